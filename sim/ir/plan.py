@@ -1,0 +1,205 @@
+"""The plan (schedule IR), held in columns.
+
+A plan says what every rank does and in what order; it holds no times. Its operations and buffers are numpy
+columns, and the lists that an operation carries (``after``, ``reads``, ``writes``, ``allocs``, ``frees``) are
+ragged columns (:class:`Ragged`), so a plan of millions of operations costs no Python object per operation.
+:class:`OpView` and :class:`BufferView` are light row views for people and tests.
+
+Columns refer to operations and buffers by *position* (0-based, list order). The ids of a plan file may be
+any distinct integers; ``op_ids`` and ``buffer_ids`` keep them, and the plans we make use the positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue, Role, Space
+
+Ints = npt.NDArray[np.int64]
+SmallInts = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """A column of integer lists: row ``i`` is ``values[starts[i]:starts[i + 1]]``.
+
+    ``starts`` has shape (rows + 1,), ``values`` has shape (entries,).
+    """
+
+    starts: Ints
+    values: SmallInts
+
+    @classmethod
+    def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+        lengths = [0]
+        values: list[int] = []
+        for row in rows:
+            values.extend(row)
+            lengths.append(len(values))
+        return cls(np.asarray(lengths, dtype=np.int64), np.asarray(values, dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> SmallInts:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def to_lists(self) -> list[list[int]]:
+        values, starts = self.values.tolist(), self.starts.tolist()
+        return [values[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+    def rows(self) -> Ints:
+        """The row of each entry; shape (entries,)."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """The buffers' columns, each of shape (buffers,)."""
+
+    rank: SmallInts
+    space: Codes
+    nbytes: Ints
+    role: Codes
+    stage: SmallInts
+    unit: SmallInts
+    microbatch: SmallInts
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """The operations' columns in list order, each of shape (operations,); lists are :class:`Ragged`."""
+
+    rank: SmallInts
+    queue: Codes
+    kind: Codes
+    stage: SmallInts
+    unit: SmallInts
+    microbatch: SmallInts
+    nbytes: Ints
+    after: Ragged
+    reads: Ragged
+    writes: Ragged
+    allocs: Ragged
+    frees: Ragged
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class BufferView:
+    """One row of :class:`Buffers`."""
+
+    index: int
+    rank: int
+    space: Space
+    nbytes: int
+    role: Role
+    stage: int
+    unit: int
+    microbatch: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpView:
+    """One row of :class:`Ops`; the lists hold positions."""
+
+    index: int
+    rank: int
+    queue: Queue
+    kind: Kind
+    stage: int
+    unit: int
+    microbatch: int
+    nbytes: int
+    after: tuple[int, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    allocs: tuple[int, ...]
+    frees: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """``FORWARD stage.unit.microbatch``, for messages."""
+        if self.microbatch < 0:
+            return self.kind.name
+        return f"{self.kind.name} {self.stage}.{self.unit}.{self.microbatch}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every rank does and in what order. See the module's text for how columns refer to each other."""
+
+    name: str
+    ranks: int
+    microbatches: int
+    ops: Ops
+    buffers: Buffers
+    policy: dict[str, Any] = field(default_factory=dict)
+    op_ids: Ints | None = None
+    buffer_ids: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def op(self, index: int) -> OpView:
+        o = self.ops
+        return OpView(
+            index=index,
+            rank=int(o.rank[index]),
+            queue=Queue(int(o.queue[index])),
+            kind=Kind(int(o.kind[index])),
+            stage=int(o.stage[index]),
+            unit=int(o.unit[index]),
+            microbatch=int(o.microbatch[index]),
+            nbytes=int(o.nbytes[index]),
+            after=tuple(o.after[index].tolist()),
+            reads=tuple(o.reads[index].tolist()),
+            writes=tuple(o.writes[index].tolist()),
+            allocs=tuple(o.allocs[index].tolist()),
+            frees=tuple(o.frees[index].tolist()),
+        )
+
+    def __iter__(self) -> Iterator[OpView]:
+        return (self.op(i) for i in range(len(self)))
+
+    def buffer(self, index: int) -> BufferView:
+        b = self.buffers
+        return BufferView(
+            index=index,
+            rank=int(b.rank[index]),
+            space=Space(int(b.space[index])),
+            nbytes=int(b.nbytes[index]),
+            role=Role(int(b.role[index])),
+            stage=int(b.stage[index]),
+            unit=int(b.unit[index]),
+            microbatch=int(b.microbatch[index]),
+        )
+
+    def op_id(self, index: int) -> int:
+        """The id that the plan file gives the operation at this position."""
+        return index if self.op_ids is None else int(self.op_ids[index])
+
+    def buffer_id(self, index: int) -> int:
+        """The id that the plan file gives the buffer at this position."""
+        return index if self.buffer_ids is None else int(self.buffer_ids[index])
+
+    @cached_property
+    def queue_index(self) -> Ints:
+        """Global queue number of each operation, ``rank * QUEUES_PER_RANK + queue``; shape (operations,)."""
+        return self.ops.rank.astype(np.int64) * QUEUES_PER_RANK + self.ops.queue
+
+    def queue_ops(self, rank: int, queue: Queue) -> Ints:
+        """Positions of the operations on one queue, in order."""
+        return np.flatnonzero(self.queue_index == rank * QUEUES_PER_RANK + int(queue))

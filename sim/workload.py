@@ -1,0 +1,66 @@
+"""What the planner has to know about a model: bytes, and which layers make a unit. No times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.errors import InputError
+
+
+def _non_negative(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value < 0:
+            raise InputError(f"{type(owner).__name__}.{name} is {value}; it must be at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitShape:
+    """One unit: a checkpointed group of consecutive layers, for one microbatch.
+
+    Attributes:
+        boundary_bytes: bytes of the unit's input, the activation that checkpointing keeps.
+        gradient_bytes: bytes of the gradient with respect to that input; 0 where there is none (token ids).
+        saved_bytes: inner activations that stay between FORWARD and BACKWARD when checkpointing is off.
+        layers: ``[start, stop)`` in the model's ``nn.Sequential``; ``(0, 0)`` where there is no module.
+    """
+
+    boundary_bytes: int
+    gradient_bytes: int
+    saved_bytes: int = 0
+    layers: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        _non_negative(self, "boundary_bytes", "gradient_bytes", "saved_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The model as the planner sees it: the units of each stage, in order."""
+
+    stages: tuple[tuple[UnitShape, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages or not all(self.stages):
+            raise InputError("a workload needs at least one stage, and each stage at least one unit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """One layer of an ``nn.Sequential``, traced for one microbatch. Bytes, and FLOPs of its forward pass."""
+
+    input_bytes: int
+    gradient_bytes: int
+    saved_bytes: int
+    static_bytes: int
+    flops: int = 0
+
+    def __post_init__(self) -> None:
+        _non_negative(self, "input_bytes", "gradient_bytes", "saved_bytes", "static_bytes", "flops")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleShapes:
+    """A traced ``nn.Sequential``: its layers in order."""
+
+    layers: tuple[LayerShape, ...]
