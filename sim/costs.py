@@ -1,0 +1,182 @@
+"""What operations cost: the third thing beside the plan (what, in which order) and the timeline (when).
+
+Costs come from a scenario or from a calibration run; the same model is the ``costs.json`` file. All durations are
+integer nanoseconds, all sizes bytes, all bandwidths bytes per second.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sim.errors import InputError
+from sim.ir.kinds import Kind
+from sim.ir.plan import Ints, Plan
+
+# Finish times are sums over a step. With every single cost at most 2**53 ns (104 days), and sizes at most
+# 2**53 bytes (8 PiB), sums over the largest plans stay within int64.
+LIMIT = 2**53
+
+Amount = Annotated[int, Field(ge=0, le=LIMIT)]
+Rate = Annotated[int, Field(gt=0, le=LIMIT)]
+
+NANOSECONDS_PER_SECOND = 1_000_000_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class UnitCost(_Frozen):
+    """One unit, one microbatch. Workspace is memory in use only while the operation runs."""
+
+    forward_ns: Amount
+    recompute_ns: Amount
+    backward_ns: Amount
+    backward_input_ns: Amount | None = None
+    backward_weight_ns: Amount | None = None
+    workspace_forward: Amount = 0
+    workspace_recompute: Amount = 0
+    workspace_backward: Amount = 0
+
+    def by_kind(self) -> dict[Kind, tuple[int, int]]:
+        """(duration, workspace) of each compute kind. A split backward without own figures takes half each."""
+        half = self.backward_ns // 2
+        first = half if self.backward_input_ns is None else self.backward_input_ns
+        second = self.backward_ns - half if self.backward_weight_ns is None else self.backward_weight_ns
+        return {
+            Kind.FORWARD: (self.forward_ns, self.workspace_forward),
+            Kind.RECOMPUTE: (self.recompute_ns, self.workspace_recompute),
+            Kind.BACKWARD: (self.backward_ns, self.workspace_backward),
+            Kind.BACKWARD_INPUT: (first, self.workspace_backward),
+            Kind.BACKWARD_WEIGHT: (second, self.workspace_backward),
+        }
+
+
+class Costs(_Frozen):
+    """Everything an engine needs beside the plan.
+
+    Attributes:
+        units: ``[stage][unit]``.
+        static_bytes: per rank: weights, gradients and optimizer state, resident throughout.
+        optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
+        memory_bytes: capacity of one rank's device.
+        source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
+        evidence: sample counts, spread and machine of a calibration.
+    """
+
+    format: Literal["loadahead-costs"] = "loadahead-costs"
+    version: Literal[1] = 1
+    units: tuple[tuple[UnitCost, ...], ...]
+    static_bytes: tuple[Amount, ...]
+    optimizer_ns: tuple[Amount, ...] = ()
+    optimizer_workspace: tuple[Amount, ...] = ()
+    d2h_bandwidth: Rate
+    h2d_bandwidth: Rate
+    d2h_latency_ns: Amount = 0
+    h2d_latency_ns: Amount = 0
+    p2p_latency_ns: Amount = 0
+    p2p_bandwidth: Rate | None = None
+    launch_ns: Amount = 0
+    memory_bytes: Rate
+    source: str = "scenario"
+    evidence: dict[str, Any] = {}
+
+    def durations(self, plan: Plan) -> Ints:
+        """How long each operation keeps its queue busy, in ns; shape (operations,).
+
+        RELEASE and ACQUIRE take no time of their own, and a RECV none beyond its SEND, which carries the transfer.
+        """
+        out = self._per_task(plan, 0, self._per_rank("optimizer_ns", plan.ranks))
+        kind, nbytes = plan.ops.kind, plan.ops.nbytes
+        copies = (
+            (Kind.OFFLOAD, self.d2h_latency_ns, self.d2h_bandwidth),
+            (Kind.PREFETCH, self.h2d_latency_ns, self.h2d_bandwidth),
+            (Kind.SEND_ACTIVATION, self.p2p_latency_ns, self.p2p_bandwidth),
+            (Kind.SEND_GRADIENT, self.p2p_latency_ns, self.p2p_bandwidth),
+        )
+        for code, latency, bandwidth in copies:
+            at = kind == code
+            out[at] = latency + (transfer_ns(nbytes[at], bandwidth) if bandwidth is not None else 0)
+        return out
+
+    def workspace(self, plan: Plan) -> Ints:
+        """Bytes in use only while each operation runs; shape (operations,)."""
+        return self._per_task(plan, 1, self._per_rank("optimizer_workspace", plan.ranks))
+
+    def static(self, ranks: int) -> Ints:
+        """Resident bytes of each rank; shape (ranks,)."""
+        return self._per_rank("static_bytes", ranks)
+
+    def _per_rank(self, name: str, ranks: int) -> Ints:
+        values: tuple[int, ...] = getattr(self, name)
+        if len(values) not in (0, ranks):
+            raise InputError(f"costs.{name} has {len(values)} entries; the plan has {ranks} ranks, give one per rank")
+        return np.asarray(values or (0,) * ranks, dtype=np.int64)
+
+    def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
+        """Look up ``UnitCost.by_kind()[kind][which]`` for every task, and ``optimizer`` for OPTIMIZER_STEP."""
+        ops = plan.ops
+        width = max(len(stage) for stage in self.units)
+        table = np.zeros((len(self.units), width, len(Kind)), dtype=np.int64)
+        known = np.zeros((len(self.units), width), dtype=bool)
+        for s, stage in enumerate(self.units):
+            for u, unit in enumerate(stage):
+                known[s, u] = True
+                for kind, pair in unit.by_kind().items():
+                    table[s, u, kind] = pair[which]
+        task = ops.kind <= Kind.BACKWARD_WEIGHT
+        stage_of, unit_of = np.where(task, ops.stage, 0), np.where(task, ops.unit, 0)
+        outside = (stage_of < 0) | (stage_of >= len(self.units)) | (unit_of < 0) | (unit_of >= width)
+        if outside.any() or not known[stage_of, unit_of].all():
+            bad = int(np.flatnonzero(outside if outside.any() else ~known[stage_of, unit_of])[0])
+            shape = [len(stage) for stage in self.units]
+            raise InputError(
+                f"costs.units describes {len(shape)} stages with {shape} units; the plan's {plan.op(bad).name} "
+                f"needs stage {int(ops.stage[bad])}, unit {int(ops.unit[bad])}: use costs made for this plan"
+            )
+        out: Ints = np.where(task, table[stage_of, unit_of, ops.kind], 0)
+        step = ops.kind == Kind.OPTIMIZER_STEP
+        out[step] = optimizer[ops.rank[step]]
+        return out
+
+
+def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
+    """Time of a transfer without latency, rounded up to whole ns.
+
+    ``nbytes * 1e9`` leaves int64 above 9 GB, so seconds and the rest are taken apart, and a rest that could still
+    overflow (bandwidths above 9 GB/s) goes through Python's integers, once per distinct size.
+    """
+    sizes, back = np.unique(nbytes, return_inverse=True)
+    exact = [-(-int(n) * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
+    return np.asarray(exact, dtype=np.int64)[back] if exact else np.zeros(0, dtype=np.int64)
+
+
+def first_error(error: ValidationError) -> str:
+    """pydantic's first complaint as ``key.path = value: what is allowed``."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or "the file"
+    value = "" if first["type"] == "missing" else f" = {str(first['input'])[:60]!r}"
+    return f"{path}{value}: {first['msg']}"
+
+
+def load_costs(path: str | Path) -> Costs:
+    """Read a ``costs.json``; raises InputError in one line on anything malformed."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "
+                         "give a file made by `loadahead calibrate -o costs.json`") from error
+    try:
+        return Costs.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_error(error)}".replace("\n", " ")) from error
+
+
+def save_costs(costs: Costs, path: str | Path) -> None:
+    """Write a ``costs.json``."""
+    Path(path).write_text(json.dumps(costs.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
