@@ -1,0 +1,163 @@
+"""Figures of one step, from a plan and any timeline of it, predicted or measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.ir.kinds import RECV_KINDS, Kind, Queue
+from sim.ir.plan import Ints, Plan
+from sim.memory import MemoryWalk
+from sim.timeline import Timeline
+
+# Which stall the wait for an operation of this kind is.
+_STALL_OF = {
+    Kind.OFFLOAD: "release",
+    Kind.SEND_ACTIVATION: "release",
+    Kind.SEND_GRADIENT: "release",
+    Kind.PREFETCH: "prefetch",
+    **dict.fromkeys(RECV_KINDS, "recv"),
+}
+_NO_TASK = (Kind.RELEASE, Kind.ACQUIRE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankMetrics:
+    """One rank's figures; the keys of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes.
+
+    ``idle_ns`` is the step's time in which the rank's compute queue runs nothing, stalls included. ``overlap`` is the
+    time in which a copy and compute run at once over the time in which any copy runs; 0.0 without copies.
+    """
+
+    rank: int
+    peak_device_bytes: int
+    peak_boundary_bytes: int
+    peak_host_bytes: int
+    compute_ns: int
+    idle_ns: int
+    stall_release_ns: int
+    stall_prefetch_ns: int
+    stall_recv_ns: int
+    copy_ns: int
+    overlap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMetrics:
+    """The step's time and every rank's figures."""
+
+    step_time_ns: int
+    ranks: tuple[RankMetrics, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
+
+
+def previous_in_queue(plan: Plan) -> Ints:
+    """Position of the operation before each one on its queue, or -1; shape (operations,)."""
+    order = np.argsort(plan.queue_index, kind="stable")
+    before = np.full(len(plan), -1, dtype=np.int64)
+    same = plan.queue_index[order[1:]] == plan.queue_index[order[:-1]]
+    before[order[1:][same]] = order[:-1][same]
+    return before
+
+
+def issue_times(plan: Plan, launch_ns: int) -> Ints:
+    """When each rank's host has issued each operation: one after the other, in list order; shape (operations,)."""
+    out = np.zeros(len(plan), dtype=np.int64)
+    for rank in range(plan.ranks if launch_ns else 0):
+        mine = np.flatnonzero(plan.ops.rank == rank)
+        out[mine] = launch_ns * np.arange(1, len(mine) + 1, dtype=np.int64)
+    return out
+
+
+def waits(plan: Plan, end_ns: Ints, launch_ns: int = 0) -> tuple[Ints, Ints]:
+    """How long each operation waited for an edge while its queue and its host were ready for it.
+
+    Returns (wait in ns, kind of the edge that ended last or -1), both of shape (operations,). Of edges that ended at
+    the same time the first listed counts.
+    """
+    before, after = previous_in_queue(plan), plan.ops.after
+    ready = np.where(before >= 0, end_ns[before], 0)
+    ready = np.maximum(ready, issue_times(plan, launch_ns))
+    rows, sources = after.rows(), after.values
+    wait, kind = np.zeros(len(plan), dtype=np.int64), np.full(len(plan), -1, dtype=np.int64)
+    if len(sources):
+        # Sort by row and end time, latest last (first listed last among equals), and take each row's last entry.
+        order = np.lexsort((-np.arange(len(sources)), end_ns[sources], rows))
+        last = order[np.flatnonzero(np.append(rows[order][1:] != rows[order][:-1], True))]
+        wait[rows[last]] = np.maximum(end_ns[sources[last]] - ready[rows[last]], 0)
+        kind[rows[last]] = plan.ops.kind[sources[last]]
+    return wait, kind
+
+
+def merge(start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """Union of intervals as disjoint ones in order."""
+    keep = end > start
+    start, end = start[keep], end[keep]
+    if not len(start):
+        return start, end
+    order = np.argsort(start, kind="stable")
+    start, reach = start[order], np.maximum.accumulate(end[order])
+    opens = np.append(True, start[1:] > reach[:-1])
+    closes = np.append(opens[1:], True)
+    return start[opens], reach[closes]
+
+
+def intersection(a: tuple[Ints, Ints], b: tuple[Ints, Ints]) -> int:
+    """Length of what two unions of disjoint ordered intervals have in common."""
+    if not len(a[0]) or not len(b[0]):
+        return 0
+    total = np.concatenate([[0], np.cumsum(a[1] - a[0])])
+
+    def measure(t: Ints) -> Ints:
+        """Length of ``a`` before each time."""
+        index = np.searchsorted(a[0], t, side="right")
+        inside = np.maximum(a[1][np.maximum(index - 1, 0)] - t, 0)
+        out: Ints = total[index] - np.where(index > 0, inside, 0)
+        return out
+
+    return int((measure(b[1]) - measure(b[0])).sum())
+
+
+def _rank_metrics(
+    plan: Plan, timeline: Timeline, rank: int, peaks: tuple[int, int, int], wait: Ints, waited_for: Ints
+) -> RankMetrics:
+    start, end, kind = timeline.start_ns, timeline.end_ns, plan.ops.kind
+    compute = plan.queue_ops(rank, Queue.COMPUTE)
+    tasks = compute[~np.isin(kind[compute], _NO_TASK)]
+    copies = np.concatenate([plan.queue_ops(rank, Queue.D2H), plan.queue_ops(rank, Queue.H2D)])
+    busy, moving = merge(start[tasks], end[tasks]), merge(start[copies], end[copies])
+    stalls = dict.fromkeys(("release", "prefetch", "recv"), 0)
+    for code, stall in _STALL_OF.items():
+        stalls[stall] += int(wait[compute][waited_for[compute] == code].sum())
+    compute_ns = int((end[tasks] - start[tasks]).sum())
+    copy_ns = int((moving[1] - moving[0]).sum())
+    return RankMetrics(
+        rank=rank,
+        peak_device_bytes=peaks[0],
+        peak_boundary_bytes=peaks[1],
+        peak_host_bytes=peaks[2],
+        compute_ns=compute_ns,
+        idle_ns=timeline.step_time_ns - compute_ns,
+        stall_release_ns=stalls["release"],
+        stall_prefetch_ns=stalls["prefetch"],
+        stall_recv_ns=stalls["recv"],
+        copy_ns=copy_ns,
+        overlap=intersection(busy, moving) / copy_ns if copy_ns else 0.0,
+    )
+
+
+def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launch_ns: int = 0) -> StepMetrics:
+    """Figures of the timeline, whose rows stand in the plan's list order.
+
+    ``memory`` brings the peaks: walked from the plan for a prediction, from the meter for a measurement.
+    """
+    wait, waited_for = waits(plan, timeline.end_ns, launch_ns)
+    ranks = []
+    for rank in range(plan.ranks):
+        peaks = (int(memory.peak_device[rank]), int(memory.peak_boundary[rank]), int(memory.peak_host[rank]))
+        ranks.append(_rank_metrics(plan, timeline, rank, peaks, wait, waited_for))
+    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=tuple(ranks))
