@@ -1,0 +1,9 @@
+"""From a workload and a policy to a plan: orders -> tasks -> offload decisions -> lowering."""
+
+from __future__ import annotations
+
+from sim.planner.build import build_plan
+from sim.planner.orders import ORDERS, order_names
+from sim.planner.policy import HORIZON_UNITS, Policy
+
+__all__ = ["HORIZON_UNITS", "ORDERS", "Policy", "build_plan", "order_names"]

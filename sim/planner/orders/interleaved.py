@@ -1,0 +1,14 @@
+"""1F1B: after a warm-up, one backward for each forward, so that stage s of p holds min(m, p-s) microbatches.
+
+Narayanan et al., "PipeDream" / "Memory-Efficient Pipeline-Parallel DNN Training" (2021); smp calls it
+``interleaved``. Same bubble fraction as GPipe, (p-1)/(m+p-1).
+"""
+
+from __future__ import annotations
+
+from sim.planner.orders.base import Pass, eager_forward
+
+
+def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> list[Pass]:
+    """One stage per rank."""
+    return eager_forward(rank, microbatches, min(ranks - rank, active))

@@ -1,0 +1,55 @@
+"""The choices a plan is made from. Names are SageMaker's where it has one (DESIGN, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sim.errors import InputError
+
+HORIZON_UNITS = ("tasks", "layers")
+
+
+def _positive(name: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a workload is cut into tasks and which boundaries leave the GPU.
+
+    Attributes:
+        pipeline: a name in :data:`sim.planner.orders.ORDERS`.
+        microbatches: per step.
+        ranks: GPUs of the pipeline.
+        active_microbatches: cap on microbatches in flight on a rank; None means no cap beyond the order's own.
+        checkpoint: keep only units' inputs and recompute the rest.
+        offload: move boundaries to the host where it can help; has no effect without ``checkpoint``.
+        horizon: ``activation_loading_horizon``, in ``horizon_unit``.
+        horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
+        release_window: tasks that follow a FORWARD before the RELEASE of what it read.
+    """
+
+    pipeline: str = "interleaved"
+    microbatches: int
+    ranks: int
+    active_microbatches: int | None = None
+    checkpoint: bool = True
+    offload: bool = True
+    horizon: int = 4
+    horizon_unit: str = "tasks"
+    release_window: int = 1
+
+    def __post_init__(self) -> None:
+        _positive("microbatches", self.microbatches)
+        _positive("ranks", self.ranks)
+        _positive("activation_loading_horizon", self.horizon)
+        _positive("release_window", self.release_window)
+        if self.active_microbatches is not None:
+            _positive("active_microbatches", self.active_microbatches)
+        if self.horizon_unit not in HORIZON_UNITS:
+            raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
