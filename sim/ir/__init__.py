@@ -1,1 +1,1 @@
-"""The plan (schedule IR): vocabulary, columns, JSON form, text form. Knows nothing of how plans are made or run."""
+"""The schedule IR: a plan in columns, and its JSON and text forms."""

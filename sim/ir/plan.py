@@ -34,7 +34,7 @@ class Ragged:
     """
 
     starts: Ints
-    values: SmallInts
+    values: SmallInts | Ints
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
@@ -45,10 +45,16 @@ class Ragged:
             lengths.append(len(values))
         return cls(np.asarray(lengths, dtype=np.int64), np.asarray(values, dtype=np.int32))
 
+    @classmethod
+    def from_ids(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        """Like :meth:`from_lists` but of ids, which may need 64 bits; :func:`sim.ir.wellformed.positions` narrows."""
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+        return cls(starts.astype(np.int64), np.asarray([v for row in rows for v in row], dtype=np.int64))
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, row: int) -> SmallInts:
+    def __getitem__(self, row: int) -> SmallInts | Ints:
         return self.values[self.starts[row] : self.starts[row + 1]]
 
     def to_lists(self) -> list[list[int]]:

@@ -1,0 +1,228 @@
+"""The plan's JSON file (DESIGN, section 3), written as columns are walked and read with every key checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from sim.errors import InputError
+from sim.ir.kinds import Kind, Queue, Role, Space
+from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
+from sim.ir.wellformed import Ids, positions, require_well_formed
+
+FORMAT, VERSION = "loadahead-plan", 1
+
+_Id = Annotated[int, Field(ge=0, le=2**53)]
+_Bytes = Annotated[int, Field(ge=0, le=2**53)]
+_Rank = Annotated[int, Field(ge=0, lt=2**16)]
+_Label = Annotated[int, Field(ge=-1, lt=2**31)]
+_SpaceName = Literal["device", "host"]
+_RoleName = Literal["boundary", "output", "gradient", "workspace"]
+_QueueName = Literal["compute", "d2h", "h2d", "send", "recv"]
+_KindName = Literal[
+    "FORWARD", "RECOMPUTE", "BACKWARD", "BACKWARD_INPUT", "BACKWARD_WEIGHT", "OFFLOAD", "RELEASE", "ACQUIRE",
+    "PREFETCH", "SEND_ACTIVATION", "RECV_ACTIVATION", "SEND_GRADIENT", "RECV_GRADIENT", "OPTIMIZER_STEP",
+]  # fmt: skip
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@with_config(_STRICT)
+class _BufferRow(TypedDict):
+    id: _Id
+    rank: _Rank
+    space: _SpaceName
+    bytes: _Bytes
+    role: _RoleName
+    stage: _Label
+    unit: _Label
+    microbatch: _Label
+
+
+@with_config(_STRICT)
+class _OpRow(TypedDict):
+    id: _Id
+    rank: _Rank
+    queue: _QueueName
+    kind: _KindName
+    stage: _Label
+    unit: _Label
+    microbatch: _Label
+    after: list[_Id]
+    reads: list[_Id]
+    writes: list[_Id]
+    allocs: list[_Id]
+    frees: list[_Id]
+    bytes: _Bytes
+
+
+@with_config(_STRICT)
+class _PlanFile(TypedDict):
+    format: Literal["loadahead-plan"]
+    version: Literal[1]
+    name: str
+    ranks: Annotated[int, Field(ge=1, le=2**16)]
+    microbatches: Annotated[int, Field(ge=1, lt=2**31)]
+    policy: dict[str, Any]
+    buffers: list[_BufferRow]
+    ops: list[_OpRow]
+
+
+_FILE = TypeAdapter(_PlanFile)
+_LISTS = ("after", "reads", "writes", "allocs", "frees")
+
+
+def _ids(kept: Ints | None, count: int) -> Ints:
+    return np.arange(count, dtype=np.int64) if kept is None else kept
+
+
+def _buffer_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    b = plan.buffers
+    spaces, roles = [s.label for s in Space], [r.label for r in Role]
+    numbers = (_ids(plan.buffer_ids, len(b)), b.rank, b.space, b.nbytes, b.role, b.stage, b.unit, b.microbatch)
+    for number, rank, space, nbytes, role, stage, unit, microbatch in zip(*(c.tolist() for c in numbers), strict=True):
+        yield {
+            "id": number, "rank": rank, "space": spaces[space], "bytes": nbytes, "role": roles[role],
+            "stage": stage, "unit": unit, "microbatch": microbatch,
+        }  # fmt: skip
+
+
+def _op_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    o = plan.ops
+    queues, kinds = [q.label for q in Queue], [k.name for k in Kind]
+    op_ids, buffer_ids = _ids(plan.op_ids, len(o)), _ids(plan.buffer_ids, len(plan.buffers))
+    numbers = (op_ids, o.rank, o.queue, o.kind, o.stage, o.unit, o.microbatch, o.nbytes)
+    lists = [
+        Ragged(column.starts, ids[column.values]).to_lists()
+        for column, ids in ((getattr(o, name), op_ids if name == "after" else buffer_ids) for name in _LISTS)
+    ]
+    for row, entries in zip(zip(*(c.tolist() for c in numbers), strict=True), zip(*lists, strict=True), strict=True):
+        number, rank, queue, kind, stage, unit, microbatch, nbytes = row
+        head = {
+            "id": number, "rank": rank, "queue": queues[queue], "kind": kinds[kind],
+            "stage": stage, "unit": unit, "microbatch": microbatch,
+        }  # fmt: skip
+        yield head | dict(zip(_LISTS, entries, strict=True)) | {"bytes": nbytes}
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as one JSON object."""
+    return _head(plan) | {"buffers": list(_buffer_rows(plan)), "ops": list(_op_rows(plan))}
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    head = {"format": FORMAT, "version": VERSION, "name": plan.name, "ranks": plan.ranks}
+    return head | {"microbatches": plan.microbatches, "policy": plan.policy}
+
+
+def _chunks(plan: Plan) -> Iterator[str]:
+    """The file's text, a buffer or an operation a line, so that plans can be diffed; never whole in memory."""
+    yield json.dumps(_head(plan))[:-1]
+    for key, rows in (("buffers", _buffer_rows(plan)), ("ops", _op_rows(plan))):
+        yield f',\n "{key}": ['
+        for number, row in enumerate(rows):
+            yield (",\n  " if number else "\n  ") + json.dumps(row)
+        yield "\n ]"
+    yield "\n}\n"
+
+
+def dumps_plan(plan: Plan) -> str:
+    """The plan file's text; equal plans give equal text."""
+    return "".join(_chunks(plan))
+
+
+def save_plan(plan: Plan, path: str | Path) -> None:
+    """Write the plan file."""
+    with open(path, "w", encoding="utf-8") as out:
+        out.writelines(_chunks(plan))
+
+
+def _complaint(error: ValidationError) -> str:
+    """pydantic's first complaint as ``key.path = value: what is allowed``."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "missing":
+        return f"{path}: is missing; it is required"
+    if first["type"] == "extra_forbidden":
+        return f"{path}: is not a key of a plan file; remove it or mend its spelling"
+    message = first["msg"].replace("Input should be", "it must be")
+    if first["type"] == "json_invalid":
+        return f"is not a whole JSON object ({message}); give a file made by `loadahead plan -o`"
+    return f"{path} = {str(first['input'])[:60]!r}: {message}"
+
+
+def _column(rows: list[Any], key: str, dtype: Any) -> Any:
+    return np.asarray([row[key] for row in rows], dtype=dtype)
+
+
+def _codes(rows: list[Any], key: str, names: list[str]) -> Any:
+    code = {name: index for index, name in enumerate(names)}
+    return np.asarray([code[row[key]] for row in rows], dtype=np.int8)
+
+
+def _labels(rows: list[Any]) -> dict[str, Any]:
+    return {key: _column(rows, key, np.int32) for key in ("rank", "stage", "unit", "microbatch")}
+
+
+def _from_file(file: _PlanFile, source: str) -> Plan:
+    op_rows, buffer_rows = file["ops"], file["buffers"]
+    op_ids = Ids.of(_column(op_rows, "id", np.int64), f"{source}: ops")
+    buffer_ids = Ids.of(_column(buffer_rows, "id", np.int64), f"{source}: buffers")
+    lists = {
+        name: positions(
+            Ragged.from_ids([row[name] for row in op_rows]),  # type: ignore[literal-required]
+            op_ids if name == "after" else buffer_ids,
+            f"{source}: ops",
+            name,
+            op_ids,
+        )
+        for name in _LISTS
+    }
+    ops = Ops(
+        queue=_codes(op_rows, "queue", [q.label for q in Queue]),
+        kind=_codes(op_rows, "kind", [k.name for k in Kind]),
+        nbytes=_column(op_rows, "bytes", np.int64),
+        after=lists["after"],
+        reads=lists["reads"],
+        writes=lists["writes"],
+        allocs=lists["allocs"],
+        frees=lists["frees"],
+        **_labels(op_rows),
+    )
+    buffers = Buffers(
+        space=_codes(buffer_rows, "space", [s.label for s in Space]),
+        role=_codes(buffer_rows, "role", [r.label for r in Role]),
+        nbytes=_column(buffer_rows, "bytes", np.int64),
+        **_labels(buffer_rows),
+    )
+    plan = Plan(
+        file["name"], file["ranks"], file["microbatches"], ops, buffers, file["policy"],
+        op_ids.unless_positions(), buffer_ids.unless_positions(),
+    )  # fmt: skip
+    require_well_formed(plan, source)
+    return plan
+
+
+def plan_from_json(obj: object, source: str = "plan") -> Plan:
+    """A plan from its JSON object; InputError, one line that starts with ``source``, on anything malformed."""
+    try:
+        return _from_file(_FILE.validate_python(obj), source)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_complaint(error)}") from error
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan file; InputError in one line on anything malformed."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a plan file ({error.strerror})") from error
+    try:
+        return _from_file(_FILE.validate_json(data), str(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_complaint(error)}") from error

@@ -1,0 +1,147 @@
+"""The plan as text: a header, the buffers, then one row per rank and queue. It round-trips, and diffs well.
+
+An operation is a word such as ``7:F0.1.3@4,5<2>3+3-2#100``: position in the list, kind, stage.unit.microbatch, then
+``@`` what it comes after, ``<`` reads, ``>`` writes, ``+`` allocs, ``-`` frees and ``#`` bytes moved, each only where
+there is something. Positions are the file's ids unless an ``op-ids`` or ``buffer-ids`` row says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sim.errors import InputError
+from sim.ir.json_form import FORMAT, VERSION, plan_from_json, plan_to_json
+from sim.ir.kinds import Kind, Queue
+from sim.ir.plan import Plan
+
+SHORT: dict[Kind, str] = {
+    Kind.FORWARD: "F",
+    Kind.RECOMPUTE: "R",
+    Kind.BACKWARD: "B",
+    Kind.BACKWARD_INPUT: "BI",
+    Kind.BACKWARD_WEIGHT: "BW",
+    Kind.OFFLOAD: "OFF",
+    Kind.RELEASE: "REL",
+    Kind.ACQUIRE: "ACQ",
+    Kind.PREFETCH: "PRE",
+    Kind.SEND_ACTIVATION: "SA",
+    Kind.RECV_ACTIVATION: "RA",
+    Kind.SEND_GRADIENT: "SG",
+    Kind.RECV_GRADIENT: "RG",
+    Kind.OPTIMIZER_STEP: "OPT",
+}
+_LONG = {short: kind for kind, short in SHORT.items()}
+_MARKS = (("@", "after"), ("<", "reads"), (">", "writes"), ("+", "allocs"), ("-", "frees"))
+_WORD = re.compile(
+    r"(?P<position>\d+):(?P<kind>[A-Z]+)(?P<key>-?\d+\.-?\d+\.-?\d+)?"
+    r"(@(?P<after>[\d,]+))?(<(?P<reads>[\d,]+))?(>(?P<writes>[\d,]+))?(\+(?P<allocs>[\d,]+))?"
+    r"(-(?P<frees>[\d,]+))?(#(?P<bytes>\d+))?"
+)
+_ROW = re.compile(r"rank (\d+) (\w+): *(.*)")
+_BUFFER = re.compile(r"buffer (\d+) (-?\d+\.-?\d+\.-?\d+) rank (\d+) (\w+) (\w+) (\d+)")
+_NO_KEY = (-1, -1, -1)
+
+
+def _word(row: dict[str, Any], position: dict[int, int]) -> str:
+    key = (row["stage"], row["unit"], row["microbatch"])
+    text = f"{position[row['id']]}:{SHORT[Kind[row['kind']]]}" + ("" if key == _NO_KEY else "{}.{}.{}".format(*key))
+    for mark, name in _MARKS:
+        if row[name]:
+            text += mark + ",".join(map(str, row[name]))
+    return text + (f"#{row['bytes']}" if row["bytes"] else "")
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    file = plan_to_json(plan)
+    yield f"{FORMAT} {VERSION} {json.dumps(plan.name)} ranks {plan.ranks} microbatches {plan.microbatches}"
+    yield f"policy {json.dumps(plan.policy)}"
+    for b in file["buffers"]:
+        key = f"{b['stage']}.{b['unit']}.{b['microbatch']}"
+        yield f"buffer {b['id']} {key} rank {b['rank']} {b['space']} {b['role']} {b['bytes']}"
+    if plan.op_ids is not None:
+        yield "op-ids " + " ".join(map(str, plan.op_ids.tolist()))
+    position = {row["id"]: index for index, row in enumerate(file["ops"])}
+    for rank in range(plan.ranks):
+        for queue in Queue:
+            words = [_word(file["ops"][i], position) for i in plan.queue_ops(rank, queue).tolist()]
+            yield f"rank {rank} {queue.label}: {' '.join(words)}".rstrip()
+
+
+def plan_to_text(plan: Plan) -> str:
+    """The plan's text form; :func:`plan_from_text` reads it back to an equal plan."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def _numbers(text: str | None) -> list[int]:
+    return [int(part) for part in text.split(",") if part] if text else []
+
+
+def _key(text: str | None) -> dict[str, int]:
+    stage, unit, microbatch = map(int, text.split(".")) if text else _NO_KEY
+    return {"stage": stage, "unit": unit, "microbatch": microbatch}
+
+
+def _op(word: str, rank: int, queue: str, where: str) -> tuple[int, dict[str, Any]]:
+    match = _WORD.fullmatch(word)
+    if match is None or match["kind"] not in _LONG:
+        raise InputError(
+            f"{where}: {word!r} is not an operation; write e.g. 7:F0.1.3@4,5<2>3+3-2#100 with a kind of "
+            f"{', '.join(_LONG)}"
+        )
+    row: dict[str, Any] = {"rank": rank, "queue": queue, "kind": _LONG[match["kind"]].name} | _key(match["key"])
+    row |= {name: _numbers(match[name]) for _, name in _MARKS}
+    return int(match["position"]), row | {"bytes": int(match["bytes"] or 0)}
+
+
+def _header(line: str) -> dict[str, Any]:
+    match = re.fullmatch(rf'{FORMAT} {VERSION} (".*") ranks (\d+) microbatches (\d+)', line)
+    try:
+        if match is None:
+            raise ValueError
+        name = json.loads(match[1])
+    except ValueError as error:
+        raise InputError(
+            f'plan text line 1: {line[:60]!r}; it must be \'{FORMAT} {VERSION} "name" ranks N microbatches M\''
+        ) from error
+    return {"name": name, "ranks": int(match[2]), "microbatches": int(match[3]), "policy": {}}
+
+
+def plan_from_text(text: str) -> Plan:
+    """Read the text form; InputError in one line on anything malformed."""
+    lines = text.splitlines() or [""]
+    file: dict[str, Any] = {"format": FORMAT, "version": VERSION} | _header(lines[0])
+    buffers: list[dict[str, Any]] = []
+    ops: dict[int, dict[str, Any]] = {}
+    op_ids: list[int] | None = None
+    for number, line in enumerate(lines[1:], 2):
+        where = f"plan text line {number}"
+        if match := _ROW.fullmatch(line):
+            for word in match[3].split():
+                position, row = _op(word, int(match[1]), match[2], where)
+                if position in ops:
+                    raise InputError(f"{where}: position {position} is given twice; each operation has its own")
+                ops[position] = row
+        elif match := _BUFFER.fullmatch(line):
+            row = {"id": int(match[1]), "rank": int(match[3]), "space": match[4], "bytes": int(match[6])}
+            buffers.append(row | {"role": match[5]} | _key(match[2]))
+        elif line.startswith("policy "):
+            file["policy"] = _json(line.removeprefix("policy "), where)
+        elif line.startswith("op-ids "):
+            op_ids = [int(part) if part.isdigit() else -1 for part in line.split()[1:]]
+        elif line.strip():
+            raise InputError(f"{where}: {line[:60]!r}; a row starts with policy, buffer, op-ids or 'rank N queue:'")
+    if sorted(ops) != list(range(len(ops))) or len(op_ids or ops) != len(ops):
+        raise InputError(f"plan text: {len(ops)} operations; their positions must be 0 to {len(ops) - 1}, none missing")
+    ids = op_ids or range(len(ops))
+    rows = [{"id": number} | ops[position] for position, number in enumerate(ids)]
+    return plan_from_json(file | {"buffers": buffers, "ops": rows}, "plan text")
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: {text[:40]!r}; policy must be a JSON object") from error

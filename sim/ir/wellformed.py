@@ -1,0 +1,102 @@
+"""What must hold before a plan can be looked at at all: ids exist and are distinct, edges point backwards.
+
+These are faults of a file (InputError); races in a well-formed plan are the verifier's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.errors import InputError
+from sim.ir.kinds import QUEUE_OF, Kind, Queue
+from sim.ir.plan import Ints, Plan, Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ids that a file gives its rows, and their positions by sorted id."""
+
+    ids: Ints
+    order: Ints
+
+    @classmethod
+    def of(cls, ids: Ints, where: str) -> Ids:
+        order = np.argsort(ids, kind="stable")
+        twice = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+        if len(twice):
+            raise InputError(f"{where}: id = {int(ids[order][twice[0]])} is given twice; ids must be distinct")
+        return cls(ids, order)
+
+    def unless_positions(self) -> Ints | None:
+        """The ids, or None where they are just 0, 1, 2, ..."""
+        return None if np.array_equal(self.ids, np.arange(len(self.ids))) else self.ids
+
+
+def positions(column: Ragged, of: Ids, where: str, key: str, op_ids: Ids) -> Ragged:
+    """The column's ids as positions; InputError on an id that no row has."""
+    values = column.values
+    at = np.searchsorted(of.ids, values, sorter=of.order) if len(of.ids) else np.zeros(len(values), dtype=np.int64)
+    found = at < len(of.ids)
+    found[found] = of.ids[of.order[at[found]]] == values[found]
+    if not found.all():
+        bad = int(np.flatnonzero(~found)[0])
+        op = int(op_ids.ids[column.rows()[bad]])
+        what = "an operation" if key == "after" else "a buffer"
+        raise InputError(f"{where}: operation {op}: {key} names {int(values[bad])}, the id of no row; give {what}'s id")
+    return Ragged(column.starts, of.order[at].astype(np.int32))
+
+
+def require_well_formed(plan: Plan, source: str) -> None:
+    """InputError, one line, unless ranks, queues, edges and lists are in order."""
+    ops, where = plan.ops, f"{source}: ops"
+    for ranks, ids, what in (
+        (ops.rank, plan.op_id, "operation"),
+        (plan.buffers.rank, plan.buffer_id, "buffer"),
+    ):
+        outside = np.flatnonzero((ranks >= plan.ranks) | (ranks < 0))
+        if len(outside):
+            bad = int(outside[0])
+            raise InputError(
+                f"{source}: {what} {ids(bad)}: rank = {int(ranks[bad])}; it must be below ranks = {plan.ranks}"
+            )
+    _right_queues(plan, where)
+    _backward_edges(plan, where)
+    for key in ("after", "reads", "writes", "allocs", "frees"):
+        _no_doubles(plan, getattr(ops, key), key, where)
+
+
+def _right_queues(plan: Plan, where: str) -> None:
+    expected = np.asarray([QUEUE_OF[kind] for kind in Kind])[plan.ops.kind]
+    wrong = np.flatnonzero(expected != plan.ops.queue)
+    if len(wrong):
+        bad = int(wrong[0])
+        op = plan.op(bad)
+        raise InputError(
+            f"{where}: operation {plan.op_id(bad)}: queue = {op.queue.label!r}; "
+            f"{op.kind.name} runs on {Queue(int(expected[bad])).label!r}"
+        )
+
+
+def _backward_edges(plan: Plan, where: str) -> None:
+    after = plan.ops.after
+    rows = after.rows()
+    forward = np.flatnonzero(after.values >= rows)
+    if len(forward):
+        bad = int(forward[0])
+        raise InputError(
+            f"{where}: operation {plan.op_id(int(rows[bad]))}: after names {plan.op_id(int(after.values[bad]))}, "
+            "which is not listed before it; edges must point backwards (a cycle would deadlock)"
+        )
+
+
+def _no_doubles(plan: Plan, column: Ragged, key: str, where: str) -> None:
+    rows = column.rows()
+    order = np.lexsort((column.values, rows))
+    r, v = rows[order], column.values[order]
+    twice = np.flatnonzero((r[1:] == r[:-1]) & (v[1:] == v[:-1]))
+    if len(twice):
+        at = int(twice[0])
+        what = plan.op_id(int(v[at])) if key == "after" else plan.buffer_id(int(v[at]))
+        raise InputError(f"{where}: operation {plan.op_id(int(r[at]))}: {key} names {what} twice; name it once")
