@@ -55,15 +55,6 @@ class StepMetrics:
         return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
 
 
-def previous_in_queue(plan: Plan) -> Ints:
-    """Position of the operation before each one on its queue, or -1; shape (operations,)."""
-    order = np.argsort(plan.queue_index, kind="stable")
-    before = np.full(len(plan), -1, dtype=np.int64)
-    same = plan.queue_index[order[1:]] == plan.queue_index[order[:-1]]
-    before[order[1:][same]] = order[:-1][same]
-    return before
-
-
 def issue_times(plan: Plan, launch_ns: int) -> Ints:
     """When each rank's host has issued each operation: one after the other, in list order; shape (operations,)."""
     out = np.zeros(len(plan), dtype=np.int64)
@@ -79,7 +70,7 @@ def waits(plan: Plan, end_ns: Ints, launch_ns: int = 0) -> tuple[Ints, Ints]:
     Returns (wait in ns, kind of the edge that ended last or -1), both of shape (operations,). Of edges that ended at
     the same time the first listed counts.
     """
-    before, after = previous_in_queue(plan), plan.ops.after
+    before, after = plan.previous_in_queue, plan.ops.after
     ready = np.where(before >= 0, end_ns[before], 0)
     ready = np.maximum(ready, issue_times(plan, launch_ns))
     rows, sources = after.rows(), after.values

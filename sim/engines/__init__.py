@@ -1,0 +1,8 @@
+"""The engines by name. To add one: write its file, add its line in ``simulate.py``; tests run over the registry."""
+
+from __future__ import annotations
+
+from sim.engines.base import Engine, Times
+from sim.engines.simulate import DEFAULT_ENGINE, ENGINES, find_engine, offload_counts, over_capacity, simulate
+
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "Engine", "Times", "find_engine", "offload_counts", "over_capacity", "simulate"]

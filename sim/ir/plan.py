@@ -209,3 +209,22 @@ class Plan:
     def queue_ops(self, rank: int, queue: Queue) -> Ints:
         """Positions of the operations on one queue, in order."""
         return np.flatnonzero(self.queue_index == rank * QUEUES_PER_RANK + int(queue))
+
+    @cached_property
+    def previous_in_queue(self) -> Ints:
+        """Position of the operation before each one on its queue, or -1; shape (operations,)."""
+        order = np.argsort(self.queue_index, kind="stable")
+        before = np.full(len(self), -1, dtype=np.int64)
+        same = self.queue_index[order[1:]] == self.queue_index[order[:-1]]
+        before[order[1:][same]] = order[:-1][same]
+        return before
+
+    @cached_property
+    def place_in_queue(self) -> Ints:
+        """How many operations stand before each one on its queue; shape (operations,)."""
+        order = np.argsort(self.queue_index, kind="stable")
+        queues = self.queue_index[order]
+        first = np.searchsorted(queues, queues, side="left")
+        place = np.empty(len(self), dtype=np.int64)
+        place[order] = np.arange(len(self)) - first
+        return place

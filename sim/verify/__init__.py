@@ -1,0 +1,27 @@
+"""Static proof that a plan has no race, no deadlock and no use after free, from happens-before alone."""
+
+from __future__ import annotations
+
+from sim.errors import CheckFailed
+from sim.ir.plan import Plan
+from sim.verify.rules import COUNTING, ORDERING, well_formed
+from sim.verify.violation import Violation, explain
+
+
+def verify(plan: Plan) -> list[Violation]:
+    """Every broken rule; an empty list means the plan is proven. A malformed plan gives just that violation."""
+    malformed = list(well_formed(plan))
+    if malformed:
+        return malformed
+    return [violation for rule in COUNTING + ORDERING for violation in rule(plan)]
+
+
+def check(plan: Plan) -> None:
+    """CheckFailed, one line, unless the plan is proven."""
+    broken = verify(plan)
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise CheckFailed(f"plan {plan.name!r} is not safe to run: {broken[0].rule}: {broken[0].message}{more}")
+
+
+__all__ = ["Violation", "check", "explain", "verify"]

@@ -1,0 +1,23 @@
+"""What an engine is: a plan and its costs in, when each operation starts and ends out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sim.costs import Costs
+from sim.ir.plan import Ints, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Start and end of each operation in ns from the step's start, both of shape (operations,)."""
+
+    start_ns: Ints
+    end_ns: Ints
+
+
+class Engine(Protocol):
+    """Runs a well-formed plan on a clock."""
+
+    def __call__(self, plan: Plan, costs: Costs) -> Times: ...

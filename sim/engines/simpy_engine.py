@@ -1,0 +1,109 @@
+"""The reference engine: a discrete-event simulation on SimPy.
+
+Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
+list order. An operation starts when it has been issued, the operation before it on its queue has ended, all its
+edges have ended and its link is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import simpy
+
+from sim.costs import Costs
+from sim.engines.base import Times
+from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
+from sim.ir.plan import Ints, Plan
+from sim.memory import row_sums
+
+_Steps = Generator[simpy.Event, Any, None]
+
+
+class Simulation:
+    """One step of a plan on a clock of its own. Call :meth:`run` once.
+
+    ``device_bytes`` and ``peak_device`` are kept live, as operations start and end: a check on the walk of
+    :mod:`sim.memory`, which needs no clock.
+    """
+
+    def __init__(self, plan: Plan, costs: Costs) -> None:
+        self.env = simpy.Environment()
+        self._plan = plan
+        self._launch = costs.launch_ns
+        self._duration = costs.durations(plan).tolist()
+        self._edges = plan.ops.after.to_lists()
+        self._start, self._end = [0] * len(plan), [0] * len(plan)
+        self._done = [self.env.event() for _ in range(len(plan))]
+        self._issued = [self.env.event() for _ in range(len(plan))] if self._launch else []
+        self._links = self._make_links(plan)
+        self._rank = plan.ops.rank.tolist()
+        self._taken, self._freed, self._workspace = self._memory(plan, costs)
+        self.device_bytes = costs.static(plan.ranks).tolist()
+        self.peak_device = list(self.device_bytes)
+
+    def _make_links(self, plan: Plan) -> list[simpy.Resource | None]:
+        """The link each operation occupies. PCIe is full duplex: one link per rank and direction."""
+        using = {int(kind) for kind in COPY_KINDS | SEND_KINDS}
+        queues = plan.queue_index.tolist()
+        links = {number: simpy.Resource(self.env, capacity=1) for number in set(queues)}
+        kinds = plan.ops.kind.tolist()
+        return [links[q] if kind in using else None for q, kind in zip(queues, kinds, strict=True)]
+
+    @staticmethod
+    def _memory(plan: Plan, costs: Costs) -> tuple[list[int], list[int], list[int]]:
+        device: Ints = np.where(plan.buffers.space == Space.DEVICE, plan.buffers.nbytes, 0)
+        taken, freed = row_sums(plan.ops.allocs, device), row_sums(plan.ops.frees, device)
+        return taken.tolist(), freed.tolist(), costs.workspace(plan).tolist()
+
+    def run(self) -> Times:
+        """Run to the end."""
+        for rank in range(self._plan.ranks):
+            for queue in Queue:
+                order = self._plan.queue_ops(rank, queue).tolist()
+                if order:
+                    self.env.process(self._queue(order))
+            if self._launch:
+                self.env.process(self._host(np.flatnonzero(self._plan.ops.rank == rank).tolist()))
+        self.env.run()
+        assert all(event.processed for event in self._done), "a well-formed plan cannot deadlock"
+        return Times(np.asarray(self._start, dtype=np.int64), np.asarray(self._end, dtype=np.int64))
+
+    def _host(self, order: list[int]) -> _Steps:
+        for op in order:
+            yield self.env.timeout(self._launch)
+            self._issued[op].succeed()
+
+    def _queue(self, order: list[int]) -> _Steps:
+        for op in order:
+            if self._launch:
+                yield self._issued[op]
+            for edge in self._edges[op]:
+                if not self._done[edge].processed:
+                    yield self._done[edge]
+            link = self._links[op]
+            if link is None:
+                yield from self._occupy(op)
+                continue
+            with link.request() as granted:
+                yield granted
+                yield from self._occupy(op)
+
+    def _occupy(self, op: int) -> _Steps:
+        """The operation itself: what it takes counts from its start, what it frees until its end."""
+        rank = self._rank[op]
+        self._start[op] = int(self.env.now)
+        self.device_bytes[rank] += self._taken[op] + self._workspace[op]
+        self.peak_device[rank] = max(self.peak_device[rank], self.device_bytes[rank])
+        if self._duration[op]:
+            yield self.env.timeout(self._duration[op])
+        self._end[op] = int(self.env.now)
+        self.device_bytes[rank] -= self._freed[op] + self._workspace[op]
+        self._done[op].succeed()
+
+
+def run(plan: Plan, costs: Costs) -> Times:
+    """Times of every operation; see :class:`sim.engines.base.Engine`."""
+    return Simulation(plan, costs).run()

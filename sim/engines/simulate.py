@@ -1,0 +1,67 @@
+"""A plan and its costs become a predicted timeline, whichever engine does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.costs import Costs
+from sim.engines.base import Engine
+from sim.engines.simpy_engine import run as simpy_run
+from sim.errors import InputError
+from sim.ir.kinds import Kind
+from sim.ir.plan import Plan
+from sim.memory import MemoryWalk, samples, walk
+from sim.metrics import step_metrics
+from sim.timeline import Timeline
+from sim.units import format_bytes
+
+ENGINES: dict[str, Engine] = {"simpy": simpy_run}
+DEFAULT_ENGINE = "simpy"
+
+
+def find_engine(name: str) -> Engine:
+    """The engine of that name; InputError when there is none."""
+    if name not in ENGINES:
+        raise InputError(f"engine is {name!r}; it must be one of {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
+    """Predict one step.
+
+    ``header["summary"]`` holds the step's metrics and what was offloaded, ``header["warnings"]`` what to know about
+    them, ``header["capacity_bytes"]`` the device's memory.
+    """
+    times = find_engine(engine)(plan, costs)
+    memory = walk(plan, costs)
+    levels = samples(plan, memory.during, memory.after, times.start_ns, times.end_ns)
+    bare = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
+    summary = step_metrics(plan, bare, memory, costs.launch_ns).to_dict() | offload_counts(plan)
+    return Timeline.of_plan(
+        plan,
+        engine,
+        times.start_ns,
+        times.end_ns,
+        levels,
+        summary=summary,
+        warnings=over_capacity(memory, costs),
+        capacity_bytes=costs.memory_bytes,
+        costs=costs.source,
+    )
+
+
+def offload_counts(plan: Plan) -> dict[str, Any]:
+    """``offloaded`` and ``kept`` boundaries, as the plan's policy counts them; a stranger's plan is counted here."""
+    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
+    tasks = int((plan.ops.kind == Kind.FORWARD).sum())
+    return {"offloaded": offloaded, "kept": tasks - offloaded}
+
+
+def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:
+    """A sentence for each rank whose peak is more than the device has."""
+    return [
+        f"rank {rank} needs {format_bytes(int(peak))} of device memory and has {format_bytes(costs.memory_bytes)}: "
+        "this plan would run out of memory"
+        for rank, peak in enumerate(memory.peak_device)
+        if peak > costs.memory_bytes
+    ]

@@ -1,0 +1,433 @@
+"""The rules of DESIGN, section 2. Each takes a plan and yields what breaks it.
+
+Counting rules look at rows alone; ordering rules make pairs "this must happen before that" and ask
+:mod:`sim.verify.happens_before` about all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sim.errors import InputError
+from sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Queue, Role, Space
+from sim.ir.plan import Ints, Plan, Ragged
+from sim.ir.wellformed import require_well_formed
+from sim.verify.happens_before import Flags, ordered
+from sim.verify.violation import Violation, title
+
+_TASKS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+
+
+def _is(plan: Plan, *kinds: Kind) -> Flags:
+    return np.isin(plan.ops.kind, [int(kind) for kind in kinds])
+
+
+def _buffer_name(plan: Plan, buffer: int) -> str:
+    view = plan.buffer(buffer)
+    where = f"{view.space.label} {view.role.label}"
+    return f"{where} {view.stage}.{view.unit}.{view.microbatch} (buffer {plan.buffer_id(buffer)})"
+
+
+def well_formed(plan: Plan) -> Iterator[Violation]:
+    """Ids, queues and edges are in order and edges point backwards."""
+    try:
+        require_well_formed(plan, "plan")
+    except InputError as error:
+        yield Violation("well-formed", str(error), ())
+
+
+# ---- counting rules -------------------------------------------------------------------------------------------------
+
+
+def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
+    """Every buffer is taken by exactly one operation and freed by exactly one."""
+    for column, verb in ((plan.ops.allocs, "taken"), (plan.ops.frees, "freed")):
+        count = np.bincount(column.values, minlength=len(plan.buffers))
+        for buffer in np.flatnonzero(count != 1).tolist():
+            users = _users(plan, buffer) if count[buffer] == 0 else column.rows()[column.values == buffer].tolist()
+            times = "never" if count[buffer] == 0 else f"{count[buffer]} times"
+            yield Violation(
+                f"{verb}-once", f"{_buffer_name(plan, buffer)} is {verb} {times}; it must be once", tuple(users[:2])
+            )
+
+
+def _users(plan: Plan, buffer: int) -> list[int]:
+    columns = (plan.ops.allocs, plan.ops.writes, plan.ops.reads, plan.ops.frees)
+    return sorted({int(row) for column in columns for row in column.rows()[column.values == buffer]})
+
+
+def own_rank(plan: Plan) -> Iterator[Violation]:
+    """An operation touches only its own rank's buffers."""
+    for name in ("reads", "writes", "allocs", "frees"):
+        column: Ragged = getattr(plan.ops, name)
+        rows = column.rows()
+        for entry in np.flatnonzero(plan.ops.rank[rows] != plan.buffers.rank[column.values]).tolist():
+            op, buffer = int(rows[entry]), int(column.values[entry])
+            yield Violation(
+                "own-rank",
+                f"{title(plan, op)} {name} {_buffer_name(plan, buffer)} of rank {int(plan.buffers.rank[buffer])}",
+                (op,),
+            )
+
+
+def memory_on_compute(plan: Plan) -> Iterator[Violation]:
+    """GPU memory is taken and freed only on the compute queue; a host slot by an OFFLOAD and a PREFETCH."""
+    for name, host_kind in (("allocs", Kind.OFFLOAD), ("frees", Kind.PREFETCH)):
+        column: Ragged = getattr(plan.ops, name)
+        rows = column.rows()
+        device = plan.buffers.space[column.values] == Space.DEVICE
+        wrong = np.where(device, plan.ops.queue[rows] != Queue.COMPUTE, plan.ops.kind[rows] != host_kind)
+        for entry in np.flatnonzero(wrong).tolist():
+            op, buffer = int(rows[entry]), int(column.values[entry])
+            allowed = "only the compute queue may" if device[entry] else f"only {host_kind.name} may"
+            yield Violation(
+                "memory-on-compute", f"{title(plan, op)} {name} {_buffer_name(plan, buffer)}; {allowed}", (op,)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How many buffers of which space a kind reads, writes, takes and frees; None means any number."""
+
+    reads: int | None = 0
+    writes: int | None = 0
+    allocs: int | None = 0
+    frees: int | None = 0
+    read_space: Space = Space.DEVICE
+    write_space: Space = Space.DEVICE
+
+
+_TASK_SHAPE = _Shape(None, None, None, None)
+_SHAPES: dict[Kind, _Shape] = {
+    **dict.fromkeys(_TASKS, _TASK_SHAPE),
+    Kind.OFFLOAD: _Shape(1, 1, allocs=None, write_space=Space.HOST),
+    Kind.PREFETCH: _Shape(1, 1, frees=None, read_space=Space.HOST),
+    Kind.RELEASE: _Shape(frees=None),
+    Kind.ACQUIRE: _Shape(allocs=None),
+    **dict.fromkeys(SEND_KINDS, _Shape(reads=1)),
+    **dict.fromkeys(RECV_KINDS, _Shape(writes=1)),
+    Kind.OPTIMIZER_STEP: _Shape(None, None, None, None),
+}
+
+
+def operation_shapes(plan: Plan) -> Iterator[Violation]:
+    """Each kind reads, writes, takes and frees what its name says, in the right space."""
+    for kind, shape in _SHAPES.items():
+        mine = plan.ops.kind == kind
+        for name in ("reads", "writes", "allocs", "frees"):
+            column: Ragged = getattr(plan.ops, name)
+            wanted: int | None = getattr(shape, name)
+            if wanted is not None:
+                counts = np.diff(column.starts)
+                for op in np.flatnonzero(mine & (counts != wanted)).tolist():
+                    yield Violation(
+                        "operation-shape",
+                        f"{title(plan, op)} has {int(counts[op])} buffers under {name}; {kind.name} has {wanted}",
+                        (op,),
+                    )
+        for name, space in (("reads", shape.read_space), ("writes", shape.write_space)):
+            column = getattr(plan.ops, name)
+            rows = column.rows()
+            for entry in np.flatnonzero(mine[rows] & (plan.buffers.space[column.values] != space)).tolist():
+                op = int(rows[entry])
+                buffer = _buffer_name(plan, int(column.values[entry]))
+                yield Violation(
+                    "operation-shape", f"{title(plan, op)} {name} {buffer}; it must be in {space.label} memory", (op,)
+                )
+
+
+def waits_only(plan: Plan) -> Iterator[Violation]:
+    """A RELEASE frees something, an ACQUIRE takes something."""
+    for kind, name in ((Kind.RELEASE, "frees"), (Kind.ACQUIRE, "allocs")):
+        counts = np.diff(getattr(plan.ops, name).starts)
+        for op in np.flatnonzero((plan.ops.kind == kind) & (counts == 0)).tolist():
+            yield Violation("operation-shape", f"{title(plan, op)} {name} nothing; remove it", (op,))
+
+
+def bytes_match(plan: Plan) -> Iterator[Violation]:
+    """A copy or a send moves exactly its buffers' bytes; operations that move nothing say 0."""
+    moving = _is(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
+    for op in np.flatnonzero(~moving & (plan.ops.nbytes != 0)).tolist():
+        yield Violation("bytes", f"{title(plan, op)} says it moves {int(plan.ops.nbytes[op])} bytes; it is 0", (op,))
+    for name in ("reads", "writes"):
+        column: Ragged = getattr(plan.ops, name)
+        rows = column.rows()
+        differ = moving[rows] & (plan.ops.nbytes[rows] != plan.buffers.nbytes[column.values])
+        for entry in np.flatnonzero(differ).tolist():
+            op, buffer = int(rows[entry]), int(column.values[entry])
+            yield Violation(
+                "bytes",
+                f"{title(plan, op)} moves {int(plan.ops.nbytes[op])} bytes; "
+                f"{_buffer_name(plan, buffer)} has {int(plan.buffers.nbytes[buffer])}",
+                (op,),
+            )
+
+
+def tasks_once(plan: Plan) -> Iterator[Violation]:
+    """No task runs twice."""
+    tasks = np.flatnonzero(_is(plan, *_TASKS))
+    ops = plan.ops
+    names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
+    order = np.lexsort(names.T)
+    same = (names[order][1:] == names[order][:-1]).all(axis=1)
+    for index in np.flatnonzero(same).tolist():
+        first, second = int(tasks[order[index]]), int(tasks[order[index + 1]])
+        yield Violation("task-once", f"{title(plan, second)} runs the task of {title(plan, first)} again",
+                        (first, second))  # fmt: skip
+
+
+_SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
+
+
+def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
+    """Each RECV comes directly after exactly one SEND of its kind on another rank, each SEND before one RECV."""
+    after = plan.ops.after
+    received = np.zeros(len(plan), dtype=np.int64)
+    receives = _is(plan, *RECV_KINDS)
+    sends = _is(plan, *SEND_KINDS)
+    for op in np.flatnonzero(receives).tolist():
+        partners = [int(edge) for edge in after[op] if sends[edge]]
+        received[partners] += 1
+        yield from _pair(plan, op, partners)
+    for op in np.flatnonzero(sends & (received != 1)).tolist():
+        yield Violation("send-recv-pair", f"{title(plan, op)} is received {int(received[op])} times; once is needed",
+                        (op,))  # fmt: skip
+
+
+def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
+    if len(sends) != 1:
+        yield Violation(
+            "send-recv-pair", f"{title(plan, recv)} comes directly after {len(sends)} sends; one is needed",
+            (recv, *sends),
+        )  # fmt: skip
+        return
+    a, b = plan.op(sends[0]), plan.op(recv)
+    wanted = _SENT_AS[b.kind]
+    if a.kind != wanted or a.rank == b.rank or a.nbytes != b.nbytes or a.microbatch != b.microbatch:
+        yield Violation(
+            "send-recv-pair",
+            f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it needs "
+            f"a {wanted.name} of the same microbatch and size from another rank",
+            (sends[0], recv),
+        )
+
+
+# ---- ordering rules -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """Pairs of operations, the first of which must be or happen before the second, and the buffer it is about."""
+
+    rule: str
+    why: str
+    first: list[Ints] = field(default_factory=list)
+    then: list[Ints] = field(default_factory=list)
+    buffer: list[Ints] = field(default_factory=list)
+
+    def add(self, first: Ints, then: Ints, buffer: Ints) -> None:
+        self.first.append(first)
+        self.then.append(then)
+        self.buffer.append(buffer)
+
+    def broken(self, plan: Plan) -> Iterator[Violation]:
+        if not self.first:
+            return
+        first, then, buffer = (np.concatenate(c).astype(np.int64) for c in (self.first, self.then, self.buffer))
+        for index in np.flatnonzero(~ordered(plan, first, then)).tolist():
+            a, b = int(first[index]), int(then[index])
+            about = _buffer_name(plan, int(buffer[index]))
+            yield Violation(
+                self.rule,
+                f"{title(plan, b)} does not wait for {title(plan, a)}, {self.why.format(about)}",
+                (a, b),
+            )
+
+
+def _owner(column: Ragged, buffers: int) -> Ints:
+    """The one operation that has each buffer in this column, or -1; the last one if there are several."""
+    out = np.full(buffers, -1, dtype=np.int64)
+    out[column.values] = column.rows()
+    return out
+
+
+def _known(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints, Ints]:
+    keep = (first >= 0) & (then >= 0)
+    return first[keep], then[keep], buffer[keep]
+
+
+def lifetimes(plan: Plan) -> Iterator[Violation]:
+    """Memory is taken before it is used and freed after every read, write and copy of it."""
+    ops, count = plan.ops, len(plan.buffers)
+    taken, freed = _owner(ops.allocs, count), _owner(ops.frees, count)
+    after_take = _Pairs("use-after-take", "which takes {}")
+    before_free = _Pairs("free-after-use", "which still uses {}")
+    for column in (ops.reads, ops.writes):
+        rows, buffers = column.rows(), column.values.astype(np.int64)
+        after_take.add(*_known(taken[buffers], rows, buffers))
+        before_free.add(*_known(rows, freed[buffers], buffers))
+    everything = np.arange(count, dtype=np.int64)
+    before_free.add(*_known(taken, freed, everything))
+    yield from after_take.broken(plan)
+    yield from before_free.broken(plan)
+
+
+def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
+    """Device memory is written once, before every read of it."""
+    ops, count = plan.ops, len(plan.buffers)
+    device = plan.buffers.space == Space.DEVICE
+    writes = np.bincount(ops.writes.values, minlength=count)
+    for buffer in np.flatnonzero(device & (writes > 1)).tolist():
+        rows = ops.writes.rows()[ops.writes.values == buffer][:2].tolist()
+        both = " and ".join(title(plan, int(row)) for row in rows)
+        yield Violation("written-once", f"{_buffer_name(plan, buffer)} is written by {both}", tuple(map(int, rows)))
+    writer = _owner(ops.writes, count)
+    rows, buffers = ops.reads.rows(), ops.reads.values.astype(np.int64)
+    for entry in np.flatnonzero(device[buffers] & (writer[buffers] < 0)).tolist():
+        op = int(rows[entry])
+        yield Violation(
+            "read-after-write", f"{title(plan, op)} reads {_buffer_name(plan, int(buffers[entry]))}, never written", (op,)
+        )
+    pairs = _Pairs("read-after-write", "which writes {}")
+    pairs.add(*_known(np.where(device[buffers], writer[buffers], -1), rows, buffers))
+    yield from pairs.broken(plan)
+
+
+def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
+    """An OFFLOAD starts only after the FORWARD that read the boundary."""
+    reads = plan.ops.reads
+    rows, buffers = reads.rows(), reads.values.astype(np.int64)
+    forward = np.full(len(plan.buffers), -1, dtype=np.int64)
+    of_forward = plan.ops.kind[rows] == Kind.FORWARD
+    forward[buffers[of_forward]] = rows[of_forward]
+    copied = plan.ops.kind[rows] == Kind.OFFLOAD
+    pairs = _Pairs("offload-after-forward", "which reads {}")
+    pairs.add(*_known(forward[buffers[copied]], rows[copied], buffers[copied]))
+    yield from pairs.broken(plan)
+
+
+def host_slots(plan: Plan) -> Iterator[Violation]:
+    """A slot is filled, emptied, and only then filled again; what is loaded back is what was put there."""
+    ops = plan.ops
+    host = plan.buffers.space == Space.HOST
+    entries = []
+    for column, fills in ((ops.writes, True), (ops.reads, False)):
+        mine = host[column.values]
+        rows, slots = column.rows()[mine], column.values[mine].astype(np.int64)
+        entries.append(np.stack([slots, rows, np.full(len(rows), fills)], axis=1))
+    uses = np.concatenate(entries)
+    uses = uses[np.lexsort((uses[:, 1], uses[:, 0]))]
+    order = _Pairs("slot-reuse", "which uses {} before")
+    yield from _fills_and_empties(plan, uses, order)
+    yield from order.broken(plan)
+
+
+def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violation]:
+    """Walk ``uses`` (slot, operation, fills) by slot and list order; ``order`` collects what must be ordered."""
+    ops, last_slot, filled, emptied = plan.ops, -1, -1, True
+    first, then, about = [], [], []
+    for number, (slot, op, fills) in enumerate(uses.tolist()):
+        fresh, last_slot = slot != last_slot, slot
+        if fresh:
+            filled, emptied = -1, True
+        else:
+            first.append(int(uses[number - 1, 1]))
+            then.append(op)
+            about.append(slot)
+        if fills:
+            if not emptied:
+                yield Violation(
+                    "slot-reuse",
+                    f"{title(plan, op)} fills {_buffer_name(plan, slot)}, which {title(plan, filled)} filled and "
+                    "nothing has emptied",
+                    (filled, op),
+                )
+            filled, emptied = op, False
+            continue
+        emptied = True
+        if filled < 0:
+            yield Violation("slot-reuse", f"{title(plan, op)} empties {_buffer_name(plan, slot)}, never filled", (op,))
+        elif any(column[filled] != column[op] for column in (ops.stage, ops.unit, ops.microbatch)):
+            yield Violation(
+                "slot-content", f"{title(plan, op)} loads what {title(plan, filled)} stored: another boundary",
+                (filled, op),
+            )  # fmt: skip
+    order.add(*(np.asarray(column, dtype=np.int64) for column in (first, then, about)))
+
+
+def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
+    """The device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
+    for kind, column in ((Kind.OFFLOAD, plan.ops.reads), (Kind.PREFETCH, plan.ops.writes)):
+        rows, buffers = column.rows(), column.values
+        mine = plan.ops.kind[rows] == kind
+        rows, buffers = rows[mine], buffers[mine]
+        wrong = plan.buffers.role[buffers] != Role.BOUNDARY
+        for name in ("stage", "unit", "microbatch"):
+            wrong |= getattr(plan.ops, name)[rows] != getattr(plan.buffers, name)[buffers]
+        for entry in np.flatnonzero(wrong).tolist():
+            op = int(rows[entry])
+            yield Violation(
+                "slot-content", f"{title(plan, op)} copies {_buffer_name(plan, int(buffers[entry]))}", (op,)
+            )
+
+
+def optimizer_last(plan: Plan) -> Iterator[Violation]:
+    """OPTIMIZER_STEP stands after the rank's last task, once."""
+    for rank in range(plan.ranks):
+        order = plan.queue_ops(rank, Queue.COMPUTE)
+        steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
+        tasks = np.flatnonzero(np.isin(plan.ops.kind[order], _TASKS))
+        if len(steps) > 1:
+            twice = (int(order[steps[0]]), int(order[steps[1]]))
+            yield Violation("optimizer-last", f"{title(plan, twice[1])} is the rank's second", twice)
+        if len(steps) and len(tasks) and steps[0] < tasks[-1]:
+            early = (int(order[steps[0]]), int(order[tasks[-1]]))
+            yield Violation("optimizer-last", f"{title(plan, early[1])} runs after {title(plan, early[0])}", early)
+
+
+def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
+    """A unit's RECOMPUTE comes after its FORWARD, its BACKWARD after both; both need the FORWARD."""
+    order = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+    ops = plan.ops
+    seen: dict[tuple[int, int, int], int] = {}
+    first, then = [], []
+    for op in np.flatnonzero(_is(plan, *order)).tolist():
+        key = (int(ops.stage[op]), int(ops.unit[op]), int(ops.microbatch[op]))
+        if ops.kind[op] == Kind.FORWARD:
+            seen[key] = op
+        elif key in seen:
+            first.append(seen[key])
+            then.append(op)
+        else:
+            yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
+    a, b = np.asarray(first, dtype=np.int64), np.asarray(then, dtype=np.int64)
+    for index in np.flatnonzero(~ordered(plan, a, b)).tolist():
+        pair = (int(a[index]), int(b[index]))
+        message = f"{title(plan, pair[1])} does not wait for {title(plan, pair[0])}"
+        yield Violation("backward-after-forward", message, pair)
+
+
+Rule = Callable[[Plan], Iterator[Violation]]
+
+COUNTING: tuple[Rule, ...] = (
+    taken_and_freed_once,
+    own_rank,
+    memory_on_compute,
+    operation_shapes,
+    waits_only,
+    bytes_match,
+    tasks_once,
+    sends_and_receives_pair,
+    copies_carry_their_boundary,
+    optimizer_last,
+)
+ORDERING: tuple[Rule, ...] = (
+    reads_follow_writes,
+    lifetimes,
+    offload_follows_forward,
+    host_slots,
+    backward_follows_forward,
+)
