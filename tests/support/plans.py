@@ -1,0 +1,151 @@
+"""Workloads, costs, policies and plans for tests, by hand and at random."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from sim.costs import Costs, UnitCost
+from sim.ir.plan import Ops, Plan, Ragged
+from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from sim.workload import UnitShape, Workload
+
+MS, MB, GB = 1_000_000, 1_000_000, 1_000_000_000
+
+
+def uniform_workload(ranks: int, units: int = 1, nbytes: int = MB, **fields: int) -> Workload:
+    """Every unit alike."""
+    unit = UnitShape(boundary_bytes=nbytes, gradient_bytes=nbytes, **fields)
+    return Workload(stages=((unit,) * units,) * ranks)
+
+
+def uniform_costs(ranks: int, units: int = 1, **changes: Any) -> Costs:
+    """FORWARD 1 ms, BACKWARD 2 ms, no RECOMPUTE time, links of 1 GB/s."""
+    unit = UnitCost(forward_ns=MS, recompute_ns=0, backward_ns=2 * MS)
+    fields: dict[str, Any] = {
+        "units": ((unit,) * units,) * ranks,
+        "static_bytes": (0,) * ranks,
+        "d2h_bandwidth": GB,
+        "h2d_bandwidth": GB,
+        "memory_bytes": 80 * 2**30,
+    }
+    return Costs(**fields | changes)
+
+
+def uniform_plan(ranks: int = 1, units: int = 1, microbatches: int = 4, **policy: Any) -> Plan:
+    """A plan over :func:`uniform_workload`."""
+    fields = {"pipeline": "simple", "microbatches": microbatches, "ranks": ranks} | policy
+    return build_plan(uniform_workload(ranks, units), Policy(**fields))
+
+
+@st.composite
+def workloads(draw: st.DrawFn, most_ranks: int = 4, most_units: int = 3) -> Workload:
+    """Stages of differing numbers of units, sizes of 0 to 5 bytes so that equal ones are common."""
+    size = st.integers(0, 5)
+    unit = st.builds(lambda b, g, s: UnitShape(boundary_bytes=b, gradient_bytes=g, saved_bytes=s), size, size, size)
+    stage = st.lists(unit, min_size=1, max_size=most_units).map(tuple)
+    return Workload(stages=tuple(draw(st.lists(stage, min_size=1, max_size=most_ranks))))
+
+
+@st.composite
+def policies(draw: st.DrawFn, ranks: int, most_microbatches: int = 6) -> Policy:
+    """Any policy, over every registered pipeline order."""
+    return Policy(
+        pipeline=draw(st.sampled_from(sorted(ORDERS))),
+        microbatches=draw(st.integers(1, most_microbatches)),
+        ranks=ranks,
+        active_microbatches=draw(st.none() | st.integers(1, most_microbatches)),
+        checkpoint=draw(st.sampled_from([True, True, True, False])),
+        offload=draw(st.sampled_from([True, True, True, False])),
+        horizon=draw(st.integers(1, 8)),
+        horizon_unit=draw(st.sampled_from(HORIZON_UNITS)),
+        release_window=draw(st.integers(1, 3)),
+    )
+
+
+@st.composite
+def plans(draw: st.DrawFn, **limits: int) -> Plan:
+    """A plan that the planner makes."""
+    workload = draw(workloads(**limits))
+    return build_plan(workload, draw(policies(len(workload.stages))))
+
+
+@st.composite
+def costs_for(draw: st.DrawFn, plan: Plan) -> Costs:
+    """Uneven costs that fit a plan, zero durations included."""
+    tasks = plan.ops.kind <= 4
+    stages = int(plan.ops.stage[tasks].max()) + 1
+    duration = st.integers(0, 20)
+    unit = st.builds(
+        UnitCost,
+        forward_ns=duration,
+        recompute_ns=duration,
+        backward_ns=duration,
+        workspace_forward=duration,
+        workspace_recompute=duration,
+        workspace_backward=duration,
+    )
+    units = []
+    for stage in range(stages):
+        count = int(plan.ops.unit[tasks & (plan.ops.stage == stage)].max()) + 1
+        units.append(tuple(draw(st.lists(unit, min_size=count, max_size=count))))
+    per_rank = st.lists(duration, min_size=plan.ranks, max_size=plan.ranks).map(tuple)
+    rate = st.sampled_from([GB, GB // 3, 10 * GB, 100_000_000])
+    return Costs(
+        units=tuple(units),
+        static_bytes=draw(per_rank),
+        optimizer_ns=draw(per_rank),
+        optimizer_workspace=draw(per_rank),
+        d2h_bandwidth=draw(rate),
+        h2d_bandwidth=draw(rate),
+        d2h_latency_ns=draw(duration),
+        h2d_latency_ns=draw(duration),
+        p2p_latency_ns=draw(duration),
+        p2p_bandwidth=draw(st.none() | rate),
+        launch_ns=draw(st.sampled_from([0, 0, 1, 3])),
+        memory_bytes=GB,
+    )
+
+
+def with_column(plan: Plan, name: str, column: Ragged) -> Plan:
+    """The plan with one of its ragged columns replaced."""
+    return replace(plan, ops=replace(plan.ops, **{name: column}))
+
+
+def without_entry(column: Ragged, row: int, value: int) -> Ragged:
+    """The column with one value taken out of one row."""
+    rows = column.to_lists()
+    rows[row] = [v for v in rows[row] if v != value]
+    return Ragged.from_lists(rows)
+
+
+def with_entry(column: Ragged, row: int, value: int) -> Ragged:
+    """The column with one value added at the end of one row."""
+    rows = column.to_lists()
+    rows[row] = [*rows[row], value]
+    return Ragged.from_lists(rows)
+
+
+_SCALARS = ("rank", "queue", "kind", "stage", "unit", "microbatch", "nbytes")
+_LISTS = ("after", "reads", "writes", "allocs", "frees")
+
+
+def take_ops(plan: Plan, order: list[int]) -> Plan:
+    """The plan made of these rows, in this order: leave one out, or name one twice.
+
+    Edges to a row that is left out vanish; edges to a row named twice go to its first copy.
+    """
+    place: dict[int, int] = {}
+    for new, old in enumerate(order):
+        place.setdefault(old, new)
+    index = np.asarray(order)
+    lists = {name: [getattr(plan.ops, name)[old].tolist() for old in order] for name in _LISTS}
+    lists["after"] = [[place[edge] for edge in row if edge in place] for row in lists["after"]]
+    ops = Ops(
+        **{name: getattr(plan.ops, name)[index] for name in _SCALARS},
+        **{name: Ragged.from_lists(rows) for name, rows in lists.items()},
+    )
+    return replace(plan, ops=ops)
