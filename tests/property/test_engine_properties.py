@@ -1,0 +1,97 @@
+"""What must hold of every simulated step, and what the engines must agree on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sim.engines import ENGINES, find_engine, simulate
+from sim.engines.simpy_engine import Simulation
+from sim.ir.kinds import Kind, Queue
+from sim.memory import walk
+from sim.metrics import issue_times
+from tests.support.plans import costs_for, plans
+
+thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@thorough
+@given(st.data())
+def test_start_and_finish_follow_the_recurrence(data: st.DataObject) -> None:
+    """finish(i) = duration(i) + max(issue, finish(previous in queue), finish(edges)): DESIGN, section 5."""
+    plan = data.draw(plans())
+    costs = data.draw(costs_for(plan))
+    times = find_engine("simpy")(plan, costs)
+    duration, issue = costs.durations(plan).tolist(), issue_times(plan, costs.launch_ns).tolist()
+    last: dict[tuple[int, int], int] = {}
+    finish: list[int] = []
+    for op in plan:
+        queue = (op.rank, int(op.queue))
+        start = max([issue[op.index], last.get(queue, 0), *(finish[e] for e in op.after)])
+        finish.append(start + duration[op.index])
+        last[queue] = finish[-1]
+        assert times.start_ns[op.index] == start
+    assert times.end_ns.tolist() == finish
+
+
+@thorough
+@given(st.data())
+def test_live_memory_agrees_with_the_walk(data: st.DataObject) -> None:
+    plan = data.draw(plans())
+    costs = data.draw(costs_for(plan))
+    simulation = Simulation(plan, costs)
+    simulation.run()
+    expected = walk(plan, costs)
+    assert simulation.peak_device == expected.peak_device.tolist()
+    assert simulation.device_bytes == costs.static(plan.ranks).tolist()  # all that was taken was freed
+
+
+@thorough
+@given(st.data())
+def test_lower_bounds_and_memory_samples(data: st.DataObject) -> None:
+    """No step beats a rank's compute or a link's bytes; the samples' peaks are the walk's, and they end as they began."""
+    plan = data.draw(plans())
+    costs = data.draw(costs_for(plan))
+    timeline = simulate(plan, costs)
+    duration = costs.durations(plan)
+    for rank in range(plan.ranks):
+        for queue in Queue:
+            assert timeline.step_time_ns >= int(duration[plan.queue_ops(rank, queue)].sum())
+        mine = timeline.memory.rank == rank
+        assert timeline.memory.device_bytes[mine].max() == walk(plan, costs).peak_device[rank]
+        assert timeline.memory.device_bytes[mine][-1] == costs.static(plan.ranks)[rank]
+        assert timeline.memory.host_bytes[mine][-1] == 0
+        assert (np.diff(timeline.memory.t_ns[mine]) >= 0).all()
+
+
+@thorough
+@given(st.data())
+def test_stalls_lie_within_idle_time_and_overlap_within_one(data: st.DataObject) -> None:
+    plan = data.draw(plans())
+    costs = data.draw(costs_for(plan))
+    for rank in simulate(plan, costs).header["summary"]["ranks"]:
+        stalls = rank["stall_release_ns"] + rank["stall_prefetch_ns"] + rank["stall_recv_ns"]
+        assert 0 <= stalls <= rank["idle_ns"]
+        assert 0.0 <= rank["overlap"] <= 1.0
+
+
+@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"simpy"}) or ["simpy"])
+@thorough
+@given(st.data())
+def test_engines_agree_to_the_nanosecond(engine: str, data: st.DataObject) -> None:
+    plan = data.draw(plans())
+    costs = data.draw(costs_for(plan))
+    reference, other = find_engine("simpy")(plan, costs), find_engine(engine)(plan, costs)
+    assert np.array_equal(reference.start_ns, other.start_ns)
+    assert np.array_equal(reference.end_ns, other.end_ns)
+
+
+@thorough
+@given(st.data())
+def test_offloaded_and_kept_agree_with_the_policy(data: st.DataObject) -> None:
+    plan = data.draw(plans())
+    counts = simulate(plan, data.draw(costs_for(plan))).header["summary"]
+    assert (counts["offloaded"], counts["kept"]) == (plan.policy["offloaded"], plan.policy["kept"])
+    assert counts["offloaded"] == int((plan.ops.kind == Kind.PREFETCH).sum())
