@@ -6,6 +6,7 @@ from typing import Any
 
 from sim.costs import Costs
 from sim.engines.base import Engine
+from sim.engines.compiled_engine import run as compiled_run
 from sim.engines.simpy_engine import run as simpy_run
 from sim.errors import InputError
 from sim.ir.kinds import Kind
@@ -15,7 +16,7 @@ from sim.metrics import step_metrics
 from sim.timeline import Timeline
 from sim.units import format_bytes
 
-ENGINES: dict[str, Engine] = {"simpy": simpy_run}
+ENGINES: dict[str, Engine] = {"simpy": simpy_run, "compiled": compiled_run}
 DEFAULT_ENGINE = "simpy"
 
 
