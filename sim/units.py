@@ -1,0 +1,83 @@
+"""The one place where units are parsed and printed. Inside, everything is integer bytes, nanoseconds, bytes per second.
+
+"32 GB" is 1000-based, "24 GiB" 1024-based (DESIGN, section 3). Arithmetic is exact; a value that is no whole number of
+bytes or nanoseconds is rounded to the nearest.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from sim.errors import InputError
+
+# Sums over a step must stay within int64; see sim.costs.LIMIT.
+LARGEST = 2**53
+
+BYTES: dict[str, int] = {
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50,
+}  # fmt: skip
+DURATIONS: dict[str, int] = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
+RATES: dict[str, int] = {f"{name}/s": factor for name, factor in BYTES.items()}
+
+_QUANTITY = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµ/]*)\s*")
+
+
+def _parse(value: object, units: dict[str, int], what: str, example: str) -> int:
+    allowed = f"write a non-negative {what} such as {example}"
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InputError(f"{value!r} is no {what}; {allowed}")
+    text = f"{value} {next(iter(units))}" if isinstance(value, int) else value
+    match = _QUANTITY.fullmatch(text[:100])
+    if match is None or match[2] not in units:
+        raise InputError(f"{value!r:.60} is no {what}; {allowed} (units: {', '.join(units)})")
+    try:
+        exact = Decimal(match[1].replace("_", "")) * units[match[2]]
+    except InvalidOperation as error:
+        raise InputError(f"{value!r:.60} is no {what}; {allowed}") from error
+    if exact < 0:
+        raise InputError(f"{value!r:.60} is negative; {allowed}")
+    if exact > LARGEST:
+        raise InputError(f"{value!r:.60} is too large; at most {LARGEST} {next(iter(units))} is allowed")
+    return round(exact)
+
+
+def parse_bytes(value: object) -> int:
+    """Bytes from "1 MB", "24 GiB" or a plain int of bytes; InputError otherwise."""
+    return _parse(value, BYTES, "size", '"80 GiB" or "1 MB"')
+
+
+def parse_duration_ns(value: object) -> int:
+    """Nanoseconds from "1.5 ms" or a plain int of nanoseconds; InputError otherwise."""
+    return _parse(value, DURATIONS, "duration", '"1.5 ms" or "20 us"')
+
+
+def parse_rate(value: object) -> int:
+    """Bytes per second, at least 1, from "32 GB/s" or a plain int; InputError otherwise."""
+    rate = _parse(value, RATES, "bandwidth", '"32 GB/s"')
+    if rate < 1:
+        raise InputError(f'{value!r:.60} is no bandwidth; write a bandwidth above 0 such as "32 GB/s"')
+    return rate
+
+
+def _format(amount: int, steps: list[tuple[str, int]], smallest: str) -> str:
+    for name, factor in steps:
+        if abs(amount) >= factor:
+            return f"{amount / factor:.4g} {name}" if abs(amount) < 9999 * factor else f"{amount / factor:.0f} {name}"
+    return f"{amount} {smallest}"
+
+
+def format_bytes(nbytes: int) -> str:
+    """``1.5 MiB``: four significant digits, 1024-based."""
+    return _format(nbytes, [(name, BYTES[name]) for name in ("PiB", "TiB", "GiB", "MiB", "KiB")], "B")
+
+
+def format_duration(ns: int) -> str:
+    """``12.5 ms``: four significant digits."""
+    return _format(ns, [(name, DURATIONS[name]) for name in ("s", "ms", "us")], "ns")
+
+
+def format_rate(rate: int) -> str:
+    """``32 GB/s``: four significant digits, 1000-based."""
+    return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
