@@ -1,0 +1,307 @@
+"""A prediction against a measurement of the same plan: per operation, per kind, step time, memory, order.
+
+Every relative error is a signed fraction, ``(predicted - measured) / measured``: +0.05 says that the prediction is
+5 % too high. A MAPE is the mean of their absolute values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.statistics import kendall_tau, order_disagreements, relative_error
+from reports.summary import STALLS, Headline, headline
+from sim.errors import InputError
+from sim.ir.kinds import RECV_KINDS, Kind
+from sim.ir.plan import Ints
+from sim.timeline import Timeline, read_timeline
+
+__all__ = [
+    "Comparison", "ComparisonOfMany", "KindComparison", "compare", "compare_directories", "compare_many",
+    "compare_paths", "kendall_tau", "order_disagreements", "relative_error",
+]  # fmt: skip
+
+# Marks in the plan rather than work: the costs give them no time, so an error relative to their length says nothing.
+_NO_DURATION = np.asarray([Kind.RELEASE, Kind.ACQUIRE, *sorted(RECV_KINDS)])
+_SAME = ("rank", "queue", "kind", "stage", "unit", "microbatch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindComparison:
+    """All operations of one kind. Sums in ns; ``error`` is that of the sums, ``mape`` the mean over operations.
+
+    ``mape`` is None for kinds without a duration of their own (RELEASE, ACQUIRE, RECV_*) and where every measured
+    duration is zero.
+    """
+
+    count: int
+    predicted_ns: int
+    measured_ns: int
+    error: float | None
+    mape: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One prediction against one measurement.
+
+    Attributes:
+        step_time_error: of the step time; the measured one is the median of the timed steps where they are known.
+        peak_device_error: of the largest rank's peak device bytes.
+        rank_errors: the same, rank by rank.
+        op_duration_mape: over the operations that do work, matched by id. An operation that took no time at all
+            counts as exact when none was predicted and is left out, and counted in ``ops_left_out``, otherwise.
+        ranking_tau: None, since one pair has no order; see :func:`compare_many`.
+    """
+
+    plan_name: str
+    predicted: Headline
+    measured: Headline
+    ops: int
+    ops_left_out: int
+    op_duration_mape: float | None
+    per_kind: dict[str, KindComparison]
+    ranking_tau: float | None = None
+
+    @property
+    def step_time_error(self) -> float | None:
+        return relative_error(self.predicted.step_time_ns, self.measured.step_time_ns)
+
+    @property
+    def peak_device_error(self) -> float | None:
+        ours, theirs = self.predicted.largest_device_bytes, self.measured.largest_device_bytes
+        return None if ours is None or theirs is None else relative_error(ours, theirs)
+
+    @property
+    def rank_errors(self) -> tuple[float | None, ...]:
+        """Peak device error of each rank; empty when memory is not known on both sides."""
+        ours, theirs = self.predicted.peak_device_bytes, self.measured.peak_device_bytes
+        if len(ours) != len(theirs):
+            return ()
+        return tuple(relative_error(p, m) for p, m in zip(ours, theirs, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``compare --json``."""
+        ours, theirs = self.predicted, self.measured
+        out: dict[str, Any] = {
+            "plan": self.plan_name,
+            "step_time_error": self.step_time_error,
+            "peak_device_error": self.peak_device_error,
+            "op_duration_mape": self.op_duration_mape,
+            "per_kind": {name: kind.to_dict() for name, kind in self.per_kind.items()},
+            "ranking_tau": self.ranking_tau,
+            "ops": self.ops,
+            "ops_left_out": self.ops_left_out,
+            "step_time_ns": _pair(ours.step_time_ns, theirs.step_time_ns),
+            "peak_device_bytes": _pair(list(ours.peak_device_bytes), list(theirs.peak_device_bytes))
+            | {"error": list(self.rank_errors)},
+        }
+        if ours.peak_host_bytes is not None and theirs.peak_host_bytes is not None:
+            out["peak_host_bytes"] = _pair(ours.peak_host_bytes, theirs.peak_host_bytes) | {
+                "error": relative_error(ours.peak_host_bytes, theirs.peak_host_bytes)
+            }
+        if ours.stalls_ns is not None and theirs.stalls_ns is not None:
+            out["overlap"] = _pair(ours.overlap, theirs.overlap)
+            out["stalls_ns"] = {name: _pair(ours.stalls_ns[name], theirs.stalls_ns[name]) for name in STALLS}
+        return out
+
+
+def _pair(predicted: Any, measured: Any) -> dict[str, Any]:
+    return {"predicted": predicted, "measured": measured}
+
+
+def _order_by_id(timeline: Timeline, what: str) -> Ints:
+    order = np.argsort(timeline.op, kind="stable")
+    ids = timeline.op[order]
+    twice = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(twice):
+        raise InputError(f"the {what} timeline has operation {int(ids[twice[0]])} more than once; ids must be distinct")
+    return order
+
+
+def _matched(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
+    """Rows of both that stand for the same operation, by id; InputError when the two are not of one plan."""
+    ours, theirs = _order_by_id(predicted, "predicted"), _order_by_id(measured, "measured")
+    advice = "compare two timelines of the same plan"
+    if len(ours) != len(theirs) or (predicted.op[ours] != measured.op[theirs]).any():
+        raise InputError(
+            f"the predicted timeline has {len(ours)} operations of plan {predicted.plan_name!r}, the measured one "
+            f"{len(theirs)} of plan {measured.plan_name!r}, and their ids differ; {advice}"
+        )
+    for name in _SAME:
+        differs = np.flatnonzero(getattr(predicted, name)[ours] != getattr(measured, name)[theirs])
+        if len(differs):
+            at = differs[0]
+            raise InputError(
+                f"operation {int(predicted.op[ours[at]])} has {name} {_shown(predicted, name, ours[at])} in the "
+                f"predicted and {_shown(measured, name, theirs[at])} in the measured timeline; {advice}"
+            )
+    return ours, theirs
+
+
+def _shown(timeline: Timeline, name: str, row: int) -> str:
+    value = int(getattr(timeline, name)[row])
+    return Kind(value).name if name == "kind" else str(value)
+
+
+def _absolute_errors(predicted: Ints, measured: Ints) -> npt.NDArray[np.float64]:
+    """Absolute relative error of each duration; 0 where both are zero, nan where only the measured one is."""
+    error = np.where(predicted == 0, 0.0, np.nan)
+    np.divide(np.abs(predicted - measured), measured, out=error, where=measured > 0)
+    return error
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def compare(predicted: Timeline, measured: Timeline) -> Comparison:
+    """Line the two up by operation id; InputError when they are not timelines of the same plan."""
+    rows, others = _matched(predicted, measured)
+    kinds = predicted.kind[rows]
+    ours = (predicted.end_ns - predicted.start_ns)[rows]
+    theirs = (measured.end_ns - measured.start_ns)[others]
+    for name, lengths, ids in (("predicted", ours, predicted.op[rows]), ("measured", theirs, measured.op[others])):
+        if (lengths < 0).any():
+            raise InputError(f"operation {int(ids[np.argmin(lengths)])} of the {name} timeline ends before it starts")
+    errors = _absolute_errors(ours, theirs)
+    working = ~np.isin(kinds, _NO_DURATION)
+    per_kind = {}
+    for code in np.unique(kinds).tolist():
+        at = kinds == code
+        sums = int(ours[at].sum()), int(theirs[at].sum())
+        per_kind[Kind(code).name] = KindComparison(
+            count=int(at.sum()),
+            predicted_ns=sums[0],
+            measured_ns=sums[1],
+            error=relative_error(*sums),
+            mape=_mean(errors[at & working]),
+        )
+    return Comparison(
+        plan_name=predicted.plan_name,
+        predicted=headline(predicted, "the predicted timeline"),
+        measured=headline(measured, "the measured timeline"),
+        ops=int(working.sum()),
+        ops_left_out=int(np.isnan(errors[working]).sum()),
+        op_duration_mape=_mean(errors[working]),
+        per_kind=per_kind,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonOfMany:
+    """Several pairs, each compared on its own, and whether the predictions put them in the measured order.
+
+    ``step_time_error`` and ``peak_device_error`` are the worst of the pairs (largest absolute value, sign kept).
+    """
+
+    pairs: dict[str, Comparison]
+
+    @property
+    def step_time_error(self) -> float | None:
+        return _worst([pair.step_time_error for pair in self.pairs.values()])
+
+    @property
+    def peak_device_error(self) -> float | None:
+        return _worst([pair.peak_device_error for pair in self.pairs.values()])
+
+    @property
+    def op_duration_mape(self) -> float | None:
+        """Over the operations of all pairs together."""
+        known = [(p.op_duration_mape, p.ops - p.ops_left_out) for p in self.pairs.values()]
+        total = sum(count for mape, count in known if mape is not None)
+        return sum(mape * count for mape, count in known if mape is not None) / total if total else None
+
+    @property
+    def ranking_tau(self) -> float | None:
+        """Kendall's tau-b of predicted and measured step times; None below two pairs or when all are equal."""
+        return kendall_tau(*self._step_times())
+
+    @property
+    def disagreements(self) -> list[tuple[str, str]]:
+        """Names of pairs whose predictions differ by more than 10 % and whose measurements stand the other way."""
+        names = list(self.pairs)
+        return [(names[i], names[j]) for i, j in order_disagreements(*self._step_times())]
+
+    def _step_times(self) -> tuple[list[int], list[int]]:
+        found = self.pairs.values()
+        return [p.predicted.step_time_ns for p in found], [p.measured.step_time_ns for p in found]
+
+    @property
+    def per_kind(self) -> dict[str, KindComparison]:
+        """Sums over the pairs; ``mape`` is weighted by the number of operations."""
+        out = {}
+        for kind in Kind:
+            found = [pair.per_kind[kind.name] for pair in self.pairs.values() if kind.name in pair.per_kind]
+            if found:
+                out[kind.name] = _merged(found)
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``compare --json`` for two directories."""
+        return {
+            "step_time_error": self.step_time_error,
+            "peak_device_error": self.peak_device_error,
+            "op_duration_mape": self.op_duration_mape,
+            "per_kind": {name: kind.to_dict() for name, kind in self.per_kind.items()},
+            "ranking_tau": self.ranking_tau,
+            "disagreements": [list(names) for names in self.disagreements],
+            "pairs": {name: pair.to_dict() for name, pair in self.pairs.items()},
+        }
+
+
+def _worst(errors: list[float | None]) -> float | None:
+    return max((error for error in errors if error is not None), key=abs, default=None)
+
+
+def _merged(found: list[KindComparison]) -> KindComparison:
+    predicted, measured = sum(k.predicted_ns for k in found), sum(k.measured_ns for k in found)
+    weighed = [(k.mape, k.count) for k in found if k.mape is not None]
+    total = sum(count for _, count in weighed)
+    return KindComparison(
+        count=sum(k.count for k in found),
+        predicted_ns=predicted,
+        measured_ns=measured,
+        error=relative_error(predicted, measured),
+        mape=sum(mape * count for mape, count in weighed) / total if total else None,
+    )
+
+
+def compare_many(pairs: Sequence[tuple[Timeline, Timeline]], names: Sequence[str] | None = None) -> ComparisonOfMany:
+    """Compare several (predicted, measured) pairs; ``names`` default to their numbers and must be distinct."""
+    labels = [str(number) for number in range(len(pairs))] if names is None else list(names)
+    if len(labels) != len(pairs) or len(set(labels)) != len(labels):
+        raise InputError(f"{len(pairs)} pairs have {len(labels)} names; give each pair one name of its own")
+    return ComparisonOfMany(pairs={name: compare(*pair) for name, pair in zip(labels, pairs, strict=True)})
+
+
+def compare_directories(predicted: str | Path, measured: str | Path) -> ComparisonOfMany:
+    """Compare the ``*.jsonl`` timelines that have the same name in both directories; InputError when none has."""
+    ours, theirs = ({path.name: path for path in Path(where).glob("*.jsonl")} for where in (predicted, measured))
+    names = sorted(ours.keys() & theirs.keys())
+    if not names:
+        raise InputError(
+            f"{predicted} and {measured} have no *.jsonl file of the same name; "
+            "give two directories whose timelines are named alike"
+        )
+    pairs = [(read_timeline(ours[name]), read_timeline(theirs[name])) for name in names]
+    return compare_many(pairs, [name.removesuffix(".jsonl") for name in names])
+
+
+def compare_paths(predicted: str | Path, measured: str | Path) -> Comparison | ComparisonOfMany:
+    """Compare two timeline files, or two directories of them; InputError for one of each."""
+    folders = Path(predicted).is_dir(), Path(measured).is_dir()
+    if all(folders):
+        return compare_directories(predicted, measured)
+    if any(folders):
+        raise InputError(f"{predicted} and {measured}: one is a directory; give two timeline files or two directories")
+    return compare(read_timeline(predicted), read_timeline(measured))

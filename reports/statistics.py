@@ -1,0 +1,97 @@
+"""Small statistics with their edge cases decided: relative errors, rank agreement, spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from sim.errors import InputError
+
+# pyperf calls a result unstable when the standard deviation exceeds 10 % of the mean.
+UNSTABLE = 0.10
+FEW_SAMPLES = 5
+
+
+def relative_error(predicted: float, measured: float) -> float | None:
+    """``(predicted - measured) / measured``: positive when the prediction is too high.
+
+    0.0 when both are zero; None when only the measurement is, since there is nothing to relate the error to.
+    """
+    if measured:
+        return float((predicted - measured) / measured)
+    return None if predicted else 0.0
+
+
+def _as_array(values: Sequence[float], what: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} values hold {array[~np.isfinite(array)][0]}; finite numbers are needed")
+    return array
+
+
+def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> float | None:
+    """Kendall's tau-b of two sequences of equal length: 1.0 same order, -1.0 reversed, ties taken into account.
+
+    None where it is undefined: fewer than two points, or all values of one side equal.
+    """
+    if len(predicted) != len(measured):
+        raise InputError(f"{len(predicted)} predictions and {len(measured)} measurements; give as many of either")
+    x, y = _as_array(predicted, "predicted"), _as_array(measured, "measured")
+    above = np.triu_indices(len(x), k=1)
+    dx = np.sign(x[:, None] - x[None, :])[above]
+    dy = np.sign(y[:, None] - y[None, :])[above]
+    # Pairs that are not tied, on either side; tau-b divides by their geometric mean.
+    free = float(np.count_nonzero(dx)) * float(np.count_nonzero(dy))
+    return float((dx * dy).sum() / np.sqrt(free)) if free else None
+
+
+def order_disagreements(
+    predicted: Sequence[float], measured: Sequence[float], margin: float = 0.10
+) -> list[tuple[int, int]]:
+    """Pairs (i, j) that the predictions put apart by more than ``margin`` and the measurements the other way round.
+
+    The margin is relative to the smaller of the two predictions; closer predictions claim no order.
+    """
+    out = []
+    for i, j in combinations(range(len(predicted)), 2):
+        low, high = (i, j) if predicted[i] <= predicted[j] else (j, i)
+        if predicted[high] > predicted[low] * (1 + margin) and measured[high] < measured[low]:
+            out.append((i, j))
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Repeated measurements of one thing, in the unit they came in. ``deviation`` is the sample standard deviation."""
+
+    count: int
+    lowest: float
+    median: float
+    highest: float
+    deviation: float
+
+    @property
+    def relative(self) -> float:
+        """``deviation / median``; 0.0 for a median of 0."""
+        return self.deviation / self.median if self.median else 0.0
+
+    @property
+    def unstable(self) -> bool:
+        return self.relative > UNSTABLE
+
+
+def spread(samples: Sequence[float]) -> Spread | None:
+    """Count, range, median and deviation; None without samples."""
+    if not len(samples):
+        return None
+    values = _as_array(samples, "sample")
+    return Spread(
+        count=len(values),
+        lowest=float(values.min()),
+        median=float(np.median(values)),
+        highest=float(values.max()),
+        deviation=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+    )
