@@ -1,0 +1,63 @@
+# `make demo` and `make test` need nothing but Python 3.11 or 3.12 and make: the first run sets up .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_OUT := out/demo
+# Two test workers share the cores; torch must not add threads of its own to each.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types contracts wheel-check bench ci clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(STAMP) ## create .venv and install Loadahead into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	for candidate in $${PYTHON:-} python3.11 python3.12 python3 python; do \
+	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	  echo "Loadahead needs Python 3.11 or 3.12; none was found. Install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version); this is done once."; \
+	$$python -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the main job end to end on this machine: sweep, plan, run, compare, report
+	@$(BIN)/loadahead demo -o $(DEMO_OUT)
+
+test: $(STAMP) ## all tests; those that compare clock times run alone at the end
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not timing"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m timing
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+contracts: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+wheel-check: $(STAMP) ## build the wheel, install it into an empty environment, use it from another folder
+	PYTHON=$(BIN)/python .ci/wheel-check
+
+bench: $(STAMP) ## operations per second of planner, verifier and engines
+	$(BIN)/python tests/bench/bench_engines.py
+
+ci: ## everything that must hold
+	.ci/run
+
+clean: ## remove what was generated, .venv included
+	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
