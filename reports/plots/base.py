@@ -1,0 +1,39 @@
+"""What a plot is: a function from a run to a figure with a caption, or to the reason why there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from reports.plots.style import styled
+from reports.run_data import RunData
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure, its title, and what to see in it."""
+
+    figure: Figure
+    title: str
+    caption: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure as PNG, SVG or whatever the path's ending says."""
+        with styled():
+            self.figure.savefig(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Nothing to draw, and why."""
+
+    title: str
+    reason: str
+
+
+Plot: TypeAlias = Callable[[RunData], Drawing | Missing]

@@ -1,0 +1,263 @@
+"""What ran when: a row per rank and queue, the prediction above the measurement, on one time axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.plots.base import Drawing, Missing
+from reports.plots.style import (
+    DARK_KINDS,
+    FAINT,
+    INK,
+    KIND_COLOUR,
+    QUIET,
+    STALL_COLOUR,
+    STALL_LABEL,
+    WIDTH_INCHES,
+    light_grid,
+    new_figure,
+    styled,
+    time_scale,
+)  # fmt: skip
+from reports.run_data import RunData
+from sim.ir.kinds import COPY_KINDS, RECV_KINDS, SEND_KINDS, Kind, Queue
+from sim.ir.plan import Ints, Plan
+from sim.metrics import waits
+from sim.timeline import Timeline
+from sim.units import format_duration
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+TITLE = "What ran when"
+MOST_RANKS = 8
+# Queues that share a lane: a rank's send and receive show two ends of transfers, and either is mostly empty.
+LANES = (
+    ("compute", (Queue.COMPUTE,)),
+    ("copy out", (Queue.D2H,)),
+    ("copy in", (Queue.H2D,)),
+    ("send, receive", (Queue.SEND, Queue.RECV)),
+)
+# Marks on the compute queue that take no time: the hatched wait before them is what there is to see.
+_MARKS = np.asarray([Kind.RELEASE, Kind.ACQUIRE])
+_LABELS = {
+    Kind.SEND_ACTIVATION: "SEND / RECV ACTIVATION", Kind.SEND_GRADIENT: "SEND / RECV GRADIENT",
+    Kind.RECV_ACTIVATION: "SEND / RECV ACTIVATION", Kind.RECV_GRADIENT: "SEND / RECV GRADIENT",
+}  # fmt: skip
+_UNKNOWN = "unknown"
+_WAIT_COLOUR = STALL_COLOUR | {_UNKNOWN: QUIET}
+_WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} | {_UNKNOWN: "waits"}
+_REASON = (
+    dict.fromkeys((Kind.OFFLOAD, *SEND_KINDS), "release") | {Kind.PREFETCH: "prefetch"}
+    | dict.fromkeys(RECV_KINDS, "recv")
+)  # fmt: skip
+
+# Shares of the time axis: boxes and waits narrower than a hair are not outlined, and not hatched.
+_HAIR, _OUTLINED = 0.0008, 0.003
+_ROW_INCHES, _FEW_ROWS, _AXES_INCHES = 0.17, 16, WIDTH_INCHES - 1.6
+_NUMBER_POINTS = 6.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of the picture: a source's operations of one lane of one rank."""
+
+    source: str
+    rank: int
+    lane: str
+    queues: tuple[Queue, ...]
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """Times in which a compute queue stood still for an edge; arrays of shape (waits,)."""
+
+    rank: Ints
+    start_ns: Ints
+    length_ns: Ints
+    reason: list[str]
+
+
+def _waits_of_plan(plan: Plan, timeline: Timeline) -> _Waits:
+    wait, waited_for = waits(plan, timeline.end_ns)
+    at = np.flatnonzero((wait > 0) & (timeline.queue == Queue.COMPUTE))
+    before = plan.previous_in_queue[at]
+    start = np.where(before >= 0, timeline.end_ns[before], 0)
+    reasons = [_REASON.get(Kind(kind), _UNKNOWN) for kind in waited_for[at].tolist()]
+    return _Waits(timeline.rank[at].astype(np.int64), start, wait[at], reasons)
+
+
+def _gaps(timeline: Timeline) -> _Waits:
+    """Without the plan's edges, every gap between two operations of a compute queue, for no known reason."""
+    ranks, starts, lengths = [], [], []
+    for rank in np.unique(timeline.rank).tolist():
+        at = np.flatnonzero((timeline.rank == rank) & (timeline.queue == Queue.COMPUTE))
+        gap = timeline.start_ns[at][1:] - timeline.end_ns[at][:-1]
+        found = np.flatnonzero(gap > 0)
+        ranks.append(np.full(len(found), rank, dtype=np.int64))
+        starts.append(timeline.end_ns[at][:-1][found])
+        lengths.append(gap[found])
+    columns = [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (ranks, starts, lengths)]
+    return _Waits(columns[0], columns[1], columns[2], [_UNKNOWN] * len(columns[0]))
+
+
+def _shown_ranks(ranks: list[int]) -> list[int]:
+    if len(ranks) <= MOST_RANKS:
+        return ranks
+    half = MOST_RANKS // 2
+    return ranks[:half] + ranks[-half:]
+
+
+def _rows(sources: dict[str, Timeline], ranks: list[int]) -> list[_Row]:
+    """Rows from top to bottom, one unit high; rows of a lane stand closer together than lanes and ranks do."""
+    rows, y = [], 0.0
+    for rank in ranks:
+        for lane, queues in LANES:
+            codes = np.asarray(queues)
+            if not any(np.isin(t.queue[t.rank == rank], codes).any() for t in sources.values()):
+                continue
+            for source in sources:
+                rows.append(_Row(source, rank, lane, queues, y))
+                y += 1.0
+            y += 0.35
+        y += 0.7
+    return rows
+
+
+def _box_numbers(axes: Axes, timeline: Timeline, at: Ints, y: float, span: float, scale: float) -> None:
+    """The microbatch's number in each box that is wide enough."""
+    for row in at.tolist():
+        text = str(int(timeline.microbatch[row]))
+        length = float(timeline.end_ns[row] - timeline.start_ns[row])
+        room = length / span * _AXES_INCHES * 72
+        if int(timeline.microbatch[row]) >= 0 and room > _NUMBER_POINTS * (0.64 * len(text) + 0.22):
+            colour = "white" if Kind(int(timeline.kind[row])) in DARK_KINDS else INK
+            middle = (timeline.start_ns[row] + length / 2) / scale
+            axes.text(
+                middle, y + 0.52, text, ha="center", va="center", fontsize=_NUMBER_POINTS, color=colour, clip_on=True
+            )
+
+
+def _draw_boxes(axes: Axes, timeline: Timeline, row: _Row, span: float, scale: float) -> None:
+    mine = (timeline.rank == row.rank) & np.isin(timeline.queue, np.asarray(row.queues))
+    mine &= ~np.isin(timeline.kind, _MARKS) & (timeline.end_ns > timeline.start_ns)
+    for code in np.unique(timeline.kind[mine]).tolist():
+        at = np.flatnonzero(mine & (timeline.kind == code))
+        start, length = timeline.start_ns[at] / scale, (timeline.end_ns[at] - timeline.start_ns[at]) / scale
+        # White outlines keep neighbours apart, but would swallow narrow boxes.
+        outlined = bool(np.median(length) * scale > span * _OUTLINED)
+        axes.broken_barh(
+            list(zip(start.tolist(), length.tolist(), strict=True)), (row.y + 0.06, 0.88),
+            facecolors=KIND_COLOUR[Kind(code)], edgecolors="white" if outlined else "face",
+            linewidth=0.5 if outlined else 0.2,
+        )  # fmt: skip
+        _box_numbers(axes, timeline, at, row.y, span, scale)
+
+
+def _draw_waits(axes: Axes, found: _Waits, row: _Row, span: float, scale: float) -> None:
+    for reason in sorted(set(found.reason)):
+        same = np.asarray([r == reason for r in found.reason])
+        at = np.flatnonzero(same & (found.rank == row.rank) & (found.length_ns > span * _HAIR))
+        bars = [(float(found.start_ns[i]) / scale, float(found.length_ns[i]) / scale) for i in at.tolist()]
+        if bars:
+            axes.broken_barh(
+                bars, (row.y + 0.16, 0.68), facecolors="white", edgecolors=_WAIT_COLOUR[reason], hatch="//////",
+                linewidth=0.4,
+            )  # fmt: skip
+
+
+def _legend(axes: Axes, kinds: set[Kind], reasons: set[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles: dict[str, Artist] = {}
+    for kind in sorted(kinds):
+        handles.setdefault(_LABELS.get(kind, kind.name), Patch(facecolor=KIND_COLOUR[kind]))
+    for reason in sorted(reasons):
+        patch = Patch(facecolor="white", edgecolor=_WAIT_COLOUR[reason], hatch="//////", linewidth=0.4)
+        handles[_WAIT_LABEL[reason]] = patch
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside upper left", ncols=min(len(handles), 6), handlelength=1.4,
+        columnspacing=1.2,
+    )  # fmt: skip
+
+
+def _label_rows(axes: Axes, rows: list[_Row], both: bool) -> None:
+    ticks, labels, last = [], [], None
+    for row in rows:
+        first = (row.rank, row.lane) != last
+        last = (row.rank, row.lane)
+        ticks.append(row.y + 0.5)
+        lane = f"rank {row.rank}  {row.lane}" if first else ""
+        labels.append(f"{lane}  {row.source}" if both else lane)
+    axes.set_yticks(ticks, labels, fontsize=7.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def _sources(data: RunData) -> dict[str, Timeline]:
+    found = {"predicted": data.predicted, "measured": data.measured}
+    return {name: timeline for name, timeline in found.items() if timeline is not None and timeline.step_time_ns > 0}
+
+
+def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_copies: bool) -> str:
+    times = " and ".join(f"{format_duration(t.step_time_ns)} {name}" for name, t in sources.items())
+    parts = [f"One step: {times}. Numbers in the boxes are microbatches."]
+    if len(sources) > 1:
+        parts.append("The prediction stands above the measurement: boxes that start further right below ran late.")
+    if not has_copies:
+        parts.append("This plan copies nothing.")
+    parts.append(
+        "Hatched: the compute queue stands still and waits; blank at the end: the rank is done."
+        if reasons
+        else "The compute queues never wait."
+    )
+    if hidden:
+        parts.append(f"{hidden} ranks between the first and the last {MOST_RANKS // 2} are not drawn.")
+    return " ".join(parts)
+
+
+@styled()
+def gantt(data: RunData) -> Drawing | Missing:
+    """Rows per rank and queue, predicted above measured; colours by kind, waits hatched in their cause's colour."""
+    sources = _sources(data)
+    if not sources:
+        return Missing(title=TITLE, reason="there is no timeline with operations")
+    every = sorted({int(rank) for timeline in sources.values() for rank in np.unique(timeline.rank)})
+    ranks = _shown_ranks(every)
+    rows = _rows(sources, ranks)
+    height = max(rows[-1].y + 1.5, 3.0)
+    figure, [[axes]] = new_figure(_ROW_INCHES * max(height, min(1.5 * height, _FEW_ROWS)) + 1.1)
+    longest = max(int(timeline.end_ns.max()) for timeline in sources.values())
+    scale, unit = time_scale(longest)
+    reasons: set[str] = set()
+    found = {name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t) for name, t in sources.items()}
+    for row in rows:
+        if row.source == "measured":
+            axes.axhspan(row.y, row.y + 1, color=FAINT, alpha=0.35, linewidth=0)
+        _draw_boxes(axes, sources[row.source], row, longest, scale)
+        if Queue.COMPUTE in row.queues:
+            _draw_waits(axes, found[row.source], row, longest, scale)
+            reasons |= _visible(found[row.source], row.rank, longest)
+    _label_rows(axes, rows, len(sources) > 1)
+    axes.set(xlim=(0, longest / scale * 1.005), ylim=(rows[-1].y + 1.2, -0.2))
+    axes.set_xlabel(f"time since the step began ({unit})")
+    axes.spines["left"].set_visible(False)
+    light_grid(axes, "x")
+    kinds = {Kind(code) for t in sources.values() for code in np.unique(t.kind).tolist() if code not in _MARKS}
+    _legend(axes, kinds, reasons)
+    return Drawing(
+        figure=figure, title=TITLE,
+        caption=_caption(sources, reasons, len(every) - len(ranks), bool(kinds & COPY_KINDS)),
+    )  # fmt: skip
+
+
+def _visible(found: _Waits, rank: int, span: float) -> set[str]:
+    keep: npt.NDArray[np.bool_] = (found.rank == rank) & (found.length_ns > span * _HAIR)
+    return {found.reason[i] for i in np.flatnonzero(keep).tolist()}

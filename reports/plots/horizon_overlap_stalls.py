@@ -1,0 +1,89 @@
+"""Whether copies hide behind compute: overlap and stalls against the horizon, a panel per microbatch count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.plots.base import Drawing, Missing
+from reports.plots.horizon_series import Panel, draw_lines, horizon_axis, legend, line_labels, measured_sentence, panels
+from reports.plots.style import QUIET, new_figure, styled, time_scale
+from reports.run_data import RunData
+from reports.summary import STALLS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLE = "Overlap and stalls against the horizon"
+# A stall shorter than this share of the step looks short.
+_LEAST_SHARE = 0.02
+_ROW_NAMES = {
+    "overlap": "overlap",
+    "release": "waits for\noffload",
+    "prefetch": "waits for\nprefetch",
+    "recv": "waits for\nanother rank",
+}
+
+
+def _longest(found: list[Panel], stall: str) -> int:
+    return max((row[f"stall_{stall}_ns"] for panel in found for row in panel.rows), default=0)
+
+
+def _caption(found: list[Panel], never: list[str], copies: bool) -> str:
+    parts = []
+    if copies:
+        parts.append("Overlap: the share of the copies' time in which compute runs as well; 100 % is a free copy.")
+    else:
+        parts.append("Nothing was copied in any of these plans, so there is no overlap to show.")
+    parts.append("Stalls: how long the compute queue of the worst rank waits in one step; every panel has a scale of its own.")
+    if never:
+        names = {"release": "an offload (RELEASE)", "prefetch": "a prefetch", "recv": "another rank"}
+        parts.append(f"No plan here waits for {' or '.join(names[name] for name in never)}.")
+    return " ".join(parts)
+
+
+def _fill_stall(axes: Axes, panel: Panel, stall: str, labels: list[str]) -> None:
+    key = f"stall_{stall}_ns"
+    longest = max(row[key] for row in panel.rows)
+    top = max(longest, _LEAST_SHARE * max(row["step_time_ns"] for row in panel.rows), 1)
+    scale, unit = time_scale(top)
+    draw_lines(axes, panel, key, scale, labels)
+    axes.set_ylim(-0.03 * top / scale, top / scale * 1.15)
+    axes.set_ylabel(unit)
+
+
+def _fill_overlap(axes: Axes, panel: Panel, labels: list[str]) -> None:
+    draw_lines(axes, panel, "overlap", 0.01, labels)
+    axes.set_ylim(-4, 108)
+    axes.set_ylabel("%")
+    axes.set_title(panel.title)
+    if all(row["overlap"] is None for row in panel.rows):
+        axes.text(0.5, 0.5, "no copies", transform=axes.transAxes, ha="center", va="center", color=QUIET)
+
+
+@styled()
+def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
+    """Overlap in percent above, a row for each kind of stall that occurs below; a column per microbatch count."""
+    found, notes = panels(data)
+    if not found:
+        return Missing(title=TITLE, reason="there is no sweep and no measured horizon")
+    stalls = [name for name in STALLS if _longest(found, name)]
+    never = [name for name in STALLS if name not in stalls]
+    copies = any(row["overlap"] is not None for panel in found for row in panel.rows)
+    if not copies and not stalls:
+        return Missing(title=TITLE, reason="nothing was copied and nothing waited")
+    rows = ["overlap", *stalls]
+    figure, grid = new_figure(1.4 * len(rows) + 0.8, len(rows), len(found), sharex="col")
+    labels = line_labels(found)
+    for column, panel in enumerate(found):
+        _fill_overlap(grid[0][column], panel, labels)
+        for stall, line in zip(stalls, grid[1:], strict=True):
+            _fill_stall(line[column], panel, stall, labels)
+        horizon_axis(grid[0][column], panel)
+        grid[-1][column].set_xlabel("horizon")
+    for name, line in zip(rows, grid, strict=True):
+        line[0].set_ylabel(f"{_ROW_NAMES[name]} ({line[0].get_ylabel()})")
+    legend(figure, grid)
+    caption = _caption(found, never, copies)
+    if any(panel.measured for panel in found):
+        caption += f" {measured_sentence(data)}"
+    return Drawing(figure=figure, title=TITLE, caption=" ".join([caption, *notes]))

@@ -1,0 +1,161 @@
+"""A sweep's rows and measured horizons, sorted into panels (microbatch counts) and lines (variants of the plan)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reports.plots.style import MEASURED, SERIES, light_grid
+from reports.run_data import FIGURES, HorizonPoint, Row, RunData
+from reports.summary import STALLS, headline_of_summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS, MOST_LINES = 4, len(SERIES)
+_SHORT = {"pipeline": "", "horizon_unit": "horizon in ", "release_window": "release window "}
+
+
+@dataclass(slots=True)
+class Panel:
+    """One microbatch count. ``lines`` are predictions by variant, ``measured`` rows of what was run; by horizon."""
+
+    microbatches: int | None
+    lines: dict[str, list[Row]] = field(default_factory=dict)
+    measured: list[Row] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        count = self.microbatches
+        return "" if count is None else f"{count} microbatch{'' if count == 1 else 'es'}"
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for line in self.lines.values() for row in line] + self.measured
+
+
+def _variant(row: Row, axes: list[str]) -> str:
+    parts = [f"{_SHORT.get(name, name.replace('_', ' ') + ' ')}{row[name]}" for name in axes if row[name] is not None]
+    return ", ".join(parts) or "predicted"
+
+
+def _spread_out(values: list[Any], most: int) -> list[Any]:
+    """At most ``most`` of the values, the first and the last among them."""
+    if len(values) <= most:
+        return values
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def _row(horizon: int, summary: Row) -> Row:
+    """A summary as a row of a sweep's table."""
+    short = headline_of_summary(summary)
+    stalls = short.stalls_ns or {}
+    return {
+        "horizon": horizon,
+        "step_time_ns": short.step_time_ns,
+        "peak_device_bytes": short.largest_device_bytes,
+        "overlap": short.overlap,
+        **{f"stall_{name}_ns": stalls.get(name, 0) for name in STALLS},
+    }
+
+
+def _add_points(panels: dict[int | None, Panel], points: tuple[HorizonPoint, ...], microbatches: int | None) -> None:
+    """Measured horizons join the panel of their microbatch count; their predictions make a line where none is."""
+    by_count: dict[int | None, list[HorizonPoint]] = {}
+    for point in points:
+        by_count.setdefault(point.microbatches or microbatches, []).append(point)
+    for count, mine in by_count.items():
+        panel = panels.setdefault(count, Panel(count))
+        panel.measured = [_row(p.horizon, p.measured) for p in mine if p.measured is not None]
+        if not panel.lines:
+            line = [_row(p.horizon, p.predicted) for p in mine if p.predicted is not None]
+            if line:
+                panel.lines["predicted"] = line
+
+
+def panels(data: RunData) -> tuple[list[Panel], list[str]]:
+    """Panels by microbatch count with a few lines each, and sentences about what was left out; () when empty."""
+    varying = _varying(data)
+    variants = list(dict.fromkeys(_variant(row, varying) for row in data.sweep))
+    shown = _spread_out(variants, MOST_LINES)
+    found: dict[int | None, Panel] = {}
+    for row in sorted(data.sweep, key=lambda row: (row["microbatches"], row["horizon"])):
+        label = _variant(row, varying)
+        if label in shown:
+            panel = found.setdefault(row["microbatches"], Panel(row["microbatches"]))
+            # An overlap of nothing is no overlap of 0 %.
+            copied = row["offloaded"] > 0
+            panel.lines.setdefault(label, []).append(row if copied else row | {"overlap": None})
+    _add_points(found, data.horizons, data.microbatches)
+    kept = [panel for _, panel in sorted(found.items(), key=lambda item: item[0] or 0) if panel.rows]
+    measured = [panel for panel in kept if panel.measured]
+    chosen = _spread_out(kept, MOST_PANELS)
+    if measured and measured[0] not in chosen:
+        chosen[len(chosen) // 2] = measured[0]
+    notes = []
+    if len(chosen) < len(kept):
+        notes.append(f"{len(kept) - len(chosen)} of {len(kept)} microbatch counts are not drawn.")
+    if len(shown) < len(variants):
+        notes.append(f"{len(variants) - len(shown)} of {len(variants)} variants are not drawn.")
+    return chosen, notes
+
+
+def _varying(data: RunData) -> list[str]:
+    """The axes, beside microbatches and horizon, that have more than one value in the sweep."""
+    axes = [name for name in (data.sweep[0] if data.sweep else ()) if name not in (*FIGURES, "microbatches", "horizon")]
+    return [name for name in axes if len({row[name] for row in data.sweep}) > 1]
+
+
+def measured_sentence(data: RunData) -> str:
+    """What the diamonds are, with the variant that was run where the sweep has several."""
+    policy = data.plan.policy if data.plan is not None else {}
+    varying = _varying(data)
+    known = varying and all(name in policy for name in varying)
+    return f"Diamonds were measured{f' ({_variant(policy, varying)})' if known else ''}."
+
+
+def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[str]) -> None:
+    """The column ``key`` against the horizon: lines with dots predicted, diamonds measured."""
+    # Lines that lie on each other stay visible when the later ones are thinner.
+    for name, line in panel.lines.items():
+        place = labels.index(name)
+        shown = [row for row in line if row[key] is not None]
+        axes.plot(
+            [row["horizon"] for row in shown], [row[key] / scale for row in shown], color=SERIES[place], label=name,
+            marker="o", markersize=3.4 - 0.3 * place, linewidth=max(2.2 - 0.4 * place, 0.8), zorder=2 + place,
+        )  # fmt: skip
+    shown = [row for row in panel.measured if row[key] is not None]
+    if shown:
+        axes.plot(
+            [row["horizon"] for row in shown], [row[key] / scale for row in shown], linestyle="none", marker="D",
+            markersize=5, markerfacecolor="none", markeredgecolor=MEASURED, markeredgewidth=1.3, label="measured",
+            zorder=9, clip_on=False,
+        )  # fmt: skip
+    light_grid(axes)
+
+
+def horizon_axis(axes: Axes, panel: Panel) -> None:
+    """Whole horizons only, about eight of them."""
+    horizons = sorted({row["horizon"] for row in panel.rows})
+    axes.set_xticks(_spread_out(horizons, 8))
+    low, high = horizons[0], horizons[-1]
+    margin = max((high - low) * 0.05, 0.5 if low == high else 0.0)
+    axes.set_xlim(low - margin, high + margin)
+
+
+def line_labels(found: list[Panel]) -> list[str]:
+    """The variants of all panels, in order; the place is the colour."""
+    return list(dict.fromkeys(name for panel in found for name in panel.lines))
+
+
+def legend(figure: Figure, grid: list[list[Axes]]) -> None:
+    """One legend above everything, each label once."""
+    handles: dict[str, Any] = {}
+    for axes in (axes for row in grid for axes in row):
+        found, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(found, map(str, labels), strict=True):
+            handles.setdefault(label, handle)
+    names = sorted(handles, key=lambda label: label == "measured")
+    shown = [label if label in ("predicted", "measured") else f"predicted: {label}" for label in names]
+    figure.legend([handles[name] for name in names], shown, loc="outside upper left", ncols=min(len(names), 4))

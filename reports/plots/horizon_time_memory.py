@@ -1,0 +1,70 @@
+"""What a horizon costs and saves: step time and peak device memory against it, a panel per microbatch count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.plots.base import Drawing, Missing
+from reports.plots.horizon_series import Panel, draw_lines, horizon_axis, legend, line_labels, measured_sentence, panels
+from reports.plots.style import INK, byte_scale, new_figure, styled, time_scale
+from reports.run_data import RunData
+from sim.units import format_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLE = "Step time and peak memory against the horizon"
+# Smaller differences than this share of the value look small.
+_LEAST_SPAN = 0.08
+
+
+def _limits(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    span = max((high - low) * 1.25, high * _LEAST_SPAN, 1e-9)
+    middle = (low + high) / 2
+    return max(middle - span / 2, 0.0), middle + span / 2
+
+
+def _fill(axes: Axes, panel: Panel, key: str, labels: list[str], capacity: int | None = None) -> None:
+    values = [row[key] for row in panel.rows if row[key] is not None]
+    scale, unit = (time_scale if key == "step_time_ns" else byte_scale)(max(values))
+    draw_lines(axes, panel, key, scale, labels)
+    low, high = _limits([value / scale for value in values])
+    axes.set_ylim(low, high)
+    axes.set_ylabel(unit)
+    if capacity is not None and low <= capacity / scale <= high:
+        axes.axhline(capacity / scale, color=INK, linewidth=1, linestyle=(0, (5, 3)))
+        axes.annotate(
+            f"capacity {format_bytes(capacity)}", (0.99, capacity / scale), xycoords=("axes fraction", "data"),
+            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=8,
+        )  # fmt: skip
+
+
+@styled()
+def horizon_time_memory(data: RunData) -> Drawing | Missing:
+    """Predicted lines and measured diamonds; a column per microbatch count, each with axes of its own."""
+    found, notes = panels(data)
+    if not found:
+        return Missing(title=TITLE, reason="there is no sweep and no measured horizon")
+    figure, grid = new_figure(4.6, 2, len(found))
+    labels = line_labels(found)
+    for column, panel in enumerate(found):
+        time, memory = grid[0][column], grid[1][column]
+        _fill(time, panel, "step_time_ns", labels)
+        _fill(memory, panel, "peak_device_bytes", labels, data.capacity_bytes)
+        for axes in (time, memory):
+            horizon_axis(axes, panel)
+        time.set_title(panel.title)
+        time.tick_params(labelbottom=False)
+        memory.set_xlabel("horizon")
+    grid[0][0].set_ylabel(f"step time ({grid[0][0].get_ylabel()})")
+    grid[1][0].set_ylabel(f"peak device memory ({grid[1][0].get_ylabel()})")
+    legend(figure, grid)
+    sentences = [
+        "A longer horizon loads earlier, so it needs more memory; it pays only where the upper line falls.",
+        "Where that line is flat, the shortest horizon of the flat part costs nothing and saves most.",
+        "Every panel has axes of its own, which do not start at zero.",
+    ]
+    if any(panel.measured for panel in found):
+        sentences.append(measured_sentence(data))
+    return Drawing(figure=figure, title=TITLE, caption=" ".join([*sentences, *notes]))

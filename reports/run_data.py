@@ -1,0 +1,194 @@
+"""What a run directory holds, read and checked. Every part is optional; a part that is there must be sound."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reports.summary import check_summary
+from sim.costs import Costs, load_costs
+from sim.errors import InputError
+from sim.ir.json_form import load_plan
+from sim.ir.plan import Plan
+from sim.timeline import Timeline, read_timeline
+
+Row = dict[str, Any]
+
+# A sweep's figures; every other column is an axis.
+FIGURES = (
+    "step_time_ns", "peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "overlap",
+    "stall_release_ns", "stall_prefetch_ns", "stall_recv_ns", "offloaded", "kept",
+)  # fmt: skip
+REQUIRED_AXES = ("microbatches", "horizon")
+PARTS = ("plan.json", "predicted.jsonl", "measured.jsonl", "costs.json", "sweep.csv", "horizons.json", "result.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HorizonPoint:
+    """One horizon that was run: the summaries of ``simulate --json`` and ``execute --json``, either may be missing."""
+
+    horizon: int
+    microbatches: int | None
+    predicted: Row | None
+    measured: Row | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """The parts of a run. ``sweep`` holds one row per configuration; empty where a sweep was not made."""
+
+    directory: Path | None = None
+    plan: Plan | None = None
+    predicted: Timeline | None = None
+    measured: Timeline | None = None
+    costs: Costs | None = None
+    sweep: tuple[Row, ...] = ()
+    horizons: tuple[HorizonPoint, ...] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def capacity_bytes(self) -> int | None:
+        """Device memory of one rank, from the timelines' headers or else the costs."""
+        for timeline in (self.predicted, self.measured):
+            value = timeline.header.get("capacity_bytes") if timeline is not None else None
+            if value is not None:
+                if type(value) is not int or value < 1:
+                    raise InputError(f"capacity_bytes is {value!r:.60}; it must be an integer of at least 1")
+                return value
+        return self.costs.memory_bytes if self.costs is not None else None
+
+    @property
+    def microbatches(self) -> int | None:
+        return self.plan.microbatches if self.plan is not None else None
+
+
+def load_run(directory: str | Path) -> RunData:
+    """Read a run directory; InputError when it is none, holds no part at all, or a part is malformed."""
+    root = Path(directory)
+    if not root.is_dir():
+        raise InputError(f"{root}: is not a directory; give the -o directory of a demo, execute or sweep")
+
+    def there(name: str) -> Path | None:
+        return root / name if (root / name).is_file() else None
+
+    plan, predicted, measured = there("plan.json"), there("predicted.jsonl"), there("measured.jsonl")
+    costs, horizons, result = there("costs.json"), there("horizons.json"), there("result.json")
+    sweep = there("sweep.csv") or there("sweep.parquet")
+    if not any((plan, predicted, measured, sweep, horizons, result)):
+        raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
+    data = RunData(
+        directory=root,
+        plan=load_plan(plan) if plan else None,
+        predicted=read_timeline(predicted) if predicted else None,
+        measured=read_timeline(measured) if measured else None,
+        costs=load_costs(costs) if costs else None,
+        sweep=read_sweep(sweep) if sweep else (),
+        horizons=read_horizons(horizons) if horizons else (),
+        result=_object(result) if result else {},
+    )
+    _check_rows(data)
+    return data
+
+
+def _check_rows(data: RunData) -> None:
+    """A timeline beside a plan must have the plan's rows, in its order."""
+    if data.plan is None:
+        return
+    for name, timeline in (("predicted.jsonl", data.predicted), ("measured.jsonl", data.measured)):
+        if timeline is None:
+            continue
+        ids = range(len(data.plan)) if data.plan.op_ids is None else data.plan.op_ids.tolist()
+        if timeline.op.tolist() != list(ids) or (timeline.kind != data.plan.ops.kind).any():
+            raise InputError(
+                f"{data.directory}: {name} has {len(timeline)} operations that are not those of plan.json "
+                f"({len(data.plan)}); both must come from the same run"
+            )
+
+
+def _object(path: Path) -> Row:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error.__class__.__name__}); one JSON object is needed") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: holds {str(found)[:40]!r}; one JSON object is needed")
+    return found
+
+
+def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
+    """Read ``horizons.json``, ordered by horizon; InputError when malformed."""
+    points = _object(path).get("points")
+    if not isinstance(points, list):
+        raise InputError(f"{path}: points is {points!r:.60}; it must be a list of objects")
+    out = []
+    for index, point in enumerate(points):
+        where = f"{path}: points[{index}]"
+        if not isinstance(point, dict):
+            raise InputError(f"{where} is {point!r:.60}; it must be an object")
+        horizon, microbatches = point.get("horizon"), point.get("microbatches")
+        for name, value in (("horizon", horizon), ("microbatches", microbatches)):
+            if (value is not None or name == "horizon") and (type(value) is not int or value < 1):
+                raise InputError(f"{where}.{name} is {value!r:.60}; it must be an integer of at least 1")
+        sides = {
+            side: None if point.get(side) is None else check_summary(point[side], f"{where}.{side}")
+            for side in ("predicted", "measured")
+        }
+        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, **sides))
+    return tuple(sorted(out, key=lambda point: point.horizon))
+
+
+def read_sweep(path: Path) -> tuple[Row, ...]:
+    """Read ``sweep.csv`` or ``sweep.parquet``; InputError when a column is missing or holds what it must not."""
+    rows = _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
+    return tuple(_checked(row, f"{path} row {number}") for number, row in enumerate(rows, 1))
+
+
+def _csv_rows(path: Path) -> list[Row]:
+    try:
+        with open(path, encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            return [{key: _value(text) for key, text in row.items()} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error.__class__.__name__})") from error
+
+
+def _value(text: Any) -> Any:
+    """An int where the text is one, else a float, else the text; None for nothing."""
+    if not isinstance(text, str) or not text:
+        return None
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    import pandas as pd  # slow to import, and needed only where there is no CSV beside the Parquet file
+
+    try:
+        frame = pd.read_parquet(path)
+    except Exception as error:  # pyarrow's errors have no common base that pandas documents
+        raise InputError(f"{path}: cannot be read as Parquet ({error.__class__.__name__})") from error
+    rows: list[Row] = json.loads(frame.to_json(orient="records", double_precision=15))
+    return rows
+
+
+def _checked(row: Row, where: str) -> Row:
+    for key in (*REQUIRED_AXES, *FIGURES):
+        if key not in row:
+            raise InputError(f"{where}: column {key} is missing; a sweep's table has {', '.join(FIGURES)}")
+        value = row[key]
+        if key == "overlap":
+            if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
+                raise InputError(f"{where}: overlap is {value!r:.60}; it must be a number from 0 to 1")
+        elif type(value) is not int or value < (key in REQUIRED_AXES):
+            lowest = int(key in REQUIRED_AXES)
+            raise InputError(f"{where}: {key} is {value!r:.60}; it must be an integer of at least {lowest}")
+    return row
