@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.plots.base import Drawing, Missing
-from reports.plots.horizon_series import Panel, draw_lines, horizon_axis, legend, line_labels, measured_sentence, panels
+from reports.plots.horizon_series import (
+    Panel,
+    draw_lines,
+    horizon_axis,
+    legend,
+    line_labels,
+    measured_sentence,
+    panels,
+    why_no_curve,
+)
 from reports.plots.style import QUIET, new_figure, styled, time_scale
 from reports.run_data import RunData
 from reports.summary import STALLS
@@ -34,7 +43,7 @@ def _caption(found: list[Panel], never: list[str], copies: bool) -> str:
         parts.append("Overlap: the share of the copies' time in which compute runs as well; 100 % is a free copy.")
     else:
         parts.append("Nothing was copied in any of these plans, so there is no overlap to show.")
-    parts.append("Stalls: how long the compute queue of the worst rank waits in one step; every panel has a scale of its own.")
+    parts.append("Stalls: how long the worst rank's compute queue waits in one step; each panel has its own scale.")
     if never:
         names = {"release": "an offload (RELEASE)", "prefetch": "a prefetch", "recv": "another rank"}
         parts.append(f"No plan here waits for {' or '.join(names[name] for name in never)}.")
@@ -64,8 +73,9 @@ def _fill_overlap(axes: Axes, panel: Panel, labels: list[str]) -> None:
 def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
     """Overlap in percent above, a row for each kind of stall that occurs below; a column per microbatch count."""
     found, notes = panels(data)
-    if not found:
-        return Missing(title=TITLE, reason="there is no sweep and no measured horizon")
+    reason = why_no_curve(found)
+    if reason is not None:
+        return Missing(title=TITLE, reason=reason)
     stalls = [name for name in STALLS if _longest(found, name)]
     never = [name for name in STALLS if name not in stalls]
     copies = any(row["overlap"] is not None for panel in found for row in panel.rows)

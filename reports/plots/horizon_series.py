@@ -101,6 +101,14 @@ def panels(data: RunData) -> tuple[list[Panel], list[str]]:
     return chosen, notes
 
 
+def why_no_curve(found: list[Panel]) -> str | None:
+    """The reason when there is nothing to draw against the horizon; None when there is."""
+    if not found:
+        return "there is no sweep and no measured horizon"
+    horizons = {row["horizon"] for panel in found for row in panel.rows}
+    return None if len(horizons) > 1 else f"there is only one horizon ({horizons.pop()}); a curve needs two"
+
+
 def _varying(data: RunData) -> list[str]:
     """The axes, beside microbatches and horizon, that have more than one value in the sweep."""
     axes = [name for name in (data.sweep[0] if data.sweep else ()) if name not in (*FIGURES, "microbatches", "horizon")]

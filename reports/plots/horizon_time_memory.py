@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.plots.base import Drawing, Missing
-from reports.plots.horizon_series import Panel, draw_lines, horizon_axis, legend, line_labels, measured_sentence, panels
+from reports.plots.horizon_series import (
+    Panel,
+    draw_lines,
+    horizon_axis,
+    legend,
+    line_labels,
+    measured_sentence,
+    panels,
+    why_no_curve,
+)
 from reports.plots.style import INK, byte_scale, new_figure, styled, time_scale
 from reports.run_data import RunData
 from sim.units import format_bytes
@@ -44,8 +53,9 @@ def _fill(axes: Axes, panel: Panel, key: str, labels: list[str], capacity: int |
 def horizon_time_memory(data: RunData) -> Drawing | Missing:
     """Predicted lines and measured diamonds; a column per microbatch count, each with axes of its own."""
     found, notes = panels(data)
-    if not found:
-        return Missing(title=TITLE, reason="there is no sweep and no measured horizon")
+    reason = why_no_curve(found)
+    if reason is not None:
+        return Missing(title=TITLE, reason=reason)
     figure, grid = new_figure(4.6, 2, len(found))
     labels = line_labels(found)
     for column, panel in enumerate(found):

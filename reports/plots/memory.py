@@ -70,7 +70,7 @@ def _capacity(axes: Axes, capacity: int, peak: int, scale: float, shown: bool) -
         )  # fmt: skip
     elif peak:
         axes.text(
-            0.995, 0.985, f"capacity {format_bytes(capacity)} is above this picture: {peak / capacity:.2g} of it used",
+            0.995, 0.985, f"capacity {format_bytes(capacity)} is above this picture: {peak / capacity:.0%} of it used",
             transform=axes.transAxes, ha="right", va="top", fontsize=8, color=QUIET,
         )  # fmt: skip
 

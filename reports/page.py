@@ -1,0 +1,371 @@
+"""One page from a run directory: headline numbers, tables, figures, machine, how to reproduce, and doubt."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.compare import Comparison, compare, kendall_tau, order_disagreements
+from reports.doubt import cost_sentences, step_sentences
+from reports.markup import Html, element, joined, page, table
+from reports.plots import PLOTS, Drawing
+from reports.run_data import HorizonPoint, RunData, load_run
+from reports.statistics import relative_error
+from reports.summary import Headline, headline, headline_of_summary, step_times
+from reports.tables import (
+    Grid,
+    best_row,
+    comparison_grid,
+    format_error,
+    kinds_grid,
+    ranks_grid,
+    sweep_grid,
+)
+from sim.errors import InputError
+from sim.units import format_bytes, format_duration
+
+NAME, FIGURES_FOLDER = "report.html", "figures"
+# A longer sweep shows its best rows and links the file.
+LONGEST_SWEEP, BEST_ROWS = 24, 12
+_WITHOUT = {
+    "plan.json": "the plan (waits in the Gantt chart have no stated cause)",
+    "predicted.jsonl": "the predicted timeline",
+    "measured.jsonl": "the measured timeline",
+    "costs.json": "the costs",
+    "sweep": "the sweep",
+    "horizons.json": "horizons run one by one",
+    "result.json": "the result of the execution",
+}
+
+
+def write_report(directory: str | Path) -> Path:
+    """Write ``report.html``, which needs no other file, and ``figures/*.png`` beside it; returns the page's path.
+
+    Parts that the directory does not hold are left out and named. InputError when a part is malformed, when there is
+    none, or when the page cannot be written.
+    """
+    data = load_run(directory)
+    root = Path(directory)
+    comparison = compare(data.predicted, data.measured) if data.predicted and data.measured else None
+    try:
+        figures = _figures(data, root / FIGURES_FOLDER)
+        out = root / NAME
+        out.write_text(_page(data, comparison, figures), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{root}: the report cannot be written there ({error.strerror})") from error
+    return out
+
+
+def _page(data: RunData, comparison: Comparison | None, figures: Html) -> str:
+    name = _name(data)
+    sections = [
+        _head(data, name),
+        _tiles(data, comparison),
+        _warnings(data),
+        _comparison(comparison),
+        _figures_section(figures),
+        _sweep(data),
+        _horizons(data),
+        _ranks(data),
+        _doubt(data),
+        _machine(data),
+        _reproduce(data),
+        _missing(data),
+    ]
+    return page(f"Loadahead: {name}", *sections)
+
+
+def _section(title: str, *children: str) -> Html:
+    return joined(element("h2", title), *children) if any(children) else Html()
+
+
+def _paragraphs(sentences: list[str]) -> Html:
+    return joined(*(element("p", sentence) for sentence in sentences))
+
+
+def _name(data: RunData) -> str:
+    for found in (data.plan and data.plan.name, data.result.get("scenario")):
+        if isinstance(found, str) and found:
+            return found
+    timeline = data.predicted or data.measured
+    return timeline.plan_name if timeline else "sweep"
+
+
+def _head(data: RunData, name: str) -> Html:
+    what = "Predicted and measured" if data.measured and data.predicted else "Measured" if data.measured else "Predicted"
+    policy = data.plan.policy if data.plan else {}
+    facts = []
+    if data.plan is not None:
+        facts.append(f"{data.plan.ranks} rank{'s' * (data.plan.ranks != 1)}")
+        facts.append(f"{data.plan.microbatches} microbatch{'es' * (data.plan.microbatches != 1)}")
+    if isinstance(policy.get("pipeline"), str):
+        facts.append(f"pipeline {policy['pipeline']}")
+    if policy.get("offload") and type(policy.get("horizon")) is int:
+        facts.append(f"horizon {policy['horizon']} {policy.get('horizon_unit', '')}".strip())
+    sentence = policy.get("sentence")
+    lines = [f"{what}: {', '.join(facts)}." if facts else f"{what}."]
+    if isinstance(sentence, str):
+        lines.append(sentence)
+    return joined(element("h1", name), *(element("p", line, class_="lead") for line in lines))
+
+
+def _tile(title: str, value: str, *notes: str) -> Html:
+    spans = [element("span", title), element("b", value), *(element("span", note) for note in notes)]
+    return element("div", *spans, class_="tile")
+
+
+def _against(ours: int | None, theirs: int | None, show: Any) -> tuple[str, ...]:
+    """The notes below a measured figure."""
+    if ours is None or theirs is None:
+        return ()
+    return (f"predicted {show(ours)}", f"error {format_error(relative_error(ours, theirs))}")
+
+
+def _tiles(data: RunData, comparison: Comparison | None) -> Html:
+    predicted = comparison.predicted if comparison else data.predicted and headline(data.predicted, "predicted.jsonl")
+    measured = comparison.measured if comparison else data.measured and headline(data.measured, "measured.jsonl")
+    tiles = _step_tiles(predicted, measured) if predicted or measured else []
+    tiles += _result_tiles(data.result)
+    if not tiles and data.sweep:
+        tiles = _sweep_tiles(data)
+    return element("div", *tiles, class_="tiles") if tiles else Html()
+
+
+def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
+    """Measured figures with the prediction below; predicted ones where nothing was measured."""
+    shown = measured or predicted
+    assert shown is not None
+    word = "measured" if measured else "predicted"
+
+    def below(name: str, show: Any) -> tuple[str, ...]:
+        return _against(getattr(predicted, name), getattr(measured, name), show) if predicted and measured else ()
+
+    tiles = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
+    if shown.largest_device_bytes is not None:
+        notes = below("largest_device_bytes", format_bytes)
+        tiles.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
+    if shown.stalls_ns is not None:
+        # 'recv' is the pipeline's own bubble and no cost of offloading.
+        stalls = shown.stalls_ns["release"] + shown.stalls_ns["prefetch"]
+        hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden"
+        tiles.append(_tile(f"Copies behind compute, {word}", hidden, f"compute waits {format_duration(stalls)} for them"))
+    return tiles
+
+
+def _number(result: Mapping[str, Any], key: str) -> float | None:
+    value = result.get(key)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"result.json: {key} is {value!r:.60}; it must be a finite number")
+    return float(value)
+
+
+def _losses(result: Mapping[str, Any]) -> list[float]:
+    found = result.get("loss")
+    losses = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(loss) in (int, float) and math.isfinite(loss) for loss in losses):
+        raise InputError(f"result.json: loss is {found!r:.60}; it must be a list of finite numbers")
+    return [float(loss) for loss in losses]
+
+
+def _result_tiles(result: Mapping[str, Any]) -> list[Html]:
+    tiles = []
+    error = _number(result, "max_grad_error")
+    if error is not None:
+        value = "bit-identical" if error == 0 else f"off by {error:.2g}"
+        tiles.append(_tile("Gradients", value, "against the same model run without plan or offload"))
+    losses = _losses(result)
+    if losses:
+        value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
+        tiles.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
+    return tiles
+
+
+def _sweep_tiles(data: RunData) -> list[Html]:
+    best = best_row(data.sweep, data.capacity_bytes)
+    if best is None:
+        return [_tile("Best of the sweep", "none fits", "every configuration needs more than the device has")]
+    row = data.sweep[best]
+    return [
+        _tile("Best step time, predicted", format_duration(row["step_time_ns"]), f"{row['microbatches']} microbatches"),
+        _tile("Its peak device memory", format_bytes(row["peak_device_bytes"]), f"horizon {row['horizon']}"),
+    ]
+
+
+def _warnings(data: RunData) -> Html:
+    found: list[str] = []
+    for source in (data.predicted and data.predicted.header, data.measured and data.measured.header, data.result):
+        listed = (source or {}).get("warnings", [])
+        found += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(found)))
+
+
+def _comparison(comparison: Comparison | None) -> Html:
+    if comparison is None:
+        return Html()
+    kinds = element(
+        "details",
+        element("summary", "Every kind of operation"),
+        table(kinds_grid(comparison)),
+        element("p", "Sums over the step; the last column is the mean absolute error of one operation.", class_="note"),
+    )
+    return _section("Predicted and measured", table(comparison_grid(comparison)), kinds)
+
+
+def _figures(data: RunData, folder: Path) -> Html:
+    """Every figure there is something to draw for, saved and embedded; the others named with the reason."""
+    shown, missing = [], []
+    folder.mkdir(exist_ok=True)
+    for name, plot in PLOTS.items():
+        drawing = plot(data)
+        path = folder / f"{name}.png"
+        if not isinstance(drawing, Drawing):
+            # A figure of an earlier run must not stay beside a page that does not show it.
+            path.unlink(missing_ok=True)
+            missing.append(element("p", f"Not drawn: {drawing.title.lower()}; {drawing.reason}.", class_="note"))
+            continue
+        drawing.save(path)
+        encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+        image = element("img", src=f"data:image/png;base64,{encoded}", alt=f"{drawing.title}. {drawing.caption}")
+        caption = element("figcaption", drawing.caption)
+        shown.append(joined(element("h3", drawing.title), element("figure", image, caption)))
+    return joined(*shown, *missing)
+
+
+def _figures_section(figures: Html) -> Html:
+    return _section("Figures", figures)
+
+
+def _sweep(data: RunData) -> Html:
+    if not data.sweep:
+        return Html()
+    long = len(data.sweep) > LONGEST_SWEEP
+    grid = sweep_grid(data.sweep, data.capacity_bytes, BEST_ROWS if long else None)
+    assert data.directory is not None
+    files = [name for name in ("sweep.csv", "sweep.parquet") if (data.directory / name).is_file()]
+    links = [joined(element("a", name, href=name), " ") for name in files]
+    return _section("Sweep, simulated", table(grid), element("p", "All rows: ", *links, class_="note"))
+
+
+def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
+    ours = headline_of_summary(point.predicted) if point.predicted else None
+    theirs = headline_of_summary(point.measured) if point.measured else None
+    cells = [str(point.horizon)]
+    for name, show in (("step_time_ns", format_duration), ("largest_device_bytes", format_bytes)):
+        pair = [getattr(side, name) if side else None for side in (ours, theirs)]
+        error = relative_error(*pair) if None not in pair else None
+        cells += ["–" if value is None else show(value) for value in pair] + [format_error(error)]
+    return tuple(cells)
+
+
+def _horizons(data: RunData) -> Html:
+    if not data.horizons:
+        return Html()
+    grid = Grid(
+        headers=("horizon", "step, predicted", "measured", "error", "peak device, predicted", "measured", "error"),
+        rows=tuple(_horizon_cells(point) for point in data.horizons),
+        text_columns=frozenset(),
+    )
+    return _section("Horizon by horizon", table(grid), _paragraphs(_order_sentences(data.horizons)))
+
+
+def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
+    both = [(p.horizon, p.predicted, p.measured) for p in points if p.predicted and p.measured]
+    if len(both) < 2:
+        return []
+    ours, theirs = [p["step_time_ns"] for _, p, _ in both], [m["step_time_ns"] for _, _, m in both]
+    wrong = order_disagreements(ours, theirs)
+    pairs = ", ".join(f"{both[i][0]} and {both[j][0]}" for i, j in wrong)
+    sentence = (
+        f"Predicted more than 10 % apart and measured the other way round: horizons {pairs}."
+        if wrong
+        else "No two horizons that are predicted more than 10 % apart were measured the other way round."
+    )
+    tau = kendall_tau(ours, theirs)
+    if tau is not None:
+        sentence += f" Kendall's tau-b of all step times is {tau:.2f}; differences below the spread count in it as well."
+    return [sentence]
+
+
+def _ranks(data: RunData) -> Html:
+    parts = []
+    for title, timeline in (("Predicted", data.predicted), ("Measured", data.measured)):
+        if timeline is not None and "summary" in timeline.header:
+            parts += [element("h3", title), table(ranks_grid(timeline.header["summary"]))]
+    return _section("Rank by rank", *parts)
+
+
+def _doubt(data: RunData) -> Html:
+    sentences = []
+    if data.measured is not None:
+        steps = step_times(data.measured, "measured.jsonl")
+        sentences += step_sentences(steps)
+        link = data.measured.header.get("link")
+        if isinstance(link, str):
+            sentences.append(link)
+    elif data.predicted is not None or data.sweep:
+        sentences.append("Nothing was measured: every figure here is a prediction.")
+    if data.costs is not None:
+        sentences += cost_sentences(data.costs.source, data.costs.evidence)
+    return _section("How far to trust this", _paragraphs(sentences))
+
+
+def _machine(data: RunData) -> Html:
+    found = (data.measured.header.get("machine") if data.measured else None) or data.result.get("machine")
+    rows = []
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            text = format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)
+            rows.append((key.removesuffix("_bytes").replace("_", " "), text))
+    if data.measured is not None:
+        rows.insert(0, ("run on", data.measured.source))
+    if data.predicted is not None:
+        rows.append(("simulated by", f"the {data.predicted.source} engine"))
+    rows.append(("this page", f"Loadahead {_version('loadahead')}, Python {platform.python_version()}, "
+                 f"NumPy {_version('numpy')}, Matplotlib {_version('matplotlib')}"))  # fmt: skip
+    grid = Grid(headers=("", ""), rows=tuple(rows), text_columns=frozenset({0, 1}))
+    return _section("Machine and versions", table(grid))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "from source"
+
+
+def _reproduce(data: RunData) -> Html:
+    assert data.directory is not None
+    has = {path.name for path in data.directory.iterdir()}
+    costs = " --costs costs.json" if "costs.json" in has else ""
+    lines = []
+    command = data.result.get("command")
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
+        command = " ".join(command)
+    if isinstance(command, str):
+        lines.append(command)
+    if "plan.json" in has:
+        lines += ["loadahead verify plan.json", f"loadahead simulate plan.json{costs}"]
+        if data.measured is not None:
+            lines.append(f"loadahead execute plan.json --device {data.measured.source}{costs} -o again")
+    if data.predicted is not None and data.measured is not None:
+        lines.append("loadahead compare predicted.jsonl measured.jsonl")
+    lines.append("loadahead report .")
+    return _section("To reproduce, in this folder", element("pre", "\n".join(lines)))
+
+
+def _missing(data: RunData) -> Html:
+    there = {
+        "plan.json": data.plan, "predicted.jsonl": data.predicted, "measured.jsonl": data.measured,
+        "costs.json": data.costs, "sweep": data.sweep, "horizons.json": data.horizons, "result.json": data.result,
+    }  # fmt: skip
+    without = [text for name, text in _WITHOUT.items() if not there[name]]
+    if not without:
+        return Html()
+    return element("p", f"This run has no: {'; '.join(without)}. What needs them is left out.", class_="note")

@@ -1,0 +1,245 @@
+"""Tables of figures, once as data (:class:`Grid`), shown as plain text here and as HTML on the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.compare import Comparison, ComparisonOfMany
+from reports.run_data import FIGURES
+from reports.statistics import relative_error
+from reports.summary import STALLS, Headline, check_summary
+from sim.units import format_bytes, format_duration
+
+Row = Mapping[str, Any]
+
+NOTHING = "–"
+# Step times closer than this share are the same as far as anyone can tell; the one that needs less memory is better.
+AS_FAST = 0.01
+_SHORT = {
+    "pipeline": "pipeline", "microbatches": "mb.", "active_microbatches": "active", "horizon": "horizon",
+    "horizon_unit": "unit", "release_window": "window",
+}  # fmt: skip
+_STALL_TITLE = {"release": "stall: offload", "prefetch": "stall: prefetch", "recv": "stall: receive"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table: headers, rows of text, which columns are text (the others are figures), and the row to mark."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: frozenset[int] = frozenset({0})
+    best: int | None = None
+    note: str = ""
+
+
+def format_error(error: float | None) -> str:
+    """A signed error in percent; ``exact`` for none at all, ``–`` where there is nothing to relate it to."""
+    if error is None:
+        return NOTHING
+    if error == 0:
+        return "exact"
+    shown = f"{error:+.1%}" if abs(error) >= 0.001 else f"{error:+.2%}"
+    return shown.replace("%", " %").replace("-", "−")
+
+
+def format_share(share: float | None) -> str:
+    """A fraction in percent, ``–`` for None."""
+    return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def _bytes(value: int | None) -> str:
+    return NOTHING if value is None else format_bytes(value)
+
+
+def _duration(value: int | None) -> str:
+    return NOTHING if value is None else format_duration(value)
+
+
+def _pair(name: str, ours: int | None, theirs: int | None, show: Any) -> tuple[str, str, str, str]:
+    error = None if ours is None or theirs is None else relative_error(ours, theirs)
+    return name, show(ours), show(theirs), format_error(error)
+
+
+def _points(ours: float | None, theirs: float | None) -> str:
+    """Difference of two shares in percentage points: an error relative to a share says little."""
+    if ours is None or theirs is None:
+        return NOTHING
+    return "exact" if ours == theirs else f"{100 * (ours - theirs):+.1f} points".replace("-", "−")
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Predicted beside measured: step time, peaks, overlap, stalls, and operations' durations."""
+    ours, theirs = comparison.predicted, comparison.measured
+    rows = [_pair("step time", ours.step_time_ns, theirs.step_time_ns, _duration)]
+    rows.append(_pair("peak device memory", ours.largest_device_bytes, theirs.largest_device_bytes, _bytes))
+    if len(ours.peak_device_bytes) == len(theirs.peak_device_bytes) > 1:
+        for rank, peaks in enumerate(zip(ours.peak_device_bytes, theirs.peak_device_bytes, strict=True)):
+            rows.append(_pair(f"  rank {rank}", *peaks, _bytes))
+    rows.append(_pair("peak host memory", ours.peak_host_bytes, theirs.peak_host_bytes, _bytes))
+    if ours.stalls_ns is not None or theirs.stalls_ns is not None:
+        rows.append(
+            ("overlap", format_share(ours.overlap), format_share(theirs.overlap), _points(ours.overlap, theirs.overlap))
+        )
+        for stall in STALLS:
+            rows.append(_pair(_STALL_TITLE[stall], _stall(ours, stall), _stall(theirs, stall), _duration))
+    return Grid(
+        headers=("", "predicted", "measured", "error"),
+        rows=tuple(rows),
+        note="error = (predicted − measured) / measured; + means that the prediction is too high. "
+        f"Mean absolute error of single operations' durations: {format_share(comparison.op_duration_mape)}.",
+    )
+
+
+def _stall(side: Headline, stall: str) -> int | None:
+    return None if side.stalls_ns is None else side.stalls_ns[stall]
+
+
+def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
+    """Every kind of operation: how many, the sum of their durations, its error, and the mean error of one."""
+    rows = [
+        (
+            name, str(kind.count), format_duration(kind.predicted_ns), format_duration(kind.measured_ns),
+            format_error(kind.error), format_share(kind.mape),
+        )
+        for name, kind in comparison.per_kind.items()
+    ]  # fmt: skip
+    return Grid(headers=("kind", "count", "predicted", "measured", "error", "error of one"), rows=tuple(rows))
+
+
+def many_grid(many: ComparisonOfMany) -> Grid:
+    """A row for each pair, with the errors of step time, peak memory and operations."""
+    rows = [
+        (
+            name, format_duration(pair.predicted.step_time_ns), format_duration(pair.measured.step_time_ns),
+            format_error(pair.step_time_error), format_error(pair.peak_device_error),
+            format_share(pair.op_duration_mape),
+        )
+        for name, pair in many.pairs.items()
+    ]  # fmt: skip
+    tau = many.ranking_tau
+    return Grid(
+        headers=("pair", "predicted", "measured", "step time error", "peak memory error", "operations' error"),
+        rows=tuple(rows),
+        note="" if tau is None else f"Order of step times: Kendall's tau-b {tau:.2f} (1 is the measured order).",
+    )
+
+
+def ranks_grid(summary: object) -> Grid:
+    """One step's figures, a row per rank; InputError when the summary is malformed."""
+    ranks = check_summary(summary, "summary")["ranks"]
+    rows = [
+        (
+            str(r["rank"]), format_bytes(r["peak_device_bytes"]), format_bytes(r["peak_boundary_bytes"]),
+            format_bytes(r["peak_host_bytes"]), format_duration(r["compute_ns"]), format_duration(r["idle_ns"]),
+            *(format_duration(r[f"stall_{stall}_ns"]) for stall in STALLS),
+            format_share(r["overlap"] if r["copy_ns"] else None),
+        )
+        for r in ranks
+    ]  # fmt: skip
+    return Grid(
+        headers=(
+            "rank", "peak device", "boundaries", "peak host", "compute", "idle",
+            "stall: offload", "prefetch", "receive", "overlap",
+        ),
+        rows=tuple(rows),
+        text_columns=frozenset(),
+    )  # fmt: skip
+
+
+def time_per_microbatch(row: Row) -> float:
+    """What makes steps of different numbers of microbatches comparable: a microbatch is the same work in each."""
+    return float(row["step_time_ns"] / row["microbatches"])
+
+
+def best_row(rows: Sequence[Row], capacity_bytes: int | None = None) -> int | None:
+    """Index of the best configuration of a sweep; None when there is none that fits.
+
+    Of those that fit the device, the fastest per microbatch; of those within 1 % of it, the one with the lowest peak of
+    device memory, then the fastest, then the shortest horizon, then the first.
+    """
+    fits = [i for i, row in enumerate(rows) if capacity_bytes is None or row["peak_device_bytes"] <= capacity_bytes]
+    if not fits:
+        return None
+    fastest = min(time_per_microbatch(rows[i]) for i in fits)
+    close = [i for i in fits if time_per_microbatch(rows[i]) <= fastest * (1 + AS_FAST)]
+    return min(close, key=lambda i: (rows[i]["peak_device_bytes"], time_per_microbatch(rows[i]), rows[i]["horizon"], i))
+
+
+def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: int | None = None) -> Grid:
+    """A sweep's rows, fastest per microbatch first, the best one marked; axes with a single value are left out.
+
+    With ``limit``, that many rows, the best one always among them.
+    """
+    best = best_row(rows, capacity_bytes)
+    order = sorted(range(len(rows)), key=lambda i: (time_per_microbatch(rows[i]), rows[i]["peak_device_bytes"], i))
+    shown = order if limit is None else order[:limit]
+    if best is not None and best not in shown:
+        shown = [*shown[:-1], best]
+    axes = [key for key in (rows[0] if rows else ()) if key not in FIGURES]
+    varying = [key for key in axes if len({row[key] for row in rows}) > 1 or key in ("microbatches", "horizon")]
+    over = capacity_bytes is not None and any(row["peak_device_bytes"] > capacity_bytes for row in rows)
+    lines = []
+    for i in shown:
+        row = rows[i]
+        too_much = over and row["peak_device_bytes"] > (capacity_bytes or 0)
+        lines.append(
+            (
+                *(NOTHING if row[key] is None else str(row[key]) for key in varying),
+                format_duration(round(time_per_microbatch(row))), format_duration(row["step_time_ns"]),
+                format_bytes(row["peak_device_bytes"]) + (" !" if too_much else ""),
+                format_bytes(row["peak_host_bytes"]), format_share(row["overlap"] if row["offloaded"] else None),
+                format_duration(sum(row[f"stall_{stall}_ns"] for stall in STALLS)),
+                f"{row['offloaded']}/{row['offloaded'] + row['kept']}",
+            )
+        )  # fmt: skip
+    note = ["mb.: microbatches."]
+    if best is not None:
+        note.append("Marked: the fastest per microbatch, and within 1 % of it the one that needs least device memory.")
+    if over:
+        note.append(f"!: more than the device has, {format_bytes(capacity_bytes or 0)}.")
+    if len(shown) < len(rows):
+        note.append(f"{len(shown)} of {len(rows)} configurations.")
+    return Grid(
+        headers=(
+            *(_SHORT.get(key, key.replace("_", " ")) for key in varying),
+            "per mb.", "step time", "peak device", "peak host", "overlap", "stalls", "offloaded",
+        ),
+        rows=tuple(lines),
+        text_columns=frozenset(i for i, key in enumerate(varying) if any(isinstance(r[key], str) for r in rows)),
+        best=None if best is None else shown.index(best),
+        note=" ".join(note),
+    )  # fmt: skip
+
+
+def to_text(grid: Grid, title: str = "", width: int = 120) -> str:
+    """The table as plain text, without colour, at most ``width`` characters wide; ``*`` marks the best row."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", title_style="", box=SIMPLE_HEAD, collapse_padding=True)
+    table.pad_edge = False
+    marked = grid.best is not None
+    for index, header in enumerate((*(("",) if marked else ()), *grid.headers)):
+        is_text = index - marked in grid.text_columns or (marked and index == 0)
+        table.add_column(header, justify="left" if is_text else "right", no_wrap=index > 0)
+    for index, row in enumerate(grid.rows):
+        table.add_row(*(("*" if index == grid.best else "",) if marked else ()), *(_plain(cell) for cell in row))
+    # Markup and highlighting off: cells are text, whatever stands in them.
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    console.print(table)
+    if grid.note:
+        console.print(grid.note)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
+
+
+def _plain(cell: str) -> Any:
+    from rich.text import Text
+
+    return Text(cell)

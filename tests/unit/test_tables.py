@@ -1,0 +1,140 @@
+"""Tables, as data and as plain text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reports.compare import KindComparison, compare
+from reports.summary import Headline
+from reports.tables import (
+    best_row,
+    comparison_grid,
+    format_error,
+    format_share,
+    kinds_grid,
+    ranks_grid,
+    sweep_grid,
+    time_per_microbatch,
+    to_text,
+)
+from sim.engines import simulate
+from sim.errors import InputError
+from sim.timeline import Timeline
+from tests.support.plans import uniform_costs, uniform_plan
+
+
+def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> dict[str, Any]:
+    """A row of a sweep's table."""
+    return {
+        "pipeline": "simple", "microbatches": microbatches, "horizon": horizon, "horizon_unit": "tasks",
+        "release_window": 1, "step_time_ns": round(step_ms * 1e6), "peak_device_bytes": device,
+        "peak_boundary_bytes": 0, "peak_host_bytes": 2**20, "overlap": 0.5, "stall_release_ns": 1000,
+        "stall_prefetch_ns": 0, "stall_recv_ns": 500, "offloaded": 3, "kept": 1,
+    } | changes  # fmt: skip
+
+
+def simulated(**policy: Any) -> Timeline:
+    return simulate(uniform_plan(ranks=2, **{"horizon": 1} | policy), uniform_costs(2))
+
+
+def test_the_fastest_per_microbatch_is_best_and_not_the_one_with_least_work() -> None:
+    rows = [row(2, 1, 20, 100), row(8, 1, 60, 100), row(8, 4, 90, 10)]
+    assert [time_per_microbatch(r) for r in rows] == [10e6, 7.5e6, 11.25e6]
+    assert best_row(rows) == 1
+
+
+def test_within_a_percent_less_memory_wins_then_the_shorter_horizon() -> None:
+    assert best_row([row(4, 5, 40.0, 90), row(4, 2, 40.3, 50), row(4, 1, 40.3, 50), row(4, 3, 41, 10)]) == 2
+
+
+def test_what_does_not_fit_is_not_best() -> None:
+    rows = [row(4, 2, 10, 1000), row(4, 1, 20, 100)]
+    assert (best_row(rows, 100), best_row(rows, 99), best_row([])) == (1, None, None)
+    grid = sweep_grid(rows, 100)
+    assert grid.best == 1
+    assert grid.rows[0][4] == "1000 B !"
+    assert "!: more than the device has, 100 B" in grid.note
+
+
+def test_the_sweep_is_sorted_and_leaves_out_axes_with_one_value() -> None:
+    rows = [row(4, 1, 50, 1), row(4, 2, 40, 2), row(4, 3, 45, 3, horizon_unit="layers")]
+    grid = sweep_grid(rows)
+    assert grid.headers[:4] == ("mb.", "horizon", "unit", "per mb.")
+    assert [r[1] for r in grid.rows] == ["2", "3", "1"]
+    assert grid.best == 0
+    assert grid.rows[0][3:] == ("10 ms", "40 ms", "2 B", "1 MiB", "50.0 %", "1.5 us", "3/4")
+
+
+def test_a_short_sweep_table_still_shows_the_best_row() -> None:
+    rows = [row(4, h, 40 + h / 100, 100 - h) for h in range(1, 20)]
+    grid = sweep_grid(rows, limit=3)
+    assert [r[1] for r in grid.rows] == ["1", "2", "19"]
+    assert grid.best == 2
+    assert "3 of 19 configurations" in grid.note
+
+
+def test_the_mark_is_seen_in_text() -> None:
+    lines = to_text(sweep_grid([row(4, 1, 50, 1), row(4, 2, 40, 2)])).splitlines()
+    marked = [" ".join(line.split()) for line in lines if line.lstrip().startswith("*")]
+    assert marked == ["* 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.5 us 3/4"]
+    assert max(map(len, lines)) <= 120
+
+
+def test_comparison_lines_up_predicted_and_measured() -> None:
+    predicted = simulated()
+    grid = comparison_grid(compare(predicted, predicted))
+    rows = {r[0].strip(): r[1:] for r in grid.rows}
+    step = predicted.header["summary"]["step_time_ns"] / 1e6
+    assert rows["step time"] == (f"{step:g} ms", f"{step:g} ms", "exact")
+    assert list(rows) == [
+        "step time", "peak device memory", "rank 0", "rank 1", "peak host memory", "overlap", "stall: offload",
+        "stall: prefetch", "stall: receive",
+    ]  # fmt: skip
+    assert {r[2] for r in rows.values()} == {"exact"}
+    assert "+ means that the prediction is too high" in to_text(grid)
+
+
+def test_comparison_says_nothing_where_nothing_is_known() -> None:
+    bare = Timeline(**{name: getattr(simulated(), name) for name in Timeline.__dataclass_fields__} | {"header": {}})
+    rows = {r[0].strip(): r[1:] for r in comparison_grid(compare(bare, simulated())).rows}
+    assert rows["overlap"][0] == "–"
+    assert rows["stall: prefetch"][0] == "–"
+    assert rows["stall: prefetch"][2] == "–"
+
+
+def test_kinds_are_listed() -> None:
+    predicted = simulated()
+    grid = kinds_grid(compare(predicted, predicted))
+    kinds = {r[0]: r[1:] for r in grid.rows}
+    assert kinds["FORWARD"] == ("8", "8 ms", "8 ms", "exact", "0.0 %")
+    assert kinds["RELEASE"][-1] == "–"
+
+
+def test_ranks_are_listed_and_checked() -> None:
+    grid = ranks_grid(simulated().header["summary"])
+    assert [r[0] for r in grid.rows] == ["0", "1"]
+    assert grid.rows[0][4] == "12 ms"
+    with pytest.raises(InputError, match="ranks is None"):
+        ranks_grid({"step_time_ns": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(0.0, "exact"), (None, "–"), (0.0342, "+3.4 %"), (-0.5, "−50.0 %"), (1e-5, "+0.00 %"), (-2.0, "−200.0 %")],
+)
+def test_errors_keep_their_sign(error: float | None, text: str) -> None:
+    assert format_error(error) == text
+
+
+def test_text_is_no_markup() -> None:
+    grid = kinds_grid(compare(simulated(), simulated()))
+    rows = (("[bold]x[/bold] :smile:", *grid.rows[0][1:]),)
+    assert "[bold]x[/bold] :smile:" in to_text(type(grid)(headers=grid.headers, rows=rows))
+
+
+def test_shares_and_headlines() -> None:
+    assert (format_share(None), format_share(1.0)) == ("–", "100.0 %")
+    assert Headline(step_time_ns=1, peak_device_bytes=()).largest_device_bytes is None
+    assert KindComparison(count=1, predicted_ns=1, measured_ns=1, error=0.0, mape=None).to_dict()["mape"] is None
