@@ -1,0 +1,42 @@
+"""`loadahead calibrate`: measure what a scenario's units cost on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Device, Json, Overrides, ScenarioOrDemo
+
+
+def calibrate(
+    scenario: ScenarioOrDemo = "demo",
+    device: Device = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the costs.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed runs of each operation.")] = 7,
+    overrides: Overrides = None,
+    json_wanted: Json = False,
+) -> None:
+    """Measure on this machine what each unit costs.
+
+    FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
+    """
+    from cli.compose import calibrate_prepared, load, prepare_scenario, require_device
+    from cli.output import emit, note, say, warn
+    from cli.texts import costs_text
+    from sim.costs import save_costs
+
+    require_device(device)
+    prepared = prepare_scenario(load(scenario, overrides or []))
+    warn(prepared.warnings)
+    note(f"calibrating {prepared.scenario.name} on {device}")
+    costs = calibrate_prepared(prepared, repeats)
+    if out is not None:
+        save_costs(costs, out)
+    if json_wanted:
+        emit(costs.model_dump(mode="json"))
+        return
+    say(costs_text(prepared.scenario.name, costs))
+    if out is not None:
+        say(f"\ncosts: {out}")

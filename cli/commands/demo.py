@@ -1,0 +1,46 @@
+"""`loadahead demo`: the main job end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json, Overrides, ScenarioOrDemo
+
+
+def demo(
+    scenario: ScenarioOrDemo = "demo",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where all is written.")] = Path("out/demo"),
+    horizons: Annotated[str, typer.Option(metavar="VALUES", help="Horizons to sweep, and to measure.")] = "1:8",
+    microbatches: Annotated[str, typer.Option(metavar="VALUES", help="Microbatch counts to sweep.")] = "2,4,8",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the scenario's.")] = None,
+    overrides: Overrides = None,
+    json_wanted: Json = False,
+) -> None:
+    """The main job: sweep, pick a plan, run it, compare, report.
+
+    It calibrates on this CPU, simulates every combination, and runs the chosen plan on real tensors.
+
+    Exit 1 when a gradient differs from that of the same model trained without plan or offload.
+    """
+    from cli.main_job import Demo
+    from cli.output import emit, say, warn
+    from cli.ranges import parse_ints
+
+    job = Demo(
+        argument=scenario,
+        overrides=tuple(overrides or ()),
+        directory=out,
+        horizons=parse_ints("--horizons", horizons),
+        microbatches=parse_ints("--microbatches", microbatches),
+        steps=steps,
+    )
+    done = job.run()
+    warn(done.warnings)
+    if json_wanted:
+        emit(done.to_dict())
+    else:
+        say(done.to_text())
+    done.run.require_equal_gradients()

@@ -1,0 +1,38 @@
+"""`loadahead simulate`: what a plan will cost."""
+
+from __future__ import annotations
+
+from cli.options import CostsFile, Engine, Json, Overrides, ScenarioOrPlan, TimelineFile
+
+
+def simulate(
+    argument: ScenarioOrPlan,
+    overrides: Overrides = None,
+    engine: Engine = None,
+    costs: CostsFile = None,
+    timeline: TimelineFile = None,
+    json_wanted: Json = False,
+) -> None:
+    """Predict one step on a clock.
+
+    Its time, and each rank's peak memory, stalls and overlap.
+    """
+    from cli.compose import job_of, with_costs
+    from cli.output import emit, say, warn
+    from cli.predicting import predict, result_of
+    from cli.texts import step_text
+    from sim.engines import DEFAULT_ENGINE, find_engine
+    from sim.timeline import write_timeline
+
+    chosen = engine or DEFAULT_ENGINE
+    find_engine(chosen)
+    job, known = with_costs(job_of(argument, overrides or [], costs))
+    predicted = predict(job, known, chosen)
+    if timeline is not None:
+        write_timeline(predicted, timeline)
+    result = result_of(job, predicted)
+    warn(result["warnings"])
+    if json_wanted:
+        emit(result)
+    else:
+        say(step_text(result, job.plan.policy.get("sentence")))

@@ -1,0 +1,186 @@
+"""From what stands on the command line to a plan with its costs: the one place where the packages meet.
+
+A SCENARIO is loaded, traced where it names a module, prepared, planned and proven. A PLAN is read and proven; the
+scenario it was made from stands in its policy, so that costs can be derived again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.output import note
+from cli.plans import is_plan_file, read_plan
+from sim.errors import InputError
+
+if TYPE_CHECKING:
+    from executor.spec import ModelSpec
+    from scenarios.prepare import Prepared
+    from scenarios.schema import Scenario
+    from sim.costs import Costs
+    from sim.ir.plan import Plan
+    from sim.workload import ModuleShapes
+
+# Timed runs of each operation in a calibration that a command makes by itself.
+REPEATS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A proven plan and what is known about where it came from.
+
+    Attributes:
+        name: of the scenario, or of the plan where no scenario is known.
+        prepared: None for a plan file that does not say its scenario.
+        costs: None when there are none yet (a module that was not calibrated).
+    """
+
+    name: str
+    plan: Plan
+    prepared: Prepared | None
+    costs: Costs | None
+    warnings: tuple[str, ...] = ()
+
+    def known(self) -> Prepared:
+        """The scenario; InputError for a plan that has none."""
+        if self.prepared is None:
+            raise InputError(
+                f"plan {self.name!r} does not say which scenario it was made from; only plans made by "
+                "`loadahead plan SCENARIO -o` can be run or calibrated"
+            )
+        return self.prepared
+
+
+def job_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None) -> Job:
+    """The job that a SCENARIO|PLAN argument names."""
+    if is_plan_file(argument):
+        return _job_of_plan(argument, overrides, costs_file)
+    prepared = prepare_scenario(load(argument, overrides), costs_file)
+    return job_of_prepared(prepared)
+
+
+def job_of_prepared(prepared: Prepared) -> Job:
+    """Plan a prepared scenario, and prove the plan."""
+    plan = plan_prepared(prepared)
+    return Job(
+        name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
+    )
+
+
+def plan_prepared(prepared: Prepared) -> Plan:
+    """The prepared scenario's plan, proven; its policy holds the whole scenario."""
+    from scenarios.loader import scenario_to_dict
+    from sim.planner import build_plan
+    from sim.verify import check
+
+    echo = {"scenario": scenario_to_dict(prepared.scenario)}
+    plan = build_plan(prepared.workload, prepared.policy, name=prepared.scenario.name, echo=echo)
+    check(plan)
+    return plan
+
+
+def load(argument: str, overrides: Sequence[str]) -> Scenario:
+    """A scenario by name or path, with its overrides."""
+    from scenarios.loader import load_scenario
+
+    return load_scenario(argument, overrides)
+
+
+def prepare_scenario(scenario: Scenario, costs_file: Path | None = None) -> Prepared:
+    """Trace the module where there is one, and make workload, policy and, where they are known, costs."""
+    from scenarios.prepare import prepare
+    from sim.costs import load_costs
+
+    costs = load_costs(costs_file) if costs_file is not None else None
+    return prepare(scenario, shapes=trace(scenario), costs=costs)
+
+
+def trace(scenario: Scenario) -> ModuleShapes | None:
+    """The shapes of the scenario's module; None where it has none."""
+    from scenarios.prepare import needs_shapes
+
+    if not needs_shapes(scenario):
+        return None
+    from executor.trace import trace_module
+
+    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches)
+
+
+def model_spec(scenario: Scenario) -> ModelSpec:
+    """What the executor has to know about the scenario's model; InputError when it names no module."""
+    from scenarios.prepare import needs_shapes
+
+    if not needs_shapes(scenario):
+        raise InputError(
+            f'scenario {scenario.name!r} has a model of kind "{scenario.model.kind}", which has no tensors to run; '
+            'use one of kind "module", e.g. `loadahead execute demo`'
+        )
+    from dataclasses import fields
+
+    from executor.spec import ModelSpec
+
+    names = {field.name for field in fields(ModelSpec)}
+    given: dict[str, Any] = {name: getattr(scenario.model, name) for name in names if hasattr(scenario.model, name)}
+    return ModelSpec(**given)
+
+
+def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
+    """The job with costs: its own, or else calibrated now on the CPU, which is said on stderr."""
+    if job.costs is not None:
+        return job, job.costs
+    prepared = job.known()
+    note(f"{job.name} gives no costs: calibrating on this CPU (to keep them: `loadahead calibrate -o` and --costs)")
+    costs = calibrate_prepared(prepared, repeats)
+    return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
+
+
+def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS) -> Costs:
+    """Measure the prepared scenario's units on this CPU; links and launch time are the scenario's."""
+    from executor.calibrate import calibrate
+
+    return calibrate(prepared.workload, model_spec(prepared.scenario), repeats=repeats)
+
+
+def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:
+    """Just the plan, and the warnings: a plan file is read but not proven."""
+    if is_plan_file(argument):
+        _no_overrides(argument, overrides)
+        return read_plan(argument), ()
+    prepared = prepare_scenario(load(argument, overrides))
+    return plan_prepared(prepared), prepared.warnings
+
+
+def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None) -> Job:
+    from scenarios.loader import scenario_from_dict
+    from sim.costs import load_costs
+    from sim.verify import check
+
+    _no_overrides(path, overrides)
+    plan = read_plan(path)
+    check(plan)
+    echo = plan.policy.get("scenario")
+    if not isinstance(echo, dict):
+        if costs_file is None:
+            raise InputError(f"{path}: does not say its scenario, so its costs are not known; give --costs costs.json")
+        return Job(name=plan.name, plan=plan, prepared=None, costs=load_costs(costs_file))
+    prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs_file)
+    return Job(
+        name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
+    )
+
+
+def _no_overrides(path: str, overrides: Sequence[str]) -> None:
+    if overrides:
+        raise InputError(
+            f"--set {overrides[0]}: {path} is a plan, whose choices are made; use --set with the scenario and plan anew"
+        )
+
+
+def require_device(device: str) -> None:
+    """InputError, before any work is done, when there is no backend of that name."""
+    from executor.backends import BACKENDS
+
+    if device not in BACKENDS:
+        raise InputError(f"--device is {device!r}; it must be one of {', '.join(BACKENDS)}")

@@ -1,0 +1,27 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, e.g. offload.release_window=2."),
+]
+Scenario = Annotated[str, typer.Argument(metavar="SCENARIO", help="A shipped scenario's name or a file.")]
+ScenarioOrPlan = Annotated[
+    str, typer.Argument(metavar="SCENARIO|PLAN", help="A shipped scenario's name, a scenario file or a plan file.")
+]
+CostsFile = Annotated[
+    Path | None, typer.Option("--costs", metavar="FILE", help="Costs of `loadahead calibrate`, not the scenario's.")
+]
+ScenarioOrDemo = Annotated[str, typer.Argument(metavar="[SCENARIO]", help="A shipped scenario's name or a file.")]
+Device = Annotated[str, typer.Option("--device", help="Where tensors live: cpu.")]
+Engine = Annotated[str | None, typer.Option("--engine", help="simpy, the reference, or compiled.")]
+TimelineFile = Annotated[
+    Path | None, typer.Option("--timeline", metavar="FILE", help="Write when each operation ran, as JSON lines.")
+]

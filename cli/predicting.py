@@ -1,0 +1,37 @@
+"""A job on the simulator's clock, and the object that `simulate --json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cli.compose import Job
+from sim.engines import DEFAULT_ENGINE
+from sim.engines import simulate as run_engine
+
+if TYPE_CHECKING:
+    from sim.costs import Costs
+    from sim.timeline import Timeline
+
+
+def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
+    """The job's predicted timeline; its header says the scenario and all warnings."""
+    timeline = run_engine(job.plan, costs, engine)
+    warnings = [*job.warnings, *timeline.header["warnings"]]
+    return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
+
+
+def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
+    """The object of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes."""
+    summary = predicted.header["summary"]
+    return {
+        "scenario": job.name,
+        "engine": predicted.source,
+        "step_time_ns": summary["step_time_ns"],
+        "offloaded": summary["offloaded"],
+        "kept": summary["kept"],
+        "ranks": summary["ranks"],
+        "costs": predicted.header["costs"],
+        "capacity_bytes": predicted.header["capacity_bytes"],
+        "warnings": predicted.header["warnings"],
+    }

@@ -1,0 +1,66 @@
+"""What the commands print for people: a sentence or two and a table from `reports.tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.compare import Comparison, ComparisonOfMany
+from reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid, to_text
+from sim.units import format_bytes, format_duration, format_rate
+
+if TYPE_CHECKING:
+    from cli.executing import Run
+    from sim.costs import Costs
+
+
+def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
+    """The object of `simulate --json`."""
+    head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
+    return "\n".join([head, *([sentence] if sentence else []), "", to_text(ranks_grid(result))])
+
+
+def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
+    """A sweep's points, the best one marked."""
+    return to_text(sweep_grid(rows, capacity_bytes))
+
+
+def comparison_text(result: Comparison | ComparisonOfMany) -> str:
+    """Predicted beside measured, then every kind of operation."""
+    first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
+    return f"{to_text(first)}\n\n{to_text(kinds_grid(result))}"
+
+
+def gradient_sentence(max_grad_error: float | None) -> str:
+    """What the gradient check found."""
+    if max_grad_error is None:
+        return "gradients were not checked"
+    if max_grad_error == 0:
+        return "every gradient equals plain training's, bit for bit"
+    return f"GRADIENTS DIFFER from plain training's by up to {max_grad_error:g}"
+
+
+def run_text(run: Run) -> str:
+    """A run beside its prediction."""
+    done, link = run.execution, run.measured.header.get("link")
+    steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
+    loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
+    lines = [f"{steps}, {loss}", *([run.job.plan.policy["sentence"]] if "sentence" in run.job.plan.policy else [])]
+    return "\n".join([*lines, *([str(link)] if link else []), "", to_text(comparison_grid(run.comparison()))])
+
+
+def costs_text(name: str, costs: Costs) -> str:
+    """Calibrated costs, a row per unit."""
+    rows = [
+        (
+            f"{s}.{u}", *(format_duration(ns) for ns in (unit.forward_ns, unit.recompute_ns, unit.backward_ns)),
+            *(format_bytes(n) for n in (unit.workspace_forward, unit.workspace_recompute, unit.workspace_backward)),
+        )
+        for s, stage in enumerate(costs.units)
+        for u, unit in enumerate(stage)
+    ]  # fmt: skip
+    headers = ("unit", "forward", "recompute", "backward", "workspace: forward", "recompute", "backward")
+    link = f"link {format_rate(costs.d2h_bandwidth)} out, {format_rate(costs.h2d_bandwidth)} in"
+    static = ", ".join(format_bytes(n) for n in costs.static_bytes)
+    text = to_text(Grid(headers=headers, rows=tuple(rows)))
+    return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per rank: {static}"

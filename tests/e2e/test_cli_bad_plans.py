@@ -1,0 +1,94 @@
+"""A corpus of bad plan files: each is refused in one line that names the key and what is allowed.
+
+``index.json`` says for each file what the line must hold. ``good.json`` is what they were made from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+
+CORPUS = Path(__file__).parents[1] / "corpus" / "plans"
+INDEX = json.loads((CORPUS / "index.json").read_text())
+GOOD = json.loads((CORPUS / "good.json").read_text())
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_the_index_names_every_file_of_the_corpus_once() -> None:
+    named = [row["file"] for row in INDEX]
+    assert sorted(named) == sorted({path.name for path in CORPUS.glob("*.json")} - {"index.json", "good.json"})
+    assert len(named) >= 25
+
+
+@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"].removesuffix(".json"))
+def test_a_bad_plan_file_is_one_line_and_exit_2(row: dict[str, list[str]], capsys: Captured) -> None:
+    path = CORPUS / str(row["file"])
+    assert run(["verify", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {path}")
+    for part in row["says"]:
+        assert part in err, f"the line does not say {part!r}"
+    assert len(err) < len(str(path)) + 400
+
+
+@pytest.mark.parametrize("command", ["show", "simulate", "execute"])
+def test_every_command_that_takes_a_plan_refuses_it_alike(command: str, capsys: Captured) -> None:
+    path = CORPUS / "op-kind-unknown.json"
+    assert run([command, str(path), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {path}: ops.0.kind = 'FOWARD'")
+    assert err.count("\n") == 1
+
+
+def test_the_good_plan_is_accepted_in_both_forms(tmp_path: Path, capsys: Captured) -> None:
+    assert run(["verify", str(CORPUS / "good.json")]) == 0
+    capsys.readouterr()
+    assert run(["show", str(CORPUS / "good.json")]) == 0
+    text = tmp_path / "good.txt"
+    text.write_text(capsys.readouterr().out)
+    assert run(["verify", str(text), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"plan": "small", "valid": True, "operations": 22, "violations": []}
+    assert run(["show", str(text), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == GOOD
+
+
+def _race(plan: dict[str, list[dict[str, list[int]]]]) -> tuple[int, int]:
+    """Take the edge out that makes a RELEASE wait for its OFFLOAD; the two operations' ids."""
+    for op in plan["ops"]:
+        if op["kind"] == "RELEASE":  # type: ignore[comparison-overlap]
+            return op["id"], op["after"].pop()  # type: ignore[return-value]
+    raise AssertionError("the good plan has no RELEASE")
+
+
+def test_a_plan_with_a_race_is_shown_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
+    plan = json.loads(json.dumps(GOOD))
+    release, offload = _race(plan)
+    path = tmp_path / "race.json"
+    path.write_text(json.dumps(plan))
+
+    assert run(["verify", str(path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["valid"] is False
+    assert {release, offload} <= set(result["violations"][0]["ops"])
+    assert err.count("\n") == 1
+    assert result["violations"][0]["rule"] in err
+
+    assert run(["verify", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert f">{release}:RELEASE 0.0.0<" in out
+    assert f">{offload}:OFFLOAD 0.0.0<" in out
+    assert err.count("\n") == 1
+
+    assert run(["simulate", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not safe to run" in err
