@@ -21,7 +21,7 @@ p { max-width: 75ch; margin: 8px 0; }
 .note, figcaption { font-size: 14px; max-width: 90ch; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin: 24px 0; }
 .tile { background: var(--pale); border-radius: 8px; padding: 14px 16px; }
-.tile b { display: block; font-size: 25px; line-height: 1.25; font-weight: 600; }
+.tile b { display: block; font-size: 22px; line-height: 1.35; font-weight: 600; }
 .tile span { display: block; font-size: 14px; color: var(--quiet); }
 .warning { border-left: 4px solid #d55e00; background: #fdf3ec; padding: 8px 14px; border-radius: 0 6px 6px 0; }
 .scroll { overflow-x: auto; }
@@ -48,7 +48,7 @@ class Html(str):
     __slots__ = ()
 
 
-def element(name: str, *children: str, **attributes: str) -> Html:
+def element(name: str, /, *children: str, **attributes: str) -> Html:
     """``<name attributes>children</name>``; ``class_`` stands for ``class``."""
     pairs = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     if name in _EMPTY:

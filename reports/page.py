@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import importlib.metadata
-import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from reports.compare import Comparison, compare, kendall_tau, order_disagreements
 from reports.doubt import cost_sentences, step_sentences
@@ -16,22 +14,24 @@ from reports.markup import Html, element, joined, page, table
 from reports.plots import PLOTS, Drawing
 from reports.run_data import HorizonPoint, RunData, load_run
 from reports.statistics import relative_error
-from reports.summary import Headline, headline, headline_of_summary, step_times
+from reports.summary import headline_of_summary, step_times
 from reports.tables import (
     Grid,
-    best_row,
     comparison_grid,
     format_error,
     kinds_grid,
     ranks_grid,
     sweep_grid,
 )
+from reports.tiles import tiles
 from sim.errors import InputError
 from sim.units import format_bytes, format_duration
 
 NAME, FIGURES_FOLDER = "report.html", "figures"
 # A longer sweep shows its best rows and links the file.
 LONGEST_SWEEP, BEST_ROWS = 24, 12
+# Predictions closer than this claim no order.
+MARGIN = 0.10
 _WITHOUT = {
     "plan.json": "the plan (waits in the Gantt chart have no stated cause)",
     "predicted.jsonl": "the predicted timeline",
@@ -51,7 +51,9 @@ def write_report(directory: str | Path) -> Path:
     """
     data = load_run(directory)
     root = Path(directory)
-    comparison = compare(data.predicted, data.measured) if data.predicted and data.measured else None
+    comparison = None
+    if data.predicted is not None and data.measured is not None:
+        comparison = compare(data.predicted, data.measured)
     try:
         figures = _figures(data, root / FIGURES_FOLDER)
         out = root / NAME
@@ -65,7 +67,7 @@ def _page(data: RunData, comparison: Comparison | None, figures: Html) -> str:
     name = _name(data)
     sections = [
         _head(data, name),
-        _tiles(data, comparison),
+        tiles(data),
         _warnings(data),
         _comparison(comparison),
         _figures_section(figures),
@@ -92,12 +94,13 @@ def _name(data: RunData) -> str:
     for found in (data.plan and data.plan.name, data.result.get("scenario")):
         if isinstance(found, str) and found:
             return found
-    timeline = data.predicted or data.measured
-    return timeline.plan_name if timeline else "sweep"
+    names = [timeline.plan_name for timeline in (data.predicted, data.measured) if timeline is not None]
+    return names[0] if names else "sweep"
 
 
 def _head(data: RunData, name: str) -> Html:
-    what = "Predicted and measured" if data.measured and data.predicted else "Measured" if data.measured else "Predicted"
+    sides = [word for word, side in (("predicted", data.predicted), ("measured", data.measured)) if side is not None]
+    what = " and ".join(sides or ["predicted"]).capitalize()
     policy = data.plan.policy if data.plan else {}
     facts = []
     if data.plan is not None:
@@ -114,94 +117,11 @@ def _head(data: RunData, name: str) -> Html:
     return joined(element("h1", name), *(element("p", line, class_="lead") for line in lines))
 
 
-def _tile(title: str, value: str, *notes: str) -> Html:
-    spans = [element("span", title), element("b", value), *(element("span", note) for note in notes)]
-    return element("div", *spans, class_="tile")
-
-
-def _against(ours: int | None, theirs: int | None, show: Any) -> tuple[str, ...]:
-    """The notes below a measured figure."""
-    if ours is None or theirs is None:
-        return ()
-    return (f"predicted {show(ours)}", f"error {format_error(relative_error(ours, theirs))}")
-
-
-def _tiles(data: RunData, comparison: Comparison | None) -> Html:
-    predicted = comparison.predicted if comparison else data.predicted and headline(data.predicted, "predicted.jsonl")
-    measured = comparison.measured if comparison else data.measured and headline(data.measured, "measured.jsonl")
-    tiles = _step_tiles(predicted, measured) if predicted or measured else []
-    tiles += _result_tiles(data.result)
-    if not tiles and data.sweep:
-        tiles = _sweep_tiles(data)
-    return element("div", *tiles, class_="tiles") if tiles else Html()
-
-
-def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
-    """Measured figures with the prediction below; predicted ones where nothing was measured."""
-    shown = measured or predicted
-    assert shown is not None
-    word = "measured" if measured else "predicted"
-
-    def below(name: str, show: Any) -> tuple[str, ...]:
-        return _against(getattr(predicted, name), getattr(measured, name), show) if predicted and measured else ()
-
-    tiles = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
-    if shown.largest_device_bytes is not None:
-        notes = below("largest_device_bytes", format_bytes)
-        tiles.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
-    if shown.stalls_ns is not None:
-        # 'recv' is the pipeline's own bubble and no cost of offloading.
-        stalls = shown.stalls_ns["release"] + shown.stalls_ns["prefetch"]
-        hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden"
-        tiles.append(_tile(f"Copies behind compute, {word}", hidden, f"compute waits {format_duration(stalls)} for them"))
-    return tiles
-
-
-def _number(result: Mapping[str, Any], key: str) -> float | None:
-    value = result.get(key)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise InputError(f"result.json: {key} is {value!r:.60}; it must be a finite number")
-    return float(value)
-
-
-def _losses(result: Mapping[str, Any]) -> list[float]:
-    found = result.get("loss")
-    losses = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(type(loss) in (int, float) and math.isfinite(loss) for loss in losses):
-        raise InputError(f"result.json: loss is {found!r:.60}; it must be a list of finite numbers")
-    return [float(loss) for loss in losses]
-
-
-def _result_tiles(result: Mapping[str, Any]) -> list[Html]:
-    tiles = []
-    error = _number(result, "max_grad_error")
-    if error is not None:
-        value = "bit-identical" if error == 0 else f"off by {error:.2g}"
-        tiles.append(_tile("Gradients", value, "against the same model run without plan or offload"))
-    losses = _losses(result)
-    if losses:
-        value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
-        tiles.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
-    return tiles
-
-
-def _sweep_tiles(data: RunData) -> list[Html]:
-    best = best_row(data.sweep, data.capacity_bytes)
-    if best is None:
-        return [_tile("Best of the sweep", "none fits", "every configuration needs more than the device has")]
-    row = data.sweep[best]
-    return [
-        _tile("Best step time, predicted", format_duration(row["step_time_ns"]), f"{row['microbatches']} microbatches"),
-        _tile("Its peak device memory", format_bytes(row["peak_device_bytes"]), f"horizon {row['horizon']}"),
-    ]
-
-
 def _warnings(data: RunData) -> Html:
     found: list[str] = []
-    for source in (data.predicted and data.predicted.header, data.measured and data.measured.header, data.result):
-        listed = (source or {}).get("warnings", [])
+    headers = [timeline.header for timeline in (data.predicted, data.measured) if timeline is not None]
+    for source in (*headers, data.result):
+        listed = source.get("warnings", [])
         found += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
     return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(found)))
 
@@ -258,9 +178,9 @@ def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
     theirs = headline_of_summary(point.measured) if point.measured else None
     cells = [str(point.horizon)]
     for name, show in (("step_time_ns", format_duration), ("largest_device_bytes", format_bytes)):
-        pair = [getattr(side, name) if side else None for side in (ours, theirs)]
-        error = relative_error(*pair) if None not in pair else None
-        cells += ["–" if value is None else show(value) for value in pair] + [format_error(error)]
+        predicted, measured = (getattr(side, name) if side else None for side in (ours, theirs))
+        error = None if predicted is None or measured is None else relative_error(predicted, measured)
+        cells += [*("–" if value is None else show(value) for value in (predicted, measured)), format_error(error)]
     return tuple(cells)
 
 
@@ -272,7 +192,8 @@ def _horizons(data: RunData) -> Html:
         rows=tuple(_horizon_cells(point) for point in data.horizons),
         text_columns=frozenset(),
     )
-    return _section("Horizon by horizon", table(grid), _paragraphs(_order_sentences(data.horizons)))
+    sentences = _order_sentences(data.horizons) + _gradient_sentences(data.horizons)
+    return _section("Horizon by horizon", table(grid), _paragraphs(sentences))
 
 
 def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
@@ -280,17 +201,28 @@ def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     if len(both) < 2:
         return []
     ours, theirs = [p["step_time_ns"] for _, p, _ in both], [m["step_time_ns"] for _, _, m in both]
-    wrong = order_disagreements(ours, theirs)
+    if max(ours) <= min(ours) * (1 + MARGIN):
+        return [f"All predictions lie within {MARGIN:.0%} of each other: no order of the horizons is claimed."]
+    wrong = order_disagreements(ours, theirs, MARGIN)
     pairs = ", ".join(f"{both[i][0]} and {both[j][0]}" for i, j in wrong)
     sentence = (
-        f"Predicted more than 10 % apart and measured the other way round: horizons {pairs}."
+        f"Predicted more than {MARGIN:.0%} apart and measured the other way round: horizons {pairs}."
         if wrong
-        else "No two horizons that are predicted more than 10 % apart were measured the other way round."
+        else f"Horizons that are predicted more than {MARGIN:.0%} apart were all measured in that order."
     )
     tau = kendall_tau(ours, theirs)
     if tau is not None:
-        sentence += f" Kendall's tau-b of all step times is {tau:.2f}; differences below the spread count in it as well."
+        sentence += f" Kendall's tau-b of all step times is {tau:.2f}; it counts differences below the spread as well."
     return [sentence]
+
+
+def _gradient_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
+    errors = [point.max_grad_error for point in points if point.max_grad_error is not None]
+    if not errors:
+        return []
+    if any(errors):
+        return [f"Gradients differ from plain training's by up to {max(errors, key=abs):.2g}."]
+    return [f"Gradients were bit-identical to plain training's at all {len(errors)} horizons that were checked."]
 
 
 def _ranks(data: RunData) -> Html:
@@ -317,7 +249,8 @@ def _doubt(data: RunData) -> Html:
 
 
 def _machine(data: RunData) -> Html:
-    found = (data.measured.header.get("machine") if data.measured else None) or data.result.get("machine")
+    found = None if data.measured is None else data.measured.header.get("machine")
+    found = data.result.get("machine") if found is None else found
     rows = []
     if isinstance(found, Mapping):
         for key, value in found.items():
@@ -363,9 +296,10 @@ def _reproduce(data: RunData) -> Html:
 def _missing(data: RunData) -> Html:
     there = {
         "plan.json": data.plan, "predicted.jsonl": data.predicted, "measured.jsonl": data.measured,
-        "costs.json": data.costs, "sweep": data.sweep, "horizons.json": data.horizons, "result.json": data.result,
+        "costs.json": data.costs, "sweep": data.sweep or None, "horizons.json": data.horizons or None,
+        "result.json": data.result or None,
     }  # fmt: skip
-    without = [text for name, text in _WITHOUT.items() if not there[name]]
+    without = [text for name, text in _WITHOUT.items() if there[name] is None]
     if not without:
         return Html()
     return element("p", f"This run has no: {'; '.join(without)}. What needs them is left out.", class_="note")

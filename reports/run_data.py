@@ -30,12 +30,16 @@ PARTS = ("plan.json", "predicted.jsonl", "measured.jsonl", "costs.json", "sweep.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizonPoint:
-    """One horizon that was run: the summaries of ``simulate --json`` and ``execute --json``, either may be missing."""
+    """One horizon that was run: the summaries of ``simulate --json`` and ``execute --json``, either may be missing.
+
+    ``max_grad_error`` is None where gradients were not checked.
+    """
 
     horizon: int
     microbatches: int | None
     predicted: Row | None
     measured: Row | None
+    max_grad_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,12 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
             side: None if point.get(side) is None else check_summary(point[side], f"{where}.{side}")
             for side in ("predicted", "measured")
         }
-        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, **sides))
+        error = point.get("max_grad_error")
+        if error is not None and (type(error) not in (int, float) or not math.isfinite(error)):
+            raise InputError(f"{where}.max_grad_error is {error!r:.60}; it must be a finite number")
+        out.append(
+            HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, max_grad_error=error, **sides)
+        )
     return tuple(sorted(out, key=lambda point: point.horizon))
 
 

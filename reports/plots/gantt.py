@@ -208,8 +208,8 @@ def _sources(data: RunData) -> dict[str, Timeline]:
 
 
 def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_copies: bool) -> str:
-    times = " and ".join(f"{format_duration(t.step_time_ns)} {name}" for name, t in sources.items())
-    parts = [f"One step: {times}. Numbers in the boxes are microbatches."]
+    times = ", ".join(f"{format_duration(t.step_time_ns)} as {name}" for name, t in sources.items())
+    parts = [f"One step, {times}. Numbers in the boxes are microbatches."]
     if len(sources) > 1:
         parts.append("The prediction stands above the measurement: boxes that start further right below ran late.")
     if not has_copies:
@@ -220,7 +220,9 @@ def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_c
         else "The compute queues never wait."
     )
     if hidden:
-        parts.append(f"{hidden} ranks between the first and the last {MOST_RANKS // 2} are not drawn.")
+        some = "One rank" if hidden == 1 else f"{hidden} ranks"
+        are = "is" if hidden == 1 else "are"
+        parts.append(f"{some} between the first and the last {MOST_RANKS // 2} {are} not drawn.")
     return " ".join(parts)
 
 

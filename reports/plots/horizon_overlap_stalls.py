@@ -50,11 +50,14 @@ def _caption(found: list[Panel], never: list[str], copies: bool) -> str:
     return " ".join(parts)
 
 
-def _fill_stall(axes: Axes, panel: Panel, stall: str, labels: list[str]) -> None:
-    key = f"stall_{stall}_ns"
-    longest = max(row[key] for row in panel.rows)
-    top = max(longest, _LEAST_SHARE * max(row["step_time_ns"] for row in panel.rows), 1)
-    scale, unit = time_scale(top)
+def _top(panel: Panel, stall: str) -> float:
+    """Where a panel's axis of stalls ends, in ns."""
+    longest = max(float(row[f"stall_{stall}_ns"]) for row in panel.rows)
+    return max(longest, _LEAST_SHARE * max(float(row["step_time_ns"]) for row in panel.rows), 1.0)
+
+
+def _fill_stall(axes: Axes, panel: Panel, stall: str, labels: list[str], scale: float, unit: str) -> None:
+    key, top = f"stall_{stall}_ns", _top(panel, stall)
     draw_lines(axes, panel, key, scale, labels)
     axes.set_ylim(-0.03 * top / scale, top / scale * 1.15)
     axes.set_ylabel(unit)
@@ -87,7 +90,8 @@ def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
     for column, panel in enumerate(found):
         _fill_overlap(grid[0][column], panel, labels)
         for stall, line in zip(stalls, grid[1:], strict=True):
-            _fill_stall(line[column], panel, stall, labels)
+            scale, unit = time_scale(max(_top(p, stall) for p in found))
+            _fill_stall(line[column], panel, stall, labels, scale, unit)
         horizon_axis(grid[0][column], panel)
         grid[-1][column].set_xlabel("horizon")
     for name, line in zip(rows, grid, strict=True):

@@ -34,13 +34,18 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return max(middle - span / 2, 0.0), middle + span / 2
 
 
-def _fill(axes: Axes, panel: Panel, key: str, labels: list[str], capacity: int | None = None) -> None:
-    values = [row[key] for row in panel.rows if row[key] is not None]
-    scale, unit = (time_scale if key == "step_time_ns" else byte_scale)(max(values))
+def _largest(found: list[Panel], key: str) -> float:
+    return max((row[key] for panel in found for row in panel.rows), default=0)
+
+
+def _fill(
+    axes: Axes, panel: Panel, key: str, labels: list[str], unit: tuple[float, str], capacity: int | None = None
+) -> None:
+    values, (scale, name) = [row[key] for row in panel.rows], unit
     draw_lines(axes, panel, key, scale, labels)
     low, high = _limits([value / scale for value in values])
     axes.set_ylim(low, high)
-    axes.set_ylabel(unit)
+    axes.set_ylabel(name)
     if capacity is not None and low <= capacity / scale <= high:
         axes.axhline(capacity / scale, color=INK, linewidth=1, linestyle=(0, (5, 3)))
         axes.annotate(
@@ -58,10 +63,12 @@ def horizon_time_memory(data: RunData) -> Drawing | Missing:
         return Missing(title=TITLE, reason=reason)
     figure, grid = new_figure(4.6, 2, len(found))
     labels = line_labels(found)
+    # One unit for a whole row, so that panels can be compared at a glance.
+    times, sizes = time_scale(_largest(found, "step_time_ns")), byte_scale(_largest(found, "peak_device_bytes"))
     for column, panel in enumerate(found):
         time, memory = grid[0][column], grid[1][column]
-        _fill(time, panel, "step_time_ns", labels)
-        _fill(memory, panel, "peak_device_bytes", labels, data.capacity_bytes)
+        _fill(time, panel, "step_time_ns", labels, times)
+        _fill(memory, panel, "peak_device_bytes", labels, sizes, data.capacity_bytes)
         for axes in (time, memory):
             horizon_axis(axes, panel)
         time.set_title(panel.title)

@@ -77,8 +77,8 @@ def _capacity(axes: Axes, capacity: int, peak: int, scale: float, shown: bool) -
 
 def _title(what: str, peaks: dict[str, int]) -> str:
     if len(peaks) > 1 and len(set(peaks.values())) == 1:
-        return f"{what} peak: {format_bytes(peaks['measured'])}, exactly as predicted"
-    return f"{what} peak: " + ", ".join(f"{format_bytes(peak)} {source}" for source, peak in peaks.items())
+        return f"{what}: {format_bytes(peaks['measured'])}, exactly as predicted"
+    return f"{what}: " + ", ".join(f"{format_bytes(peak)} {source}" for source, peak in peaks.items())
 
 
 def _panel(
@@ -117,7 +117,7 @@ def _caption(data: RunData, sources: dict[str, Timeline], ranks: list[int], hidd
             "The prediction is the wide pale line, the measurement the thin one: where the plan alone decides memory "
             "they lie on each other, shifted in time at most."
         )
-    parts.append("Host memory is the planned pool's slots in use.")
+    parts.append("Host slots count from first use to last; the pool, in the tables, is all of them together.")
     if data.capacity_bytes is not None:
         parts.append(f"Each device has {format_bytes(data.capacity_bytes)}.")
     if hidden:
@@ -140,8 +140,8 @@ def memory(data: RunData) -> Drawing | Missing:
     )
     time, unit = time_scale(max(int(t.memory.t_ns.max()) for t in sources.values()))
     for (left, right), rank in zip(grid, ranks, strict=True):
-        _panel(left, sources, rank, "device_bytes", time, f"Rank {rank}: device", data.capacity_bytes)
-        _panel(right, sources, rank, "host_bytes", time, "host", None)
+        _panel(left, sources, rank, "device_bytes", time, f"Rank {rank}, device peak", data.capacity_bytes)
+        _panel(right, sources, rank, "host_bytes", time, "Host slots in use", None)
     for axes in grid[-1]:
         axes.set_xlabel(f"time since the step began ({unit})")
     handles, labels = grid[0][0].get_legend_handles_labels()

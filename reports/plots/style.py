@@ -102,11 +102,11 @@ def light_grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 def time_scale(longest_ns: float) -> tuple[float, str]:
-    """(divisor, unit) in which a time axis up to ``longest_ns`` reads well."""
-    for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+    """(divisor, unit) in which a time axis up to ``longest_ns`` reads well; units as :mod:`sim.units` prints them."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if longest_ns >= factor * 2:
             return factor, unit
-    return (1e3, "µs") if longest_ns >= 1e3 else (1.0, "ns")
+    return (1e3, "us") if longest_ns >= 1e3 else (1.0, "ns")
 
 
 def byte_scale(largest: float) -> tuple[float, str]:

@@ -1,0 +1,101 @@
+"""The page's headline numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from reports.markup import Html, element
+from reports.run_data import RunData
+from reports.statistics import relative_error
+from reports.summary import Headline, headline
+from reports.tables import best_row, format_error
+from sim.errors import InputError
+from sim.units import format_bytes, format_duration
+
+
+def _tile(title: str, value: str, *notes: str) -> Html:
+    spans = [element("span", title), element("b", value), *(element("span", note) for note in notes)]
+    return element("div", *spans, class_="tile")
+
+
+def _against(ours: int | None, theirs: int | None, show: Any) -> tuple[str, ...]:
+    """The notes below a measured figure."""
+    if ours is None or theirs is None:
+        return ()
+    return (f"predicted {show(ours)}", f"error {format_error(relative_error(ours, theirs))}")
+
+
+def tiles(data: RunData) -> Html:
+    """The run's headline numbers; those of the sweep's best row where nothing was run or simulated on its own."""
+    predicted = None if data.predicted is None else headline(data.predicted, "predicted.jsonl")
+    measured = None if data.measured is None else headline(data.measured, "measured.jsonl")
+    found = _step_tiles(predicted, measured) if predicted or measured else []
+    found += _result_tiles(data.result)
+    if not found and data.sweep:
+        found = _sweep_tiles(data)
+    return element("div", *found, class_="tiles") if found else Html()
+
+
+def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
+    """Measured figures with the prediction below; predicted ones where nothing was measured."""
+    shown = measured or predicted
+    assert shown is not None
+    word = "measured" if measured else "predicted"
+
+    def below(name: str, show: Any) -> tuple[str, ...]:
+        return _against(getattr(predicted, name), getattr(measured, name), show) if predicted and measured else ()
+
+    found = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
+    if shown.largest_device_bytes is not None:
+        notes = below("largest_device_bytes", format_bytes)
+        found.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
+    if shown.stalls_ns is not None:
+        # 'recv' is the pipeline's own bubble and no cost of offloading.
+        stalls = shown.stalls_ns["release"] + shown.stalls_ns["prefetch"]
+        hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
+        note = f"compute waits {format_duration(stalls)} for them"
+        found.append(_tile(f"Copies behind compute, {word}", hidden, note))
+    return found
+
+
+def _number(result: Mapping[str, Any], key: str) -> float | None:
+    value = result.get(key)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"result.json: {key} is {value!r:.60}; it must be a finite number")
+    return float(value)
+
+
+def _losses(result: Mapping[str, Any]) -> list[float]:
+    found = result.get("loss")
+    losses = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(loss) in (int, float) and math.isfinite(loss) for loss in losses):
+        raise InputError(f"result.json: loss is {found!r:.60}; it must be a list of finite numbers")
+    return [float(loss) for loss in losses]
+
+
+def _result_tiles(result: Mapping[str, Any]) -> list[Html]:
+    found = []
+    error = _number(result, "max_grad_error")
+    if error is not None:
+        value = "bit-identical" if error == 0 else f"off by {error:.2g}"
+        found.append(_tile("Gradients", value, "against the same model run without plan or offload"))
+    losses = _losses(result)
+    if losses:
+        value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
+        found.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
+    return found
+
+
+def _sweep_tiles(data: RunData) -> list[Html]:
+    best = best_row(data.sweep, data.capacity_bytes)
+    if best is None:
+        return [_tile("Best of the sweep", "none fits", "every configuration needs more than the device has")]
+    row = data.sweep[best]
+    return [
+        _tile("Best step time, predicted", format_duration(row["step_time_ns"]), f"{row['microbatches']} microbatches"),
+        _tile("Its peak device memory", format_bytes(row["peak_device_bytes"]), f"horizon {row['horizon']}"),
+    ]
