@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.summary import check_summary
+from reports.summary import check_summary, headline
 from sim.costs import Costs, load_costs
 from sim.errors import InputError
 from sim.ir.json_form import load_plan
@@ -26,6 +26,12 @@ FIGURES = (
 )  # fmt: skip
 REQUIRED_AXES = ("microbatches", "horizon")
 PARTS = ("plan.json", "predicted.jsonl", "measured.jsonl", "costs.json", "sweep.csv", "horizons.json", "result.json")
+
+
+def _finite(value: object, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise InputError(f"{where} is {value!r:.60}; it must be a finite number")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,19 @@ class RunData:
         return self.costs.memory_bytes if self.costs is not None else None
 
     @property
+    def losses(self) -> tuple[float, ...]:
+        """The result's loss of each step; empty where there is none."""
+        found = self.result.get("loss")
+        losses = found if isinstance(found, list) else [] if found is None else [found]
+        return tuple(_finite(loss, "result.json: loss") for loss in losses)
+
+    @property
+    def max_grad_error(self) -> float | None:
+        """The result's largest difference to plain training's gradients; None where they were not checked."""
+        found = self.result.get("max_grad_error")
+        return None if found is None else _finite(found, "result.json: max_grad_error")
+
+    @property
     def microbatches(self) -> int | None:
         return self.plan.microbatches if self.plan is not None else None
 
@@ -95,8 +114,17 @@ def load_run(directory: str | Path) -> RunData:
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
     )
-    _check_rows(data)
+    _check(data)
     return data
+
+
+def _check(data: RunData) -> None:
+    """Everything that can be wrong is found before anything is drawn or written."""
+    _check_rows(data)
+    for timeline, name in ((data.predicted, "predicted.jsonl"), (data.measured, "measured.jsonl")):
+        if timeline is not None:
+            headline(timeline, name)
+    _ = data.capacity_bytes, data.losses, data.max_grad_error
 
 
 def _check_rows(data: RunData) -> None:
@@ -143,11 +171,8 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
             for side in ("predicted", "measured")
         }
         error = point.get("max_grad_error")
-        if error is not None and (type(error) not in (int, float) or not math.isfinite(error)):
-            raise InputError(f"{where}.max_grad_error is {error!r:.60}; it must be a finite number")
-        out.append(
-            HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, max_grad_error=error, **sides)
-        )
+        error = None if error is None else _finite(error, f"{where}.max_grad_error")
+        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, max_grad_error=error, **sides))
     return tuple(sorted(out, key=lambda point: point.horizon))
 
 
@@ -185,8 +210,8 @@ def _parquet_rows(path: Path) -> list[Row]:
         frame = pd.read_parquet(path)
     except Exception as error:  # pyarrow's errors have no common base that pandas documents
         raise InputError(f"{path}: cannot be read as Parquet ({error.__class__.__name__})") from error
-    rows: list[Row] = json.loads(frame.to_json(orient="records", double_precision=15))
-    return rows
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def _checked(row: Row, where: str) -> Row:

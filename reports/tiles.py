@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 from reports.markup import Html, element
@@ -11,7 +9,6 @@ from reports.run_data import RunData
 from reports.statistics import relative_error
 from reports.summary import Headline, headline
 from reports.tables import best_row, format_error
-from sim.errors import InputError
 from sim.units import format_bytes, format_duration
 
 
@@ -32,7 +29,7 @@ def tiles(data: RunData) -> Html:
     predicted = None if data.predicted is None else headline(data.predicted, "predicted.jsonl")
     measured = None if data.measured is None else headline(data.measured, "measured.jsonl")
     found = _step_tiles(predicted, measured) if predicted or measured else []
-    found += _result_tiles(data.result)
+    found += _result_tiles(data)
     if not found and data.sweep:
         found = _sweep_tiles(data)
     return element("div", *found, class_="tiles") if found else Html()
@@ -60,30 +57,12 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
     return found
 
 
-def _number(result: Mapping[str, Any], key: str) -> float | None:
-    value = result.get(key)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise InputError(f"result.json: {key} is {value!r:.60}; it must be a finite number")
-    return float(value)
-
-
-def _losses(result: Mapping[str, Any]) -> list[float]:
-    found = result.get("loss")
-    losses = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(type(loss) in (int, float) and math.isfinite(loss) for loss in losses):
-        raise InputError(f"result.json: loss is {found!r:.60}; it must be a list of finite numbers")
-    return [float(loss) for loss in losses]
-
-
-def _result_tiles(result: Mapping[str, Any]) -> list[Html]:
+def _result_tiles(data: RunData) -> list[Html]:
     found = []
-    error = _number(result, "max_grad_error")
+    error, losses = data.max_grad_error, data.losses
     if error is not None:
         value = "bit-identical" if error == 0 else f"off by {error:.2g}"
         found.append(_tile("Gradients", value, "against the same model run without plan or offload"))
-    losses = _losses(result)
     if losses:
         value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
         found.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
