@@ -75,6 +75,8 @@ def test_zero_durations_have_their_rules() -> None:
     assert found.per_kind["RECOMPUTE"].error == 0.0
     assert found.per_kind["RELEASE"].mape is None
     assert found.per_kind["RELEASE"].error == -1.0
+    # A RELEASE that is predicted to take time and took none is no operation left out either.
+    assert compare(timeline(seen), timeline(rows)).ops_left_out == 0
 
 
 def test_empty_timelines_compare() -> None:

@@ -176,6 +176,17 @@ def test_gantt_has_a_box_for_every_operation_that_takes_time() -> None:
             np.testing.assert_allclose(drawn_times, times)
 
 
+def test_gantt_keeps_ranks_apart() -> None:
+    data = CASES["four ranks"]
+    found = bars(drawn("gantt", data), KIND_COLOUR[Kind.FORWARD])
+    rows = sorted({row for row, _, _ in found})
+    assert len(rows) == 8
+    for rank, row in enumerate(rows[::2]):
+        assert data.predicted is not None
+        at = (data.predicted.kind == Kind.FORWARD) & (data.predicted.rank == rank)
+        np.testing.assert_allclose(sorted(x0 for y, x0, _ in found if y == row), np.sort(data.predicted.start_ns[at] / 1e6))
+
+
 def test_gantt_hatches_the_waits_that_the_summary_counts() -> None:
     data = replace(CASES["both"], measured=None)
     drawing = drawn("gantt", data)
