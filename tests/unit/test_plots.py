@@ -184,7 +184,8 @@ def test_gantt_keeps_ranks_apart() -> None:
     for rank, row in enumerate(rows[::2]):
         assert data.predicted is not None
         at = (data.predicted.kind == Kind.FORWARD) & (data.predicted.rank == rank)
-        np.testing.assert_allclose(sorted(x0 for y, x0, _ in found if y == row), np.sort(data.predicted.start_ns[at] / 1e6))
+        starts = sorted(x0 for y, x0, _ in found if y == row)
+        np.testing.assert_allclose(starts, np.sort(data.predicted.start_ns[at] / 1e6))
 
 
 def test_gantt_hatches_the_waits_that_the_summary_counts() -> None:
