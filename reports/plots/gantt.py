@@ -133,11 +133,12 @@ def _rows(sources: dict[str, Timeline], ranks: list[int]) -> list[_Row]:
 def _box_numbers(axes: Axes, timeline: Timeline, at: Ints, y: float, span: float, scale: float) -> None:
     """The microbatch's number in each box, where boxes of this kind are wide enough for numbers to be read."""
     points = (timeline.end_ns[at] - timeline.start_ns[at]) / span * _AXES_INCHES * 72
-    roomy = bool(np.median(points) > 1.2 * _NUMBER_POINTS)
+    if np.median(points) <= 1.2 * _NUMBER_POINTS:
+        return
     for row, room in zip(at.tolist(), points.tolist(), strict=True):
         text = str(int(timeline.microbatch[row]))
         length = float(timeline.end_ns[row] - timeline.start_ns[row])
-        if int(timeline.microbatch[row]) >= 0 and roomy and room > _NUMBER_POINTS * (0.64 * len(text) + 0.1):
+        if int(timeline.microbatch[row]) >= 0 and room > _NUMBER_POINTS * (0.64 * len(text) + 0.1):
             colour = "white" if Kind(int(timeline.kind[row])) in DARK_KINDS else INK
             middle = (timeline.start_ns[row] + length / 2) / scale
             axes.text(

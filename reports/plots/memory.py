@@ -93,9 +93,7 @@ def _panel(
     low, high, shown = _limits(every, capacity)
     scale, unit = byte_scale(high)
     for name, (times, values) in lines.items():
-        axes.step(
-            [t / time for t in times], [v / scale for v in values], where="post", label=name, **_LINES[name]
-        )
+        axes.step([t / time for t in times], [v / scale for v in values], where="post", label=name, **_LINES[name])
     peaks = {name: max(values, default=0) for name, (_, values) in lines.items()}
     if capacity is not None:
         _capacity(axes, capacity, max(peaks.values()), scale, shown)

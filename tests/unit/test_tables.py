@@ -78,7 +78,7 @@ def test_a_short_sweep_table_still_shows_the_best_row() -> None:
 def test_the_mark_is_seen_in_text() -> None:
     lines = to_text(sweep_grid([row(4, 1, 50, 1), row(4, 2, 40, 2)])).splitlines()
     marked = [" ".join(line.split()) for line in lines if line.lstrip().startswith("*")]
-    assert marked == ["* 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.5 us 3/4"]
+    assert marked == ["* 4 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.5 us 3/4"]
     assert max(map(len, lines)) <= 120
 
 
