@@ -11,6 +11,7 @@ import numpy.typing as npt
 from reports.plots.base import Drawing, Missing
 from reports.plots.style import (
     DARK_KINDS,
+    DPI,
     FAINT,
     INK,
     KIND_COLOUR,
@@ -59,6 +60,10 @@ _REASON = (
 
 # Shares of the time axis: boxes and waits narrower than a hair are not outlined, and not hatched.
 _HAIR, _OUTLINED = 0.0008, 0.003
+_BLENDED = (
+    " Most boxes are narrower than two dots of this picture: broad bands of colour come from drawing and mean nothing, "
+    "while waits and the ends of the rows can be trusted."
+)
 _ROW_INCHES, _FEW_ROWS, _AXES_INCHES = 0.17, 16, WIDTH_INCHES - 1.6
 _NUMBER_POINTS = 6.2
 
@@ -256,10 +261,21 @@ def gantt(data: RunData) -> Drawing | Missing:
     light_grid(axes, "x")
     kinds = {Kind(code) for t in sources.values() for code in np.unique(t.kind).tolist() if code not in _MARKS}
     _legend(axes, kinds, reasons)
+    caption = _caption(sources, reasons, len(every) - len(ranks), bool(kinds & COPY_KINDS))
     return Drawing(
         figure=figure, title=TITLE,
-        caption=_caption(sources, reasons, len(every) - len(ranks), bool(kinds & COPY_KINDS)),
+        caption=caption + _BLENDED if _blended(sources, longest) else caption,
     )  # fmt: skip
+
+
+def _blended(sources: dict[str, Timeline], span: int) -> bool:
+    """Whether most boxes of the compute queues are narrower than two dots of the picture."""
+    for timeline in sources.values():
+        tasks = (timeline.queue == Queue.COMPUTE) & (timeline.end_ns > timeline.start_ns)
+        lengths = (timeline.end_ns - timeline.start_ns)[tasks]
+        if len(lengths) and np.median(lengths) / span * _AXES_INCHES * DPI < 2:
+            return True
+    return False
 
 
 def _visible(found: _Waits, rank: int, span: float) -> set[str]:

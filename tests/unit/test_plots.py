@@ -214,6 +214,11 @@ def test_gantt_numbers_the_boxes() -> None:
     assert numbers == ["0"] * 8
 
 
+def test_gantt_says_when_boxes_blend() -> None:
+    assert "narrower than two dots" in drawn("gantt", replace(run(microbatches=300), measured=None)).caption
+    assert "narrower" not in drawn("gantt", CASES["both"]).caption
+
+
 def test_gantt_says_which_ranks_are_not_drawn() -> None:
     assert "1 ranks between" not in drawn("gantt", CASES["four ranks"]).caption
     assert "One rank between the first and the last 4 is not drawn." in drawn("gantt", CASES["nine ranks"]).caption
