@@ -1,0 +1,177 @@
+"""Threads as queues: one worker per queue, on the CPU.
+
+What is launched waits, in its worker, for the events it was told to wait for. All of a step is issued before the clock
+starts, so that issuing does not compete with the workers for the interpreter. "Device" and host memory are both RAM; a
+copy takes as long as its link's latency and bandwidth say: it copies, then waits out the rest.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from executor.backends.base import Link, Measured, Work
+from executor.layout import Layout, as_bytes
+
+# Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
+LONGEST_DELAY_S = 0.003
+# All bits set: NaN in every floating-point type, -1 in signed integers (an id that no table has).
+POISON_BYTE = 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An operation in a queue."""
+
+    op: int
+    waits: tuple[int, ...]
+    work: Work
+
+
+class _Worker:
+    """One queue: a thread that runs items in order until it gets None; an event among them is set when reached."""
+
+    def __init__(self, backend: CpuBackend, number: int) -> None:
+        self.items: queue.SimpleQueue[_Item | threading.Event | None] = queue.SimpleQueue()
+        self._random = None if backend.delays is None else random.Random(backend.delays * 1_000_003 + number)
+        self._backend = backend
+        self.thread = threading.Thread(target=self._loop, name=f"loadahead-queue-{number}", daemon=True)
+        self.thread.start()
+
+    def _loop(self) -> None:
+        # OpenMP keeps its number of threads per calling thread.
+        torch.set_num_threads(1)
+        while (item := self.items.get()) is not None:
+            if isinstance(item, _Item):
+                self._backend.run_item(item, self._random)
+            else:
+                item.set()
+            del item  # or its closure would live until the next one comes
+
+
+class CpuBackend:
+    """See the module's text.
+
+    Args:
+        delays: seed of a random delay before every operation; None for none.
+        poisoned: fill acquired and dead memory with NaN, so that a missing wait cannot go unnoticed.
+    """
+
+    name = "cpu"
+    link_note = (
+        "Copies went through an emulated link: device and host memory are both this machine's RAM; each transfer was "
+        "copied and then waited out the rest of latency + bytes / bandwidth."
+    )
+
+    def __init__(self, *, delays: int | None = None, poisoned: bool = False) -> None:
+        self.delays, self.poisoned = delays, poisoned
+        self._workers: dict[int, _Worker] = {}
+        self._waits: dict[int, list[int]] = {}
+        self._pending: dict[int, tuple[int, Work]] = {}
+        self._ended: dict[int, threading.Event] = {}  # of operations that something waits for
+        self._times = np.zeros((2, 0), dtype=np.int64)
+        self._go = threading.Event()
+        self._zero = 0
+        self._failure: BaseException | None = None
+
+    # ---- called by the replay loop ----
+
+    def begin(self, operations: int) -> None:
+        self._go.clear()
+        self._ended, self._waits, self._pending = {}, {}, {}
+        self._times = np.zeros((2, operations), dtype=np.int64)
+        self._failure = None
+
+    def wait(self, queue: int, op: int) -> None:
+        self._ended.setdefault(op, threading.Event())
+        self._waits.setdefault(queue, []).append(op)
+
+    def launch(self, queue: int, op: int, work: Work) -> None:
+        self._pending[queue] = op, work
+
+    def record(self, queue: int, op: int) -> None:
+        launched, work = self._pending.pop(queue)
+        assert launched == op
+        if queue not in self._workers:
+            self._workers[queue] = _Worker(self, queue)
+        self._workers[queue].items.put(_Item(op, tuple(self._waits.pop(queue, ())), work))
+
+    def finish(self) -> Measured:
+        self._zero = time.perf_counter_ns()
+        self._go.set()
+        try:
+            self._drain()
+        except BaseException as error:  # KeyboardInterrupt: the workers skip what is left, then it is passed on
+            self._failure = self._failure or error
+            self._drain()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return Measured(self._times[0], self._times[1])
+
+    def close(self) -> None:
+        if not self._go.is_set():  # interrupted while a step was issued
+            self._failure = self._failure or RuntimeError("the step was given up")
+            self._go.set()
+        for worker in self._workers.values():
+            worker.items.put(None)
+        for worker in self._workers.values():
+            worker.thread.join()
+        self._workers.clear()
+
+    def _drain(self) -> None:
+        reached = []
+        for worker in self._workers.values():
+            reached.append(threading.Event())
+            worker.items.put(reached[-1])
+        for event in reached:
+            event.wait()
+
+    # ---- called by the workers ----
+
+    def run_item(self, item: _Item, delays: random.Random | None) -> None:
+        """Wait, run, record. After a failure the rest of the step is skipped, but its events are set."""
+        self._go.wait()
+        for edge in item.waits:
+            self._ended[edge].wait()
+        if delays is not None and self._failure is None:
+            time.sleep(delays.random() * LONGEST_DELAY_S)
+        self._times[0, item.op] = time.perf_counter_ns() - self._zero
+        try:
+            if self._failure is None:
+                item.work()
+        except BaseException as error:
+            self._failure = self._failure or error
+        self._times[1, item.op] = time.perf_counter_ns() - self._zero
+        if item.op in self._ended:
+            self._ended[item.op].set()
+
+    # ---- called by the work ----
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
+        began = time.perf_counter_ns()
+        target.copy_(source)
+        if link is None:
+            return
+        rest = began + link.duration_ns(source.numel() * source.element_size()) - time.perf_counter_ns()
+        if rest > 0:
+            time.sleep(rest / 1e9)
+
+    def acquire(self, layout: Layout) -> torch.Tensor:
+        tensor = layout.empty()
+        if self.poisoned:
+            as_bytes(tensor).fill_(POISON_BYTE)
+        return tensor
+
+    def release(self, tensor: torch.Tensor) -> None:
+        if self.poisoned:
+            as_bytes(tensor).fill_(POISON_BYTE)
+
+    def slab(self, nbytes: int) -> torch.Tensor:
+        return torch.zeros(nbytes, dtype=torch.uint8)

@@ -1,0 +1,69 @@
+"""How a tensor lies in memory, and tensors that lie alone in a storage of exactly their bytes.
+
+A plan counts a boundary as its bytes. A view of a larger storage would keep that storage alive, and an alias of another
+tensor could not be freed by itself; :func:`own_storage` mends both, by copying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Shape, strides and type of a dense tensor: one that fills its storage without gaps or overlaps."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Layout:
+        return cls(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+    def empty(self) -> torch.Tensor:
+        """Uninitialised memory of this layout."""
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements fill one block of memory without gaps or overlaps, in whatever order of dimensions."""
+    expected = 1
+    for stride, size in sorted((st, sz) for sz, st in zip(tensor.shape, tensor.stride(), strict=True) if sz != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def storage_id(tensor: torch.Tensor) -> int:
+    """Equal for tensors that share memory."""
+    return tensor.untyped_storage()._cdata
+
+
+def own_storage(tensor: torch.Tensor, foreign: Collection[int] = ()) -> torch.Tensor:
+    """The tensor itself if it is dense and alone in a storage of exactly its bytes, else a copy that is.
+
+    ``foreign`` holds :func:`storage_id` of memory that belongs to something else. The copy keeps the strides of a
+    dense tensor, so that kernels further on see what they would have seen; others become contiguous.
+    """
+    dense = is_dense(tensor)
+    exact = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    if dense and exact and storage_id(tensor) not in foreign:
+        return tensor
+    return tensor.clone(memory_format=torch.preserve_format if dense else torch.contiguous_format)
+
+
+def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """A dense tensor's memory as a flat uint8 view, shape (bytes,)."""
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)

@@ -1,0 +1,61 @@
+"""Measures a rank's device memory from the storages of its live tensors, not from the plan.
+
+On the CPU "device memory" is what the rank's compute thread allocates. A dispatch mode sees every tensor that an
+operator returns; a finalizer on the tensor's storage sees it go. Scratch memory that a kernel takes and gives back
+inside itself is not seen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class StorageMeter(TorchDispatchMode):
+    """Counts bytes while it is active on a thread. ``live`` and ``peak`` start at ``resident``, what is there already."""
+
+    def __init__(self, resident: Iterable[torch.Tensor] = ()) -> None:
+        super().__init__()
+        self._seen: set[int] = set()
+        self.live = self.peak = 0
+        for tensor in resident:
+            self._add(tensor)
+        self.peak = self.resident = self.live
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf)
+        return out
+
+    def start_operation(self) -> None:
+        """Begin a new peak at what is live now."""
+        self.peak = self.live
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        nbytes = storage.nbytes()
+        self.live += nbytes
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, key, nbytes).atexit = False
+
+    def _drop(self, key: int, nbytes: int) -> None:
+        self._seen.discard(key)
+        self.live -= nbytes
+
+
+def storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of the tensors' distinct storages."""
+    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())

@@ -1,0 +1,253 @@
+"""What each kind of operation does to tensors: one function per kind, the same for every device.
+
+Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
+frees is gone, and what it forgets to free stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from executor.backends import Backend, Link
+from executor.checkpoint import CheckpointedUnit, LossOf
+from executor.fitting import buffer_layouts
+from executor.host_pool import HostPool
+from executor.layout import Layout, as_bytes
+from executor.session import Session
+from executor.spec import Batch
+from sim.costs import Costs
+from sim.errors import InputError
+from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, Role, Space
+from sim.ir.plan import OpView, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The connections of every rank: to the host, from the host, to other ranks."""
+
+    d2h: Link
+    h2d: Link
+    p2p: Link
+
+    @classmethod
+    def of(cls, costs: Costs) -> Links:
+        """The links as configured: ``evidence["link"]`` of calibrated costs, which add measured overheads."""
+        configured: dict[str, int] = costs.evidence.get("link", {})
+        d2h, h2d, p2p = (configured.get(f"{n}_latency_ns", getattr(costs, f"{n}_latency_ns")) for n in LINKS)
+        return cls(
+            d2h=Link(bandwidth=costs.d2h_bandwidth, latency_ns=d2h),
+            h2d=Link(bandwidth=costs.h2d_bandwidth, latency_ns=h2d),
+            p2p=Link(bandwidth=costs.p2p_bandwidth, latency_ns=p2p),
+        )
+
+
+LINKS = ("d2h", "h2d", "p2p")
+
+
+@dataclass(slots=True)
+class StepState:
+    """What lives during one step. Keys are positions of buffers and operations in the plan, or microbatches."""
+
+    number: int = 0
+    batches: Sequence[Batch] = ()
+    tensors: dict[int, torch.Tensor] = field(default_factory=dict)
+    wires: dict[int, torch.Tensor] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
+
+
+class Operations:
+    """A plan's operations bound to a model, a backend and links; :meth:`run` runs one inside its queue.
+
+    Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
+    """
+
+    def __init__(self, plan: Plan, session: Session, backend: Backend, links: Links) -> None:
+        self.plan, self.session, self.backend, self.links = plan, session, backend, links
+        self.views = list(plan)
+        for op in self.views:
+            if op.kind not in HANDLERS:
+                raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use an unsplit BACKWARD")
+        self.layouts = buffer_layouts(plan, session)
+        self.host = HostPool(plan, backend)
+        self.state = StepState()
+        self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
+        self._emptying = _emptying(self.views)
+        # The CPU's random state is one per process: ranks that draw from it take turns.
+        self._turn = threading.Lock()
+
+    def run(self, op: OpView) -> None:
+        """Do what the operation does, then free what it frees."""
+        HANDLERS[op.kind](self, op)
+        for index in op.frees:
+            tensor = self.state.tensors.pop(index, None)  # host slots are no tensors of their own and stay
+            if tensor is not None:
+                self.backend.release(tensor)
+
+    def boundary_bytes(self, rank: int) -> int:
+        """Bytes of a rank's boundaries that are on the device now, from their storages."""
+        held = list(self.state.tensors.items())
+        buffers = self.plan.buffers
+        return sum(
+            tensor.untyped_storage().nbytes()
+            for index, tensor in held
+            if buffers.rank[index] == rank and buffers.role[index] == Role.BOUNDARY
+        )
+
+    # ---- what the handlers share ----
+
+    def unit(self, op: OpView) -> CheckpointedUnit:
+        return self.session.units[op.stage, op.unit]
+
+    def loss(self, op: OpView) -> LossOf | None:
+        """The loss, for the unit in which the model ends."""
+        if (op.stage, op.unit) != self.session.last:
+            return None
+        return self.session.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
+
+    def drawing(self, op: OpView) -> AbstractContextManager[object]:
+        """Held while the unit may draw random numbers."""
+        alone = self.plan.ranks == 1 or (op.stage, op.unit) not in self.session.drawing
+        return nullcontext() if alone else self._turn
+
+    def recomputed(self, op: OpView) -> bool:
+        return (op.stage, op.unit, op.microbatch) in self._recomputed
+
+    def empties(self, op: OpView) -> bool:
+        """Whether no one reads a PREFETCH's host slot again before it is written anew."""
+        return op.index in self._emptying
+
+    def find(self, op: OpView, buffers: Sequence[int], *roles: Role) -> int:
+        """The device buffer of these roles among some; InputError where there is none."""
+        for index in buffers:
+            if self.plan.buffers.role[index] in roles and self.plan.buffers.space[index] == Space.DEVICE:
+                return index
+        raise InputError(f"{op.name} needs a {' or '.join(role.label for role in roles)} and the plan names none")
+
+    def tensor(self, op: OpView, buffer: int) -> torch.Tensor:
+        """What a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
+        found = self.state.tensors.get(buffer)
+        if found is None:
+            raise InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
+        return found
+
+    def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
+        """From now on the tensor is the plan's buffer."""
+        layout = self.layouts[buffer]
+        if tensor.dtype != layout.dtype or tuple(tensor.shape) != layout.shape:
+            raise InputError(
+                f"{op.name} makes {Layout.of(tensor)}, the first microbatch of all made {layout}; "
+                "all microbatches must have one shape"
+            )
+        self.state.tensors[buffer] = tensor
+
+    def take(self, buffer: int) -> torch.Tensor:
+        """Device memory for a buffer."""
+        tensor = self.backend.acquire(self.layouts[buffer])
+        self.state.tensors[buffer] = tensor
+        return tensor
+
+
+def _emptying(ops: Sequence[OpView]) -> set[int]:
+    """The PREFETCHes after which a slot's content is dead."""
+    last: dict[int, int] = {}
+    out: set[int] = set()
+    for op in ops:
+        if op.kind not in COPY_KINDS:
+            continue
+        for slot in op.writes if op.kind == Kind.OFFLOAD else op.reads:
+            if op.kind == Kind.OFFLOAD and slot in last:
+                out.add(last.pop(slot))
+            if op.kind == Kind.PREFETCH:
+                last[slot] = op.index
+    return out | set(last.values())
+
+
+def _forward(run: Operations, op: OpView) -> None:
+    boundary, state = run.find(op, op.reads, Role.BOUNDARY), run.state
+    if boundary in op.writes:
+        run.backend.copy(run.take(boundary), state.batches[op.microbatch][0])
+    x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
+    forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
+    with run.drawing(op):
+        out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
+    if loss is not None:
+        state.losses[op.microbatch] = float(out)
+        return
+    others = [index for index in op.writes if index != boundary]
+    run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), out)
+
+
+def _recompute(run: Operations, op: OpView) -> None:
+    x = run.tensor(op, run.find(op, op.reads, Role.BOUNDARY))
+    with run.drawing(op):
+        run.unit(op).recompute(op.microbatch, x, run.loss(op))
+
+
+def _backward(run: Operations, op: OpView) -> None:
+    gradient = None
+    if (op.stage, op.unit) != run.session.last:
+        gradient = run.tensor(op, run.find(op, op.reads, Role.GRADIENT))
+    outgoing = run.unit(op).backward(op.microbatch, gradient)
+    if op.writes:
+        assert outgoing is not None, "only a model's first input may hold integers"
+        run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
+
+
+def _offload(run: Operations, op: OpView) -> None:
+    source = run.tensor(op, run.find(op, op.reads, Role.BOUNDARY))
+    run.backend.copy(run.host.slots[op.writes[0]], as_bytes(source), run.links.d2h)
+
+
+def _prefetch(run: Operations, op: OpView) -> None:
+    slot = run.host.slots[op.reads[0]]
+    run.backend.copy(as_bytes(run.tensor(op, op.writes[0])), slot, run.links.h2d)
+    if run.empties(op):
+        run.backend.release(slot)
+
+
+def _acquire(run: Operations, op: OpView) -> None:
+    for buffer in op.allocs:
+        run.take(buffer)
+
+
+def _release(run: Operations, op: OpView) -> None:
+    """Nothing but the frees that every operation may have."""
+
+
+def _send(run: Operations, op: OpView) -> None:
+    """The transfer itself, into memory of the transport: the plan frees the sender's buffer after the SEND alone."""
+    wire = run.layouts[op.reads[0]].empty()
+    run.backend.copy(wire, run.tensor(op, op.reads[0]), run.links.p2p)
+    run.state.wires[op.index] = wire
+
+
+def _receive(run: Operations, op: OpView) -> None:
+    sends = [edge for edge in op.after if run.views[edge].kind in SEND_KINDS]
+    if len(sends) != 1:
+        raise InputError(f"{op.name} waits for {len(sends)} SENDs; it must wait for the one it receives from")
+    run.backend.copy(run.tensor(op, op.writes[0]), run.state.wires.pop(sends[0]))
+
+
+def _optimizer_step(run: Operations, op: OpView) -> None:
+    run.session.optimizer_step(op.rank)
+
+
+HANDLERS: dict[Kind, Callable[[Operations, OpView], None]] = {
+    Kind.FORWARD: _forward,
+    Kind.RECOMPUTE: _recompute,
+    Kind.BACKWARD: _backward,
+    Kind.OFFLOAD: _offload,
+    Kind.RELEASE: _release,
+    Kind.ACQUIRE: _acquire,
+    Kind.PREFETCH: _prefetch,
+    Kind.SEND_ACTIVATION: _send,
+    Kind.RECV_ACTIVATION: _receive,
+    Kind.SEND_GRADIENT: _send,
+    Kind.RECV_GRADIENT: _receive,
+    Kind.OPTIMIZER_STEP: _optimizer_step,
+}

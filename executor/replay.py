@@ -1,0 +1,43 @@
+"""The replay loop: a plan's operations, in list order, given to a backend. There is one, for every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from executor.backends import Measured
+from executor.metering import StepMeter
+from executor.operations import Operations, StepState
+from executor.spec import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """When each operation ran, and the step's loss."""
+
+    measured: Measured
+    loss: float
+
+
+def replay(operations: Operations, number: int, batches: Sequence[Batch], meter: StepMeter | None = None) -> StepRun:
+    """Run the plan once as step ``number`` on its data, one batch per microbatch.
+
+    The gradients are zeroed first, outside the measured time, and stay after the OPTIMIZER_STEP to be looked at.
+    Raises what the first failing operation raised, after all queues have run dry.
+    """
+    backend, queues = operations.backend, operations.plan.queue_index.tolist()
+    operations.session.begin_step()
+    operations.state = state = StepState(number, batches)
+    try:
+        backend.begin(len(operations.views))
+        for op, queue in zip(operations.views, queues, strict=True):
+            for edge in op.after:
+                backend.wait(queue, edge)
+            work = partial(operations.run, op)
+            backend.launch(queue, op.index, work if meter is None else meter.around(op, work))
+            backend.record(queue, op.index)
+        measured = backend.finish()
+    finally:
+        operations.state = StepState()
+    return StepRun(measured, sum(state.losses[microbatch] for microbatch in sorted(state.losses)))

@@ -1,0 +1,161 @@
+"""A model cut into a plan's units and ranks, with its optimizers: what lives from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from executor.checkpoint import CheckpointedUnit, autocast
+from executor.layout import Layout, own_storage
+from executor.seeds import seed_of
+from executor.spec import AUTOCAST, Batch, LoadedModel, ModelSpec, load_model
+from sim.errors import InputError
+from sim.workload import Workload
+
+UnitKey = tuple[int, int]  # (stage, unit)
+
+
+class Session:
+    """The units of a workload over one freshly loaded model.
+
+    Gradients are allocated and optimizer state is made here, so that both are resident before the first step.
+
+    Args:
+        stage_rank: the rank that runs each stage.
+    """
+
+    def __init__(self, spec: ModelSpec, workload: Workload, stage_rank: tuple[int, ...], device: str = "cpu") -> None:
+        self.spec, self.workload, self.stage_rank, self.device = spec, workload, stage_rank, device
+        self.model: LoadedModel = load_model(spec)
+        self.dtype = AUTOCAST[spec.autocast]
+        self._check_layers()
+        self.units = self._units(self.model.module)
+        self._check_sharing()
+        self.layouts, self.drawing = self._trace()
+        self.optimizers = [self._optimizer(rank) for rank in range(max(stage_rank) + 1)]
+
+    @property
+    def last(self) -> UnitKey:
+        """The unit in which the model ends and the loss is computed."""
+        return len(self.workload.stages) - 1, len(self.workload.stages[-1]) - 1
+
+    def _check_layers(self) -> None:
+        at, layers = 0, len(self.model.module)
+        for stage in self.workload.stages:
+            for unit in stage:
+                if unit.layers[0] != at or unit.layers[1] <= at:
+                    raise InputError(f"a unit holds layers {list(unit.layers)}; layer {at} must come next")
+                at = unit.layers[1]
+        if at != layers:
+            raise InputError(f"the units hold {at} layers and the model has {layers}; plan for this model")
+
+    def _units(self, module: nn.Sequential) -> dict[UnitKey, CheckpointedUnit]:
+        out, layers = {}, list(module)
+        for stage, units in enumerate(self.workload.stages):
+            for unit, shape in enumerate(units):
+                own = layers[shape.layers[0] : shape.layers[1]]
+                out[stage, unit] = CheckpointedUnit(own, f"{stage}.{unit}", self.device, self.dtype)
+        return out
+
+    def _check_sharing(self) -> None:
+        """Units that share a weight would add up its gradient in another order than plain training does."""
+        owner: dict[int, str] = {}
+        for unit in self.units.values():
+            for parameter in unit.parameters():
+                if owner.setdefault(id(parameter), unit.name) != unit.name:
+                    raise InputError(
+                        f"units {owner[id(parameter)]} and {unit.name} share a weight of shape "
+                        f"{list(parameter.shape)}; that is not supported, untie it or put the layers into one unit"
+                    )
+
+    def _trace(self) -> tuple[dict[UnitKey, Layout], set[UnitKey]]:
+        """Each unit's input, and the units that draw random numbers, found by running one microbatch."""
+        x, _ = self.model.batch(0, 0, 1)
+        x = own_storage(x)
+        layouts, drawing = {}, set()
+        with torch.no_grad(), autocast(self.device, self.dtype):
+            for key, unit in self.units.items():
+                layouts[key] = Layout.of(x)
+                before = torch.default_generator.get_state()
+                x = own_storage(unit.run(x))
+                if not torch.equal(before, torch.default_generator.get_state()):
+                    drawing.add(key)
+        return layouts, drawing
+
+    def _optimizer(self, rank: int) -> torch.optim.Optimizer | None:
+        parameters = [p for p in self.parameters(rank) if p.requires_grad]
+        return primed_optimizer(self.spec, parameters)
+
+    def _rank_units(self, rank: int) -> Iterator[CheckpointedUnit]:
+        return (unit for (stage, _), unit in self.units.items() if self.stage_rank[stage] == rank)
+
+    def parameters(self, rank: int) -> list[nn.Parameter]:
+        """A rank's parameters, each once."""
+        return list({id(p): p for unit in self._rank_units(rank) for p in unit.parameters()}.values())
+
+    def resident(self, rank: int) -> Iterator[torch.Tensor]:
+        """Weights, gradients, module buffers and optimizer state of a rank."""
+        for parameter in self.parameters(rank):
+            yield parameter
+            if parameter.grad is not None:
+                yield parameter.grad
+        for unit in self._rank_units(rank):
+            for layer in unit.layers:
+                yield from layer.buffers()
+        optimizer = self.optimizers[rank]
+        for state in optimizer.state.values() if optimizer else ():
+            yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+
+    def optimizer_step(self, rank: int) -> None:
+        """One step on a rank's parameters."""
+        optimizer = self.optimizers[rank]
+        if optimizer is not None:
+            optimizer.step()
+
+    def begin_step(self) -> None:
+        """Zero the gradients in place, and forget what a failed step may have left."""
+        for optimizer in self.optimizers:
+            if optimizer is not None:
+                optimizer.zero_grad(set_to_none=False)
+        for unit in self.units.values():
+            unit.reset()
+
+    def batches(self, step: int, microbatches: int) -> list[Batch]:
+        """The step's data; inputs lie in storages of exactly their bytes."""
+        pairs = [self.model.batch(step, microbatch, microbatches) for microbatch in range(microbatches)]
+        return [(own_storage(x), target) for x, target in pairs]
+
+    def loss_of(self, target: torch.Tensor, microbatches: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The loss of one microbatch's output, scaled so that a step's losses add up to their mean.
+
+        The target is brought to the device inside the operation that needs it, as its memory is the operation's.
+        """
+        return lambda out: self.model.loss(out, target.clone()) / microbatches
+
+    def seed(self, step: int, stage: int, unit: int, microbatch: int) -> int:
+        return seed_of(self.spec.seed, step, stage, unit, microbatch)
+
+
+def primed_optimizer(spec: ModelSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | None:
+    """Zero gradients and an optimizer whose state exists already; None without trainable parameters.
+
+    Optimizers make their state at their first step. One with a learning rate of 0 and gradients of 0 changes no
+    parameter; the step count is then set back.
+    """
+    if not parameters:
+        return None
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = spec.make_optimizer(parameters)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"].zero_()
+    return optimizer

@@ -1,0 +1,162 @@
+"""Which model to train, on what data, with which loss and optimizer; and loading it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sim.errors import InputError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+OPTIMIZERS = ("adamw", "sgd")
+AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model as a scenario names it.
+
+    Attributes:
+        python: ``"package.module:function"``; the function returns an ``nn.Sequential``.
+        options: its keyword arguments, given to ``data`` as well where it takes them.
+        data: ``"package.module:function"`` called as (step, microbatch, microbatches, **options) -> (input, target).
+        loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
+        input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
+        search_path: folder to look for ``python`` in first.
+    """
+
+    python: str
+    options: dict[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    loss: str = "mean"
+    input_shape: tuple[int, ...] | None = None
+    input_dtype: str = "float32"
+    input_high: int = 2
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-4
+    autocast: str = "none"
+    seed: int = 0
+    search_path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"model.optimizer is {self.optimizer!r}; it must be one of {', '.join(OPTIMIZERS)}")
+        if self.autocast not in AUTOCAST:
+            raise InputError(f"model.autocast is {self.autocast!r}; it must be one of {', '.join(AUTOCAST)}")
+
+    def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimizer over these parameters."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr=self.learning_rate)
+        return torch.optim.AdamW(parameters, lr=self.learning_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model with its data and its loss.
+
+    ``batch(step, microbatch, microbatches)`` gives (input, target), the same for equal arguments; ``loss(output,
+    target)`` a scalar, the mean over the microbatch.
+    """
+
+    module: nn.Sequential
+    batch: Callable[[int, int, int], Batch]
+    loss: LossFunction
+
+
+def _find(path: str, key: str, search_path: str | None) -> Callable[..., Any]:
+    module_name, _, function_name = path.partition(":")
+    if not module_name or not function_name:
+        raise InputError(f'model.{key} is {path!r}; it must be "package.module:function"')
+    if search_path and search_path not in sys.path:
+        sys.path.insert(0, search_path)
+    try:
+        found = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise InputError(f"model.{key} is {path!r}; {module_name} cannot be imported: {_line(error)}") from error
+    except AttributeError as error:
+        raise InputError(f"model.{key} is {path!r}; {module_name} has no function {function_name!r}") from error
+    if not callable(found):
+        raise InputError(f"model.{key} is {path!r}; {function_name!r} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or error.__class__.__name__
+
+
+def _mean(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    del target
+    return output.float().mean()
+
+
+def _cross_entropy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Over the last dimension, e.g. (batch, sequence, vocabulary) and (batch, sequence)."""
+    return functional.cross_entropy(output.reshape(-1, output.shape[-1]).float(), target.reshape(-1))
+
+
+def _mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(output.float(), target.float())
+
+
+LOSSES: dict[str, LossFunction] = {"mean": _mean, "cross_entropy": _cross_entropy, "mse": _mse}
+
+
+def _random_batch(spec: ModelSpec) -> Callable[[int, int, int], Batch]:
+    if not spec.input_shape:
+        raise InputError('model.data is missing; give data = "package.module:function" or input_shape = [8, 128]')
+    dtype = getattr(torch, spec.input_dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise InputError(f"model.input_dtype is {spec.input_dtype!r}; it must be a torch dtype such as float32, int64")
+    shape = spec.input_shape
+
+    def batch(step: int, microbatch: int, microbatches: int) -> Batch:
+        generator = torch.Generator().manual_seed((spec.seed * 1_000_003 + step) * 100_003 + microbatch)
+        if dtype.is_floating_point:
+            data = torch.randn(shape, generator=generator).to(dtype)
+        else:
+            data = torch.randint(spec.input_high, shape, generator=generator, dtype=dtype)
+        return data, torch.zeros(())
+
+    return batch
+
+
+def load_model(spec: ModelSpec) -> LoadedModel:
+    """Build the model under the scenario's seed; InputError, one line, on whatever is wrong with it."""
+    build = _find(spec.python, "python", spec.search_path)
+    torch.manual_seed(spec.seed)
+    try:
+        module = build(**spec.options)
+    except TypeError as error:
+        raise InputError(f"model.options do not fit {spec.python}: {_line(error)}") from error
+    if not isinstance(module, nn.Sequential) or not len(module):
+        raise InputError(
+            f"model.python {spec.python!r} returned {type(module).__name__}; it must return an nn.Sequential of at "
+            "least one layer"
+        )
+    if spec.loss in LOSSES:
+        loss = LOSSES[spec.loss]
+    elif ":" in spec.loss:
+        loss = _find(spec.loss, "loss", spec.search_path)
+    else:
+        raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+    if spec.data is None:
+        return LoadedModel(module.train(), _random_batch(spec), loss)
+    data = _find(spec.data, "data", spec.search_path)
+
+    def batch(step: int, microbatch: int, microbatches: int) -> Batch:
+        pair = data(step, microbatch, microbatches, **spec.options)
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, torch.Tensor) for t in pair):
+            raise InputError(f"model.data {spec.data!r} returned {type(pair).__name__}; it must return (input, target)")
+        return pair
+
+    return LoadedModel(module.train(), batch, loss)

@@ -1,0 +1,66 @@
+"""What the planner has to know about a model, found by running it once: bytes and FLOPs of every layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from executor.checkpoint import CheckpointedUnit
+from executor.layout import own_storage
+from executor.meter import StorageMeter, storage_bytes
+from executor.session import primed_optimizer
+from executor.spec import AUTOCAST, ModelSpec, load_model
+from executor.surroundings import single_threaded
+from sim.errors import InputError
+from sim.workload import LayerShape, ModuleShapes
+
+
+def trace_module(spec: ModelSpec, microbatches: int = 1) -> ModuleShapes:
+    """Every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
+
+    Saved bytes are what the layer's graph keeps alive beside input and output. Static bytes are weights, gradients,
+    module buffers and optimizer state. Raises InputError for a model that cannot be cut into units.
+    """
+    with single_threaded():
+        model = load_model(spec)
+        x, _ = model.batch(0, 0, microbatches)
+        x = own_storage(x)
+        layers = []
+        for index, layer in enumerate(model.module):
+            if index and not x.is_floating_point():
+                raise InputError(
+                    f"the model's layer {index - 1} returns {str(x.dtype).removeprefix('torch.')}; only a model's first "
+                    "input may hold integers, put the layer into the one that makes floating-point numbers"
+                )
+            shape, x = _trace_layer(spec, index, layer, x)
+            layers.append(shape)
+    return ModuleShapes(layers=tuple(layers))
+
+
+def _trace_layer(spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor) -> tuple[LayerShape, torch.Tensor]:
+    unit = CheckpointedUnit([layer], f"(layer {index})", "cpu", AUTOCAST[spec.autocast])
+    with FlopCounterMode(display=False) as flops:
+        unit.forward(0, x, spec.seed, None)
+    meter = StorageMeter([x, *layer.parameters(), *layer.buffers()])
+    with meter:
+        out = unit.forward_with_graph(0, x, spec.seed, None)
+        kept = meter.live - meter.resident - storage_bytes([out])
+    nbytes = storage_bytes([x])
+    shape = LayerShape(
+        input_bytes=nbytes,
+        gradient_bytes=nbytes if x.is_floating_point() else 0,
+        saved_bytes=kept,
+        static_bytes=_static_bytes(spec, layer),
+        flops=int(flops.get_total_flops()),
+    )
+    return shape, out
+
+
+def _static_bytes(spec: ModelSpec, layer: nn.Module) -> int:
+    parameters = list(layer.parameters())
+    optimizer = primed_optimizer(spec, [p for p in parameters if p.requires_grad])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    states = [] if optimizer is None else [v for state in optimizer.state.values() for v in state.values()]
+    tensors = [v for v in states if isinstance(v, torch.Tensor)]
+    return storage_bytes([*parameters, *layer.buffers(), *gradients, *tensors])
