@@ -11,9 +11,10 @@ import numpy as np
 
 from executor.backends import Backend, Measured, make_backend
 from executor.fitting import stage_ranks
+from executor.links import Hardware, Links
 from executor.machine import machine
 from executor.metering import StepMeter
-from executor.operations import Links, Operations
+from executor.operations import Operations
 from executor.oracle import PlainTraining, backward_order
 from executor.replay import replay
 from executor.session import Session
@@ -26,7 +27,7 @@ from sim.ir.plan import Plan
 from sim.memory import MemoryWalk, samples
 from sim.metrics import step_metrics
 from sim.timeline import MemorySamples, Timeline
-from sim.units import format_bytes, format_duration, format_rate
+from sim.units import format_bytes, format_duration
 from sim.verify import check
 from sim.verify.rules import well_formed
 from sim.workload import Workload
@@ -106,7 +107,7 @@ def execute(
         with single_threaded():
             session = Session(spec, workload, stage_ranks(plan, workload), device)
             oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None
-            operations = Operations(plan, session, backend, Links.of(costs))
+            operations = Operations(plan, session, backend, Links.of(Hardware.of(costs)))
             log = _train(operations, oracle, steps, on_step)
     finally:
         backend.close()
@@ -151,7 +152,7 @@ def _result(plan: Plan, costs: Costs, backend: Backend, log: _Log) -> ExecutionR
         "step_times_ns": times,
         "timed_steps": f"{len(times)} of {len(log.losses)} steps were timed, the median is shown; the first warmed up "
         "and was metered for memory. Issuing a step and zeroing gradients is outside the clock.",
-        "link": f"{backend.link_note} Here: {_speeds(costs)}.",
+        "link": f"{backend.link_note} Here: {Links.of(Hardware.of(costs))}.",
         "warnings": warnings,
     }
     timeline = Timeline.of_plan(plan, backend.name, start, end, levels, **header)
@@ -169,15 +170,6 @@ def _summary(
     counts = {"offloaded": offloaded, "kept": int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded}
     bare = Timeline.of_plan(plan, source, start, end, levels)
     return step_metrics(plan, bare, memory).to_dict() | counts
-
-
-def _speeds(costs: Costs) -> str:
-    links = Links.of(costs)
-    return ", ".join(
-        f"{name} {'unlimited' if link.bandwidth is None else format_rate(link.bandwidth)} after "
-        f"{format_duration(link.latency_ns)}"
-        for name, link in (("d2h", links.d2h), ("h2d", links.h2d), ("between ranks", links.p2p))
-    )
 
 
 def _doubts(times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:

@@ -13,40 +13,17 @@ from dataclasses import dataclass, field
 
 import torch
 
-from executor.backends import Backend, Link
+from executor.backends import Backend
 from executor.checkpoint import CheckpointedUnit, LossOf
 from executor.fitting import buffer_layouts
 from executor.host_pool import HostPool
 from executor.layout import Layout, as_bytes
+from executor.links import Links
 from executor.session import Session
 from executor.spec import Batch
-from sim.costs import Costs
 from sim.errors import InputError
 from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, Role, Space
 from sim.ir.plan import OpView, Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Links:
-    """The connections of every rank: to the host, from the host, to other ranks."""
-
-    d2h: Link
-    h2d: Link
-    p2p: Link
-
-    @classmethod
-    def of(cls, costs: Costs) -> Links:
-        """The links as configured: ``evidence["link"]`` of calibrated costs, which add measured overheads."""
-        configured: dict[str, int] = costs.evidence.get("link", {})
-        d2h, h2d, p2p = (configured.get(f"{n}_latency_ns", getattr(costs, f"{n}_latency_ns")) for n in LINKS)
-        return cls(
-            d2h=Link(bandwidth=costs.d2h_bandwidth, latency_ns=d2h),
-            h2d=Link(bandwidth=costs.h2d_bandwidth, latency_ns=h2d),
-            p2p=Link(bandwidth=costs.p2p_bandwidth, latency_ns=p2p),
-        )
-
-
-LINKS = ("d2h", "h2d", "p2p")
 
 
 @dataclass(slots=True)

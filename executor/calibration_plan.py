@@ -1,0 +1,173 @@
+"""The plan that a calibration runs: every unit's operations in a realistic order, one rank at a time.
+
+All FORWARDs of a few microbatches, then their RECOMPUTEs and BACKWARDs; with checkpointing every boundary is offloaded
+and brought back, and stages on different ranks send to each other. Edges between the ranks' tasks keep ranks from
+running at once, so that none is measured while another takes its time.
+"""
+
+from __future__ import annotations
+
+from sim.ir.builder import PlanBuilder
+from sim.ir.kinds import Kind, Role, Space
+from sim.ir.plan import Plan
+from sim.workload import UnitShape, Workload
+
+Key = tuple[int, int, int]  # (stage, unit, microbatch)
+
+
+def calibration_plan(workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> Plan:
+    """A plan of that many microbatches over the workload's units; the verifier accepts it."""
+    return _Building(workload, stage_rank, microbatches, checkpoint).run()
+
+
+class _Building:
+    """Buffers and operations go by their positions in the plan."""
+
+    def __init__(self, workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> None:
+        self._stages, self._stage_rank = workload.stages, stage_rank
+        self._microbatches, self._checkpoint = microbatches, checkpoint
+        self._out = PlanBuilder()
+        self._units = [(stage, unit) for stage, units in enumerate(self._stages) for unit in range(len(units))]
+        self._boundary: dict[Key, int] = {}
+        self._gradient: dict[Key, int] = {}  # of the unit's output
+        self._saved: dict[Key, int] = {}
+        self._slot: dict[Key, tuple[int, int]] = {}  # host buffer, OFFLOAD
+        self._arrivals: dict[Key, list[int]] = {}  # the RECV and PREFETCH that the key's next task waits for
+        self._releases: list[list[tuple[int, int, Key]]] = [[] for _ in range(max(stage_rank) + 1)]
+        self._turn: tuple[int, int] | None = None  # rank and operation of the task before
+
+    def run(self) -> Plan:
+        for microbatch in range(self._microbatches):
+            for unit in self._units:
+                self._forward((*unit, microbatch))
+        for rank in range(len(self._releases)):
+            self._release(rank, keep=0)
+        for microbatch in range(self._microbatches):
+            for unit in reversed(self._units):
+                self._backward((*unit, microbatch))
+        for rank in range(len(self._releases)):
+            self._release(rank, keep=0)
+            self._task(rank, Kind.OPTIMIZER_STEP, (-1, -1, -1))
+        facts = {"sentence": "Made to measure what operations cost."}
+        return self._out.freeze("calibration", len(self._releases), self._microbatches, facts)
+
+    # ---- tasks ----
+
+    def _forward(self, key: Key) -> None:
+        rank, above, shape = self._rank(key), self._neighbour(key, +1), self._shape(key)
+        self._release(rank, keep=1)
+        taken: list[int] = []
+        if key not in self._boundary:
+            taken.append(self._device(key, shape.boundary_bytes, Role.BOUNDARY))
+            self._boundary[key] = taken[0]
+        sends = above is not None and self._rank(above) != rank
+        if above is not None:
+            role, named = (Role.OUTPUT, key) if sends else (Role.BOUNDARY, above)
+            taken.append(self._device(named, self._shape(above).boundary_bytes, role, rank))
+            if not sends:
+                self._boundary[above] = taken[-1]
+        output = taken[-1] if taken else -1
+        if not self._checkpoint and shape.saved_bytes:
+            self._saved[key] = self._device(key, shape.saved_bytes, Role.WORKSPACE)
+            taken.append(self._saved[key])
+        done = self._task(rank, Kind.FORWARD, key, reads=[self._boundary[key]], writes=taken, allocs=taken)
+        if self._checkpoint:
+            self._offload(key, done)
+        if above is not None and sends:
+            nbytes = self._shape(above).boundary_bytes
+            send = self._send(key, Kind.SEND_ACTIVATION, done, output, nbytes)
+            self._boundary[above] = self._receive(above, Kind.RECV_ACTIVATION, send, nbytes, Role.BOUNDARY)
+
+    def _backward(self, key: Key) -> None:
+        rank, above, below = self._rank(key), self._neighbour(key, +1), self._neighbour(key, -1)
+        self._release(rank, keep=1)
+        if self._checkpoint:
+            self._load(key)
+            if below is not None and self._rank(below) == rank:
+                self._load(below)
+            self._task(rank, Kind.RECOMPUTE, key, reads=[self._boundary[key]])
+        frees = [self._boundary.pop(key)]
+        if above is not None:
+            frees.append(self._gradient.pop(key))
+        if key in self._saved:
+            frees.append(self._saved.pop(key))
+        made = [] if below is None else [self._device(key, self._shape(key).gradient_bytes, Role.GRADIENT)]
+        done = self._task(rank, Kind.BACKWARD, key, reads=frees, writes=made, allocs=made, frees=frees)
+        if below is None:
+            return
+        if self._rank(below) == rank:
+            self._gradient[below] = made[0]
+            return
+        nbytes = self._shape(key).gradient_bytes
+        send = self._send(key, Kind.SEND_GRADIENT, done, made[0], nbytes)
+        self._gradient[below] = self._receive(below, Kind.RECV_GRADIENT, send, nbytes, Role.GRADIENT)
+
+    def _task(self, rank: int, kind: Kind, key: Key, **lists: list[int]) -> int:
+        """A compute operation; it waits for what arrives for it, and for the task before on another rank."""
+        after = self._arrivals.pop(key, [])
+        if self._turn is not None and self._turn[0] != rank:
+            after.append(self._turn[1])
+        op = self._out.op(rank, kind, key, after=after, **lists)
+        self._turn = rank, op
+        return op
+
+    # ---- transfers ----
+
+    def _offload(self, key: Key, done: int) -> None:
+        rank, nbytes, buffer = self._rank(key), self._shape(key).boundary_bytes, self._boundary[key]
+        slot = self._out.buffer(rank, Space.HOST, nbytes, Role.BOUNDARY, key)
+        copy = self._out.op(
+            rank, Kind.OFFLOAD, key, after=[done], reads=[buffer], writes=[slot], allocs=[slot], nbytes=nbytes
+        )
+        self._slot[key] = slot, copy
+        self._releases[rank].append((copy, buffer, key))
+
+    def _load(self, key: Key) -> None:
+        """ACQUIRE and PREFETCH, unless it was done before."""
+        if key not in self._slot:
+            return
+        rank, nbytes = self._rank(key), self._shape(key).boundary_bytes
+        slot, offload = self._slot.pop(key)
+        self._boundary[key] = self._device(key, nbytes, Role.BOUNDARY)
+        made = [self._boundary[key]]
+        acquire = self._out.op(rank, Kind.ACQUIRE, key, allocs=made)
+        copy = self._out.op(
+            rank, Kind.PREFETCH, key, after=[acquire, offload], reads=[slot], writes=made, frees=[slot], nbytes=nbytes
+        )
+        self._arrivals.setdefault(key, []).append(copy)
+
+    def _send(self, key: Key, kind: Kind, done: int, buffer: int, nbytes: int) -> int:
+        send = self._out.op(self._rank(key), kind, key, after=[done], reads=[buffer], nbytes=nbytes)
+        self._releases[self._rank(key)].append((send, buffer, key))
+        return send
+
+    def _receive(self, key: Key, kind: Kind, send: int, nbytes: int, role: Role) -> int:
+        rank, buffer = self._rank(key), self._device(key, nbytes, role)
+        acquire = self._out.op(rank, Kind.ACQUIRE, key, allocs=[buffer])
+        after = [send, acquire]
+        arrived = self._out.op(rank, kind, key, after=after, writes=[buffer], nbytes=nbytes)
+        self._arrivals.setdefault(key, []).append(arrived)
+        return buffer
+
+    def _release(self, rank: int, keep: int) -> None:
+        """Free what was offloaded or sent longest ago, all but the last few."""
+        waiting = self._releases[rank]
+        while len(waiting) > keep:
+            waited, buffer, key = waiting.pop(0)
+            self._out.op(rank, Kind.RELEASE, key, after=[waited], frees=[buffer])
+
+    # ---- names ----
+
+    def _rank(self, key: Key) -> int:
+        return self._stage_rank[key[0]]
+
+    def _shape(self, key: Key) -> UnitShape:
+        return self._stages[key[0]][key[1]]
+
+    def _neighbour(self, key: Key, step: int) -> Key | None:
+        """The unit above (+1) or below (-1), for the same microbatch."""
+        at = self._units.index((key[0], key[1])) + step
+        return (*self._units[at], key[2]) if 0 <= at < len(self._units) else None
+
+    def _device(self, key: Key, nbytes: int, role: Role, rank: int | None = None) -> int:
+        return self._out.buffer(self._rank(key) if rank is None else rank, Space.DEVICE, nbytes, role, key)

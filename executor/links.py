@@ -1,0 +1,63 @@
+"""The connections that a run uses: to the host, from the host, between ranks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from executor.backends import Link
+from sim.costs import Costs
+from sim.units import format_duration, format_rate
+
+# Where calibrated costs keep the links as configured: their own latencies hold what a copy took beyond that.
+CONFIGURED = "configured_links"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """The links that a backend emulates or finds, and the device's capacity: a scenario's ``[hardware]``.
+
+    Bandwidths in bytes/s (None: unlimited), latencies in ns, memory in bytes.
+    """
+
+    d2h_bandwidth: int
+    h2d_bandwidth: int
+    memory_bytes: int
+    d2h_latency_ns: int = 0
+    h2d_latency_ns: int = 0
+    p2p_latency_ns: int = 0
+    p2p_bandwidth: int | None = None
+
+    @classmethod
+    def of(cls, costs: Costs) -> Hardware:
+        """As configured, whether the costs were given or calibrated."""
+        names = cls.__dataclass_fields__
+        given = {name: getattr(costs, name) for name in names}
+        return cls(**given | costs.evidence.get(CONFIGURED, {}))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The connections of every rank."""
+
+    d2h: Link
+    h2d: Link
+    p2p: Link
+
+    @classmethod
+    def of(cls, hardware: Hardware) -> Links:
+        return cls(
+            d2h=Link(bandwidth=hardware.d2h_bandwidth, latency_ns=hardware.d2h_latency_ns),
+            h2d=Link(bandwidth=hardware.h2d_bandwidth, latency_ns=hardware.h2d_latency_ns),
+            p2p=Link(bandwidth=hardware.p2p_bandwidth, latency_ns=hardware.p2p_latency_ns),
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{name} {'unlimited' if link.bandwidth is None else format_rate(link.bandwidth)} after "
+            f"{format_duration(link.latency_ns)}"
+            for name, link in (("d2h", self.d2h), ("h2d", self.h2d), ("between ranks", self.p2p))
+        )
