@@ -21,6 +21,7 @@ from executor.layout import Layout, as_bytes
 
 # Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003
+SHORT_SLEEP_S = 0.0002
 # All bits set: NaN in every floating-point type, -1 in signed integers (an id that no table has).
 POISON_BYTE = 0xFF
 
@@ -32,6 +33,23 @@ class _Item:
     op: int
     waits: tuple[int, ...]
     work: Work
+
+
+class _Once:
+    """An event that is set once. Beside ``threading.Event`` a waiter takes the interpreter once instead of thrice."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        self._lock.release()
+
+    def wait(self) -> None:
+        with self._lock:
+            return
 
 
 class _Worker:
@@ -55,6 +73,22 @@ class _Worker:
             del item  # or its closure would live until the next one comes
 
 
+class _Running(threading.local):
+    """When the operation that a worker runs now began, by ``time.perf_counter_ns``."""
+
+    since_ns = 0
+
+
+def _oversleep_ns() -> int:
+    """How much longer than asked a short sleep takes on this machine."""
+    beyond = []
+    for _ in range(15):
+        began = time.perf_counter_ns()
+        time.sleep(SHORT_SLEEP_S)
+        beyond.append(time.perf_counter_ns() - began - round(SHORT_SLEEP_S * 1e9))
+    return max(0, sorted(beyond)[len(beyond) // 2])
+
+
 class CpuBackend:
     """See the module's text.
 
@@ -74,11 +108,13 @@ class CpuBackend:
         self._workers: dict[int, _Worker] = {}
         self._waits: dict[int, list[int]] = {}
         self._pending: dict[int, tuple[int, Work]] = {}
-        self._ended: dict[int, threading.Event] = {}  # of operations that something waits for
+        self._ended: dict[int, _Once] = {}  # of operations that something waits for
         self._times = np.zeros((2, 0), dtype=np.int64)
         self._go = threading.Event()
         self._zero = 0
         self._failure: BaseException | None = None
+        self._now = _Running()
+        self._oversleep_ns = _oversleep_ns()
 
     # ---- called by the replay loop ----
 
@@ -89,7 +125,7 @@ class CpuBackend:
         self._failure = None
 
     def wait(self, queue: int, op: int) -> None:
-        self._ended.setdefault(op, threading.Event())
+        self._ended.setdefault(op, _Once())
         self._waits.setdefault(queue, []).append(op)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
@@ -142,7 +178,8 @@ class CpuBackend:
             self._ended[edge].wait()
         if delays is not None and self._failure is None:
             time.sleep(delays.random() * LONGEST_DELAY_S)
-        self._times[0, item.op] = time.perf_counter_ns() - self._zero
+        self._now.since_ns = time.perf_counter_ns()
+        self._times[0, item.op] = self._now.since_ns - self._zero
         try:
             if self._failure is None:
                 item.work()
@@ -155,13 +192,17 @@ class CpuBackend:
     # ---- called by the work ----
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
-        began = time.perf_counter_ns()
         target.copy_(source)
-        if link is None:
-            return
-        rest = began + link.duration_ns(source.numel() * source.element_size()) - time.perf_counter_ns()
+        if link is not None:
+            self._wait_until(self._now.since_ns + link.duration_ns(source.numel() * source.element_size()))
+
+    def _wait_until(self, deadline_ns: int) -> None:
+        """Sleep for most of it, since a sleep lasts longer than asked, and give the interpreter away for the rest."""
+        rest = deadline_ns - time.perf_counter_ns() - self._oversleep_ns
         if rest > 0:
             time.sleep(rest / 1e9)
+        while time.perf_counter_ns() < deadline_ns:
+            time.sleep(0)
 
     def acquire(self, layout: Layout) -> torch.Tensor:
         tensor = layout.empty()
