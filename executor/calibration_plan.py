@@ -7,6 +7,8 @@ running at once, so that none is measured while another takes its time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sim.ir.builder import PlanBuilder
 from sim.ir.kinds import Kind, Role, Space
 from sim.ir.plan import Plan
@@ -70,7 +72,7 @@ class _Building:
         if not self._checkpoint and shape.saved_bytes:
             self._saved[key] = self._device(key, shape.saved_bytes, Role.WORKSPACE)
             taken.append(self._saved[key])
-        done = self._task(rank, Kind.FORWARD, key, reads=[self._boundary[key]], writes=taken, allocs=taken)
+        done = self._task(rank, Kind.FORWARD, key, reads=[self._boundary[key]], writes=taken)
         if self._checkpoint:
             self._offload(key, done)
         if above is not None and sends:
@@ -92,7 +94,7 @@ class _Building:
         if key in self._saved:
             frees.append(self._saved.pop(key))
         made = [] if below is None else [self._device(key, self._shape(key).gradient_bytes, Role.GRADIENT)]
-        done = self._task(rank, Kind.BACKWARD, key, reads=frees, writes=made, allocs=made, frees=frees)
+        done = self._task(rank, Kind.BACKWARD, key, reads=frees, writes=made, frees=frees)
         if below is None:
             return
         if self._rank(below) == rank:
@@ -102,12 +104,24 @@ class _Building:
         send = self._send(key, Kind.SEND_GRADIENT, done, made[0], nbytes)
         self._gradient[below] = self._receive(below, Kind.RECV_GRADIENT, send, nbytes, Role.GRADIENT)
 
-    def _task(self, rank: int, kind: Kind, key: Key, **lists: list[int]) -> int:
-        """A compute operation; it waits for what arrives for it, and for the task before on another rank."""
+    def _task(
+        self,
+        rank: int,
+        kind: Kind,
+        key: Key,
+        *,
+        reads: Sequence[int] = (),
+        writes: Sequence[int] = (),
+        frees: Sequence[int] = (),
+    ) -> int:
+        """A compute operation, which takes what it writes.
+
+        It waits for what arrives for it, and for the task before on another rank.
+        """
         after = self._arrivals.pop(key, [])
         if self._turn is not None and self._turn[0] != rank:
             after.append(self._turn[1])
-        op = self._out.op(rank, kind, key, after=after, **lists)
+        op = self._out.op(rank, kind, key, after=after, reads=reads, writes=writes, allocs=writes, frees=frees)
         self._turn = rank, op
         return op
 

@@ -7,14 +7,16 @@ device, and under calibration.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from executor.layout import own_storage, storage_id
+from executor.randomness import drawing_from, seeded_state
 from sim.errors import InputError, LoadaheadError
 
 LossOf = Callable[[torch.Tensor], torch.Tensor]
@@ -27,20 +29,17 @@ def autocast(device: str, dtype: torch.dtype | None) -> AbstractContextManager[N
 
 @dataclass(frozen=True, slots=True)
 class Ambient:
-    """The random and the autocast state under which a unit ran."""
+    """The random and the autocast state under which a unit runs."""
 
     random: torch.Tensor
     autocast: torch.dtype | None
+    device: str
+    shared: bool
 
-    @classmethod
-    def capture(cls, device: str) -> Ambient:
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        return cls(torch.default_generator.get_state(), dtype)
-
-    def restore(self, device: str) -> AbstractContextManager[None]:
-        """Set the random state now; the autocast state holds inside the returned context."""
-        torch.default_generator.set_state(self.random)
-        return autocast(device, self.autocast)
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        with drawing_from(self.random, self.shared), autocast(self.device, self.autocast):
+            yield
 
 
 class _Entrance(torch.autograd.Function):
@@ -62,9 +61,13 @@ class _Entrance(torch.autograd.Function):
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """What stays between RECOMPUTE (or FORWARD without checkpointing) and BACKWARD."""
+    """What stays between RECOMPUTE (or FORWARD without checkpointing) and BACKWARD.
 
-    out: torch.Tensor
+    ``end`` is the loss, or else the place where the output's gradient enters: the output itself is the plan's to free.
+    None where nothing needs a gradient.
+    """
+
+    end: torch.Tensor | GradientEdge | None
     boundary: torch.Tensor
     sink: list[torch.Tensor]
 
@@ -72,13 +75,16 @@ class _Graph:
 class CheckpointedUnit:
     """A unit's layers and, per microbatch, what is kept between its operations.
 
-    :meth:`reset` forgets all that is kept, so that a step after a failed one starts clean.
+    :meth:`reset` forgets all that is kept, so that a step after a failed one starts clean. ``shared`` says that other
+    threads of the process draw random numbers at the same time.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], name: str, device: str, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, layers: Sequence[nn.Module], name: str, device: str, dtype: torch.dtype | None, shared: bool = False
+    ) -> None:
         self.layers = tuple(layers)
         self.name = name
-        self._device, self._autocast = device, dtype
+        self._device, self._autocast, self._shared = device, dtype, shared
         self._resident = frozenset(storage_id(tensor) for tensor in self._weights())
         self._ambient: dict[int, Ambient] = {}
         self._graph: dict[int, _Graph] = {}
@@ -99,9 +105,11 @@ class CheckpointedUnit:
     def run(self, x: torch.Tensor, loss: LossOf | None = None) -> torch.Tensor:
         """The layers one after the other, then the loss where the model ends. InputError where a layer fails."""
         try:
+            out: Any = x
             for layer in self.layers:
-                x = layer(x)
-            out = x if loss is None else loss(x)
+                out = layer(out)
+            if loss is not None:
+                out = loss(out)
         except LoadaheadError:
             raise
         except Exception as error:
@@ -114,8 +122,8 @@ class CheckpointedUnit:
 
     def forward(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
         """FORWARD of a checkpointed unit: the output, or the loss, in memory of its own; no graph."""
-        with torch.no_grad(), self._begin(seed):
-            self._ambient[microbatch] = Ambient.capture(self._device)
+        self._ambient[microbatch] = ambient = self._begin(seed)
+        with torch.no_grad(), ambient.entered():
             before = x._version
             out = self.run(x, loss)
             if x._version != before:
@@ -127,13 +135,13 @@ class CheckpointedUnit:
 
     def forward_with_graph(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
         """FORWARD without checkpointing: the graph stays until BACKWARD."""
-        with self._begin(seed):
+        with self._begin(seed).entered():
             out = self._attach(microbatch, x, loss)
         return own_storage(out.detach(), self._resident | {storage_id(x)})
 
     def recompute(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> None:
         """RECOMPUTE: the same run with grad, under the state saved at FORWARD."""
-        with self._ambient.pop(microbatch).restore(self._device):
+        with self._ambient.pop(microbatch).entered():
             self._attach(microbatch, x, loss)
 
     def backward(self, microbatch: int, gradient: torch.Tensor | None) -> torch.Tensor | None:
@@ -143,8 +151,8 @@ class CheckpointedUnit:
         boundary in memory of its own, or None where the boundary holds integers.
         """
         graph = self._graph.pop(microbatch)
-        if graph.out.requires_grad:
-            torch.autograd.backward(graph.out, gradient)
+        if graph.end is not None:
+            torch.autograd.backward(graph.end, gradient)
         if not graph.boundary.is_floating_point():
             return None
         if not graph.sink:
@@ -152,9 +160,8 @@ class CheckpointedUnit:
         foreign = self._resident | {storage_id(graph.boundary)}
         return own_storage(graph.sink[0], foreign if gradient is None else foreign | {storage_id(gradient)})
 
-    def _begin(self, seed: int) -> AbstractContextManager[None]:
-        torch.default_generator.manual_seed(seed)
-        return autocast(self._device, self._autocast)
+    def _begin(self, seed: int) -> Ambient:
+        return Ambient(seeded_state(seed), self._autocast, self._device, self._shared)
 
     def _attach(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> torch.Tensor:
         sink: list[torch.Tensor] = []
@@ -164,5 +171,8 @@ class CheckpointedUnit:
             if boundary.is_floating_point():
                 entrance = _Entrance.apply(boundary.requires_grad_(True), sink)  # type: ignore[no-untyped-call]
             out = self.run(entrance, loss)
-        self._graph[microbatch] = _Graph(out, boundary, sink)
+        end: torch.Tensor | GradientEdge | None = None
+        if out.requires_grad:
+            end = get_gradient_edge(out) if loss is None else out
+        self._graph[microbatch] = _Graph(end, boundary, sink)
         return out

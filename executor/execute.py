@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,7 +144,7 @@ def _result(plan: Plan, costs: Costs, backend: Backend, log: _Log) -> ExecutionR
     median = log.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
     start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
     levels = samples(plan, log.memory.during, log.memory.after, start, end)
-    warnings = _doubts(times, log.memory, costs)
+    warnings = _doubts(plan, times, log.memory, costs)
     found = machine()
     header = {
         "summary": _summary(plan, backend.name, start, end, levels, log.memory),
@@ -172,13 +173,19 @@ def _summary(
     return step_metrics(plan, bare, memory).to_dict() | counts
 
 
-def _doubts(times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
+def _doubts(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
     out = []
     median = float(np.median(times))
     if max(times) - min(times) > UNSTABLE * median:
         out.append(
             f"the {len(times)} timed steps took {format_duration(min(times))} to {format_duration(max(times))}: the "
             "machine was busy or unsteady, times may not be repeatable; run more steps on an idle machine"
+        )
+    cores = os.cpu_count() or 1
+    if plan.ranks > cores:
+        out.append(
+            f"the plan's {plan.ranks} ranks ran as threads on {cores} cores and slowed each other down: its times are "
+            "longer than those of as many devices; compare memory and gradients, not times"
         )
     for rank, peak in enumerate(memory.peak_device.tolist()):
         if peak > costs.memory_bytes:

@@ -48,7 +48,7 @@ def is_dense(tensor: torch.Tensor) -> bool:
 
 def storage_id(tensor: torch.Tensor) -> int:
     """Equal for tensors that share memory."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def own_storage(tensor: torch.Tensor, foreign: Collection[int] = ()) -> torch.Tensor:

@@ -17,10 +17,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageMeter(TorchDispatchMode):
-    """Counts bytes while it is active on a thread. ``live`` and ``peak`` start at ``resident``, what is there already."""
+    """Counts bytes while active on a thread. ``live`` and ``peak`` start at ``resident``, what was there before."""
 
     def __init__(self, resident: Iterable[torch.Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seen: set[int] = set()
         self.live = self.peak = 0
         for tensor in resident:

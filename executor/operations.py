@@ -6,9 +6,7 @@ frees is gone, and what it forgets to free stays.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -48,14 +46,12 @@ class Operations:
         self.views = list(plan)
         for op in self.views:
             if op.kind not in HANDLERS:
-                raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use an unsplit BACKWARD")
+                raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
         self.layouts = buffer_layouts(plan, session)
         self.host = HostPool(plan, backend)
         self.state = StepState()
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
         self._emptying = _emptying(self.views)
-        # The CPU's random state is one per process: ranks that draw from it take turns.
-        self._turn = threading.Lock()
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees."""
@@ -85,11 +81,6 @@ class Operations:
         if (op.stage, op.unit) != self.session.last:
             return None
         return self.session.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
-
-    def drawing(self, op: OpView) -> AbstractContextManager[object]:
-        """Held while the unit may draw random numbers."""
-        alone = self.plan.ranks == 1 or (op.stage, op.unit) not in self.session.drawing
-        return nullcontext() if alone else self._turn
 
     def recomputed(self, op: OpView) -> bool:
         return (op.stage, op.unit, op.microbatch) in self._recomputed
@@ -150,8 +141,7 @@ def _forward(run: Operations, op: OpView) -> None:
         run.backend.copy(run.take(boundary), state.batches[op.microbatch][0])
     x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
     forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
-    with run.drawing(op):
-        out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
+    out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
     if loss is not None:
         state.losses[op.microbatch] = float(out)
         return
@@ -161,8 +151,7 @@ def _forward(run: Operations, op: OpView) -> None:
 
 def _recompute(run: Operations, op: OpView) -> None:
     x = run.tensor(op, run.find(op, op.reads, Role.BOUNDARY))
-    with run.drawing(op):
-        run.unit(op).recompute(op.microbatch, x, run.loss(op))
+    run.unit(op).recompute(op.microbatch, x, run.loss(op))
 
 
 def _backward(run: Operations, op: OpView) -> None:

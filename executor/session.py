@@ -33,7 +33,7 @@ class Session:
         self._check_layers()
         self.units = self._units(self.model.module)
         self._check_sharing()
-        self.layouts, self.drawing = self._trace()
+        self.layouts = self._trace()
         self.optimizers = [self._optimizer(rank) for rank in range(max(stage_rank) + 1)]
 
     @property
@@ -53,10 +53,11 @@ class Session:
 
     def _units(self, module: nn.Sequential) -> dict[UnitKey, CheckpointedUnit]:
         out, layers = {}, list(module)
+        shared = len(set(self.stage_rank)) > 1  # all ranks are threads of this process
         for stage, units in enumerate(self.workload.stages):
             for unit, shape in enumerate(units):
                 own = layers[shape.layers[0] : shape.layers[1]]
-                out[stage, unit] = CheckpointedUnit(own, f"{stage}.{unit}", self.device, self.dtype)
+                out[stage, unit] = CheckpointedUnit(own, f"{stage}.{unit}", self.device, self.dtype, shared)
         return out
 
     def _check_sharing(self) -> None:
@@ -70,19 +71,22 @@ class Session:
                         f"{list(parameter.shape)}; that is not supported, untie it or put the layers into one unit"
                     )
 
-    def _trace(self) -> tuple[dict[UnitKey, Layout], set[UnitKey]]:
-        """Each unit's input, and the units that draw random numbers, found by running one microbatch."""
-        x, _ = self.model.batch(0, 0, 1)
-        x = own_storage(x)
-        layouts, drawing = {}, set()
+    def _trace(self) -> dict[UnitKey, Layout]:
+        """Each unit's input, found by running one microbatch to its loss."""
+        batch, target = self.model.batch(0, 0, 1)
+        x, layouts = own_storage(batch), {}
         with torch.no_grad(), autocast(self.device, self.dtype):
             for key, unit in self.units.items():
-                layouts[key] = Layout.of(x)
-                before = torch.default_generator.get_state()
-                x = own_storage(unit.run(x))
-                if not torch.equal(before, torch.default_generator.get_state()):
-                    drawing.add(key)
-        return layouts, drawing
+                layouts[key] = layout = Layout.of(x)
+                if len(layouts) > 1 and not x.is_floating_point():
+                    raise InputError(
+                        f"the model's unit {unit.name} reads {layout}; only a model's first input may hold integers, "
+                        "put the layers before and after into one unit"
+                    )
+                x = own_storage(unit.run(x, self.loss_of(target, 1) if key == self.last else None))
+        if x.numel() != 1 or not x.is_floating_point():
+            raise InputError(f"model.loss {self.spec.loss!r} returns {Layout.of(x)}; it must return one number")
+        return layouts
 
     def _optimizer(self, rank: int) -> torch.optim.Optimizer | None:
         parameters = [p for p in self.parameters(rank) if p.requires_grad]

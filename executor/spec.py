@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sim.errors import InputError
+from sim.errors import InputError, LoadaheadError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -27,8 +28,8 @@ class ModelSpec:
 
     Attributes:
         python: ``"package.module:function"``; the function returns an ``nn.Sequential``.
-        options: its keyword arguments, given to ``data`` as well where it takes them.
-        data: ``"package.module:function"`` called as (step, microbatch, microbatches, **options) -> (input, target).
+        options: its keyword arguments; ``data`` gets those that it names.
+        data: ``"package.module:function"`` called as (step, microbatch, microbatches) -> (input, target).
         loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
         search_path: folder to look for ``python`` in first.
@@ -90,6 +91,14 @@ def _find(path: str, key: str, search_path: str | None) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def _fitting(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a function takes."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return options
+    return {parameter.name: options[parameter.name] for parameter in parameters if parameter.name in options}
+
+
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or error.__class__.__name__
 
@@ -136,8 +145,11 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     torch.manual_seed(spec.seed)
     try:
         module = build(**spec.options)
-    except TypeError as error:
-        raise InputError(f"model.options do not fit {spec.python}: {_line(error)}") from error
+    except LoadaheadError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise InputError(f"model.python {spec.python!r} fails with model.options: {kind}: {_line(error)}") from error
     if not isinstance(module, nn.Sequential) or not len(module):
         raise InputError(
             f"model.python {spec.python!r} returned {type(module).__name__}; it must return an nn.Sequential of at "
@@ -152,9 +164,16 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     if spec.data is None:
         return LoadedModel(module.train(), _random_batch(spec), loss)
     data = _find(spec.data, "data", spec.search_path)
+    options = _fitting(data, spec.options)
 
     def batch(step: int, microbatch: int, microbatches: int) -> Batch:
-        pair = data(step, microbatch, microbatches, **spec.options)
+        try:
+            pair = data(step, microbatch, microbatches, **options)
+        except LoadaheadError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise InputError(f"model.data {spec.data!r} fails: {kind}: {_line(error)}") from error
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, torch.Tensor) for t in pair):
             raise InputError(f"model.data {spec.data!r} returned {type(pair).__name__}; it must return (input, target)")
         return pair

@@ -6,46 +6,49 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.checkpoint import CheckpointedUnit
+from executor.checkpoint import CheckpointedUnit, LossOf
 from executor.layout import own_storage
 from executor.meter import StorageMeter, storage_bytes
 from executor.session import primed_optimizer
 from executor.spec import AUTOCAST, ModelSpec, load_model
 from executor.surroundings import single_threaded
-from sim.errors import InputError
 from sim.workload import LayerShape, ModuleShapes
 
 
 def trace_module(spec: ModelSpec, microbatches: int = 1) -> ModuleShapes:
     """Every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
 
-    Saved bytes are what the layer's graph keeps alive beside input and output. Static bytes are weights, gradients,
-    module buffers and optimizer state. Raises InputError for a model that cannot be cut into units.
+    Saved bytes are what the layer's graph keeps alive beside its input. The loss belongs to the last layer.
+    Static bytes are weights, gradients, module buffers and optimizer state. Raises InputError for a model that does
+    not run.
     """
     with single_threaded():
         model = load_model(spec)
-        x, _ = model.batch(0, 0, microbatches)
+        x, target = model.batch(0, 0, microbatches)
         x = own_storage(x)
         layers = []
+
+        def loss(out: torch.Tensor) -> torch.Tensor:
+            return model.loss(out, target.clone())
+
         for index, layer in enumerate(model.module):
-            if index and not x.is_floating_point():
-                raise InputError(
-                    f"the model's layer {index - 1} returns {str(x.dtype).removeprefix('torch.')}; only a model's first "
-                    "input may hold integers, put the layer into the one that makes floating-point numbers"
-                )
-            shape, x = _trace_layer(spec, index, layer, x)
+            ends = index == len(model.module) - 1
+            shape, x = _trace_layer(spec, index, layer, x, loss if ends else None)
             layers.append(shape)
     return ModuleShapes(layers=tuple(layers))
 
 
-def _trace_layer(spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor) -> tuple[LayerShape, torch.Tensor]:
+def _trace_layer(
+    spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor, loss: LossOf | None
+) -> tuple[LayerShape, torch.Tensor]:
+    """The layer's shape and its output, or the loss."""
     unit = CheckpointedUnit([layer], f"(layer {index})", "cpu", AUTOCAST[spec.autocast])
     with FlopCounterMode(display=False) as flops:
-        unit.forward(0, x, spec.seed, None)
+        out = unit.forward(0, x, spec.seed, loss)
     meter = StorageMeter([x, *layer.parameters(), *layer.buffers()])
     with meter:
-        out = unit.forward_with_graph(0, x, spec.seed, None)
-        kept = meter.live - meter.resident - storage_bytes([out])
+        unit.forward_with_graph(0, x, spec.seed, loss)  # the output is dropped, unless the graph holds it
+        kept = meter.live - meter.resident
     nbytes = storage_bytes([x])
     shape = LayerShape(
         input_bytes=nbytes,

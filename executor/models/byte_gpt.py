@@ -70,7 +70,7 @@ class Head(nn.Module):
 def build(
     *, blocks: int = 4, width: int = 192, heads: int = 4, context: int = 128, batch: int = 4, dropout: float = 0.1
 ) -> nn.Sequential:
-    """Embedding, ``blocks`` transformer blocks, LM head. ``batch`` is the data's alone; InputError on impossible sizes."""
+    """Embedding, ``blocks`` blocks, LM head. ``batch`` is the data's alone. InputError on impossible sizes."""
     for name, value in (("blocks", blocks), ("width", width), ("heads", heads), ("context", context), ("batch", batch)):
         if type(value) is not int or value < 1:
             raise InputError(f"model.options.{name} is {value!r}; it must be an integer of at least 1")
