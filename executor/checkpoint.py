@@ -108,7 +108,7 @@ class CheckpointedUnit:
             out: Any = x
             for layer in self.layers:
                 out = layer(out)
-            if loss is not None:
+            if loss is not None and isinstance(out, torch.Tensor):
                 out = loss(out)
         except LoadaheadError:
             raise

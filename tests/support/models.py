@@ -1,0 +1,127 @@
+"""Small models to run plans on, their workloads, and costs that only say how fast the links are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from executor.links import Hardware
+from executor.spec import ModelSpec
+from executor.trace import trace_module
+from sim.costs import Costs, UnitCost
+from sim.workload import UnitShape, Workload
+
+GB = 1_000_000_000
+TINY = {"blocks": 2, "width": 16, "heads": 2, "context": 8, "batch": 2, "dropout": 0.2}
+HARDWARE = Hardware(d2h_bandwidth=10 * GB, h2d_bandwidth=10 * GB, memory_bytes=GB)
+
+
+def tiny_spec(**changes: Any) -> ModelSpec:
+    """A byte-level GPT of four layers, dropout on: a step takes some milliseconds."""
+    model = "executor.models.byte_gpt"
+    fields = {"python": f"{model}:build", "data": f"{model}:batch", "options": TINY, "loss": "cross_entropy"}
+    return ModelSpec(**fields | {"learning_rate": 1e-2} | changes)
+
+
+def own_spec(function: str, **changes: Any) -> ModelSpec:
+    """A model of this module on random floats of shape (2, 8)."""
+    fields = {"python": f"tests.support.models:{function}", "input_shape": (2, 8), "loss": "mean"}
+    return ModelSpec(**fields | changes)
+
+
+def workload_of(spec: ModelSpec, ranks: int = 1) -> Workload:
+    """One unit per layer, the layers dealt out evenly over the ranks, one stage each."""
+    units = [
+        UnitShape(
+            boundary_bytes=layer.input_bytes,
+            gradient_bytes=layer.gradient_bytes,
+            saved_bytes=layer.saved_bytes,
+            layers=(index, index + 1),
+        )
+        for index, layer in enumerate(trace_module(spec).layers)
+    ]
+    cuts = [len(units) * rank // ranks for rank in range(ranks + 1)]
+    return Workload(stages=tuple(tuple(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
+
+
+def link_costs(workload: Workload, **changes: Any) -> Costs:
+    """Links of :data:`HARDWARE`; no operation costs anything."""
+    unit = UnitCost(forward_ns=0, recompute_ns=0, backward_ns=0)
+    units = tuple((unit,) * len(stage) for stage in workload.stages)
+    return Costs(units=units, static_bytes=(0,) * len(units), **HARDWARE.to_dict() | changes)
+
+
+# ---- models, each with something of its own ----
+
+
+class Scale(nn.Module):
+    """Multiplies by a weight; optionally fails, changes its input, or hands on something odd."""
+
+    def __init__(self, act: str = "") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+        self.act = act
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> Any:
+        self.calls += 1
+        if self.act == "in place":
+            x.mul_(2.0)
+        if self.act == "fails later" and self.calls > 5:
+            raise ValueError("no more")
+        if self.act == "two":
+            return x, x
+        if self.act == "grows" and self.calls > 5:
+            return torch.cat([x, x]) * self.weight
+        if self.act == "view":
+            return (torch.cat([x, x]) * self.weight)[: len(x)]
+        if self.act == "same":
+            return x
+        if self.act == "turned":
+            return (x * self.weight).repeat(1, 2).view(len(x), 8, 2).transpose(0, 1)
+        if self.act == "expanded":
+            return (x * self.weight).sum(1, keepdim=True).expand(-1, 8)
+        if self.act == "huge":
+            return x * self.weight * float("inf")
+        return x * self.weight
+
+
+def scales(acts: tuple[str, ...] = ("", "", "")) -> nn.Sequential:
+    """One :class:`Scale` each."""
+    return nn.Sequential(*(Scale(act) for act in acts))
+
+
+def shared() -> nn.Sequential:
+    """Two layers with one weight."""
+    first, second = Scale(), Scale()
+    second.weight = first.weight
+    return nn.Sequential(first, second)
+
+
+def mixed() -> nn.Sequential:
+    """Layers whose outputs are views, aliases, or lie oddly in memory, and one without a gradient."""
+    frozen = nn.Linear(8, 8)
+    frozen.requires_grad_(False)
+    return nn.Sequential(
+        nn.Linear(8, 8), nn.Identity(), Scale("view"), nn.Dropout(0.5), Scale("expanded"), frozen, nn.GELU(),
+        Scale("turned"), nn.Flatten(1), nn.Linear(4, 3),
+    )  # fmt: skip
+
+
+def not_a_sequential() -> nn.Module:
+    return nn.Linear(2, 2)
+
+
+def three_numbers(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Not a loss."""
+    return output.flatten()[:3]
+
+
+def bad_pair(step: int, microbatch: int, microbatches: int) -> Any:
+    return torch.zeros(2, 8)
+
+
+def linear_gelu() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 4), nn.GELU())

@@ -1,0 +1,51 @@
+"""The calibration's plan is a proven one, holds every operation to be measured, and runs one rank at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from executor.calibration_plan import calibration_plan
+from sim.ir.kinds import Kind, Queue
+from sim.ir.plan import Plan
+from sim.verify import verify
+from sim.workload import UnitShape, Workload
+
+
+def workload(*units: int) -> Workload:
+    unit = UnitShape(boundary_bytes=8, gradient_bytes=8, saved_bytes=16)
+    return Workload(stages=tuple((unit,) * count for count in units))
+
+
+CASES = [((1,), (0,)), ((4,), (0,)), ((2, 3), (0, 1)), ((1, 1, 1), (0, 1, 2)), ((2, 1, 2, 1), (0, 1, 0, 1))]
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize(("units", "stage_rank"), CASES)
+def test_the_verifier_accepts_it(units: tuple[int, ...], stage_rank: tuple[int, ...], checkpoint: bool) -> None:
+    plan = calibration_plan(workload(*units), stage_rank, 3, checkpoint)
+    assert verify(plan) == []
+    kinds = plan.ops.kind.tolist()
+    assert kinds.count(Kind.FORWARD) == kinds.count(Kind.BACKWARD) == 3 * sum(units)
+    assert kinds.count(Kind.RECOMPUTE) == kinds.count(Kind.OFFLOAD) == (3 * sum(units) if checkpoint else 0)
+    assert kinds.count(Kind.OPTIMIZER_STEP) == max(stage_rank) + 1
+
+
+@pytest.mark.parametrize(("units", "stage_rank"), CASES)
+def test_no_two_tasks_run_at_once(units: tuple[int, ...], stage_rank: tuple[int, ...]) -> None:
+    plan = calibration_plan(workload(*units), stage_rank, 2, True)
+    tasks = [op for op in plan if op.queue == Queue.COMPUTE and op.kind not in (Kind.ACQUIRE, Kind.RELEASE)]
+    for before, after in zip(tasks, tasks[1:], strict=False):
+        assert ends_before(plan, before.index, after.index)
+
+
+def ends_before(plan: Plan, first: int, second: int) -> bool:
+    """Whether ``second`` can only start when ``first`` has ended."""
+    waiting, seen = [second], set()
+    while waiting:
+        op = waiting.pop()
+        if op == first:
+            return True
+        if op not in seen and op > first:
+            seen.add(op)
+            waiting += [int(plan.previous_in_queue[op]), *plan.ops.after[op].tolist()]
+    return False

@@ -1,0 +1,51 @@
+"""Traced bytes and FLOPs, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from executor.trace import trace_module
+from sim.workload import LayerShape
+from tests.support.models import own_spec, tiny_spec
+
+
+def test_linear_layers_by_hand() -> None:
+    first, gelu = trace_module(own_spec("linear_gelu", optimizer="adamw")).layers
+    # x (2, 8) float32. Weights, gradients and two moments of 8 * 4 + 4 numbers, and two step counts of 4 bytes.
+    assert first == LayerShape(
+        input_bytes=64, gradient_bytes=64, saved_bytes=0, static_bytes=4 * 36 * 4 + 8, flops=2 * 2 * 8 * 4
+    )
+    assert (gelu.input_bytes, gelu.static_bytes, gelu.flops) == (32, 0, 0)
+
+
+def test_sgd_has_no_state() -> None:
+    first, _ = trace_module(own_spec("linear_gelu", optimizer="sgd")).layers
+    assert first.static_bytes == 2 * 36 * 4
+
+
+def test_ids_have_no_gradient() -> None:
+    layers = trace_module(tiny_spec()).layers
+    assert [layer.gradient_bytes for layer in layers] == [0, 1024, 1024, 1024]
+    assert [layer.input_bytes for layer in layers] == [128, 1024, 1024, 1024]
+    assert layers[1] == layers[2]
+
+
+def test_the_last_layer_holds_the_loss() -> None:
+    head = trace_module(tiny_spec()).layers[-1]
+    # log_softmax keeps its output, (2, 8, 256) float32
+    assert head.saved_bytes >= 2 * 8 * 256 * 4
+
+
+def test_nothing_of_the_process_changes() -> None:
+    torch.manual_seed(3)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    trace_module(tiny_spec())
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("autocast", ["none", "bfloat16"])
+def test_autocast_halves_what_a_linear_layer_hands_on(autocast: str) -> None:
+    _, second = trace_module(own_spec("linear_gelu", autocast=autocast)).layers
+    assert second.input_bytes == (32 if autocast == "none" else 16)
