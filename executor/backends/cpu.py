@@ -94,7 +94,8 @@ class CpuBackend:
 
     Args:
         delays: seed of a random delay before every operation; None for none.
-        poisoned: fill acquired and dead memory with NaN, so that a missing wait cannot go unnoticed.
+        poisoned: fill acquired and dead memory with NaN, and let copies move their bytes at the last moment, so that a
+            missing wait cannot go unnoticed.
     """
 
     name = "cpu"
@@ -192,9 +193,11 @@ class CpuBackend:
     # ---- called by the work ----
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
+        deadline = 0 if link is None else self._now.since_ns + link.duration_ns(source.numel() * source.element_size())
+        if self.poisoned:
+            self._wait_until(deadline)
         target.copy_(source)
-        if link is not None:
-            self._wait_until(self._now.since_ns + link.duration_ns(source.numel() * source.element_size()))
+        self._wait_until(deadline)
 
     def _wait_until(self, deadline_ns: int) -> None:
         """Sleep for most of it, since a sleep lasts longer than asked, and give the interpreter away for the rest."""

@@ -1,0 +1,107 @@
+"""Measured memory is what the plan says, to the byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executor.calibrate import calibrate
+from executor.execute import execute
+from sim.costs import load_costs, save_costs
+from sim.engines import simulate
+from sim.ir.kinds import Queue
+from sim.memory import walk
+from sim.planner import HORIZON_UNITS, Policy, build_plan
+from tests.support.models import HARDWARE, link_costs, tiny_spec, workload_of
+
+CASES = [
+    *({"horizon": horizon, "pipeline": "simple"} for horizon in range(1, 9)),
+    *({"horizon": 2, "pipeline": "interleaved", "horizon_unit": unit} for unit in HORIZON_UNITS),
+    {"offload": False},
+    {"release_window": 2},
+]
+
+
+@pytest.mark.parametrize(("ranks", "cases"), [(1, CASES), (2, CASES[::4])])
+def test_measured_peaks_are_the_predicted_ones(ranks: int, cases: list[dict[str, Any]]) -> None:
+    spec = tiny_spec()
+    workload = workload_of(spec, ranks)
+    costs = calibrate(workload, spec, hardware=HARDWARE, repeats=1)
+    assert costs.evidence["workspace_differs"] == {}
+    for case in cases:
+        compare_peaks(ranks, workload, spec, costs, case)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_without_checkpointing_too(ranks: int) -> None:
+    spec = tiny_spec()
+    workload = workload_of(spec, ranks)
+    costs = calibrate(workload, spec, hardware=HARDWARE, repeats=1, checkpoint=False)
+    for pipeline in ("simple", "interleaved"):
+        compare_peaks(ranks, workload, spec, costs, {"checkpoint": False, "pipeline": pipeline})
+
+
+def compare_peaks(ranks: int, workload: Any, spec: Any, costs: Any, case: dict[str, Any]) -> None:
+    plan = build_plan(workload, Policy(**{"ranks": ranks, "microbatches": 6} | case))
+    measured = execute(plan, workload, spec, costs=costs, steps=2, check_gradients=False).timeline
+    predicted = simulate(plan, costs)
+    for name in ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes"):
+        ours = [rank[name] for rank in measured.header["summary"]["ranks"]]
+        theirs = [rank[name] for rank in predicted.header["summary"]["ranks"]]
+        assert ours == theirs, (case, name)
+    for rank in range(ranks):
+        mine = measured.memory.device_bytes[measured.memory.rank == rank]
+        assert mine.max() == walk(plan, costs).peak_device[rank]
+
+
+def test_every_operation_holds_what_the_walk_says() -> None:
+    """Not the peaks alone: RECOMPUTE's graph apart, which lives on until its BACKWARD, each operation by itself."""
+    from executor.backends import make_backend
+    from executor.links import Links
+    from executor.metering import StepMeter
+    from executor.operations import Operations
+    from executor.replay import replay
+    from executor.session import Session
+
+    spec = tiny_spec()
+    workload = workload_of(spec)
+    costs = calibrate(workload, spec, hardware=HARDWARE, repeats=1)
+    plan = build_plan(workload, Policy(ranks=1, microbatches=5, horizon=2, pipeline="simple"))
+    backend = make_backend("cpu")
+    operations = Operations(plan, Session(spec, workload, (0,)), backend, Links.of(HARDWARE))
+    meter = StepMeter(operations)
+    replay(operations, 0, operations.session.batches(0, 5), meter)
+    backend.close()
+    expected, found = walk(plan, costs), meter.result()
+    order = plan.queue_ops(0, Queue.COMPUTE)
+    assert len(order) > 50
+    assert np.array_equal(found.during[order], expected.during[order])
+    assert found.after[order][-1] == costs.static_bytes[0] == meter.static[0]
+
+
+def test_offloading_takes_the_boundaries_off_the_device() -> None:
+    spec = tiny_spec()
+    workload = workload_of(spec)
+
+    def peak(**policy: Any) -> int:
+        plan = build_plan(workload, Policy(ranks=1, microbatches=8, pipeline="simple", **policy))
+        run = execute(plan, workload, spec, costs=link_costs(workload), steps=2, check_gradients=False)
+        return int(run.timeline.header["summary"]["ranks"][0]["peak_boundary_bytes"])
+
+    block = workload.stages[0][1].boundary_bytes
+    assert peak(offload=False) == sum(unit.boundary_bytes for unit in workload.stages[0]) * 8
+    assert peak(horizon=1) <= 3 * block
+    assert peak(horizon=2) <= 4 * block
+
+
+def test_calibrated_costs_survive_their_file(tmp_path: Any) -> None:
+    spec = tiny_spec()
+    costs = calibrate(workload_of(spec), spec, hardware=HARDWARE, repeats=2)
+    save_costs(costs, tmp_path / "costs.json")
+    assert load_costs(tmp_path / "costs.json") == costs
+    assert costs.source == "calibrated on cpu"
+    counts = {name: figure["count"] for name, figure in costs.evidence["operations"].items()}
+    assert counts["FORWARD 0.1"] == counts["RECOMPUTE 0.1"] == counts["BACKWARD 0.1"] == 4
+    assert counts["OPTIMIZER_STEP rank 0"] == 1
