@@ -17,6 +17,7 @@ from sim.errors import InputError
 
 if TYPE_CHECKING:
     from executor.spec import ModelSpec
+    from scenarios.kinds.module import Module
     from scenarios.prepare import Prepared
     from scenarios.schema import Scenario
     from sim.costs import Costs
@@ -108,22 +109,28 @@ def trace(scenario: Scenario) -> ModuleShapes | None:
     return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches)
 
 
-def model_spec(scenario: Scenario) -> ModelSpec:
-    """What the executor has to know about the scenario's model; InputError when it names no module."""
-    from scenarios.prepare import needs_shapes
+def module_of(scenario: Scenario) -> Module:
+    """The scenario's module; InputError when its model is of another kind."""
+    from scenarios.kinds.module import Module
 
-    if not needs_shapes(scenario):
+    if not isinstance(scenario.model, Module):
         raise InputError(
             f'scenario {scenario.name!r} has a model of kind "{scenario.model.kind}", which has no tensors to run; '
             'use one of kind "module", e.g. `loadahead execute demo`'
         )
+    return scenario.model
+
+
+def model_spec(scenario: Scenario) -> ModelSpec:
+    """What the executor has to know about the scenario's model; InputError when it names no module."""
     from dataclasses import fields
 
     from executor.spec import ModelSpec
 
-    names = {field.name for field in fields(ModelSpec)}
-    given: dict[str, Any] = {name: getattr(scenario.model, name) for name in names if hasattr(scenario.model, name)}
-    return ModelSpec(**given)
+    module = module_of(scenario)
+    given: dict[str, Any] = {field.name: getattr(module, field.name) for field in fields(ModelSpec)}
+    shape = given["input_shape"]
+    return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
 def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
@@ -136,11 +143,19 @@ def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
 
 
-def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS) -> Costs:
-    """Measure the prepared scenario's units on this CPU; links and launch time are the scenario's."""
+def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS, device: str = "cpu") -> Costs:
+    """Measure the prepared scenario's units on this machine, with the scenario's links."""
     from executor.calibrate import calibrate
+    from executor.links import Hardware
 
-    return calibrate(prepared.workload, model_spec(prepared.scenario), repeats=repeats)
+    return calibrate(
+        prepared.workload,
+        model_spec(prepared.scenario),
+        hardware=Hardware(**prepared.scenario.hardware.links()),
+        device=device,
+        repeats=repeats,
+        checkpoint=prepared.policy.checkpoint,
+    )
 
 
 def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:

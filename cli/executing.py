@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import rundir
-from cli.compose import Job, model_spec
+from cli.compose import Job, model_spec, module_of
 from cli.predicting import predict, result_of
 from cli.progress import progress
 from executor.execute import ExecutionResult, execute
@@ -66,7 +66,7 @@ class Run:
 def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, check: bool = True) -> Run:
     """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
     scenario = job.known().scenario
-    wanted = steps or scenario.model.steps
+    wanted = steps or module_of(scenario).steps
     predicted = predict(job, costs)
     with progress(f"running {job.name} on {device}: {wanted} steps", wanted) as done:
         execution = execute(

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sim.complaints import Path as KeyPath
+from sim.complaints import Version1, complaint
 from sim.errors import InputError
 from sim.ir.kinds import Kind
 from sim.ir.plan import Ints, Plan
@@ -70,7 +72,7 @@ class Costs(_Frozen):
     """
 
     format: Literal["loadahead-costs"] = "loadahead-costs"
-    version: Literal[1] = 1
+    version: Version1 = 1
     units: tuple[tuple[UnitCost, ...], ...]
     static_bytes: tuple[Amount, ...]
     optimizer_ns: tuple[Amount, ...] = ()
@@ -156,12 +158,9 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     return np.asarray(exact, dtype=np.int64)[back] if exact else np.zeros(0, dtype=np.int64)
 
 
-def first_error(error: ValidationError) -> str:
-    """pydantic's first complaint as ``key.path = value: what is allowed``."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"]) or "the file"
-    value = "" if first["type"] == "missing" else f" = {str(first['input'])[:60]!r}"
-    return f"{path}{value}: {first['msg']}"
+def _keys(path: KeyPath) -> list[str]:
+    """The keys of the object at a path of the file."""
+    return list((UnitCost if path[:1] == ("units",) else Costs).model_fields)
 
 
 def load_costs(path: str | Path) -> Costs:
@@ -174,7 +173,7 @@ def load_costs(path: str | Path) -> Costs:
     try:
         return Costs.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_error(error)}".replace("\n", " ")) from error
+        raise InputError(f"{path}: {complaint(error, 'a costs file', _keys)}") from error
 
 
 def save_costs(costs: Costs, path: str | Path) -> None:

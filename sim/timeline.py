@@ -118,9 +118,10 @@ def _label(row: dict[str, Any], key: str, allowed: dict[str, int], where: str) -
 
 
 def _header(row: dict[str, Any], where: str) -> dict[str, Any]:
-    if row.get("format") != FORMAT or row.get("version") != VERSION:
+    version = row.get("version")
+    if row.get("format") != FORMAT or type(version) is not int or version != VERSION:
         raise InputError(
-            f'{where}: format is {row.get("format")!r}, version {row.get("version")!r}; '
+            f'{where}: format is {row.get("format")!r}, version {version!r}; '
             f'it must be "{FORMAT}", version {VERSION} (a file made by `--timeline`)'
         )
     if row.get("source") not in SOURCES:

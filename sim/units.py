@@ -1,4 +1,5 @@
-"""The one place where units are parsed and printed. Inside, everything is integer bytes, nanoseconds, bytes per second.
+"""The one place where units are parsed and printed. Inside, everything is integer bytes, nanoseconds, bytes and
+FLOPs per second.
 
 "32 GB" is 1000-based, "24 GiB" 1024-based (DESIGN, section 3). Arithmetic is exact; a value that is no whole number of
 bytes or nanoseconds is rounded to the nearest.
@@ -20,6 +21,7 @@ BYTES: dict[str, int] = {
 }  # fmt: skip
 DURATIONS: dict[str, int] = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATES: dict[str, int] = {f"{name}/s": factor for name, factor in BYTES.items()}
+SPEEDS: dict[str, int] = {"FLOP/s": 1, "GFLOP/s": 10**9, "TFLOP/s": 10**12, "PFLOP/s": 10**15}
 
 _QUANTITY = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµ/]*)\s*")
 
@@ -53,12 +55,21 @@ def parse_duration_ns(value: object) -> int:
     return _parse(value, DURATIONS, "duration", '"1.5 ms" or "20 us"')
 
 
+def _above_zero(value: object, units: dict[str, int], what: str, example: str) -> int:
+    amount = _parse(value, units, what, example)
+    if amount < 1:
+        raise InputError(f"{value!r:.60} is no {what}; write a {what} above 0 such as {example}")
+    return amount
+
+
 def parse_rate(value: object) -> int:
     """Bytes per second, at least 1, from "32 GB/s" or a plain int; InputError otherwise."""
-    rate = _parse(value, RATES, "bandwidth", '"32 GB/s"')
-    if rate < 1:
-        raise InputError(f'{value!r:.60} is no bandwidth; write a bandwidth above 0 such as "32 GB/s"')
-    return rate
+    return _above_zero(value, RATES, "bandwidth", '"32 GB/s"')
+
+
+def parse_speed(value: object) -> int:
+    """FLOPs per second, at least 1, from "989 TFLOP/s" or a plain int; InputError otherwise."""
+    return _above_zero(value, SPEEDS, "speed", '"989 TFLOP/s"')
 
 
 def _format(amount: int, steps: list[tuple[str, int]], smallest: str) -> str:

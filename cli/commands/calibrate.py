@@ -14,7 +14,7 @@ def calibrate(
     scenario: ScenarioOrDemo = "demo",
     device: Device = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the costs.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed runs of each operation.")] = 7,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed runs of each operation.")] = 12,
     overrides: Overrides = None,
     json_wanted: Json = False,
 ) -> None:
@@ -31,7 +31,7 @@ def calibrate(
     prepared = prepare_scenario(load(scenario, overrides or []))
     warn(prepared.warnings)
     note(f"calibrating {prepared.scenario.name} on {device}")
-    costs = calibrate_prepared(prepared, repeats)
+    costs = calibrate_prepared(prepared, repeats, device)
     if out is not None:
         save_costs(costs, out)
     if json_wanted:

@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from sim.complaints import Path as KeyPath
+from sim.complaints import Version1, complaint
 from sim.errors import InputError
 from sim.ir.kinds import Kind, Queue, Role, Space
 from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
@@ -64,7 +66,7 @@ class _OpRow(TypedDict):
 @with_config(_STRICT)
 class _PlanFile(TypedDict):
     format: Literal["loadahead-plan"]
-    version: Literal[1]
+    version: Version1
     name: str
     ranks: Annotated[int, Field(ge=1, le=2**16)]
     microbatches: Annotated[int, Field(ge=1, lt=2**31)]
@@ -142,18 +144,15 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         out.writelines(_chunks(plan))
 
 
+def _keys(path: KeyPath) -> list[str]:
+    """The keys of the object at a path of the file."""
+    row = {"ops": _OpRow, "buffers": _BufferRow}.get(str(path[0]), _PlanFile) if path else _PlanFile
+    return list(row.__annotations__)
+
+
 def _complaint(error: ValidationError) -> str:
-    """pydantic's first complaint as ``key.path = value: what is allowed``."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "missing":
-        return f"{path}: is missing; it is required"
-    if first["type"] == "extra_forbidden":
-        return f"{path}: is not a key of a plan file; remove it or mend its spelling"
-    message = first["msg"].replace("Input should be", "it must be")
-    if first["type"] == "json_invalid":
-        return f"is not a whole JSON object ({message}); give a file made by `loadahead plan -o`"
-    return f"{path} = {str(first['input'])[:60]!r}: {message}"
+    line = complaint(error, "a plan file", _keys)
+    return f"{line}; give a file made by `loadahead plan -o`" if "JSON object" in line else line
 
 
 def _column(rows: list[Any], key: str, dtype: Any) -> Any:

@@ -1,0 +1,53 @@
+"""Warnings about settings that are without effect, in the words of SageMaker's documentation where it has some."""
+
+from __future__ import annotations
+
+from scenarios.schema import Scenario
+
+
+def advice(scenario: Scenario) -> list[str]:
+    """One sentence for each setting that does not do what its name says here."""
+    return [*_offloading(scenario), *_parallelism(scenario), *scenario.model.advice(scenario.setting())]
+
+
+def _offloading(scenario: Scenario) -> list[str]:
+    """smp: "When the activation checkpointing is not used, activation offloading has no effect. When it is used with
+    only one microbatch, it does not save memory"; and it needs active_microbatches above 1."""
+    offload, parallel = scenario.offload, scenario.parallel
+    if not offload.offload_activations:
+        if "activation_loading_horizon" not in offload.model_fields_set:
+            return []
+        return ["activation_loading_horizon has no effect: offload.offload_activations is false"]
+    if not scenario.checkpoint.enabled:
+        return [
+            "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "
+            "activation offloading has no effect"
+        ]
+    if parallel.microbatches == 1:
+        return ["activation offloading does not save memory with only one microbatch (parallel.microbatches is 1)"]
+    if parallel.active_microbatches == 1:
+        return [
+            "activation offloading does not save memory with only one microbatch in flight "
+            "(parallel.active_microbatches is 1)"
+        ]
+    return []
+
+
+def _parallelism(scenario: Scenario) -> list[str]:
+    parallel = scenario.parallel
+    out = []
+    if parallel.ddp:
+        out.append(
+            "parallel.ddp = true: one replica is planned; the all-reduce of gradients between replicas is not modelled"
+        )
+    if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
+        out.append(
+            "parallel.placement_strategy has no effect: every rank is planned with links of its own, wherever it is"
+        )
+    active = parallel.active_microbatches
+    if active is not None and active > parallel.microbatches:
+        out.append(
+            f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
+            "no effect"
+        )
+    return out

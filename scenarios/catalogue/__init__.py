@@ -1,0 +1,1 @@
+"""Figures of real hardware and of published models, each with its source."""

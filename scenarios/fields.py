@@ -1,0 +1,117 @@
+"""Types of a scenario's values. Each says in its complaint what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from sim.complaints import SAYS_VALUE
+from sim.errors import InputError
+from sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
+
+# Counts beyond this are slips of the pen; columns of a plan hold 32 bits.
+MOST = 2**31 - 1
+
+
+class Table(BaseModel):
+    """A table of a scenario file: no unknown keys, no conversions, not changed after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def refuse(message: str) -> PydanticCustomError:
+    """A complaint whose text is taken as it stands, after key and value."""
+    return PydanticCustomError("not_allowed", "{text}", {"text": message})
+
+
+def _quantity(parse: Callable[[object], int]) -> BeforeValidator:
+    """In TOML ``"80 GiB"``; an int counts the smallest unit. Inside always that int."""
+
+    def validate(value: object) -> int:
+        try:
+            return parse(value)
+        except InputError as error:
+            raise PydanticCustomError(SAYS_VALUE, "{text}", {"text": str(error)}) from error
+
+    return BeforeValidator(validate)
+
+
+def _integer(lowest: int) -> BeforeValidator:
+    def validate(value: object) -> int:
+        if type(value) is not int or not lowest <= value <= MOST:
+            raise refuse(f"it must be an integer of at least {lowest} and at most {MOST}")
+        return value
+
+    return BeforeValidator(validate)
+
+
+def _number(value: object) -> float:
+    """The value as a finite float; nan, which is in no range, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _fraction(value: object) -> float:
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise refuse("it must be a number above 0 and at most 1")
+    return number
+
+
+def _positive(value: object) -> float:
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise refuse("it must be a finite number above 0")
+    return number
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 200:
+        raise refuse("it must be a text of 1 to 200 printable characters")
+    return value
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not _is_plain(value):
+        raise refuse("it must be a table of texts, finite numbers, booleans, lists and tables")
+    return value
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON can hold it, as a plan file has to."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def one_of(*allowed: str) -> Any:
+    """One of a few words."""
+
+    def validate(value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise refuse(f"it must be one of {', '.join(allowed)}")
+        return value
+
+    return Annotated[str, BeforeValidator(validate)]
+
+
+Bytes = Annotated[int, _quantity(parse_bytes)]
+Duration = Annotated[int, _quantity(parse_duration_ns)]
+Rate = Annotated[int, _quantity(parse_rate)]
+Speed = Annotated[int, _quantity(parse_speed)]
+Count = Annotated[int, _integer(1)]
+Natural = Annotated[int, _integer(0)]
+Fraction = Annotated[float, BeforeValidator(_fraction)]
+Positive = Annotated[float, BeforeValidator(_positive)]
+Plain = Annotated[dict[str, Any], BeforeValidator(_plain)]
+Name = Annotated[str, BeforeValidator(_name)]

@@ -1,0 +1,12 @@
+"""The kinds of ``[model]``. To add one: write its file, add its line here; schema and tests run over this registry."""
+
+from __future__ import annotations
+
+from scenarios.kinds.base import Model, Setting, Units
+from scenarios.kinds.module import Module
+from scenarios.kinds.transformer import Transformer
+from scenarios.kinds.uniform import Uniform
+
+KINDS: dict[str, type[Model]] = {"uniform": Uniform, "transformer": Transformer, "module": Module}
+
+__all__ = ["KINDS", "Model", "Setting", "Units"]

@@ -1,0 +1,87 @@
+"""``kind = "module"``: an ``nn.Sequential`` that a Python function returns. Traced for sizes, calibrated for times."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator
+
+from scenarios.fields import Count, Name, Natural, Plain, Positive, one_of, refuse
+from scenarios.kinds.base import Model, Setting, Units
+from scenarios.layers import Layer
+
+
+def _function(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
+        raise refuse('it must be "package.module:function"')
+    return value
+
+
+def _loss(value: str) -> str:
+    return value if ":" not in value else _function(value)
+
+
+def _sizes(value: list[int]) -> list[int]:
+    if not value or not all(type(size) is int and size > 0 for size in value):
+        raise refuse("it must be a list of integers above 0, e.g. [8, 128]")
+    return value
+
+
+def _at_least_two(value: int) -> int:
+    if value < 2:
+        raise refuse("it must be an integer of at least 2: the first step is not timed")
+    return value
+
+
+Function = Annotated[Name, AfterValidator(_function)]
+
+
+class Module(Model):
+    """What to build, on what data it is trained, and how.
+
+    Attributes:
+        python: function that returns the ``nn.Sequential``, called with ``options`` as keywords.
+        data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
+        loss: a known loss or a function (output, target) -> number.
+        input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
+        steps: optimizer steps of `loadahead execute`, the first for warming up.
+        search_path: folder to look for modules in; relative to the scenario file, whose own folder is the default.
+    """
+
+    needs_shapes: ClassVar[bool] = True
+
+    kind: Literal["module"]
+    python: Function
+    options: Plain = {}
+    data: Function | None = None
+    loss: Annotated[Name, AfterValidator(_loss)] = "mean"
+    input_shape: Annotated[list[int], AfterValidator(_sizes)] | None = None
+    input_dtype: Name = "float32"
+    input_high: Count = 2
+    optimizer: one_of("adamw", "sgd") = "adamw"  # type: ignore[valid-type]
+    learning_rate: Positive = 3e-4
+    autocast: one_of("none", "bfloat16") = "none"  # type: ignore[valid-type]
+    seed: Natural = 0
+    steps: Annotated[Count, AfterValidator(_at_least_two)] = 8
+    search_path: Name | None = None
+
+    def units(self, setting: Setting) -> Units:
+        assert setting.shapes is not None, "a module is traced before it is planned"
+        layers = [
+            Layer(
+                boundary_bytes=shape.input_bytes,
+                gradient_bytes=shape.gradient_bytes,
+                saved_bytes=shape.saved_bytes,
+                static_bytes=shape.static_bytes,
+                weight=shape.flops,
+                index=index,
+            )
+            for index, shape in enumerate(setting.shapes.layers)
+        ]
+        return setting.cut(layers)
+
+    def advice(self, setting: Setting) -> list[str]:
+        if setting.parallel.tensor_parallel_degree == 1:
+            return []
+        return ["parallel.tensor_parallel_degree has no effect on a module: its layers run as they are, on one GPU each"]

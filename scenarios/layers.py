@@ -1,0 +1,131 @@
+"""Layers, how checkpointing groups them into units, and how they are dealt out over stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from sim.costs import UnitCost
+from sim.errors import InputError
+from sim.workload import UnitShape
+
+_GROUP = re.compile(r"group_([1-9][0-9]{0,5})")
+STRATEGIES = "each, contiguous, group_N (e.g. group_2)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer for one microbatch: bytes, and times where they are known before a run.
+
+    Attributes:
+        boundary_bytes, gradient_bytes: of its input, and of that input's gradient.
+        saved_bytes: inner activations that its BACKWARD needs: kept from FORWARD on, or made again by RECOMPUTE.
+        static_bytes: weights, gradients and optimizer state.
+        optimizer_ns: its part of the OPTIMIZER_STEP.
+        weight: how much work it is, for dealing layers out evenly; any unit.
+        cost: None for a module that was not calibrated. Its workspaces are beside the saved bytes.
+        index: its place in the model's ``nn.Sequential``; -1 where there is none.
+    """
+
+    boundary_bytes: int
+    gradient_bytes: int
+    saved_bytes: int = 0
+    static_bytes: int = 0
+    optimizer_ns: int = 0
+    weight: int = 1
+    cost: UnitCost | None = None
+    index: int = -1
+
+    def with_static(self, static_bytes: int) -> Layer:
+        """The same layer with other resident bytes."""
+        return replace(self, static_bytes=static_bytes)
+
+
+def is_strategy(text: object) -> bool:
+    """Whether ``checkpoint.strategy`` may be this."""
+    return isinstance(text, str) and (text in ("each", "contiguous") or _GROUP.fullmatch(text) is not None)
+
+
+def group(layers: Sequence[Layer], strategy: str) -> list[tuple[Layer, ...]]:
+    """A stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
+    match = _GROUP.fullmatch(strategy)
+    size = int(match[1]) if match else 1 if strategy == "each" else len(layers)
+    return [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
+
+
+def saved_bytes(layers: Sequence[Layer]) -> int:
+    """What a unit of these layers keeps beside its boundary: their inner activations and the inputs between them."""
+    return sum(layer.saved_bytes for layer in layers) + sum(layer.boundary_bytes for layer in layers[1:])
+
+
+def unit_shape(layers: Sequence[Layer]) -> UnitShape:
+    """The layers as one unit; its boundary is the first one's input."""
+    first, last = layers[0], layers[-1]
+    return UnitShape(
+        boundary_bytes=first.boundary_bytes,
+        gradient_bytes=first.gradient_bytes,
+        saved_bytes=saved_bytes(layers),
+        layers=(first.index, last.index + 1) if first.index >= 0 else (0, 0),
+    )
+
+
+def unit_cost(layers: Sequence[Layer], checkpoint: bool) -> UnitCost | None:
+    """The layers as one unit; None where one has no cost.
+
+    Times add up, temporaries are there one layer at a time. With checkpointing what RECOMPUTE makes is workspace of
+    RECOMPUTE and BACKWARD; without a graph, FORWARD holds two neighbouring layers' inputs at once.
+    """
+    costs = [layer.cost for layer in layers if layer.cost is not None]
+    if len(costs) != len(layers):
+        return None
+    made = saved_bytes(layers) if checkpoint else 0
+    passing = max(a.boundary_bytes + b.boundary_bytes for a, b in pairwise([*layers[1:], *_NOTHING]))
+    return UnitCost(
+        forward_ns=sum(cost.forward_ns for cost in costs),
+        recompute_ns=sum(cost.recompute_ns for cost in costs),
+        backward_ns=sum(cost.backward_ns for cost in costs),
+        backward_input_ns=_sum([cost.backward_input_ns for cost in costs]),
+        backward_weight_ns=_sum([cost.backward_weight_ns for cost in costs]),
+        workspace_forward=max(cost.workspace_forward for cost in costs) + (passing if checkpoint else 0),
+        workspace_recompute=max(cost.workspace_recompute for cost in costs) + made,
+        workspace_backward=max(cost.workspace_backward for cost in costs) + made,
+    )
+
+
+# Past a unit's last layer.
+_NOTHING = (Layer(boundary_bytes=0, gradient_bytes=0),) * 2
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def deal_out(layers: Sequence[Layer], stages: int) -> list[tuple[Layer, ...]]:
+    """Consecutive layers for each stage, so that the stage with most work has as little as can be.
+
+    Of several such cuts the one whose later stages start earliest, by dynamic programming over (stage, layers so far).
+    InputError when there are fewer layers than stages.
+    """
+    if len(layers) < stages:
+        raise InputError(
+            f"parallel.pipeline_parallel_degree is {stages} and the model has {len(layers)} layers; each stage needs at "
+            "least one layer"
+        )
+    total = [0]
+    for layer in layers:
+        total.append(total[-1] + layer.weight)
+    worst = [[0] * (len(layers) + 1) for _ in range(stages + 1)]
+    cut = [[0] * (len(layers) + 1) for _ in range(stages + 1)]
+    worst[1] = total
+    for stage in range(2, stages + 1):
+        for end in range(stage, len(layers) + 1):
+            choices = [(max(worst[stage - 1][at], total[end] - total[at]), at) for at in range(stage - 1, end)]
+            worst[stage][end], cut[stage][end] = min(choices)
+    ends = [len(layers)]
+    for stage in range(stages, 1, -1):
+        ends.append(cut[stage][ends[-1]])
+    ends.append(0)
+    return [tuple(layers[a:b]) for a, b in pairwise(reversed(ends))]

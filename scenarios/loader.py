@@ -1,0 +1,142 @@
+"""Reading scenarios: by a shipped name or a path, with overrides, every mistake one line that names file and key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scenarios.kinds import KINDS
+from scenarios.schema import Scenario
+from sim.complaints import Path as KeyPath
+from sim.complaints import complaint
+from sim.errors import InputError
+
+SHIPPED = Path(__file__).parent
+SUFFIX = ".toml"
+# A scenario is a page of text. What is larger is another file, and would take long to parse.
+LARGEST_FILE = 1_000_000
+LARGEST_DEPTH = 50
+
+
+def shipped_names() -> list[str]:
+    """The names of the scenarios that come with Loadahead."""
+    return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
+
+
+def load_scenario(argument: str, overrides: Sequence[str] = ()) -> Scenario:
+    """A scenario by shipped name or path, with ``key.path=value`` overrides; InputError in one line."""
+    path = _find(argument)
+    shipped = path.parent == SHIPPED
+    content = _read(path)
+    content.setdefault("name", path.stem[:200] or "scenario")
+    for override in overrides:
+        _override(content, override)
+    return _scenario(content, path.stem if shipped else str(path), None if shipped else path.parent)
+
+
+def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
+    """What was written, as plain data; :func:`scenario_from_dict` makes an equal scenario of it."""
+    return scenario.model_dump(mode="json", exclude_unset=True)
+
+
+def scenario_from_dict(content: dict[str, Any], source: str) -> Scenario:
+    """A scenario from plain data, e.g. a plan's policy; InputError in one line that starts with ``source``."""
+    return _scenario(content, source, None)
+
+
+def _find(argument: str) -> Path:
+    path = Path(argument)
+    names = shipped_names()
+    if path.suffix == SUFFIX or len(path.parts) > 1 or path.is_file():
+        return path
+    if argument in names:
+        return SHIPPED / f"{argument}{SUFFIX}"
+    close = difflib.get_close_matches(argument, names, n=1)
+    hint = f" did you mean {close[0]}?" if close else ""
+    raise InputError(
+        f"scenario {argument!r:.80} is neither a file nor one that comes with Loadahead;{hint} "
+        f"Shipped are {', '.join(names)}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= LARGEST_FILE else b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a scenario ({error.strerror}); give a TOML file") from error
+    if size > LARGEST_FILE:
+        raise InputError(f"{path}: has {size} bytes; a scenario is a TOML file of at most {LARGEST_FILE}")
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: is not TOML ({reason}); write keys as in `[model]` kind = \"uniform\"") from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Put the value of ``key.path=value`` into the tables; the value is TOML, or else a text."""
+    path, equals, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys) or len(keys) > LARGEST_DEPTH:
+        raise InputError(
+            f"--set {override!r:.80}: it must be KEY=VALUE with the key's full path, e.g. offload.release_window=2"
+        )
+    table = content
+    for depth, key in enumerate(keys[:-1], 1):
+        found = table.setdefault(key, {})
+        if not isinstance(found, dict):
+            raise InputError(f"--set {override!r:.80}: {'.'.join(keys[:depth])} holds {found!r:.40} and no keys")
+        table = found
+    if keys == ["parallel", "partitions"]:  # either name replaces what the file says under the other
+        table.pop("pipeline_parallel_degree", None)
+    if keys == ["parallel", "pipeline_parallel_degree"]:
+        table.pop("partitions", None)
+    table[keys[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return found["value"] if list(found) == ["value"] else text
+
+
+def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {complaint(error, 'a scenario', lambda path: _keys(content, path))}") from error
+    except RecursionError as error:
+        raise InputError(f"{source}: is nested too deeply; a scenario has tables of keys and no more") from error
+    try:
+        scenario.hardware.links()
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    return scenario if folder is None else _with_search_path(scenario, folder)
+
+
+def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
+    """The keys that the table at a path may have."""
+    table: Any = Scenario
+    if path:
+        name = str(path[0])
+        table = KINDS[content["model"]["kind"]] if name == "model" else Scenario.model_fields[name].annotation
+    return list(table.model_fields)
+
+
+def _with_search_path(scenario: Scenario, folder: Path) -> Scenario:
+    """A module's own files are found beside the scenario, from wherever it or its plan is run."""
+    if not scenario.model.needs_shapes:
+        return scenario
+    own = getattr(scenario.model, "search_path", None)
+    found = str((folder / own if own else folder).resolve())
+    return scenario.model_copy(update={"model": scenario.model.model_copy(update={"search_path": found})})

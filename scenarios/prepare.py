@@ -1,0 +1,80 @@
+"""From a scenario to what the planner and the engines take: workload, policy, costs, and warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scenarios.advice import advice
+from scenarios.kinds import Units
+from scenarios.layers import unit_cost, unit_shape
+from scenarios.schema import Scenario
+from scenarios.tables import policy_of
+from sim.costs import Costs
+from sim.planner import Policy
+from sim.units import format_bytes, format_rate
+from sim.workload import ModuleShapes, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scenario ready to be planned. ``costs`` is None for a module that was not calibrated."""
+
+    scenario: Scenario
+    workload: Workload
+    policy: Policy
+    costs: Costs | None
+    warnings: tuple[str, ...] = ()
+
+
+def needs_shapes(scenario: Scenario) -> bool:
+    """Whether the scenario's model is a module, which has to be traced first."""
+    return scenario.model.needs_shapes
+
+
+def prepare(scenario: Scenario, shapes: ModuleShapes | None = None, costs: Costs | None = None) -> Prepared:
+    """Cut the model into units and stages, and derive costs unless some are given.
+
+    Args:
+        shapes: of the traced module, where :func:`needs_shapes` asks for it.
+        costs: calibrated; they then stand for the scenario's figures, links included.
+
+    Raises InputError where the tables do not go together.
+    """
+    units = scenario.model.units(scenario.setting(shapes))
+    return Prepared(
+        scenario=scenario,
+        workload=Workload(stages=tuple(tuple(map(unit_shape, stage)) for stage in units)),
+        policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
+        costs=_costs(scenario, units) if costs is None else costs,
+        warnings=(*advice(scenario), *([] if costs is None else _other_links(scenario, costs))),
+    )
+
+
+def _costs(scenario: Scenario, units: Units) -> Costs | None:
+    found = [[unit_cost(layers, scenario.checkpoint.enabled) for layers in stage] for stage in units]
+    known = tuple(tuple(cost for cost in stage if cost is not None) for stage in found)
+    if any(len(some) != len(all_) for some, all_ in zip(known, found, strict=True)):
+        return None
+    stages = [[layer for unit in stage for layer in unit] for stage in units]
+    return Costs(
+        units=known,
+        static_bytes=tuple(sum(layer.static_bytes for layer in stage) for stage in stages),
+        optimizer_ns=tuple(sum(layer.optimizer_ns for layer in stage) for stage in stages),
+        launch_ns=scenario.hardware.launch,
+        **scenario.hardware.links(),
+    )
+
+
+def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
+    """Costs bring links of their own; said where the scenario's differ."""
+    ours = scenario.hardware.links()
+    out = []
+    for name, show in (("d2h_bandwidth", format_rate), ("h2d_bandwidth", format_rate), ("memory_bytes", format_bytes)):
+        theirs = getattr(costs, name)
+        if ours[name] != theirs:
+            key = name.partition("_")[0]
+            out.append(
+                f"hardware.{key} = {show(ours[name])} has no effect: the costs given are those of {show(theirs)}; "
+                "calibrate again to change it"
+            )
+    return out

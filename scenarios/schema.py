@@ -1,0 +1,41 @@
+"""A scenario: its name and its tables. What the file may hold, and nothing of what comes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from scenarios.fields import Name, Table, refuse
+from scenarios.kinds import KINDS, Model, Setting
+from scenarios.tables import Checkpoint, Hardware, Offload, Parallel
+from sim.complaints import shown_value
+from sim.workload import ModuleShapes
+
+
+def _model(value: Any) -> Any:
+    """The table by its kind. A complaint about it stays at its own path."""
+    if isinstance(value, Model):
+        return value
+    if not isinstance(value, dict):
+        raise refuse("it must be a table")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        said = "kind is missing" if "kind" not in value else f"kind is {shown_value(kind)}"
+        raise refuse(f"{said}; it must be one of {', '.join(KINDS)}")
+    return KINDS[kind].model_validate(value)
+
+
+class Scenario(Table):
+    """One scenario file."""
+
+    name: Name
+    model: Annotated[SerializeAsAny[Model], BeforeValidator(_model)]
+    hardware: Hardware
+    parallel: Parallel = Parallel()
+    checkpoint: Checkpoint = Checkpoint()
+    offload: Offload = Offload()
+
+    def setting(self, shapes: ModuleShapes | None = None) -> Setting:
+        """The tables that a model's kind may look at."""
+        return Setting(hardware=self.hardware, parallel=self.parallel, checkpoint=self.checkpoint, shapes=shapes)

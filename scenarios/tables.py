@@ -1,0 +1,143 @@
+"""A scenario's tables beside the model: hardware, parallelism, checkpointing, offloading. SageMaker's names are kept.
+
+Meanings and defaults: DESIGN, sections 2 and 3; smp's parameters are those of the SageMaker Python SDK's page "Run a
+Distributed Training Job Using the SageMaker Python SDK".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, model_validator
+
+from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
+from scenarios.fields import Bytes, Count, Duration, Fraction, Rate, Speed, Table, one_of, refuse
+from scenarios.layers import STRATEGIES, is_strategy
+from sim.errors import InputError
+from sim.planner import HORIZON_UNITS, order_names
+from sim.planner.policy import Policy
+
+
+def _strategy(value: object) -> object:
+    if not is_strategy(value):
+        raise refuse(f"it must be one of {STRATEGIES}")
+    return value
+
+
+def _capacity(value: int) -> int:
+    if value == 0:
+        raise refuse('it must be above 0, e.g. "80 GiB"')
+    return value
+
+
+class Hardware(Table):
+    """One GPU and its links; a preset's figures, each replaced by what is written here.
+
+    Attributes:
+        d2h, h2d: bandwidth of the link to the host, each direction.
+        link_latency: from a copy's start to its first byte.
+        p2p, p2p_bandwidth: time of a send between ranks: this long, and its bytes at this bandwidth if one is given.
+        launch: host time to issue one operation.
+        flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
+            know FLOPs only.
+        memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
+    """
+
+    preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
+    d2h: Rate | None = None
+    h2d: Rate | None = None
+    link_latency: Duration | None = None
+    p2p: Duration = 0
+    p2p_bandwidth: Rate | None = None
+    launch: Duration = 0
+    memory: Annotated[Bytes, AfterValidator(_capacity)] | None = None
+    flops: Speed | None = None
+    # Megatron-LM reports up to 47 % of the H100's peak for large models.
+    efficiency: Fraction = 0.45
+    memory_bandwidth: Rate | None = None
+
+    def _given(self) -> Accelerator | None:
+        return ACCELERATORS[self.preset] if self.preset is not None else None
+
+    def figure(self, name: str, default: int | None = None) -> int | None:
+        """A figure as written, or else the preset's, or else the default."""
+        own: int | None = getattr(self, name)
+        if own is not None:
+            return own
+        preset = self._given()
+        return getattr(preset, name) if preset is not None else default
+
+    def needed(self, name: str, example: str) -> int:
+        """A figure; InputError where neither it nor a preset is given."""
+        found = self.figure(name)
+        if found is None:
+            raise InputError(
+                f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
+            )
+        return found
+
+    def links(self) -> dict[str, Any]:
+        """The links' and the memory's figures by the names of :class:`sim.costs.Costs`."""
+        latency = self.figure("link_latency", 0)
+        return {
+            "d2h_bandwidth": self.needed("d2h", "32 GB/s"),
+            "h2d_bandwidth": self.needed("h2d", "32 GB/s"),
+            "d2h_latency_ns": latency,
+            "h2d_latency_ns": latency,
+            "p2p_latency_ns": self.p2p,
+            "p2p_bandwidth": self.figure("p2p_bandwidth"),
+            "memory_bytes": self.figure("memory", 80 * 2**30),
+        }
+
+
+class Parallel(Table):
+    """How a step is cut into microbatches and the model into stages, one rank each."""
+
+    microbatches: Count = 1
+    pipeline_parallel_degree: Count = 1
+    tensor_parallel_degree: Count = 1
+    ddp: bool = False
+    placement_strategy: one_of("cluster", "spread", "PDT", "PTD", "DPT", "DTP", "TPD", "TDP") = "cluster"  # type: ignore[valid-type]
+    pipeline: one_of(*order_names()) = "interleaved"  # type: ignore[valid-type]
+    active_microbatches: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _partitions(cls, data: Any) -> Any:
+        """``partitions`` is smp's older name of ``pipeline_parallel_degree``."""
+        if not isinstance(data, dict) or "partitions" not in data:
+            return data
+        if "pipeline_parallel_degree" in data:
+            raise refuse("partitions and pipeline_parallel_degree are one setting under two names; give one of them")
+        return {("pipeline_parallel_degree" if key == "partitions" else key): value for key, value in data.items()}
+
+
+class Checkpoint(Table):
+    """Activation checkpointing; strategies as in ``smp.set_activation_checkpointing``."""
+
+    enabled: bool = True
+    strategy: Annotated[str, BeforeValidator(_strategy)] = "each"
+
+
+class Offload(Table):
+    """Activation offloading."""
+
+    offload_activations: bool = True
+    activation_loading_horizon: Count = 4
+    horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
+    release_window: Count = 1
+
+
+def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:
+    """The planner's choices."""
+    return Policy(
+        pipeline=parallel.pipeline,
+        microbatches=parallel.microbatches,
+        ranks=parallel.pipeline_parallel_degree,
+        active_microbatches=parallel.active_microbatches,
+        checkpoint=checkpoint.enabled,
+        offload=offload.offload_activations,
+        horizon=offload.activation_loading_horizon,
+        horizon_unit=offload.horizon_unit,
+        release_window=offload.release_window,
+    )
