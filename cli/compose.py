@@ -6,7 +6,8 @@ scenario it was made from stands in its policy, so that costs can be derived aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,9 @@ def job_of(argument: str, overrides: Sequence[str], costs_file: Path | None = No
     """The job that a SCENARIO|PLAN argument names."""
     if is_plan_file(argument):
         return _job_of_plan(argument, overrides, costs_file)
-    prepared = prepare_scenario(load(argument, overrides), costs_file)
-    return job_of_prepared(prepared)
+    prepared = prepared_of(argument, overrides, costs_file)
+    with named(argument):
+        return job_of_prepared(prepared)
 
 
 def job_of_prepared(prepared: Prepared) -> Job:
@@ -82,19 +84,30 @@ def plan_prepared(prepared: Prepared) -> Plan:
     return plan
 
 
-def load(argument: str, overrides: Sequence[str]) -> Scenario:
-    """A scenario by name or path, with its overrides."""
+@contextmanager
+def named(source: str) -> Iterator[None]:
+    """An InputError inside says which scenario it is about."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if message.startswith(source) else f"{source}: {message}") from error
+
+
+def prepared_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None) -> Prepared:
+    """A scenario by name or path, with its overrides, ready to be planned."""
     from scenarios.loader import load_scenario
-
-    return load_scenario(argument, overrides)
-
-
-def prepare_scenario(scenario: Scenario, costs_file: Path | None = None) -> Prepared:
-    """Trace the module where there is one, and make workload, policy and, where they are known, costs."""
-    from scenarios.prepare import prepare
     from sim.costs import load_costs
 
     costs = load_costs(costs_file) if costs_file is not None else None
+    with named(argument):
+        return prepare_scenario(load_scenario(argument, overrides), costs)
+
+
+def prepare_scenario(scenario: Scenario, costs: Costs | None = None) -> Prepared:
+    """Trace the module where there is one, and make workload, policy and, where they are known, costs."""
+    from scenarios.prepare import prepare
+
     return prepare(scenario, shapes=trace(scenario), costs=costs)
 
 
@@ -163,8 +176,9 @@ def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, .
     if is_plan_file(argument):
         _no_overrides(argument, overrides)
         return read_plan(argument), ()
-    prepared = prepare_scenario(load(argument, overrides))
-    return plan_prepared(prepared), prepared.warnings
+    prepared = prepared_of(argument, overrides)
+    with named(argument):
+        return plan_prepared(prepared), prepared.warnings
 
 
 def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None) -> Job:
@@ -175,12 +189,14 @@ def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None) -
     _no_overrides(path, overrides)
     plan = read_plan(path)
     check(plan)
+    costs = load_costs(costs_file) if costs_file is not None else None
     echo = plan.policy.get("scenario")
     if not isinstance(echo, dict):
-        if costs_file is None:
+        if costs is None:
             raise InputError(f"{path}: does not say its scenario, so its costs are not known; give --costs costs.json")
-        return Job(name=plan.name, plan=plan, prepared=None, costs=load_costs(costs_file))
-    prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs_file)
+        return Job(name=plan.name, plan=plan, prepared=None, costs=costs)
+    with named(path):
+        prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs)
     return Job(
         name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
     )

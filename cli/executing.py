@@ -68,7 +68,8 @@ def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, ch
     scenario = job.known().scenario
     wanted = steps or module_of(scenario).steps
     predicted = predict(job, costs)
-    with progress(f"running {job.name} on {device}: {wanted} steps", wanted) as done:
+    what = f"running {job.name} on {device}, {job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
+    with progress(f"{what}: {wanted} steps", wanted) as done:
         execution = execute(
             job.plan, job.known().workload, model_spec(scenario), costs=costs, steps=wanted, device=device,
             check_gradients=check, on_step=lambda *_: done(),

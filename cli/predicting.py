@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cli.compose import Job
+from cli.compose import Job, named
 from sim.engines import DEFAULT_ENGINE
 from sim.engines import simulate as run_engine
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     """The job's predicted timeline; its header says the scenario and all warnings."""
-    timeline = run_engine(job.plan, costs, engine)
+    with named(job.name):
+        timeline = run_engine(job.plan, costs, engine)
     warnings = [*job.warnings, *timeline.header["warnings"]]
     return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
 

@@ -35,7 +35,7 @@ class Sweep:
     def prepared(self, microbatches: int | None = None) -> Prepared:
         """The scenario with that number of microbatches, which may change a module's shapes."""
         more = [] if microbatches is None else [f"parallel.microbatches={microbatches}"]
-        prepared = compose.prepare_scenario(compose.load(self.argument, [*self.overrides, *more]), self.costs_file)
+        prepared = compose.prepared_of(self.argument, [*self.overrides, *more], self.costs_file)
         self.warnings += [text for text in prepared.warnings if text not in self.warnings]
         return prepared
 

@@ -187,6 +187,11 @@ def _doubts(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> l
             f"the plan's {plan.ranks} ranks ran as threads on {cores} cores and slowed each other down: its times are "
             "longer than those of as many devices; compare memory and gradients, not times"
         )
+    elif plan.ranks > 1:
+        out.append(
+            f"the plan's {plan.ranks} ranks ran as threads of one process, which share its interpreter and its memory "
+            "bandwidth, and each was calibrated alone: measured times may be longer than predicted"
+        )
     for rank, peak in enumerate(memory.peak_device.tolist()):
         if peak > costs.memory_bytes:
             out.append(

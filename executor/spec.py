@@ -86,6 +86,9 @@ def _find(path: str, key: str, search_path: str | None) -> Callable[..., Any]:
         raise InputError(f"model.{key} is {path!r}; {module_name} cannot be imported: {_line(error)}") from error
     except AttributeError as error:
         raise InputError(f"model.{key} is {path!r}; {module_name} has no function {function_name!r}") from error
+    except Exception as error:  # whatever the user's module does when it is imported
+        kind = type(error).__name__
+        raise InputError(f"model.{key} is {path!r}; importing {module_name} fails: {kind}: {_line(error)}") from error
     if not callable(found):
         raise InputError(f"model.{key} is {path!r}; {function_name!r} is no function")
     return found  # type: ignore[no-any-return]

@@ -236,7 +236,8 @@ def to_text(grid: Grid, title: str = "", width: int = 120) -> str:
         console.print(grid.note)
     file = console.file
     assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
+    # The box has an empty line above and below.
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
 
 
 def _plain(cell: str) -> Any:

@@ -15,9 +15,7 @@ def _offloading(scenario: Scenario) -> list[str]:
     only one microbatch, it does not save memory"; and it needs active_microbatches above 1."""
     offload, parallel = scenario.offload, scenario.parallel
     if not offload.offload_activations:
-        if "activation_loading_horizon" not in offload.model_fields_set:
-            return []
-        return ["activation_loading_horizon has no effect: offload.offload_activations is false"]
+        return []
     if not scenario.checkpoint.enabled:
         return [
             "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "

@@ -111,8 +111,8 @@ def deal_out(layers: Sequence[Layer], stages: int) -> list[tuple[Layer, ...]]:
     """
     if len(layers) < stages:
         raise InputError(
-            f"parallel.pipeline_parallel_degree is {stages} and the model has {len(layers)} layers; each stage needs at "
-            "least one layer"
+            f"parallel.pipeline_parallel_degree is {stages} and the model has {len(layers)} layers; each stage needs "
+            "at least one"
         )
     total = [0]
     for layer in layers:

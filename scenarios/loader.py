@@ -59,7 +59,7 @@ def _find(argument: str) -> Path:
     close = difflib.get_close_matches(argument, names, n=1)
     hint = f" did you mean {close[0]}?" if close else ""
     raise InputError(
-        f"scenario {argument!r:.80} is neither a file nor one that comes with Loadahead;{hint} "
+        f"{argument:.80}: is neither a scenario file nor one that comes with Loadahead;{hint} "
         f"Shipped are {', '.join(names)}"
     )
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).partition(";")[0].split())[:120]
         raise InputError(f"{path}: is not TOML ({reason}); write keys as in `[model]` kind = \"uniform\"") from error
 
 

@@ -19,9 +19,10 @@ from sim.errors import InputError
 from sim.ir.kinds import Kind
 from sim.ir.plan import Ints, Plan
 
-# Finish times are sums over a step. With every single cost at most 2**53 ns (104 days), and sizes at most
-# 2**53 bytes (8 PiB), sums over the largest plans stay within int64.
+# Of one cost: 104 days, or 8 PiB.
 LIMIT = 2**53
+# Of a step's sum, which has to fit int64 with room for what is added to it.
+MOST_TOTAL = 2**62
 
 Amount = Annotated[int, Field(ge=0, le=LIMIT)]
 Rate = Annotated[int, Field(gt=0, le=LIMIT)]
@@ -104,6 +105,7 @@ class Costs(_Frozen):
         for code, latency, bandwidth in copies:
             at = kind == code
             out[at] = latency + (transfer_ns(nbytes[at], bandwidth) if bandwidth is not None else 0)
+        require_total(out, "durations", "ns", self.launch_ns * len(plan))
         return out
 
     def workspace(self, plan: Plan) -> Ints:
@@ -145,6 +147,13 @@ class Costs(_Frozen):
         step = ops.kind == Kind.OPTIMIZER_STEP
         out[step] = optimizer[ops.rank[step]]
         return out
+
+
+def require_total(amounts: Ints, what: str, unit: str, more: int = 0) -> None:
+    """InputError unless the sum of non-negative amounts stays well inside int64; in floats, which do not wrap."""
+    total = float(amounts.sum(dtype=np.float64)) + more
+    if total > MOST_TOTAL:
+        raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
 
 
 def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:

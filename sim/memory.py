@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.costs import Costs
+from sim.costs import Costs, require_total
 from sim.ir.kinds import Queue, Role, Space
 from sim.ir.plan import Ints, Plan, Ragged
 from sim.timeline import MemorySamples
@@ -60,6 +60,8 @@ def _peaks(values: list[Ints], floor: Ints) -> Ints:
 
 def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
     """Walk with the given workspace of each operation, shape (operations,), and resident bytes, shape (ranks,)."""
+    for amounts in (plan.buffers.nbytes, workspace, static):
+        require_total(amounts, "sizes", "bytes")
     device, boundary = _device(plan), _device(plan, Role.BOUNDARY)
     taken, freed = row_sums(plan.ops.allocs, device), row_sums(plan.ops.frees, device)
     taken_b, freed_b = row_sums(plan.ops.allocs, boundary), row_sums(plan.ops.frees, boundary)

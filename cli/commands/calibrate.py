@@ -22,13 +22,13 @@ def calibrate(
 
     FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
     """
-    from cli.compose import calibrate_prepared, load, prepare_scenario, require_device
+    from cli.compose import calibrate_prepared, prepared_of, require_device
     from cli.output import emit, note, say, warn
     from cli.texts import costs_text
     from sim.costs import save_costs
 
     require_device(device)
-    prepared = prepare_scenario(load(scenario, overrides or []))
+    prepared = prepared_of(scenario, overrides or [])
     warn(prepared.warnings)
     note(f"calibrating {prepared.scenario.name} on {device}")
     costs = calibrate_prepared(prepared, repeats, device)

@@ -21,12 +21,13 @@ def plan(
 
     Says what is offloaded, and why the rest stays on the device.
     """
-    from cli.compose import load, plan_prepared, prepare_scenario
+    from cli.compose import named, plan_prepared, prepared_of
     from cli.output import emit, say, warn
     from cli.plans import write_plan
 
-    prepared = prepare_scenario(load(scenario, overrides or []))
-    made = plan_prepared(prepared)
+    prepared = prepared_of(scenario, overrides or [])
+    with named(scenario):
+        made = plan_prepared(prepared)
     warn(prepared.warnings)
     if out is not None:
         write_plan(made, out, text)

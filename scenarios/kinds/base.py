@@ -23,7 +23,7 @@ class Setting:
     shapes: ModuleShapes | None = None
 
     def cut(self, layers: list[Layer]) -> Units:
-        """Layers dealt out over the stages; with checkpointing grouped into units, without it each a unit of its own."""
+        """Layers dealt out over the stages, and grouped into units; without checkpointing each is a unit of its own."""
         strategy = self.checkpoint.strategy if self.checkpoint.enabled else "each"
         return [group(stage, strategy) for stage in deal_out(layers, self.parallel.pipeline_parallel_degree)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from scenarios.fields import Count, Name, Natural, Plain, Positive, one_of, refuse
 from scenarios.kinds.base import Model, Setting, Units
@@ -53,7 +53,7 @@ class Module(Model):
 
     kind: Literal["module"]
     python: Function
-    options: Plain = {}
+    options: Plain = Field(default_factory=dict)
     data: Function | None = None
     loss: Annotated[Name, AfterValidator(_loss)] = "mean"
     input_shape: Annotated[list[int], AfterValidator(_sizes)] | None = None
@@ -84,4 +84,4 @@ class Module(Model):
     def advice(self, setting: Setting) -> list[str]:
         if setting.parallel.tensor_parallel_degree == 1:
             return []
-        return ["parallel.tensor_parallel_degree has no effect on a module: its layers run as they are, on one GPU each"]
+        return ["parallel.tensor_parallel_degree has no effect on a module: its layers run as they are, on one GPU"]

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from scenarios.catalogue.transformers import TRANSFORMERS
 from scenarios.fields import Count, one_of
 from scenarios.kinds.base import Model, Setting, Units
@@ -38,7 +36,7 @@ class Transformer(Model):
     heads: Count | None = None
     sequence: Count | None = None
     vocabulary: Count | None = None
-    microbatch_size: Count = Field(default=1)
+    microbatch_size: Count = 1
 
     def shape(self, name: str) -> int:
         """A dimension as written, or else the preset's; InputError where there is neither."""
@@ -74,8 +72,8 @@ class Transformer(Model):
         t = setting.parallel.tensor_parallel_degree
         kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
         return self._layer(
-            setting, flops=24 * sb * h * h + 4 * sb * s * h, saved=kept - self._boundary(), parameters=12 * h * h + 13 * h,
-            boundary=self._boundary(), gradient=self._boundary(),
+            setting, flops=24 * sb * h * h + 4 * sb * s * h, saved=kept - self._boundary(),
+            parameters=12 * h * h + 13 * h, boundary=self._boundary(), gradient=self._boundary(),
         )  # fmt: skip
 
     def _embedding(self, setting: Setting) -> Layer:
@@ -88,7 +86,8 @@ class Transformer(Model):
 
     def _head(self, setting: Setting) -> Layer:
         """Logits and loss. Kept: the norm's output and the logits in 32 bit (Korthikanti et al., section 4.3)."""
-        sb, h, v, t = self._tokens(), self.shape("hidden"), self.shape("vocabulary"), setting.parallel.tensor_parallel_degree
+        sb, h, v = self._tokens(), self.shape("hidden"), self.shape("vocabulary")
+        t = setting.parallel.tensor_parallel_degree
         return self._layer(
             setting, flops=2 * sb * h * v, saved=self._boundary() + FLOAT * sb * v // t, parameters=h * v + 2 * h,
             boundary=self._boundary(), gradient=self._boundary(),

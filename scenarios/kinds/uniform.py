@@ -48,12 +48,11 @@ class Uniform(Model):
         out = []
         if setting.checkpoint.strategy != "each":
             out.append(
-                f'checkpoint.strategy = "{setting.checkpoint.strategy}" has no effect on a uniform model: its units are '
-                "given as such, set model.units_per_stage"
+                f'checkpoint.strategy = "{setting.checkpoint.strategy}" has no effect on a uniform model, whose units '
+                "are given as such: set model.units_per_stage"
             )
         if setting.parallel.tensor_parallel_degree > 1:
             out.append(
-                "parallel.tensor_parallel_degree has no effect on a uniform model: its figures are taken as those of one "
-                "GPU"
+                "parallel.tensor_parallel_degree has no effect on a uniform model: its figures are taken as one GPU's"
             )
         return out

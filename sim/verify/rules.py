@@ -209,8 +209,8 @@ def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
     if a.kind != wanted or a.rank == b.rank or a.nbytes != b.nbytes or a.microbatch != b.microbatch:
         yield Violation(
             "send-recv-pair",
-            f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it needs "
-            f"a {wanted.name} of the same microbatch and size from another rank",
+            f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it "
+            f"needs a {wanted.name} of the same microbatch and size from another rank",
             (sends[0], recv),
         )
 
@@ -287,10 +287,8 @@ def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
     writer = _owner(ops.writes, count)
     rows, buffers = ops.reads.rows(), ops.reads.values.astype(np.int64)
     for entry in np.flatnonzero(device[buffers] & (writer[buffers] < 0)).tolist():
-        op = int(rows[entry])
-        yield Violation(
-            "read-after-write", f"{title(plan, op)} reads {_buffer_name(plan, int(buffers[entry]))}, never written", (op,)
-        )
+        op, name = int(rows[entry]), _buffer_name(plan, int(buffers[entry]))
+        yield Violation("read-after-write", f"{title(plan, op)} reads {name}, never written", (op,))
     pairs = _Pairs("read-after-write", "which writes {}")
     pairs.add(*_known(np.where(device[buffers], writer[buffers], -1), rows, buffers))
     yield from pairs.broken(plan)

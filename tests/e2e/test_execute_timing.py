@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from executor.calibrate import calibrate
 from executor.execute import execute
 from executor.links import Hardware
+from reports.statistics import order_disagreements
 from sim.costs import Costs
 from sim.engines import simulate
 from sim.ir.kinds import QUEUE_OF, Kind, Queue
@@ -20,6 +23,8 @@ from tests.support.models import GB, TINY, link_costs, tiny_spec, workload_of
 SPEC = tiny_spec(options=TINY | {"width": 128, "context": 64, "batch": 4})
 # Boundaries of 131 kB take 1.3 ms: about as long as a unit runs, so that horizons matter.
 SLOW = Hardware(d2h_bandwidth=GB // 10, h2d_bandwidth=GB // 10, memory_bytes=GB, d2h_latency_ns=20_000)
+# Coming back takes so long that a horizon of 1 pays for it.
+SLOWER = replace(SLOW, h2d_bandwidth=GB // 40)
 
 
 def plan_of(workload: Workload, horizon: int, pipeline: str = "simple") -> Plan:
@@ -76,6 +81,23 @@ def test_predicted_step_time_is_within_a_tenth(horizon: int) -> None:
         if abs(errors[-1]) <= 0.1:
             return
     raise AssertionError(f"predicted / measured - 1 = {errors}")
+
+
+@pytest.mark.timing
+def test_horizons_are_measured_in_the_predicted_order() -> None:
+    """Where predictions differ by more than a tenth; three attempts, as above."""
+    workload = workload_of(SPEC)
+    wrong = []
+    for _ in range(3):
+        costs = calibrate(workload, SPEC, hardware=SLOWER, repeats=12)
+        plans = [plan_of(workload, horizon) for horizon in (1, 2, 3, 4, 8)]
+        ours = [simulate(plan, costs).step_time_ns for plan in plans]
+        assert max(ours) > 1.1 * min(ours), "the link is not slow enough for an order to be claimed"
+        theirs = [measured(plan, workload, costs).step_time_ns for plan in plans]
+        wrong.append(order_disagreements(ours, theirs))
+        if not wrong[-1]:
+            return
+    raise AssertionError(f"pairs of horizons in the other order: {wrong}")
 
 
 @pytest.mark.timing

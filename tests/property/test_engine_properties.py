@@ -51,7 +51,7 @@ def test_live_memory_agrees_with_the_walk(data: st.DataObject) -> None:
 @thorough
 @given(st.data())
 def test_lower_bounds_and_memory_samples(data: st.DataObject) -> None:
-    """No step beats a rank's compute or a link's bytes; the samples' peaks are the walk's, and they end as they began."""
+    """No step beats a rank's compute or a link's bytes; samples peak as the walk does and end as they began."""
     plan = data.draw(plans())
     costs = data.draw(costs_for(plan))
     timeline = simulate(plan, costs)

@@ -1,0 +1,57 @@
+"""Settings without effect are said, in the words of SageMaker's documentation where it has some."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.main import run
+from scenarios.loader import load_scenario
+from scenarios.prepare import prepare
+from sim.costs import Costs
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], ""),
+        (["checkpoint.enabled=false"], "without activation checkpointing"),
+        (["checkpoint.enabled=false"], "activation offloading has no effect"),
+        (["parallel.microbatches=1"], "does not save memory with only one microbatch"),
+        (["parallel.active_microbatches=1"], "only one microbatch in flight"),
+        (["parallel.active_microbatches=9"], "the cap has no effect"),
+        (["offload.offload_activations=false"], ""),
+        (["offload.offload_activations=false", "checkpoint.enabled=false"], ""),
+        (["parallel.ddp=true"], "all-reduce of gradients between replicas is not modelled"),
+        (["parallel.placement_strategy=spread"], "placement_strategy has no effect"),
+        (["parallel.tensor_parallel_degree=2"], "tensor_parallel_degree has no effect on a uniform model"),
+        (["checkpoint.strategy=group_2"], 'checkpoint.strategy = "group_2" has no effect on a uniform model'),
+    ],
+)
+def test_uniform(overrides: list[str], words: str) -> None:
+    warnings = prepare(load_scenario("uniform", overrides)).warnings
+    assert len(warnings) == (1 if words else 0)
+    assert words in "".join(warnings)
+
+
+def test_the_command_line_says_it_on_stderr_and_in_the_json(capsys: Captured) -> None:
+    assert run(["simulate", "uniform", "--set", "checkpoint.enabled=false", "--json"]) == 0
+    out, err = capsys.readouterr()
+    (warning,) = json.loads(out)["warnings"]
+    assert warning.startswith("activation_loading_horizon has no effect: without activation checkpointing")
+    assert err == f"warning: {warning}\n"
+
+
+def test_given_costs_bring_their_own_links() -> None:
+    plain = prepare(load_scenario("uniform"))
+    assert isinstance(plain.costs, Costs)
+    assert prepare(load_scenario("uniform"), costs=plain.costs).warnings == ()
+    other = prepare(load_scenario("uniform", ["hardware.d2h=5 GB/s", "hardware.memory=1 GiB"]), costs=plain.costs)
+    assert other.costs == plain.costs
+    assert [text.partition(";")[0] for text in other.warnings] == [
+        "hardware.d2h = 5 GB/s has no effect: the costs given are those of 1 GB/s",
+        "hardware.memory = 1 GiB has no effect: the costs given are those of 80 GiB",
+    ]
