@@ -75,7 +75,7 @@ class RunData:
     @property
     def losses(self) -> tuple[float, ...]:
         """The result's loss of each step; empty where there is none."""
-        found = self.result.get("loss")
+        found = self.result.get("losses", self.result.get("loss"))
         losses = found if isinstance(found, list) else [] if found is None else [found]
         return tuple(_finite(loss, "result.json: loss") for loss in losses)
 

@@ -62,6 +62,7 @@ def test_the_report_holds_every_figure_and_the_numbers(demo: tuple[Path, dict[st
     for words in ("Step time, measured", "Peak device memory, measured", "Horizon by horizon", "emulated link"):
         assert words in page
     assert "Not drawn" not in page
+    assert "over 6 steps" in page
 
 
 def test_its_directory_serves_the_other_commands(demo: tuple[Path, dict[str, Any]], capsys: Any) -> None:
