@@ -61,6 +61,7 @@ def _costs(scenario: Scenario, units: Units) -> Costs | None:
         static_bytes=tuple(sum(layer.static_bytes for layer in stage) for stage in stages),
         optimizer_ns=tuple(sum(layer.optimizer_ns for layer in stage) for stage in stages),
         launch_ns=scenario.hardware.launch,
+        launch_by_kind=scenario.hardware.launch_by_kind,
         **scenario.hardware.links(),
     )
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from scenarios.fields import Bytes, Count, Duration, Fraction, Rate, Speed, Table, one_of, refuse
 from scenarios.layers import STRATEGIES, is_strategy
 from sim.errors import InputError
+from sim.ir.kinds import KindName
 from sim.planner import HORIZON_UNITS, order_names
 from sim.planner.policy import Policy
 
@@ -37,7 +38,7 @@ class Hardware(Table):
         d2h, h2d: bandwidth of the link to the host, each direction.
         link_latency: from a copy's start to its first byte.
         p2p, p2p_bandwidth: time of a send between ranks: this long, and its bytes at this bandwidth if one is given.
-        launch: host time to issue one operation.
+        launch: host time to issue one operation; ``launch_by_kind`` where a kind takes another.
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
             know FLOPs only.
         memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
@@ -50,6 +51,7 @@ class Hardware(Table):
     p2p: Duration = 0
     p2p_bandwidth: Rate | None = None
     launch: Duration = 0
+    launch_by_kind: dict[KindName, Duration] = Field(default_factory=dict)
     memory: Annotated[Bytes, AfterValidator(_capacity)] | None = None
     flops: Speed | None = None
     # Megatron-LM reports up to 47 % of the H100's peak for large models.

@@ -64,7 +64,7 @@ def _nearest(key: str, known: Sequence[str]) -> str:
 
 def shown_path(path: Path) -> str:
     """``ops.3.kind``."""
-    return ".".join(str(part)[:60] for part in path) or "the file"
+    return ".".join(str(part)[:60] for part in path if part != "[key]") or "the file"
 
 
 def shown_value(value: Any) -> str:

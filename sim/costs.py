@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sim.complaints import Path as KeyPath
 from sim.complaints import Version1, complaint
 from sim.errors import InputError
-from sim.ir.kinds import Kind
+from sim.ir.kinds import Kind, KindName
 from sim.ir.plan import Ints, Plan
 
 # Of one cost: 104 days, or 8 PiB.
@@ -67,6 +67,7 @@ class Costs(_Frozen):
         units: ``[stage][unit]``.
         static_bytes: per rank: weights, gradients and optimizer state, resident throughout.
         optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
+        launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another.
         memory_bytes: capacity of one rank's device.
         source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
         evidence: sample counts, spread and machine of a calibration.
@@ -85,6 +86,7 @@ class Costs(_Frozen):
     p2p_latency_ns: Amount = 0
     p2p_bandwidth: Rate | None = None
     launch_ns: Amount = 0
+    launch_by_kind: dict[KindName, Amount] = {}
     memory_bytes: Rate
     source: str = "scenario"
     evidence: dict[str, Any] = {}
@@ -105,7 +107,18 @@ class Costs(_Frozen):
         for code, latency, bandwidth in copies:
             at = kind == code
             out[at] = latency + (transfer_ns(nbytes[at], bandwidth) if bandwidth is not None else 0)
-        require_total(out, "durations", "ns", self.launch_ns * len(plan))
+        require_total(out, "durations", "ns")
+        return out
+
+    def launch_table(self) -> Ints:
+        """Host time to issue an operation of each kind, in ns; shape (kinds,)."""
+        own: dict[str, int] = {**self.launch_by_kind}
+        return np.asarray([own.get(kind.name, self.launch_ns) for kind in Kind], dtype=np.int64)
+
+    def launches(self, plan: Plan) -> Ints:
+        """Host time to issue each operation, in ns; shape (operations,)."""
+        out: Ints = self.launch_table()[plan.ops.kind]
+        require_total(out, "launches", "ns")
         return out
 
     def workspace(self, plan: Plan) -> Ints:

@@ -55,16 +55,16 @@ class StepMetrics:
         return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
 
 
-def issue_times(plan: Plan, launch_ns: int) -> Ints:
+def issue_times(plan: Plan, launches: Ints) -> Ints:
     """When each rank's host has issued each operation: one after the other, in list order; shape (operations,)."""
     out = np.zeros(len(plan), dtype=np.int64)
-    for rank in range(plan.ranks if launch_ns else 0):
+    for rank in range(plan.ranks if launches.any() else 0):
         mine = np.flatnonzero(plan.ops.rank == rank)
-        out[mine] = launch_ns * np.arange(1, len(mine) + 1, dtype=np.int64)
+        out[mine] = np.cumsum(launches[mine])
     return out
 
 
-def waits(plan: Plan, end_ns: Ints, launch_ns: int = 0) -> tuple[Ints, Ints]:
+def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints, Ints]:
     """How long each operation waited for an edge while its queue and its host were ready for it.
 
     Returns (wait in ns, kind of the edge that ended last or -1), both of shape (operations,). Of edges that ended at
@@ -72,7 +72,8 @@ def waits(plan: Plan, end_ns: Ints, launch_ns: int = 0) -> tuple[Ints, Ints]:
     """
     before, after = plan.previous_in_queue, plan.ops.after
     ready = np.where(before >= 0, end_ns[before], 0)
-    ready = np.maximum(ready, issue_times(plan, launch_ns))
+    if launches is not None:
+        ready = np.maximum(ready, issue_times(plan, launches))
     rows, sources = after.rows(), after.values
     wait, kind = np.zeros(len(plan), dtype=np.int64), np.full(len(plan), -1, dtype=np.int64)
     if len(sources):
@@ -141,12 +142,15 @@ def _rank_metrics(
     )
 
 
-def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launch_ns: int = 0) -> StepMetrics:
+def step_metrics(
+    plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None
+) -> StepMetrics:
     """Figures of the timeline, whose rows stand in the plan's list order.
 
+    ``launches`` is the host's time to issue each operation, shape (operations,), where it is known.
     ``memory`` brings the peaks: walked from the plan for a prediction, from the meter for a measurement.
     """
-    wait, waited_for = waits(plan, timeline.end_ns, launch_ns)
+    wait, waited_for = waits(plan, timeline.end_ns, launches)
     ranks = []
     for rank in range(plan.ranks):
         peaks = (int(memory.peak_device[rank]), int(memory.peak_boundary[rank]), int(memory.peak_host[rank]))

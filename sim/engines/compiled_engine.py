@@ -20,7 +20,7 @@ from sim.ir.plan import Plan
 def _forward(duration, queue_index, rank, starts, values, launch, queue_end, host, start, end):  # type: ignore[no-untyped-def]
     """Fill ``start`` and ``end``; ``queue_end`` and ``host`` hold when each queue and host is free again."""
     for i in range(len(duration)):
-        host[rank[i]] += launch
+        host[rank[i]] += launch[i]
         at = max(host[rank[i]], queue_end[queue_index[i]])
         for e in range(starts[i], starts[i + 1]):
             if end[values[e]] > at:
@@ -37,7 +37,7 @@ def run(plan: Plan, costs: Costs) -> Times:
     host = np.zeros(plan.ranks, dtype=np.int64)
     after = plan.ops.after
     _forward(
-        costs.durations(plan), plan.queue_index, plan.ops.rank, after.starts, after.values, costs.launch_ns,
+        costs.durations(plan), plan.queue_index, plan.ops.rank, after.starts, after.values, costs.launches(plan),
         queue_end, host, start, end,
     )  # fmt: skip
     return Times(start, end)

@@ -32,12 +32,12 @@ class Simulation:
     def __init__(self, plan: Plan, costs: Costs) -> None:
         self.env = simpy.Environment()
         self._plan = plan
-        self._launch = costs.launch_ns
+        self._launch = costs.launches(plan).tolist()
         self._duration = costs.durations(plan).tolist()
         self._edges = plan.ops.after.to_lists()
         self._start, self._end = [0] * len(plan), [0] * len(plan)
         self._done = [self.env.event() for _ in range(len(plan))]
-        self._issued = [self.env.event() for _ in range(len(plan))] if self._launch else []
+        self._issued = [self.env.event() for _ in range(len(plan))] if any(self._launch) else []
         self._links = self._make_links(plan)
         self._rank = plan.ops.rank.tolist()
         self._taken, self._freed, self._workspace = self._memory(plan, costs)
@@ -65,7 +65,7 @@ class Simulation:
                 order = self._plan.queue_ops(rank, queue).tolist()
                 if order:
                     self.env.process(self._queue(order))
-            if self._launch:
+            if self._issued:
                 self.env.process(self._host(np.flatnonzero(self._plan.ops.rank == rank).tolist()))
         self.env.run()
         assert all(event.processed for event in self._done), "a well-formed plan cannot deadlock"
@@ -73,12 +73,12 @@ class Simulation:
 
     def _host(self, order: list[int]) -> _Steps:
         for op in order:
-            yield self.env.timeout(self._launch)
+            yield self.env.timeout(self._launch[op])
             self._issued[op].succeed()
 
     def _queue(self, order: list[int]) -> _Steps:
         for op in order:
-            if self._launch:
+            if self._issued:
                 yield self._issued[op]
             for edge in self._edges[op]:
                 if not self._done[edge].processed:

@@ -37,7 +37,7 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     memory = walk(plan, costs)
     levels = samples(plan, memory.during, memory.after, times.start_ns, times.end_ns)
     bare = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
-    summary = step_metrics(plan, bare, memory, costs.launch_ns).to_dict() | offload_counts(plan)
+    summary = step_metrics(plan, bare, memory, costs.launches(plan)).to_dict() | offload_counts(plan)
     return Timeline.of_plan(
         plan,
         engine,

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from sim.complaints import Path as KeyPath
 from sim.complaints import Version1, complaint
 from sim.errors import InputError
-from sim.ir.kinds import Kind, Queue, Role, Space
+from sim.ir.kinds import Kind, KindName, Queue, Role, Space
 from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
 from sim.ir.wellformed import Ids, positions, require_well_formed
 
@@ -27,10 +27,6 @@ _Label = Annotated[int, Field(ge=-1, lt=2**31)]
 _SpaceName = Literal["device", "host"]
 _RoleName = Literal["boundary", "output", "gradient", "workspace"]
 _QueueName = Literal["compute", "d2h", "h2d", "send", "recv"]
-_KindName = Literal[
-    "FORWARD", "RECOMPUTE", "BACKWARD", "BACKWARD_INPUT", "BACKWARD_WEIGHT", "OFFLOAD", "RELEASE", "ACQUIRE",
-    "PREFETCH", "SEND_ACTIVATION", "RECV_ACTIVATION", "SEND_GRADIENT", "RECV_GRADIENT", "OPTIMIZER_STEP",
-]  # fmt: skip
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -51,7 +47,7 @@ class _OpRow(TypedDict):
     id: _Id
     rank: _Rank
     queue: _QueueName
-    kind: _KindName
+    kind: KindName
     stage: _Label
     unit: _Label
     microbatch: _Label

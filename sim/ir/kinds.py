@@ -7,6 +7,7 @@ their names are the strings of the plan's JSON form (DESIGN, sections 2 and 3).
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal
 
 
 class Queue(IntEnum):
@@ -40,6 +41,13 @@ class Kind(IntEnum):
     SEND_GRADIENT = 11
     RECV_GRADIENT = 12
     OPTIMIZER_STEP = 13
+
+
+# The kinds' names, for the schemas of files.
+KindName = Literal[
+    "FORWARD", "RECOMPUTE", "BACKWARD", "BACKWARD_INPUT", "BACKWARD_WEIGHT", "OFFLOAD", "RELEASE", "ACQUIRE",
+    "PREFETCH", "SEND_ACTIVATION", "RECV_ACTIVATION", "SEND_GRADIENT", "RECV_GRADIENT", "OPTIMIZER_STEP",
+]  # fmt: skip
 
 
 class Space(IntEnum):

@@ -24,7 +24,7 @@ def test_start_and_finish_follow_the_recurrence(data: st.DataObject) -> None:
     plan = data.draw(plans())
     costs = data.draw(costs_for(plan))
     times = find_engine("simpy")(plan, costs)
-    duration, issue = costs.durations(plan).tolist(), issue_times(plan, costs.launch_ns).tolist()
+    duration, issue = costs.durations(plan).tolist(), issue_times(plan, costs.launches(plan)).tolist()
     last: dict[tuple[int, int], int] = {}
     finish: list[int] = []
     for op in plan:

@@ -106,6 +106,7 @@ def costs_for(draw: st.DrawFn, plan: Plan) -> Costs:
         p2p_latency_ns=draw(duration),
         p2p_bandwidth=draw(st.none() | rate),
         launch_ns=draw(st.sampled_from([0, 0, 1, 3])),
+        launch_by_kind=draw(st.sampled_from([{}, {}, {"ACQUIRE": 0, "FORWARD": 5}])),
         memory_bytes=GB,
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from sim.costs import Costs, UnitCost, load_costs, save_costs, transfer_ns
 from sim.errors import InputError
-from sim.ir.kinds import Kind
+from sim.ir.kinds import Kind, KindName
 from tests.support.plans import GB, uniform_costs, uniform_plan
 
 
@@ -66,6 +67,10 @@ def test_costs_that_do_not_fit_the_plan() -> None:
         uniform_costs(1).durations(uniform_plan(2))
     with pytest.raises(InputError, match="static_bytes"):
         uniform_costs(1).static(3)
+
+
+def test_the_schemas_know_every_kind() -> None:
+    assert get_args(KindName) == tuple(kind.name for kind in Kind)
 
 
 def test_costs_are_frozen() -> None:
