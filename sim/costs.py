@@ -112,7 +112,7 @@ class Costs(_Frozen):
 
     def launch_table(self) -> Ints:
         """Host time to issue an operation of each kind, in ns; shape (kinds,)."""
-        own: dict[str, int] = {**self.launch_by_kind}
+        own: dict[str, int] = {str(name): ns for name, ns in self.launch_by_kind.items()}
         return np.asarray([own.get(kind.name, self.launch_ns) for kind in Kind], dtype=np.int64)
 
     def launches(self, plan: Plan) -> Ints:
