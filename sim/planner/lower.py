@@ -2,270 +2,495 @@
 
 Ranks take turns, one task each, as soon as what the task receives has been sent; so every edge points backwards and
 one host thread can issue the list as it stands.
+
+One compiled walk does it. It writes the plan's rows (:class:`Rows`), or it keeps the clock and the memory
+(:class:`Clock`) and writes nothing, so that a sweep evaluates the very plan that would be built.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from sim.errors import InputError
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import Kind, Role, Space
-from sim.planner.offload import Offloads
-from sim.planner.policy import Policy
-from sim.planner.tasks import BoundaryKey, RankTasks
-from sim.workload import UnitShape, Workload
+import numpy as np
+import numpy.typing as npt
+from numba import njit
 
+from sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
+from sim.ir.plan import Codes, Ints, SmallInts
 
-@dataclass(slots=True)
-class _Rank:
-    """What lowering remembers of one rank while it walks the rank's tasks. Values are operation or buffer positions."""
+# Places in each rank's figures that the walk fills; see Clock.totals.
+LEVEL, BOUNDARY_LEVEL, PEAK, BOUNDARY_PEAK, HOST, COMPUTE, STALL_RELEASE, STALL_PREFETCH, STALL_RECV = range(9)
+TOTALS = 9
+# Most entries of one operation's list of edges, and of buffers it reads, writes, takes or frees.
+EDGES, LISTED = 2, 3
 
-    rank: int
-    tasks: RankTasks
-    offloads: Offloads
-    acquires: dict[int, list[BoundaryKey]]
-    next: int = 0
-    boundary: dict[BoundaryKey, int] = field(default_factory=dict)
-    gradient: dict[BoundaryKey, int] = field(default_factory=dict)
-    saved: dict[BoundaryKey, int] = field(default_factory=dict)
-    forward: dict[BoundaryKey, int] = field(default_factory=dict)
-    received: dict[BoundaryKey, int] = field(default_factory=dict)
-    received_gradient: dict[BoundaryKey, int] = field(default_factory=dict)
-    offload: dict[BoundaryKey, int] = field(default_factory=dict)
-    prefetch: dict[BoundaryKey, int] = field(default_factory=dict)
-    slot: dict[BoundaryKey, int] = field(default_factory=dict)
-    emptied_by: dict[int, int] = field(default_factory=dict)
-    free_slots: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    releases: dict[int, list[tuple[BoundaryKey, int, int]]] = field(default_factory=lambda: defaultdict(list))
+_QUEUE = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int64)
+# Kinds and roles as plain integers: members of an IntEnum are slow to compile.
+_FORWARD, _RECOMPUTE, _BACKWARD = int(Kind.FORWARD), int(Kind.RECOMPUTE), int(Kind.BACKWARD)
+_OFFLOAD, _RELEASE, _ACQUIRE, _PREFETCH = int(Kind.OFFLOAD), int(Kind.RELEASE), int(Kind.ACQUIRE), int(Kind.PREFETCH)
+_SEND_ACTIVATION, _RECV_ACTIVATION = int(Kind.SEND_ACTIVATION), int(Kind.RECV_ACTIVATION)
+_SEND_GRADIENT, _RECV_GRADIENT = int(Kind.SEND_GRADIENT), int(Kind.RECV_GRADIENT)
+_OPTIMIZER_STEP = int(Kind.OPTIMIZER_STEP)
+_BOUNDARY, _OUTPUT, _GRADIENT, _SAVED = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT), int(Role.WORKSPACE)
+_DEVICE, _HOST = int(Space.DEVICE), int(Space.HOST)
+_COMPUTE_QUEUE, _D2H, _H2D = 0, 1, 2
+
+_READS, _WRITES, _ALLOCS, _FREES = range(4)
 
 
-def _slots(places: dict[BoundaryKey, int], tasks: RankTasks) -> dict[int, list[BoundaryKey]]:
-    """Boundaries by slot, the one needed soonest first."""
-    out: dict[int, list[BoundaryKey]] = defaultdict(list)
-    for key in sorted(places, key=lambda key: (places[key], tasks.backward_at[key])):
-        out[places[key]].append(key)
-    return out
+class Model(NamedTuple):
+    """What is fixed for all policies of one workload, order and number of microbatches; see Tasks and Shapes."""
+
+    start: Ints
+    unit: Ints
+    microbatch: Ints
+    backward: npt.NDArray[np.bool_]
+    backward_at: Ints
+    rank: Ints
+    boundary: Ints
+    gradient: Ints
+    saved: Ints
+    size_class: Ints
 
 
-class Lowering:
-    """Builds one plan; see :meth:`run`."""
+class Rows(NamedTuple):
+    """The plan's rows while they are written; lists are padded with -1. Of no rows when only the clock is kept.
 
-    def __init__(
-        self, workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads]
-    ) -> None:
-        self._stages = workload.stages
-        self._policy = policy
-        self._out = PlanBuilder()
-        self._sent: dict[BoundaryKey, int] = {}  # SEND_ACTIVATION by the key of the boundary it becomes
-        self._sent_gradient: dict[BoundaryKey, int] = {}  # SEND_GRADIENT by the key of the BACKWARD that needs it
-        self._ranks = [
-            _Rank(rank, mine, decided, _slots(decided.acquire_slot, mine))
-            for rank, (mine, decided) in enumerate(zip(tasks, offloads, strict=True))
-        ]
+    ``op`` has shape (operations, 4): rank, kind, boundary (-1: none), bytes. ``edges`` has shape (operations, EDGES),
+    ``lists`` (4, operations, LISTED): reads, writes, allocs, frees. ``buffer`` has shape (buffers, 5): rank, space,
+    bytes, role, boundary.
+    """
 
-    def run(self) -> tuple[PlanBuilder, list[tuple[int, int]]]:
-        """The plan's rows, and the (PREFETCH, host slot) pairs in which a slot is given back."""
-        waiting = list(self._ranks)
-        while waiting:
-            moved = False
-            for rank in waiting:
-                if rank.next < len(rank.tasks) and self._ready(rank):
-                    self._task(rank)
-                    moved = True
-            waiting = [rank for rank in waiting if rank.next < len(rank.tasks)]
-            if waiting and not moved:
-                stuck = waiting[0]
-                raise InputError(
-                    f"pipeline {self._policy.pipeline!r} deadlocks: rank {stuck.rank} waits for the input of "
-                    f"{stuck.tasks.key[stuck.next]} and no rank can go on"
-                )
-        for rank in self._ranks:
-            self._releases(rank, len(rank.tasks))
-            self._out.op(rank.rank, Kind.OPTIMIZER_STEP)
-        return self._out, [pair for rank in self._ranks for pair in self._last_uses(rank)]
+    op: Ints
+    edges: SmallInts
+    lists: SmallInts
+    buffer: Ints
 
-    def _shape(self, key: BoundaryKey) -> UnitShape:
-        return self._stages[key[0]][key[1]]
 
-    def _above(self, key: BoundaryKey) -> BoundaryKey | None:
-        """The unit that reads what this one writes; None at the model's end."""
-        stage, unit, microbatch = key
-        if unit + 1 < len(self._stages[stage]):
-            return stage, unit + 1, microbatch
-        return (stage + 1, 0, microbatch) if stage + 1 < len(self._stages) else None
+class Clock(NamedTuple):
+    """Costs, and what the walk keeps of times and memory. Of no operations when only rows are written.
 
-    def _below(self, key: BoundaryKey) -> BoundaryKey | None:
-        """The unit whose output this one reads; None at the model's start."""
-        stage, unit, microbatch = key
-        if unit:
-            return stage, unit - 1, microbatch
-        return (stage - 1, len(self._stages[stage - 1]) - 1, microbatch) if stage else None
+    ``duration`` and ``workspace`` have shape (units, kinds), ``launch`` (kinds,), ``optimizer`` and
+    ``optimizer_workspace`` (ranks,). ``end`` has shape (operations,), ``queue_end`` (ranks * queues,), ``host``
+    (ranks,), ``totals`` (ranks, TOTALS). ``spans`` has shape (3, spans, 2): start and end of what ran on the compute,
+    d2h and h2d queues, each rank's from ``span_start`` on; ``span_count`` has shape (3, ranks).
+    """
 
-    def _ready(self, rank: _Rank) -> bool:
-        key = rank.tasks.key[rank.next]
-        if rank.tasks.backward[rank.next]:
-            above = self._above(key)
-            return above is None or above in rank.tasks.backward_at or key in self._sent_gradient
-        below = self._below(key)
-        return below is None or below in rank.tasks.forward_at or key in self._sent
+    duration: Ints
+    workspace: Ints
+    launch: Ints
+    optimizer: Ints
+    optimizer_workspace: Ints
+    end: Ints
+    queue_end: Ints
+    host: Ints
+    totals: Ints
+    spans: Ints
+    span_start: Ints
+    span_count: Ints
+    step: Ints  # first start, last end
 
-    def _task(self, rank: _Rank) -> None:
-        at, key = rank.next, rank.tasks.key[rank.next]
-        self._releases(rank, at)
-        for wanted in rank.acquires.get(at, ()):
-            self._load(rank, wanted)
-        if rank.tasks.backward[at]:
-            self._backward(rank, key)
-        else:
-            self._forward(rank, key)
-        rank.next += 1
 
-    def _releases(self, rank: _Rank, slot: int) -> None:
-        for key, waited, buffer in rank.releases.pop(slot, ()):
-            self._out.op(rank.rank, Kind.RELEASE, key, after=[waited], frees=[buffer])
+class Desk(NamedTuple):
+    """What the walk remembers. By boundary, operations and buffers as positions, or -1; shape (boundaries,).
 
-    def _release_later(self, rank: _Rank, key: BoundaryKey, waited: int, buffer: int) -> None:
-        slot = min(rank.next + self._policy.release_window + 1, len(rank.tasks))
-        rank.releases[slot].append((key, waited, buffer))
+    ``next_acquire`` and ``first_acquire`` (by task place, one more per rank) chain the boundaries to acquire at a slot.
+    ``release`` holds each rank's queue of RELEASEs to come, a row (slot, waited operation, buffer, boundary, bytes,
+    role); ``release_head`` and ``release_tail`` its ends. Slots chain by ``next_free`` from ``free`` (rank, size
+    class). ``count`` holds how many operations, buffers and slots there are, ``next_task`` each rank's place.
+    """
 
-    def _load(self, rank: _Rank, key: BoundaryKey) -> None:
-        """ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
-        nbytes, slot = self._shape(key).boundary_bytes, rank.slot[key]
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, key)
-        acquire = self._out.op(rank.rank, Kind.ACQUIRE, key, allocs=[buffer])
-        after = [acquire, rank.offload[key]]
-        load = self._out.op(
-            rank.rank, Kind.PREFETCH, key, after=after, reads=[slot], writes=[buffer], nbytes=nbytes
+    boundary_buffer: Ints
+    gradient_buffer: Ints
+    saved_buffer: Ints
+    forward_op: Ints
+    offload_op: Ints
+    prefetch_op: Ints
+    sent: Ints
+    sent_gradient: Ints
+    slot: Ints
+    slot_buffer: Ints
+    emptied_by: Ints
+    next_free: Ints
+    free: Ints
+    next_acquire: Ints
+    first_acquire: Ints
+    release: Ints
+    release_head: Ints
+    release_tail: Ints
+    count: Ints
+    next_task: Ints
+
+
+_OPS, _BUFFERS, _SLOTS = range(3)
+
+
+def make_desk(model: Model) -> Desk:
+    """A desk for plans of this model; :func:`lower` clears it."""
+    boundaries, tasks, ranks = len(model.backward_at), len(model.unit), len(model.start) - 1
+    classes = int(model.size_class.max()) + 1
+
+    def empty(*shape: int) -> Ints:
+        return np.empty(shape, dtype=np.int64)
+
+    per_boundary = [empty(boundaries) for _ in range(12)]
+    return Desk(
+        *per_boundary, free=empty(ranks, classes), next_acquire=empty(boundaries), first_acquire=empty(tasks + ranks),
+        release=empty(2 * tasks, 6), release_head=empty(ranks), release_tail=empty(ranks), count=empty(3),
+        next_task=empty(ranks),
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _clear(desk, model, slots):  # type: ignore[no-untyped-def]
+    for b in range(len(slots)):
+        desk.boundary_buffer[b] = desk.gradient_buffer[b] = desk.saved_buffer[b] = -1
+        desk.forward_op[b] = desk.offload_op[b] = desk.prefetch_op[b] = -1
+        desk.sent[b] = desk.sent_gradient[b] = desk.slot[b] = -1
+    desk.free[:] = -1
+    desk.first_acquire[:] = -1
+    desk.count[:] = 0
+    desk.next_task[:] = 0
+    microbatches = len(slots) // len(model.rank)
+    for r in range(len(model.start) - 1):
+        desk.release_head[r] = desk.release_tail[r] = 2 * model.start[r]
+        # From the last BACKWARD to the first, each put in front: a slot's chain begins with what is needed soonest.
+        for at in range(model.start[r + 1] - 1, model.start[r] - 1, -1):
+            if model.backward[at]:
+                b = model.unit[at] * microbatches + model.microbatch[at]
+                if slots[b] >= 0:
+                    place = model.start[r] + r + slots[b]
+                    desk.next_acquire[b] = desk.first_acquire[place]
+                    desk.first_acquire[place] = b
+
+
+@njit(cache=True)
+def _buffer(desk, rows, rank, space, nbytes, role, boundary):  # type: ignore[no-untyped-def]
+    """A new buffer's position."""
+    index = desk.count[_BUFFERS]
+    desk.count[_BUFFERS] = index + 1
+    if len(rows.buffer):
+        row = rows.buffer[index]
+        row[0], row[1], row[2], row[3], row[4] = rank, space, nbytes, role, boundary
+    return index
+
+
+@njit(cache=True)
+def _op(desk, rows, clock, rank, kind, unit, boundary, nbytes, edge0, edge1):  # type: ignore[no-untyped-def]
+    """A new operation's position; on the clock it starts once it is issued, its queue is free and its edges ended."""
+    index = desk.count[_OPS]
+    desk.count[_OPS] = index + 1
+    if len(rows.op):
+        row = rows.op[index]
+        row[0], row[1], row[2], row[3] = rank, kind, boundary, nbytes
+        rows.edges[index, 0], rows.edges[index, 1] = edge0, edge1
+    if len(clock.end):
+        _tick(clock, index, rank, kind, unit, edge0, edge1)
+    return index
+
+
+@njit(cache=True)
+def _tick(clock, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
+    queue = _QUEUE[kind]
+    clock.host[rank] += clock.launch[kind]
+    ready = max(clock.host[rank], clock.queue_end[rank * QUEUES_PER_RANK + queue])
+    start = ready
+    if edge0 >= 0:
+        start = max(start, clock.end[edge0])
+    if edge1 >= 0:
+        start = max(start, clock.end[edge1])
+    end = start + (clock.optimizer[rank] if kind == _OPTIMIZER_STEP else clock.duration[unit, kind])
+    clock.end[index] = end
+    clock.queue_end[rank * QUEUES_PER_RANK + queue] = end
+    clock.step[0], clock.step[1] = min(clock.step[0], start), max(clock.step[1], end)
+    if kind == _RELEASE:
+        clock.totals[rank, STALL_RELEASE] += start - ready
+    elif kind == _ACQUIRE:
+        return
+    elif queue == _COMPUTE_QUEUE:
+        # A task waits for a copy or for a receive; a plan of this planner never makes one wait for both.
+        clock.totals[rank, STALL_PREFETCH if kind == _RECOMPUTE else STALL_RECV] += start - ready
+        clock.totals[rank, COMPUTE] += end - start
+    if end > start and queue <= _H2D:
+        at = clock.span_start[rank] + clock.span_count[queue, rank]
+        clock.spans[queue, at, 0], clock.spans[queue, at, 1] = start, end
+        clock.span_count[queue, rank] += 1
+
+
+@njit(cache=True)
+def _takes(clock, rank, nbytes, is_boundary):  # type: ignore[no-untyped-def]
+    """Device memory that an operation of the compute queue takes (or, below zero, frees)."""
+    if len(clock.end):
+        clock.totals[rank, LEVEL] += nbytes
+        if is_boundary:
+            clock.totals[rank, BOUNDARY_LEVEL] += nbytes
+
+
+@njit(cache=True)
+def _holds(clock, rank, workspace):  # type: ignore[no-untyped-def]
+    """The level while an operation runs, after what it takes and before what it frees."""
+    if len(clock.end):
+        totals = clock.totals[rank]
+        totals[PEAK] = max(totals[PEAK], totals[LEVEL] + workspace)
+        totals[BOUNDARY_PEAK] = max(totals[BOUNDARY_PEAK], totals[BOUNDARY_LEVEL])
+
+
+@njit(cache=True)
+def _holds_task(clock, rank, unit, kind):  # type: ignore[no-untyped-def]
+    if len(clock.end):
+        _holds(clock, rank, clock.workspace[unit, kind])
+
+
+@njit(cache=True)
+def _list(rows, which, op, value):  # type: ignore[no-untyped-def]
+    """Put a buffer at the end of one of an operation's lists."""
+    if len(rows.op):
+        row = rows.lists[which, op]
+        at = 0
+        while row[at] >= 0:
+            at += 1
+        row[at] = value
+
+
+@njit(cache=True)
+def _release_later(desk, model, rank, window, waited, buffer, boundary, nbytes, role):  # type: ignore[no-untyped-def]
+    at = desk.release_tail[rank]
+    desk.release_tail[rank] = at + 1
+    row = desk.release[at]
+    row[0] = min(desk.next_task[rank] + window + 1, model.start[rank + 1] - model.start[rank])
+    row[1], row[2], row[3], row[4], row[5] = waited, buffer, boundary, nbytes, role
+
+
+@njit(cache=True)
+def _releases(desk, model, rows, clock, microbatches, rank, slot):  # type: ignore[no-untyped-def]
+    while desk.release_head[rank] < desk.release_tail[rank] and desk.release[desk.release_head[rank], 0] <= slot:
+        row = desk.release[desk.release_head[rank]]
+        desk.release_head[rank] += 1
+        op = _op(desk, rows, clock, rank, _RELEASE, row[3] // microbatches, row[3], 0, row[1], -1)
+        _list(rows, _FREES, op, row[2])
+        _holds(clock, rank, 0)
+        _takes(clock, rank, -row[4], row[5] == _BOUNDARY)
+
+
+@njit(cache=True)
+def _load(desk, model, rows, clock, rank, unit, b):  # type: ignore[no-untyped-def]
+    """ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
+    nbytes, slot = model.boundary[unit], desk.slot[b]
+    buffer = _buffer(desk, rows, rank, _DEVICE, nbytes, _BOUNDARY, b)
+    acquire = _op(desk, rows, clock, rank, _ACQUIRE, unit, b, 0, -1, -1)
+    _list(rows, _ALLOCS, acquire, buffer)
+    _takes(clock, rank, nbytes, True)
+    _holds(clock, rank, 0)
+    load = _op(desk, rows, clock, rank, _PREFETCH, unit, b, nbytes, acquire, desk.offload_op[b])
+    _list(rows, _READS, load, desk.slot_buffer[slot])
+    _list(rows, _WRITES, load, buffer)
+    desk.boundary_buffer[b] = buffer
+    desk.prefetch_op[b] = desk.emptied_by[slot] = load
+
+
+@njit(cache=True)
+def _receive(desk, rows, clock, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-untyped-def]
+    """ACQUIRE and RECV directly before the task that reads; returns (buffer, RECV)."""
+    buffer = _buffer(desk, rows, rank, _DEVICE, nbytes, role, b)
+    acquire = _op(desk, rows, clock, rank, _ACQUIRE, unit, b, 0, -1, -1)
+    _list(rows, _ALLOCS, acquire, buffer)
+    _takes(clock, rank, nbytes, role == _BOUNDARY)
+    _holds(clock, rank, 0)
+    received = _op(desk, rows, clock, rank, kind, unit, b, nbytes, send, acquire)
+    _list(rows, _WRITES, received, buffer)
+    return buffer, received
+
+
+@njit(cache=True)
+def _offload(desk, model, rows, clock, rank, unit, b, window):  # type: ignore[no-untyped-def]
+    """OFFLOAD into a host slot, and the RELEASE to come.
+
+    A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
+    PREFETCH has ended and the reuse never makes a copy wait.
+    """
+    nbytes, size = model.boundary[unit], model.size_class[unit]
+    slot, emptied = desk.free[rank, size], -1
+    fresh = slot < 0
+    if fresh:
+        slot = desk.count[_SLOTS]
+        desk.count[_SLOTS] = slot + 1
+        desk.slot_buffer[slot] = _buffer(desk, rows, rank, _HOST, nbytes, _BOUNDARY, b)
+        if len(clock.end):
+            clock.totals[rank, HOST] += nbytes
+    else:
+        desk.free[rank, size] = desk.next_free[slot]
+        emptied = desk.emptied_by[slot]
+    op = _op(desk, rows, clock, rank, _OFFLOAD, unit, b, nbytes, desk.forward_op[b], emptied)
+    _list(rows, _READS, op, desk.boundary_buffer[b])
+    _list(rows, _WRITES, op, desk.slot_buffer[slot])
+    if fresh:
+        _list(rows, _ALLOCS, op, desk.slot_buffer[slot])
+    desk.slot[b], desk.offload_op[b] = slot, op
+    _release_later(desk, model, rank, window, op, desk.boundary_buffer[b], b, nbytes, _BOUNDARY)
+
+
+@njit(cache=True)
+def _forward(desk, model, rows, clock, rank, unit, b, microbatches, checkpoint, offloaded, window):  # type: ignore[no-untyped-def]
+    above = unit + 1 if unit + 1 < len(model.rank) else -1
+    own, output, saved, received = -1, -1, -1, -1
+    if desk.sent[b] >= 0:
+        desk.boundary_buffer[b], received = _receive(
+            desk, rows, clock, rank, _RECV_ACTIVATION, unit, b, model.boundary[unit], _BOUNDARY, desk.sent[b]
         )
-        rank.boundary[key] = buffer
-        rank.prefetch[key] = rank.emptied_by[slot] = load
-
-    def _receive(self, rank: _Rank, kind: Kind, key: BoundaryKey, send: int) -> tuple[int, int]:
-        """ACQUIRE and RECV directly before the task that reads; returns (buffer, RECV)."""
-        shape = self._shape(key) if kind == Kind.RECV_ACTIVATION else None
-        above = self._above(key)
-        if shape is not None:
-            role, nbytes = Role.BOUNDARY, shape.boundary_bytes
+    elif unit == 0:
+        own = _buffer(desk, rows, rank, _DEVICE, model.boundary[unit], _BOUNDARY, b)
+        desk.boundary_buffer[b] = own
+        _takes(clock, rank, model.boundary[unit], True)
+    local = above >= 0 and model.rank[above] == rank
+    if above >= 0:
+        nbytes = model.boundary[above]
+        if local:
+            output = _buffer(desk, rows, rank, _DEVICE, nbytes, _BOUNDARY, b + microbatches)
+            desk.boundary_buffer[b + microbatches] = output
         else:
-            assert above is not None
-            role, nbytes = Role.GRADIENT, self._shape(above).gradient_bytes
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, nbytes, role, key)
-        acquire = self._out.op(rank.rank, Kind.ACQUIRE, key, allocs=[buffer])
-        after = [send, acquire]
-        return buffer, self._out.op(rank.rank, kind, key, after=after, writes=[buffer], nbytes=nbytes)
+            output = _buffer(desk, rows, rank, _DEVICE, nbytes, _OUTPUT, b)
+        _takes(clock, rank, nbytes, local)
+    if not checkpoint and model.saved[unit]:
+        saved = _buffer(desk, rows, rank, _DEVICE, model.saved[unit], _SAVED, b)
+        desk.saved_buffer[b] = saved
+        _takes(clock, rank, model.saved[unit], False)
+    done = _op(desk, rows, clock, rank, _FORWARD, unit, b, 0, received, -1)
+    _holds_task(clock, rank, unit, _FORWARD)
+    _list(rows, _READS, done, desk.boundary_buffer[b])
+    for buffer in (own, output, saved):
+        if buffer >= 0:
+            _list(rows, _WRITES, done, buffer)
+            _list(rows, _ALLOCS, done, buffer)
+    desk.forward_op[b] = done
+    if offloaded:
+        _offload(desk, model, rows, clock, rank, unit, b, window)
+    if above >= 0 and not local:
+        nbytes = model.boundary[above]
+        send = _op(desk, rows, clock, rank, _SEND_ACTIVATION, unit, b, nbytes, done, -1)
+        _list(rows, _READS, send, output)
+        desk.sent[b + microbatches] = send
+        _release_later(desk, model, rank, window, send, output, b, nbytes, _OUTPUT)
 
-    def _forward(self, rank: _Rank, key: BoundaryKey) -> None:
-        allocs, writes, after = [], [], []
-        if key in self._sent:
-            rank.boundary[key], receive = self._receive(rank, Kind.RECV_ACTIVATION, key, self._sent[key])
-            after.append(receive)
-        elif self._below(key) is None:
-            nbytes = self._shape(key).boundary_bytes
-            rank.boundary[key] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, key)
-            allocs.append(rank.boundary[key])
-            writes.append(rank.boundary[key])
-        output = self._output(rank, key)
-        if output is not None:
-            allocs.append(output)
-            writes.append(output)
-        if not self._policy.checkpoint and self._shape(key).saved_bytes:
-            nbytes = self._shape(key).saved_bytes
-            rank.saved[key] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.WORKSPACE, key)
-            allocs.append(rank.saved[key])
-            writes.append(rank.saved[key])
-        done = self._out.op(
-            rank.rank, Kind.FORWARD, key, after=after, reads=[rank.boundary[key]], writes=writes, allocs=allocs
+
+@njit(cache=True)
+def _backward(desk, model, rows, clock, rank, unit, b, microbatches, checkpoint, window):  # type: ignore[no-untyped-def]
+    above = unit + 1 if unit + 1 < len(model.rank) else -1
+    loaded, received, outgoing = desk.prefetch_op[b], -1, -1
+    if desk.sent_gradient[b] >= 0:
+        desk.gradient_buffer[b], received = _receive(
+            desk, rows, clock, rank, _RECV_GRADIENT, unit, b, model.gradient[above], _GRADIENT, desk.sent_gradient[b]
         )
-        rank.forward[key] = done
-        if key in rank.offloads.release_slot:
-            self._offload(rank, key)
-        above = self._above(key)
-        if output is not None and above is not None and above not in rank.tasks.forward_at:
-            nbytes = self._shape(above).boundary_bytes
-            send = self._out.op(
-                rank.rank, Kind.SEND_ACTIVATION, key, after=[done], reads=[output], nbytes=nbytes
-            )
-            self._sent[above] = send
-            self._release_later(rank, key, send, output)
+    if checkpoint:
+        again = _op(desk, rows, clock, rank, _RECOMPUTE, unit, b, 0, loaded, -1)
+        _list(rows, _READS, again, desk.boundary_buffer[b])
+        _holds_task(clock, rank, unit, _RECOMPUTE)
+    if unit > 0:
+        outgoing = _buffer(desk, rows, rank, _DEVICE, model.gradient[unit], _GRADIENT, b)
+        _takes(clock, rank, model.gradient[unit], False)
+    done = _op(desk, rows, clock, rank, _BACKWARD, unit, b, 0, received, -1)
+    _holds_task(clock, rank, unit, _BACKWARD)
+    incoming = desk.gradient_buffer[b] if above >= 0 else -1
+    for buffer in (desk.boundary_buffer[b], incoming, desk.saved_buffer[b]):
+        if buffer >= 0:
+            _list(rows, _READS, done, buffer)
+            _list(rows, _FREES, done, buffer)
+    _takes(clock, rank, -model.boundary[unit], True)
+    if above >= 0:
+        _takes(clock, rank, -model.gradient[above], False)
+    if desk.saved_buffer[b] >= 0:
+        _takes(clock, rank, -model.saved[unit], False)
+    if outgoing >= 0:
+        _list(rows, _WRITES, done, outgoing)
+        _list(rows, _ALLOCS, done, outgoing)
+    if desk.slot[b] >= 0:
+        slot, size = desk.slot[b], model.size_class[unit]
+        desk.next_free[slot], desk.free[rank, size] = desk.free[rank, size], slot
+    if unit > 0:
+        below = b - microbatches
+        if model.rank[unit - 1] == rank:
+            desk.gradient_buffer[below] = outgoing
+            return
+        nbytes = model.gradient[unit]
+        send = _op(desk, rows, clock, rank, _SEND_GRADIENT, unit, b, nbytes, done, -1)
+        _list(rows, _READS, send, outgoing)
+        desk.sent_gradient[below] = send
+        _release_later(desk, model, rank, window, send, outgoing, b, nbytes, _GRADIENT)
 
-    def _output(self, rank: _Rank, key: BoundaryKey) -> int | None:
-        """The buffer a FORWARD writes: the next unit's boundary, or at a stage's end the output to send."""
-        above = self._above(key)
-        if above is None:
-            return None
-        nbytes = self._shape(above).boundary_bytes
-        if above in rank.tasks.forward_at:
-            rank.boundary[above] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, above)
-            return rank.boundary[above]
-        return self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.OUTPUT, key)
 
-    def _offload(self, rank: _Rank, key: BoundaryKey) -> None:
-        """OFFLOAD into a host slot, and the RELEASE to come.
+@njit(cache=True)
+def _is_ready(desk, model, rank, at, b):  # type: ignore[no-untyped-def]
+    """Whether what the task receives has been sent."""
+    unit = model.unit[at]
+    if model.backward[at]:
+        above = unit + 1
+        return above == len(model.rank) or model.rank[above] == rank or desk.sent_gradient[b] >= 0
+    return unit == 0 or model.rank[unit - 1] == rank or desk.sent[b] >= 0
 
-        A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
-        PREFETCH has ended and the reuse never makes a copy wait.
-        """
-        nbytes, buffer, after = self._shape(key).boundary_bytes, rank.boundary[key], [rank.forward[key]]
-        free, allocs = rank.free_slots[nbytes], []
-        if free:
-            slot = free.pop()
-            after.append(rank.emptied_by[slot])
-        else:
-            slot = self._out.buffer(rank.rank, Space.HOST, nbytes, Role.BOUNDARY, key)
-            allocs.append(slot)
-        rank.slot[key] = slot
-        rank.offload[key] = self._out.op(
-            rank.rank, Kind.OFFLOAD, key, after=after, reads=[buffer], writes=[slot], allocs=allocs, nbytes=nbytes
+
+@njit(cache=True)
+def _task(desk, model, rows, clock, microbatches, slots, checkpoint, window, rank, at, b):  # type: ignore[no-untyped-def]
+    place = at - model.start[rank]
+    _releases(desk, model, rows, clock, microbatches, rank, place)
+    wanted = desk.first_acquire[at + rank]
+    while wanted >= 0:
+        _load(desk, model, rows, clock, rank, wanted // microbatches, wanted)
+        wanted = desk.next_acquire[wanted]
+    if model.backward[at]:
+        _backward(desk, model, rows, clock, rank, model.unit[at], b, microbatches, checkpoint, window)
+    else:
+        offloaded = slots[b] >= 0
+        _forward(
+            desk, model, rows, clock, rank, model.unit[at], b, microbatches, checkpoint, offloaded, window
         )
-        self._release_later(rank, key, rank.offload[key], buffer)
+    desk.next_task[rank] = place + 1
 
-    def _backward(self, rank: _Rank, key: BoundaryKey) -> None:
-        boundary, loaded = rank.boundary.pop(key), rank.prefetch.get(key)
-        waits = [] if loaded is None else [loaded]
-        above, gradient_after = self._above(key), []
-        if key in self._sent_gradient:
-            send = self._sent_gradient[key]
-            rank.gradient[key], receive = self._receive(rank, Kind.RECV_GRADIENT, key, send)
-            gradient_after.append(receive)
-        if self._policy.checkpoint:
-            self._out.op(rank.rank, Kind.RECOMPUTE, key, after=waits, reads=[boundary])
-            waits = []
-        reads, frees = [boundary], [boundary]
-        if above is not None:
-            incoming = rank.gradient.pop(key)
-            reads.append(incoming)
-            frees.append(incoming)
-        if key in rank.saved:
-            saved = rank.saved.pop(key)
-            reads.append(saved)
-            frees.append(saved)
-        outgoing = self._outgoing_gradient(rank, key)
-        done = self._out.op(
-            rank.rank, Kind.BACKWARD, key, after=waits + gradient_after, reads=reads, writes=outgoing,
-            allocs=outgoing, frees=frees,
-        )  # fmt: skip
-        if key in rank.slot:
-            slot = rank.slot.pop(key)
-            rank.free_slots[self._shape(key).boundary_bytes].append(slot)
-        below = self._below(key)
-        if below is not None and below not in rank.tasks.backward_at:
-            nbytes = self._shape(key).gradient_bytes
-            send = self._out.op(rank.rank, Kind.SEND_GRADIENT, key, after=[done], reads=outgoing, nbytes=nbytes)
-            self._sent_gradient[below] = send
-            self._release_later(rank, key, send, outgoing[0])
 
-    def _outgoing_gradient(self, rank: _Rank, key: BoundaryKey) -> list[int]:
-        """The gradient of the unit's input; none at the model's start."""
-        below = self._below(key)
-        if below is None:
-            return []
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, self._shape(key).gradient_bytes, Role.GRADIENT, key)
-        if below in rank.tasks.backward_at:
-            rank.gradient[below] = buffer
-        return [buffer]
+@njit(cache=True)
+def lower(desk, model, rows, clock, slots, checkpoint, window):  # type: ignore[no-untyped-def]
+    """Walk all tasks; returns -1, or the rank that waits for ever in an order that deadlocks.
 
-    @staticmethod
-    def _last_uses(rank: _Rank) -> list[tuple[int, int]]:
-        return [(load, slot) for slot, load in rank.emptied_by.items()]
+    ``slots`` holds each boundary's ACQUIRE slot or -1; shape (boundaries,).
+    """
+    ranks, microbatches = len(model.start) - 1, len(slots) // len(model.rank)
+    _clear(desk, model, slots)
+    left = len(model.unit)
+    while left:
+        before = left
+        for rank in range(ranks):
+            at = model.start[rank] + desk.next_task[rank]
+            if at < model.start[rank + 1]:
+                b = model.unit[at] * microbatches + model.microbatch[at]
+                if _is_ready(desk, model, rank, at, b):
+                    _task(desk, model, rows, clock, microbatches, slots, checkpoint, window, rank, at, b)
+                    left -= 1
+        if left == before:
+            for rank in range(ranks):
+                if model.start[rank] + desk.next_task[rank] < model.start[rank + 1]:
+                    return rank
+    for rank in range(ranks):
+        _releases(desk, model, rows, clock, microbatches, rank, model.start[rank + 1] - model.start[rank])
+        _op(desk, rows, clock, rank, _OPTIMIZER_STEP, 0, -1, 0, -1, -1)
+        if len(clock.end):
+            _holds(clock, rank, clock.optimizer_workspace[rank])
+    if len(rows.op):
+        for slot in range(desk.count[_SLOTS]):
+            _list(rows, _FREES, desk.emptied_by[slot], desk.slot_buffer[slot])
+    return -1
+
+
+def no_clock() -> Clock:
+    """For a walk that writes rows only."""
+    flat, table = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64)
+    return Clock(
+        duration=table, workspace=table, launch=flat, optimizer=flat, optimizer_workspace=flat, end=flat,
+        queue_end=flat, host=flat, totals=table, spans=np.empty((3, 0, 2), dtype=np.int64), span_start=flat,
+        span_count=table, step=flat,
+    )  # fmt: skip
+
+
+def no_rows() -> Rows:
+    """For a walk that keeps the clock only."""
+    return Rows(
+        op=np.empty((0, 4), dtype=np.int64), edges=np.empty((0, EDGES), dtype=np.int32),
+        lists=np.empty((4, 0, LISTED), dtype=np.int32), buffer=np.empty((0, 5), dtype=np.int64),
+    )  # fmt: skip

@@ -1,16 +1,20 @@
 """The offload pass: which boundaries leave the GPU, when their copy is freed, and when they come back.
 
-Places are *slots*: slot k lies directly before the task at position k of the rank's compute queue, and slot
-``len(tasks)`` before the OPTIMIZER_STEP. Within a slot RELEASE comes before ACQUIRE.
+Places are *slots*: slot k lies directly before the task at place k of the rank's compute queue, and slot
+``tasks`` before the OPTIMIZER_STEP. Within a slot RELEASE comes before ACQUIRE.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
+from numba import njit
+
+from sim.ir.plan import Ints
 from sim.planner.policy import Policy
-from sim.planner.tasks import BoundaryKey, RankTasks
+from sim.planner.tasks import Tasks
 
 TOO_SOON = "backward_too_soon"
 NO_CHECKPOINTING = "no_checkpointing"
@@ -19,55 +23,63 @@ SWITCHED_OFF = "offload_activations_false"
 
 @dataclass(frozen=True, slots=True)
 class Offloads:
-    """One rank's decisions: the slots of RELEASE and ACQUIRE of each offloaded boundary, and why others stay."""
+    """Decisions: the slot of each boundary's ACQUIRE, or -1 where it stays, shape (boundaries,); why others stay."""
 
-    release_slot: dict[BoundaryKey, int] = field(default_factory=dict)
-    acquire_slot: dict[BoundaryKey, int] = field(default_factory=dict)
-    kept: Counter[str] = field(default_factory=Counter)
+    acquire_slot: Ints
+    kept: Counter[str]
 
 
-def decide(tasks: RankTasks, policy: Policy) -> Offloads:
+def decide(tasks: Tasks, policy: Policy) -> Offloads:
     """Offload a boundary only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU."""
-    out = Offloads()
+    slots = np.full(tasks.boundaries, -1, dtype=np.int64)
     if not policy.checkpoint or not policy.offload:
         reason = SWITCHED_OFF if policy.checkpoint else NO_CHECKPOINTING
-        out.kept[reason] += len(tasks.backward_at)
-        return out
-    acquire = _acquire_by_tasks if policy.horizon_unit == "tasks" else _acquire_by_layers
-    slots = acquire(tasks, policy)
-    for key, made in tasks.forward_at.items():
-        if key in slots:
-            out.release_slot[key] = made + policy.release_window + 1
-            out.acquire_slot[key] = slots[key]
-        else:
-            out.kept[TOO_SOON] += 1
-    return out
+        return Offloads(slots, Counter({reason: tasks.boundaries}))
+    arrays = (tasks.start, tasks.unit, tasks.microbatch, tasks.backward, tasks.forward_at, tasks.backward_at)
+    layers = policy.horizon_unit == "layers"
+    decide_into(slots, *arrays, tasks.microbatches, policy.horizon, layers, policy.release_window)
+    stay = int((slots < 0).sum())
+    return Offloads(slots, Counter({TOO_SOON: stay}) if stay else Counter())
 
 
-def _acquire_by_tasks(tasks: RankTasks, policy: Policy) -> dict[BoundaryKey, int]:
-    """smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary."""
-    slots = {}
-    for key, made in tasks.forward_at.items():
-        slot = tasks.backward_at[key] - policy.horizon
-        if slot > made + policy.release_window:
-            slots[key] = slot
-    return slots
+@njit(cache=True)
+def decide_into(  # type: ignore[no-untyped-def]
+    slots, start, unit, microbatch, backward, forward_at, backward_at, microbatches, horizon, layers, window
+):
+    """Fill ``slots``, in one of the horizon's two meanings."""
+    if layers:
+        for rank in range(len(start) - 1):
+            _by_layers(
+                slots, unit, microbatch, backward, forward_at, microbatches, horizon, window, start[rank], start[rank + 1]
+            )
+        return
+    # smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary.
+    for b in range(len(slots)):
+        slot = backward_at[b] - horizon
+        slots[b] = slot if slot > forward_at[b] + window else -1
 
 
-def _acquire_by_layers(tasks: RankTasks, policy: Policy) -> dict[BoundaryKey, int]:
+@njit(cache=True)
+def _by_layers(slots, unit, microbatch, backward, forward_at, microbatches, horizon, window, begin, end):  # type: ignore[no-untyped-def]
     """SMP v2: at most h offloaded boundaries on the GPU; the next ACQUIRE follows the BACKWARD that frees one.
 
     The first h are taken before the rank's first BACKWARD.
     """
-    slots: dict[BoundaryKey, int] = {}
-    needed: list[int] = []  # BACKWARD positions of the offloaded boundaries so far
-    first = tasks.backward.index(True)
-    for key, at in tasks.backward_at.items():
-        slot = first if len(needed) < policy.horizon else needed[-policy.horizon] + 1
-        if slot > tasks.forward_at[key] + policy.release_window:
-            slots[key] = slot
-            needed.append(at)
-    return slots
+    needed = np.empty(end - begin, dtype=np.int64)  # places of the BACKWARDs of the offloaded boundaries so far
+    count, first = 0, -1
+    for at in range(end - begin):
+        if not backward[begin + at]:
+            continue
+        if first < 0:
+            first = at
+        b = unit[begin + at] * microbatches + microbatch[begin + at]
+        slot = first if count < horizon else needed[count - horizon] + 1
+        if slot > forward_at[b] + window:
+            slots[b] = slot
+            needed[count] = at
+            count += 1
+        else:
+            slots[b] = -1
 
 
 def sentence(offloaded: int, kept: Counter[str], policy: Policy) -> str:

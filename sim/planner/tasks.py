@@ -1,10 +1,19 @@
-"""From an order's passes to the tasks on each rank's compute queue, and where each boundary is made and needed."""
+"""From an order's passes to the tasks on each rank's compute queue, and where each boundary is made and needed.
+
+Units are numbered through the model, and boundary ``unit * microbatches + microbatch`` is the input of a unit for a
+microbatch. A place on a rank's compute queue is counted in tasks.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
 from sim.errors import InputError
+from sim.ir.plan import Ints
 from sim.planner.orders import find_order
 from sim.planner.policy import Policy
 from sim.workload import Workload
@@ -12,28 +21,62 @@ from sim.workload import Workload
 # A plan of this many tasks takes some tens of GB; past it a typing error is likelier than an intention.
 MOST_TASKS = 50_000_000
 
-BoundaryKey = tuple[int, int, int]  # (stage, unit, microbatch)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """The tasks of all ranks, one rank's after the other's; nothing in it depends on offloading.
 
-@dataclass(frozen=True, slots=True)
-class RankTasks:
-    """One rank's tasks. Position in the lists is the position on the compute queue, counted in tasks.
-
-    ``key[k]`` is the (stage, unit, microbatch) of task k, ``backward[k]`` its direction. ``forward_at`` and
-    ``backward_at`` give the positions of the two tasks of a boundary.
+    Attributes:
+        start: where each rank's tasks begin; shape (ranks + 1,).
+        unit, microbatch, backward: of each task; shape (tasks,).
+        forward_at, backward_at: places of each boundary's two tasks on its rank's queue; shape (boundaries,).
+        stage, place: the stage of each unit, and which of the stage's units it is; shape (units,).
+        rank: that runs each unit; shape (units,).
     """
 
-    key: list[BoundaryKey]
-    backward: list[bool]
-    forward_at: dict[BoundaryKey, int]
-    backward_at: dict[BoundaryKey, int]
+    microbatches: int
+    start: Ints
+    unit: Ints
+    microbatch: Ints
+    backward: npt.NDArray[np.bool_]
+    forward_at: Ints
+    backward_at: Ints
+    stage: Ints
+    place: Ints
+    rank: Ints
 
-    def __len__(self) -> int:
-        return len(self.key)
+    @property
+    def ranks(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def boundaries(self) -> int:
+        return len(self.forward_at)
 
 
-def rank_tasks(workload: Workload, policy: Policy) -> list[RankTasks]:
-    """The tasks of every rank: stages' passes cut into units, forwards up and backwards down."""
+@njit(cache=True)
+def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forward_at, backward_at):  # type: ignore[no-untyped-def]
+    """One rank's passes cut into units, forwards up and backwards down; False unless each task is there once."""
+    at = 0
+    for p in range(len(passes)):
+        is_backward, stage, mb = passes[p, 0] != 0, passes[p, 1], passes[p, 2]
+        if stage < 0 or stage + 1 >= len(first_unit) or mb < 0 or mb >= microbatches:
+            return False
+        count = first_unit[stage + 1] - first_unit[stage]
+        for step in range(count):
+            u = first_unit[stage + 1] - 1 - step if is_backward else first_unit[stage] + step
+            b = u * microbatches + mb
+            seen = backward_at if is_backward else forward_at
+            if at >= len(unit) or seen[b] >= 0 or (is_backward and forward_at[b] < 0):
+                return False
+            seen[b] = at
+            unit[at], microbatch[at], backward[at] = u, mb, is_backward
+            at += 1
+    return at == len(unit)
+
+
+def tasks_of(workload: Workload, policy: Policy) -> Tasks:
+    """The tasks of every rank; InputError where workload and policy do not go together."""
     stages = len(workload.stages)
     if stages != policy.ranks:
         raise InputError(
@@ -49,15 +92,24 @@ def rank_tasks(workload: Workload, policy: Policy) -> list[RankTasks]:
         )
     order = find_order(policy.pipeline)
     active = min(policy.active_microbatches or policy.microbatches, policy.microbatches)
-    out = []
-    for rank in range(policy.ranks):
-        tasks = RankTasks([], [], {}, {})
-        for backward, stage, microbatch in order(rank, policy.ranks, policy.microbatches, active):
-            steps = range(units[stage])
-            for unit in reversed(steps) if backward else steps:
-                key = (stage, unit, microbatch)
-                (tasks.backward_at if backward else tasks.forward_at)[key] = len(tasks)
-                tasks.key.append(key)
-                tasks.backward.append(backward)
-        out.append(tasks)
-    return out
+    passes = [order(rank, policy.ranks, policy.microbatches, active) for rank in range(policy.ranks)]
+    first_unit = np.concatenate([[0], np.cumsum(units)]).astype(np.int64)
+    counts = [int(np.asarray(units)[found[:, 1]].sum()) for found in passes]
+    start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    rank_of = np.zeros(sum(units), dtype=np.int64)
+    for rank, found in enumerate(passes):
+        for stage in np.unique(found[:, 1]).tolist():
+            rank_of[first_unit[stage] : first_unit[stage + 1]] = rank
+    unit, microbatch = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
+    backward = np.empty(total, dtype=np.bool_)
+    forward_at, backward_at = np.full(total // 2, -1, dtype=np.int64), np.full(total // 2, -1, dtype=np.int64)
+    for rank, found in enumerate(passes):
+        mine = slice(int(start[rank]), int(start[rank + 1]))
+        columns = (unit[mine], microbatch[mine], backward[mine])
+        sound = _expand(found, first_unit, policy.microbatches, *columns, forward_at, backward_at)
+        assert sound, f"pipeline {policy.pipeline!r} must run each microbatch once forward, then once backward"
+    return Tasks(
+        microbatches=policy.microbatches, start=start, unit=unit, microbatch=microbatch, backward=backward,
+        forward_at=forward_at, backward_at=backward_at,
+        stage=np.repeat(np.arange(stages), units), place=np.concatenate([np.arange(n) for n in units]), rank=rank_of,
+    )  # fmt: skip

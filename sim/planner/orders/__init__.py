@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim.errors import InputError
-from sim.planner.orders.base import Pass, PipelineOrder
+from sim.planner.orders.base import Passes, PipelineOrder
 from sim.planner.orders.interleaved import interleaved
 from sim.planner.orders.simple import simple
 
@@ -27,4 +27,4 @@ def find_order(name: str) -> PipelineOrder:
     return ORDERS[name]
 
 
-__all__ = ["ORDERS", "Pass", "PipelineOrder", "find_order", "order_names"]
+__all__ = ["ORDERS", "Passes", "PipelineOrder", "find_order", "order_names"]

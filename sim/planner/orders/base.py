@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+from numba import njit
 
-class Pass(NamedTuple):
-    """One microbatch through one stage, forward or backward. The planner cuts it into one task per unit."""
-
-    backward: bool
-    stage: int
-    microbatch: int
+# One pass a row: (backward, stage, microbatch). The planner cuts a pass into one task per unit.
+Passes = npt.NDArray[np.int32]
+BACKWARD, STAGE, MICROBATCH = 0, 1, 2
 
 
 class PipelineOrder(Protocol):
-    """Makes the sequence of passes of one rank.
+    """Makes the sequence of passes of one rank, shape (passes, 3).
 
     ``active`` is the cap on microbatches in flight, at most ``microbatches``. Every microbatch must pass forward and
     then backward exactly once, and the ranks' sequences together must not wait for each other in a circle.
     """
 
-    def __call__(self, rank: int, ranks: int, microbatches: int, active: int) -> list[Pass]: ...
+    def __call__(self, rank: int, ranks: int, microbatches: int, active: int) -> Passes: ...
 
 
-def eager_forward(stage: int, microbatches: int, in_flight: int) -> list[Pass]:
+@njit(cache=True)
+def eager_forward(stage, microbatches, in_flight):  # type: ignore[no-untyped-def]
     """Forward as long as fewer than ``in_flight`` microbatches wait for their backward, else backward; both FIFO."""
-    out: list[Pass] = []
-    forwards = 0
+    out = np.empty((2 * microbatches, 3), dtype=np.int32)
+    forwards = at = 0
     for backwards in range(microbatches):
         while forwards < microbatches and forwards - backwards < in_flight:
-            out.append(Pass(False, stage, forwards))
+            out[at, 0], out[at, 1], out[at, 2] = 0, stage, forwards
             forwards += 1
-        out.append(Pass(True, stage, backwards))
+            at += 1
+        out[at, 0], out[at, 1], out[at, 2] = 1, stage, backwards
+        at += 1
     return out

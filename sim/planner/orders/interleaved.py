@@ -6,9 +6,9 @@ Narayanan et al., "PipeDream" / "Memory-Efficient Pipeline-Parallel DNN Training
 
 from __future__ import annotations
 
-from sim.planner.orders.base import Pass, eager_forward
+from sim.planner.orders.base import Passes, eager_forward
 
 
-def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> list[Pass]:
+def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> Passes:
     """One stage per rank."""
-    return eager_forward(rank, microbatches, min(ranks - rank, active))
+    return eager_forward(rank, microbatches, min(ranks - rank, active))  # type: ignore[no-any-return]

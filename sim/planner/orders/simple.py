@@ -6,10 +6,10 @@ m microbatches. The backward order is first in, first out, as in ``torch.distrib
 
 from __future__ import annotations
 
-from sim.planner.orders.base import Pass, eager_forward
+from sim.planner.orders.base import Passes, eager_forward
 
 
-def simple(rank: int, ranks: int, microbatches: int, active: int) -> list[Pass]:
+def simple(rank: int, ranks: int, microbatches: int, active: int) -> Passes:
     """One stage per rank. A cap on active microbatches turns into as many forwards as it allows, then one of each."""
     del ranks
-    return eager_forward(rank, microbatches, active)
+    return eager_forward(rank, microbatches, active)  # type: ignore[no-any-return]

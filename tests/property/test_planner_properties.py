@@ -1,0 +1,38 @@
+"""The compiled planner makes, to the byte, the plans of the one in plain Python."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sim.ir.json_form import dumps_plan
+from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from tests.support.plans import policies, uniform_workload, workloads
+from tests.support.slow_planner import slow_plan
+
+thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@thorough
+@given(st.data())
+def test_both_planners_make_the_same_file(data: st.DataObject) -> None:
+    workload = data.draw(workloads(most_ranks=5, most_units=4))
+    policy = data.draw(policies(len(workload.stages), most_microbatches=9))
+    assert dumps_plan(build_plan(workload, policy)) == dumps_plan(slow_plan(workload, policy))
+
+
+@pytest.mark.parametrize("pipeline", sorted(ORDERS))
+@pytest.mark.parametrize("horizon_unit", HORIZON_UNITS)
+@pytest.mark.parametrize("active", [None, 3])
+def test_both_planners_make_the_same_larger_file(pipeline: str, horizon_unit: str, active: int | None) -> None:
+    workload = uniform_workload(4, 3, saved_bytes=5)
+    for horizon in (1, 3, 7):
+        policy = Policy(
+            pipeline=pipeline, microbatches=24, ranks=4, active_microbatches=active, horizon=horizon,
+            horizon_unit=horizon_unit, release_window=2,
+        )  # fmt: skip
+        ours, theirs = build_plan(workload, policy), slow_plan(workload, policy)
+        assert json.loads(dumps_plan(ours)) == json.loads(dumps_plan(theirs))
