@@ -7,6 +7,7 @@ integer nanoseconds, all sizes bytes, all bandwidths bytes per second.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sim.complaints import Path as KeyPath
 from sim.complaints import Version1, complaint
 from sim.errors import InputError
-from sim.ir.kinds import Kind, KindName
+from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
 from sim.ir.plan import Ints, Plan
 
 # Of one cost: 104 days, or 8 PiB.
@@ -28,6 +29,8 @@ Amount = Annotated[int, Field(ge=0, le=LIMIT)]
 Rate = Annotated[int, Field(gt=0, le=LIMIT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
+# What takes as long as its bytes need.
+MOVING_KINDS = sorted(COPY_KINDS | SEND_KINDS)
 
 
 class _Frozen(BaseModel):
@@ -96,19 +99,46 @@ class Costs(_Frozen):
 
         RELEASE and ACQUIRE take no time of their own, and a RECV none beyond its SEND, which carries the transfer.
         """
-        out = self._per_task(plan, 0, self._per_rank("optimizer_ns", plan.ranks))
-        kind, nbytes = plan.ops.kind, plan.ops.nbytes
-        copies = (
-            (Kind.OFFLOAD, self.d2h_latency_ns, self.d2h_bandwidth),
-            (Kind.PREFETCH, self.h2d_latency_ns, self.h2d_bandwidth),
-            (Kind.SEND_ACTIVATION, self.p2p_latency_ns, self.p2p_bandwidth),
-            (Kind.SEND_GRADIENT, self.p2p_latency_ns, self.p2p_bandwidth),
-        )
-        for code, latency, bandwidth in copies:
-            at = kind == code
-            out[at] = latency + (transfer_ns(nbytes[at], bandwidth) if bandwidth is not None else 0)
+        out = self._per_task(plan, 0, self.optimizer(plan.ranks))
+        for kind in MOVING_KINDS:
+            at = plan.ops.kind == kind
+            out[at] = self.transfer(kind, plan.ops.nbytes[at])
         require_total(out, "durations", "ns")
         return out
+
+    def transfer(self, kind: Kind, nbytes: Ints) -> Ints:
+        """How long copies or sends of a kind and these sizes take, in ns; shape as ``nbytes``."""
+        latency, bandwidth = {
+            Kind.OFFLOAD: (self.d2h_latency_ns, self.d2h_bandwidth),
+            Kind.PREFETCH: (self.h2d_latency_ns, self.h2d_bandwidth),
+        }.get(kind, (self.p2p_latency_ns, self.p2p_bandwidth))
+        return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
+
+    def tables(self, units: Sequence[int]) -> tuple[Ints, Ints]:
+        """(duration in ns, workspace in bytes) of every compute kind, 0 for others; shape (units, kinds).
+
+        ``units`` counts those of each stage; InputError unless the costs describe as many.
+        """
+        ours = [len(stage) for stage in self.units]
+        if ours != list(units):
+            raise InputError(
+                f"costs.units describes {len(ours)} stages with {ours} units; the workload has {len(units)} with "
+                f"{list(units)}: use costs made for this workload"
+            )
+        flat = [unit for stage in self.units for unit in stage]
+        out = np.zeros((2, len(flat), len(Kind)), dtype=np.int64)
+        for row, unit in enumerate(flat):
+            for kind, pair in unit.by_kind().items():
+                out[:, row, kind] = pair
+        return out[0], out[1]
+
+    def optimizer(self, ranks: int) -> Ints:
+        """How long each rank's OPTIMIZER_STEP takes, in ns; shape (ranks,)."""
+        return self._per_rank("optimizer_ns", ranks)
+
+    def optimizer_bytes(self, ranks: int) -> Ints:
+        """Bytes in use only while each rank's OPTIMIZER_STEP runs; shape (ranks,)."""
+        return self._per_rank("optimizer_workspace", ranks)
 
     def launch_table(self) -> Ints:
         """Host time to issue an operation of each kind, in ns; shape (kinds,)."""
@@ -123,7 +153,7 @@ class Costs(_Frozen):
 
     def workspace(self, plan: Plan) -> Ints:
         """Bytes in use only while each operation runs; shape (operations,)."""
-        return self._per_task(plan, 1, self._per_rank("optimizer_workspace", plan.ranks))
+        return self._per_task(plan, 1, self.optimizer_bytes(plan.ranks))
 
     def static(self, ranks: int) -> Ints:
         """Resident bytes of each rank; shape (ranks,)."""

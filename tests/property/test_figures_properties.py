@@ -1,0 +1,60 @@
+"""A sweep's figures, which come without a plan, are those of the plan as the reference engine simulates it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sim.costs import Costs
+from sim.engines import simulate
+from sim.figures import Group, figures
+from sim.planner import HORIZON_UNITS, Policy, build_plan
+from sim.verify import verify
+from sim.workload import Workload
+from tests.support.plans import costs_for, policies, workloads
+
+thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def expected(workload: Workload, costs: Costs, policy: Policy) -> dict[str, Any]:
+    """The row, from a plan that was built, proven and simulated."""
+    plan = build_plan(workload, policy)
+    assert verify(plan) == []
+    summary = simulate(plan, costs, "simpy").header["summary"]
+    ranks = summary["ranks"]
+    copying = sum(rank["copy_ns"] for rank in ranks)
+    keys = ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "stall_release_ns", "stall_prefetch_ns",
+            "stall_recv_ns")  # fmt: skip
+    row = {"step_time_ns": summary["step_time_ns"]} | {key: max(rank[key] for rank in ranks) for key in keys}
+    row["overlap"] = sum(rank["overlap"] * rank["copy_ns"] for rank in ranks) / copying if copying else 0.0
+    return row | {"offloaded": summary["offloaded"], "kept": summary["kept"]}
+
+
+@thorough
+@given(st.data())
+def test_figures_are_those_of_the_simulated_plan(data: st.DataObject) -> None:
+    workload = data.draw(workloads())
+    policy = data.draw(policies(len(workload.stages), most_microbatches=8))
+    costs = data.draw(costs_for(build_plan(workload, policy)))
+    assert figures(Group.of(workload, costs, policy), [policy]) == [expected(workload, costs, policy)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_one_group_serves_many_policies_in_any_order(data: st.DataObject) -> None:
+    """What one evaluation leaves behind must not show in the next."""
+    workload = data.draw(workloads())
+    policy = replace(data.draw(policies(len(workload.stages))), checkpoint=True)
+    costs = data.draw(costs_for(build_plan(workload, policy)))
+    changes = st.fixed_dictionaries(
+        {
+            "horizon": st.integers(1, 9), "horizon_unit": st.sampled_from(HORIZON_UNITS),
+            "release_window": st.integers(1, 4), "offload": st.booleans(),
+        }
+    )  # fmt: skip
+    many = [replace(policy, **change) for change in data.draw(st.lists(changes, min_size=2, max_size=6))]
+    found = figures(Group.of(workload, costs, policy), many)
+    assert found == [expected(workload, costs, one) for one in many]
