@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,20 @@ import numpy as np
 from sim.errors import InputError
 from sim.ir.kinds import QUEUE_OF, Kind
 from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged, SmallInts
-from sim.planner.lower import EDGES, LISTED, Model, Rows, lower, make_desk, no_clock
-from sim.planner.offload import decide, sentence
+from sim.planner.arena import (
+    BUFFER_ROWS,
+    BUFFERS,
+    CHECKPOINT,
+    EDGES,
+    LISTED,
+    NEXT_TASK,
+    OP_WIDTH,
+    OPS,
+    ROWS,
+    Arena,
+)
+from sim.planner.lower import lower
+from sim.planner.offload import decide, sentence, why_kept
 from sim.planner.policy import Policy
 from sim.planner.shapes import shapes_of
 from sim.planner.tasks import Tasks, tasks_of
@@ -26,29 +39,21 @@ def build_plan(
     ``kept``, ``kept_because`` (reason -> count) and ``sentence``.
     """
     tasks = tasks_of(workload, policy)
-    offloads = decide(tasks, policy)
-    kept = offloads.kept.total()
-    offloaded = tasks.boundaries - kept
-    rows = _rows(tasks, policy, model_of(tasks, workload), offloads.acquire_slot, offloaded)
+    most = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint and policy.offload else 0)
+    arena = Arena(tasks, shapes_of(workload), most, recording=True)
+    offloaded = lay_out(arena, policy)
+    why = why_kept(tasks.boundaries - offloaded, policy)
     outcome = {
         "offloaded": offloaded,
-        "kept": kept,
-        "kept_because": dict(offloads.kept),
-        "sentence": sentence(offloaded, offloads.kept, policy),
+        "kept": tasks.boundaries - offloaded,
+        "kept_because": dict(why),
+        "sentence": sentence(offloaded, why, policy),
     }
+    rows = arena.view(ROWS)[: operations_of(tasks, policy.checkpoint, offloaded)]
+    buffers = arena.view(BUFFER_ROWS)[: int(arena.memory[BUFFERS])]
+    assert len(rows) == int(arena.memory[OPS])
     facts = (echo or {}) | policy.to_dict() | outcome
-    ops, buffers = _ops(rows, tasks), _buffers(rows, tasks)
-    return Plan(name, policy.ranks, policy.microbatches, ops, buffers, facts)
-
-
-def model_of(tasks: Tasks, workload: Workload) -> Model:
-    """What every policy over these tasks has in common."""
-    shapes = shapes_of(workload)
-    return Model(
-        start=tasks.start, unit=tasks.unit, microbatch=tasks.microbatch, backward=tasks.backward,
-        backward_at=tasks.backward_at, rank=tasks.rank, boundary=shapes.boundary, gradient=shapes.gradient,
-        saved=shapes.saved, size_class=shapes.size_class,
-    )  # fmt: skip
+    return Plan(name, policy.ranks, policy.microbatches, _ops(rows, tasks), _buffers(buffers, tasks), facts)
 
 
 def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
@@ -57,32 +62,26 @@ def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
     return tasks.boundaries * (3 if checkpoint else 2) + 4 * offloaded + 8 * sent + tasks.ranks
 
 
-def _rows(tasks: Tasks, policy: Policy, model: Model, slots: Ints, offloaded: int) -> Rows:
-    count = operations_of(tasks, policy.checkpoint, offloaded)
-    # At most: a unit's input, output, saved bytes and gradient, what is loaded and received, and its host slot.
-    buffers = 7 * tasks.boundaries
-    rows = Rows(
-        op=np.empty((count, 4), dtype=np.int64),
-        edges=np.empty((count, EDGES), dtype=np.int32),
-        lists=np.full((4, count, LISTED), -1, dtype=np.int32),
-        buffer=np.empty((buffers, 5), dtype=np.int64),
-    )
-    desk = make_desk(model)
-    stuck = int(lower(desk, model, rows, no_clock(), slots, policy.checkpoint, policy.release_window))
+def lay_out(arena: Arena, policy: Policy) -> int:
+    """Decide what is offloaded and walk the tasks; returns how many boundaries are offloaded."""
+    m = arena.memory
+    m[CHECKPOINT] = policy.checkpoint
+    layers = policy.horizon_unit == "layers"
+    offloaded = int(decide(m, policy.horizon, layers, policy.release_window, policy.offload))
+    stuck = int(lower(m))
     if stuck >= 0:
         raise InputError(
             f"pipeline {policy.pipeline!r} deadlocks: rank {stuck} waits for the input of its task "
-            f"{int(desk.next_task[stuck])} and no rank can go on"
+            f"{int(arena.view(NEXT_TASK)[stuck])} and no rank can go on"
         )
-    assert desk.count[0] == count
-    return rows._replace(buffer=rows.buffer[: desk.count[1]])
+    return offloaded
 
 
-def _ragged(padded: SmallInts) -> Ragged:
+def _ragged(padded: Ints) -> Ragged:
     """Rows padded with -1, of shape (rows, most), without the padding."""
     there = padded >= 0
     starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int64)
-    return Ragged(starts, padded[there])
+    return Ragged(starts, padded[there].astype(np.int32))
 
 
 def _keys(boundary: Ints, tasks: Tasks) -> tuple[SmallInts, SmallInts, SmallInts]:
@@ -93,8 +92,9 @@ def _keys(boundary: Ints, tasks: Tasks) -> tuple[SmallInts, SmallInts, SmallInts
     return stage, place, microbatch
 
 
-def _ops(rows: Rows, tasks: Tasks) -> Ops:
-    rank, kind, boundary, nbytes = rows.op.T
+def _ops(rows: Ints, tasks: Tasks) -> Ops:
+    rank, kind, boundary, nbytes = rows[:, :4].T
+    edges, *lists = (rows[:, i:j] for i, j in pairwise([4, *range(4 + EDGES, OP_WIDTH + 1, LISTED)]))
     stage, unit, microbatch = _keys(boundary, tasks)
     queue_of = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int8)
     return Ops(
@@ -105,16 +105,16 @@ def _ops(rows: Rows, tasks: Tasks) -> Ops:
         unit=unit,
         microbatch=microbatch,
         nbytes=nbytes.copy(),
-        after=_ragged(rows.edges),
-        reads=_ragged(rows.lists[0]),
-        writes=_ragged(rows.lists[1]),
-        allocs=_ragged(rows.lists[2]),
-        frees=_ragged(rows.lists[3]),
+        after=_ragged(edges),
+        reads=_ragged(lists[0]),
+        writes=_ragged(lists[1]),
+        allocs=_ragged(lists[2]),
+        frees=_ragged(lists[3]),
     )
 
 
-def _buffers(rows: Rows, tasks: Tasks) -> Buffers:
-    rank, space, nbytes, role, boundary = rows.buffer.T
+def _buffers(rows: Ints, tasks: Tasks) -> Buffers:
+    rank, space, nbytes, role, boundary = rows.T
     stage, unit, microbatch = _keys(boundary, tasks)
     return Buffers(
         rank=rank.astype(np.int32),

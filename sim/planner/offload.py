@@ -7,79 +7,79 @@ Places are *slots*: slot k lies directly before the task at place k of the rank'
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
-from sim.ir.plan import Ints
+from sim.planner import arena as a
+from sim.planner.arena import get, put
 from sim.planner.policy import Policy
-from sim.planner.tasks import Tasks
 
 TOO_SOON = "backward_too_soon"
 NO_CHECKPOINTING = "no_checkpointing"
 SWITCHED_OFF = "offload_activations_false"
 
 
-@dataclass(frozen=True, slots=True)
-class Offloads:
-    """Decisions: the slot of each boundary's ACQUIRE, or -1 where it stays, shape (boundaries,); why others stay."""
-
-    acquire_slot: Ints
-    kept: Counter[str]
-
-
-def decide(tasks: Tasks, policy: Policy) -> Offloads:
-    """Offload a boundary only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU."""
-    slots = np.full(tasks.boundaries, -1, dtype=np.int64)
-    if not policy.checkpoint or not policy.offload:
-        reason = SWITCHED_OFF if policy.checkpoint else NO_CHECKPOINTING
-        return Offloads(slots, Counter({reason: tasks.boundaries}))
-    arrays = (tasks.start, tasks.unit, tasks.microbatch, tasks.backward, tasks.forward_at, tasks.backward_at)
-    layers = policy.horizon_unit == "layers"
-    decide_into(slots, *arrays, tasks.microbatches, policy.horizon, layers, policy.release_window)
-    stay = int((slots < 0).sum())
-    return Offloads(slots, Counter({TOO_SOON: stay}) if stay else Counter())
-
-
 @njit(cache=True)
-def decide_into(  # type: ignore[no-untyped-def]
-    slots, start, unit, microbatch, backward, forward_at, backward_at, microbatches, horizon, layers, window
-):
-    """Fill ``slots``, in one of the horizon's two meanings."""
+def decide(m, horizon, layers, window, offload):  # type: ignore[no-untyped-def]
+    """Set ACQUIRE_SLOT of every boundary, -1 where it stays; returns how many are offloaded.
+
+    A boundary is offloaded only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU.
+    """
+    m[a.WINDOW] = window
+    m[m[a.ACQUIRE_SLOT] : m[a.NEXT_ACQUIRE]] = -1
+    if not offload or not m[a.CHECKPOINT]:
+        return 0
     if layers:
-        for rank in range(len(start) - 1):
-            _by_layers(
-                slots, unit, microbatch, backward, forward_at, microbatches, horizon, window, start[rank], start[rank + 1]
-            )
-        return
-    # smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary.
-    for b in range(len(slots)):
-        slot = backward_at[b] - horizon
-        slots[b] = slot if slot > forward_at[b] + window else -1
+        count = 0
+        for rank in range(m[a.RANKS]):
+            count += _by_layers(m, rank, horizon, window)
+        return count
+    return _by_tasks(m, horizon, window)
 
 
 @njit(cache=True)
-def _by_layers(slots, unit, microbatch, backward, forward_at, microbatches, horizon, window, begin, end):  # type: ignore[no-untyped-def]
+def _by_tasks(m, horizon, window):  # type: ignore[no-untyped-def]
+    """smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary."""
+    count = 0
+    for b in range(m[a.UNITS] * m[a.MICROBATCHES]):
+        slot = get(m, a.BACKWARD_AT, b) - horizon
+        if slot > get(m, a.FORWARD_AT, b) + window:
+            put(m, a.ACQUIRE_SLOT, b, slot)
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def _by_layers(m, rank, horizon, window):  # type: ignore[no-untyped-def]
     """SMP v2: at most h offloaded boundaries on the GPU; the next ACQUIRE follows the BACKWARD that frees one.
 
     The first h are taken before the rank's first BACKWARD.
     """
+    begin, end = get(m, a.TASK_START, rank), get(m, a.TASK_START, rank + 1)
     needed = np.empty(end - begin, dtype=np.int64)  # places of the BACKWARDs of the offloaded boundaries so far
     count, first = 0, -1
     for at in range(end - begin):
-        if not backward[begin + at]:
+        if not get(m, a.TASK_BACKWARD, begin + at):
             continue
         if first < 0:
             first = at
-        b = unit[begin + at] * microbatches + microbatch[begin + at]
+        b = get(m, a.TASK_UNIT, begin + at) * m[a.MICROBATCHES] + get(m, a.TASK_MICROBATCH, begin + at)
         slot = first if count < horizon else needed[count - horizon] + 1
-        if slot > forward_at[b] + window:
-            slots[b] = slot
+        if slot > get(m, a.FORWARD_AT, b) + window:
+            put(m, a.ACQUIRE_SLOT, b, slot)
             needed[count] = at
             count += 1
-        else:
-            slots[b] = -1
+    return count
+
+
+def why_kept(kept: int, policy: Policy) -> Counter[str]:
+    """Why boundaries stay on the device: reason -> count."""
+    if not policy.checkpoint:
+        return Counter({NO_CHECKPOINTING: kept})
+    if not policy.offload:
+        return Counter({SWITCHED_OFF: kept})
+    return Counter({TOO_SOON: kept}) if kept else Counter()
 
 
 def sentence(offloaded: int, kept: Counter[str], policy: Policy) -> str:
