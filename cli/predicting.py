@@ -34,5 +34,6 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
         "ranks": summary["ranks"],
         "costs": predicted.header["costs"],
         "capacity_bytes": predicted.header["capacity_bytes"],
+        "contended": predicted.header.get("contended", []),
         "warnings": predicted.header["warnings"],
     }

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from scenarios.fields import Bytes, Count, Duration, Fraction, Rate, Speed, Table, one_of, refuse
 from scenarios.layers import STRATEGIES, is_strategy
+from sim.costs import MOST_WEIGHT, SharedLinks
 from sim.errors import InputError
 from sim.ir.kinds import KindName
 from sim.planner import HORIZON_UNITS, order_names
@@ -31,6 +32,15 @@ def _capacity(value: int) -> int:
     return value
 
 
+def _weight(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= MOST_WEIGHT:
+        raise refuse(f"it must be an integer of at least 1 and at most {MOST_WEIGHT}")
+    return value
+
+
+Weight = Annotated[int, BeforeValidator(_weight)]
+
+
 class Hardware(Table):
     """One GPU and its links; a preset's figures, each replaced by what is written here.
 
@@ -42,6 +52,8 @@ class Hardware(Table):
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
             know FLOPs only.
         memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
+        gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, d2h_weight, h2d_weight: what the
+            GPUs' copies share; see :class:`sim.costs.SharedLinks`.
     """
 
     preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
@@ -57,6 +69,20 @@ class Hardware(Table):
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
     memory_bandwidth: Rate | None = None
+    gpus_per_switch: Count | None = None
+    uplink_d2h: Rate | None = None
+    uplink_h2d: Rate | None = None
+    duplex: Rate | None = None
+    host_memory_bandwidth: Rate | None = None
+    d2h_weight: Weight | None = None
+    h2d_weight: Weight | None = None
+
+    @model_validator(mode="after")
+    def _switches(self) -> Hardware:
+        for key in ("uplink_d2h", "uplink_h2d"):
+            if getattr(self, key) is not None and self.gpus_per_switch is None:
+                raise refuse(f"{key} is given and gpus_per_switch is not; write how many GPUs share the uplink")
+        return self
 
     def _given(self) -> Accelerator | None:
         return ACCELERATORS[self.preset] if self.preset is not None else None
@@ -90,6 +116,12 @@ class Hardware(Table):
             "p2p_bandwidth": self.figure("p2p_bandwidth"),
             "memory_bytes": self.figure("memory", 80 * 2**30),
         }
+
+
+    def shared(self) -> SharedLinks | None:
+        """What copies share; None where nothing of it is written."""
+        written = {name: getattr(self, name) for name in SharedLinks.model_fields if getattr(self, name) is not None}
+        return SharedLinks(**written) if written else None
 
 
 class Parallel(Table):
