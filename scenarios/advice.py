@@ -7,7 +7,8 @@ from scenarios.schema import Scenario
 
 def advice(scenario: Scenario) -> list[str]:
     """One sentence for each setting that does not do what its name says here."""
-    return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario), *scenario.model.advice(scenario.setting())]
+    tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
+    return [*tables, *scenario.model.advice(scenario.setting())]
 
 
 def _offloading(scenario: Scenario) -> list[str]:

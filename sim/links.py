@@ -68,7 +68,7 @@ class LinkTable:
 
     def slowest(self) -> list[int]:
         """What each link gets at the least, whatever the others do."""
-        out = self.own.tolist()
+        out: list[int] = self.own.tolist()
         for group, cap in enumerate(self.capacity.tolist()):
             links = np.flatnonzero((self.member == group).any(axis=1)).tolist()
             weights = int(self.weight[links].sum())

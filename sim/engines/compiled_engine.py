@@ -18,6 +18,7 @@ from sim.engines.base import Times
 from sim.ir.kinds import QUEUES_PER_RANK
 from sim.ir.plan import Ints, Plan
 from sim.links import LinkTable, before_flow, contended, link_of, require_fits
+from sim.metrics import issue_times
 
 
 @njit(cache=True)
@@ -63,7 +64,6 @@ def run(plan: Plan, costs: Costs) -> Times:
 def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints) -> Times:
     """Times where copies slow each other down."""
     from sim.engines.fluid import run_flows, too_large, waiting
-    from sim.metrics import issue_times
 
     nbytes = np.where(link >= 0, plan.ops.nbytes, 0)
     reason = too_large(int(nbytes.max(initial=0)) * NANOSECONDS_PER_SECOND, table)
