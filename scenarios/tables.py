@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
-from scenarios.fields import Bytes, Count, Duration, Fraction, Rate, Speed, Table, one_of, refuse
+from scenarios.fields import Bytes, Count, Duration, Fraction, Natural, Rate, Speed, Table, Variation, one_of, refuse
 from scenarios.layers import STRATEGIES, is_strategy
 from sim.costs import MOST_WEIGHT, SharedLinks
 from sim.errors import InputError
@@ -38,6 +38,14 @@ def _weight(value: object) -> object:
     return value
 
 
+def _draws(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= MOST_DRAWS:
+        raise refuse(f"it must be an integer of at least 1 and at most {MOST_DRAWS}")
+    return value
+
+
+# More tell no more: a quantile's error is far below any other by then.
+MOST_DRAWS = 1_000_000
 Weight = Annotated[int, BeforeValidator(_weight)]
 
 
@@ -160,6 +168,15 @@ class Offload(Table):
     activation_loading_horizon: Count = 4
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
+
+
+class Jitter(Table):
+    """Random spread on durations; see :class:`sim.jitter.Spread`."""
+
+    compute: Variation = 0.0
+    copies: Variation = 0.0
+    seed: Natural = 0
+    draws: Annotated[int, BeforeValidator(_draws)] = 1000
 
 
 def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -194,7 +195,7 @@ class Costs(_Frozen):
         return out
 
 
-def require_total(amounts: Ints, what: str, unit: str, more: int = 0) -> None:
+def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str, more: int = 0) -> None:
     """InputError unless the sum of non-negative amounts stays well inside int64; in floats, which do not wrap."""
     total = float(amounts.sum(dtype=np.float64)) + more
     if total > MOST_TOTAL:
