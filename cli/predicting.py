@@ -41,7 +41,7 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
 
 def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
     """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
-    from sim.jitter import Spread, jitter_summary, step_times
+    from sim.jitter import Spread, alone, jitter_summary, step_times
 
     scenario = job.prepared.scenario if job.prepared is not None else None
     if draws is None and seed is None and (scenario is None or "jitter" not in scenario.model_fields_set):
@@ -51,4 +51,5 @@ def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, se
     spread = Spread(**written | asked)
     with named(job.name):
         times = step_times(job.plan, costs, spread)
-    return {"jitter": jitter_summary(times, spread, bool(predicted.header["contended"]))}
+        unlike = bool(predicted.header["contended"]) and alone(job.plan, costs)
+    return {"jitter": jitter_summary(times, spread, unlike)}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cli.main import run
+from sim.costs import SharedLinks
 from sim.engines import simulate
 from sim.jitter import Spread, step_times
-from tests.support.plans import uniform_costs, uniform_plan
+from tests.support.plans import GB, uniform_costs, uniform_plan
 
 Captured = pytest.CaptureFixture[str]
 
@@ -65,8 +66,26 @@ def test_the_command_says_it_in_json_and_in_a_sentence(capsys: Captured) -> None
     assert "note" not in jitter
     assert run(["simulate", "uniform", *spread, "--set", 'hardware.duplex="0.5 GB/s"']) == 0
     out = capsys.readouterr().out
-    assert "In 50 draws (seed 3)" in out and "every copy at its own link's bandwidth" in out
+    assert "In 50 draws (seed 3)" in out and "own link's bandwidth" not in out
     assert "Copies slow each other down on" in out
+
+
+def test_draws_share_links_as_the_step_does() -> None:
+    shared = SharedLinks(gpus_per_switch=2, uplink_d2h=GB, duplex=GB, d2h_weight=2)
+    plan = uniform_plan(4, 2, 8, horizon=1)
+    costs = uniform_costs(4, 2, shared=shared, d2h_latency_ns=5, launch_ns=3)
+    step = simulate(plan, costs)
+    assert step.header["contended"]
+    assert step_times(plan, costs, Spread(draws=1)).tolist() == [step.step_time_ns]
+    times = step_times(plan, costs, Spread(compute=0.1, copies=0.3, draws=300))
+    assert times.mean() > step.step_time_ns + 4 * times.std() / np.sqrt(300)
+
+
+def test_draws_of_copies_too_large_for_64_bits_are_said(capsys: Captured) -> None:
+    huge = ["--set", "model.boundary=1 GB", "--set", "hardware.duplex=0.5 GB/s", "--draws", "3", "--json"]
+    assert run(["simulate", "uniform", *huge]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["contended"] and "own link's bandwidth" in found["jitter"]["note"]
 
 
 def test_no_draws_unless_asked(capsys: Captured) -> None:
