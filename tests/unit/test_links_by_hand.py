@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.costs import Costs, SharedLinks
-from sim.engines import ENGINES, find_engine, simulate
+from sim.engines import ENGINES, find_engine, fluid, simulate
 from sim.errors import InputError
 from sim.ir.builder import PlanBuilder
 from sim.ir.kinds import Kind
@@ -199,3 +199,17 @@ def test_copies_end_when_the_fluid_model_says(engine: str, data: st.DataObject) 
     expected = finish_times(dict.fromkeys(flows, Fraction(0)), work, own, weight, groups)
     for end, flow in zip(_ends(engine, plan, costs), sizes, strict=True):
         assert -1 <= end - expected[flow] <= len(flows) + 1
+
+
+def test_the_quick_pass_stands_where_nothing_is_contended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rank after the other uses the uplink; only when both do are flows followed."""
+    followed = []
+    monkeypatch.setattr(fluid, "run_flows", lambda *_: followed.append(1) or (None, None))
+    builder = PlanBuilder()
+    first = builder.op(0, Kind.OFFLOAD, (0, 0, 0), nbytes=100)
+    builder.op(1, Kind.OFFLOAD, (0, 0, 0), after=[first], nbytes=100)
+    costs = _costs(2, gpus_per_switch=2, uplink_d2h=GB)
+    assert _ends("compiled", builder.freeze("turns", 2, 1, {}), costs) == [100, 200]
+    assert not followed
+    find_engine("compiled")(_copies(2, ("d0", 100), ("d1", 100)), costs)
+    assert followed
