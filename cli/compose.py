@@ -157,11 +157,11 @@ def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
 
 
 def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS, device: str = "cpu") -> Costs:
-    """Measure the prepared scenario's units on this machine, with the scenario's links."""
+    """Measure the prepared scenario's units on this machine, with the scenario's links, shared ones included."""
     from executor.calibrate import calibrate
     from executor.links import Hardware
 
-    return calibrate(
+    measured = calibrate(
         prepared.workload,
         model_spec(prepared.scenario),
         hardware=Hardware(**prepared.scenario.hardware.links()),
@@ -169,6 +169,7 @@ def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS, device: str =
         repeats=repeats,
         checkpoint=prepared.policy.checkpoint,
     )
+    return measured.model_copy(update={"shared": prepared.scenario.hardware.shared()})
 
 
 def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:

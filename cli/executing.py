@@ -74,12 +74,22 @@ def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, ch
             job.plan, job.known().workload, model_spec(scenario), costs=costs, steps=wanted, device=device,
             check_gradients=check, on_step=lambda *_: done(),
         )  # fmt: skip
-    warnings = [*job.warnings, *execution.warnings]
+    warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job, costs=costs, predicted=predicted, measured=replace(execution.timeline, header=header),
         execution=execution,
     )  # fmt: skip
+
+
+def _not_shared(predicted: Timeline, device: str) -> list[str]:
+    """Said where the prediction has copies slow each other down and the emulated links cannot."""
+    if device != "cpu" or not predicted.header["contended"]:
+        return []
+    return [
+        f"the prediction shares {', '.join(predicted.header['contended'][:4])}; the CPU's emulated links are not "
+        "shared, so measured copies come out quicker"
+    ]
 
 
 def write_run(run: Run, directory: Path) -> None:

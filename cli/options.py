@@ -25,3 +25,8 @@ Engine = Annotated[str | None, typer.Option("--engine", help="simpy, the referen
 TimelineFile = Annotated[
     Path | None, typer.Option("--timeline", metavar="FILE", help="Write when each operation ran, as JSON lines.")
 ]
+Draws = Annotated[
+    int | None,
+    typer.Option("--draws", min=1, max=1_000_000, help="Draw the step so many times with the spread of [jitter]."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Of the draws, not the scenario's.")]

@@ -34,5 +34,22 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
         "ranks": summary["ranks"],
         "costs": predicted.header["costs"],
         "capacity_bytes": predicted.header["capacity_bytes"],
+        "contended": predicted.header.get("contended", []),
         "warnings": predicted.header["warnings"],
     }
+
+
+def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
+    """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
+    from sim.jitter import Spread, alone, jitter_summary, step_times
+
+    scenario = job.prepared.scenario if job.prepared is not None else None
+    if draws is None and seed is None and (scenario is None or "jitter" not in scenario.model_fields_set):
+        return {}
+    written = scenario.jitter.model_dump() if scenario is not None else {}
+    asked = {name: value for name, value in (("draws", draws), ("seed", seed)) if value is not None}
+    spread = Spread(**written | asked)
+    with named(job.name):
+        times = step_times(job.plan, costs, spread)
+        unlike = bool(predicted.header["contended"]) and alone(job.plan, costs)
+    return {"jitter": jitter_summary(times, spread, unlike)}

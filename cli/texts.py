@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
     """The object of `simulate --json`."""
     head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
-    return "\n".join([head, *([sentence] if sentence else []), "", to_text(ranks_grid(result))])
+    more = [sentence] if sentence else []
+    if result.get("contended"):
+        more.append(f"Copies slow each other down on {len(result['contended'])} shared links: "
+                    f"{', '.join(result['contended'][:4])}{', ...' if len(result['contended']) > 4 else ''}.")
+    if "jitter" in result:
+        more.append(jitter_sentence(result["jitter"]))
+    return "\n".join([head, *more, "", to_text(ranks_grid(result))])
+
+
+def jitter_sentence(jitter: dict[str, Any]) -> str:
+    """How far the step's time spreads."""
+    times = {name: format_duration(ns) for name, ns in jitter["step_time_ns"].items()}
+    return (
+        f"In {jitter['draws']} draws (seed {jitter['seed']}) with spread {jitter['compute']:g} on compute and "
+        f"{jitter['copies']:g} on copies, {jitter['distribution']}, the step takes {times['mean']} on average, "
+        f"{times['p05']} to {times['p95']} in 90 % of them{'; ' + jitter['note'] if 'note' in jitter else ''}."
+    )
 
 
 def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:

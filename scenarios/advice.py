@@ -7,7 +7,8 @@ from scenarios.schema import Scenario
 
 def advice(scenario: Scenario) -> list[str]:
     """One sentence for each setting that does not do what its name says here."""
-    return [*_offloading(scenario), *_parallelism(scenario), *scenario.model.advice(scenario.setting())]
+    tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
+    return [*tables, *scenario.model.advice(scenario.setting())]
 
 
 def _offloading(scenario: Scenario) -> list[str]:
@@ -40,12 +41,26 @@ def _parallelism(scenario: Scenario) -> list[str]:
         )
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
         out.append(
-            "parallel.placement_strategy has no effect: every rank is planned with links of its own, wherever it is"
+            "parallel.placement_strategy has no effect: ranks fill the switches of one host in order"
         )
     active = parallel.active_microbatches
     if active is not None and active > parallel.microbatches:
         out.append(
             f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
             "no effect"
+        )
+    return out
+
+
+def _sharing(scenario: Scenario) -> list[str]:
+    hardware = scenario.hardware
+    out = []
+    if hardware.gpus_per_switch is not None and hardware.uplink_d2h is None and hardware.uplink_h2d is None:
+        out.append("hardware.gpus_per_switch has no effect: neither uplink_d2h nor uplink_h2d is given")
+    weights = [key for key in ("d2h_weight", "h2d_weight") if getattr(hardware, key) is not None]
+    if weights and hardware.duplex is None and hardware.host_memory_bandwidth is None:
+        out.append(
+            f"hardware.{weights[0]} has no effect: copies of both directions meet only in duplex or "
+            "host_memory_bandwidth, and neither is given"
         )
     return out

@@ -66,6 +66,13 @@ def _fraction(value: object) -> float:
     return number
 
 
+def _variation(value: object) -> float:
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise refuse("it must be a number from 0 to 1")
+    return number
+
+
 def _positive(value: object) -> float:
     number = _number(value)
     if not 0 < number < math.inf:
@@ -112,6 +119,7 @@ Speed = Annotated[int, _quantity(parse_speed)]
 Count = Annotated[int, _integer(1)]
 Natural = Annotated[int, _integer(0)]
 Fraction = Annotated[float, BeforeValidator(_fraction)]
+Variation = Annotated[float, BeforeValidator(_variation)]
 Positive = Annotated[float, BeforeValidator(_positive)]
 Plain = Annotated[dict[str, Any], BeforeValidator(_plain)]
 Name = Annotated[str, BeforeValidator(_name)]

@@ -62,6 +62,7 @@ def _costs(scenario: Scenario, units: Units) -> Costs | None:
         optimizer_ns=tuple(sum(layer.optimizer_ns for layer in stage) for stage in stages),
         launch_ns=scenario.hardware.launch,
         launch_by_kind=scenario.hardware.launch_by_kind,
+        shared=scenario.hardware.shared(),
         **scenario.hardware.links(),
     )
 
@@ -78,4 +79,7 @@ def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
                 f"hardware.{key} = {show(ours[name])} has no effect: the costs given are those of {show(theirs)}; "
                 "calibrate again to change it"
             )
+    if (shared := scenario.hardware.shared()) is not None and shared != costs.shared:
+        keys = ", ".join(f"hardware.{name}" for name in sorted(shared.model_fields_set))
+        out.append(f"{keys} has no effect: the costs given share links in their own way; calibrate again to change it")
     return out

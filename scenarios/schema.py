@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from scenarios.fields import Name, Table, refuse
 from scenarios.kinds import KINDS, Model, Setting
-from scenarios.tables import Checkpoint, Hardware, Offload, Parallel
+from scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
 from sim.complaints import shown_value
 from sim.workload import ModuleShapes
 
@@ -35,6 +35,7 @@ class Scenario(Table):
     parallel: Parallel = Parallel()
     checkpoint: Checkpoint = Checkpoint()
     offload: Offload = Offload()
+    jitter: Jitter = Jitter()
 
     def setting(self, shapes: ModuleShapes | None = None) -> Setting:
         """The tables that a model's kind may look at."""

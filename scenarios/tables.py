@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
-from scenarios.fields import Bytes, Count, Duration, Fraction, Rate, Speed, Table, one_of, refuse
+from scenarios.fields import Bytes, Count, Duration, Fraction, Natural, Rate, Speed, Table, Variation, one_of, refuse
 from scenarios.layers import STRATEGIES, is_strategy
+from sim.costs import MOST_WEIGHT, SharedLinks
 from sim.errors import InputError
 from sim.ir.kinds import KindName
 from sim.planner import HORIZON_UNITS, order_names
@@ -31,6 +32,23 @@ def _capacity(value: int) -> int:
     return value
 
 
+def _weight(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= MOST_WEIGHT:
+        raise refuse(f"it must be an integer of at least 1 and at most {MOST_WEIGHT}")
+    return value
+
+
+def _draws(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= MOST_DRAWS:
+        raise refuse(f"it must be an integer of at least 1 and at most {MOST_DRAWS}")
+    return value
+
+
+# More tell no more: a quantile's error is far below any other by then.
+MOST_DRAWS = 1_000_000
+Weight = Annotated[int, BeforeValidator(_weight)]
+
+
 class Hardware(Table):
     """One GPU and its links; a preset's figures, each replaced by what is written here.
 
@@ -42,6 +60,8 @@ class Hardware(Table):
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
             know FLOPs only.
         memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
+        gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, d2h_weight, h2d_weight: what the
+            GPUs' copies share; see :class:`sim.costs.SharedLinks`.
     """
 
     preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
@@ -57,6 +77,20 @@ class Hardware(Table):
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
     memory_bandwidth: Rate | None = None
+    gpus_per_switch: Count | None = None
+    uplink_d2h: Rate | None = None
+    uplink_h2d: Rate | None = None
+    duplex: Rate | None = None
+    host_memory_bandwidth: Rate | None = None
+    d2h_weight: Weight | None = None
+    h2d_weight: Weight | None = None
+
+    @model_validator(mode="after")
+    def _switches(self) -> Hardware:
+        for key in ("uplink_d2h", "uplink_h2d"):
+            if getattr(self, key) is not None and self.gpus_per_switch is None:
+                raise refuse(f"{key} is given and gpus_per_switch is not; write how many GPUs share the uplink")
+        return self
 
     def _given(self) -> Accelerator | None:
         return ACCELERATORS[self.preset] if self.preset is not None else None
@@ -90,6 +124,12 @@ class Hardware(Table):
             "p2p_bandwidth": self.figure("p2p_bandwidth"),
             "memory_bytes": self.figure("memory", 80 * 2**30),
         }
+
+
+    def shared(self) -> SharedLinks | None:
+        """What copies share; None where nothing of it is written."""
+        written = {name: getattr(self, name) for name in SharedLinks.model_fields if getattr(self, name) is not None}
+        return SharedLinks(**written) if written else None
 
 
 class Parallel(Table):
@@ -128,6 +168,15 @@ class Offload(Table):
     activation_loading_horizon: Count = 4
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
+
+
+class Jitter(Table):
+    """Random spread on durations; see :class:`sim.jitter.Spread`."""
+
+    compute: Variation = 0.0
+    copies: Variation = 0.0
+    seed: Natural = 0
+    draws: Annotated[int, BeforeValidator(_draws)] = 1000
 
 
 def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:

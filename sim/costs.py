@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from sim.complaints import Path as KeyPath
 from sim.complaints import Version1, complaint
@@ -27,6 +29,9 @@ MOST_TOTAL = 2**62
 
 Amount = Annotated[int, Field(ge=0, le=LIMIT)]
 Rate = Annotated[int, Field(gt=0, le=LIMIT)]
+# Small, so that shares are exact: weight times bandwidth has to fit int64.
+MOST_WEIGHT = 1000
+Weight = Annotated[int, Field(ge=1, le=MOST_WEIGHT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
 # What takes as long as its bytes need.
@@ -63,6 +68,32 @@ class UnitCost(_Frozen):
         }
 
 
+class SharedLinks(_Frozen):
+    """The host's side of the links, where copies get in each other's way. What is None never limits anything.
+
+    Attributes:
+        gpus_per_switch: ranks ``r // gpus_per_switch`` sit behind one PCIe switch.
+        uplink_d2h, uplink_h2d: from a switch to the host and back, for all its ranks together.
+        duplex: of one rank's link, both directions together.
+        host_memory_bandwidth: of all ranks' copies together.
+        d2h_weight, h2d_weight: where copies of both directions meet, each gets bandwidth in proportion to its weight.
+    """
+
+    gpus_per_switch: Annotated[int, Field(gt=0, le=LIMIT)] | None = None
+    uplink_d2h: Rate | None = None
+    uplink_h2d: Rate | None = None
+    duplex: Rate | None = None
+    host_memory_bandwidth: Rate | None = None
+    d2h_weight: Weight = 1
+    h2d_weight: Weight = 1
+
+    @model_validator(mode="after")
+    def _switches(self) -> SharedLinks:
+        if self.gpus_per_switch is None and (self.uplink_d2h is not None or self.uplink_h2d is not None):
+            raise PydanticCustomError("no_switch", "an uplink belongs to a switch; give gpus_per_switch too")
+        return self
+
+
 class Costs(_Frozen):
     """Everything an engine needs beside the plan.
 
@@ -72,6 +103,7 @@ class Costs(_Frozen):
         optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
         launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another.
         memory_bytes: capacity of one rank's device.
+        shared: what copies share beyond their own link; None: nothing.
         source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
         evidence: sample counts, spread and machine of a calibration.
     """
@@ -91,11 +123,12 @@ class Costs(_Frozen):
     launch_ns: Amount = 0
     launch_by_kind: dict[KindName, Amount] = {}
     memory_bytes: Rate
+    shared: SharedLinks | None = None
     source: str = "scenario"
     evidence: dict[str, Any] = {}
 
     def durations(self, plan: Plan) -> Ints:
-        """How long each operation keeps its queue busy, in ns; shape (operations,).
+        """How long each operation keeps its queue busy, in ns, shared links aside; shape (operations,).
 
         RELEASE and ACQUIRE take no time of their own, and a RECV none beyond its SEND, which carries the transfer.
         """
@@ -192,7 +225,7 @@ class Costs(_Frozen):
         return out
 
 
-def require_total(amounts: Ints, what: str, unit: str, more: int = 0) -> None:
+def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str, more: int = 0) -> None:
     """InputError unless the sum of non-negative amounts stays well inside int64; in floats, which do not wrap."""
     total = float(amounts.sum(dtype=np.float64)) + more
     if total > MOST_TOTAL:
@@ -212,7 +245,8 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
 
 def _keys(path: KeyPath) -> list[str]:
     """The keys of the object at a path of the file."""
-    return list((UnitCost if path[:1] == ("units",) else Costs).model_fields)
+    models: dict[int | str, type[BaseModel]] = {"units": UnitCost, "shared": SharedLinks}
+    return list((models[path[0]] if path else Costs).model_fields)
 
 
 def load_costs(path: str | Path) -> Costs:

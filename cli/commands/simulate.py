@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.options import CostsFile, Engine, Json, Overrides, ScenarioOrPlan, TimelineFile
+from cli.options import CostsFile, Draws, Engine, Json, Overrides, ScenarioOrPlan, Seed, TimelineFile
 
 
 def simulate(
@@ -11,6 +11,8 @@ def simulate(
     engine: Engine = None,
     costs: CostsFile = None,
     timeline: TimelineFile = None,
+    draws: Draws = None,
+    seed: Seed = None,
     json_wanted: Json = False,
 ) -> None:
     """Predict one step on a clock.
@@ -19,7 +21,7 @@ def simulate(
     """
     from cli.compose import job_of, with_costs
     from cli.output import emit, say, warn
-    from cli.predicting import predict, result_of
+    from cli.predicting import jitter_of, predict, result_of
     from cli.texts import step_text
     from sim.engines import DEFAULT_ENGINE, find_engine
     from sim.timeline import write_timeline
@@ -30,7 +32,7 @@ def simulate(
     predicted = predict(job, known, chosen)
     if timeline is not None:
         write_timeline(predicted, timeline)
-    result = result_of(job, predicted)
+    result = result_of(job, predicted) | jitter_of(job, known, predicted, draws, seed)
     warn(result["warnings"])
     if json_wanted:
         emit(result)

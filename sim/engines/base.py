@@ -11,10 +11,14 @@ from sim.ir.plan import Ints, Plan
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Start and end of each operation in ns from the step's start, both of shape (operations,)."""
+    """Start and end of each operation in ns from the step's start, both of shape (operations,).
+
+    ``note`` says what else to know, e.g. that another engine worked the times out.
+    """
 
     start_ns: Ints
     end_ns: Ints
+    note: str | None = None
 
 
 class Engine(Protocol):

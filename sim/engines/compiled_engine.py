@@ -1,8 +1,11 @@
 """The compiled engine: one pass over the plan's columns, in numba.
 
 With fixed durations, FIFO queues and static edges an operation starts at the latest of its issue, the end of the
-operation before it on its queue and the ends of its edges, and list order visits every one of those first. Links are
-private to a queue here, so a copy never waits for a link beyond its queue.
+operation before it on its queue and the ends of its edges, and list order visits every one of those first.
+
+Where copies share links, that pass takes each copy at its own link's bandwidth. If nothing shared was then ever asked
+for more than it has, every copy gets just that, and the result stands; else the flows are followed one event after
+the other (:mod:`sim.engines.fluid`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sim.costs import Costs
+from sim.costs import NANOSECONDS_PER_SECOND, Costs
 from sim.engines.base import Times
 from sim.ir.kinds import QUEUES_PER_RANK
-from sim.ir.plan import Plan
+from sim.ir.plan import Ints, Plan
+from sim.links import LinkTable, before_flow, contended, link_of, require_fits
+from sim.metrics import issue_times
 
 
 @njit(cache=True)
@@ -30,14 +35,42 @@ def _forward(duration, queue_index, rank, starts, values, launch, queue_end, hos
         queue_end[queue_index[i]] = end[i]
 
 
-def run(plan: Plan, costs: Costs) -> Times:
-    """Times of every operation; see :class:`sim.engines.base.Engine`."""
+def forward(plan: Plan, durations: Ints, launches: Ints) -> Times:
+    """Times with fixed durations; both arguments of shape (operations,), in ns."""
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
     host = np.zeros(plan.ranks, dtype=np.int64)
     after = plan.ops.after
     _forward(
-        costs.durations(plan), plan.queue_index, plan.ops.rank, after.starts, after.values, costs.launches(plan),
-        queue_end, host, start, end,
-    )  # fmt: skip
+        durations, plan.queue_index, plan.ops.rank, after.starts, after.values, launches, queue_end, host, start, end
+    )
     return Times(start, end)
+
+
+def run(plan: Plan, costs: Costs) -> Times:
+    """Times of every operation; see :class:`sim.engines.base.Engine`."""
+    times = forward(plan, costs.durations(plan), costs.launches(plan))
+    if costs.shared is None:
+        return times
+    table = LinkTable.of(costs, plan.ranks)
+    require_fits(plan, costs, table)
+    link = link_of(plan)
+    before = before_flow(plan, costs, link)
+    if not contended(table, link, times.start_ns + before, times.end_ns):
+        return times
+    return _shared(plan, costs, table, link, before)
+
+
+def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints) -> Times:
+    """Times where copies slow each other down."""
+    from sim.engines.fluid import run_flows, too_large, waiting
+
+    nbytes = np.where(link >= 0, plan.ops.nbytes, 0)
+    reason = too_large(int(nbytes.max(initial=0)) * NANOSECONDS_PER_SECOND, table)
+    if reason is not None:
+        from sim.engines.simpy_engine import run as reference
+
+        found = reference(plan, costs)
+        return Times(found.start_ns, found.end_ns, f"times are the reference engine's (simpy): {reason}")
+    work = nbytes * NANOSECONDS_PER_SECOND
+    return Times(*run_flows(plan, table, link, before, work, issue_times(plan, costs.launches(plan)), waiting(plan)))

@@ -2,7 +2,8 @@
 
 Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
 list order. An operation starts when it has been issued, the operation before it on its queue has ended, all its
-edges have ended and its link is free.
+edges have ended and its link is free. Where links are shared, a copy under way is a flow that learns of every change of
+its bandwidth (:mod:`sim.links`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,52 @@ from typing import Any
 import numpy as np
 import simpy
 
-from sim.costs import Costs
+from sim.costs import NANOSECONDS_PER_SECOND, Costs
 from sim.engines.base import Times
 from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from sim.ir.plan import Ints, Plan
+from sim.links import LinkTable, before_flow, link_of, max_min, require_fits
 from sim.memory import row_sums
 
 _Steps = Generator[simpy.Event, Any, None]
+
+
+class SharedBandwidth:
+    """The flows under way, how much work each has left and how fast it goes. Exact at the last change."""
+
+    def __init__(self, env: simpy.Environment, table: LinkTable) -> None:
+        self._env = env
+        self._table = table
+        self._left: dict[int, int] = {}
+        self._rate: dict[int, int] = {}
+        self._known: dict[tuple[int, ...], dict[int, int]] = {}
+        self._since = 0
+        self._changed = env.event()
+
+    def flow(self, link: int, nbytes: int) -> _Steps:
+        """Move bytes over a link, at whatever it gets, until the last one is over."""
+        self._advance()
+        self._left[link] = nbytes * NANOSECONDS_PER_SECOND
+        self._share()
+        while self._left[link] > 0:
+            yield self._env.timeout(-(-self._left[link] // self._rate[link])) | self._changed
+            self._advance()
+        del self._left[link]
+        self._share()
+
+    def _advance(self) -> None:
+        now = int(self._env.now)
+        for link, rate in self._rate.items():
+            self._left[link] -= rate * (now - self._since)
+        self._since = now
+
+    def _share(self) -> None:
+        flowing = tuple(sorted(self._left))
+        if flowing not in self._known:
+            self._known[flowing] = max_min(self._table, flowing)
+        self._rate = self._known[flowing]
+        changed, self._changed = self._changed, self._env.event()
+        changed.succeed()
 
 
 class Simulation:
@@ -33,7 +73,9 @@ class Simulation:
         self.env = simpy.Environment()
         self._plan = plan
         self._launch = costs.launches(plan).tolist()
+        self._link_of = link_of(plan)
         self._duration = costs.durations(plan).tolist()
+        self._shared = self._make_shared(plan, costs)
         self._edges = plan.ops.after.to_lists()
         self._start, self._end = [0] * len(plan), [0] * len(plan)
         self._done = [self.env.event() for _ in range(len(plan))]
@@ -51,6 +93,15 @@ class Simulation:
         links = {number: simpy.Resource(self.env, capacity=1) for number in set(queues)}
         kinds = plan.ops.kind.tolist()
         return [links[q] if kind in using else None for q, kind in zip(queues, kinds, strict=True)]
+
+    def _make_shared(self, plan: Plan, costs: Costs) -> SharedBandwidth | None:
+        """Shared bandwidth where there is any; a copy's duration is then its latency alone."""
+        if costs.shared is None:
+            return None
+        table = LinkTable.of(costs, plan.ranks)
+        require_fits(plan, costs, table)
+        self._duration = before_flow(plan, costs, self._link_of).tolist()
+        return SharedBandwidth(self.env, table)
 
     @staticmethod
     def _memory(plan: Plan, costs: Costs) -> tuple[list[int], list[int], list[int]]:
@@ -99,6 +150,8 @@ class Simulation:
         self.peak_device[rank] = max(self.peak_device[rank], self.device_bytes[rank])
         if self._duration[op]:
             yield self.env.timeout(self._duration[op])
+        if self._shared is not None and self._link_of[op] >= 0:
+            yield from self._shared.flow(int(self._link_of[op]), int(self._plan.ops.nbytes[op]))
         self._end[op] = int(self.env.now)
         self.device_bytes[rank] -= self._freed[op] + self._workspace[op]
         self._done[op].succeed()

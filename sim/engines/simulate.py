@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sim.costs import Costs
-from sim.engines.base import Engine
+from sim.engines.base import Engine, Times
 from sim.engines.compiled_engine import run as compiled_run
 from sim.engines.simpy_engine import run as simpy_run
 from sim.errors import InputError
 from sim.ir.kinds import Kind
 from sim.ir.plan import Plan
+from sim.links import LinkTable, before_flow, contended, link_of
 from sim.memory import MemoryWalk, samples, walk
 from sim.metrics import step_metrics
 from sim.timeline import Timeline
@@ -31,7 +32,8 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     """Predict one step.
 
     ``header["summary"]`` holds the step's metrics and what was offloaded, ``header["warnings"]`` what to know about
-    them, ``header["capacity_bytes"]`` the device's memory.
+    them, ``header["capacity_bytes"]`` the device's memory, ``header["contended"]`` the shared links that were ever
+    asked for more than they have.
     """
     times = find_engine(engine)(plan, costs)
     memory = walk(plan, costs)
@@ -45,7 +47,8 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
         times.end_ns,
         levels,
         summary=summary,
-        warnings=over_capacity(memory, costs),
+        warnings=[*over_capacity(memory, costs), *([times.note] if times.note else [])],
+        contended=contended_links(plan, costs, times),
         capacity_bytes=costs.memory_bytes,
         costs=costs.source,
     )
@@ -56,6 +59,15 @@ def offload_counts(plan: Plan) -> dict[str, Any]:
     offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
     tasks = int((plan.ops.kind == Kind.FORWARD).sum())
     return {"offloaded": offloaded, "kept": tasks - offloaded}
+
+
+def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
+    """Names of the shared links on which copies slowed each other down."""
+    table = LinkTable.of(costs, plan.ranks)
+    if not table.names:
+        return []
+    link = link_of(plan)
+    return contended(table, link, times.start_ns + before_flow(plan, costs, link), times.end_ns)
 
 
 def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:

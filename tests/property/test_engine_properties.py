@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 
 from sim.engines import ENGINES, find_engine, simulate
 from sim.engines.simpy_engine import Simulation
+from sim.engines.simulate import contended_links
 from sim.ir.kinds import Kind, Queue
+from sim.ir.plan import Plan
 from sim.memory import walk
 from sim.metrics import issue_times
-from tests.support.plans import costs_for, plans
+from tests.support.plans import costs_for, plans, stray_plans
 
 thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -86,6 +90,34 @@ def test_engines_agree_to_the_nanosecond(engine: str, data: st.DataObject) -> No
     reference, other = find_engine("simpy")(plan, costs), find_engine(engine)(plan, costs)
     assert np.array_equal(reference.start_ns, other.start_ns)
     assert np.array_equal(reference.end_ns, other.end_ns)
+
+
+@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"simpy"}) or ["simpy"])
+@pytest.mark.parametrize("shared", [False, True], ids=["own-links", "shared-links"])
+@pytest.mark.parametrize("made", [plans, stray_plans], ids=["planned", "stray"])
+@settings(thorough, max_examples=600)
+@given(st.data())
+def test_engines_agree_on_shared_links_and_on_strangers_plans(
+    engine: str, shared: bool, made: Callable[[], st.SearchStrategy[Plan]], data: st.DataObject
+) -> None:
+    plan = data.draw(made())
+    costs = data.draw(costs_for(plan, shared=shared))
+    reference, other = find_engine("simpy")(plan, costs), find_engine(engine)(plan, costs)
+    assert np.array_equal(reference.start_ns, other.start_ns)
+    assert np.array_equal(reference.end_ns, other.end_ns)
+
+
+@thorough
+@given(st.data())
+def test_sharing_only_ever_lengthens_copies(data: st.DataObject) -> None:
+    """And where nothing was contended, the step is that of links of one's own."""
+    plan = data.draw(stray_plans())
+    costs = data.draw(costs_for(plan, shared=True))
+    times = find_engine("simpy")(plan, costs)
+    assert (times.end_ns - times.start_ns >= costs.durations(plan)).all()
+    if not contended_links(plan, costs, times):
+        alone = find_engine("simpy")(plan, costs.model_copy(update={"shared": None}))
+        assert np.array_equal(times.end_ns, alone.end_ns)
 
 
 @thorough

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.costs import Costs, UnitCost
+from sim.costs import Costs, SharedLinks, UnitCost
+from sim.ir.builder import PlanBuilder
+from sim.ir.kinds import COPY_KINDS, Kind
 from sim.ir.plan import Ops, Plan, Ragged
 from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from sim.workload import UnitShape, Workload
@@ -74,8 +76,42 @@ def plans(draw: st.DrawFn, **limits: int) -> Plan:
 
 
 @st.composite
-def costs_for(draw: st.DrawFn, plan: Plan) -> Costs:
-    """Uneven costs that fit a plan, zero durations included."""
+def stray_plans(draw: st.DrawFn, most_ops: int = 40) -> Plan:
+    """A well-formed plan that no planner made: any kinds, any backward edges, copies of any size, no buffers."""
+    ranks, stages, units = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    builder = PlanBuilder()
+    builder.op(0, Kind.FORWARD, (stages - 1, units - 1, 0))
+    # Copies are half of it, so that they meet.
+    kinds = st.sampled_from([*Kind, *sorted(COPY_KINDS) * 6])
+    for _ in range(draw(st.integers(0, most_ops))):
+        kind = draw(kinds)
+        key = (draw(st.integers(0, stages - 1)), draw(st.integers(0, units - 1)), 0)
+        after = draw(st.lists(st.integers(0, len(builder) - 1), max_size=3, unique=True))
+        nbytes = draw(st.integers(0, 50)) if kind >= Kind.OFFLOAD else 0
+        builder.op(draw(st.integers(0, ranks - 1)), kind, key, after=after, nbytes=nbytes)
+    return builder.freeze("stray", ranks, 1, {})
+
+
+@st.composite
+def shared_links(draw: st.DrawFn) -> SharedLinks:
+    """Any caps, from never to always in the way of the links of :func:`costs_for`."""
+    cap = st.none() | st.sampled_from([1, 7, GB // 7, GB // 2, GB, 14 * GB // 10, 3 * GB, 11 * GB, 2**53])
+    per_switch = draw(st.none() | st.integers(1, 3))
+    weight = st.sampled_from([1, 1, 2, 7, 1000])
+    return SharedLinks(
+        gpus_per_switch=per_switch,
+        uplink_d2h=draw(cap) if per_switch else None,
+        uplink_h2d=draw(cap) if per_switch else None,
+        duplex=draw(cap),
+        host_memory_bandwidth=draw(cap),
+        d2h_weight=draw(weight),
+        h2d_weight=draw(weight),
+    )
+
+
+@st.composite
+def costs_for(draw: st.DrawFn, plan: Plan, shared: bool = False) -> Costs:
+    """Uneven costs that fit a plan, zero durations included; with shared links if asked for."""
     tasks = plan.ops.kind <= 4
     stages = int(plan.ops.stage[tasks].max()) + 1
     duration = st.integers(0, 20)
@@ -90,7 +126,7 @@ def costs_for(draw: st.DrawFn, plan: Plan) -> Costs:
     )
     units = []
     for stage in range(stages):
-        count = int(plan.ops.unit[tasks & (plan.ops.stage == stage)].max()) + 1
+        count = int(plan.ops.unit[tasks & (plan.ops.stage == stage)].max(initial=0)) + 1
         units.append(tuple(draw(st.lists(unit, min_size=count, max_size=count))))
     per_rank = st.lists(duration, min_size=plan.ranks, max_size=plan.ranks).map(tuple)
     rate = st.sampled_from([GB, GB // 3, 10 * GB, 100_000_000])
@@ -108,6 +144,7 @@ def costs_for(draw: st.DrawFn, plan: Plan) -> Costs:
         launch_ns=draw(st.sampled_from([0, 0, 1, 3])),
         launch_by_kind=draw(st.sampled_from([{}, {}, {"ACQUIRE": 0, "FORWARD": 5}])),
         memory_bytes=GB,
+        shared=draw(shared_links()) if shared else None,
     )
 
 
