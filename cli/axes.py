@@ -101,10 +101,12 @@ def _cells(texts: tuple[str, ...]) -> tuple[int | float | str, ...]:
     from scenarios.loader import toml_value
 
     values = [toml_value(text) for text in texts]
-    return tuple(values) if len({_column_type(value) for value in values} | {None}) == 2 else texts
+    types = {_column_type(value) for value in values}
+    return tuple(values) if len(types) == 1 and None not in types else texts
 
 
 def _column_type(value: Any) -> type | None:
+    """The type of a scalar that JSON, CSV and Parquet can hold; None for all else."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and value not in _INT64:

@@ -192,7 +192,8 @@ def _dask(workers: Workers) -> Iterator[None]:
         except (OSError, CancelledError, KilledWorker, ImportError) as error:
             raise InputError(
                 f"--scheduler {workers.scheduler:.80}: the Dask cluster failed ({type(error).__name__}: "
-                f"{error!s:.200}); its workers need the same Loadahead (with -o, finished points are kept and the same command goes on)"
+                f"{error!s:.200}); its workers need the same Loadahead (with -o, finished points are kept and the same "
+                "command goes on)"
             ) from error
 
 
