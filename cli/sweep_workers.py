@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -149,7 +153,7 @@ def _loky(workers: Workers) -> Iterator[None]:
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     try:
-        with parallel_config(backend="loky", n_jobs=workers.jobs, initializer=_leave_interrupts_to_the_parent):
+        with parallel_config(backend="loky", n_jobs=workers.jobs, initializer=_follow, initargs=(os.getpid(),)):
             yield
     except BrokenProcessPool as error:
         raise InputError(
@@ -158,11 +162,16 @@ def _loky(workers: Workers) -> Iterator[None]:
         ) from error
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches the whole process group; a worker that took it would print a traceback."""
-    import signal
+def _follow(parent: int) -> None:
+    """A worker ends when its parent is killed, and leaves Ctrl-C, which reaches the whole process group, to it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -175,6 +184,7 @@ def _dask(workers: Workers) -> Iterator[None]:
         raise _missing("dask", "distributed") from error
     from joblib import parallel_config
 
+    _silence("distributed")
     with ExitStack() as stack:
         try:
             connect: Any = Client  # untyped
@@ -195,6 +205,13 @@ def _dask(workers: Workers) -> Iterator[None]:
                 f"{error!s:.200}); its workers need the same Loadahead (with -o, finished points are kept and the same "
                 "command goes on)"
             ) from error
+
+
+def _silence(package: str) -> None:
+    """What a package logs about a lost connection is a traceback; the error that follows says it in a line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == package:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 
 from cli.main import run
@@ -33,8 +34,8 @@ SMALL = ["sweep", "uniform", "--engine", "compiled", "--horizon", "1:40", "--set
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     """The command in a process, and a process group, of its own, slowed down."""
     return subprocess.Popen(
-        [sys.executable, "tests/support/slow_sweep.py", *arguments], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, "tests/support/slow_sweep.py", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -152,10 +153,21 @@ def test_two_sweeps_in_one_directory(small: Path, tmp_path: Path, capsys: Captur
     assert_same_files(tmp_path, small)
 
 
-def test_several_processes_give_the_same_files(small: Path, tmp_path: Path) -> None:
+def test_several_processes_give_the_same_files(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.sweep_workers.evaluate_points", None)  # here, not in the workers
     assert run([*SMALL, "--jobs", "2", "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, 80)
     assert_same_files(tmp_path, small)
+
+
+def test_worker_processes_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
+    process = start([*SWEEP, "--jobs", "2", "-o", str(tmp_path)])
+    wait_for(tmp_path, 1, process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate(timeout=30)
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 @pytest.fixture
@@ -168,7 +180,10 @@ def cluster() -> Iterator[str]:
         yield made.scheduler_address
 
 
-def test_a_dask_cluster_gives_the_same_files(cluster: str, small: Path, tmp_path: Path) -> None:
+def test_a_dask_cluster_gives_the_same_files(
+    cluster: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.sweep_workers.evaluate_points", None)  # here, not in the workers
     assert run([*SMALL, "--backend", "dask", "--scheduler", cluster, "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, 80)
     assert_same_files(tmp_path, small)
