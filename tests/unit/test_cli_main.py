@@ -106,7 +106,9 @@ def test_an_interrupt_inside_a_command_is_130(monkeypatch: pytest.MonkeyPatch, c
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-HEAVY = ("torch", "pandas", "matplotlib", "simpy", "numba", "numpy", "pyarrow", "scenarios", "executor", "reports", "joblib")
+HEAVY = (
+    "torch", "pandas", "matplotlib", "simpy", "numba", "numpy", "pyarrow", "joblib", "scenarios", "executor", "reports",
+)  # fmt: skip
 
 
 def test_help_imports_nothing_heavy() -> None:
