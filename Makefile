@@ -53,8 +53,9 @@ contracts: $(STAMP) ## who may import whom
 wheel-check: $(STAMP) ## build the wheel, install it into an empty environment, use it from another folder
 	PYTHON=$(BIN)/python .ci/wheel-check
 
-bench: $(STAMP) ## operations per second of planner, verifier and engines
+bench: $(STAMP) ## operations per second of planner, verifier and engines; points per second of a sweep
 	$(BIN)/python tests/bench/bench_engines.py
+	$(BIN)/python tests/bench/bench_sweep.py
 
 ci: ## everything that must hold
 	.ci/run

@@ -72,7 +72,7 @@ def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, ch
     with progress(f"{what}: {wanted} steps", wanted) as done:
         execution = execute(
             job.plan, job.known().workload, model_spec(scenario), costs=costs, steps=wanted, device=device,
-            check_gradients=check, on_step=lambda *_: done(),
+            check_gradients=check, on_step=lambda *_: done(1),
         )  # fmt: skip
     warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}

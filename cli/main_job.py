@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import compose, rundir
+from cli.axes import policy_axis
 from cli.executing import Run, run_job, write_run
 from cli.output import note
 from cli.predicting import predict, result_of
-from cli.sweeping import Sweep, evaluate
+from cli.sweep_run import rows_of
+from cli.sweeping import Grid, Sweep
 from cli.texts import gradient_sentence, run_text, sweep_text
 from reports.page import write_report
 from reports.statistics import kendall_tau, order_disagreements
@@ -113,16 +115,17 @@ class Demo:
         rundir.make(self.directory)
         compose.require_device(self.device)
         sweep = Sweep(self.argument, self.overrides)
-        base = sweep.prepared(max(self.microbatches))
+        base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
         note(f"calibrating {base.scenario.name} on this {self.device}")
-        sweep.costs[base.workload] = compose.calibrate_prepared(base)
-        points = sweep.points({"microbatches": self.microbatches, "horizon": self.horizons})
-        rows = evaluate(points, DEFAULT_ENGINE)
+        costs = compose.calibrate_prepared(base)
+        sweep.know(base, costs)
+        axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
+        rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE)
         rundir.write_sweep(self.directory, rows)
-        index = best_row(rows, sweep.costs[base.workload].memory_bytes)
+        index = best_row(rows, costs.memory_bytes)
         chosen = rows[0 if index is None else index]
-        job, costs = self._job(sweep, chosen["microbatches"], chosen["horizon"])
-        run = run_job(job, costs, device=self.device, steps=self.steps)
+        job, known = self._job(sweep, chosen["microbatches"], chosen["horizon"])
+        run = run_job(job, known, device=self.device, steps=self.steps)
         write_run(run, self.directory)
         horizons = [self._horizon(sweep, chosen["microbatches"], horizon) for horizon in self.horizons]
         rundir.write_json(self.directory, rundir.HORIZONS, {"points": horizons})

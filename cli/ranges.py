@@ -1,4 +1,4 @@
-"""Lists of values on the command line: ``1:16``, ``1:16:4``, ``2,4,8``, ``1:4,8``."""
+"""Lists of values on the command line: ``1:16``, ``1:16:4``, ``2,4,8``, ``1:4,8``; words; any TOML values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from sim.errors import InputError
 # More values than this on one axis are a slip of the pen, not a sweep.
 MOST_VALUES = 10_000
 _RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9})(?::(\d{1,9}))?)?")
+# A quoted TOML text, or one character.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
 
 
 def parse_ints(option: str, text: str) -> tuple[int, ...]:
@@ -21,7 +23,7 @@ def parse_ints(option: str, text: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _range(option: str, part: str, text: str) -> range:
+def _range(option: str, part: str, text: str, lowest: int = 1) -> range:
     match = _RANGE.fullmatch(part)
     if match is None:
         raise InputError(
@@ -30,8 +32,8 @@ def _range(option: str, part: str, text: str) -> range:
         )
     first = int(match[1])
     last, step = int(match[2] or first), int(match[3] or 1)
-    if first < 1 or step < 1:
-        raise InputError(f"{option} is {text!r:.60}; values and steps must be at least 1")
+    if first < lowest or step < 1:
+        raise InputError(f"{option} is {text!r:.60}; values must be at least {lowest} and steps at least 1")
     if last < first:
         raise InputError(f"{option} is {text!r:.60}; the range {part} is empty, write the smaller end first")
     # One more than is allowed is enough to refuse it, without making a huge list first.
@@ -47,20 +49,39 @@ def parse_names(option: str, text: str, allowed: list[str]) -> tuple[str, ...]:
     return names
 
 
-def parse_axes(numbers: dict[str, str | None], names: dict[str, str | None]) -> dict[str, tuple[int | str, ...]]:
-    """A sweep's axes from its options; an option that is not given is no axis."""
-    from sim.planner import HORIZON_UNITS, order_names
+def parse_texts(option: str, text: str) -> tuple[str, ...]:
+    """Any values, as ``--set`` takes each: ranges ``0:8:2`` of whole numbers, TOML values, or words without quotes.
 
-    allowed = {"pipeline": order_names(), "horizon_unit": list(HORIZON_UNITS)}
-    axes: dict[str, tuple[int | str, ...]] = {}
-    for axis, text in names.items():
-        if text is not None:
-            axes[axis] = parse_names(_option(axis), text, allowed[axis])
-    for axis, text in numbers.items():
-        if text is not None:
-            axes[axis] = parse_ints(_option(axis), text)
-    return axes
+    Commas inside quotes and brackets do not part values.
+    """
+    values: dict[str, None] = {}
+    for part in _split(option, text):
+        match = _RANGE.fullmatch(part)
+        if match is not None and match[2] is not None:
+            values |= dict.fromkeys(map(str, _range(option, part, text, lowest=0)))
+        else:
+            values[part] = None
+        if len(values) > MOST_VALUES:
+            raise InputError(f"{option} {text!r:.60} has more than {MOST_VALUES} values; give a step: 0:100000:1000")
+    return tuple(values)
 
 
-def _option(axis: str) -> str:
-    return "--" + axis.replace("_", "-")
+def _split(option: str, text: str) -> list[str]:
+    parts, open_brackets = [""], 0
+    for token in _TOKEN.findall(text):
+        if token == "," and open_brackets == 0:
+            parts.append("")
+            continue
+        open_brackets += (token in "[{") - (token in "]}")
+        parts[-1] += token
+        if open_brackets < 0:
+            break
+    if open_brackets or any(token in ("'", '"') for part in parts for token in _TOKEN.findall(part)):
+        raise InputError(f"{option} is {text!r:.60}; a quote or a bracket has no partner (quote it for the shell)")
+    stripped = [part.strip() for part in parts]
+    if not all(stripped):
+        raise InputError(
+            f"{option} is {text!r:.60}; write values as a list 2,4,8 or simple,interleaved or '1 GB/s','2 GB/s', or as "
+            "a range 0:16 or 0:16:4"
+        )
+    return stripped

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,25 @@ def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def write_sweep(directory: Path, points: Sequence[dict[str, Any]]) -> None:
-    """The sweep's table as CSV and as Parquet, one row per point."""
+    """The sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
     import pandas as pd
 
     table = pd.DataFrame.from_records(list(points))
-    table.to_csv(directory / SWEEP_CSV, index=False)
-    table.to_parquet(directory / SWEEP_PARQUET, index=False)
+    with _replacing(directory / SWEEP_CSV) as path:
+        table.to_csv(path, index=False)
+    with _replacing(directory / SWEEP_PARQUET) as path:
+        table.to_parquet(path, index=False)
+
+
+def remove_sweep(directory: Path) -> None:
+    """Remove a sweep's tables, where there are some."""
+    for name in (SWEEP_CSV, SWEEP_PARQUET):
+        (directory / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, whose file then takes the place of ``path``."""
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    os.replace(part, path)

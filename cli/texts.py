@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sim.costs import Costs
 
 
+# Rows of a sweep that are shown; the files hold all of them.
+MOST_ROWS = 50
+
+
 def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
     """The object of `simulate --json`."""
     head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
@@ -37,8 +41,8 @@ def jitter_sentence(jitter: dict[str, Any]) -> str:
 
 
 def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
-    """A sweep's points, the best one marked."""
-    return to_text(sweep_grid(rows, capacity_bytes))
+    """A sweep's best points, the very best one marked."""
+    return to_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
 
 
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,42 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
 
 
-def load_scenario(argument: str, overrides: Sequence[str] = ()) -> Scenario:
-    """A scenario by shipped name or path, with ``key.path=value`` overrides; InputError in one line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioFile:
+    """A scenario file, read once, to be loaded with many overrides.
+
+    Attributes:
+        content: its tables as they stand there.
+        source: what complaints name.
+        folder: where it lies; None for a shipped one.
+    """
+
+    content: dict[str, Any]
+    source: str
+    folder: Path | None
+
+    def scenario(self, overrides: Sequence[str] = ()) -> Scenario:
+        """The scenario with ``key.path=value`` overrides; InputError in one line."""
+        content = copy.deepcopy(self.content)
+        for override in overrides:
+            _override(content, override)
+        return _scenario(content, self.source, self.folder)
+
+
+def read_scenario(argument: str) -> ScenarioFile:
+    """A scenario's file by shipped name or path; InputError in one line."""
     path = _find(argument)
     shipped = path.parent == SHIPPED
     content = _read(path)
     content.setdefault("name", path.stem[:200] or "scenario")
-    for override in overrides:
-        _override(content, override)
-    return _scenario(content, path.stem if shipped else str(path), None if shipped else path.parent)
+    return ScenarioFile(
+        content=content, source=path.stem if shipped else str(path), folder=None if shipped else path.parent
+    )
+
+
+def load_scenario(argument: str, overrides: Sequence[str] = ()) -> Scenario:
+    """A scenario by shipped name or path, with ``key.path=value`` overrides; InputError in one line."""
+    return read_scenario(argument).scenario(overrides)
 
 
 def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
@@ -99,10 +128,11 @@ def _override(content: dict[str, Any], override: str) -> None:
         table.pop("pipeline_parallel_degree", None)
     if keys == ["parallel", "pipeline_parallel_degree"]:
         table.pop("partitions", None)
-    table[keys[-1]] = _value(text.strip())
+    table[keys[-1]] = toml_value(text.strip())
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """The TOML value that the text is, or else the text itself."""
     try:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

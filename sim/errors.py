@@ -21,3 +21,9 @@ class CheckFailed(LoadaheadError):
     """The input was understood and a check on it failed, e.g. a plan with a race (exit 1)."""
 
     exit_code = 1
+
+
+class Interrupted(LoadaheadError):
+    """Ctrl-C; the message says what is kept and how to go on (exit 130, 128 + SIGINT, as a shell has it)."""
+
+    exit_code = 130

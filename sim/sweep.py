@@ -67,3 +67,8 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]
         "offloaded": summary["offloaded"],
         "kept": summary["kept"],
     }
+
+
+def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[dict[str, Any]]:
+    """Each point's row, as :func:`evaluate_point` gives it, in the points' order."""
+    return [evaluate_point(point, engine) for point in points]

@@ -1,4 +1,4 @@
-"""`loadahead sweep`: many policies over one scenario."""
+"""`loadahead sweep`: many points over one scenario."""
 
 from __future__ import annotations
 
@@ -19,9 +19,27 @@ def sweep(
     release_window: Annotated[str | None, typer.Option(metavar=_VALUES, help="Release windows, alike.")] = None,
     pipeline: Annotated[str | None, typer.Option(metavar="NAMES", help="Pipeline orders: simple,interleaved.")] = None,
     horizon_unit: Annotated[str | None, typer.Option(metavar="NAMES", help="tasks,layers.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write sweep.csv and sweep.parquet.")
+    set_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="Any key of the scenario as an axis: 'hardware.d2h=8 GB/s,32 GB/s', offload.release_window=1:4.",
+        ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR",
+            help="Where to write sweep.csv and sweep.parquet, and finished points as they come: the same command "
+            "continues an interrupted sweep.",
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever DIR holds.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; 0: one for each core. Default: 1.")] = None,
+    backend: Annotated[
+        str, typer.Option(help="joblib's: loky, this machine; dask or ray, a cluster that has Loadahead too.")
+    ] = "loky",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="The cluster's.")] = None,
     overrides: Overrides = None,
     costs: CostsFile = None,
     engine: Engine = None,
@@ -29,27 +47,36 @@ def sweep(
 ) -> None:
     """Simulate every combination of horizons, microbatches, ...
 
-    Each is planned and proven first. What is not given is the scenario's.
-    """
+    Each is planned and proven first. What is not given is the scenario's. Rows are in the order of the axes: those of
+    --set-range change slowest, then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
+    """  # fmt: skip
     from cli import rundir
+    from cli.axes import parse_axes
     from cli.output import emit, say, warn
-    from cli.ranges import parse_axes
-    from cli.sweeping import Sweep, evaluate
+    from cli.sweep_run import rows_in, rows_of, warnings_to_show
+    from cli.sweep_workers import workers_of
+    from cli.sweeping import Grid, Sweep
     from cli.texts import sweep_text
     from sim.engines import DEFAULT_ENGINE, find_engine
+    from sim.errors import InputError
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    numbers = {"microbatches": microbatches, "horizon": horizon, "release_window": release_window}
-    axes = parse_axes(numbers, {"pipeline": pipeline, "horizon_unit": horizon_unit})
-    job = Sweep(scenario, overrides or [], costs)
-    rows = evaluate(job.points(axes), chosen)
-    warn(job.warnings)
-    if out is not None:
-        rundir.write_sweep(rundir.make(out), rows)
+    if fresh and out is None:
+        raise InputError("--fresh needs the directory to start anew in: -o DIR")
+    workers = workers_of(backend, jobs, scheduler)
+    short = {
+        "microbatches": microbatches, "pipeline": pipeline, "horizon_unit": horizon_unit, "horizon": horizon,
+        "release_window": release_window,
+    }  # fmt: skip
+    grid = Grid(Sweep(scenario, overrides or [], costs), parse_axes(short, set_range or []))
+    grid.try_out()
+    rows = rows_of(grid, chosen, workers) if out is None else rows_in(out, grid, chosen, workers, fresh=fresh)
+    warnings = list(grid.sweep.warnings)
+    warn(warnings_to_show(warnings))
     if json_wanted:
         directory = None if out is None else str(out)
-        emit({"scenario": scenario, "engine": chosen, "points": rows, "directory": directory, "warnings": job.warnings})
+        emit({"scenario": scenario, "engine": chosen, "points": rows, "directory": directory, "warnings": warnings})
         return
     say(sweep_text(rows))
     if out is not None:

@@ -106,12 +106,14 @@ def test_an_interrupt_inside_a_command_is_130(monkeypatch: pytest.MonkeyPatch, c
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-HEAVY = ("torch", "pandas", "matplotlib", "simpy", "numba", "numpy", "pyarrow", "scenarios", "executor", "reports")
+HEAVY = (
+    "torch", "pandas", "matplotlib", "simpy", "numba", "numpy", "pyarrow", "joblib", "scenarios", "executor", "reports",
+)  # fmt: skip
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from cli.main import run; run(['--help']); run(['simulate', '--help']); "
+        "import sys; from cli.main import run; run(['--help']); run(['simulate', '--help']); run(['sweep', '--help']); "
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

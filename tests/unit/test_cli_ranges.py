@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.ranges import parse_axes, parse_ints, parse_names
+from cli.ranges import parse_ints, parse_names, parse_texts
 from sim.errors import InputError
 
 
@@ -59,13 +59,40 @@ def test_names_are_checked_against_what_is_registered() -> None:
         parse_names("--pipeline", "simple,zigzag", ["simple", "interleaved"])
 
 
-def test_an_option_that_is_not_given_is_no_axis() -> None:
-    axes = parse_axes({"horizon": "1:2", "release_window": None}, {"pipeline": "gpipe", "horizon_unit": None})
-    assert axes == {"pipeline": ("gpipe",), "horizon": (1, 2)}
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("simple,interleaved", ("simple", "interleaved")),
+        ("1 GB/s, 2 GB/s", ("1 GB/s", "2 GB/s")),
+        ('"1 GB/s","2, or 3"', ('"1 GB/s"', '"2, or 3"')),
+        ("'a,b',c", ("'a,b'", "c")),
+        (r'"a\",b",c', (r'"a\",b"', "c")),
+        ("0:4:2,7", ("0", "2", "4", "7")),
+        ("true,false", ("true", "false")),
+        ("[1, 2],[3]", ("[1, 2]", "[3]")),
+        ("{ a = 1, b = [2, 3] },{}", ("{ a = 1, b = [2, 3] }", "{}")),
+        ("0.5,1,0.5", ("0.5", "1")),
+    ],
+)
+def test_any_values_are_parted_at_commas_outside_quotes_and_brackets(text: str, values: tuple[str, ...]) -> None:
+    assert parse_texts("--set-range a.b", text) == values
 
 
-def test_a_bad_axis_names_its_option() -> None:
-    with pytest.raises(InputError, match="--horizon-unit"):
-        parse_axes({}, {"horizon_unit": "layer"})
-    with pytest.raises(InputError, match="--release-window"):
-        parse_axes({"release_window": "0"}, {})
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "as a list"),
+        ("1,,2", "as a list"),
+        ("4:1", "smaller end first"),
+        ("0:4:0", "steps at least 1"),
+        ("0:999999999", "more than 10000 values"),
+        ('"a,b', "no partner"),
+        ("[1,2", "no partner"),
+        ("1]", "no partner"),
+    ],
+)
+def test_bad_values_are_one_line_that_names_the_option(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=r"^--set-range a\.b ") as caught:
+        parse_texts("--set-range a.b", text)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

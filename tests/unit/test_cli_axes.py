@@ -1,0 +1,137 @@
+"""A sweep's axes: which options make them, their order, and the points that come of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.axes import Axis, parse_axes, policy_axis
+from cli.sweep_workers import Chunks
+from cli.sweeping import Grid, Sweep
+from sim.errors import InputError
+
+
+def columns(axes: tuple[Axis, ...]) -> dict[str, tuple[Any, ...]]:
+    return {axis.column: axis.values for axis in axes}
+
+
+def test_an_option_that_is_not_given_is_no_axis() -> None:
+    axes = parse_axes({"horizon": "1:2", "release_window": None, "pipeline": "gpipe", "horizon_unit": None})
+    assert columns(axes) == {"pipeline": ("gpipe",), "horizon": (1, 2)}
+
+
+def test_axes_stand_in_one_order_however_they_are_given() -> None:
+    axes = parse_axes(
+        {"release_window": "1", "horizon": "1", "pipeline": "gpipe"},
+        ["parallel.active_microbatches=2", "offload.horizon_unit=layers", "hardware.h2d=1 GB/s", "hardware.d2h=1 GB/s",
+         "parallel.microbatches=4"],
+    )  # fmt: skip
+    assert [axis.column for axis in axes] == [
+        "hardware.h2d", "hardware.d2h", "microbatches", "pipeline", "horizon_unit", "active_microbatches", "horizon",
+        "release_window",
+    ]  # fmt: skip
+
+
+def test_a_short_option_and_its_key_are_the_same_axis() -> None:
+    assert parse_axes({"horizon": "1:3"}) == parse_axes({}, ["offload.activation_loading_horizon=1:3"])
+    assert parse_axes({"pipeline": "gpipe"}) == parse_axes({}, ["parallel . pipeline = gpipe"])
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        ("1 GB/s,\"2 GB/s\"", ("1 GB/s", "2 GB/s")),
+        ("0:2", (0, 1, 2)),
+        ("true,false", (True, False)),
+        ("0.5,1.5", (0.5, 1.5)),
+        ("0.5,1", ("0.5", "1")),
+        ("1,true", ("1", "true")),
+        ("nan,1.0", ("nan", "1.0")),
+        ("1,9223372036854775808", ("1", "9223372036854775808")),
+        ("{ width = 8 },{ width = 16 }", ("{ width = 8 }", "{ width = 16 }")),
+    ],
+)  # fmt: skip
+def test_a_column_holds_one_type(values: str, cells: tuple[Any, ...]) -> None:
+    assert parse_axes({}, [f"model.x={values}"])[0].values == cells
+
+
+@pytest.mark.parametrize(
+    ("short", "ranges", "says"),
+    [
+        ({"horizon_unit": "layer"}, [], "--horizon-unit is 'layer'; 'layer' must be one of tasks, layers"),
+        ({"release_window": "0"}, [], "--release-window is '0'; values must be at least 1"),
+        ({}, ["offload.release_window=0"], "--set-range offload.release_window is '0'; values must be at least 1"),
+        ({}, ["parallel.pipeline=zigzag"], "--set-range parallel.pipeline is 'zigzag'"),
+        ({"horizon": "1"}, ["offload.activation_loading_horizon=2"], "this axis is given already by --horizon"),
+        ({}, ["a.b=1", "a.b=2"], "--set-range a.b: this axis is given already by --set-range a.b"),
+        ({}, ["parallel.partitions=1", "parallel.pipeline_parallel_degree=2"], "given already by --set-range parallel"),
+        ({}, ["model.options={}", "model.options.width=1"], "holds the other"),
+        ({}, ["a.b"], "--set-range is 'a.b'; it must be KEY=VALUES"),
+        ({}, [".b=1"], "must be KEY=VALUES"),
+        ({}, ["hardware.d2h="], "--set-range hardware.d2h is ''; write values as a list"),
+    ],
+)
+def test_bad_axes_are_one_line(short: dict[str, str | None], ranges: list[str], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_axes(short, ranges)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def uniform(*ranges: str) -> Grid:
+    return Grid(Sweep("uniform"), parse_axes({}, ranges))
+
+
+def test_points_are_numbered_in_the_axes_order_and_finished_ones_left_out() -> None:
+    grid = uniform("offload.release_window=1,2", "hardware.d2h=1 GB/s,2 GB/s", "parallel.microbatches=2,4")
+    made = list(grid.points())
+    assert [number for number, _ in made] == list(range(8)) == list(range(len(grid)))
+    assert [(p.axes["hardware.d2h"], p.axes["microbatches"], p.axes["release_window"]) for _, p in made] == [
+        (d2h, microbatches, window) for d2h in ("1 GB/s", "2 GB/s") for microbatches in (2, 4) for window in (1, 2)
+    ]
+    assert [(p.costs.d2h_bandwidth, p.policy.microbatches, p.policy.release_window) for _, p in made] == [
+        (d2h, microbatches, window) for d2h in (10**9, 2 * 10**9) for microbatches in (2, 4) for window in (1, 2)
+    ]
+    assert list(grid.points({0, 1, 2, 5, 6, 7})) == [made[3], made[4]]
+
+
+def test_each_value_is_tried_before_the_first_point_and_combinations_are_not() -> None:
+    grid = uniform("hardware.d2h=1 GB/s,0 GB/s", "parallel.microbatches=1:100", "model.static=0:99")
+    with pytest.raises(InputError, match=r"^uniform: hardware.d2h = '0 GB/s'|^uniform: hardware.d2h"):
+        grid.try_out()
+
+
+def test_an_axis_may_give_what_the_scenario_lacks(tmp_path: Any) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(
+        '[model]\nkind = "uniform"\nforward = "1 ms"\nbackward = "2 ms"\nboundary = "1 MB"\n'
+        '[hardware]\nh2d = "1 GB/s"\n'
+    )
+    grid = Grid(Sweep(str(path)), parse_axes({}, ["hardware.d2h=1 GB/s,2 GB/s"]))
+    grid.try_out()
+    assert len(list(grid.points())) == 2
+
+
+def test_a_sweep_that_no_memory_holds_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="the sweep has 4000000 points; at most 1000000"):
+        Grid(Sweep("uniform"), (policy_axis("horizon", range(2000)), policy_axis("release_window", range(2000))))
+
+
+def test_chunks_grow_until_they_take_a_tenth_of_a_second() -> None:
+    chunks = Chunks(iter([(number, None) for number in range(100)]))  # type: ignore[misc]
+    sizes = []
+    for chunk in chunks:
+        sizes.append(len(chunk))
+        chunks.learn(len(chunk), 0.01 * len(chunk))
+    assert sizes == [1, 2, 4, 8, 10, 10, 10, 10, 10, 10, 10, 10, 5]
+
+
+def test_an_error_in_the_stream_of_points_ends_it_and_is_kept() -> None:
+    def points() -> Any:
+        yield 0, None
+        raise InputError("no more")
+
+    chunks = Chunks(points())
+    assert len(list(chunks)) == 1
+    assert str(chunks.error) == "no more"
