@@ -10,12 +10,15 @@ from typing import Any
 from sim.costs import Costs
 from sim.engines import DEFAULT_ENGINE, simulate
 from sim.errors import InputError
+from sim.figures import Group, figures
 from sim.planner import Policy, build_plan
 from sim.verify import check
 from sim.workload import Workload
 
 # The policy's fields that can be an axis, and their column in a sweep's table.
 AXES = ("pipeline", "microbatches", "active_microbatches", "horizon", "horizon_unit", "release_window")
+# The engine that does without a plan.
+QUICK = "compiled"
 _ALWAYS = ("pipeline", "microbatches", "horizon", "horizon_unit", "release_window")
 
 
@@ -70,5 +73,24 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]
 
 
 def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[dict[str, Any]]:
-    """Each point's row, as :func:`evaluate_point` gives it, in the points' order."""
-    return [evaluate_point(point, engine) for point in points]
+    """Each point's row, as :func:`evaluate_point` gives it, in the points' order.
+
+    The compiled engine needs no plan for it where links are private (:mod:`sim.figures`).
+    """
+    out: list[dict[str, Any]] = []
+    for _, group in itertools.groupby(points, _alike):
+        alike = list(group)
+        first = alike[0]
+        if engine != QUICK or first.costs.shared is not None:
+            out += [evaluate_point(point, engine) for point in alike]
+            continue
+        rows = figures(Group.of(first.workload, first.costs, first.policy), [point.policy for point in alike])
+        out += [dict(point.axes) | row for point, row in zip(alike, rows, strict=True)]
+    return out
+
+
+def _alike(point: Point) -> tuple[Any, ...]:
+    """Equal for points whose tasks and costs are the same."""
+    policy = point.policy
+    choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.checkpoint)
+    return id(point.workload), id(point.costs), *choices

@@ -18,7 +18,7 @@ from sim.timeline import Timeline
 from sim.units import format_bytes
 
 ENGINES: dict[str, Engine] = {"simpy": simpy_run, "compiled": compiled_run}
-DEFAULT_ENGINE = "simpy"
+DEFAULT_ENGINE = "compiled"
 
 
 def find_engine(name: str) -> Engine:

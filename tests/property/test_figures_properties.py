@@ -12,6 +12,7 @@ from sim.costs import Costs
 from sim.engines import simulate
 from sim.figures import Group, figures
 from sim.planner import HORIZON_UNITS, Policy, build_plan
+from sim.sweep import evaluate_point, evaluate_points, grid
 from sim.verify import verify
 from sim.workload import Workload
 from tests.support.plans import costs_for, policies, workloads
@@ -58,3 +59,18 @@ def test_one_group_serves_many_policies_in_any_order(data: st.DataObject) -> Non
     many = [replace(policy, **change) for change in data.draw(st.lists(changes, min_size=2, max_size=6))]
     found = figures(Group.of(workload, costs, policy), many)
     assert found == [expected(workload, costs, one) for one in many]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_sweeps_rows_are_the_reference_engines(data: st.DataObject) -> None:
+    """Over several workloads, orders and counts in one list, with links that are shared or not."""
+    points = []
+    for shared in (False, True):
+        workload = data.draw(workloads(most_ranks=3))
+        policy = data.draw(policies(len(workload.stages)))
+        costs = data.draw(costs_for(build_plan(workload, policy), shared=shared))
+        axes = {"microbatches": [1, 3], "horizon": [1, 2, 5], "release_window": [1, 2]}
+        points += list(grid(workload, costs, policy, axes))
+    assert evaluate_points(points, "compiled") == evaluate_points(points, "simpy")
+    assert evaluate_points(points, "simpy") == [evaluate_point(point, "simpy") for point in points]
