@@ -39,6 +39,18 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
     }
 
 
+def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:
+    """``{"stall_free_horizon": ...}``: None where no horizon is free of prefetch stalls; nothing for a bare plan."""
+    from sim.stall_free import stall_free
+
+    prepared = job.prepared
+    if prepared is None or not (prepared.policy.checkpoint and prepared.policy.offload):
+        return {}
+    with named(job.name):
+        found = stall_free(prepared.workload, costs, prepared.policy)
+    return {"stall_free_horizon": None if found is None else found.to_dict()}
+
+
 def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
     """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
     from sim.jitter import Spread, alone, jitter_summary, step_times

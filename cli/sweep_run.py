@@ -68,3 +68,18 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     """The first few: a sweep over many scenarios may have one for each."""
     more = len(warnings) - most
     return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
+
+
+def stall_free_horizons(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The smallest swept horizon without prefetch stalls for each combination of the other axes.
+
+    Each is ``{"axes", "found"}``; empty where just one horizon was swept, which says nothing about smaller ones.
+    """
+    from reports.run_data import FIGURES
+    from sim.stall_free import stall_free_groups
+
+    if len({row["horizon"] for row in rows}) < 2:
+        return []
+    axes = [key for key in rows[0] if key not in FIGURES]
+    groups = stall_free_groups(rows, axes)
+    return [{"axes": values, "found": None if found is None else found.to_dict()} for values, found in groups]

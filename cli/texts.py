@@ -25,9 +25,41 @@ def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
     if result.get("contended"):
         more.append(f"Copies slow each other down on {len(result['contended'])} shared links: "
                     f"{', '.join(result['contended'][:4])}{', ...' if len(result['contended']) > 4 else ''}.")
+    if "stall_free_horizon" in result:
+        more.append(stall_free_sentence(result["stall_free_horizon"]))
     if "jitter" in result:
         more.append(jitter_sentence(result["jitter"]))
     return "\n".join([head, *more, "", to_text(ranks_grid(result))])
+
+
+def stall_free_sentence(found: dict[str, Any] | None) -> str:
+    """Which horizon to set, and what a larger one costs."""
+    if found is None:
+        return "No horizon at which anything is offloaded is free of prefetch stalls."
+    text = (
+        f"The smallest horizon without prefetch stalls is {found['horizon']}: peak "
+        f"{format_bytes(found['peak_device_bytes'])}, step time {format_duration(found['step_time_ns'])}"
+    )
+    if not found["larger"]:
+        return f"{text}."
+    costs = ", ".join(f"{one['horizon']}: {_more_bytes(one['more_bytes'])}" for one in found["larger"])
+    return f"{text}. Larger ones cost device memory: {costs}."
+
+
+def _more_bytes(more: int) -> str:
+    return f"{'-' if more < 0 else '+'}{format_bytes(abs(more))}"
+
+
+def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> str:
+    """A sentence for each combination of a sweep's other axes that differ; the first few."""
+    varying = [key for key in groups[0]["axes"] if len({str(group["axes"][key]) for group in groups}) > 1]
+    lines = []
+    for group in groups[:most]:
+        name = ", ".join(f"{key.replace('_', ' ')} {group['axes'][key]}" for key in varying)
+        lines.append(f"{name}: {stall_free_sentence(group['found'])}" if name else stall_free_sentence(group["found"]))
+    if len(groups) > most:
+        lines.append(f"... and {len(groups) - most} more combinations (all of them: --json)")
+    return "\n".join(lines)
 
 
 def jitter_sentence(jitter: dict[str, Any]) -> str:

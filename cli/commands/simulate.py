@@ -21,7 +21,7 @@ def simulate(
     """
     from cli.compose import job_of, with_costs
     from cli.output import emit, say, warn
-    from cli.predicting import jitter_of, predict, result_of
+    from cli.predicting import jitter_of, predict, result_of, stall_free_of_job
     from cli.texts import step_text
     from sim.engines import DEFAULT_ENGINE, find_engine
     from sim.timeline import write_timeline
@@ -32,7 +32,7 @@ def simulate(
     predicted = predict(job, known, chosen)
     if timeline is not None:
         write_timeline(predicted, timeline)
-    result = result_of(job, predicted) | jitter_of(job, known, predicted, draws, seed)
+    result = result_of(job, predicted) | stall_free_of_job(job, known) | jitter_of(job, known, predicted, draws, seed)
     warn(result["warnings"])
     if json_wanted:
         emit(result)

@@ -53,10 +53,10 @@ def sweep(
     from cli import rundir
     from cli.axes import parse_axes
     from cli.output import emit, say, warn
-    from cli.sweep_run import rows_in, rows_of, warnings_to_show
+    from cli.sweep_run import rows_in, rows_of, stall_free_horizons, warnings_to_show
     from cli.sweep_workers import workers_of
     from cli.sweeping import Grid, Sweep
-    from cli.texts import sweep_text
+    from cli.texts import stall_free_groups_text, sweep_text
     from sim.engines import DEFAULT_ENGINE, find_engine
     from sim.errors import InputError
 
@@ -72,12 +72,16 @@ def sweep(
     grid = Grid(Sweep(scenario, overrides or [], costs), parse_axes(short, set_range or []))
     grid.try_out()
     rows = rows_of(grid, chosen, workers) if out is None else rows_in(out, grid, chosen, workers, fresh=fresh)
+    groups = stall_free_horizons(rows)
     warnings = list(grid.sweep.warnings)
     warn(warnings_to_show(warnings))
     if json_wanted:
         directory = None if out is None else str(out)
-        emit({"scenario": scenario, "engine": chosen, "points": rows, "directory": directory, "warnings": warnings})
+        emit({"scenario": scenario, "engine": chosen, "points": rows, "stall_free": groups, "directory": directory,
+              "warnings": warnings})  # fmt: skip
         return
     say(sweep_text(rows))
+    if groups:
+        say(f"\n{stall_free_groups_text(groups)}")
     if out is not None:
         say(f"\n{len(rows)} points: {out / rundir.SWEEP_CSV}, {out / rundir.SWEEP_PARQUET}")

@@ -1,0 +1,103 @@
+"""The smallest horizon at which no BACKWARD waits for its PREFETCH, and what a larger one costs.
+
+A horizon at which nothing is offloaded any more waits for nothing, and is no answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sim.costs import Costs
+from sim.engines import DEFAULT_ENGINE
+from sim.planner import Policy
+from sim.sweep import Point, evaluate_points
+from sim.workload import Workload
+
+Row = Mapping[str, Any]
+
+# How many larger horizons are priced, and how many are tried at once, more each time.
+LARGER, FIRST_BATCH = 4, 8
+# What a search may cost: operations of all plans tried, about ten seconds' worth.
+MOST_OPERATIONS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StallFree:
+    """The answer: ``horizon``, its step time in ns and the largest rank's peak of device memory in bytes.
+
+    ``larger`` holds (horizon, bytes more than at ``horizon``) of the next ones; below 0 where one happens to need less.
+    """
+
+    horizon: int
+    step_time_ns: int
+    peak_device_bytes: int
+    larger: tuple[tuple[int, int], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "horizon": self.horizon,
+            "step_time_ns": self.step_time_ns,
+            "peak_device_bytes": self.peak_device_bytes,
+            "larger": [{"horizon": horizon, "more_bytes": more} for horizon, more in self.larger],
+        }
+
+
+def stall_free(workload: Workload, costs: Costs, policy: Policy) -> StallFree | None:
+    """Search the horizons from 1 on, all else as in the policy; None where none is free of stalls."""
+    rows: list[Row] = []
+    for row in _rows(workload, costs, policy):
+        rows.append(row)
+        found = stall_free_of(rows)
+        if found is not None and len(found.larger) == LARGER:
+            return found
+    return stall_free_of(rows)
+
+
+def _rows(workload: Workload, costs: Costs, policy: Policy) -> Iterable[Row]:
+    """Rows of growing horizons, until one offloads nothing or the search has become too long.
+
+    Beyond a rank's number of tasks a horizon changes nothing any more.
+    """
+    units = [len(stage) for stage in workload.stages]
+    most = min(2 * policy.microbatches * max(units), MOST_OPERATIONS // (10 * policy.microbatches * sum(units)))
+    size, horizon = FIRST_BATCH, 1
+    while horizon <= most:
+        policies = [replace(policy, horizon=h) for h in range(horizon, min(horizon + size, most + 1))]
+        points = [Point(workload=workload, costs=costs, policy=p, axes={"horizon": p.horizon}) for p in policies]
+        for row in evaluate_points(points, DEFAULT_ENGINE):
+            if not row["offloaded"]:
+                return
+            yield row
+        horizon, size = horizon + size, 2 * size
+
+
+def stall_free_of(rows: Sequence[Row]) -> StallFree | None:
+    """The answer among rows that differ in their horizon alone."""
+    rows = sorted((row for row in rows if row["offloaded"]), key=lambda row: row["horizon"])
+    for index, row in enumerate(rows):
+        if not row["stall_prefetch_ns"]:
+            peak = row["peak_device_bytes"]
+            following = rows[index + 1 : index + 1 + LARGER]
+            return StallFree(
+                horizon=row["horizon"],
+                step_time_ns=row["step_time_ns"],
+                peak_device_bytes=peak,
+                larger=tuple((other["horizon"], other["peak_device_bytes"] - peak) for other in following),
+            )
+    return None
+
+
+def stall_free_groups(rows: Sequence[Row], axes: Sequence[str]) -> list[tuple[dict[str, Any], StallFree | None]]:
+    """The answer for each combination of a sweep's other axes, with those axes' values, in the rows' order."""
+    others = [axis for axis in axes if axis != "horizon"]
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return tuple(row[axis] for axis in others)
+
+    order = {values: place for place, values in reversed(list(enumerate(map(key, rows))))}
+    grouped = itertools.groupby(sorted(rows, key=lambda row: order[key(row)]), key)
+    return [(dict(zip(others, values, strict=True)), stall_free_of(list(group))) for values, group in grouped]
