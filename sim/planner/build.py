@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from sim.errors import InputError
 from sim.ir.kinds import QUEUE_OF, Kind
@@ -77,11 +78,27 @@ def lay_out(arena: Arena, policy: Policy) -> int:
     return offloaded
 
 
-def _ragged(padded: Ints) -> Ragged:
-    """Rows padded with -1, of shape (rows, most), without the padding."""
-    there = padded >= 0
-    starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int64)
-    return Ragged(starts, padded[there].astype(np.int32))
+@njit(cache=True)
+def _compact(rows, begin, end, starts, values):  # type: ignore[no-untyped-def]
+    """Entries of each row's places from ``begin`` to ``end`` up to the first -1; returns how many there are."""
+    count = 0
+    for row in range(len(rows)):
+        starts[row] = count
+        for at in range(begin, end):
+            if rows[row, at] < 0:
+                break
+            values[count] = rows[row, at]
+            count += 1
+    starts[len(rows)] = count
+    return count
+
+
+def _ragged(rows: Ints, begin: int, end: int) -> Ragged:
+    """The lists that stand in these places of the rows, padded with -1."""
+    starts = np.empty(len(rows) + 1, dtype=np.int64)
+    values = np.empty(len(rows) * (end - begin), dtype=np.int32)
+    count = int(_compact(rows, begin, end, starts, values))
+    return Ragged(starts, values[:count].copy())
 
 
 def _keys(boundary: Ints, tasks: Tasks) -> tuple[SmallInts, SmallInts, SmallInts]:
@@ -94,7 +111,7 @@ def _keys(boundary: Ints, tasks: Tasks) -> tuple[SmallInts, SmallInts, SmallInts
 
 def _ops(rows: Ints, tasks: Tasks) -> Ops:
     rank, kind, boundary, nbytes = rows[:, :4].T
-    edges, *lists = (rows[:, i:j] for i, j in pairwise([4, *range(4 + EDGES, OP_WIDTH + 1, LISTED)]))
+    lists = [_ragged(rows, begin, end) for begin, end in pairwise([4, *range(4 + EDGES, OP_WIDTH + 1, LISTED)])]
     stage, unit, microbatch = _keys(boundary, tasks)
     queue_of = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int8)
     return Ops(
@@ -105,11 +122,11 @@ def _ops(rows: Ints, tasks: Tasks) -> Ops:
         unit=unit,
         microbatch=microbatch,
         nbytes=nbytes.copy(),
-        after=_ragged(edges),
-        reads=_ragged(lists[0]),
-        writes=_ragged(lists[1]),
-        allocs=_ragged(lists[2]),
-        frees=_ragged(lists[3]),
+        after=lists[0],
+        reads=lists[1],
+        writes=lists[2],
+        allocs=lists[3],
+        frees=lists[4],
     )
 
 

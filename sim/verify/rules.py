@@ -185,16 +185,31 @@ _SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind
 def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
     """Each RECV comes directly after exactly one SEND of its kind on another rank, each SEND before one RECV."""
     after = plan.ops.after
-    received = np.zeros(len(plan), dtype=np.int64)
-    receives = _is(plan, *RECV_KINDS)
-    sends = _is(plan, *SEND_KINDS)
-    for op in np.flatnonzero(receives).tolist():
-        partners = [int(edge) for edge in after[op] if sends[edge]]
-        received[partners] += 1
-        yield from _pair(plan, op, partners)
+    receives, sends = _is(plan, *RECV_KINDS), _is(plan, *SEND_KINDS)
+    rows, sources = after.rows(), after.values
+    joins = receives[rows] & sends[sources]
+    rows, sources = rows[joins], sources[joins]
+    partners = np.bincount(rows, minlength=len(plan))
+    alone = partners[rows] == 1
+    bad = np.zeros(len(plan), dtype=bool)
+    bad[rows[alone]] = ~_fit(plan, sources[alone], rows[alone])
+    for op in np.flatnonzero(receives & (bad | (partners != 1))).tolist():
+        yield from _pair(plan, op, sources[rows == op].tolist())
+    received = np.bincount(sources, minlength=len(plan))
     for op in np.flatnonzero(sends & (received != 1)).tolist():
         yield Violation("send-recv-pair", f"{title(plan, op)} is received {int(received[op])} times; once is needed",
                         (op,))  # fmt: skip
+
+
+def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
+    """Whether each pair is of one kind, microbatch and size, on two ranks."""
+    ops = plan.ops
+    wanted = np.zeros(len(Kind), dtype=np.int8)
+    for kind, sent in _SENT_AS.items():
+        wanted[kind] = sent
+    out: Flags = (ops.kind[sends] == wanted[ops.kind[receives]]) & (ops.rank[sends] != ops.rank[receives])
+    out &= (ops.nbytes[sends] == ops.nbytes[receives]) & (ops.microbatch[sends] == ops.microbatch[receives])
+    return out
 
 
 def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
@@ -205,14 +220,12 @@ def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
         )  # fmt: skip
         return
     a, b = plan.op(sends[0]), plan.op(recv)
-    wanted = _SENT_AS[b.kind]
-    if a.kind != wanted or a.rank == b.rank or a.nbytes != b.nbytes or a.microbatch != b.microbatch:
-        yield Violation(
-            "send-recv-pair",
-            f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it "
-            f"needs a {wanted.name} of the same microbatch and size from another rank",
-            (sends[0], recv),
-        )
+    yield Violation(
+        "send-recv-pair",
+        f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it "
+        f"needs a {_SENT_AS[b.kind].name} of the same microbatch and size from another rank",
+        (sends[0], recv),
+    )
 
 
 # ---- ordering rules -------------------------------------------------------------------------------------------------
@@ -324,36 +337,37 @@ def host_slots(plan: Plan) -> Iterator[Violation]:
 
 
 def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violation]:
-    """Walk ``uses`` (slot, operation, fills) by slot and list order; ``order`` collects what must be ordered."""
-    ops, last_slot, filled, emptied = plan.ops, -1, -1, True
-    first, then, about = [], [], []
-    for number, (slot, op, fills) in enumerate(uses.tolist()):
-        fresh, last_slot = slot != last_slot, slot
-        if fresh:
-            filled, emptied = -1, True
+    """Look at ``uses`` (slot, operation, fills), sorted; ``order`` collects what must be ordered."""
+    slot, op, fills = uses.T
+    again = np.append(False, slot[1:] == slot[:-1])[: len(uses)]  # whether the use before is one of the same slot
+    order.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
+    filled = _latest(fills == 1, again)  # the fill before each use, or itself
+    before = np.arange(len(uses)) - 1
+    full = (fills == 1) & again & (fills[before] == 1)
+    never = (fills == 0) & (filled < 0)
+    other = np.zeros(len(uses), dtype=bool)
+    for column in (plan.ops.stage, plan.ops.unit, plan.ops.microbatch):
+        other |= (fills == 0) & (filled >= 0) & (column[op[filled]] != column[op])
+    for use in np.flatnonzero(full | never | other).tolist():
+        this, name = int(op[use]), _buffer_name(plan, int(slot[use]))
+        first = int(op[use - 1 if full[use] else filled[use]])
+        if full[use]:
+            text = f"{title(plan, this)} fills {name}, which {title(plan, first)} filled and nothing has emptied"
+            yield Violation("slot-reuse", text, (first, this))
+        elif never[use]:
+            yield Violation("slot-reuse", f"{title(plan, this)} empties {name}, never filled", (this,))
         else:
-            first.append(int(uses[number - 1, 1]))
-            then.append(op)
-            about.append(slot)
-        if fills:
-            if not emptied:
-                yield Violation(
-                    "slot-reuse",
-                    f"{title(plan, op)} fills {_buffer_name(plan, slot)}, which {title(plan, filled)} filled and "
-                    "nothing has emptied",
-                    (filled, op),
-                )
-            filled, emptied = op, False
-            continue
-        emptied = True
-        if filled < 0:
-            yield Violation("slot-reuse", f"{title(plan, op)} empties {_buffer_name(plan, slot)}, never filled", (op,))
-        elif any(column[filled] != column[op] for column in (ops.stage, ops.unit, ops.microbatch)):
-            yield Violation(
-                "slot-content", f"{title(plan, op)} loads what {title(plan, filled)} stored: another boundary",
-                (filled, op),
-            )  # fmt: skip
-    order.add(*(np.asarray(column, dtype=np.int64) for column in (first, then, about)))
+            text = f"{title(plan, this)} loads what {title(plan, first)} stored: another boundary"
+            yield Violation("slot-content", text, (first, this))
+
+
+def _latest(marked: Flags, again: Flags) -> Ints:
+    """Of each row the last marked one up to it in its group, or -1; ``again`` says where a group goes on."""
+    at = np.arange(len(marked))
+    begin = np.maximum.accumulate(np.where(again, 0, at))
+    last = np.maximum.accumulate(np.where(marked, at, -1))
+    out: Ints = np.where(last >= begin, last, -1)
+    return out
 
 
 def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
@@ -388,20 +402,18 @@ def optimizer_last(plan: Plan) -> Iterator[Violation]:
 
 def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
     """A unit's RECOMPUTE comes after its FORWARD, its BACKWARD after both; both need the FORWARD."""
-    order = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
     ops = plan.ops
-    seen: dict[tuple[int, int, int], int] = {}
-    first, then = [], []
-    for op in np.flatnonzero(_is(plan, *order)).tolist():
-        key = (int(ops.stage[op]), int(ops.unit[op]), int(ops.microbatch[op]))
-        if ops.kind[op] == Kind.FORWARD:
-            seen[key] = op
-        elif key in seen:
-            first.append(seen[key])
-            then.append(op)
-        else:
-            yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
-    a, b = np.asarray(first, dtype=np.int64), np.asarray(then, dtype=np.int64)
+    tasks = np.flatnonzero(_is(plan, *_TASKS))
+    names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
+    order = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
+    tasks, names = tasks[order], names[order]
+    again = np.append(False, (names[1:] == names[:-1]).all(axis=1))[: len(tasks)]
+    forward = _latest(ops.kind[tasks] == Kind.FORWARD, again)
+    later = ops.kind[tasks] != Kind.FORWARD
+    for op in np.sort(tasks[later & (forward < 0)]).tolist():
+        yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
+    known = later & (forward >= 0)
+    a, b = tasks[forward[known]], tasks[known]
     for index in np.flatnonzero(~ordered(plan, a, b)).tolist():
         pair = (int(a[index]), int(b[index]))
         message = f"{title(plan, pair[1])} does not wait for {title(plan, pair[0])}"
