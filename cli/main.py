@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+# What writing to standard output may run into.
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 # typer carries click's exceptions under changing names; the ancestors of its public BadParameter stay the same.
@@ -78,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
 
     What the user can mend is one line on stderr. Anything else is a bug and keeps its traceback.
     """
+    if sys.stdout is None:
+        return _complain("standard output is closed; results go there, leave it open or send it to a file", 2)
     try:
         code = _invoke(list(arguments) or ["--help"])
         sys.stdout.flush()
@@ -90,6 +95,10 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
+        if error.errno in _NO_OUTPUT and error.filename is None:
+            # What is still buffered must not be tried again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _complain(f"results cannot be written to standard output: {error.strerror}", 2)
         if error.filename is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}; give a path that can be read or written", 2)

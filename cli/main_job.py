@@ -116,6 +116,7 @@ class Demo:
         compose.require_device(self.device)
         sweep = Sweep(self.argument, self.overrides)
         base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
+        compose.module_of(base.scenario)
         note(f"calibrating {base.scenario.name} on this {self.device}")
         costs = compose.calibrate_prepared(base)
         sweep.know(base, costs)

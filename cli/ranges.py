@@ -8,7 +8,7 @@ from sim.errors import InputError
 
 # More values than this on one axis are a slip of the pen, not a sweep.
 MOST_VALUES = 10_000
-_RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9})(?::(\d{1,9}))?)?")
+_RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 # A quoted TOML text, or one character.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
 

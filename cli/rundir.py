@@ -20,6 +20,15 @@ def make(directory: Path) -> Path:
     return directory
 
 
+def require_writable(path: Path) -> None:
+    """OSError now rather than after the work, when a file cannot be written there."""
+    before = path.exists()
+    with path.open("a", encoding="utf-8"):
+        pass
+    if not before:
+        path.unlink()
+
+
 def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
     """One JSON object; NaN and infinity are no JSON and must not occur."""
     (directory / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -22,13 +22,17 @@ def calibrate(
 
     FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
     """
-    from cli.compose import calibrate_prepared, prepared_of, require_device
+    from cli import rundir
+    from cli.compose import calibrate_prepared, module_of, prepared_of, require_device
     from cli.output import emit, note, say, warn
     from cli.texts import costs_text
     from sim.costs import save_costs
 
     require_device(device)
     prepared = prepared_of(scenario, overrides or [])
+    module_of(prepared.scenario)
+    if out is not None:
+        rundir.require_writable(out)
     warn(prepared.warnings)
     note(f"calibrating {prepared.scenario.name} on {device}")
     costs = calibrate_prepared(prepared, repeats, device)

@@ -29,6 +29,7 @@ def execute(
 
     Exit 1 when a gradient differs from that of the same model trained without plan or offload.
     """
+    from cli import rundir
     from cli.compose import job_of, require_device, with_costs
     from cli.executing import run_job, write_run
     from cli.output import emit, say, warn
@@ -36,7 +37,12 @@ def execute(
     from sim.timeline import write_timeline
 
     require_device(device)
-    job, known = with_costs(job_of(argument, overrides or [], costs))
+    job = job_of(argument, overrides or [], costs)
+    if out is not None:
+        rundir.make(out)
+    if timeline is not None:
+        rundir.require_writable(timeline)
+    job, known = with_costs(job)
     run = run_job(job, known, device=device, steps=steps, check=check)
     if timeline is not None:
         write_timeline(run.measured, timeline)

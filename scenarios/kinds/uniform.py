@@ -8,6 +8,7 @@ from scenarios.fields import Bytes, Count, Duration
 from scenarios.kinds.base import Model, Setting, Units
 from scenarios.layers import Layer
 from sim.costs import UnitCost
+from sim.planner import require_few_tasks
 
 
 class Uniform(Model):
@@ -29,6 +30,10 @@ class Uniform(Model):
     static: Bytes = 0
 
     def units(self, setting: Setting) -> Units:
+        # Before the units are made: there may be billions.
+        require_few_tasks(
+            setting.parallel.microbatches, self.units_per_stage * setting.parallel.pipeline_parallel_degree
+        )
         cost = UnitCost(
             forward_ns=self.forward,
             recompute_ns=self.recompute,

@@ -18,8 +18,9 @@ from sim.planner.orders import find_order
 from sim.planner.policy import Policy
 from sim.workload import Workload
 
-# A plan of this many tasks takes some tens of GB; past it a typing error is likelier than an intention.
-MOST_TASKS = 50_000_000
+# A plan of this many tasks has some ten million operations and takes some GB to make; past it a typing error is
+# likelier than an intention.
+MOST_TASKS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,16 @@ def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forwar
     return at == len(unit)
 
 
+def require_few_tasks(microbatches: int, units: int) -> None:
+    """InputError for a step of more tasks than can be planned; units are those of all stages."""
+    total = 2 * microbatches * units
+    if total > MOST_TASKS:
+        raise InputError(
+            f"{microbatches} microbatches of {units} units make {total} tasks; "
+            f"at most {MOST_TASKS} are planned, use fewer microbatches or units"
+        )
+
+
 def tasks_of(workload: Workload, policy: Policy) -> Tasks:
     """The tasks of every rank; InputError where workload and policy do not go together."""
     stages = len(workload.stages)
@@ -85,11 +96,7 @@ def tasks_of(workload: Workload, policy: Policy) -> Tasks:
         )
     units = [len(stage) for stage in workload.stages]
     total = 2 * policy.microbatches * sum(units)
-    if total > MOST_TASKS:
-        raise InputError(
-            f"{policy.microbatches} microbatches of {sum(units)} units make {total} tasks; "
-            f"at most {MOST_TASKS} are planned, use fewer microbatches or units"
-        )
+    require_few_tasks(policy.microbatches, sum(units))
     order = find_order(policy.pipeline)
     active = min(policy.active_microbatches or policy.microbatches, policy.microbatches)
     passes = [order(rank, policy.ranks, policy.microbatches, active) for rank in range(policy.ranks)]

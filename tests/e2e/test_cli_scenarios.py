@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,7 @@ def test_shipped_modules_are_calibrated_and_run(name: str, tmp_path: Path, capsy
     assert made["source"] == "calibrated on cpu"
     assert made["evidence"]["operations"]["FORWARD 0.0"]["count"] >= 2
     ours = done(["simulate", name, *tiny, "--costs", str(costs)], capsys)
+    assert ours.pop("stall_free_horizon")["horizon"] >= 1  # advice, which only a simulation can give
     theirs = done(["execute", name, *tiny, "--costs", str(costs), "--steps", "3", "-o", str(out)], capsys)
     assert theirs.keys() >= ours.keys() | {"loss", "max_grad_error", "device"}
     assert (theirs["device"], theirs["max_grad_error"]) == ("cpu", 0.0)
@@ -180,3 +183,40 @@ def test_a_model_without_tensors_cannot_run(argument: str, capsys: Captured) -> 
 def test_an_unknown_device_is_refused_before_any_work(capsys: Captured) -> None:
     assert run(["execute", "demo", "--device", "gpu"]) == 2
     assert capsys.readouterr().err == "error: --device is 'gpu'; it must be one of cpu\n"
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path, capsys: Captured) -> None:
+    taken = tmp_path / "a-file"
+    taken.write_text("kept")
+    for arguments in (
+        ["execute", "demo", "-o", str(taken)],
+        ["execute", "demo", "--timeline", str(tmp_path / "no" / "t.jsonl")],
+        ["calibrate", "demo", "-o", str(tmp_path / "no" / "costs.json")],
+    ):
+        assert run(arguments) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), err
+    assert taken.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "override", ["model.units_per_stage=2147483647", "parallel.pipeline_parallel_degree=1000000",
+                 "parallel.microbatches=1000000"]
+)  # fmt: skip
+def test_more_than_can_be_planned_is_refused_at_once(override: str, capsys: Captured) -> None:
+    assert run(["plan", "uniform", "--set", override]) == 2
+    assert "at most 2000000 are planned" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["calibrate", "demo"])
+def test_a_model_without_tensors_is_refused_in_one_line(command: str, tmp_path: Path, capsys: Captured) -> None:
+    assert run([command, "uniform", "-o", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_a_standard_output_that_takes_nothing_is_one_line(redirection: str) -> None:
+    command = f"{sys.executable} -m cli.main show uniform {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
