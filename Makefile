@@ -8,7 +8,7 @@ DEMO_OUT := out/demo
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types contracts wheel-check bench ci clean
+.PHONY: help setup demo test lint format types contracts wheel-check bench ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +59,9 @@ bench: $(STAMP) ## operations per second of planner, verifier and engines; point
 
 ci: ## everything that must hold
 	.ci/run
+
+clean-compiled: ## forget what numba compiled, after an edit of a function that others call
+	find sim -name '*.nb[ic]' -delete
 
 clean: ## remove what was generated, .venv included
 	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
