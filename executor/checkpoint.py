@@ -134,10 +134,14 @@ class CheckpointedUnit:
             return own_storage(out, self._resident | {storage_id(x)})
 
     def forward_with_graph(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """FORWARD without checkpointing: the graph stays until BACKWARD."""
+        """FORWARD without checkpointing: the graph stays until BACKWARD.
+
+        The output is always a copy: a layer such as ReLU keeps what it returns for its BACKWARD, longer than the plan
+        keeps the boundary that it becomes.
+        """
         with self._begin(seed).entered():
             out = self._attach(microbatch, x, loss)
-        return own_storage(out.detach(), self._resident | {storage_id(x)})
+        return own_storage(out.detach(), self._resident | {storage_id(x), storage_id(out)})
 
     def recompute(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> None:
         """RECOMPUTE: the same run with grad, under the state saved at FORWARD."""

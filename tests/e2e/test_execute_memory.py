@@ -9,12 +9,13 @@ import pytest
 
 from executor.calibrate import calibrate
 from executor.execute import execute
+from executor.spec import ModelSpec
 from sim.costs import load_costs, save_costs
 from sim.engines import simulate
 from sim.ir.kinds import Queue
 from sim.memory import walk
 from sim.planner import HORIZON_UNITS, Policy, build_plan
-from tests.support.models import HARDWARE, link_costs, tiny_spec, workload_of
+from tests.support.models import HARDWARE, link_costs, own_spec, tiny_spec, workload_of
 
 CASES = [
     *({"horizon": horizon, "pipeline": "simple"} for horizon in range(1, 9)),
@@ -34,9 +35,9 @@ def test_measured_peaks_are_the_predicted_ones(ranks: int, cases: list[dict[str,
         compare_peaks(ranks, workload, spec, costs, case)
 
 
+@pytest.mark.parametrize("spec", [tiny_spec(), own_spec("keepers")], ids=["gpt", "keepers"])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_without_checkpointing_too(ranks: int) -> None:
-    spec = tiny_spec()
+def test_without_checkpointing_too(ranks: int, spec: ModelSpec) -> None:
     workload = workload_of(spec, ranks)
     costs = calibrate(workload, spec, hardware=HARDWARE, repeats=1, checkpoint=False)
     for pipeline in ("simple", "interleaved"):

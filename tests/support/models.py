@@ -110,6 +110,11 @@ def mixed() -> nn.Sequential:
     )  # fmt: skip
 
 
+def keepers() -> nn.Sequential:
+    """Layers that keep what they return for their BACKWARD."""
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Sigmoid(), nn.Linear(32, 3))
+
+
 def not_a_sequential() -> nn.Module:
     return nn.Linear(2, 2)
 
