@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import signal
 import threading
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,15 @@ def test_an_infinite_loss() -> None:
 
 
 def test_ctrl_c_stops_all_queues() -> None:
+    # A test run that a shell started in the background has Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _ctrl_c_stops_all_queues()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ctrl_c_stops_all_queues() -> None:
     spec = tiny_spec()
     workload = workload_of(spec)
     slow = link_costs(workload, d2h_latency_ns=300_000_000)

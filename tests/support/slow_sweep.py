@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def slow_write(descriptor: int, data: memoryview) -> int:
 
 
 if __name__ == "__main__":
+    # A test run that a shell started in the background has Ctrl-C switched off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sweep_workers.evaluate_points = slow_points  # type: ignore[attr-defined]
     sweep_workers.MOST_IN_CHUNK = 8
     os.write = slow_write  # type: ignore[assignment]
