@@ -29,7 +29,7 @@ class Accelerator:
     source: str
 
 
-# From the start of a copy to its first byte: "~10 µs" for cudaMemcpyAsync of a few bytes of pinned memory.
+# From the start of a copy to its first byte. No source: an assumption of the order of magnitude, to be calibrated.
 _COPY_LATENCY_NS = 10_000
 _MEASURED_GEN5 = "host link 55.6 GB/s as in NVIDIA's nvbandwidth example of an H100"
 _MEASURED_GEN4 = "host link 24.8 GB/s as measured on an A100 (PCIe 4.0 x16 has 31.5 GB/s)"
