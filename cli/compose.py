@@ -107,7 +107,7 @@ def prepared_of(
 
 
 def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str = "cpu") -> Prepared:
-    """Trace the module, where there is one, on the device, and make workload, policy and, where they are known, costs."""
+    """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs."""
     from scenarios.prepare import prepare
 
     return prepare(scenario, shapes=trace(scenario, device), costs=costs)
@@ -155,7 +155,7 @@ def with_costs(
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
-    note(f"{job.name} gives no costs: calibrating on this {device} (to keep them: `loadahead calibrate -o` and --costs)")
+    note(f"{job.name} gives no costs: calibrating on this {device} (keep them with `loadahead calibrate -o`, --costs)")
     costs = calibrate_prepared(prepared, repeats, device, deterministic)
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
 
