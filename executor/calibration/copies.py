@@ -55,7 +55,9 @@ class LinkBench:
     def __init__(self, driver: Driver, sizes: Sequence[int] = SIZES, repeats: int = REPEATS) -> None:
         self._driver, self.sizes, self._repeats = driver, tuple(sizes), repeats
         most = max(sizes)
-        self._device = {queue: torch.zeros(most, dtype=torch.uint8, device=driver.device) for queue in DIRECTIONS}
+        with driver.using(driver.stream(Queue.COMPUTE)):
+            device = {queue: torch.zeros(most, dtype=torch.uint8, device=driver.device) for queue in DIRECTIONS}
+        self._device = device
         self._slabs = [slab for slab in (driver.pin(most) for _ in DIRECTIONS) if slab is not None]
         self.pinned = len(self._slabs) == len(DIRECTIONS)
         pageable = torch.zeros(most, dtype=torch.uint8)

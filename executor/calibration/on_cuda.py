@@ -135,9 +135,8 @@ def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None
         return None
     largest = max(fitting, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
     unit, layout = session.units[largest], session.layouts[largest]
-    x = layout.empty(backend.device)
-    with torch.no_grad():
-        x.normal_()
+    with torch.no_grad(), backend.driver.using(backend.driver.stream(Queue.COMPUTE)):
+        x = layout.empty(backend.device).normal_()
 
     def load() -> None:
         for _ in range(LOAD_REPEATS):
