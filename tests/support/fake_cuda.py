@@ -209,9 +209,10 @@ class FakeCuda:
         self.memory.unpin(slab)
 
     def adopt(self, tensors: Iterable[torch.Tensor]) -> None:
-        """These are on the device, whether or not anything touched them yet."""
+        """Device memory as if the compute stream had just made them, for those not seen before."""
         for tensor in tensors:
-            self._meet(tensor, Side.DEVICE)
+            if self.memory.home(tensor) is None:
+                self.memory.allocate(tensor, COMPUTE, "adopted")
 
     def allocated(self) -> int:
         return self.memory.allocated

@@ -53,6 +53,7 @@ class FakeRun:
     def step(self, number: int, timed: bool = True) -> StepRun:
         """One step of the plan, its record alone in :attr:`entries`."""
         batches = self.session.batches(number, self.operations.plan.microbatches)
+        self.fake.adopt(tensor for batch in batches for tensor in batch)
         self.fake.entries.clear()
         return replay(self.operations, number, batches, timed=timed)
 
