@@ -156,9 +156,15 @@ def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
 
 
-def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS, device: str = "cpu") -> Costs:
-    """Measure the prepared scenario's units on this machine, with the scenario's links, shared ones included."""
-    from executor.calibrate import calibrate
+def calibrate_prepared(
+    prepared: Prepared, repeats: int = REPEATS, device: str = "cpu", deterministic: bool = True
+) -> Costs:
+    """Measure the prepared scenario's units on this machine.
+
+    Links are the scenario's where the device emulates them, shared ones included. ``deterministic``: with the kernels
+    of runs whose gradients are checked.
+    """
+    from executor.calibration import calibrate
     from executor.links import Hardware
 
     measured = calibrate(
@@ -168,8 +174,10 @@ def calibrate_prepared(prepared: Prepared, repeats: int = REPEATS, device: str =
         device=device,
         repeats=repeats,
         checkpoint=prepared.policy.checkpoint,
+        deterministic=deterministic,
+        microbatches=prepared.policy.microbatches,
     )
-    return measured.model_copy(update={"shared": prepared.scenario.hardware.shared()})
+    return measured.model_copy(update={"shared": measured.shared or prepared.scenario.hardware.shared()})
 
 
 def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:

@@ -10,7 +10,8 @@ from cli import rundir
 from cli.compose import Job, model_spec, module_of
 from cli.predicting import predict, result_of
 from cli.progress import progress
-from executor.execute import ExecutionResult, execute
+from executor.execute import execute
+from executor.findings import ExecutionResult
 from sim.errors import CheckFailed
 from sim.timeline import write_timeline
 

@@ -16,29 +16,29 @@ from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from executor.layout import own_storage, storage_id
-from executor.randomness import drawing_from, seeded_state
+from executor.randomness import RandomState, drawing_from, seeded_state
 from sim.errors import InputError, LoadaheadError
 
 LossOf = Callable[[torch.Tensor], torch.Tensor]
 
 
-def autocast(device: str, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
     """An autocast context; ``None`` switches autocast off."""
-    return torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Ambient:
     """The random and the autocast state under which a unit runs."""
 
-    random: torch.Tensor
+    random: RandomState
     autocast: torch.dtype | None
-    device: str
+    device: torch.device
     shared: bool
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        with drawing_from(self.random, self.shared), autocast(self.device, self.autocast):
+        with drawing_from(self.random, self.device, self.shared), autocast(self.device, self.autocast):
             yield
 
 
@@ -80,7 +80,12 @@ class CheckpointedUnit:
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], name: str, device: str, dtype: torch.dtype | None, shared: bool = False
+        self,
+        layers: Sequence[nn.Module],
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        shared: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self.name = name
@@ -165,7 +170,7 @@ class CheckpointedUnit:
         return own_storage(graph.sink[0], foreign if gradient is None else foreign | {storage_id(gradient)})
 
     def _begin(self, seed: int) -> Ambient:
-        return Ambient(seeded_state(seed), self._autocast, self._device, self._shared)
+        return Ambient(seeded_state(seed, self._device), self._autocast, self._device, self._shared)
 
     def _attach(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> torch.Tensor:
         sink: list[torch.Tensor] = []

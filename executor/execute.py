@@ -3,71 +3,33 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+import torch
 
-from executor.backends import Backend, Measured, make_backend
+from executor.backends import make_backend
+from executor.findings import ExecutionResult, Log, result_of
 from executor.fitting import stage_ranks
 from executor.links import Hardware, Links
-from executor.machine import machine
 from executor.metering import StepMeter
 from executor.operations import Operations
 from executor.oracle import PlainTraining, backward_order
 from executor.replay import replay
 from executor.session import Session
 from executor.spec import ModelSpec
-from executor.surroundings import single_threaded, without_garbage_collection
+from executor.surroundings import deterministic_kernels, single_threaded, without_garbage_collection
 from sim.costs import Costs
 from sim.errors import InputError
-from sim.ir.kinds import Kind
 from sim.ir.plan import Plan
-from sim.memory import MemoryWalk, samples
-from sim.metrics import step_metrics
-from sim.timeline import MemorySamples, Timeline
-from sim.units import format_bytes, format_duration
 from sim.verify import check
 from sim.verify.rules import well_formed
 from sim.workload import Workload
 
-# The first step is for warming up and for the meter, which slows it down.
-FEWEST_STEPS = 2
-# Timed steps further apart than this are no ground for a comparison within 10 %.
-UNSTABLE = 0.2
+# At least so many steps are timed.
+FEWEST_TIMED = 1
 
 OnStep = Callable[[int, float], None]  # (step, loss)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionResult:
-    """What a run measured.
-
-    Attributes:
-        timeline: the step of median time, with the memory that the metered step held.
-        losses: one per step, the mean over its microbatches.
-        max_grad_error: largest difference of any gradient in any step from plain training's; None if not checked.
-        step_times_ns: of the timed steps, in order.
-    """
-
-    timeline: Timeline
-    losses: list[float]
-    max_grad_error: float | None
-    machine: dict[str, Any]
-    step_times_ns: list[int]
-    warnings: list[str]
-
-
-@dataclass(slots=True)
-class _Log:
-    """What the steps leave behind."""
-
-    losses: list[float] = field(default_factory=list)
-    timed: list[Measured] = field(default_factory=list)
-    memory: MemoryWalk | None = None
-    error: float | None = None
 
 
 def execute(
@@ -83,8 +45,12 @@ def execute(
     check_gradients: bool = True,
     verify: bool = True,
     on_step: OnStep | None = None,
+    **backend_settings: Any,
 ) -> ExecutionResult:
-    """Train for ``steps`` optimizer steps as the plan says. The first is not timed: it warms up and is metered.
+    """Train for ``steps`` optimizer steps as the plan says.
+
+    The first is not timed: it is metered, after a backend's warm-ups. On a backend where timing every operation costs
+    something, every other step is timed as a whole.
 
     Args:
         workload: says which layers each unit holds.
@@ -93,39 +59,56 @@ def execute(
         poison: fill memory with NaN when it is taken, freed or emptied.
         check_gradients: train a copy plainly, and compare every gradient of every step with it.
         verify: prove the plan first; only a test of what an unproven plan does switches this off.
+        backend_settings: of the backend's class, e.g. ``copies`` of the cuda backend.
 
     Raises InputError where plan, model and device do not go together, and CheckFailed for a plan with a race. A failed
     step leaves nothing running.
     """
-    if steps < FEWEST_STEPS:
-        raise InputError(f"steps is {steps}; at least {FEWEST_STEPS} are needed, as the first is not timed")
     for violation in [] if verify else well_formed(plan):
         raise InputError(f"plan {plan.name!r} is malformed: {violation.rule}: {violation.message}")
     if verify:
         check(plan)
-    backend = make_backend(device, delays=delays_seed, poisoned=poison)
+    backend = make_backend(device, delays=delays_seed, poisoned=poison, **backend_settings)
+    untimed = backend.warm_ups + 1
+    if steps < untimed + FEWEST_TIMED:
+        backend.close()
+        raise InputError(
+            f"steps is {steps}; at least {untimed + FEWEST_TIMED} are needed on {device}, as the first "
+            f"{untimed if untimed > 1 else 'one'} {'are' if untimed > 1 else 'is'} not timed"
+        )
     try:
-        with single_threaded():
-            session = Session(spec, workload, stage_ranks(plan, workload), device)
+        with single_threaded(), deterministic_kernels(backend.device, check_gradients):
+            session = Session(spec, workload, stage_ranks(plan, workload), backend.device)
+            before = backend.allocated()
             oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None
+            foreign = backend.allocated() - before
             operations = Operations(plan, session, backend, Links.of(Hardware.of(costs)))
-            log = _train(operations, oracle, steps, on_step)
+            log = _train(operations, oracle, steps, foreign, on_step)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"plan {plan.name!r} ran out of device memory ({' '.join(str(error).split())[:120]}); use a smaller "
+            "horizon or release_window, fewer microbatches, or no second copy of the model (--no-check)"
+        ) from error
     finally:
         backend.close()
-    return _result(plan, costs, backend, log)
+    return result_of(plan, costs, backend, log)
 
 
-def _train(operations: Operations, oracle: PlainTraining | None, steps: int, on_step: OnStep | None) -> _Log:
-    log = _Log()
+def _train(
+    operations: Operations, oracle: PlainTraining | None, steps: int, foreign: int, on_step: OnStep | None
+) -> Log:
+    log, backend = Log(), operations.backend
     for step in range(steps):
         batches = operations.session.batches(step, operations.plan.microbatches)
-        meter = StepMeter(operations) if step == 0 else None
+        meter = StepMeter(operations, foreign) if step == backend.warm_ups else None
+        # Where a backend needs no warming up, timing is free; elsewhere each operation's time costs two events.
+        timed = backend.warm_ups == 0 or (step - backend.warm_ups) % 2 == 1
         with without_garbage_collection():
-            run = replay(operations, step, batches, meter)
-        if meter is None:
-            log.timed.append(run.measured)
-        else:
-            log.memory = meter.result()
+            run = replay(operations, step, batches, meter, timed)
+        if meter is not None:
+            log.memory, log.allocator = meter.result(), meter.allocator()
+        elif step > backend.warm_ups:
+            (log.timed if timed else log.bare).append(run.measured)
         if not math.isfinite(run.loss):
             rate = operations.session.spec.learning_rate
             raise InputError(f"the loss of step {step} is {run.loss}; use a model.learning_rate below {rate}")
@@ -136,66 +119,3 @@ def _train(operations: Operations, oracle: PlainTraining | None, steps: int, on_
         if on_step is not None:
             on_step(step, run.loss)
     return log
-
-
-def _result(plan: Plan, costs: Costs, backend: Backend, log: _Log) -> ExecutionResult:
-    assert log.memory is not None
-    times = [measured.step_time_ns for measured in log.timed]
-    median = log.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
-    start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
-    levels = samples(plan, log.memory.during, log.memory.after, start, end)
-    warnings = _doubts(plan, times, log.memory, costs)
-    found = machine()
-    header = {
-        "summary": _summary(plan, backend.name, start, end, levels, log.memory),
-        "capacity_bytes": costs.memory_bytes,
-        "machine": found,
-        "step_times_ns": times,
-        "timed_steps": f"{len(times)} of {len(log.losses)} steps were timed, the median is shown; the first warmed up "
-        "and was metered for memory. Issuing a step and zeroing gradients is outside the clock.",
-        "link": f"{backend.link_note} Here: {Links.of(Hardware.of(costs))}.",
-        "warnings": warnings,
-    }
-    timeline = Timeline.of_plan(plan, backend.name, start, end, levels, **header)
-    return ExecutionResult(
-        timeline=timeline, losses=log.losses, max_grad_error=log.error, machine=found, step_times_ns=times,
-        warnings=warnings,
-    )  # fmt: skip
-
-
-def _summary(
-    plan: Plan, source: str, start: Any, end: Any, levels: MemorySamples, memory: MemoryWalk
-) -> dict[str, Any]:
-    """The keys of ``simulate --json``'s summary, measured."""
-    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
-    counts = {"offloaded": offloaded, "kept": int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded}
-    bare = Timeline.of_plan(plan, source, start, end, levels)
-    return step_metrics(plan, bare, memory).to_dict() | counts
-
-
-def _doubts(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
-    out = []
-    median = float(np.median(times))
-    if max(times) - min(times) > UNSTABLE * median:
-        out.append(
-            f"the {len(times)} timed steps took {format_duration(min(times))} to {format_duration(max(times))}: the "
-            "machine was busy or unsteady, times may not be repeatable; run more steps on an idle machine"
-        )
-    cores = os.cpu_count() or 1
-    if plan.ranks > cores:
-        out.append(
-            f"the plan's {plan.ranks} ranks ran as threads on {cores} cores and slowed each other down: its times are "
-            "longer than those of as many devices; compare memory and gradients, not times"
-        )
-    elif plan.ranks > 1:
-        out.append(
-            f"the plan's {plan.ranks} ranks ran as threads of one process, which share its interpreter and its memory "
-            "bandwidth, and each was calibrated alone: measured times may be longer than predicted"
-        )
-    for rank, peak in enumerate(memory.peak_device.tolist()):
-        if peak > costs.memory_bytes:
-            out.append(
-                f"rank {rank} held {format_bytes(peak)}, more than the device's {format_bytes(costs.memory_bytes)}: on "
-                "a real device this plan runs out of memory"
-            )
-    return out

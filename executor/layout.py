@@ -28,9 +28,9 @@ class Layout:
     def nbytes(self) -> int:
         return self.dtype.itemsize * torch.Size(self.shape).numel()
 
-    def empty(self) -> torch.Tensor:
+    def empty(self, device: torch.device) -> torch.Tensor:
         """Uninitialised memory of this layout."""
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device)
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"

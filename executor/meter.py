@@ -17,11 +17,16 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageMeter(TorchDispatchMode):
-    """Counts bytes while active on a thread. ``live`` and ``peak`` start at ``resident``, what was there before."""
+    """Counts bytes while active on a thread. ``live`` and ``peak`` start at ``resident``, what was there before.
 
-    def __init__(self, resident: Iterable[torch.Tensor] = ()) -> None:
+    ``ignored`` are tensors that outlive the meter and do not count.
+    """
+
+    reserved: int | None = None
+
+    def __init__(self, resident: Iterable[torch.Tensor] = (), ignored: Iterable[torch.Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._seen: set[int] = set()
+        self._seen: set[int] = {tensor.untyped_storage()._cdata for tensor in ignored}
         self.live = self.peak = 0
         for tensor in resident:
             self._add(tensor)

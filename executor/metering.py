@@ -5,10 +5,11 @@ A metered step is slower than a timed one, so that no step is both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from executor.backends import Work
-from executor.meter import StorageMeter
 from executor.operations import Operations
 from sim.ir.kinds import Queue
 from sim.ir.plan import OpView
@@ -16,14 +17,20 @@ from sim.memory import MemoryWalk
 
 
 class StepMeter:
-    """Give :meth:`around` to the replay loop for one step, then take :meth:`result`."""
+    """Give :meth:`around` to the replay loop for one step, then take :meth:`result`.
 
-    def __init__(self, operations: Operations) -> None:
+    ``foreign`` bytes of the device belong to something else than the run, and do not count.
+    """
+
+    def __init__(self, operations: Operations, foreign: int = 0) -> None:
         self._operations = operations
-        plan, session = operations.plan, operations.session
-        self._meters = [StorageMeter(session.resident(rank)) for rank in range(plan.ranks)]
+        plan, session, backend = operations.plan, operations.session, operations.backend
+        self._meters = [
+            backend.meter(session.resident(rank), [operations.losses], foreign) for rank in range(plan.ranks)
+        ]
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
+        self._reserved: dict[int, int] = {}
 
     def around(self, op: OpView, work: Work) -> Work:
         """The work, metered if it runs on a compute queue: no other takes or frees device memory."""
@@ -37,6 +44,8 @@ class StepMeter:
                 meter.start_operation()
                 work()
             self._during[op.index], self._after[op.index] = meter.peak, meter.live
+            if meter.reserved is not None:
+                self._reserved[op.index] = meter.reserved
             self._boundary[op.index] = max(before, self._operations.boundary_bytes(op.rank))
 
         return metered
@@ -49,3 +58,18 @@ class StepMeter:
         np.maximum.at(boundary, plan.ops.rank, self._boundary)
         host = np.asarray([slab.untyped_storage().nbytes() for slab in self._operations.host.slabs], dtype=np.int64)
         return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host)
+
+    def allocator(self) -> dict[str, Any]:
+        """The allocator's figures after and during each compute operation; empty where no allocator is between.
+
+        ``op`` holds positions in the plan; the other lists go with it.
+        """
+        if not self._reserved:
+            return {}
+        rows = sorted(self._reserved)
+        return {
+            "op": rows,
+            "memory_allocated": self._after[rows].tolist(),
+            "max_memory_allocated": self._during[rows].tolist(),
+            "max_memory_reserved": [self._reserved[row] for row in rows],
+        }

@@ -32,11 +32,12 @@ class StepState:
     batches: Sequence[Batch] = ()
     tensors: dict[int, torch.Tensor] = field(default_factory=dict)
     wires: dict[int, torch.Tensor] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
 
 
 class Operations:
     """A plan's operations bound to a model, a backend and links; :meth:`run` runs one inside its queue.
+
+    ``losses``, shape (microbatches,), stays on the device: to read a loss in mid step, the host would have to wait.
 
     Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
     """
@@ -44,14 +45,21 @@ class Operations:
     def __init__(self, plan: Plan, session: Session, backend: Backend, links: Links) -> None:
         self.plan, self.session, self.backend, self.links = plan, session, backend, links
         self.views = list(plan)
+        if backend.most_ranks is not None and plan.ranks > backend.most_ranks:
+            raise InputError(
+                f"plan {plan.name!r} has {plan.ranks} ranks; one run on {backend.name} holds {backend.most_ranks}: "
+                "use parallel.pipeline_parallel_degree = 1, or run it on cpu"
+            )
         for op in self.views:
             if op.kind not in HANDLERS:
                 raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
         self.layouts = buffer_layouts(plan, session)
         self.host = HostPool(plan, backend)
+        self.losses = torch.zeros(plan.microbatches, device=backend.device)
         self.state = StepState()
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
         self._emptying = _emptying(self.views)
+        self.awaited = {edge for op in self.views for edge in op.after}
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees."""
@@ -143,7 +151,7 @@ def _forward(run: Operations, op: OpView) -> None:
     forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
     out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
     if loss is not None:
-        state.losses[op.microbatch] = float(out)
+        run.backend.copy(run.losses[op.microbatch], out)
         return
     others = [index for index in op.writes if index != boundary]
     run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), out)
@@ -187,7 +195,7 @@ def _release(run: Operations, op: OpView) -> None:
 
 def _send(run: Operations, op: OpView) -> None:
     """The transfer itself, into memory of the transport: the plan frees the sender's buffer after the SEND alone."""
-    wire = run.layouts[op.reads[0]].empty()
+    wire = run.layouts[op.reads[0]].empty(run.backend.device)
     run.backend.copy(wire, run.tensor(op, op.reads[0]), run.links.p2p)
     run.state.wires[op.index] = wire
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from executor.checkpoint import autocast
+from executor.randomness import seeded_state, set_state
 from executor.session import Session, primed_optimizer
 from executor.spec import Batch
 from sim.errors import CheckFailed, InputError
@@ -59,7 +60,8 @@ class PlainTraining:
         with autocast(session.device, session.dtype):
             for stage, units in enumerate(session.workload.stages):
                 for unit, shape in enumerate(units):
-                    torch.default_generator.manual_seed(session.seed(step, stage, unit, microbatch))
+                    seed = session.seed(step, stage, unit, microbatch)
+                    set_state(seeded_state(seed, session.device), session.device)
                     for layer in layers[shape.layers[0] : shape.layers[1]]:
                         x = layer(x)
             loss = session.loss_of(target, len(batches))(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,19 +19,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _TURN = threading.Lock()
 
 
-def seeded_state(seed: int) -> torch.Tensor:
-    """The state of a CPU generator after ``manual_seed``."""
-    return torch.Generator().manual_seed(seed).get_state()
+@dataclass(frozen=True, slots=True)
+class RandomState:
+    """States of the generators that a unit may draw from: the CPU's, and its CUDA device's where it has one."""
+
+    cpu: torch.Tensor
+    cuda: torch.Tensor | None = None
+
+
+def seeded_state(seed: int, device: torch.device) -> RandomState:
+    """The states after ``manual_seed``."""
+    cpu = torch.Generator().manual_seed(seed).get_state()
+    if device.type != "cuda":
+        return RandomState(cpu)
+    return RandomState(cpu, torch.Generator(device).manual_seed(seed).get_state())
+
+
+def set_state(state: RandomState, device: torch.device) -> None:
+    """Put the process's generators into these states."""
+    torch.default_generator.set_state(state.cpu)
+    if state.cuda is not None:
+        torch.cuda.set_rng_state(state.cuda, device)
 
 
 @contextmanager
-def drawing_from(state: torch.Tensor, shared: bool) -> Iterator[None]:
-    """Inside, random numbers come from this state on. ``shared``: other threads draw at the same time."""
+def drawing_from(state: RandomState, device: torch.device, shared: bool) -> Iterator[None]:
+    """Inside, random numbers come from this state on. ``shared``: other threads draw at the same time, CPU only."""
     if not shared:
-        torch.default_generator.set_state(state)
+        set_state(state, device)
         yield
         return
-    with _OwnState(state):
+    with _OwnState(state.cpu):
         yield
 
 

@@ -20,17 +20,23 @@ class StepRun:
     loss: float
 
 
-def replay(operations: Operations, number: int, batches: Sequence[Batch], meter: StepMeter | None = None) -> StepRun:
-    """Run the plan once as step ``number`` on its data, one batch per microbatch.
+def replay(
+    operations: Operations,
+    number: int,
+    batches: Sequence[Batch],
+    meter: StepMeter | None = None,
+    timed: bool = True,
+) -> StepRun:
+    """Run the plan once as step ``number`` on its data, one batch per microbatch; ``timed``: each operation for itself.
 
     The gradients are zeroed first, outside the measured time, and stay after the OPTIMIZER_STEP to be looked at.
     Raises what the first failing operation raised, after all queues have run dry.
     """
     backend, queues = operations.backend, operations.plan.queue_index.tolist()
     operations.session.begin_step()
-    operations.state = state = StepState(number, batches)
+    operations.state = StepState(number, batches)
     try:
-        backend.begin(len(operations.views))
+        backend.begin(len(operations.views), operations.awaited, timed=timed)
         for op, queue in zip(operations.views, queues, strict=True):
             for edge in op.after:
                 backend.wait(queue, edge)
@@ -38,6 +44,9 @@ def replay(operations: Operations, number: int, batches: Sequence[Batch], meter:
             backend.launch(queue, op.index, work if meter is None else meter.around(op, work))
             backend.record(queue, op.index)
         measured = backend.finish()
+    except BaseException:
+        backend.abandon()
+        raise
     finally:
         operations.state = StepState()
-    return StepRun(measured, sum(state.losses[microbatch] for microbatch in sorted(state.losses)))
+    return StepRun(measured, sum(operations.losses.tolist()))

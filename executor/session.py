@@ -10,7 +10,7 @@ from torch import nn
 from executor.checkpoint import CheckpointedUnit, autocast
 from executor.layout import Layout, own_storage
 from executor.seeds import seed_of
-from executor.spec import AUTOCAST, Batch, LoadedModel, ModelSpec, load_model
+from executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model
 from sim.errors import InputError
 from sim.workload import Workload
 
@@ -26,9 +26,11 @@ class Session:
         stage_rank: the rank that runs each stage.
     """
 
-    def __init__(self, spec: ModelSpec, workload: Workload, stage_rank: tuple[int, ...], device: str = "cpu") -> None:
+    def __init__(
+        self, spec: ModelSpec, workload: Workload, stage_rank: tuple[int, ...], device: torch.device = CPU
+    ) -> None:
         self.spec, self.workload, self.stage_rank, self.device = spec, workload, stage_rank, device
-        self.model: LoadedModel = load_model(spec)
+        self.model: LoadedModel = load_model(spec, device)
         self.dtype = AUTOCAST[spec.autocast]
         self._check_layers()
         self.units = self._units(self.model.module)
@@ -127,7 +129,7 @@ class Session:
             unit.reset()
 
     def batches(self, step: int, microbatches: int) -> list[Batch]:
-        """The step's data; inputs lie in storages of exactly their bytes."""
+        """The step's data, on the device; inputs lie in storages of exactly their bytes."""
         pairs = [self.model.batch(step, microbatch, microbatches) for microbatch in range(microbatches)]
         return [(own_storage(x), target) for x, target in pairs]
 

@@ -16,10 +16,13 @@ from torch.nn import functional
 from sim.errors import InputError, LoadaheadError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
+CPU = torch.device("cpu")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class ModelSpec:
         data: ``"package.module:function"`` called as (step, microbatch, microbatches) -> (input, target).
         loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
+        dtype: of the weights, ``"float32"`` or ``"bfloat16"``; floating-point input is brought to it.
         search_path: folder to look for ``python`` in first.
     """
 
@@ -44,6 +48,7 @@ class ModelSpec:
     input_high: int = 2
     optimizer: str = "adamw"
     learning_rate: float = 3e-4
+    dtype: str = "float32"
     autocast: str = "none"
     seed: int = 0
     search_path: str | None = None
@@ -51,26 +56,29 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"model.optimizer is {self.optimizer!r}; it must be one of {', '.join(OPTIMIZERS)}")
+        if self.dtype not in DTYPES:
+            raise InputError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         if self.autocast not in AUTOCAST:
             raise InputError(f"model.autocast is {self.autocast!r}; it must be one of {', '.join(AUTOCAST)}")
 
     def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh optimizer over these parameters."""
+        """A fresh optimizer over these parameters, fused on CUDA: others take temporary memory of the weights' size."""
+        fused = True if parameters and parameters[0].is_cuda else None
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=self.learning_rate)
-        return torch.optim.AdamW(parameters, lr=self.learning_rate)
+            return torch.optim.SGD(parameters, lr=self.learning_rate, fused=fused)
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, fused=fused)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its data and its loss.
+    """A model with its data and its loss, on one device.
 
     ``batch(step, microbatch, microbatches)`` gives (input, target), the same for equal arguments; ``loss(output,
     target)`` a scalar, the mean over the microbatch.
     """
 
     module: nn.Sequential
-    batch: Callable[[int, int, int], Batch]
+    batch: BatchOf
     loss: LossFunction
 
 
@@ -123,7 +131,7 @@ def _mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 LOSSES: dict[str, LossFunction] = {"mean": _mean, "cross_entropy": _cross_entropy, "mse": _mse}
 
 
-def _random_batch(spec: ModelSpec) -> Callable[[int, int, int], Batch]:
+def _random_batch(spec: ModelSpec) -> BatchOf:
     if not spec.input_shape:
         raise InputError('model.data is missing; give data = "package.module:function" or input_shape = [8, 128]')
     dtype = getattr(torch, spec.input_dtype, None)
@@ -142,8 +150,11 @@ def _random_batch(spec: ModelSpec) -> Callable[[int, int, int], Batch]:
     return batch
 
 
-def load_model(spec: ModelSpec) -> LoadedModel:
-    """Build the model under the scenario's seed; InputError, one line, on whatever is wrong with it."""
+def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
+    """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
+
+    InputError, one line, on whatever is wrong with it.
+    """
     build = _find(spec.python, "python", spec.search_path)
     torch.manual_seed(spec.seed)
     try:
@@ -164,8 +175,23 @@ def load_model(spec: ModelSpec) -> LoadedModel:
         loss = _find(spec.loss, "loss", spec.search_path)
     else:
         raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+    module = module.train().to(device=device, dtype=DTYPES[spec.dtype])
+    return LoadedModel(module, _on_device(_batches(spec), device, DTYPES[spec.dtype]), loss)
+
+
+def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype) -> BatchOf:
+    """The data on the device, its floating-point input in the weights' type."""
+
+    def moved(step: int, microbatch: int, microbatches: int) -> Batch:
+        x, target = batch(step, microbatch, microbatches)
+        return x.to(device, dtype if x.is_floating_point() else None), target.to(device)
+
+    return moved
+
+
+def _batches(spec: ModelSpec) -> BatchOf:
     if spec.data is None:
-        return LoadedModel(module.train(), _random_batch(spec), loss)
+        return _random_batch(spec)
     data = _find(spec.data, "data", spec.search_path)
     options = _fitting(data, spec.options)
 
@@ -181,4 +207,4 @@ def load_model(spec: ModelSpec) -> LoadedModel:
             raise InputError(f"model.data {spec.data!r} returned {type(pair).__name__}; it must return (input, target)")
         return pair
 
-    return LoadedModel(module.train(), batch, loss)
+    return batch

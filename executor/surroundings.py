@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -20,6 +21,26 @@ def single_threaded() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
+
+
+@contextmanager
+def deterministic_kernels(device: torch.device, wanted: bool) -> Iterator[None]:
+    """On CUDA, kernels that give the same bits every time, or else the fastest. The CPU's always do."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    module: Any = torch.utils.deterministic
+    filled = module.fill_uninitialized_memory
+    # Only a warning where there is no such kernel: the comparison of gradients tells whether it mattered.
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    # To fill what torch.empty returns would be one more kernel for each.
+    module.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        module.fill_uninitialized_memory = filled
 
 
 @contextmanager

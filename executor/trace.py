@@ -10,20 +10,20 @@ from executor.checkpoint import CheckpointedUnit, LossOf
 from executor.layout import own_storage
 from executor.meter import StorageMeter, storage_bytes
 from executor.session import primed_optimizer
-from executor.spec import AUTOCAST, ModelSpec, load_model
+from executor.spec import AUTOCAST, CPU, ModelSpec, load_model
 from executor.surroundings import single_threaded
 from sim.workload import LayerShape, ModuleShapes
 
 
-def trace_module(spec: ModelSpec, microbatches: int = 1) -> ModuleShapes:
+def trace_module(spec: ModelSpec, microbatches: int = 1, device: torch.device = CPU) -> ModuleShapes:
     """Every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
 
     Saved bytes are what the layer's graph keeps alive beside its input. The loss belongs to the last layer.
-    Static bytes are weights, gradients, module buffers and optimizer state. Raises InputError for a model that does
-    not run.
+    Static bytes are weights, gradients, module buffers and optimizer state. Under autocast some types are the device's
+    own, so that a plan for a device is made from shapes found there. Raises InputError for a model that does not run.
     """
     with single_threaded():
-        model = load_model(spec)
+        model = load_model(spec, device)
         x, target = model.batch(0, 0, microbatches)
         x = own_storage(x)
         layers = []
@@ -42,7 +42,7 @@ def _trace_layer(
     spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor, loss: LossOf | None
 ) -> tuple[LayerShape, torch.Tensor]:
     """The layer's shape and its output, or the loss."""
-    unit = CheckpointedUnit([layer], f"(layer {index})", "cpu", AUTOCAST[spec.autocast])
+    unit = CheckpointedUnit([layer], f"(layer {index})", x.device, AUTOCAST[spec.autocast])
     with FlopCounterMode(display=False) as flops:
         out = unit.forward(0, x, spec.seed, loss)
     meter = StorageMeter([x, *layer.parameters(), *layer.buffers()])

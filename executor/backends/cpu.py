@@ -11,13 +11,16 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from executor.backends.base import Link, Measured, Work
+from executor.backends.base import DeviceMeter, Link, Measured, Work
 from executor.layout import Layout, as_bytes
+from executor.meter import StorageMeter
 
 # Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003
@@ -103,8 +106,13 @@ class CpuBackend:
         "Copies went through an emulated link: device and host memory are both this machine's RAM; each transfer was "
         "copied and then waited out the rest of latency + bytes / bandwidth."
     )
+    emulated = True
+    warm_ups = 0
+    most_ranks: int | None = None
 
     def __init__(self, *, delays: int | None = None, poisoned: bool = False) -> None:
+        self.device = torch.device("cpu")
+        self.warnings: list[str] = []
         self.delays, self.poisoned = delays, poisoned
         self._workers: dict[int, _Worker] = {}
         self._waits: dict[int, list[int]] = {}
@@ -119,14 +127,15 @@ class CpuBackend:
 
     # ---- called by the replay loop ----
 
-    def begin(self, operations: int) -> None:
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+        """Two readings of the clock per operation cost nothing to speak of, so that all are timed always."""
         self._go.clear()
-        self._ended, self._waits, self._pending = {}, {}, {}
+        self._ended = {op: _Once() for op in awaited}
+        self._waits, self._pending = {}, {}
         self._times = np.zeros((2, operations), dtype=np.int64)
         self._failure = None
 
     def wait(self, queue: int, op: int) -> None:
-        self._ended.setdefault(op, _Once())
         self._waits.setdefault(queue, []).append(op)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
@@ -150,12 +159,15 @@ class CpuBackend:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        return Measured(self._times[0], self._times[1])
+        return Measured.of(self._times[0], self._times[1])
+
+    def abandon(self) -> None:
+        self._failure = self._failure or RuntimeError("the step was given up")
+        self._go.set()
+        self._drain()
 
     def close(self) -> None:
-        if not self._go.is_set():  # interrupted while a step was issued
-            self._failure = self._failure or RuntimeError("the step was given up")
-            self._go.set()
+        self.abandon()
         for worker in self._workers.values():
             worker.items.put(None)
         for worker in self._workers.values():
@@ -208,7 +220,7 @@ class CpuBackend:
             time.sleep(0)
 
     def acquire(self, layout: Layout) -> torch.Tensor:
-        tensor = layout.empty()
+        tensor = layout.empty(self.device)
         if self.poisoned:
             as_bytes(tensor).fill_(POISON_BYTE)
         return tensor
@@ -219,3 +231,12 @@ class CpuBackend:
 
     def slab(self, nbytes: int) -> torch.Tensor:
         return torch.zeros(nbytes, dtype=torch.uint8)
+
+    def allocated(self) -> int:
+        return 0
+
+    def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
+        return StorageMeter(resident, ignored)
+
+    def machine(self) -> dict[str, Any]:
+        return {}

@@ -33,7 +33,8 @@ _PAGE = 4096
 class Driver(Protocol):
     """CUDA as the backend uses it. One device; "current" means of the calling thread.
 
-    Device tensors are made by torch's own functions on ``device`` while a stream is current, and freed by dropping them.
+    Device tensors are made by torch's own functions on ``device`` while a stream is current, and freed by dropping
+    them.
     """
 
     device: torch.device
@@ -104,6 +105,8 @@ def require_cuda() -> None:
     raise InputError(f"device is 'cuda', and there is no NVIDIA GPU to use: {why}; use cpu, or a machine with a GPU")
 
 
+# torch.cuda is only partly typed.
+_cuda: Any = torch.cuda
 # Streams live as long as the process: memory of torch's allocator belongs to the stream it was taken on.
 _STREAMS: dict[tuple[int, Queue], torch.cuda.Stream] = {}
 
@@ -123,11 +126,12 @@ class TorchDriver:
             return torch.cuda.default_stream(self.device)
         key = (self.device.index, queue)
         if key not in _STREAMS:
-            _STREAMS[key] = torch.cuda.Stream(self.device)
+            _STREAMS[key] = _cuda.Stream(self.device)
         return _STREAMS[key]
 
     def event(self, *, timing: bool) -> torch.cuda.Event:
-        return torch.cuda.Event(enable_timing=timing)
+        made: torch.cuda.Event = _cuda.Event(enable_timing=timing)
+        return made
 
     @contextmanager
     def using(self, stream: torch.cuda.Stream) -> Iterator[None]:
@@ -141,7 +145,7 @@ class TorchDriver:
         stream.wait_event(event)
 
     def elapsed_ns(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
-        return round(start.elapsed_time(end) * 1e6)  # torch gives milliseconds
+        return round(float(start.elapsed_time(end)) * 1e6)  # torch gives milliseconds
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         target.copy_(source, non_blocking=True)
@@ -149,14 +153,14 @@ class TorchDriver:
     def spin(self, nanoseconds: int) -> None:
         if not self._cycles_per_ns:
             self._cycles_per_ns = self._spin_speed()
-        torch.cuda._sleep(max(1, round(nanoseconds * self._cycles_per_ns)))
+        _cuda._sleep(max(1, round(nanoseconds * self._cycles_per_ns)))
 
     def _spin_speed(self) -> float:
         """Cycles per ns of the spinning kernel, measured once; the stream is drained for it."""
         start, end = self.event(timing=True), self.event(timing=True)
-        torch.cuda._sleep(_SPIN_CYCLES)  # the first launch of a kernel loads it
+        _cuda._sleep(_SPIN_CYCLES)  # the first launch of a kernel loads it
         start.record()
-        torch.cuda._sleep(_SPIN_CYCLES)
+        _cuda._sleep(_SPIN_CYCLES)
         end.record()
         end.synchronize()
         return _SPIN_CYCLES / max(1, self.elapsed_ns(start, end))
@@ -175,7 +179,7 @@ class TorchDriver:
         skip = -base.data_ptr() % _PAGE
         slab = base[skip : skip + nbytes]
         slab.zero_()  # pages have to exist before they can be pinned
-        if int(torch.cuda.cudart().cudaHostRegister(slab.data_ptr(), nbytes, 0)):
+        if int(_cuda.cudart().cudaHostRegister(slab.data_ptr(), nbytes, 0)):
             _clear_last_error(self.device)
             return None
         self._bases[slab.data_ptr()] = base
@@ -183,17 +187,17 @@ class TorchDriver:
 
     def unpin(self, slab: torch.Tensor) -> None:
         if slab.data_ptr() in self._bases:
-            torch.cuda.cudart().cudaHostUnregister(slab.data_ptr())
+            _cuda.cudart().cudaHostUnregister(slab.data_ptr())
             del self._bases[slab.data_ptr()]
 
     def allocated(self) -> int:
-        return torch.cuda.memory_allocated(self.device)
+        return int(torch.cuda.memory_allocated(self.device))
 
     def peak_allocated(self) -> int:
-        return torch.cuda.max_memory_allocated(self.device)
+        return int(torch.cuda.max_memory_allocated(self.device))
 
     def peak_reserved(self) -> int:
-        return torch.cuda.max_memory_reserved(self.device)
+        return int(torch.cuda.max_memory_reserved(self.device))
 
     def reset_peaks(self) -> None:
         torch.cuda.reset_peak_memory_stats(self.device)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from executor.calibrate import calibrate
+from executor.calibration import calibrate
 from executor.execute import execute
 from executor.spec import ModelSpec
 from sim.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executor.calibrate import calibrate
+from executor.calibration import calibrate
 from executor.execute import execute
 from executor.spec import ModelSpec
 from sim.costs import load_costs, save_costs

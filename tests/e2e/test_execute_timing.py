@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from executor.calibrate import calibrate
+from executor.calibration import calibrate
 from executor.execute import execute
 from executor.links import Hardware
 from reports.statistics import order_disagreements

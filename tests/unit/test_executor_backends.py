@@ -15,7 +15,11 @@ from sim.errors import InputError
 FLAT = Layout((4,), (1,), torch.float32)
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+# Queues of the cuda backend are a device's: tests/unit/test_cuda_*.py and tests/gpu ask the same of it in its own terms.
+THREADED = sorted(set(BACKENDS) - {"cuda"})
+
+
+@pytest.fixture(params=THREADED)
 def backend(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     made = make_backend(request.param)
     yield made
@@ -24,7 +28,7 @@ def backend(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
 
 def issue(backend: Backend, items: list[tuple[int, list[int], object]]) -> None:
     """(queue, waits, work) per operation."""
-    backend.begin(len(items))
+    backend.begin(len(items), {edge for _, waits, _ in items for edge in waits})
     for op, (queue, waits, work) in enumerate(items):
         for edge in waits:
             backend.wait(queue, edge)
@@ -105,7 +109,7 @@ def test_a_links_time_is_rounded_up(bandwidth: int | None, latency: int, nbytes:
     assert Link(bandwidth=bandwidth, latency_ns=latency).duration_ns(nbytes) == duration
 
 
-@pytest.mark.parametrize("device", sorted(BACKENDS))
+@pytest.mark.parametrize("device", THREADED)
 def test_poison_fills_what_no_one_may_read(device: str) -> None:
     poisoned = make_backend(device, poisoned=True)
     taken, freed, ids = poisoned.acquire(FLAT), torch.zeros(2, 2), torch.zeros(3, dtype=torch.int64)
@@ -120,5 +124,11 @@ def test_poison_fills_what_no_one_may_read(device: str) -> None:
 
 
 def test_an_unknown_device_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"device is 'tpu'; it must be one of cpu"):
+    with pytest.raises(InputError, match=r"device is 'tpu'; it must be one of cpu, cuda"):
         make_backend("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_cuda_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"device is 'cuda', and there is no NVIDIA GPU to use: .*; use cpu"):
+        make_backend("cuda")

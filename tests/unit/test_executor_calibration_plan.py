@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor.calibration_plan import calibration_plan
+from executor.calibration.plan import calibration_plan
 from sim.ir.kinds import Kind, Queue
 from sim.ir.plan import Plan
 from sim.verify import verify

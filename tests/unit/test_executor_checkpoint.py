@@ -12,6 +12,7 @@ from executor.checkpoint import CheckpointedUnit
 from executor.layout import storage_id
 from executor.meter import StorageMeter
 from executor.randomness import seeded_state
+from executor.spec import CPU
 from sim.errors import InputError
 from tests.support.models import Scale
 
@@ -37,7 +38,7 @@ def plain(modules: list[nn.Module], x: torch.Tensor, seed: int, gradient: torch.
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_equals_plain_autograd(checkpoint: bool, shared: bool) -> None:
     modules, x, gradient = layers(), torch.randn(4, 8), torch.randn(4, 8)
-    unit = CheckpointedUnit(modules, "0.0", "cpu", None, shared=shared)
+    unit = CheckpointedUnit(modules, "0.0", CPU, None, shared=shared)
     if checkpoint:
         out = unit.forward(3, x, 77, None)
         torch.rand(5)  # what others draw in between must not matter
@@ -52,7 +53,7 @@ def test_equals_plain_autograd(checkpoint: bool, shared: bool) -> None:
 
 
 def test_microbatches_in_any_order_keep_their_own_randomness() -> None:
-    unit = CheckpointedUnit([nn.Dropout(0.5)], "0.0", "cpu", None)
+    unit = CheckpointedUnit([nn.Dropout(0.5)], "0.0", CPU, None)
     x = torch.ones(1000)
     outs = [unit.forward(microbatch, x, microbatch, None) for microbatch in range(3)]
     assert not torch.equal(outs[0], outs[1])
@@ -69,7 +70,7 @@ def test_autocast_is_the_same_at_recompute() -> None:
             seen.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.is_grad_enabled()))
             return x * 1.0
 
-    unit = CheckpointedUnit([Look()], "0.0", "cpu", torch.bfloat16)
+    unit = CheckpointedUnit([Look()], "0.0", CPU, torch.bfloat16)
     unit.forward(0, torch.ones(2), 0, None)
     unit.recompute(0, torch.ones(2), None)
     assert seen == [(True, torch.bfloat16, False), (True, torch.bfloat16, True)]
@@ -78,7 +79,7 @@ def test_autocast_is_the_same_at_recompute() -> None:
 
 def test_forward_leaves_only_its_output_and_backward_only_gradients() -> None:
     modules, x, gradient = layers(), torch.randn(4, 8), torch.randn(4, 8)
-    unit = CheckpointedUnit(modules, "0.0", "cpu", None)
+    unit = CheckpointedUnit(modules, "0.0", CPU, None)
     for parameter in unit.parameters():
         parameter.grad = torch.zeros_like(parameter)
     resident = [t for p in unit.parameters() for t in (p, p.grad) if t is not None]
@@ -96,7 +97,7 @@ def test_forward_leaves_only_its_output_and_backward_only_gradients() -> None:
 
 @pytest.mark.parametrize("act", ["same", "view"])
 def test_outputs_and_gradients_have_memory_of_their_own(act: str) -> None:
-    unit = CheckpointedUnit([Scale(act)], "0.0", "cpu", None)
+    unit = CheckpointedUnit([Scale(act)], "0.0", CPU, None)
     x, gradient = torch.ones(2, 8), torch.full((2, 8), 3.0)
     out = unit.forward(0, x, 0, None)
     unit.recompute(0, x, None)
@@ -108,11 +109,11 @@ def test_outputs_and_gradients_have_memory_of_their_own(act: str) -> None:
 
 
 def test_ids_have_no_gradient_and_frozen_layers_pass_one_on() -> None:
-    table = CheckpointedUnit([nn.Embedding(5, 8)], "0.0", "cpu", None)
+    table = CheckpointedUnit([nn.Embedding(5, 8)], "0.0", CPU, None)
     table.forward(0, torch.tensor([1, 2]), 0, None)
     table.recompute(0, torch.tensor([1, 2]), None)
     assert table.backward(0, torch.ones(2, 8)) is None
-    frozen = CheckpointedUnit([nn.Linear(8, 8).requires_grad_(False)], "0.1", "cpu", None)
+    frozen = CheckpointedUnit([nn.Linear(8, 8).requires_grad_(False)], "0.1", CPU, None)
     frozen.forward(0, torch.ones(2, 8), 0, None)
     frozen.recompute(0, torch.ones(2, 8), None)
     ours = frozen.backward(0, torch.ones(2, 8))
@@ -125,7 +126,7 @@ def test_an_input_that_is_not_used_has_a_gradient_of_zero() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.ones(2, 8)
 
-    unit = CheckpointedUnit([Constant()], "0.0", "cpu", None)
+    unit = CheckpointedUnit([Constant()], "0.0", CPU, None)
     unit.forward(0, torch.ones(2, 8), 0, None)
     unit.recompute(0, torch.ones(2, 8), None)
     ours = unit.backward(0, torch.ones(2, 8))
@@ -134,13 +135,13 @@ def test_an_input_that_is_not_used_has_a_gradient_of_zero() -> None:
 
 
 def test_a_change_of_the_input_is_refused() -> None:
-    unit = CheckpointedUnit([Scale("in place")], "1.2", "cpu", None)
+    unit = CheckpointedUnit([Scale("in place")], "1.2", CPU, None)
     with pytest.raises(InputError, match=r"unit 1\.2 changes its input in place"):
         unit.forward(0, torch.ones(2, 8), 0, None)
 
 
 def test_reset_forgets() -> None:
-    unit = CheckpointedUnit([Scale()], "0.0", "cpu", None)
+    unit = CheckpointedUnit([Scale()], "0.0", CPU, None)
     unit.forward(0, torch.ones(2, 8), 0, None)
     unit.reset()
     with pytest.raises(KeyError):
@@ -149,4 +150,4 @@ def test_reset_forgets() -> None:
 
 def test_a_seeded_state_is_that_of_manual_seed() -> None:
     torch.manual_seed(123)
-    assert torch.equal(torch.get_rng_state(), seeded_state(123))
+    assert torch.equal(torch.get_rng_state(), seeded_state(123, CPU).cpu)

@@ -65,5 +65,5 @@ def test_a_layout_makes_the_same_memory_again() -> None:
     x = torch.zeros(2, 3, 4, dtype=torch.bfloat16).transpose(0, 2)
     layout = Layout.of(x)
     assert layout.nbytes == 48
-    assert Layout.of(layout.empty()) == layout
+    assert Layout.of(layout.empty(torch.device("cpu"))) == layout
     assert str(layout) == "bfloat16[4, 3, 2]"

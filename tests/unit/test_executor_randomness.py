@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from executor.randomness import drawing_from, seeded_state
 from executor.seeds import seed_of
+from executor.spec import CPU
 
 DROPOUT = nn.Dropout(0.5)
 
@@ -17,7 +18,7 @@ DROPOUT = nn.Dropout(0.5)
 def drawn(seed: int, shared: bool) -> list[torch.Tensor]:
     """Numbers from every kind of drawing operator that models use."""
     q = torch.ones(1, 2, 8, 4)
-    with drawing_from(seeded_state(seed), shared):
+    with drawing_from(seeded_state(seed, CPU), CPU, shared):
         return [
             torch.rand(50),
             DROPOUT(torch.ones(500)),

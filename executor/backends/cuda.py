@@ -1,0 +1,234 @@
+"""CUDA streams as queues: one persistent stream per queue, an event per operation that something waits for.
+
+The host issues a step's operations in list order and never waits for the device in between. Device memory is taken and
+given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
+``record_stream``; what a copy reads or writes stays until the compute stream has waited for it, as the plan says.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from executor.backends.base import DeviceMeter, Link, Measured, Work
+from executor.cuda.driver import Driver, Event, Stream, TorchDriver
+from executor.layout import Layout, as_bytes
+from sim.ir.kinds import QUEUES_PER_RANK, Queue
+from sim.ir.plan import Ints
+from sim.units import format_bytes
+
+# Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
+LONGEST_DELAY_NS = 1_000_000
+# All bits set: NaN in every floating-point type, -1 in signed integers (an id that no table has).
+POISON_BYTE = 0xFF
+_POISON_CHUNK = 1 << 20
+
+
+class CudaBackend:
+    """See the module's text. One rank: a rank is a process with a device of its own.
+
+    Args:
+        delays: seed of a random delay before every operation; None for none.
+        poisoned: fill acquired and dead memory with NaN, so that a missing wait cannot go unnoticed.
+        copies: how often each transfer over a link is made, to stand for a slower link.
+        held_ns: by operation: keep its queue busy so long before it, so that the host can issue it all meanwhile.
+        paced: let the host wait for each operation, so that it never waits for a full queue while it issues one.
+        driver: CUDA, or a stand-in for it.
+
+    Raises InputError where there is no GPU.
+    """
+
+    name = "cuda"
+    link_note = "Copies went over the device's own link, on a stream for each direction."
+    emulated = False
+    # Libraries take their workspaces and compile or choose kernels in the first step.
+    warm_ups = 1
+    most_ranks: int | None = 1
+
+    def __init__(
+        self,
+        *,
+        delays: int | None = None,
+        poisoned: bool = False,
+        copies: int = 1,
+        held_ns: Sequence[int] = (),
+        paced: bool = False,
+        driver: Driver | None = None,
+    ) -> None:
+        self.driver: Driver = driver or TorchDriver()
+        self.device = self.driver.device
+        self.warnings: list[str] = []
+        self.held_ns, self.paced = held_ns, paced
+        self._poisoned, self._copies = poisoned, copies
+        self._random = None if delays is None else random.Random(delays)
+        self._slabs: list[torch.Tensor] = []
+        self._poison = self._poison_source() if poisoned else None
+        # Events are kept from step to step: one that is recorded again forgets its last time.
+        self._starts: list[Event] = []
+        self._ends: list[Event] = []
+        self._marks: list[Event] = []
+        self._borders = [self.driver.event(timing=True) for _ in range(1 + QUEUES_PER_RANK)]
+        self._awaited: Collection[int] = ()
+        self._recorded: dict[int, tuple[int, Event]] = {}  # queue and event, by operation
+        self._timed = True
+        self._used: set[Queue] = set()
+        self._issued: list[int] = []
+
+    # ---- called by the replay loop ----
+
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+        self.driver.synchronize()
+        self._awaited, self._timed, self._recorded = awaited, timed, {}
+        events, more = (self._ends, {"timing": True}) if timed else (self._marks, {"timing": False})
+        events.extend(self.driver.event(**more) for _ in range(operations - len(events)))
+        if timed:
+            self._starts.extend(self.driver.event(timing=True) for _ in range(operations - len(self._starts)))
+        self._used = {Queue.COMPUTE}
+        self._issued = [self.driver.host_ns()]
+        self.driver.record(self._borders[0], self.driver.stream(Queue.COMPUTE))
+
+    def wait(self, queue: int, op: int) -> None:
+        recorded_on, event = self._recorded[op]  # KeyError: a stream that waits for no record waits for nothing
+        if recorded_on != queue:
+            self.driver.wait(self._stream(queue), event)
+
+    def launch(self, queue: int, op: int, work: Work) -> None:
+        stream = self._stream(queue)
+        self._used.add(Queue(queue % QUEUES_PER_RANK))
+        with self.driver.using(stream):
+            if self.held_ns:
+                self.driver.spin(self.held_ns[op])
+            if self._random is not None:
+                self.driver.spin(self._random.randrange(LONGEST_DELAY_NS))
+            if self._timed:
+                self.driver.record(self._starts[op], stream)
+            work()
+
+    def record(self, queue: int, op: int) -> None:
+        if self._timed or op in self._awaited:
+            event = (self._ends if self._timed else self._marks)[op]
+            self.driver.record(event, self._stream(queue))
+            self._recorded[op] = queue, event
+        self._issued.append(self.driver.host_ns())
+        if self.paced:
+            self.driver.synchronize()
+            self._issued[-1:] = [self._issued[-1], self.driver.host_ns()]
+
+    def finish(self) -> Measured:
+        if not self._timed:
+            for queue in self._used:
+                self.driver.record(self._borders[1 + queue], self.driver.stream(queue))
+        self.driver.synchronize()
+        issue = self._issue_times()
+        zero = self._borders[0]
+        if not self._timed:
+            none = np.zeros(0, dtype=np.int64)
+            step = max(self.driver.elapsed_ns(zero, self._borders[1 + queue]) for queue in self._used)
+            return Measured(start_ns=none, end_ns=none, step_time_ns=step, issue_ns=issue)
+        count = len(issue)
+        return Measured.of(self._since(zero, self._starts[:count]), self._since(zero, self._ends[:count]), issue)
+
+    def _issue_times(self) -> Ints:
+        """Host time of each operation; with pacing every second interval is a wait."""
+        at = np.asarray(self._issued, dtype=np.int64)
+        between: Ints = at[1:] - at[:-1]
+        return between[::2] if self.paced else between
+
+    def _since(self, zero: Event, events: list[Event]) -> Ints:
+        return np.asarray([self.driver.elapsed_ns(zero, event) for event in events], dtype=np.int64)
+
+    def abandon(self) -> None:
+        """Copies still under way would write into memory that the next step takes."""
+        self.driver.synchronize()
+        self._recorded = {}
+
+    def close(self) -> None:
+        self.driver.synchronize()
+        while self._slabs:
+            self.driver.unpin(self._slabs.pop())
+
+    def _stream(self, queue: int) -> Stream:
+        return self.driver.stream(Queue(queue % QUEUES_PER_RANK))
+
+    # ---- called by the work ----
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
+        for _ in range(1 if link is None else self._copies):
+            self.driver.copy(target, source)
+
+    def acquire(self, layout: Layout) -> torch.Tensor:
+        tensor = layout.empty(self.device)
+        self.release(tensor)
+        return tensor
+
+    def release(self, tensor: torch.Tensor) -> None:
+        """The memory itself goes back when the last reference is dropped, in the compute stream's turn."""
+        if self._poison is None:
+            return
+        dead = as_bytes(tensor)
+        for at in range(0, len(dead), _POISON_CHUNK):
+            part = dead[at : at + _POISON_CHUNK]
+            self.driver.copy(part, self._poison[: len(part)])
+
+    # ---- memory ----
+
+    def _poison_source(self) -> torch.Tensor:
+        """On the device, so that a host slot too is filled in its stream's turn."""
+        return torch.full((_POISON_CHUNK,), POISON_BYTE, dtype=torch.uint8, device=self.device)
+
+    def slab(self, nbytes: int) -> torch.Tensor:
+        slab = self.driver.pin(nbytes)
+        if slab is None:
+            self.warnings.append(
+                f"{format_bytes(nbytes)} of host memory could not be pinned: copies went through pageable memory, "
+                "slower and with the host waiting; raise the limit of locked memory (ulimit -l), or offload less"
+            )
+            return torch.zeros(nbytes, dtype=torch.uint8)
+        self._slabs.append(slab)
+        return slab
+
+    def allocated(self) -> int:
+        return self.driver.allocated()
+
+    def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
+        """The allocator counts all there is, so that nothing needs to be named to it."""
+        return AllocatorMeter(self.driver, foreign)
+
+    def machine(self) -> dict[str, Any]:
+        return self.driver.describe()
+
+
+class AllocatorMeter:
+    """What the caching allocator says: taken and freed in the host's order, it needs no waiting for the device."""
+
+    def __init__(self, driver: Driver, foreign: int) -> None:
+        self._driver, self._foreign = driver, foreign
+        self.resident = driver.allocated() - foreign
+
+    @property
+    def live(self) -> int:
+        return self._driver.allocated() - self._foreign
+
+    @property
+    def peak(self) -> int:
+        return self._driver.peak_allocated() - self._foreign
+
+    @property
+    def reserved(self) -> int | None:
+        return self._driver.peak_reserved()
+
+    def start_operation(self) -> None:
+        self._driver.reset_peaks()
+
+    def __enter__(self) -> AllocatorMeter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

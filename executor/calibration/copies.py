@@ -1,0 +1,174 @@
+"""What a device's link to the host gives: copies of many sizes, alone, both ways at once, and beside compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from executor.calibration.samples import evidence
+from executor.cuda.driver import Driver, Event
+from sim.costs import MOST_WEIGHT, NANOSECONDS_PER_SECOND, SharedLinks
+from sim.ir.kinds import Queue
+
+# From what latency rules to what bandwidth rules.
+SIZES = tuple(1 << shift for shift in range(12, 29, 2))
+REPEATS = 8
+# Copies of each direction while something else runs, at most.
+MOST_BESIDE = 64
+# Longer than the host takes to issue an event and a copy, so that neither is waited for inside a measurement.
+LEAD_NS = 100_000
+# Below this both directions together give as much as each alone: a difference within noise is no contention.
+FULL_DUPLEX = 0.97
+
+DIRECTIONS = (Queue.D2H, Queue.H2D)
+Load = Callable[[], None]  # issues some kernels on the current stream
+Span = tuple[int, int]  # start and end in ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """``time = latency + bytes / bandwidth``; ``worst_error`` is the largest relative one over the sizes."""
+
+    latency_ns: int
+    bandwidth: int
+    worst_error: float
+
+
+def fit(nbytes: Sequence[int], times_ns: Sequence[float]) -> Fit:
+    """Least squares of relative errors, with no latency below 0; at least two sizes."""
+    size, time = np.asarray(nbytes, dtype=np.float64), np.asarray(times_ns, dtype=np.float64)
+    (latency, per_byte), *_ = np.linalg.lstsq(np.stack([1 / time, size / time], axis=1), np.ones_like(time), rcond=None)
+    if latency < 0:
+        latency, per_byte = 0.0, float((size / time).sum() / ((size / time) ** 2).sum())
+    error = float(np.abs((latency + size * per_byte) / time - 1).max())
+    bandwidth = max(1, round(NANOSECONDS_PER_SECOND / per_byte))
+    return Fit(latency_ns=round(latency), bandwidth=bandwidth, worst_error=round(error, 4))
+
+
+class LinkBench:
+    """Copies between a buffer on the device and one on the host; :meth:`close` gives the pinned memory back."""
+
+    def __init__(self, driver: Driver, sizes: Sequence[int] = SIZES, repeats: int = REPEATS) -> None:
+        self._driver, self.sizes, self._repeats = driver, tuple(sizes), repeats
+        most = max(sizes)
+        self._device = {queue: torch.zeros(most, dtype=torch.uint8, device=driver.device) for queue in DIRECTIONS}
+        self._slabs = [slab for slab in (driver.pin(most) for _ in DIRECTIONS) if slab is not None]
+        self.pinned = len(self._slabs) == len(DIRECTIONS)
+        pageable = torch.zeros(most, dtype=torch.uint8)
+        hosts = self._slabs if self.pinned else [pageable, pageable]
+        self._host = dict(zip(DIRECTIONS, hosts, strict=True))
+        self._pageable = dict.fromkeys(DIRECTIONS, pageable)
+
+    def close(self) -> None:
+        self._driver.synchronize()
+        for slab in self._slabs:
+            self._driver.unpin(slab)
+
+    def alone(self, queue: Queue, *, pinned: bool) -> tuple[Fit, list[dict[str, Any]]]:
+        """The fit, and count, median and spread of each size."""
+        points = []
+        for size in self.sizes:
+            spans = self._timed(queue, size, self._repeats, self._host if pinned else self._pageable)
+            points.append({"bytes": size} | evidence([end - start for start, end in spans]))
+        return fit(self.sizes, [max(1, point["median_ns"]) for point in points]), points
+
+    def _timed(self, queue: Queue, size: int, count: int, hosts: dict[Queue, torch.Tensor]) -> list[Span]:
+        driver, stream = self._driver, self._driver.stream(queue)
+        events = []
+        for _ in range(count + 1):
+            with driver.using(stream):
+                driver.spin(LEAD_NS)
+            events.append(self._issue(queue, size, hosts))
+            driver.synchronize()
+        return [(0, driver.elapsed_ns(start, end)) for start, end in events[1:]]
+
+    def _event(self) -> Event:
+        return self._driver.event(timing=True)
+
+    def _issue(self, queue: Queue, size: int, hosts: dict[Queue, torch.Tensor]) -> tuple[Event, Event]:
+        driver, stream = self._driver, self._driver.stream(queue)
+        start, end = self._event(), self._event()
+        host, device = hosts[queue][:size], self._device[queue][:size]
+        with driver.using(stream):
+            driver.record(start, stream)
+            driver.copy(*((host, device) if queue == Queue.D2H else (device, host)))
+            driver.record(end, stream)
+        return start, end
+
+    def both(self) -> dict[Queue, int]:
+        """Bytes/s of each direction while the other one is busy too."""
+        spans = self._beside(dict.fromkeys(DIRECTIONS, self._repeats), None)[0]
+        busy = {queue: _inside(spans[queue], _hull(spans[_other(queue)])) for queue in DIRECTIONS}
+        return {queue: _rate(busy[queue], max(self.sizes)) for queue in DIRECTIONS}
+
+    def beside(self, queue: Queue, load: Load, alone_ns: int) -> tuple[int, int]:
+        """(bytes/s of one direction while a load of that length computes, how long the load then takes)."""
+        size = max(self.sizes)
+        one = self._timed(queue, size, 1, self._host)[0][1]
+        count = int(np.clip(2 * alone_ns // max(1, one) + 2, 4, MOST_BESIDE))
+        spans, taken = self._beside({queue: count}, load)
+        assert taken is not None
+        return _rate(_inside(spans[queue], taken), size), taken[1] - taken[0]
+
+    def load_alone(self, load: Load) -> int:
+        """How long the load takes with nothing beside it, in ns."""
+        self._beside({}, load)
+        taken = self._beside({}, load)[1]
+        assert taken is not None
+        return taken[1] - taken[0]
+
+    def _beside(self, counts: dict[Queue, int], load: Load | None) -> tuple[dict[Queue, list[Span]], Span | None]:
+        """Spans of copies and of the load, all held back until the host has issued most of it."""
+        driver, compute = self._driver, self._driver.stream(Queue.COMPUTE)
+        zero, start, end = (self._event() for _ in range(3))
+        driver.synchronize()
+        with driver.using(compute):
+            driver.spin(LEAD_NS * (2 + sum(counts.values())))
+            driver.record(zero, compute)
+        events: dict[Queue, list[tuple[Event, Event]]] = {}
+        for queue, count in counts.items():
+            driver.wait(driver.stream(queue), zero)
+            events[queue] = [self._issue(queue, max(self.sizes), self._host) for _ in range(count)]
+        with driver.using(compute):
+            driver.record(start, compute)
+            if load is not None:
+                load()
+            driver.record(end, compute)
+        driver.synchronize()
+
+        def since(event: Event) -> int:
+            return driver.elapsed_ns(zero, event)
+
+        spans = {queue: [(since(a), since(b)) for a, b in pairs] for queue, pairs in events.items()}
+        return spans, None if load is None else (since(start), since(end))
+
+
+def duplex(alone: dict[Queue, int], both: dict[Queue, int]) -> SharedLinks | None:
+    """What both directions share, where together they give less than each alone."""
+    if all(both[queue] >= FULL_DUPLEX * alone[queue] for queue in DIRECTIONS):
+        return None
+    total = sum(both.values())
+    weights = {queue: max(1, round(MOST_WEIGHT * both[queue] / max(both.values()))) for queue in DIRECTIONS}
+    return SharedLinks(duplex=total, d2h_weight=weights[Queue.D2H], h2d_weight=weights[Queue.H2D])
+
+
+def _other(queue: Queue) -> Queue:
+    return Queue.H2D if queue == Queue.D2H else Queue.D2H
+
+
+def _hull(spans: Sequence[Span]) -> Span:
+    return min(start for start, _ in spans), max(end for _, end in spans)
+
+
+def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
+    """The spans that lie wholly in another one; the first of all where none does."""
+    return [span for span in spans if within[0] <= span[0] and span[1] <= within[1]] or [*spans[:1]]
+
+
+def _rate(spans: Sequence[Span], size: int) -> int:
+    """Bytes/s of copies that follow each other."""
+    return max(1, len(spans) * size * NANOSECONDS_PER_SECOND // max(1, sum(end - start for start, end in spans)))

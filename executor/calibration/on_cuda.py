@@ -1,0 +1,146 @@
+"""Costs on CUDA: the device's time, the host's time to issue, and the link, each measured where the others do not show.
+
+What the device takes for an operation shows only while the host is ahead of it; what the host takes, only while no
+queue is full. So a calibration plan is run in three ways: as a run would; with the host waiting after each operation;
+and with each operation held back on its stream until the host has issued it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from executor.backends import Measured
+from executor.backends.cuda import CudaBackend
+from executor.calibration.copies import DIRECTIONS, LinkBench, Load, duplex
+from executor.calibration.found import Direction, Found, latency
+from executor.calibration.samples import FREE_KINDS, Key, Samples, evidence, issue_times, ready_to_end, start_to_end
+from executor.operations import Operations
+from executor.session import Session
+from sim.costs import SharedLinks
+from sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
+
+# An operation that takes longer than this many times its issuing keeps the host ahead in a run as usual.
+AHEAD = 2.0
+# Beyond the longest issuing that was seen, to be surely held.
+MARGIN_NS = 20_000
+# The load beside which copies are measured: some of the largest unit's FORWARDs.
+LOAD_REPEATS = 4
+
+Run = Callable[[bool], list[Measured]]  # timed: each operation for itself
+
+
+def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run) -> Found:
+    """Measure everything; ``run`` runs the calibration's steps as the backend is set at the time."""
+    plan = operations.plan
+    usual = run(True)
+    backend.paced = True
+    issue = issue_times(plan, run(False))
+    backend.paced = False
+    backend.held_ns = [2 * max(issue[op.rank, op.stage, op.unit, op.kind]) + MARGIN_NS for op in plan]
+    held = start_to_end(plan, run(True))
+    backend.held_ns = ()
+    times = _device_times(ready_to_end(plan, usual), held, issue)
+    bandwidth, shared, links = _links(operations.session, backend, times)
+    directions, latencies = {}, {}
+    for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
+        fitted = links[queue.label]["pinned"]["latency_ns"]
+        ns, latencies[queue.label] = latency(plan, held, (kind,), bandwidth[queue], fitted)
+        directions[queue] = Direction(bandwidth=bandwidth[queue], latency_ns=ns)
+    return Found(
+        times=times,
+        d2h=directions[Queue.D2H],
+        h2d=directions[Queue.H2D],
+        memory_bytes=backend.driver.memory_bytes(),
+        launch_by_kind=_by_kind(issue),
+        shared=shared,
+        evidence={"links": links, "latencies": latencies, "issue": _issue_evidence(issue)},
+    )
+
+
+def _device_times(usual: Samples, held: Samples, issue: Samples) -> dict[Key, Sequence[int]]:
+    """As in a run where the host is ahead of the device, else as held back."""
+    out: dict[Key, Sequence[int]] = {}
+    for key, times in usual.items():
+        if key[3] in FREE_KINDS or key[3] in COPY_KINDS:
+            continue
+        ahead = float(np.median(times)) > AHEAD * float(np.median(issue[key]))
+        out[key] = times if ahead else held[key]
+    return out
+
+
+def _by_kind(issue: Samples) -> dict[KindName, int]:
+    """The mean over a kind's operations, each by its median: so that a step's sum is right."""
+    medians: dict[Kind, list[float]] = defaultdict(list)
+    for key, samples in issue.items():
+        medians[key[3]].append(float(np.median(samples)))
+    names = {kind.name: kind for kind in medians}
+    return {name: round(float(np.mean(medians[names[name]]))) for name in get_args(KindName) if name in names}
+
+
+def _issue_evidence(issue: Samples) -> dict[str, Any]:
+    samples: dict[Kind, list[int]] = defaultdict(list)
+    for key, values in issue.items():
+        samples[key[3]] += values
+    return {kind.name: evidence(values) for kind, values in sorted(samples.items())}
+
+
+def _links(
+    session: Session, backend: CudaBackend, times: Samples
+) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
+    """(bytes/s beside compute by direction, what both directions share, evidence)."""
+    bench = LinkBench(backend.driver)
+    try:
+        return _measured_links(bench, _load(session, backend, times))
+    finally:
+        bench.close()
+
+
+def _measured_links(
+    bench: LinkBench, load: Load | None
+) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
+    alone, found = {}, {}
+    for queue in DIRECTIONS:
+        kinds = {}
+        for pinned in (True, False) if bench.pinned else (False,):
+            fitted, points = bench.alone(queue, pinned=pinned)
+            kinds["pinned" if pinned else "pageable"] = asdict(fitted) | {"points": points}
+        if not bench.pinned:
+            kinds["pinned"] = kinds["pageable"] | {"note": "host memory could not be pinned"}
+        alone[queue] = kinds["pinned"]["bandwidth"]
+        found[queue.label] = kinds
+    both = bench.both()
+    for queue in DIRECTIONS:
+        found[queue.label]["both_at_once"] = {"bandwidth": both[queue]}
+    bandwidth = dict(alone)
+    if load is not None:
+        alone_ns = bench.load_alone(load)
+        for queue in DIRECTIONS:
+            rate, load_ns = bench.beside(queue, load, alone_ns)
+            slower = round(load_ns / max(1, alone_ns), 4)
+            found[queue.label]["while_computing"] = {"bandwidth": rate, "compute_takes_times": slower}
+            bandwidth[queue] = min(alone[queue], rate)
+    return bandwidth, duplex(alone, both), found
+
+
+def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None:
+    """Some FORWARDs of the unit that takes longest; None where no unit but the last reads floating-point numbers."""
+    fitting = [key for key, layout in session.layouts.items() if key != session.last and layout.dtype.is_floating_point]
+    if not fitting:
+        return None
+    largest = max(fitting, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
+    unit, layout = session.units[largest], session.layouts[largest]
+    x = layout.empty(backend.device)
+    with torch.no_grad():
+        x.normal_()
+
+    def load() -> None:
+        for _ in range(LOAD_REPEATS):
+            unit.forward(0, x, session.spec.seed, None)
+
+    return load

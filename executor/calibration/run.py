@@ -1,0 +1,103 @@
+"""Calibration: a plan of its own (:mod:`executor.calibration.plan`), run several times, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from executor.backends import Measured, make_backend
+from executor.backends.cuda import CudaBackend
+from executor.calibration.emulated import find_emulated
+from executor.calibration.found import Found, costs_of
+from executor.calibration.on_cuda import find_on_cuda
+from executor.calibration.plan import calibration_plan
+from executor.calibration.samples import workspaces
+from executor.links import Hardware, Links
+from executor.machine import machine
+from executor.meter import storage_bytes
+from executor.metering import StepMeter
+from executor.operations import Operations
+from executor.replay import replay
+from executor.session import Session
+from executor.spec import ModelSpec
+from executor.surroundings import deterministic_kernels, single_threaded, without_garbage_collection
+from sim.costs import Costs
+from sim.errors import InputError
+from sim.workload import Workload
+
+# Enough microbatches for a unit to follow itself after all others, as in a real step.
+MICROBATCHES = 4
+
+
+def calibrate(
+    workload: Workload,
+    spec: ModelSpec,
+    *,
+    hardware: Hardware,
+    device: str = "cpu",
+    stage_rank: Sequence[int] | None = None,
+    repeats: int = 12,
+    checkpoint: bool = True,
+    deterministic: bool = True,
+    microbatches: int = MICROBATCHES,
+    **backend_settings: Any,
+) -> Costs:
+    """Costs of the workload's units, per (stage, unit), of each rank's optimizer step, and of the links.
+
+    ``evidence`` holds sample counts and spread ((third - first quartile) / median) of every figure, and the machine.
+
+    Args:
+        hardware: the links where they are emulated; where they are real they are measured.
+        stage_rank: the rank that runs each stage; None: stage s on rank s.
+        repeats: timed runs of each operation, at least.
+        checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
+        deterministic: with the kernels of runs whose gradients are checked.
+        microbatches: of the plans to come, whose data lies on the device throughout where it is not the host.
+        backend_settings: of the backend's class.
+    """
+    if repeats < 1:
+        raise InputError(f"repeats is {repeats}; it must be at least 1")
+    ranks = tuple(range(len(workload.stages)) if stage_rank is None else stage_rank)
+    plan = calibration_plan(workload, ranks, MICROBATCHES, checkpoint)
+    backend = make_backend(device, **backend_settings)
+    try:
+        with single_threaded(), deterministic_kernels(backend.device, deterministic):
+            session = Session(spec, workload, ranks, backend.device)
+            operations = Operations(plan, session, backend, Links.of(hardware))
+            for step in range(backend.warm_ups):
+                _step(operations, step)
+            meter = StepMeter(operations)
+            _step(operations, backend.warm_ups, meter)
+            found = _find(operations, hardware, -(-repeats // MICROBATCHES))
+            static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
+        facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
+    finally:
+        backend.close()
+    costs = costs_of(plan, ranks, found, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
+    return costs.model_copy(update={"evidence": facts | costs.evidence})
+
+
+def _step(operations: Operations, number: int, meter: StepMeter | None = None, timed: bool = True) -> Measured:
+    batches = operations.session.batches(number, MICROBATCHES)
+    with without_garbage_collection():
+        return replay(operations, number, batches, meter, timed).measured
+
+
+def _find(operations: Operations, hardware: Hardware, steps: int) -> Found:
+    """Time ``steps`` steps, and more of them where the device asks for it."""
+    backend = operations.backend
+
+    def run(timed: bool) -> list[Measured]:
+        return [_step(operations, step, timed=timed) for step in range(1, steps + 1)]
+
+    if isinstance(backend, CudaBackend):
+        return find_on_cuda(operations, backend, run)
+    return find_emulated(operations.plan, run(True), hardware)
+
+
+def _data_bytes(operations: Operations) -> int:
+    """Bytes that one microbatch's data takes on the device for the whole step; 0 where the device is the host."""
+    if operations.backend.emulated:
+        return 0
+    x, target = operations.session.batches(0, 1)[0]
+    return storage_bytes([x, target])
