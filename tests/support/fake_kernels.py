@@ -54,7 +54,8 @@ class Call:
     """One operator with what it was given and what it returned.
 
     Attributes:
-        reads: tensors that go in and stay as they are.
+        given: all tensors that go in.
+        reads: those that the device looks at and leaves as they are.
         writes: tensors that go in and change, and new ones that come out filled.
         made: new tensors that come out, filled or not.
         waits: the host needs a result before it can go on.
@@ -62,34 +63,31 @@ class Call:
 
     func: Any
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    kwargs: dict[str, Any]
     out: Any
+    given: tuple[torch.Tensor, ...]
     reads: tuple[torch.Tensor, ...]
     writes: tuple[torch.Tensor, ...]
     made: tuple[torch.Tensor, ...]
     waits: bool
 
     @classmethod
-    def of(cls, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Call:
+    def of(cls, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Call:
         changed = _changed(func)
-        given = [*zip(_names(func), args, strict=False), *kwargs.items()]
-        before = _tensors([value for name, value in given if name not in changed])
-        mutated = _tensors([value for name, value in given if name in changed])
+        given = dict(zip(_names(func), args, strict=False)) | kwargs
+        before = _tensors([value for name, value in given.items() if name not in changed])
+        mutated = _tensors([value for name, value in given.items() if name in changed])
         known = {_storage(tensor) for tensor in before + mutated}
         made = [tensor for tensor in _tensors(out) if _storage(tensor) not in known]
         filled = [] if _only_allocates(func) else made
-        waits = _waits(func, dict(given))
+        waits = _waits(func, given)
         reads = before if filled or mutated or waits else []
-        return cls(func, args, kwargs, out, tuple(reads), (*mutated, *filled), tuple(made), waits)
+        writes = (*mutated, *filled)
+        return cls(func, args, kwargs, out, (*before, *mutated), tuple(reads), writes, tuple(made), waits)
 
     @property
     def name(self) -> str:
         return str(self.func)
-
-    @property
-    def given(self) -> tuple[torch.Tensor, ...]:
-        """All tensors that go in."""
-        return tuple(_tensors((self.args, dict(self.kwargs))))
 
     @property
     def kernel(self) -> bool:

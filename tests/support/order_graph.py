@@ -38,23 +38,31 @@ def before(entries: Sequence[Entry], without: Collection[int] = ()) -> list[int]
 def unordered(entries: Sequence[Entry]) -> set[Pair]:
     """Positions of accesses that conflict and stand in no order, the earlier one first."""
     behind = before(entries)
-    touching = [at for at, entry in enumerate(entries) if isinstance(entry, Launch | Alloc | Free)]
-    return {
+    return {(a, b) for a, b in conflicts(entries) if not behind[b] >> a & 1}
+
+
+def needed(entries: Sequence[Entry]) -> set[int]:
+    """Positions of the WAITs without which some accesses that conflict would stand in no order."""
+    pairs, waits = conflicts(entries), [at for at, entry in enumerate(entries) if isinstance(entry, Wait)]
+    return {at for at in waits if not _all(pairs, before(entries, {at}))}
+
+
+def _all(pairs: Sequence[Pair], behind: Sequence[int]) -> bool:
+    return all(behind[b] >> a & 1 for a, b in pairs)
+
+
+def conflicts(entries: Sequence[Entry]) -> list[Pair]:
+    """Positions of accesses of two streams with a byte in common that one of them writes, the earlier one first."""
+    touching = [(at, entry) for at, entry in enumerate(entries) if isinstance(entry, Launch | Alloc | Free)]
+    return [
         (a, b)
-        for b in touching
-        for a in touching
-        if a < b and not behind[b] >> a & 1 and conflict(entries[a], entries[b])
-    }
+        for b, second in touching
+        for a, first in touching
+        if a < b and first.stream != second.stream and conflict(first, second)
+    ]
 
 
-def redundant(entries: Sequence[Entry], wait: int) -> bool:
-    """Whether the WAIT at that position orders no access that is not ordered without it."""
-    upto = entries[: wait + 1]
-    accesses = sum(1 << at for at, entry in enumerate(upto) if isinstance(entry, Launch | Alloc | Free))
-    return not (before(upto)[wait] ^ before(upto, {wait})[wait]) & accesses
-
-
-def conflict(a: Entry, b: Entry) -> bool:
+def conflict(a: Launch | Alloc | Free, b: Launch | Alloc | Free) -> bool:
     """Whether two accesses have a byte in common that one of them writes."""
     reads_a, writes_a = _places(a)
     reads_b, writes_b = _places(b)
@@ -62,10 +70,9 @@ def conflict(a: Entry, b: Entry) -> bool:
     return any(_meet(x, y) for x, y in pairs)
 
 
-def _places(entry: Entry) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+def _places(entry: Launch | Alloc | Free) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
     if isinstance(entry, Launch):
         return entry.reads, entry.writes
-    assert isinstance(entry, Alloc | Free)
     return (), (entry.block,)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.gpu_record import HOST, Alloc, Block, Entry, Free, HostRange, HostWait, Launch, Record, Sync, Wait
 from tests.support.happens_before import violations
-from tests.support.order_graph import redundant, unordered
+from tests.support.order_graph import needed, unordered
 
 A, B = Block(1), Block(2)
 LOW, MIDDLE, HIGH = HostRange(1, 0, 8), HostRange(1, 4, 12), HostRange(1, 8, 16)
@@ -82,10 +82,11 @@ def test_the_host_waits() -> None:
     assert found.rule == "host wait" and "item" in str(found)
 
 
-def test_redundant_waits() -> None:
-    record = [WRITE, Record(COMPUTE, 1), Wait(D2H, 1), OUT, Record(D2H, 2), Wait(H2D, 2), Wait(H2D, 1)]
-    assert [redundant(record, at) for at in (2, 5, 6)] == [False, False, True]
-    assert redundant([*record, Wait(COMPUTE, 1)], 7)  # for what came before on its own stream
+def test_needed_waits() -> None:
+    again = Launch(H2D, "again", reads=(A,))
+    record = [WRITE, Record(COMPUTE, 1), Wait(D2H, 1), OUT, Record(D2H, 2), Wait(H2D, 2), IN, Wait(H2D, 1), again]
+    assert needed(record) == {2, 5}  # what the third waits for, the second has waited for by way of the first
+    assert needed([*record, Record(H2D, 3), Wait(COMPUTE, 3), again]) == {2, 5}  # it orders what does not conflict
 
 
 @st.composite
