@@ -55,11 +55,11 @@ class Job:
         return self.prepared
 
 
-def job_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None) -> Job:
-    """The job that a SCENARIO|PLAN argument names."""
+def job_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None, device: str = "cpu") -> Job:
+    """The job that a SCENARIO|PLAN argument names, for a device."""
     if is_plan_file(argument):
-        return _job_of_plan(argument, overrides, costs_file)
-    prepared = prepared_of(argument, overrides, costs_file)
+        return _job_of_plan(argument, overrides, costs_file, device)
+    prepared = prepared_of(argument, overrides, costs_file, device)
     with named(argument):
         return job_of_prepared(prepared)
 
@@ -94,24 +94,26 @@ def named(source: str) -> Iterator[None]:
         raise InputError(message if message.startswith(source) else f"{source}: {message}") from error
 
 
-def prepared_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None) -> Prepared:
+def prepared_of(
+    argument: str, overrides: Sequence[str], costs_file: Path | None = None, device: str = "cpu"
+) -> Prepared:
     """A scenario by name or path, with its overrides, ready to be planned."""
     from scenarios.loader import load_scenario
     from sim.costs import load_costs
 
     costs = load_costs(costs_file) if costs_file is not None else None
     with named(argument):
-        return prepare_scenario(load_scenario(argument, overrides), costs)
+        return prepare_scenario(load_scenario(argument, overrides), costs, device)
 
 
-def prepare_scenario(scenario: Scenario, costs: Costs | None = None) -> Prepared:
-    """Trace the module where there is one, and make workload, policy and, where they are known, costs."""
+def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str = "cpu") -> Prepared:
+    """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs."""
     from scenarios.prepare import prepare
 
-    return prepare(scenario, shapes=trace(scenario), costs=costs)
+    return prepare(scenario, shapes=trace(scenario, device), costs=costs)
 
 
-def trace(scenario: Scenario) -> ModuleShapes | None:
+def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
     """The shapes of the scenario's module; None where it has none."""
     from scenarios.prepare import needs_shapes
 
@@ -119,7 +121,7 @@ def trace(scenario: Scenario) -> ModuleShapes | None:
         return None
     from executor.trace import trace_module
 
-    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches)
+    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches, device=device)
 
 
 def module_of(scenario: Scenario) -> Module:
@@ -146,13 +148,15 @@ def model_spec(scenario: Scenario) -> ModelSpec:
     return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
-def with_costs(job: Job, repeats: int = REPEATS) -> tuple[Job, Costs]:
-    """The job with costs: its own, or else calibrated now on the CPU, which is said on stderr."""
+def with_costs(
+    job: Job, repeats: int = REPEATS, device: str = "cpu", deterministic: bool = True
+) -> tuple[Job, Costs]:
+    """The job with costs: its own, or else calibrated now on the device, which is said on stderr."""
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
-    note(f"{job.name} gives no costs: calibrating on this CPU (to keep them: `loadahead calibrate -o` and --costs)")
-    costs = calibrate_prepared(prepared, repeats)
+    note(f"{job.name} gives no costs: calibrating on this {device} (keep them with `loadahead calibrate -o`, --costs)")
+    costs = calibrate_prepared(prepared, repeats, device, deterministic)
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
 
 
@@ -190,7 +194,7 @@ def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, .
         return plan_prepared(prepared), prepared.warnings
 
 
-def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None) -> Job:
+def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None, device: str) -> Job:
     from scenarios.loader import scenario_from_dict
     from sim.costs import load_costs
     from sim.verify import check
@@ -205,7 +209,7 @@ def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None) -
             raise InputError(f"{path}: does not say its scenario, so its costs are not known; give --costs costs.json")
         return Job(name=plan.name, plan=plan, prepared=None, costs=costs)
     with named(path):
-        prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs)
+        prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs, device)
     return Job(
         name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
     )
@@ -219,8 +223,10 @@ def _no_overrides(path: str, overrides: Sequence[str]) -> None:
 
 
 def require_device(device: str) -> None:
-    """InputError, before any work is done, when there is no backend of that name."""
-    from executor.backends import BACKENDS
+    """InputError, before any work is done, when there is no backend or no device of that name."""
+    from executor.backends import require_device
 
-    if device not in BACKENDS:
-        raise InputError(f"--device is {device!r}; it must be one of {', '.join(BACKENDS)}")
+    try:
+        require_device(device)
+    except InputError as error:
+        raise InputError(f"--{error}") from error

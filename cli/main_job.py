@@ -114,11 +114,11 @@ class Demo:
         """Do it all and write the run directory."""
         rundir.make(self.directory)
         compose.require_device(self.device)
-        sweep = Sweep(self.argument, self.overrides)
+        sweep = Sweep(self.argument, self.overrides, device=self.device)
         base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
         compose.module_of(base.scenario)
         note(f"calibrating {base.scenario.name} on this {self.device}")
-        costs = compose.calibrate_prepared(base)
+        costs = compose.calibrate_prepared(base, device=self.device)
         sweep.know(base, costs)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE)
@@ -137,7 +137,7 @@ class Demo:
 
     def _job(self, sweep: Sweep, microbatches: int, horizon: int, *more: str) -> tuple[compose.Job, Costs]:
         own = (f"parallel.microbatches={microbatches}", f"offload.activation_loading_horizon={horizon}")
-        prepared = Sweep(self.argument, (*self.overrides, *own, *more)).prepared()
+        prepared = Sweep(self.argument, (*self.overrides, *own, *more), device=self.device).prepared()
         costs = sweep.costs_of(prepared)
         return compose.job_of_prepared(replace(prepared, costs=costs)), costs
 

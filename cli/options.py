@@ -20,7 +20,7 @@ CostsFile = Annotated[
     Path | None, typer.Option("--costs", metavar="FILE", help="Costs of `loadahead calibrate`, not the scenario's.")
 ]
 ScenarioOrDemo = Annotated[str, typer.Argument(metavar="[SCENARIO]", help="A shipped scenario's name or a file.")]
-Device = Annotated[str, typer.Option("--device", help="Where tensors live: cpu.")]
+Device = Annotated[str, typer.Option("--device", help="Where tensors live: cpu or cuda.")]
 Engine = Annotated[str | None, typer.Option("--engine", help="simpy, the reference, or compiled.")]
 TimelineFile = Annotated[
     Path | None, typer.Option("--timeline", metavar="FILE", help="Write when each operation ran, as JSON lines.")

@@ -40,6 +40,7 @@ class Sweep:
         known: calibrated costs by :func:`calibration_key`, so that a module is calibrated once for each size of
             microbatch.
         keep: is told of each calibration.
+        device: where modules are traced and calibrated.
         warnings: in the order found, each once.
     """
 
@@ -49,6 +50,7 @@ class Sweep:
     known: dict[str, Costs] = field(default_factory=dict)
     keep: Callable[[str, Costs], None] | None = None
     warnings: dict[str, None] = field(default_factory=dict)
+    device: str = "cpu"
     file: ScenarioFile = field(init=False)
     given: Costs | None = field(init=False)
 
@@ -59,7 +61,7 @@ class Sweep:
     def prepared(self, *more: str) -> Prepared:
         """The scenario with further overrides, ready to be planned."""
         with compose.named(self.argument):
-            prepared = compose.prepare_scenario(self.file.scenario([*self.overrides, *more]), self.given)
+            prepared = compose.prepare_scenario(self.file.scenario([*self.overrides, *more]), self.given, self.device)
         self.warnings |= dict.fromkeys(prepared.warnings)
         return prepared
 
@@ -85,7 +87,7 @@ class Sweep:
             return prepared.costs
         key = calibration_key(prepared)
         if key not in self.known:
-            self.know(prepared, compose.with_costs(compose.job_of_prepared(prepared))[1])
+            self.know(prepared, compose.with_costs(compose.job_of_prepared(prepared), device=self.device)[1])
         return self.known[key]
 
 

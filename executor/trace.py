@@ -10,12 +10,12 @@ from executor.checkpoint import CheckpointedUnit, LossOf
 from executor.layout import own_storage
 from executor.meter import StorageMeter, storage_bytes
 from executor.session import primed_optimizer
-from executor.spec import AUTOCAST, CPU, ModelSpec, load_model
+from executor.spec import AUTOCAST, ModelSpec, load_model
 from executor.surroundings import single_threaded
 from sim.workload import LayerShape, ModuleShapes
 
 
-def trace_module(spec: ModelSpec, microbatches: int = 1, device: torch.device = CPU) -> ModuleShapes:
+def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
     """Every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
 
     Saved bytes are what the layer's graph keeps alive beside its input. The loss belongs to the last layer.
@@ -23,7 +23,7 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: torch.device = 
     own, so that a plan for a device is made from shapes found there. Raises InputError for a model that does not run.
     """
     with single_threaded():
-        model = load_model(spec, device)
+        model = load_model(spec, torch.device(device))
         x, target = model.batch(0, 0, microbatches)
         x = own_storage(x)
         layers = []

@@ -16,6 +16,9 @@ def calibrate(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the costs.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Timed runs of each operation.")] = 12,
     overrides: Overrides = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="For runs whose gradients are checked: deterministic kernels.")
+    ] = True,
     json_wanted: Json = False,
 ) -> None:
     """Measure on this machine what each unit costs.
@@ -29,13 +32,13 @@ def calibrate(
     from sim.costs import save_costs
 
     require_device(device)
-    prepared = prepared_of(scenario, overrides or [])
+    prepared = prepared_of(scenario, overrides or [], device=device)
     module_of(prepared.scenario)
     if out is not None:
         rundir.require_writable(out)
     warn(prepared.warnings)
     note(f"calibrating {prepared.scenario.name} on {device}")
-    costs = calibrate_prepared(prepared, repeats, device)
+    costs = calibrate_prepared(prepared, repeats, device, deterministic=check)
     if out is not None:
         save_costs(costs, out)
     if json_wanted:

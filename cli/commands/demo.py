@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, Overrides, ScenarioOrDemo
+from cli.options import Device, Json, Overrides, ScenarioOrDemo
 
 
 def demo(
@@ -15,13 +15,14 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where all is written.")] = Path("out/demo"),
     horizons: Annotated[str, typer.Option(metavar="VALUES", help="Horizons to sweep, and to measure.")] = "1:8",
     microbatches: Annotated[str, typer.Option(metavar="VALUES", help="Microbatch counts to sweep.")] = "2,4,8",
+    device: Device = "cpu",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the scenario's.")] = None,
     overrides: Overrides = None,
     json_wanted: Json = False,
 ) -> None:
     """The main job: sweep, pick a plan, run it, compare, report.
 
-    It calibrates on this CPU, simulates every combination, and runs the chosen plan on real tensors.
+    It calibrates on this machine, simulates every combination, and runs the chosen plan on real tensors.
 
     Exit 1 when a gradient differs from that of the same model trained without plan or offload.
     """
@@ -36,6 +37,7 @@ def demo(
         horizons=parse_ints("--horizons", horizons),
         microbatches=parse_ints("--microbatches", microbatches),
         steps=steps,
+        device=device,
     )
     done = job.run()
     warn(done.warnings)

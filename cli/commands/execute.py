@@ -37,12 +37,12 @@ def execute(
     from sim.timeline import write_timeline
 
     require_device(device)
-    job = job_of(argument, overrides or [], costs)
+    job = job_of(argument, overrides or [], costs, device)
     if out is not None:
         rundir.make(out)
     if timeline is not None:
         rundir.require_writable(timeline)
-    job, known = with_costs(job)
+    job, known = with_costs(job, device=device, deterministic=check)
     run = run_job(job, known, device=device, steps=steps, check=check)
     if timeline is not None:
         write_timeline(run.measured, timeline)

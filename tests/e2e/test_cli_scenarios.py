@@ -182,7 +182,7 @@ def test_a_model_without_tensors_cannot_run(argument: str, capsys: Captured) -> 
 
 def test_an_unknown_device_is_refused_before_any_work(capsys: Captured) -> None:
     assert run(["execute", "demo", "--device", "gpu"]) == 2
-    assert capsys.readouterr().err == "error: --device is 'gpu'; it must be one of cpu\n"
+    assert capsys.readouterr().err == "error: --device is 'gpu'; it must be one of cpu, cuda\n"
 
 
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path, capsys: Captured) -> None:

@@ -15,7 +15,7 @@ from sim.errors import InputError
 FLAT = Layout((4,), (1,), torch.float32)
 
 
-# Queues of the cuda backend are a device's: tests/unit/test_cuda_*.py and tests/gpu ask the same of it in its own terms.
+# Queues of the cuda backend are a device's: tests/unit/test_cuda_*.py and tests/gpu ask this of it in its own terms.
 THREADED = sorted(set(BACKENDS) - {"cuda"})
 
 
