@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from executor.peers.base import Peer, Unavailable
 from executor.peers.deepspeed import DEEPSPEED
-from executor.peers.device import allocated, begin_peak, clear, is_cuda, peak_allocated
+from executor.peers.device import allocated, begin_peak, clear, facts, is_cuda, peak_allocated
 from executor.peers.none import NONE
 from executor.peers.save_on_cpu import SAVE_ON_CPU
 from executor.peers.training import Pass, PeerTraining, passes_of
@@ -61,22 +64,22 @@ def run_peer(
         seeded: seed every unit as a plan's run does, so that losses and gradients can be compared where the model draws
             random numbers. It takes time that the peer by itself does not need.
     """
-    peer = PEERS[name]
-    if peer.needs_cuda and not is_cuda(device):
+    peer, where = PEERS[name], torch.device(device)
+    if peer.needs_cuda and not is_cuda(where):
         return PeerSkipped(name=name, reason="needs a CUDA device")
-    clear(device)
+    clear(where)
     try:
         with single_threaded():
-            before = allocated(device)
-            training = PeerTraining(peer, spec, workload, passes, device, seeded=seeded)
-            return _measure(peer, training, device, steps, before)
+            before = allocated(where)
+            training = PeerTraining(peer, spec, workload, passes, where, seeded=seeded)
+            return _measure(peer, training, where, steps, before)
     except Unavailable as error:
         return PeerSkipped(name=name, reason=str(error))
     finally:
-        clear(device)
+        clear(where)
 
 
-def _measure(peer: Peer, training: PeerTraining, device: str, steps: int, before: int) -> PeerResult:
+def _measure(peer: Peer, training: PeerTraining, device: torch.device, steps: int, before: int) -> PeerResult:
     losses, times = [], []
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
@@ -91,8 +94,21 @@ def _measure(peer: Peer, training: PeerTraining, device: str, steps: int, before
     if peak is not None:
         peak -= before
     elif not peer.offloads:
-        peak = training.metered(WARM_UP + steps, training.batches(WARM_UP + steps))
+        more = WARM_UP + steps
+        peak = training.metered(more, training.batches(more))
     return PeerResult(name=peer.name, step_times_ns=times, losses=losses, peak_device_bytes=peak)
 
 
-__all__ = ["PEERS", "PeerResult", "PeerSkipped", "PeerTraining", "passes_of", "run_peer"]
+def clear_device(device: str) -> None:
+    """Drop what nobody refers to any more, so that the next run finds the device as this one did."""
+    clear(torch.device(device))
+
+
+def device_facts(device: str) -> dict[str, Any]:
+    """Machine and versions, the GPU's too where the device is one."""
+    return facts(torch.device(device))
+
+
+__all__ = [
+    "PEERS", "PeerResult", "PeerSkipped", "PeerTraining", "clear_device", "device_facts", "passes_of", "run_peer",
+]  # fmt: skip

@@ -37,7 +37,7 @@ class Peer:
     """
 
     name: str
-    make: Callable[[nn.Module, str], Offloader]
+    make: Callable[[nn.Module, torch.device], Offloader]
     needs_cuda: bool = False
     offloads: bool = True
 

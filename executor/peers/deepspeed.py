@@ -30,7 +30,7 @@ class _Marking:
         self.manager.mark(boundary)
 
 
-def _make(module: nn.Module, device: str) -> Offloader:
+def _make(module: nn.Module, device: torch.device) -> Offloader:
     del module, device
     return _Marking(imported("deepspeed", _MODULE, "CheckpointHiddenStatesOffload")())
 

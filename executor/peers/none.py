@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+import torch
 from torch import nn
 
 from executor.peers.base import Hooks, Offloader, Peer
 
 
-def _make(module: nn.Module, device: str) -> Offloader:
+def _make(module: nn.Module, device: torch.device) -> Offloader:
     del module, device
     return Hooks(nullcontext())
 

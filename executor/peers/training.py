@@ -54,11 +54,18 @@ class PeerTraining:
     """
 
     def __init__(
-        self, peer: Peer, spec: ModelSpec, workload: Workload, passes: Sequence[Pass], device: str, *, seeded: bool
+        self,
+        peer: Peer,
+        spec: ModelSpec,
+        workload: Workload,
+        passes: Sequence[Pass],
+        device: torch.device,
+        *,
+        seeded: bool,
     ) -> None:
         self._spec, self._passes, self._device, self._seeded = spec, passes, device, seeded
-        self._model = load_model(spec)
-        self.module = self._model.module.to(device)
+        self._model = load_model(spec, device)
+        self.module = self._model.module
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._optimizer = primed_optimizer(spec, self.parameters)
         self._units = list(_units(self.module, workload))
@@ -67,8 +74,7 @@ class PeerTraining:
 
     def batches(self, step: int) -> list[Batch]:
         """The step's data, on the device."""
-        pairs = [self._model.batch(step, microbatch, self._microbatches) for microbatch in range(self._microbatches)]
-        return [(x.to(self._device), target.to(self._device)) for x, target in pairs]
+        return [self._model.batch(step, microbatch, self._microbatches) for microbatch in range(self._microbatches)]
 
     def train(self, step: int, batches: Sequence[Batch]) -> tuple[float, int]:
         """One step; returns its loss and how long it took in ns, zeroing gradients and loading data aside."""

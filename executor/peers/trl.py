@@ -5,12 +5,13 @@ Its trainers enter it around the forward and the backward pass of each microbatc
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from executor.peers.base import Hooks, Offloader, Peer, imported
 
 
-def _make(module: nn.Module, device: str) -> Offloader:
+def _make(module: nn.Module, device: torch.device) -> Offloader:
     del device
     offload = imported("trl", "trl.models.activation_offloading", "OffloadActivations")
     # Its warnings go through accelerate's logger, which refuses to work before this.

@@ -39,7 +39,7 @@ def assert_trains_as_plainly(peer: Peer, **policy: Any) -> None:
     with single_threaded():
         session = Session(spec, workload, (0,))
         oracle = PlainTraining(session, backward_order(plan))
-        training = PeerTraining(peer, spec, workload, passes_of(plan), "cpu", seeded=True)
+        training = PeerTraining(peer, spec, workload, passes_of(plan), torch.device("cpu"), seeded=True)
         for step in range(3):
             batches = training.batches(step)
             theirs = oracle.train(step, batches)
