@@ -12,7 +12,10 @@ from cli.options import Json
 
 def report(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The -o directory of demo, execute, sweep, validate.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The -o directory of demo, execute, sweep or validate.", show_default=False
+        ),
     ],
     json_wanted: Json = False,
 ) -> None:

@@ -19,8 +19,8 @@ _LIMITS = ("uplink_d2h", "uplink_h2d", "duplex", "host_memory_bandwidth")
 def slowed(costs: Costs, copies: int) -> Costs:
     """Costs under which a transfer takes as long as one that copies its boundary that often, to the host and back.
 
-    Bandwidths are divided, shared ones too, and each further copy adds the latency of a bare copy. What a transfer takes
-    beyond that, to be started and waited for, it takes once.
+    Bandwidths are divided, shared ones too, and each further copy adds the latency of a bare copy. What a transfer
+    takes beyond that, to be started and waited for, it takes once.
     """
     if copies == 1:
         return costs

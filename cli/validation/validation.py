@@ -22,6 +22,14 @@ PACKAGES = ("trl", "deepspeed", "transformers", "accelerate")
 OUT_OF_TIME = "the time limit was reached"
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A model that there are no costs of, and what becomes of everything that needs them."""
+
+    status: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Validation:
     """One grid on one device; ``limit_s`` is the time after which nothing new is begun."""
@@ -57,7 +65,7 @@ class Validation:
             "machine": device_facts(self.device), "packages": {name: _version(name) for name in PACKAGES},
         }  # fmt: skip
 
-    def _calibrate(self, size: ModelSize) -> Subject | str:
+    def _calibrate(self, size: ModelSize) -> Subject | Absent:
         """The subject, or why there is none."""
         self._say(f"calibrating {size.name}")
         made: list[Subject] = []
@@ -68,9 +76,9 @@ class Validation:
 
         record = self._attempt(work)
         self.journal.append("model", {"model": size.name} | record)
-        return made[0] if made else f"{size.name} was not calibrated: {record['reason']}"
+        return made[0] if made else Absent(record["status"], f"{size.name} was not calibrated: {record['reason']}")
 
-    def _configuration(self, subject: Subject | str, one: Configuration) -> None:
+    def _configuration(self, subject: Subject | Absent, one: Configuration) -> None:
         self._done += 1
 
         def work() -> Record:
@@ -84,23 +92,23 @@ class Validation:
         self.journal.append("configuration", one.to_dict() | record)
         self._say(f"{self._done}/{len(self.grid.configurations)} {one.name}: {_outcome(record)}")
 
-    def _gradients(self, subject: Subject | str, one: Configuration) -> None:
+    def _gradients(self, subject: Subject | Absent, one: Configuration) -> None:
         record = self._attempt(lambda: _subject(subject).check_gradients(one), subject)
         self.journal.append("gradients", one.to_dict() | record)
         found = f"largest difference {record['max_grad_error']}" if record["status"] == "measured" else record["reason"]
         self._say(f"gradients, {one.name}: {found}")
 
-    def _peers(self, subject: Subject | str, case: PeerCase) -> None:
+    def _peers(self, subject: Subject | Absent, case: PeerCase) -> None:
         for name in PEERS:
             record = self._attempt(lambda: _subject(subject).run_peer(name, case.plain, self.grid.peer_steps), subject)  # noqa: B023
             own = {"peer": name, "model": case.model, "microbatches": case.microbatches, "pipeline": case.pipeline}
             self.journal.append("peer", own | record)
             self._say(f"peer {name}, {case.model}, {case.microbatches} microbatches, {case.pipeline}: {_peer(record)}")
 
-    def _attempt(self, work: Callable[[], Record], subject: Subject | str | None = None) -> Record:
+    def _attempt(self, work: Callable[[], Record], subject: Subject | Absent | None = None) -> Record:
         """The work's record with its status; one line about what went wrong, or why it was not tried."""
-        if isinstance(subject, str):
-            return {"status": "failed", "reason": subject}
+        if isinstance(subject, Absent):
+            return {"status": subject.status, "reason": subject.reason}
         if self._elapsed() > self.limit_s:
             return {"status": "skipped", "reason": OUT_OF_TIME}
         began = time.monotonic()
@@ -119,7 +127,7 @@ class Validation:
         note(f"[{minutes}:{seconds:02}] {text}")
 
 
-def _subject(subject: Subject | str) -> Subject:
+def _subject(subject: Subject | Absent) -> Subject:
     assert isinstance(subject, Subject)
     return subject
 

@@ -18,7 +18,7 @@ CPU = Grid(
     configurations=(
         without("tiny", 4),
         *horizons("tiny", (1, 2, 4), microbatches=4),
-        *horizons("tiny", (1, 4), microbatches=4, copies=12),
+        *horizons("tiny", (1, 4), microbatches=4, copies=16),
         Configuration(model="tiny", microbatches=2, horizon=1, horizon_unit="layers", release_window=2),
         Configuration(model="tiny", microbatches=4, pipeline="interleaved", horizon=1),
     ),
