@@ -33,12 +33,13 @@ def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
     figure, grid = new_figure(0.6 + 3.2 * rows, rows, columns)
     panels = [axes for row in grid for axes in row]
     for axes, (case, found) in zip(panels, cases.items(), strict=False):
-        _panel(axes, case, found, ours_beside(evidence, case))
+        _panel(axes, case, found, [one for one in ours_beside(evidence, case) if one["horizon_unit"] == "tasks"])
     for axes in panels[len(cases) :]:
         axes.set_axis_off()
-    panels[0].legend(loc="best", fontsize=7.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2)
     caption = (
-        "Down and left is better. Dots are Loadahead's plans, each with its horizon; diamonds the peers (none: "
+        "Down and left is better. Dots are Loadahead's plans, each with its horizon in tasks; diamonds the peers (none: "
         "checkpointing without offload). Every panel has axes of its own, which do not start at zero."
     )
     return Drawing(figure=figure, title=TITLE, caption=caption)
@@ -49,16 +50,20 @@ def _panel(axes: Axes, case: Case, found: list[Record], ours: list[Record]) -> N
     times, peaks = ([row[key] for row in (*plans, *found)] for key in ("step_time_ns", "peak_device_bytes"))
     (ns, time_unit), (nbytes, byte_unit) = time_scale(max(times)), byte_scale(max(peaks))
     points = [(row["step_time_ns"] / ns, row["peak_device_bytes"] / nbytes) for row in (*plans, *found)]
-    names = [f"{one['horizon']}{' layers' if one['horizon_unit'] == 'layers' else ''}" for one in ours]
-    names += [peer["peer"] for peer in found]
+    names = [str(one["horizon"]) for one in ours] + [peer["peer"] for peer in found]
     for label, marker, colour, own in (
         ("Loadahead, by horizon", "o", PREDICTED, points[: len(plans)]),
         ("peers", "D", MEASURED, points[len(plans) :]),
     ):
         x, y = [point[0] for point in own], [point[1] for point in own]
         axes.scatter(x, y, marker=marker, color=colour, s=26, label=label, zorder=3)
+    middle = (min(times) + max(times)) / 2 / ns
     for point, name in zip(points, names, strict=True):
-        axes.annotate(name, point, xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
+        right = point[0] > middle  # then the text stands on the left, where there is room
+        axes.annotate(
+            name, point, xytext=(-6 if right else 6, 0), textcoords="offset points", ha="right" if right else "left",
+            va="center", fontsize=7.5, color=INK,
+        )  # fmt: skip
     axes.margins(0.22)
     axes.set_title(f"{case[0]}, {case[1]} mb., {case[2]}")
     axes.set_xlabel(f"step time ({time_unit})")
