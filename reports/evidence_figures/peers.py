@@ -39,8 +39,8 @@ def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2)
     caption = (
-        "Down and left is better. Dots are Loadahead's plans, each with its horizon in tasks; diamonds the peers (none: "
-        "checkpointing without offload). Every panel has axes of its own, which do not start at zero."
+        "Down and left is better. Dots are Loadahead's plans, each with its horizon in tasks; diamonds the peers "
+        "(none: checkpointing without offload). Every panel has axes of its own, which do not start at zero."
     )
     return Drawing(figure=figure, title=TITLE, caption=caption)
 
