@@ -1,4 +1,4 @@
-"""One checkpointed unit: FORWARD without grad, RECOMPUTE from the boundary with grad, BACKWARD.
+"""One checkpointed unit: FORWARD, which keeps no activation, RECOMPUTE from the boundary, BACKWARD.
 
 What RECOMPUTE must find again - the random and the autocast state - is saved at FORWARD. The same code runs on every
 device, and under calibration.
@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from executor.layout import own_storage, storage_id
+from executor.layout import Layout, own_storage, storage_id
 from executor.randomness import RandomState, drawing_from, seeded_state
+from executor.saved import SavedTensors
 from sim.errors import InputError, LoadaheadError
 
 LossOf = Callable[[torch.Tensor], torch.Tensor]
@@ -45,31 +46,48 @@ class Ambient:
 class _Entrance(torch.autograd.Function):
     """The identity at a unit's boundary. Its backward hands out the gradient as it is.
 
-    Autograd's own accumulation into a leaf would copy it, which plain training does not do between two layers.
+    Autograd's own accumulation into a leaf would copy it, which plain training does not do between two layers. The leaf
+    is a stand-in, and the boundary comes in a list: so the graph does not hold the boundary, which the plan frees.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
+    def forward(ctx: Any, leaf: torch.Tensor, boundary: list[torch.Tensor], sink: list[torch.Tensor]) -> torch.Tensor:
         ctx.sink = sink
-        return x.view_as(x)
+        return boundary[0].detach()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[None, None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[None, None, None]:
         ctx.sink.append(gradients[0])
-        return None, None
+        return None, None, None
 
 
-@dataclass(frozen=True, slots=True)
+def _entrance(x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
+    """The boundary as a unit's graph begins with it; integers have no gradient and stay as they are."""
+    if not x.is_floating_point():
+        return x.detach()
+    leaf = torch.empty(0, device=x.device, requires_grad=True)
+    return _Entrance.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
+
+
+@dataclass(slots=True)
 class _Graph:
-    """What stays between RECOMPUTE (or FORWARD without checkpointing) and BACKWARD.
+    """What stays between FORWARD and BACKWARD.
 
-    ``end`` is the loss, or else the place where the output's gradient enters: the output itself is the plan's to free.
-    None where nothing needs a gradient.
+    Attributes:
+        end: where the output's gradient enters: the output itself is the plan's to free. None where nothing needs a
+            gradient.
+        output, boundary: layouts of what the unit makes and reads.
+        sink: gets the boundary's gradient.
+        saved: what RECOMPUTE has to put back; None without checkpointing.
+        boundary_storage: of the boundary's memory that BACKWARD's tensors may lie in.
     """
 
-    end: torch.Tensor | GradientEdge | None
-    boundary: torch.Tensor
+    end: GradientEdge | None
+    output: Layout
+    boundary: Layout
     sink: list[torch.Tensor]
+    saved: SavedTensors | None
+    boundary_storage: int
 
 
 class CheckpointedUnit:
@@ -126,17 +144,17 @@ class CheckpointedUnit:
         return out
 
     def forward(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """FORWARD of a checkpointed unit: the output, or the loss, in memory of its own; no graph."""
+        """FORWARD of a checkpointed unit: the output, or the loss, in memory of its own; the graph keeps no tensor."""
         self._ambient[microbatch] = ambient = self._begin(seed)
-        with torch.no_grad(), ambient.entered():
-            before = x._version
-            out = self.run(x, loss)
-            if x._version != before:
-                raise InputError(
-                    f"the model's unit {self.name} changes its input in place; RECOMPUTE needs it unchanged: "
-                    "use inplace=False in its first layer"
-                )
-            return own_storage(out, self._resident | {storage_id(x)})
+        saved, before = SavedTensors(self.name), x._version
+        with ambient.entered(), saved.letting_go():
+            out = self._attach(microbatch, x, loss, saved)
+        if x._version != before:
+            raise InputError(
+                f"the model's unit {self.name} changes its input in place; RECOMPUTE needs it unchanged: "
+                "use inplace=False in its first layer"
+            )
+        return own_storage(out.detach(), self._resident | {storage_id(x)})
 
     def forward_with_graph(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
         """FORWARD without checkpointing: the graph stays until BACKWARD.
@@ -145,13 +163,16 @@ class CheckpointedUnit:
         keeps the boundary that it becomes.
         """
         with self._begin(seed).entered():
-            out = self._attach(microbatch, x, loss)
+            out = self._attach(microbatch, x, loss, None)
         return own_storage(out.detach(), self._resident | {storage_id(x), storage_id(out)})
 
     def recompute(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> None:
-        """RECOMPUTE: the same run with grad, under the state saved at FORWARD."""
+        """RECOMPUTE: the same run, under the state saved at FORWARD, as far as BACKWARD needs it."""
+        graph = self._graph[microbatch]
+        saved, graph.boundary_storage = graph.saved, storage_id(x)
+        assert saved is not None, "only a checkpointed unit is recomputed"
         with self._ambient.pop(microbatch).entered():
-            self._attach(microbatch, x, loss)
+            saved.put_back(lambda: self.run(_entrance(x, []), loss))
 
     def backward(self, microbatch: int, gradient: torch.Tensor | None) -> torch.Tensor | None:
         """BACKWARD: parameters' gradients accumulate in place.
@@ -161,27 +182,24 @@ class CheckpointedUnit:
         """
         graph = self._graph.pop(microbatch)
         if graph.end is not None:
-            torch.autograd.backward(graph.end, gradient)
-        if not graph.boundary.is_floating_point():
+            torch.autograd.backward(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
+        if not graph.boundary.dtype.is_floating_point:
             return None
         if not graph.sink:
-            return torch.zeros_like(graph.boundary)
-        foreign = self._resident | {storage_id(graph.boundary)}
-        return own_storage(graph.sink[0], foreign if gradient is None else foreign | {storage_id(gradient)})
+            return graph.boundary.empty(self._device).zero_()
+        mine = graph.sink.pop()
+        foreign = self._resident | {graph.boundary_storage}
+        return own_storage(mine, foreign if gradient is None else foreign | {storage_id(gradient)})
 
     def _begin(self, seed: int) -> Ambient:
         return Ambient(seeded_state(seed, self._device), self._autocast, self._device, self._shared)
 
-    def _attach(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> torch.Tensor:
+    def _attach(
+        self, microbatch: int, x: torch.Tensor, loss: LossOf | None, saved: SavedTensors | None
+    ) -> torch.Tensor:
         sink: list[torch.Tensor] = []
-        boundary = x.detach()
         with torch.enable_grad():
-            entrance = boundary
-            if boundary.is_floating_point():
-                entrance = _Entrance.apply(boundary.requires_grad_(True), sink)  # type: ignore[no-untyped-call]
-            out = self.run(entrance, loss)
-        end: torch.Tensor | GradientEdge | None = None
-        if out.requires_grad:
-            end = get_gradient_edge(out) if loss is None else out
-        self._graph[microbatch] = _Graph(end, boundary, sink)
+            out = self.run(_entrance(x, sink), loss)
+        end = get_gradient_edge(out) if out.requires_grad else None
+        self._graph[microbatch] = _Graph(end, Layout.of(out), Layout.of(x), sink, saved, storage_id(x))
         return out

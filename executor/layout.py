@@ -32,6 +32,10 @@ class Layout:
         """Uninitialised memory of this layout."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device)
 
+    def ones(self, device: torch.device) -> torch.Tensor:
+        """Memory of this layout, filled with ones."""
+        return self.empty(device).fill_(1)
+
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
 
