@@ -152,7 +152,7 @@ class CheckpointedUnit:
         if x._version != before:
             raise InputError(
                 f"the model's unit {self.name} changes its input in place; RECOMPUTE needs it unchanged: "
-                "use inplace=False in its first layer"
+                "use inplace=False in its first layer, or put it into one unit with the layer before it"
             )
         return own_storage(out.detach(), self._resident | {storage_id(x)})
 

@@ -44,10 +44,12 @@ def _trace_layer(
     """The layer's shape and its output, or the loss."""
     unit = CheckpointedUnit([layer], f"(layer {index})", x.device, AUTOCAST[spec.autocast])
     with FlopCounterMode(display=False) as flops:
-        out = unit.forward(0, x, spec.seed, loss)
-    meter = StorageMeter([x, *layer.parameters(), *layer.buffers()])
+        out = unit.forward_with_graph(0, x.clone(), spec.seed, loss)  # a layer may change its input in place
+    unit.reset()
+    copied = x.clone()
+    meter = StorageMeter([copied, *layer.parameters(), *layer.buffers()])
     with meter:
-        unit.forward_with_graph(0, x, spec.seed, loss)  # the output is dropped, unless the graph holds it
+        unit.forward_with_graph(0, copied, spec.seed, loss)  # the output is dropped, unless the graph holds it
         kept = meter.live - meter.resident
     nbytes = storage_bytes([x])
     shape = LayerShape(

@@ -10,6 +10,7 @@ import pytest
 
 from executor.execute import execute
 from executor.spec import ModelSpec
+from sim.errors import InputError
 from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from sim.workload import Workload
 from tests.support.models import TINY, link_costs, own_spec, tiny_spec, workload_of
@@ -75,6 +76,26 @@ def test_odd_layers(ranks: int) -> None:
     """Views, aliases, expanded and turned outputs, a frozen layer."""
     spec = own_spec("mixed")
     assert grad_error(spec, workload_of(spec, ranks), 11, horizon=2) == 0.0
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_layers_in_place_inside_a_unit(checkpoint: bool) -> None:
+    spec = own_spec("in_place")
+    layers = workload_of(spec).stages[0]
+    pairs = [
+        replace(layers[at], layers=(at, at + 2), saved_bytes=layers[at + 1].boundary_bytes) for at in (0, 2)
+    ]
+    workload = Workload(stages=((*pairs, layers[4]),))
+    assert grad_error(spec, workload, 2, horizon=1, checkpoint=checkpoint) == 0.0
+
+
+def test_layers_in_place_at_a_boundary() -> None:
+    """Without checkpointing no one reads a boundary twice."""
+    spec = own_spec("in_place")
+    workload = workload_of(spec)
+    assert grad_error(spec, workload, 2, checkpoint=False) == 0.0
+    with pytest.raises(InputError, match=r"unit 0\.1 changes its input in place.*or put it into one unit"):
+        grad_error(spec, workload, 2)
 
 
 def test_units_of_several_layers() -> None:

@@ -115,6 +115,11 @@ def keepers() -> nn.Sequential:
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Sigmoid(), nn.Linear(32, 3))
 
 
+def in_place() -> nn.Sequential:
+    """Layers that change their input, each after one that does not need what it returned."""
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(True), nn.Linear(32, 8), nn.ReLU(True), nn.Linear(8, 3))
+
+
 def not_a_sequential() -> nn.Module:
     return nn.Linear(2, 2)
 
