@@ -330,12 +330,13 @@ def _list(m, which, op, value):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
-    """The operation starts once it is issued, its queue is free and its edges have ended."""
+    """The operation starts once the host allows it, its queue is free and its edges have ended."""
     queue = _QUEUE[kind]
-    issued = get(m, a.HOST_CLOCK, rank) + get(m, a.LAUNCH, kind)
+    begun = get(m, a.HOST_CLOCK, rank)
+    issued = begun + get(m, a.LAUNCH, kind)
     put(m, a.HOST_CLOCK, rank, issued)
     line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
-    ready = max(issued, m[line])
+    ready = max(begun + get(m, a.BEFORE_START, kind), m[line])
     start = ready
     if edge0 >= 0:
         start = max(start, get(m, a.END, edge0))
@@ -345,6 +346,7 @@ def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-
         end = start + get(m, a.OPTIMIZER, rank)
     else:
         end = start + get(m, a.DURATION, unit * KINDS + kind)
+    end = max(end, issued)
     put(m, a.END, index, end)
     m[line] = end
     m[a.FIRST_START], m[a.LAST_END] = min(m[a.FIRST_START], start), max(m[a.LAST_END], end)
