@@ -28,7 +28,7 @@ def test_start_and_finish_follow_the_recurrence(data: st.DataObject) -> None:
     A task starts when its rank's host begins to issue it, anything else when it has been issued; a task finishes no
     earlier than that.
     """
-    plan = data.draw(plans())
+    plan = data.draw(plans() | stray_plans())
     costs = data.draw(costs_for(plan))
     times = find_engine("simpy")(plan, costs)
     duration, launch = costs.durations(plan).tolist(), costs.launches(plan).tolist()
