@@ -17,7 +17,6 @@ from numba import njit
 from sim.costs import MOST_TOTAL, Costs
 from sim.errors import InputError
 from sim.ir.kinds import Kind
-from sim.issuing import before_start
 from sim.planner import Policy
 from sim.planner import arena as a
 from sim.planner.arena import Arena, get
@@ -66,8 +65,7 @@ def _put_costs(arena: Arena, costs: Costs, shapes: Shapes, units: list[int]) -> 
     ):
         duration[:, kind] = costs.transfer(kind, nbytes)
     arena.view(a.DURATION)[...] = duration
-    arena.view(a.LAUNCH)[...] = launch = costs.launch_table()
-    arena.view(a.BEFORE_START)[...] = before_start(np.arange(len(Kind)), launch)
+    arena.view(a.LAUNCH)[...] = costs.launch_table()
     arena.view(a.OPTIMIZER)[...] = costs.optimizer(ranks)
     arena.view(a.OPTIMIZER_WORKSPACE)[...] = costs.optimizer_bytes(ranks)
     arena.view(a.STATIC)[...] = costs.static(ranks)

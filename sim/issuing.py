@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.ir.kinds import TASK_KINDS
-from sim.ir.plan import Codes, Ints, Plan
+from sim.ir.kinds import TASK_KINDS, Kind
+from sim.ir.plan import Ints, Plan
 
-_TASKS = sorted(TASK_KINDS)
-
-
-def before_start(kind: Codes | Ints, launches: Ints) -> Ints:
-    """The part of each operation's issuing that must be over before it starts, in ns; shape of the arguments."""
-    return np.where(np.isin(kind, _TASKS), 0, launches)
+# By kind: whether an operation may start when its issuing begins, and may not end before that has ended.
+STARTS_WHILE_ISSUED = np.asarray([kind in TASK_KINDS for kind in Kind])
 
 
 def earliest(plan: Plan, launches: Ints) -> tuple[Ints, Ints]:
@@ -32,4 +28,4 @@ def earliest(plan: Plan, launches: Ints) -> tuple[Ints, Ints]:
     for rank in range(plan.ranks):
         mine = np.flatnonzero(plan.ops.rank == rank)
         issued[mine] = np.cumsum(launches[mine])
-    return issued - launches + before_start(plan.ops.kind, launches), issued
+    return np.where(STARTS_WHILE_ISSUED[plan.ops.kind], issued - launches, issued), issued

@@ -17,8 +17,9 @@ import simpy
 
 from sim.costs import NANOSECONDS_PER_SECOND, Costs
 from sim.engines.base import Times
-from sim.ir.kinds import COPY_KINDS, SEND_KINDS, TASK_KINDS, Queue, Space
+from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from sim.ir.plan import Ints, Plan
+from sim.issuing import STARTS_WHILE_ISSUED
 from sim.links import LinkTable, before_flow, link_of, max_min, require_fits
 from sim.memory import row_sums
 
@@ -82,8 +83,7 @@ class Simulation:
         self._done = [self.env.event() for _ in range(len(plan))]
         count = len(plan) if any(self._launch) else 0
         self._begun, self._issued = [[self.env.event() for _ in range(count)] for _ in range(2)]
-        tasks = {int(kind) for kind in TASK_KINDS}
-        self._is_task = [kind in tasks for kind in plan.ops.kind.tolist()]
+        self._starts_while_issued = STARTS_WHILE_ISSUED[plan.ops.kind].tolist()
         self._links = self._make_links(plan)
         self._rank = plan.ops.rank.tolist()
         self._taken, self._freed, self._workspace = self._memory(plan, costs)
@@ -135,7 +135,7 @@ class Simulation:
     def _queue(self, order: list[int]) -> _Steps:
         for op in order:
             if self._issued:
-                yield (self._begun if self._is_task[op] else self._issued)[op]
+                yield (self._begun if self._starts_while_issued[op] else self._issued)[op]
             for edge in self._edges[op]:
                 if not self._done[edge].processed:
                     yield self._done[edge]

@@ -93,13 +93,12 @@ RELEASE_WIDTH = 6
     SPAN_COUNT,  # by queue: compute, d2h, h2d
     # the rest
     LAUNCH,  # by kind
-    BEFORE_START,  # by kind: what of the launch an operation waits for before it starts
     END,  # of each operation
     SPANS,  # queue, span, (start, end): when something ran there
     ROWS,
     BUFFER_ROWS,
-) = range(63)
-PLACES = 63
+) = range(62)
+PLACES = 62
 # Scalars that change at every operation stand apart, each in a line of the cache of its own: read together with a
 # neighbour that was just written, a place costs the processor more than an operation's work.
 OPS, BUFFERS, SLOTS, FIRST_START, LAST_END = range(80, 120, 8)
@@ -135,7 +134,7 @@ class Arena:
             **_alike((ranks,), *_between(RELEASE_HEAD, LAUNCH)),
             QUEUE_END: (ranks, QUEUES_PER_RANK),
             SPAN_COUNT: (ranks, 3),
-            **_alike((KINDS,), LAUNCH, BEFORE_START),
+            LAUNCH: (KINDS,),
             END: (operations,),
             SPANS: (3, int(spans.sum()), 2),
             ROWS: (operations * recording, OP_WIDTH),
