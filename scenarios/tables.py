@@ -56,7 +56,8 @@ class Hardware(Table):
         d2h, h2d: bandwidth of the link to the host, each direction.
         link_latency: from a copy's start to its first byte.
         p2p, p2p_bandwidth: time of a send between ranks: this long, and its bytes at this bandwidth if one is given.
-        launch: host time to issue one operation; ``launch_by_kind`` where a kind takes another.
+        launch: host time to issue one operation; ``launch_by_kind`` where a kind takes another. A task runs while it
+            is issued, and ends no earlier; anything else starts once it has been issued.
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
             know FLOPs only.
         memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.

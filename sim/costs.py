@@ -101,7 +101,8 @@ class Costs(_Frozen):
         units: ``[stage][unit]``.
         static_bytes: per rank: weights, gradients and optimizer state, resident throughout.
         optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
-        launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another.
+        launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another. What it delays is
+            said in :mod:`sim.issuing`.
         memory_bytes: capacity of one rank's device.
         shared: what copies share beyond their own link; None: nothing.
         source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.

@@ -19,8 +19,8 @@ from sim.engines.compiled_engine import forward
 from sim.engines.fluid import run_flows, too_large, waiting
 from sim.ir.kinds import Queue
 from sim.ir.plan import Ints, Plan
+from sim.issuing import earliest
 from sim.links import LinkTable, before_flow, link_of, require_fits
-from sim.metrics import issue_times
 
 Floats = npt.NDArray[np.float64]
 _Run = Callable[[Floats], tuple[Ints, Ints]]
@@ -75,10 +75,10 @@ def alone(plan: Plan, costs: Costs) -> bool:
 
 
 def _own_links(plan: Plan, costs: Costs) -> _Run:
-    durations, launches = costs.durations(plan), costs.launches(plan)
+    durations, allowed = costs.durations(plan), earliest(plan, costs.launches(plan))
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
-        times = forward(plan, _scaled(durations, factor), launches)
+        times = forward(plan, _scaled(durations, factor), allowed)
         return times.start_ns, times.end_ns
 
     return run
@@ -87,12 +87,12 @@ def _own_links(plan: Plan, costs: Costs) -> _Run:
 def _shared_links(plan: Plan, costs: Costs) -> _Run:
     """A copy's latency and work are scaled alike, so that alone it takes its duration times its factor."""
     table, link, graph = LinkTable.of(costs, plan.ranks), link_of(plan), waiting(plan)
-    before, issue = before_flow(plan, costs, link), issue_times(plan, costs.launches(plan))
+    before, allowed = before_flow(plan, costs, link), earliest(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
         moving = np.maximum(_scaled(work, np.minimum(factor, _ROOM)), link >= 0)
-        return run_flows(plan, table, link, _scaled(before, factor), moving, issue, graph)
+        return run_flows(plan, table, link, _scaled(before, factor), moving, allowed, graph)
 
     return run
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.ir.kinds import RECV_KINDS, Kind, Queue
+from sim.ir.kinds import RECV_KINDS, TASK_KINDS, Kind, Queue
 from sim.ir.plan import Ints, Plan
+from sim.issuing import earliest
 from sim.memory import MemoryWalk
 from sim.timeline import Timeline
 
@@ -20,15 +21,16 @@ _STALL_OF = {
     Kind.PREFETCH: "prefetch",
     **dict.fromkeys(RECV_KINDS, "recv"),
 }
-_NO_TASK = (Kind.RELEASE, Kind.ACQUIRE)
+_TASKS = sorted(TASK_KINDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankMetrics:
     """One rank's figures; the keys of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes.
 
-    ``idle_ns`` is the step's time in which the rank's compute queue runs nothing, stalls included. ``overlap`` is the
-    time in which a copy and compute run at once over the time in which any copy runs; 0.0 without copies.
+    ``compute_ns`` is the time from start to end of all tasks, also where one waits inside for the host to issue its
+    later kernels; ``idle_ns`` is the rest of the step's time, stalls included. ``overlap`` is the time in which a copy
+    and compute run at once over the time in which any copy runs; 0.0 without copies.
     """
 
     rank: int
@@ -55,15 +57,6 @@ class StepMetrics:
         return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
 
 
-def issue_times(plan: Plan, launches: Ints) -> Ints:
-    """When each rank's host has issued each operation: one after the other, in list order; shape (operations,)."""
-    out = np.zeros(len(plan), dtype=np.int64)
-    for rank in range(plan.ranks if launches.any() else 0):
-        mine = np.flatnonzero(plan.ops.rank == rank)
-        out[mine] = np.cumsum(launches[mine])
-    return out
-
-
 def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints, Ints]:
     """How long each operation waited for an edge while its queue and its host were ready for it.
 
@@ -73,7 +66,7 @@ def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints,
     before, after = plan.previous_in_queue, plan.ops.after
     ready = np.where(before >= 0, end_ns[before], 0)
     if launches is not None:
-        ready = np.maximum(ready, issue_times(plan, launches))
+        ready = np.maximum(ready, earliest(plan, launches)[0])
     rows, sources = after.rows(), after.values
     wait, kind = np.zeros(len(plan), dtype=np.int64), np.full(len(plan), -1, dtype=np.int64)
     if len(sources):
@@ -119,7 +112,7 @@ def _rank_metrics(
 ) -> RankMetrics:
     start, end, kind = timeline.start_ns, timeline.end_ns, plan.ops.kind
     compute = plan.queue_ops(rank, Queue.COMPUTE)
-    tasks = compute[~np.isin(kind[compute], _NO_TASK)]
+    tasks = compute[np.isin(kind[compute], _TASKS)]
     copies = np.concatenate([plan.queue_ops(rank, Queue.D2H), plan.queue_ops(rank, Queue.H2D)])
     busy, moving = merge(start[tasks], end[tasks]), merge(start[copies], end[copies])
     stalls = dict.fromkeys(("release", "prefetch", "recv"), 0)

@@ -1,7 +1,8 @@
 """The compiled engine: one pass over the plan's columns, in numba.
 
-With fixed durations, FIFO queues and static edges an operation starts at the latest of its issue, the end of the
-operation before it on its queue and the ends of its edges, and list order visits every one of those first.
+With fixed durations, FIFO queues and static edges an operation starts at the latest of what the host allows
+(:mod:`sim.issuing`), the end of the operation before it on its queue and the ends of its edges, and list order visits
+every one of those first.
 
 Where copies share links, that pass takes each copy at its own link's bandwidth. If nothing shared was then ever asked
 for more than it has, every copy gets just that, and the result stands; else the flows are followed one event after
@@ -17,39 +18,36 @@ from sim.costs import NANOSECONDS_PER_SECOND, Costs
 from sim.engines.base import Times
 from sim.ir.kinds import QUEUES_PER_RANK
 from sim.ir.plan import Ints, Plan
+from sim.issuing import earliest
 from sim.links import LinkTable, before_flow, contended, link_of, require_fits
-from sim.metrics import issue_times
 
 
 @njit(cache=True)
-def _forward(duration, queue_index, rank, starts, values, launch, queue_end, host, start, end):  # type: ignore[no-untyped-def]
-    """Fill ``start`` and ``end``; ``queue_end`` and ``host`` hold when each queue and host is free again."""
+def _forward(duration, queue_index, starts, values, from_, issued, queue_end, start, end):  # type: ignore[no-untyped-def]
+    """Fill ``start`` and ``end``, both no earlier than the host allows; ``queue_end`` holds when each queue is free."""
     for i in range(len(duration)):
-        host[rank[i]] += launch[i]
-        at = max(host[rank[i]], queue_end[queue_index[i]])
+        at = max(from_[i], queue_end[queue_index[i]])
         for e in range(starts[i], starts[i + 1]):
             if end[values[e]] > at:
                 at = end[values[e]]
         start[i] = at
-        end[i] = at + duration[i]
+        end[i] = max(at + duration[i], issued[i])
         queue_end[queue_index[i]] = end[i]
 
 
-def forward(plan: Plan, durations: Ints, launches: Ints) -> Times:
-    """Times with fixed durations; both arguments of shape (operations,), in ns."""
+def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
+    """Times with fixed durations; arrays of shape (operations,), in ns. ``allowed`` as of :func:`earliest`."""
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
-    host = np.zeros(plan.ranks, dtype=np.int64)
     after = plan.ops.after
-    _forward(
-        durations, plan.queue_index, plan.ops.rank, after.starts, after.values, launches, queue_end, host, start, end
-    )
+    _forward(durations, plan.queue_index, after.starts, after.values, *allowed, queue_end, start, end)
     return Times(start, end)
 
 
 def run(plan: Plan, costs: Costs) -> Times:
     """Times of every operation; see :class:`sim.engines.base.Engine`."""
-    times = forward(plan, costs.durations(plan), costs.launches(plan))
+    allowed = earliest(plan, costs.launches(plan))
+    times = forward(plan, costs.durations(plan), allowed)
     if costs.shared is None:
         return times
     table = LinkTable.of(costs, plan.ranks)
@@ -58,10 +56,12 @@ def run(plan: Plan, costs: Costs) -> Times:
     before = before_flow(plan, costs, link)
     if not contended(table, link, times.start_ns + before, times.end_ns):
         return times
-    return _shared(plan, costs, table, link, before)
+    return _shared(plan, costs, table, link, before, allowed)
 
 
-def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints) -> Times:
+def _shared(
+    plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints, allowed: tuple[Ints, Ints]
+) -> Times:
     """Times where copies slow each other down."""
     from sim.engines.fluid import run_flows, too_large, waiting
 
@@ -73,4 +73,4 @@ def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints
         found = reference(plan, costs)
         return Times(found.start_ns, found.end_ns, f"times are the reference engine's (simpy): {reason}")
     work = nbytes * NANOSECONDS_PER_SECOND
-    return Times(*run_flows(plan, table, link, before, work, issue_times(plan, costs.launches(plan)), waiting(plan)))
+    return Times(*run_flows(plan, table, link, before, work, allowed, waiting(plan)))

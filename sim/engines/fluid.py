@@ -63,9 +63,11 @@ def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: 
 
 
 @njit(cache=True)
-def _flow(before, work, link, issue, waits, starts, values, own, weight, member, capacity, start, end):  # type: ignore[no-untyped-def]
-    """Fill ``start`` and ``end``. ``issue`` and ``waits`` are used up; operation i is waited for by its row of values.
+def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weight, member, capacity, start, end):  # type: ignore[no-untyped-def]
+    """Fill ``start`` and ``end``.
 
+    ``ready_at`` and ``issued`` are what the host allows: earliest start and end; a flow starts only when issued.
+    ``ready_at`` and ``waits`` are used up; operation i is waited for by its row of values.
     ``when`` holds what comes next on each link: the end of its flow, or the begin of one that is still in its latency.
     """
     links = len(own)
@@ -84,15 +86,15 @@ def _flow(before, work, link, issue, waits, starts, values, own, weight, member,
             top -= 1
             i = ready[top]
             if link[i] >= 0 and on[link[i]] != i:
-                start[i] = issue[i]
+                start[i] = ready_at[i]
                 on[link[i]], when[link[i]] = i, start[i] + before[i]
                 continue
             if link[i] < 0:
-                start[i] = issue[i]
-                end[i] = start[i] + before[i]
+                start[i] = ready_at[i]
+                end[i] = max(start[i] + before[i], issued[i])
             for e in range(starts[i], starts[i + 1]):
                 j = values[e]
-                issue[j] = max(issue[j], end[i])
+                ready_at[j] = max(ready_at[j], end[i])
                 waits[j] -= 1
                 if waits[j] == 0:
                     ready[top] = j
@@ -136,7 +138,13 @@ def waiting(plan: Plan) -> tuple[Ints, Ints, Ints]:
 
 
 def run_flows(
-    plan: Plan, table: LinkTable, link: Ints, before: Ints, work: Ints, issue: Ints, graph: tuple[Ints, Ints, Ints]
+    plan: Plan,
+    table: LinkTable,
+    link: Ints,
+    before: Ints,
+    work: Ints,
+    allowed: tuple[Ints, Ints],
+    graph: tuple[Ints, Ints, Ints],
 ) -> tuple[Ints, Ints]:
     """(start, end) of every operation in ns; arguments and result of shape (operations,).
 
@@ -144,13 +152,13 @@ def run_flows(
         link: as of :func:`sim.links.link_of`.
         before: time before a flow, or all of an operation that is none.
         work: of the flows, bytes * ns/s.
-        issue: when the host has issued each operation.
+        allowed: as of :func:`sim.issuing.earliest`.
         graph: as of :func:`waiting`.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
-    waits, starts, values = graph
+    (from_, issued), (waits, starts, values) = allowed, graph
     _flow(
-        before, work, link, issue.copy(), waits.copy(), starts, values,
+        before, work, link, from_.copy(), issued, waits.copy(), starts, values,
         table.own, table.weight, table.member, table.capacity, start, end,
     )  # fmt: skip
     return start, end

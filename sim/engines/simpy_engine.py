@@ -1,8 +1,9 @@
 """The reference engine: a discrete-event simulation on SimPy.
 
 Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
-list order. An operation starts when it has been issued, the operation before it on its queue has ended, all its
-edges have ended and its link is free. Where links are shared, a copy under way is a flow that learns of every change of
+list order. An operation starts when the operation before it on its queue has ended, all its edges have ended, its link
+is free and the host has issued it; a task, when the host begins to issue it, and it ends once it has been issued
+(:mod:`sim.issuing`). Where links are shared, a copy under way is a flow that learns of every change of
 its bandwidth (:mod:`sim.links`).
 """
 
@@ -18,6 +19,7 @@ from sim.costs import NANOSECONDS_PER_SECOND, Costs
 from sim.engines.base import Times
 from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from sim.ir.plan import Ints, Plan
+from sim.issuing import STARTS_WHILE_ISSUED
 from sim.links import LinkTable, before_flow, link_of, max_min, require_fits
 from sim.memory import row_sums
 
@@ -79,7 +81,9 @@ class Simulation:
         self._edges = plan.ops.after.to_lists()
         self._start, self._end = [0] * len(plan), [0] * len(plan)
         self._done = [self.env.event() for _ in range(len(plan))]
-        self._issued = [self.env.event() for _ in range(len(plan))] if any(self._launch) else []
+        count = len(plan) if any(self._launch) else 0
+        self._begun, self._issued = [[self.env.event() for _ in range(count)] for _ in range(2)]
+        self._starts_while_issued = STARTS_WHILE_ISSUED[plan.ops.kind].tolist()
         self._links = self._make_links(plan)
         self._rank = plan.ops.rank.tolist()
         self._taken, self._freed, self._workspace = self._memory(plan, costs)
@@ -124,13 +128,14 @@ class Simulation:
 
     def _host(self, order: list[int]) -> _Steps:
         for op in order:
+            self._begun[op].succeed()
             yield self.env.timeout(self._launch[op])
             self._issued[op].succeed()
 
     def _queue(self, order: list[int]) -> _Steps:
         for op in order:
             if self._issued:
-                yield self._issued[op]
+                yield (self._begun if self._starts_while_issued[op] else self._issued)[op]
             for edge in self._edges[op]:
                 if not self._done[edge].processed:
                     yield self._done[edge]
@@ -152,6 +157,8 @@ class Simulation:
             yield self.env.timeout(self._duration[op])
         if self._shared is not None and self._link_of[op] >= 0:
             yield from self._shared.flow(int(self._link_of[op]), int(self._plan.ops.nbytes[op]))
+        if self._issued:
+            yield self._issued[op]
         self._end[op] = int(self.env.now)
         self.device_bytes[rank] -= self._freed[op] + self._workspace[op]
         self._done[op].succeed()

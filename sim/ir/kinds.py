@@ -93,6 +93,12 @@ QUEUE_OF: dict[Kind, Queue] = {
     Kind.OPTIMIZER_STEP: Queue.COMPUTE,
 }
 
+# What computes; each is many kernels on a GPU.
+TASK_KINDS = frozenset(
+    {
+        Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT, Kind.OPTIMIZER_STEP,
+    }
+)  # fmt: skip
 COPY_KINDS = frozenset({Kind.OFFLOAD, Kind.PREFETCH})
 SEND_KINDS = frozenset({Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT})
 RECV_KINDS = frozenset({Kind.RECV_ACTIVATION, Kind.RECV_GRADIENT})

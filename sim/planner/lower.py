@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
+from sim.issuing import STARTS_WHILE_ISSUED
 from sim.planner import arena as a
 from sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
 
@@ -330,12 +331,13 @@ def _list(m, which, op, value):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
-    """The operation starts once it is issued, its queue is free and its edges have ended."""
+    """The operation starts once the host allows it, its queue is free and its edges have ended."""
     queue = _QUEUE[kind]
-    issued = get(m, a.HOST_CLOCK, rank) + get(m, a.LAUNCH, kind)
+    begun = get(m, a.HOST_CLOCK, rank)
+    issued = begun + get(m, a.LAUNCH, kind)
     put(m, a.HOST_CLOCK, rank, issued)
     line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
-    ready = max(issued, m[line])
+    ready = max(begun if STARTS_WHILE_ISSUED[kind] else issued, m[line])
     start = ready
     if edge0 >= 0:
         start = max(start, get(m, a.END, edge0))
@@ -345,6 +347,8 @@ def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-
         end = start + get(m, a.OPTIMIZER, rank)
     else:
         end = start + get(m, a.DURATION, unit * KINDS + kind)
+    if STARTS_WHILE_ISSUED[kind]:
+        end = max(end, issued)
     put(m, a.END, index, end)
     m[line] = end
     m[a.FIRST_START], m[a.LAST_END] = min(m[a.FIRST_START], start), max(m[a.LAST_END], end)

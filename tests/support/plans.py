@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
 
 from sim.costs import Costs, SharedLinks, UnitCost
 from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import COPY_KINDS, Kind
+from sim.ir.kinds import COPY_KINDS, Kind, KindName
 from sim.ir.plan import Ops, Plan, Ragged
 from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from sim.workload import UnitShape, Workload
@@ -141,8 +141,8 @@ def costs_for(draw: st.DrawFn, plan: Plan, shared: bool = False) -> Costs:
         h2d_latency_ns=draw(duration),
         p2p_latency_ns=draw(duration),
         p2p_bandwidth=draw(st.none() | rate),
-        launch_ns=draw(st.sampled_from([0, 0, 1, 3])),
-        launch_by_kind=draw(st.sampled_from([{}, {}, {"ACQUIRE": 0, "FORWARD": 5}])),
+        launch_ns=draw(st.sampled_from([0, 0, 1, 3, 40])),
+        launch_by_kind=draw(st.just({}) | st.dictionaries(st.sampled_from(get_args(KindName)), st.integers(0, 60))),
         memory_bytes=GB,
         shared=draw(shared_links()) if shared else None,
     )

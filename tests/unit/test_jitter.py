@@ -11,13 +11,16 @@ from cli.main import run
 from sim.costs import SharedLinks
 from sim.engines import simulate
 from sim.jitter import Spread, step_times
-from tests.support.plans import GB, uniform_costs, uniform_plan
+from tests.support.plans import GB, MS, uniform_costs, uniform_plan
 
 Captured = pytest.CaptureFixture[str]
 
 
-def test_one_draw_without_spread_is_the_plain_step() -> None:
-    plan, costs = uniform_plan(3, 2, 6), uniform_costs(3, 2, launch_ns=3, p2p_latency_ns=7)
+@pytest.mark.parametrize("shared", [None, SharedLinks(duplex=GB)], ids=["own-links", "shared-links"])
+@pytest.mark.parametrize("launches", [{}, {"BACKWARD": 3 * MS, "OFFLOAD": MS}], ids=["short", "long"])
+def test_one_draw_without_spread_is_the_plain_step(shared: SharedLinks | None, launches: dict[str, int]) -> None:
+    plan = uniform_plan(3, 2, 6)
+    costs = uniform_costs(3, 2, launch_ns=3, launch_by_kind=launches, p2p_latency_ns=7, shared=shared)
     assert step_times(plan, costs, Spread(draws=1)).tolist() == [simulate(plan, costs).step_time_ns]
 
 

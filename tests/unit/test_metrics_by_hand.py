@@ -88,15 +88,6 @@ def test_memory_by_hand() -> None:
     assert memory.peak_boundary.tolist() == [2 * MB]
 
 
-def test_launch_time_is_a_queue_of_the_host() -> None:
-    """With compute of 0 ns a step takes as long as the host needs to issue every operation."""
-    unit = UnitCost(forward_ns=0, recompute_ns=0, backward_ns=0)
-    costs = uniform_costs(1, launch_ns=7).model_copy(update={"units": ((unit,),)})
-    plan = uniform_plan(1, 1, 3, offload=False)
-    timeline = simulate(plan, costs)
-    assert int(timeline.end_ns.max()) == 7 * len(plan)
-
-
 def test_over_capacity_is_said() -> None:
     timeline = simulate(uniform_plan(1, 1, 4, offload=False), uniform_costs(1, memory_bytes=3 * MB))
     assert len(timeline.header["warnings"]) == 1 and "out of memory" in timeline.header["warnings"][0]
@@ -112,14 +103,3 @@ def test_merge_and_intersection_by_hand() -> None:
     assert intersection(intervals((8, 31)), a) == 2
     assert intersection(a, intervals((9, 30))) == 0
     assert intersection(a, intervals()) == 0
-
-
-def test_each_kind_has_its_launch_time() -> None:
-    """FORWARD 0 is issued at 100, OFFLOAD 0 at 101, FORWARD 1 at 201 and so on: the host is the bottleneck."""
-    plan = uniform_plan(1, 1, 2, offload=False)
-    costs = uniform_costs(1, launch_ns=1, launch_by_kind={"FORWARD": 100}).model_copy(
-        update={"units": ((UnitCost(forward_ns=10, recompute_ns=0, backward_ns=10),),)}
-    )
-    times = simulate(plan, costs)
-    assert [plan.op(i).kind.name for i in range(2)] == ["FORWARD", "FORWARD"]
-    assert times.start_ns[:3].tolist() == [100, 200, 210]
