@@ -4,11 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT := out/demo
+# A machine with a GPU often has a Python with torch already, and no network: gpu-check installs nothing.
+GPU_PYTHON ?= python3
+GPU_OUT := out/gpu-check
 # Two test workers share the cores; torch must not add threads of its own to each.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types contracts wheel-check bench ci clean clean-compiled
+.PHONY: help setup demo test gpu-check lint format types contracts wheel-check bench ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +40,9 @@ demo: $(STAMP) ## the main job end to end on this machine: sweep, plan, run, com
 test: $(STAMP) ## all tests; those that compare clock times run alone at the end
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not timing"
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m timing
+
+gpu-check: ## on an NVIDIA GPU, no network: its tests, then predictions against runs beside peers; GPU_PYTHON=python3
+	@GPU_PYTHON="$(GPU_PYTHON)" OUT="$(GPU_OUT)" .ci/gpu-check
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

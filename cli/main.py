@@ -21,6 +21,7 @@ from cli.commands.report import report
 from cli.commands.show import show
 from cli.commands.simulate import simulate
 from cli.commands.sweep import sweep
+from cli.commands.validate import validate
 from cli.commands.verify import verify
 from cli.output import note, one_line
 from sim.errors import LoadaheadError
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "execute": execute,
     "compare": compare,
     "report": report,
+    "validate": validate,
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it

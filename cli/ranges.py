@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sim.errors import InputError
+from sim.units import parse_duration_ns
 
 # More values than this on one axis are a slip of the pen, not a sweep.
 MOST_VALUES = 10_000
@@ -38,6 +39,18 @@ def _range(option: str, part: str, text: str, lowest: int = 1) -> range:
         raise InputError(f"{option} is {text!r:.60}; the range {part} is empty, write the smaller end first")
     # One more than is allowed is enough to refuse it, without making a huge list first.
     return range(first, last + 1, step)[: MOST_VALUES + 1]
+
+
+def parse_limit_s(option: str, text: str) -> float:
+    """Seconds, above 0, from ``9m``, ``9 min`` or ``540 s``; InputError, naming the option, otherwise."""
+    minutes = re.fullmatch(r"\s*([0-9.]+)\s*m\s*", text, re.ASCII)
+    try:
+        limit = parse_duration_ns(f"{minutes[1]} min" if minutes else text)
+    except InputError as error:
+        raise InputError(f"{option} is {text!r:.60}; write a time such as 9m or 540 s") from error
+    if limit == 0:
+        raise InputError(f"{option} is {text!r:.60}; nothing can be done in no time, write e.g. 9m")
+    return limit / 1e9
 
 
 def parse_names(option: str, text: str, allowed: list[str]) -> tuple[str, ...]:

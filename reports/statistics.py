@@ -63,6 +63,20 @@ def order_disagreements(
     return out
 
 
+def rank_agreement(predicted: Sequence[float], measured: Sequence[float], margin: float) -> tuple[int, int]:
+    """(pairs in the predicted order less pairs in the other, pairs that count): their quotient is Kendall's tau.
+
+    A pair counts where its predictions are further apart than ``margin``, relative to the smaller.
+    """
+    agreed = pairs = 0
+    for i, j in combinations(range(len(predicted)), 2):
+        low, high = (i, j) if predicted[i] <= predicted[j] else (j, i)
+        if predicted[high] > predicted[low] * (1 + margin):
+            pairs += 1
+            agreed += (measured[high] > measured[low]) - (measured[high] < measured[low])
+    return agreed, pairs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
     """Repeated measurements of one thing, in the unit they came in. ``deviation`` is the sample standard deviation."""

@@ -12,15 +12,23 @@ from cli.options import Json
 
 def report(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The -o directory of demo, execute or sweep.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The -o directory of demo, execute, sweep or validate.", show_default=False
+        ),
     ],
     json_wanted: Json = False,
 ) -> None:
-    """Write a run directory's page of plots and numbers."""
+    """Write a run directory's page of plots and numbers; for `validate`'s directory its tables and figures anew."""
     from cli.output import emit, say
+    from reports.evidence import PAGE, has_evidence, read_evidence, write_evidence
     from reports.page import write_report
 
-    page = write_report(directory)
+    if has_evidence(directory):
+        write_evidence(read_evidence(directory), directory)
+        page = directory / PAGE
+    else:
+        page = write_report(directory)
     if json_wanted:
         emit({"directory": str(directory), "report": str(page)})
     else:

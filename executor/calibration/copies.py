@@ -55,13 +55,16 @@ class LinkBench:
     def __init__(self, driver: Driver, sizes: Sequence[int] = SIZES, repeats: int = REPEATS) -> None:
         self._driver, self.sizes, self._repeats = driver, tuple(sizes), repeats
         most = max(sizes)
-        self._device = {queue: torch.zeros(most, dtype=torch.uint8, device=driver.device) for queue in DIRECTIONS}
+        with driver.using(driver.stream(Queue.COMPUTE)):
+            device = {queue: torch.zeros(most, dtype=torch.uint8, device=driver.device) for queue in DIRECTIONS}
+        self._device = device
         self._slabs = [slab for slab in (driver.pin(most) for _ in DIRECTIONS) if slab is not None]
         self.pinned = len(self._slabs) == len(DIRECTIONS)
         pageable = torch.zeros(most, dtype=torch.uint8)
         hosts = self._slabs if self.pinned else [pageable, pageable]
         self._host = dict(zip(DIRECTIONS, hosts, strict=True))
         self._pageable = dict.fromkeys(DIRECTIONS, pageable)
+        self._load_issue_ns = 0
 
     def close(self) -> None:
         self._driver.synchronize()
@@ -99,24 +102,27 @@ class LinkBench:
             driver.record(end, stream)
         return start, end
 
-    def both(self) -> dict[Queue, int]:
-        """Bytes/s of each direction while the other one is busy too."""
+    def both(self) -> dict[Queue, float]:
+        """The share of its speed that each direction keeps while the other one is busy too."""
         spans = self._beside(dict.fromkeys(DIRECTIONS, self._repeats), None)[0]
         busy = {queue: _inside(spans[queue], _hull(spans[_other(queue)])) for queue in DIRECTIONS}
-        return {queue: _rate(busy[queue], max(self.sizes)) for queue in DIRECTIONS}
+        return {queue: self._one(queue) / _mean(busy[queue]) for queue in DIRECTIONS}
 
-    def beside(self, queue: Queue, load: Load, alone_ns: int) -> tuple[int, int]:
-        """(bytes/s of one direction while a load of that length computes, how long the load then takes)."""
-        size = max(self.sizes)
-        one = self._timed(queue, size, 1, self._host)[0][1]
-        count = int(np.clip(2 * alone_ns // max(1, one) + 2, 4, MOST_BESIDE))
+    def beside(self, queue: Queue, load: Load, alone_ns: int) -> tuple[float, float]:
+        """What one direction and a load of that length keep of their speeds while both are at work."""
+        one = self._one(queue)
+        count = int(np.clip(2 * alone_ns // one + 2, 4, MOST_BESIDE))
         spans, taken = self._beside({queue: count}, load)
         assert taken is not None
-        return _rate(_inside(spans[queue], taken), size), taken[1] - taken[0]
+        return one / _mean(_inside(spans[queue], taken)), alone_ns / max(1, taken[1] - taken[0])
+
+    def _one(self, queue: Queue) -> float:
+        """How long one of the largest copies takes alone, in ns."""
+        return _mean(self._timed(queue, max(self.sizes), self._repeats, self._host))
 
     def load_alone(self, load: Load) -> int:
-        """How long the load takes with nothing beside it, in ns."""
-        self._beside({}, load)
+        """How long the load takes with nothing beside it, in ns. Call it before :meth:`beside`."""
+        self._beside({}, load)  # once to see how long the host takes to issue it
         taken = self._beside({}, load)[1]
         assert taken is not None
         return taken[1] - taken[0]
@@ -127,7 +133,7 @@ class LinkBench:
         zero, start, end = (self._event() for _ in range(3))
         driver.synchronize()
         with driver.using(compute):
-            driver.spin(LEAD_NS * (2 + sum(counts.values())))
+            driver.spin(LEAD_NS * (2 + sum(counts.values())) + 2 * self._load_issue_ns)
             driver.record(zero, compute)
         events: dict[Queue, list[tuple[Event, Event]]] = {}
         for queue, count in counts.items():
@@ -136,7 +142,9 @@ class LinkBench:
         with driver.using(compute):
             driver.record(start, compute)
             if load is not None:
+                began = driver.host_ns()
                 load()
+                self._load_issue_ns = driver.host_ns() - began
             driver.record(end, compute)
         driver.synchronize()
 
@@ -147,11 +155,15 @@ class LinkBench:
         return spans, None if load is None else (since(start), since(end))
 
 
-def duplex(alone: dict[Queue, int], both: dict[Queue, int]) -> SharedLinks | None:
-    """What both directions share, where together they give less than each alone."""
-    if all(both[queue] >= FULL_DUPLEX * alone[queue] for queue in DIRECTIONS):
+def duplex(alone: dict[Queue, int], kept: dict[Queue, float]) -> SharedLinks | None:
+    """What both directions share, where together they give less than each alone.
+
+    ``alone`` in bytes/s, ``kept`` the share of it that is left to each.
+    """
+    if all(kept[queue] >= FULL_DUPLEX for queue in DIRECTIONS):
         return None
-    total = sum(both.values())
+    both = {queue: alone[queue] * min(1.0, kept[queue]) for queue in DIRECTIONS}
+    total = round(sum(both.values()))
     weights = {queue: max(1, round(MOST_WEIGHT * both[queue] / max(both.values()))) for queue in DIRECTIONS}
     return SharedLinks(duplex=total, d2h_weight=weights[Queue.D2H], h2d_weight=weights[Queue.H2D])
 
@@ -169,6 +181,6 @@ def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
     return [span for span in spans if within[0] <= span[0] and span[1] <= within[1]] or [*spans[:1]]
 
 
-def _rate(spans: Sequence[Span], size: int) -> int:
-    """Bytes/s of copies that follow each other."""
-    return max(1, len(spans) * size * NANOSECONDS_PER_SECOND // max(1, sum(end - start for start, end in spans)))
+def _mean(spans: Sequence[Span]) -> float:
+    """Mean length in ns, at least 1."""
+    return max(1.0, float(np.mean([end - start for start, end in spans])))

@@ -35,7 +35,7 @@ LOAD_REPEATS = 4
 Run = Callable[[bool], list[Measured]]  # timed: each operation for itself
 
 
-def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run) -> Found:
+def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_sizes: Sequence[int]) -> Found:
     """Measure everything; ``run`` runs the calibration's steps as the backend is set at the time."""
     plan = operations.plan
     usual = run(True)
@@ -46,7 +46,7 @@ def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run) -> Foun
     held = start_to_end(plan, run(True))
     backend.held_ns = ()
     times = _device_times(ready_to_end(plan, usual), held, issue)
-    bandwidth, shared, links = _links(operations.session, backend, times)
+    bandwidth, shared, links = _links(operations.session, backend, times, link_sizes)
     directions, latencies = {}, {}
     for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
         fitted = links[queue.label]["pinned"]["latency_ns"]
@@ -91,10 +91,10 @@ def _issue_evidence(issue: Samples) -> dict[str, Any]:
 
 
 def _links(
-    session: Session, backend: CudaBackend, times: Samples
+    session: Session, backend: CudaBackend, times: Samples, sizes: Sequence[int]
 ) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
     """(bytes/s beside compute by direction, what both directions share, evidence)."""
-    bench = LinkBench(backend.driver)
+    bench = LinkBench(backend.driver, sizes)
     try:
         return _measured_links(bench, _load(session, backend, times))
     finally:
@@ -114,18 +114,17 @@ def _measured_links(
             kinds["pinned"] = kinds["pageable"] | {"note": "host memory could not be pinned"}
         alone[queue] = kinds["pinned"]["bandwidth"]
         found[queue.label] = kinds
-    both = bench.both()
+    kept = bench.both()
     for queue in DIRECTIONS:
-        found[queue.label]["both_at_once"] = {"bandwidth": both[queue]}
+        found[queue.label]["both_at_once"] = {"keeps": round(kept[queue], 4)}
     bandwidth = dict(alone)
     if load is not None:
         alone_ns = bench.load_alone(load)
         for queue in DIRECTIONS:
-            rate, load_ns = bench.beside(queue, load, alone_ns)
-            slower = round(load_ns / max(1, alone_ns), 4)
-            found[queue.label]["while_computing"] = {"bandwidth": rate, "compute_takes_times": slower}
-            bandwidth[queue] = min(alone[queue], rate)
-    return bandwidth, duplex(alone, both), found
+            keeps, compute_keeps = bench.beside(queue, load, alone_ns)
+            found[queue.label]["while_computing"] = {"keeps": round(keeps, 4), "compute_keeps": round(compute_keeps, 4)}
+            bandwidth[queue] = round(alone[queue] * min(1.0, keeps))
+    return bandwidth, duplex(alone, kept), found
 
 
 def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None:
@@ -135,9 +134,8 @@ def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None
         return None
     largest = max(fitting, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
     unit, layout = session.units[largest], session.layouts[largest]
-    x = layout.empty(backend.device)
-    with torch.no_grad():
-        x.normal_()
+    with torch.no_grad(), backend.driver.using(backend.driver.stream(Queue.COMPUTE)):
+        x = layout.empty(backend.device).normal_()
 
     def load() -> None:
         for _ in range(LOAD_REPEATS):

@@ -7,6 +7,7 @@ from typing import Any
 
 from executor.backends import Measured, make_backend
 from executor.backends.cuda import CudaBackend
+from executor.calibration.copies import SIZES
 from executor.calibration.emulated import find_emulated
 from executor.calibration.found import Found, costs_of
 from executor.calibration.on_cuda import find_on_cuda
@@ -40,6 +41,7 @@ def calibrate(
     checkpoint: bool = True,
     deterministic: bool = True,
     microbatches: int = MICROBATCHES,
+    link_sizes: Sequence[int] = SIZES,
     **backend_settings: Any,
 ) -> Costs:
     """Costs of the workload's units, per (stage, unit), of each rank's optimizer step, and of the links.
@@ -53,6 +55,7 @@ def calibrate(
         checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
         deterministic: with the kernels of runs whose gradients are checked.
         microbatches: of the plans to come, whose data lies on the device throughout where it is not the host.
+        link_sizes: bytes of the copies by which a real link is measured.
         backend_settings: of the backend's class.
     """
     if repeats < 1:
@@ -68,7 +71,7 @@ def calibrate(
                 _step(operations, step)
             meter = StepMeter(operations)
             _step(operations, backend.warm_ups, meter)
-            found = _find(operations, hardware, -(-repeats // MICROBATCHES))
+            found = _find(operations, hardware, -(-repeats // MICROBATCHES), link_sizes)
             static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:
@@ -83,7 +86,7 @@ def _step(operations: Operations, number: int, meter: StepMeter | None = None, t
         return replay(operations, number, batches, meter, timed).measured
 
 
-def _find(operations: Operations, hardware: Hardware, steps: int) -> Found:
+def _find(operations: Operations, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Found:
     """Time ``steps`` steps, and more of them where the device asks for it."""
     backend = operations.backend
 
@@ -91,7 +94,7 @@ def _find(operations: Operations, hardware: Hardware, steps: int) -> Found:
         return [_step(operations, step, timed=timed) for step in range(1, steps + 1)]
 
     if isinstance(backend, CudaBackend):
-        return find_on_cuda(operations, backend, run)
+        return find_on_cuda(operations, backend, run, link_sizes)
     return find_emulated(operations.plan, run(True), hardware)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,17 @@ def build(
     layers: list[nn.Module] = [Embedding(width, context, dropout)]
     layers += [Block(width, heads, dropout) for _ in range(blocks)]
     return nn.Sequential(*layers, Head(width))
+
+
+def copied(**options: Any) -> nn.Sequential:
+    """As :func:`build` under the same seed, drawn once and then copied: for a large model that is loaded many times."""
+    return copy.deepcopy(_drawn(torch.initial_seed(), tuple(sorted(options.items()))))
+
+
+@lru_cache(maxsize=1)
+def _drawn(seed: int, options: tuple[tuple[str, Any], ...]) -> nn.Sequential:
+    del seed  # part of the key: the generator stands there
+    return build(**dict(options))
 
 
 @cache

@@ -45,6 +45,7 @@ class Module(Model):
         data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
         loss: a known loss or a function (output, target) -> number.
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
+        dtype: of the weights; floating-point input is brought to it.
         steps: optimizer steps of `loadahead execute`, the first for warming up.
         search_path: folder to look for modules in; relative to the scenario file, whose own folder is the default.
     """
@@ -61,6 +62,7 @@ class Module(Model):
     input_high: Count = 2
     optimizer: one_of("adamw", "sgd") = "adamw"  # type: ignore[valid-type]
     learning_rate: Positive = 3e-4
+    dtype: one_of("float32", "bfloat16") = "float32"  # type: ignore[valid-type]
     autocast: one_of("none", "bfloat16") = "none"  # type: ignore[valid-type]
     seed: Natural = 0
     steps: Annotated[Count, AfterValidator(_at_least_two)] = 8

@@ -1,0 +1,21 @@
+"""The validations by name. To add one: write its file, add its line here."""
+
+from __future__ import annotations
+
+from cli.validation.grid import Grid
+from cli.validation.grids.cpu import CPU
+from cli.validation.grids.gpu import GPU
+from sim.errors import InputError
+
+GRIDS: dict[str, Grid] = {"gpu": GPU, "cpu": CPU}
+
+
+def find_grid(name: str | None, device: str) -> tuple[str, Grid]:
+    """Name and grid; None means the device's own. InputError when there is none of that name."""
+    chosen = ("cpu" if device == "cpu" else "gpu") if name is None else name
+    if chosen not in GRIDS:
+        raise InputError(f"--grid is {chosen!r}; it must be one of {', '.join(GRIDS)}")
+    return chosen, GRIDS[chosen]
+
+
+__all__ = ["GRIDS", "find_grid"]

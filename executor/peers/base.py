@@ -1,0 +1,76 @@
+"""What a peer is: another way to offload activations, or not to, run on the same model beside ours."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+class Offloader(Protocol):
+    """One microbatch's offloading, from its forward pass to the end of its backward pass."""
+
+    def around(self) -> AbstractContextManager[Any]:
+        """The context in which the microbatch runs."""
+
+    def mark(self, boundary: torch.Tensor) -> None:
+        """What is checkpointed next has this input."""
+
+
+class Unavailable(Exception):
+    """The peer cannot be run here; the message is the reason in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another implementation.
+
+    Attributes:
+        make: the offloader of one microbatch in flight, given the model and the device; raises Unavailable.
+        needs_cuda: whether it does nothing, or does not run, elsewhere.
+        offloads: whether it moves activations to the host. On a CPU these copies cannot be told from device memory.
+    """
+
+    name: str
+    make: Callable[[nn.Module, torch.device], Offloader]
+    needs_cuda: bool = False
+    offloads: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """An offloader that is a context manager over saved tensors and wants no marks."""
+
+    context: AbstractContextManager[Any]
+
+    def around(self) -> AbstractContextManager[Any]:
+        return self.context
+
+    def mark(self, boundary: torch.Tensor) -> None:
+        """Every saved tensor counts."""
+
+
+def imported(package: str, module: str, name: str) -> Any:
+    """A name of an optional package; Unavailable says what is missing."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        missing = f"{package} is not installed" if getattr(error, "name", None) == package else _cannot(package, error)
+        raise Unavailable(missing) from error
+    except Exception as error:  # whatever the package does when it is imported
+        raise Unavailable(_cannot(package, error)) from error
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as error:
+        raise Unavailable(f"the installed {package} has no {module}.{name}") from error
+    except Exception as error:
+        raise Unavailable(_cannot(module, error)) from error
+
+
+def _cannot(module: str, error: Exception) -> str:
+    return f"{module} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:120]}"

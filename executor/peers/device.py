@@ -1,0 +1,49 @@
+"""The device as peers need it: waiting for it, its memory, and what it is."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+
+from executor.cuda.driver import TorchDriver
+from executor.machine import machine
+
+
+def is_cuda(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has nothing left to do."""
+    if is_cuda(device):
+        torch.cuda.synchronize(device)
+
+
+def allocated(device: torch.device) -> int:
+    """Bytes that tensors hold on the device; 0 where the device does not say."""
+    return torch.cuda.memory_allocated(device) if is_cuda(device) else 0
+
+
+def begin_peak(device: torch.device) -> None:
+    """The peak of :func:`peak_allocated` begins anew."""
+    if is_cuda(device):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_allocated(device: torch.device) -> int | None:
+    """The most that tensors held since :func:`begin_peak`; None where the device does not say."""
+    return torch.cuda.max_memory_allocated(device) if is_cuda(device) else None
+
+
+def clear(device: torch.device) -> None:
+    """Drop what nobody refers to any more, and give it back to the device."""
+    gc.collect()
+    if is_cuda(device):
+        torch.cuda.empty_cache()
+
+
+def facts(device: torch.device) -> dict[str, Any]:
+    """Machine and versions; the GPU's too where the device is one."""
+    return machine() | (TorchDriver().describe() if is_cuda(device) else {})

@@ -1,0 +1,18 @@
+"""Checkpointing and no offload: boundaries stay on the device."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from executor.peers.base import Hooks, Offloader, Peer
+
+
+def _make(module: nn.Module, device: torch.device) -> Offloader:
+    del module, device
+    return Hooks(nullcontext())
+
+
+NONE = Peer(name="none", make=_make, offloads=False)

@@ -1,0 +1,18 @@
+"""``torch.autograd.graph.save_on_cpu``: every saved tensor goes to pinned memory and back, in the compute stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.autograd.graph import save_on_cpu
+
+from executor.peers.base import Hooks, Offloader, Peer
+
+
+def _make(module: nn.Module, device: torch.device) -> Offloader:
+    del module
+    # Without an accelerator there is nothing to pin memory for, and torch refuses.
+    return Hooks(save_on_cpu(pin_memory=device.type != "cpu"))
+
+
+SAVE_ON_CPU = Peer(name="save_on_cpu", make=_make)

@@ -1,0 +1,160 @@
+"""Training with a peer: the same model, data, units, order of passes and seeds as a plan of one rank has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from executor.checkpoint import autocast
+from executor.meter import StorageMeter
+from executor.peers.base import Offloader, Peer
+from executor.peers.device import synchronize
+from executor.seeds import seed_of
+from executor.session import primed_optimizer
+from executor.spec import AUTOCAST, Batch, ModelSpec, load_model
+from sim.errors import InputError
+from sim.ir.kinds import Kind
+from sim.ir.plan import Plan
+from sim.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A microbatch's way through the whole model, forward or backward."""
+
+    backward: bool
+    microbatch: int
+
+
+def passes_of(plan: Plan) -> tuple[Pass, ...]:
+    """The order of passes of a plan of one rank; InputError for more ranks."""
+    if plan.ranks != 1:
+        raise InputError(f"the plan has {plan.ranks} ranks; peers train on one device, give a plan of one rank")
+    units = {(op.stage, op.unit) for op in plan if op.kind == Kind.FORWARD}
+    first, last = min(units), max(units)
+    return tuple(
+        Pass(op.kind == Kind.BACKWARD, op.microbatch)
+        for op in plan
+        if (op.kind, (op.stage, op.unit)) in ((Kind.FORWARD, first), (Kind.BACKWARD, last))
+    )
+
+
+class PeerTraining:
+    """A model trained with a peer's offloading, every unit of the workload checkpointed by torch.
+
+    Gradients and optimizer state are made here and stay, as in a plan's run. The loss belongs to the last unit.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        spec: ModelSpec,
+        workload: Workload,
+        passes: Sequence[Pass],
+        device: torch.device,
+        *,
+        seeded: bool,
+    ) -> None:
+        self._spec, self._passes, self._device, self._seeded = spec, passes, device, seeded
+        self._model = load_model(spec, device)
+        self.module = self._model.module
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self._optimizer = primed_optimizer(spec, self.parameters)
+        self._units = list(_units(self.module, workload))
+        self._free = [peer.make(self.module, device) for _ in range(_in_flight(passes))]
+        self._microbatches = 1 + max(one.microbatch for one in passes)
+
+    def batches(self, step: int) -> list[Batch]:
+        """The step's data, on the device."""
+        return [self._model.batch(step, microbatch, self._microbatches) for microbatch in range(self._microbatches)]
+
+    def train(self, step: int, batches: Sequence[Batch]) -> tuple[float, int]:
+        """One step; returns its loss and how long it took in ns, zeroing gradients and loading data aside."""
+        if self._optimizer is not None:
+            self._optimizer.zero_grad(set_to_none=False)
+        synchronize(self._device)
+        began = time.perf_counter_ns()
+        losses = self._run(step, batches)
+        if self._optimizer is not None:
+            self._optimizer.step()
+        synchronize(self._device)
+        took = time.perf_counter_ns() - began
+        return sum(float(losses[microbatch]) for microbatch in sorted(losses)), took
+
+    def metered(self, step: int, batches: Sequence[Batch]) -> int:
+        """One step on the CPU; returns the most that tensors held during it."""
+        meter = StorageMeter(self._resident())
+        with meter:
+            self.train(step, batches)
+        return meter.peak
+
+    def _resident(self) -> Iterator[torch.Tensor]:
+        yield from self.module.parameters()
+        yield from self.module.buffers()
+        yield from (p.grad for p in self.parameters if p.grad is not None)
+        states = self._optimizer.state.values() if self._optimizer is not None else ()
+        yield from (value for state in states for value in state.values() if isinstance(value, torch.Tensor))
+
+    def _run(self, step: int, batches: Sequence[Batch]) -> dict[int, torch.Tensor]:
+        """All passes; returns the microbatches' losses."""
+        running: dict[int, tuple[torch.Tensor, Offloader, AbstractContextManager[Any]]] = {}
+        losses = {}
+        for one in self._passes:
+            if not one.backward:
+                offloader = self._free.pop()
+                context = offloader.around()
+                context.__enter__()
+                running[one.microbatch] = self._forward(step, one.microbatch, batches, offloader), offloader, context
+                continue
+            loss, offloader, context = running.pop(one.microbatch)
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+            # Contexts of saved tensors are a stack. Where several microbatches are in flight this takes another's off
+            # it, which is all the same: the newest forward pass always runs under its own.
+            context.__exit__(None, None, None)
+            self._free.append(offloader)
+            losses[one.microbatch] = loss.detach()
+        return losses
+
+    def _forward(self, step: int, microbatch: int, batches: Sequence[Batch], offloader: Offloader) -> torch.Tensor:
+        x, target = batches[microbatch]
+        dtype = AUTOCAST[self._spec.autocast]
+        for (stage, unit), layers in self._units:
+            if self._seeded:
+                torch.manual_seed(seed_of(self._spec.seed, step, stage, unit, microbatch))
+            ends = layers is self._units[-1][1]
+            run = partial(self._unit, layers, target if ends else None)
+            # Around each unit, or autocast would keep copies of all weights until the pass ends.
+            with autocast(self._device, dtype):
+                offloader.mark(x)
+                x = checkpoint(run, x, use_reentrant=False)
+        return x
+
+    def _unit(self, layers: Sequence[nn.Module], target: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x if target is None else self._model.loss(x, target) / self._microbatches
+
+
+def _units(module: nn.Sequential, workload: Workload) -> Iterator[tuple[tuple[int, int], list[nn.Module]]]:
+    layers = list(module)
+    for stage, units in enumerate(workload.stages):
+        for unit, shape in enumerate(units):
+            yield (stage, unit), layers[shape.layers[0] : shape.layers[1]]
+
+
+def _in_flight(passes: Sequence[Pass]) -> int:
+    """The most microbatches that have run forward and not yet backward."""
+    now = most = 0
+    for one in passes:
+        now += -1 if one.backward else 1
+        most = max(most, now)
+    return most

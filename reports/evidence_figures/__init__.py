@@ -1,0 +1,20 @@
+"""The figures of a validation by name. To add one: write its file, add its line here; the page finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reports.evidence_figures.horizons import horizons
+from reports.evidence_figures.peers import peers
+from reports.evidence_figures.predicted_measured import predicted_measured
+from reports.plots.base import Drawing, Missing
+
+# In the order of the page.
+FIGURES: dict[str, Callable[[Mapping[str, Any]], Drawing | Missing]] = {
+    "predicted_measured": predicted_measured,
+    "horizons": horizons,
+    "peers": peers,
+}
+
+__all__ = ["FIGURES"]

@@ -1,0 +1,82 @@
+"""Predicted against measured step times, and by how much each is off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reports.plots.base import Drawing, Missing
+from reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
+from reports.verdicts import LARGEST_TIME_ERROR, MEDIAN_TIME_ERROR, measured, time_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+TITLE = "Step times, predicted and measured"
+
+
+@styled()
+def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
+    """Left: one against the other; right: the errors, with the bands that are asked for."""
+    found = measured(evidence)
+    if not found:
+        return Missing(title=TITLE, reason="nothing was measured")
+    figure, ((both, errors),) = new_figure(4.2, 1, 2)
+    scale, unit = time_scale(max(one["measured"]["step_time_ns"] for one in found))
+    for place, model in enumerate(dict.fromkeys(one["model"] for one in found)):
+        own = [one for one in found if one["model"] == model]
+        times = [one["measured"]["step_time_ns"] / scale for one in own]
+        look: Any = {
+            "color": SERIES[place % len(SERIES)], "s": 22, "alpha": 0.75, "linewidths": 0, "label": model, "zorder": 3
+        }  # fmt: skip
+        both.scatter(times, [one["predicted"]["step_time_ns"] / scale for one in own], **look)
+        errors.scatter(times, [100 * time_error(one) for one in own], **look)
+    for axes in (both, errors):
+        axes.set_xscale("log")
+        axes.set_xlabel(f"measured step time ({unit})")
+        light_grid(axes, "both")
+    _line(both, unit)
+    for axis in (both.xaxis, both.yaxis, errors.xaxis):
+        _plain_numbers(axis)
+    _bands(errors)
+    both.legend(loc="upper left")
+    return Drawing(figure=figure, title=TITLE, caption=_caption(len(found)))
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """1, 2, 5, 10 ... on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _caption(count: int) -> str:
+    return (
+        f"{count} configurations; every prediction was written down before its run. The darker band is "
+        f"{MEDIAN_TIME_ERROR:.0%} to either side, which the median error must not leave, the lighter one "
+        f"{LARGEST_TIME_ERROR:.0%}, which no error may. Above zero the prediction is too high."
+    )
+
+
+def _line(axes: Axes, unit: str) -> None:
+    """Where both are the same."""
+    axes.set_yscale("log")
+    low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
+    band = 1 + MEDIAN_TIME_ERROR
+    axes.fill_between([low, high], [low / band, high / band], [low * band, high * band], color=FAINT, linewidth=0)
+    axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_ylabel(f"predicted step time ({unit})")
+
+
+def _bands(axes: Axes) -> None:
+    for share, alpha in ((LARGEST_TIME_ERROR, 0.45), (MEDIAN_TIME_ERROR, 0.9)):
+        axes.axhspan(-100 * share, 100 * share, color=FAINT, alpha=alpha, linewidth=0, zorder=0)
+    axes.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
+    reach = max(max(map(abs, axes.get_ylim())), 115 * LARGEST_TIME_ERROR)
+    axes.set_ylim(-reach, reach)
+    axes.set_ylabel("error of the prediction (%)")

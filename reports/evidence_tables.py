@@ -1,0 +1,153 @@
+"""The evidence as a page in Markdown: verdicts, every configuration, peers, calibration, machine and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.plots.base import Drawing, Missing
+from reports.tables import NOTHING, Grid, format_error, format_share
+from reports.verdicts import case_of, measured, ours_beside, peak_error, time_error, verdicts_grid
+from sim.units import format_bytes, format_duration, format_rate
+
+Record = Mapping[str, Any]
+
+
+def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
+    """The whole page; the figures are files beside it."""
+    device = evidence.get("machine", {}).get("gpu") or evidence.get("device", "unknown device")
+    seconds = evidence["seconds"]
+    took = "It was stopped before its end." if seconds is None else f"It took {seconds / 60:.1f} minutes."
+    parts = [
+        f"# Predicted and measured on {device}",
+        f"Made by `loadahead validate`; `loadahead report` makes it again from `evidence.json` alone. {took}",
+        "## What holds", markdown(verdicts_grid(evidence["verdicts"])),
+    ]  # fmt: skip
+    for name, drawing in drawings.items():
+        parts.append(f"## {drawing.title}")
+        if isinstance(drawing, Drawing):
+            parts += [f"![{drawing.title}]({name}.png)", drawing.caption]
+        else:
+            parts.append(f"Not drawn: {drawing.reason}.")
+    for title, grid in (
+        ("Every configuration", configurations_grid(evidence)), ("Peers", peers_grid(evidence)),
+        ("Gradients", gradients_grid(evidence)), ("Calibration", models_grid(evidence)),
+        ("Machine and versions", machine_grid(evidence)),
+    ):  # fmt: skip
+        parts += [f"## {title}", markdown(grid)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(grid: Grid) -> str:
+    """A grid as a Markdown table, its note below."""
+    marks = ["---" if index in grid.text_columns else "---:" for index in range(len(grid.headers))]
+    lines = [_row(grid.headers), _row(marks), *(_row(row) for row in grid.rows)]
+    if not grid.rows:
+        lines = ["Nothing was measured."]
+    return "\n".join([*lines, *(["", grid.note] if grid.note else [])])
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def configurations_grid(evidence: Record) -> Grid:
+    """A row for each, in the order of the grid; those not measured say why."""
+    rows = [_configuration(one) for one in evidence["configurations"]]
+    return Grid(
+        headers=(
+            "model", "mb.", "pipeline", "horizon", "window", "copies", "copy / compute",
+            "step predicted", "measured", "error", "peak predicted", "measured", "error", "offloaded", "overlap",
+        ),
+        rows=tuple(rows), text_columns=frozenset({0, 2}),
+        note="error = (predicted − measured) / measured. copy / compute: predicted time of the busier link's copies "
+        "over that of all compute. mb.: microbatches. overlap: measured share of copying during which compute ran.",
+    )  # fmt: skip
+
+
+def _configuration(one: Record) -> tuple[str, ...]:
+    horizon = f"{one['horizon']} {one['horizon_unit']}" if one["offload"] else "no offload"
+    own = (
+        one["model"], str(one["microbatches"]), one["pipeline"], horizon, str(one["release_window"]),
+        str(one["copies"]),
+    )  # fmt: skip
+    if one["status"] != "measured":
+        return *own, NOTHING, f"{one['status']}: {one['reason']}", *(NOTHING,) * 7
+    ours, theirs = one["predicted"], one["measured"]
+    return (
+        *own, f"{ours['copy_to_compute']:.2f}" if one["offload"] else NOTHING,
+        format_duration(ours["step_time_ns"]), format_duration(theirs["step_time_ns"]), format_error(time_error(one)),
+        format_bytes(ours["peak_device_bytes"]), format_bytes(theirs["peak_device_bytes"]),
+        format_error(peak_error(one)), f"{ours['offloaded']}/{ours['offloaded'] + ours['kept']}",
+        format_share(theirs["overlap"] if ours["offloaded"] else None),
+    )  # fmt: skip
+
+
+def peers_grid(evidence: Record) -> Grid:
+    """Cases, in each our plans over links as they are, then the peers."""
+    rows = []
+    for case in dict.fromkeys(case_of(peer) for peer in evidence["peers"]):
+        for one in ours_beside(evidence, case):
+            name = f"Loadahead, horizon {one['horizon']} {one['horizon_unit']}"
+            rows.append(_peer(case, name, one["measured"], "measured"))
+        for one in measured(evidence):
+            if case_of(one) == case and not one["offload"]:
+                rows.append(_peer(case, "Loadahead, no offload", one["measured"], "measured"))
+        for peer in evidence["peers"]:
+            if case_of(peer) == case:
+                found = peer if peer["status"] == "measured" else None
+                rows.append(_peer(case, peer["peer"], found, f"{peer['status']}: {peer.get('reason')}"))
+    return Grid(
+        headers=("model", "mb.", "pipeline", "", "step time", "peak device"), rows=tuple(rows),
+        text_columns=frozenset({0, 2, 3}),
+        note="The same model, batch, order of passes and optimizer, every unit checkpointed, in one run. "
+        "`none`: torch's checkpointing without offload.",
+    )  # fmt: skip
+
+
+def _peer(case: tuple[str, int, str], name: str, found: Record | None, status: str) -> tuple[str, ...]:
+    own = (case[0], str(case[1]), case[2], name)
+    if found is None:
+        return *own, status, NOTHING
+    peak = found["peak_device_bytes"]
+    return *own, format_duration(found["step_time_ns"]), NOTHING if peak is None else format_bytes(peak)
+
+
+def gradients_grid(evidence: Record) -> Grid:
+    """Every check against plain training."""
+    rows = []
+    for one in evidence["gradients"]:
+        found = f"{one['max_grad_error']:g}" if one["status"] == "measured" else f"{one['status']}: {one['reason']}"
+        rows.append((one["name"], found))
+    return Grid(headers=("configuration", "largest difference"), rows=tuple(rows))
+
+
+def models_grid(evidence: Record) -> Grid:
+    """What was calibrated."""
+    rows = []
+    for model in evidence["models"]:
+        if model["status"] != "measured":
+            rows.append((model["model"], f"{model['status']}: {model['reason']}", *(NOTHING,) * 5))
+            continue
+        options = ", ".join(f"{key} {value}" for key, value in model["options"].items())
+        rows.append(
+            (
+                model["model"], options, model["autocast"], str(model["units"]), format_bytes(model["static_bytes"]),
+                format_rate(model["d2h_bandwidth"]), format_rate(model["h2d_bandwidth"]),
+            )
+        )  # fmt: skip
+    return Grid(
+        headers=("model", "options", "autocast", "units", "resident", "to the host", "from the host"), rows=tuple(rows),
+        text_columns=frozenset({0, 1, 2}), note="Bandwidths as the simulator used them, for one copy of a boundary.",
+    )  # fmt: skip
+
+
+def machine_grid(evidence: Record) -> Grid:
+    """Machine and versions."""
+    rows = [("loadahead", str(evidence.get("loadahead", NOTHING)))]
+    for key, value in evidence.get("machine", {}).items():
+        text = format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)
+        rows.append((key.removesuffix("_bytes").replace("_", " "), text))
+    for name, version in evidence.get("packages", {}).items():
+        rows.append((name, version or "not installed"))
+    return Grid(headers=("", ""), rows=tuple(rows), text_columns=frozenset({0, 1}))

@@ -1,0 +1,238 @@
+"""Calibrate, predict, run, all on a stand-in for a GPU whose every figure is known: predictions have to hold there.
+
+The stand-in's clock works kernel by kernel, and knows nothing of plans, operations or costs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executor.calibration import MICROBATCHES, calibrate
+from executor.execute import execute
+from executor.findings import ExecutionResult
+from executor.spec import ModelSpec
+from sim.costs import Costs
+from sim.engines import simulate
+from sim.errors import InputError
+from sim.ir.kinds import Kind, Queue
+from sim.ir.plan import Plan
+from sim.planner import Policy, build_plan
+from sim.timeline import Timeline
+from sim.workload import Workload
+from tests.support.fake_cuda import FakeCuda
+from tests.support.fake_kernels import FakeGpu
+from tests.support.models import HARDWARE, TINY, tiny_spec, workload_of
+
+MB = 1_000_000
+GPUS = {
+    "device-bound": FakeGpu(launch_ns=100, call_ns=50),
+    "link-bound": FakeGpu(launch_ns=100, call_ns=50, d2h_bandwidth=200 * MB, h2d_bandwidth=140 * MB),
+    "slow device, slow link": FakeGpu(
+        launch_ns=100, call_ns=50, d2h_bandwidth=150 * MB, h2d_bandwidth=120 * MB, flop_rate=100_000 * MB
+    ),
+    "launch-bound": FakeGpu(launch_ns=4_000, call_ns=1_000),
+    "launch-bound, slow link": FakeGpu(launch_ns=4_000, call_ns=1_000, d2h_bandwidth=60 * MB, h2d_bandwidth=40 * MB),
+    "about as fast": FakeGpu(launch_ns=2_000, call_ns=300, kernel_ns=2_000),
+}
+
+
+@cache
+def spec() -> ModelSpec:
+    return tiny_spec(options=TINY | {"width": 64, "context": 32, "blocks": 3})
+
+
+@cache
+def workload() -> Workload:
+    return workload_of(spec())
+
+
+@cache
+def costs_of(name: str) -> Costs:
+    return calibration(GPUS[name], microbatches=5)
+
+
+def calibration(gpu: FakeGpu, **more: Any) -> Costs:
+    sizes = (1 << 12, 1 << 16, 1 << 20)
+    return calibrate(
+        workload(), spec(), hardware=HARDWARE, device="cuda", driver=FakeCuda(gpu), link_sizes=sizes, **more
+    )
+
+
+def plan_of(**policy: Any) -> Plan:
+    return build_plan(workload(), Policy(**{"ranks": 1, "microbatches": 5, "pipeline": "simple"} | policy))
+
+
+def run(plan: Plan, name: str, **more: Any) -> ExecutionResult:
+    settings: dict[str, Any] = {"costs": costs_of(name), "steps": 4, "check_gradients": False} | more
+    return execute(plan, workload(), spec(), device="cuda", driver=FakeCuda(GPUS[name]), **settings)
+
+
+def rank(timeline: Timeline) -> dict[str, Any]:
+    return timeline.header["summary"]["ranks"][0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+@pytest.mark.parametrize("pipeline", ["simple", "interleaved"])
+@pytest.mark.parametrize("name", GPUS)
+def test_step_time_and_memory_are_as_predicted(name: str, pipeline: str, horizon: int) -> None:
+    plan = plan_of(pipeline=pipeline, horizon=horizon)
+    done, predicted = run(plan, name), simulate(plan, costs_of(name))
+    assert rank(predicted)["peak_device_bytes"] == rank(done.timeline)["peak_device_bytes"]
+    assert len(set(done.bare_step_times_ns)) == 1  # nothing is random there
+    assert predicted.step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
+
+
+@pytest.mark.parametrize("policy", [{"horizon": 1}, {"horizon": 2, "release_window": 3}, {"offload": False}])
+@pytest.mark.parametrize("name", ["device-bound", "link-bound", "slow device, slow link"])
+def test_each_stall_is_as_predicted(name: str, policy: dict[str, Any]) -> None:
+    """The device's own time is known to the ns; the host's calls between operations are what is left."""
+    plan = plan_of(**policy)
+    measured, predicted = rank(run(plan, name).timeline), rank(simulate(plan, costs_of(name)))
+    for figure in ("stall_release_ns", "stall_prefetch_ns", "copy_ns", "compute_ns"):
+        assert predicted[figure] == pytest.approx(measured[figure], rel=0.01, abs=2_000), figure
+
+
+@pytest.mark.parametrize("name", ["link-bound", "launch-bound, slow link"])
+def test_horizons_and_windows_are_ranked_as_measured(name: str) -> None:
+    """And there are differences to rank."""
+    times = []
+    policies: list[dict[str, int]] = [
+        {"horizon": 1}, {"horizon": 3}, {"horizon": 1, "release_window": 3}, {"horizon": 3, "microbatches": 3}
+    ]  # fmt: skip
+    for policy in policies:
+        plan = plan_of(pipeline="interleaved", **policy)
+        times.append((simulate(plan, costs_of(name)).step_time_ns, run(plan, name).bare_step_times_ns[0]))
+    assert np.argsort([a for a, _ in times]).tolist() == np.argsort([b for _, b in times]).tolist()
+    assert max(b for _, b in times) > 1.05 * min(b for _, b in times)
+
+
+def test_copies_made_several_times_stand_for_a_slower_link() -> None:
+    plan, name, copies = plan_of(horizon=1), "device-bound", 40
+    known = costs_of(name)
+    slower = known.model_copy(
+        update={
+            "d2h_bandwidth": known.d2h_bandwidth // copies,
+            "h2d_bandwidth": known.h2d_bandwidth // copies,
+            "d2h_latency_ns": known.d2h_latency_ns * copies,
+            "h2d_latency_ns": known.h2d_latency_ns * copies,
+        }
+    )
+    done = run(plan, name, costs=slower, copies=copies)
+    assert simulate(plan, slower).step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
+    assert rank(done.timeline)["copy_ns"] > 20 * rank(run(plan, name).timeline)["copy_ns"]
+
+
+# ---- what the calibration finds ----
+
+
+def test_the_devices_times_do_not_depend_on_the_host() -> None:
+    """However slow the host: what the device takes is found while it is held back."""
+    assert costs_of("device-bound").units == costs_of("launch-bound").units
+    slow = {name: evidence["median_ns"] for name, evidence in costs_of("launch-bound").evidence["issue"].items()}
+    quick = {name: evidence["median_ns"] for name, evidence in costs_of("device-bound").evidence["issue"].items()}
+    assert all(slow[name] > 5 * quick[name] for name in slow)
+
+
+def test_a_forward_takes_what_its_kernels_take() -> None:
+    from executor.session import Session
+
+    gpu = FakeGpu(launch_ns=0, call_ns=0)
+    fake = FakeCuda(gpu)
+    session = Session(spec(), workload(), (0,))
+    ids = session.batches(0, 1)[0][0]
+    fake.adopt([ids])
+    with fake.using(fake.stream(Queue.COMPUTE)):
+        before = fake.stream(Queue.COMPUTE).tail_ns
+        x = session.units[0, 0].forward(0, ids, 1, None)
+        first = fake.stream(Queue.COMPUTE).tail_ns
+        session.units[0, 1].forward(0, x, 1, None)
+        second = fake.stream(Queue.COMPUTE).tail_ns
+    units = costs_of("device-bound").units[0]
+    copied_in = gpu.kernel_ns + 2 * ids.numel() * ids.element_size() * 1_000_000_000 // gpu.memory_bandwidth
+    assert units[0].forward_ns == pytest.approx(first - before + copied_in, abs=200)
+    assert units[1].forward_ns == pytest.approx(second - first, abs=200)
+
+
+def test_links_and_memory_are_the_devices() -> None:
+    gpu, costs = GPUS["link-bound"], costs_of("link-bound")
+    assert costs.d2h_bandwidth == pytest.approx(gpu.d2h_bandwidth, rel=1e-3)
+    assert costs.h2d_bandwidth == pytest.approx(gpu.h2d_bandwidth, rel=1e-3)
+    assert costs.d2h_latency_ns == pytest.approx(gpu.d2h_latency_ns, abs=50)
+    assert costs.h2d_latency_ns == pytest.approx(gpu.h2d_latency_ns, abs=50)
+    assert costs.memory_bytes == gpu.memory_bytes
+    assert costs.shared is None
+
+
+def test_every_figure_says_how_often_it_was_seen_and_its_spread() -> None:
+    evidence = costs_of("launch-bound").evidence
+    kinds = {Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.OFFLOAD, Kind.PREFETCH, Kind.RELEASE, Kind.ACQUIRE}
+    assert {kind.name for kind in kinds | {Kind.OPTIMIZER_STEP}} == set(evidence["issue"])
+    for figure in [*evidence["operations"].values(), *evidence["issue"].values(), *evidence["latencies"].values()]:
+        assert figure["count"] >= 3
+        assert figure["spread"] >= 0.0
+    for direction in ("d2h", "h2d"):
+        found = evidence["links"][direction]
+        assert {"pinned", "pageable", "both_at_once", "while_computing"} == set(found)
+        assert all(point["count"] > 1 for point in found["pinned"]["points"])
+        assert found["while_computing"] == pytest.approx({"keeps": 1.0, "compute_keeps": 1.0}, abs=0.01)
+    assert evidence["machine"]["gpu"]
+    assert evidence["deterministic"] is True
+
+
+def test_a_steps_data_counts_for_its_microbatches() -> None:
+    fewer = calibration(FakeGpu(), repeats=1)
+    more = calibration(FakeGpu(), repeats=1, microbatches=MICROBATCHES + 3)
+    ids_and_targets = 2 * TINY["batch"] * 32 * 8  # type: ignore[operator]
+    assert more.static_bytes[0] - fewer.static_bytes[0] == 3 * ids_and_targets
+
+
+# ---- what a run says of itself ----
+
+
+def test_a_measured_timeline_holds_the_allocators_figures_and_what_measuring_costs() -> None:
+    plan = plan_of(horizon=2)
+    done = run(plan, "launch-bound")
+    header = done.timeline.header
+    figures = header["allocator"]
+    computes = np.flatnonzero(plan.ops.queue == Queue.COMPUTE).tolist()
+    assert figures["op"] == computes
+    assert max(figures["max_memory_allocated"]) == rank(done.timeline)["peak_device_bytes"]
+    assert all(a <= b for a, b in zip(figures["memory_allocated"], figures["max_memory_allocated"], strict=True))
+    assert all(a <= b for a, b in zip(figures["max_memory_allocated"], figures["max_memory_reserved"], strict=True))
+    assert header["bare_step_times_ns"] == done.bare_step_times_ns
+    # Two events per operation, and the host is the limit.
+    assert 0 < done.step_times_ns[0] - done.bare_step_times_ns[0] <= 2 * len(plan) * GPUS["launch-bound"].call_ns
+    assert len(header["issue_ns"]) == len(plan)
+    assert done.timeline.source == "cuda"
+
+
+def test_the_oracle_beside_it_does_not_count_as_the_runs_memory() -> None:
+    plan = plan_of(horizon=2)
+    alone, checked = run(plan, "device-bound"), run(plan, "device-bound", check_gradients=True)
+    assert checked.max_grad_error == 0.0
+    assert rank(alone.timeline)["peak_device_bytes"] == rank(checked.timeline)["peak_device_bytes"]
+
+
+def test_where_pinning_fails_it_says_so_and_still_trains() -> None:
+    fake = FakeCuda(GPUS["device-bound"])
+    fake.pinnable = False
+    plan = plan_of(horizon=2)
+    done = execute(plan, workload(), spec(), costs=costs_of("device-bound"), steps=4, device="cuda", driver=fake)
+    assert done.max_grad_error == 0.0
+    assert any("could not be pinned" in warning and "ulimit -l" in warning for warning in done.warnings)
+
+
+def test_too_few_steps_are_one_line() -> None:
+    with pytest.raises(InputError, match="steps is 2; at least 3 are needed on cuda, as the first 2 are not timed"):
+        run(plan_of(), "device-bound", steps=2)
+
+
+def test_two_ranks_are_one_line() -> None:
+    wide = Workload(stages=(workload().stages[0][:3], workload().stages[0][3:]))
+    plan = build_plan(wide, Policy(ranks=2, microbatches=4, horizon=2))
+    with pytest.raises(InputError, match=r"has 2 ranks; one run on cuda holds 1"):
+        execute(plan, wide, spec(), costs=costs_of("device-bound"), device="cuda", driver=FakeCuda())

@@ -1,0 +1,126 @@
+"""On a GPU: memory and time as predicted, copies at the link's speed, and what calibration finds is sound."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from executor.backends import make_backend
+from executor.backends.cuda import CudaBackend
+from executor.calibration import calibrate
+from executor.calibration.copies import LinkBench
+from executor.execute import execute
+from executor.spec import ModelSpec
+from sim.costs import Costs
+from sim.engines import simulate
+from sim.ir.kinds import Queue
+from sim.planner import Policy, build_plan
+from tests.gpu.test_cuda_gradients import workload_of
+from tests.support.gpu import NEEDS_GPU
+from tests.support.models import HARDWARE, TINY, tiny_spec
+
+pytestmark = NEEDS_GPU
+
+# Boundaries of 16 MiB: copies and compute both long enough to be measured.
+BIG = TINY | {"width": 2048, "heads": 16, "context": 1024, "batch": 4, "blocks": 3, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def big() -> tuple[ModelSpec, Costs]:
+    spec = tiny_spec(options=BIG, autocast="bfloat16")
+    return spec, calibrate(workload_of(spec), spec, hardware=HARDWARE, device="cuda", deterministic=False)
+
+
+def test_costs_have_counts_and_spreads(big: tuple[ModelSpec, Costs]) -> None:
+    costs = big[1]
+    assert costs.source == "calibrated on cuda"
+    for figure in [*costs.evidence["operations"].values(), *costs.evidence["issue"].values()]:
+        assert figure["count"] >= 3
+        assert figure["spread"] >= 0
+    # PCIe 3 x16 to the links of today; NVLink-C2C is the fastest.
+    for rate in (costs.d2h_bandwidth, costs.h2d_bandwidth):
+        assert 3e9 < rate < 1e12
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 4])
+@pytest.mark.parametrize("pipeline", ["simple", "interleaved"])
+def test_peak_memory_is_as_predicted(big: tuple[ModelSpec, Costs], pipeline: str, horizon: int) -> None:
+    spec, costs = big
+    workload = workload_of(spec)
+    plan = build_plan(workload, Policy(ranks=1, microbatches=4, horizon=horizon, pipeline=pipeline))
+    run = execute(plan, workload, spec, costs=costs, steps=6, device="cuda", check_gradients=False)
+    predicted = simulate(plan, costs).header["summary"]["ranks"][0]["peak_device_bytes"]
+    measured = run.timeline.header["summary"]["ranks"][0]["peak_device_bytes"]
+    assert abs(predicted / measured - 1) <= 0.005
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("copies", [1, 16])
+def test_step_time_is_as_predicted(big: tuple[ModelSpec, Costs], copies: int) -> None:
+    spec, costs = big
+    workload = workload_of(spec)
+    slower = costs.model_copy(
+        update={name: getattr(costs, name) // copies for name in ("d2h_bandwidth", "h2d_bandwidth")}
+    )
+    errors = []
+    for horizon in (1, 2, 4):
+        plan = build_plan(workload, Policy(ranks=1, microbatches=4, horizon=horizon, pipeline="simple"))
+        run = execute(
+            plan, workload, spec, costs=slower, steps=10, device="cuda", check_gradients=False, copies=copies
+        )
+        errors.append(simulate(plan, slower).step_time_ns / float(np.median(run.bare_step_times_ns)) - 1)
+    assert max(map(abs, errors)) <= 0.06, errors
+
+
+def test_a_measured_timeline_is_in_order(big: tuple[ModelSpec, Costs]) -> None:
+    spec, costs = big
+    workload = workload_of(spec)
+    plan = build_plan(workload, Policy(ranks=1, microbatches=4, horizon=2, pipeline="simple"))
+    timeline = execute(plan, workload, spec, costs=costs, steps=6, device="cuda", check_gradients=False).timeline
+    # Events tell times to half a microsecond.
+    for op in plan:
+        for edge in op.after:
+            assert timeline.start_ns[op.index] >= timeline.end_ns[edge] - 2_000
+    assert (timeline.end_ns >= timeline.start_ns).all()
+    figures = timeline.header["allocator"]
+    assert set(figures) == {"op", "memory_allocated", "max_memory_allocated", "max_memory_reserved"}
+    assert timeline.header["bare_step_times_ns"]
+
+
+def test_large_copies_reach_the_fitted_bandwidth() -> None:
+    backend = make_backend("cuda")
+    assert isinstance(backend, CudaBackend)
+    bench = LinkBench(backend.driver)
+    for queue in (Queue.D2H, Queue.H2D):
+        fitted, points = bench.alone(queue, pinned=True)
+        largest = points[-1]
+        assert largest["bytes"] * 1e9 / largest["median_ns"] >= 0.95 * fitted.bandwidth
+    bench.close()
+    backend.close()
+
+
+def test_torchs_sanitizer_finds_no_race(tmp_path: Path) -> None:
+    """torch watches every kernel's reads and writes for other streams' that are not ordered with them."""
+    script = tmp_path / "sanitized.py"
+    script.write_text(
+        "from tests.gpu.test_cuda_gradients import plan_for, workload_of\n"
+        "from tests.support.models import link_costs, tiny_spec\n"
+        "from executor.execute import execute\n"
+        "spec = tiny_spec()\n"
+        "workload = workload_of(spec)\n"
+        "plan = plan_for(workload, horizon=2, pipeline='simple')\n"
+        "execute(plan, workload, spec, costs=link_costs(workload), steps=4, device='cuda', check_gradients=False)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=root, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"TORCH_CUDA_SANITIZER": "1", "PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "CSAN" not in done.stderr
+    assert "race" not in done.stderr

@@ -1,0 +1,168 @@
+"""torch's side of the driver, as far as it shows without a GPU: which CUDA calls it makes with what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from executor.cuda import driver as module
+from executor.cuda.driver import Driver, TorchDriver, require_cuda
+from sim.errors import InputError
+from sim.ir.kinds import Queue
+
+PAGE = 4096
+
+
+class Runtime:
+    """``torch.cuda.cudart()``: registers memory, or refuses."""
+
+    def __init__(self, answer: int = 0) -> None:
+        self.answer = answer
+        self.registered: dict[int, int] = {}
+
+    def cudaHostRegister(self, address: int, nbytes: int, flags: int) -> int:
+        if not self.answer:
+            self.registered[address] = nbytes
+        return self.answer
+
+    def cudaHostUnregister(self, address: int) -> int:
+        del self.registered[address]
+        return 0
+
+
+class Event:
+    def __init__(self, enable_timing: bool) -> None:
+        self.enable_timing = enable_timing
+        self.at_ms = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.at_ms = CLOCK["ms"]
+
+    def synchronize(self) -> None:
+        return None
+
+    def elapsed_time(self, end: Event) -> float:
+        return end.at_ms - self.at_ms
+
+
+CLOCK = {"ms": 0.0}
+
+
+def sleep(cycles: int) -> None:
+    """A GPU of 2 cycles per ns."""
+    CLOCK["ms"] += cycles / 2e6
+    SLEPT.append(cycles)
+
+
+SLEPT: list[int] = []
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    found = Runtime()
+    cuda = SimpleNamespace(
+        cudart=lambda: found, Event=Event, _sleep=sleep, Stream=lambda device: object(), default_stream=None
+    )
+    monkeypatch.setattr(module, "_cuda", cuda)
+    monkeypatch.setattr(module, "_STREAMS", {})
+    monkeypatch.setattr(module, "require_cuda", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: "default")
+    monkeypatch.setenv(module._CUBLAS_KEY, "as it was")
+    SLEPT.clear()
+    return found
+
+
+@pytest.mark.parametrize("nbytes", [1, 512, PAGE, 3 * PAGE + 17])
+def test_pinned_memory_has_exactly_its_size_and_begins_on_a_page(runtime: Runtime, nbytes: int) -> None:
+    """torch's own pinned allocator would have rounded up to a power of two."""
+    driver = TorchDriver()
+    slab = driver.pin(nbytes)
+    assert slab is not None
+    assert slab.shape == (nbytes,)
+    assert slab.dtype == torch.uint8
+    assert slab.data_ptr() % PAGE == 0
+    assert runtime.registered == {slab.data_ptr(): nbytes}
+    driver.unpin(slab)
+    assert runtime.registered == {}
+    driver.unpin(slab)  # nothing to give back twice
+
+
+def test_where_pinning_fails_there_is_none(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime.answer = 2
+    cleared: list[torch.device] = []
+    monkeypatch.setattr(module, "_clear_last_error", cleared.append)
+    assert TorchDriver().pin(PAGE) is None
+    assert cleared == [torch.device("cuda", 0)]  # or the next kernel would report it as its own
+
+
+def test_no_bytes_need_no_pinning(runtime: Runtime) -> None:
+    slab = TorchDriver().pin(0)
+    assert slab is not None
+    assert slab.shape == (0,)
+    assert runtime.registered == {}
+
+
+def test_streams_live_as_long_as_the_process(runtime: Runtime) -> None:
+    """Memory of torch's allocator belongs to the stream it was taken on."""
+    first, second = TorchDriver(), TorchDriver()
+    assert first.stream(Queue.D2H) is second.stream(Queue.D2H)
+    assert len({id(first.stream(queue)) for queue in Queue}) == len(Queue)
+    assert first.stream(Queue.COMPUTE) == "default"  # what autograd and the optimizer use by themselves
+
+
+def test_spinning_takes_as_long_as_asked(runtime: Runtime) -> None:
+    driver = TorchDriver()
+    driver.spin(1_000)
+    driver.spin(3_000)
+    assert SLEPT[-2:] == [2_000, 6_000]
+    assert len(SLEPT) == 4  # its speed is measured once
+
+
+def test_events_tell_nanoseconds(runtime: Runtime) -> None:
+    driver = TorchDriver()
+    start, end = driver.event(timing=True), driver.event(timing=True)
+    driver.record(start, "stream")
+    CLOCK["ms"] += 1.25
+    driver.record(end, "stream")
+    assert driver.elapsed_ns(start, end) == 1_250_000
+    assert not driver.event(timing=False).enable_timing
+
+
+def test_a_chosen_cublas_workspace_stays(runtime: Runtime) -> None:
+    TorchDriver()
+    assert module.os.environ[module._CUBLAS_KEY] == "as it was"
+
+
+def test_a_workspace_of_fixed_size_is_chosen_else(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(module._CUBLAS_KEY)
+    TorchDriver()
+    assert module.os.environ[module._CUBLAS_KEY] == module._CUBLAS_WORKSPACE
+
+
+@pytest.mark.parametrize(
+    ("built_for", "words"),
+    [(None, "is built without CUDA"), ("12.8", "with CUDA 12.8 finds no device or no driver")],
+)
+def test_without_a_gpu_it_says_why(monkeypatch: pytest.MonkeyPatch, built_for: str | None, words: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    with pytest.raises(InputError, match=words) as caught:
+        require_cuda()
+    assert "\n" not in str(caught.value)
+
+
+def test_torch_has_what_the_driver_calls() -> None:
+    """Names that torch does not document."""
+    assert callable(torch.cuda._sleep)  # type: ignore[attr-defined]
+    assert callable(torch.cuda.cudart)
+    assert isinstance(torch.utils.deterministic.fill_uninitialized_memory, bool)  # type: ignore[attr-defined]
+
+
+def test_it_is_a_driver(runtime: Runtime) -> None:
+    made: Driver = TorchDriver()
+    public = {name for name in vars(Driver) if not name.startswith("_")} - {"device"}
+    assert public <= set(dir(made))
