@@ -64,13 +64,6 @@ def violations(entries: Sequence[Entry]) -> list[Violation]:
     return checker.found
 
 
-def overlap(a: Place, b: Place) -> bool:
-    """Whether two places have a byte in common."""
-    if isinstance(a, HostRange) and isinstance(b, HostRange):
-        return a.slab == b.slab and max(a.begin, b.begin) < min(a.end, b.end)
-    return a == b
-
-
 class _Checker:
     """Vector clocks of the streams, of the host and of the events, and who touched what so far."""
 
@@ -113,12 +106,12 @@ class _Checker:
 
     def _touch(self, stream: str, access: _Access) -> None:
         clock = self._clocks[stream]
-        owners = self._touched[access.place.slab if isinstance(access.place, HostRange) else access.place]
+        owners = self._touched[_whole(access.place)]
         for other, earlier in owners.items():
             for before in reversed(earlier):
                 if before.tick <= clock.get(other, 0):
                     break  # and so is all before it
-                if (access.write or before.write) and overlap(access.place, before.place):
+                if (access.write or before.write) and _overlap(access.place, before.place):
                     message = f"{before.what} and {access.what} touch {access.place} and no one says in which order"
                     self._report("race", access.at, before.at, message)
         owners[stream].append(access)
@@ -141,6 +134,18 @@ class _Checker:
 def _join(into: Clock, other: Clock) -> None:
     for stream, tick in other.items():
         into[stream] = max(into.get(stream, 0), tick)
+
+
+def _whole(place: Place) -> object:
+    """Equal for places that can overlap."""
+    return place.slab if isinstance(place, HostRange) else place
+
+
+def _overlap(a: Place, b: Place) -> bool:
+    """Whether two places of one whole have a byte in common."""
+    if isinstance(a, HostRange) and isinstance(b, HostRange):
+        return max(a.begin, b.begin) < min(a.end, b.end)
+    return True
 
 
 def _named(name: str) -> str:

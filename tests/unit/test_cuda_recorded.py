@@ -221,6 +221,8 @@ class TestFaults:
         layer.calls = 2
         with pytest.raises(InputError, match="no more"):
             run.step(0, timed)
+        assert any(isinstance(entry, Free) for entry in run.entries)
+        assert violations(run.entries) == []  # what copies were still at was given back once they had ended
         layer.act = ""
         check_steps(run, timed=timed)
 

@@ -80,6 +80,13 @@ class TestClock:
         fake.synchronize()
         assert fake.host_ns() == 45
 
+    def test_an_event_on_an_idle_stream_takes_place_when_it_is_recorded(self) -> None:
+        fake = make(call_ns=7)
+        start, end = fake.event(timing=True), fake.event(timing=True)
+        for event in (start, end):
+            fake.record(event, fake.stream(Queue.H2D))
+        assert (start.at_ns, fake.elapsed_ns(start, end)) == (21, 7)
+
     def test_elapsed_time_of_what_cannot_tell(self) -> None:
         fake = make()
         compute = fake.stream(Queue.COMPUTE)
@@ -225,6 +232,8 @@ class TestMemory:
         assert fake.entries[-1] == Alloc("h2d", Block(2), "aten.empty.memory_format")
         del b
         assert fake.entries[-1] == Free("h2d", Block(2))
+        device_bytes(fake, 100)
+        assert Alloc("compute", Block(1), "aten.empty.memory_format") in fake.entries[-2:]
 
     def test_views_and_saved_tensors_keep_their_block(self) -> None:
         fake = make()
