@@ -106,11 +106,27 @@ def prepared_of(
         return prepare_scenario(load_scenario(argument, overrides), costs, device)
 
 
+def uncalibrated(argument: str, overrides: Sequence[str], device: str) -> Prepared:
+    """A scenario to be calibrated: the costs file that it names need not be there yet."""
+    from scenarios.loader import load_scenario
+
+    with named(argument):
+        scenario = load_scenario(argument, overrides)
+        return prepare_scenario(scenario.model_copy(update={"costs": None}), None, device)
+
+
 def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str = "cpu") -> Prepared:
     """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs."""
     from scenarios.prepare import prepare
 
-    return prepare(scenario, shapes=trace(scenario, device), costs=costs)
+    return prepare(scenario, shapes=trace(scenario, device), costs=costs or named_costs(scenario))
+
+
+def named_costs(scenario: Scenario) -> Costs | None:
+    """The costs of the file that the scenario names; None where it names none."""
+    from sim.costs import load_costs
+
+    return None if scenario.costs is None else load_costs(scenario.costs)
 
 
 def trace(scenario: Scenario, device: str) -> ModuleShapes | None:

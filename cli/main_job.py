@@ -117,9 +117,10 @@ class Demo:
         sweep = Sweep(self.argument, self.overrides, device=self.device)
         base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
         compose.module_of(base.scenario)
-        note(f"calibrating {base.scenario.name} on this {self.device}")
-        costs = compose.calibrate_prepared(base, device=self.device)
-        sweep.know(base, costs)
+        if base.costs is None:
+            note(f"calibrating {base.scenario.name} on this {self.device}")
+            sweep.know(base, compose.calibrate_prepared(base, device=self.device))
+        costs = sweep.costs_of(base)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE)
         rundir.write_sweep(self.directory, rows)

@@ -164,7 +164,7 @@ class Grid:
     def specification(self, engine: str) -> dict[str, Any]:
         """Everything that the rows follow from, as plain data."""
         first = self._prepared(0, [0] * len(self.outer))
-        given = self.sweep.given
+        given = self.sweep.given or compose.named_costs(first.scenario)
         return {
             "loadahead": __version__,
             "scenario": scenario_to_dict(first.scenario),

@@ -151,7 +151,7 @@ def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scen
         scenario.hardware.links()
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    return scenario if folder is None else _with_search_path(scenario, folder)
+    return scenario if folder is None else _with_costs(_with_search_path(scenario, folder), folder)
 
 
 def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
@@ -161,6 +161,13 @@ def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
         name = str(path[0])
         table = KINDS[content["model"]["kind"]] if name == "model" else Scenario.model_fields[name].annotation
     return list(table.model_fields)
+
+
+def _with_costs(scenario: Scenario, folder: Path) -> Scenario:
+    """The costs file is found from wherever the scenario or its plan is used."""
+    if scenario.costs is None:
+        return scenario
+    return scenario.model_copy(update={"costs": str((folder / scenario.costs).resolve())})
 
 
 def _with_search_path(scenario: Scenario, folder: Path) -> Scenario:

@@ -27,9 +27,10 @@ def _model(value: Any) -> Any:
 
 
 class Scenario(Table):
-    """One scenario file."""
+    """One scenario file. ``costs`` names a file of calibrated costs, relative to the scenario's own folder."""
 
     name: Name
+    costs: Name | None = None
     model: Annotated[SerializeAsAny[Model], BeforeValidator(_model)]
     hardware: Hardware
     parallel: Parallel = Parallel()

@@ -26,13 +26,13 @@ def calibrate(
     FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
     """
     from cli import rundir
-    from cli.compose import calibrate_prepared, module_of, prepared_of, require_device
+    from cli.compose import calibrate_prepared, module_of, require_device, uncalibrated
     from cli.output import emit, note, say, warn
     from cli.texts import costs_text
     from sim.costs import save_costs
 
     require_device(device)
-    prepared = prepared_of(scenario, overrides or [], device=device)
+    prepared = uncalibrated(scenario, overrides or [], device)
     module_of(prepared.scenario)
     if out is not None:
         rundir.require_writable(out)

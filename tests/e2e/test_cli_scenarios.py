@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cli.main import run
-from scenarios.loader import load_scenario, shipped_names
+from scenarios.loader import SHIPPED, load_scenario, shipped_names
 from sim.engines import ENGINES
 
 Captured = pytest.CaptureFixture[str]
@@ -149,6 +149,22 @@ def test_shipped_modules_are_calibrated_and_run(name: str, tmp_path: Path, capsy
     again = done(["execute", str(out / "plan.json"), "--costs", str(costs), "--steps", "2"], capsys)
     assert (again["max_grad_error"], again["offloaded"]) == (0.0, theirs["offloaded"])
     assert run(["report", str(out)]) == 0
+
+
+def test_a_scenario_names_its_costs(tmp_path: Path, capsys: Captured) -> None:
+    """The file is made after the scenario that names it, is found from anywhere, and --costs goes first."""
+    scenario, named, other = tmp_path / "mine.toml", tmp_path / "costs.json", tmp_path / "other.json"
+    text = (SHIPPED / "demo.toml").read_text().replace("blocks = 4", "blocks = 1")
+    scenario.write_text(f'costs = "costs.json"\n{text}')
+    assert run(["simulate", str(scenario)]) == 2
+    assert "costs.json: cannot be read as a costs file" in capsys.readouterr().err
+    made = done(["calibrate", str(scenario), "--repeats", "1", "-o", str(named)], capsys)
+    ours = done(["simulate", str(scenario)], capsys)
+    assert ours == done(["simulate", str(scenario), "--costs", str(named)], capsys)
+    other.write_text(json.dumps(made | {"optimizer_ns": [10**12]}))
+    assert done(["simulate", str(scenario), "--costs", str(other)], capsys)["step_time_ns"] > 10**12
+    points = done(["sweep", str(scenario), "--horizon", "2", "--microbatches", "8"], capsys)["points"]
+    assert points[0]["step_time_ns"] == ours["step_time_ns"]
 
 
 def test_a_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

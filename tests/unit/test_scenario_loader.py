@@ -138,6 +138,16 @@ def test_a_modules_files_are_looked_for_beside_its_scenario(tmp_path: Path) -> N
     assert "search_path" not in scenario_to_dict(load_scenario("demo"))["model"]
 
 
+def test_a_costs_file_is_looked_for_beside_its_scenario(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "mine.toml").write_text('costs = "costs.json"\n' + DESIGN)
+    scenario = load_scenario(str(folder / "mine.toml"))
+    assert scenario.costs == str(folder / "costs.json")
+    assert scenario_from_dict(scenario_to_dict(scenario), "a plan") == scenario
+    assert load_scenario("uniform").costs is None
+
+
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 1000001 bytes; a scenario is a TOML file of at most 1000000"):
         load_scenario(written(tmp_path, "#" * 1_000_001))
