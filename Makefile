@@ -59,9 +59,10 @@ contracts: $(STAMP) ## who may import whom
 wheel-check: $(STAMP) ## build the wheel, install it into an empty environment, use it from another folder
 	PYTHON=$(BIN)/python .ci/wheel-check
 
-bench: $(STAMP) ## operations per second of planner, verifier and engines; points per second of a sweep
+bench: $(STAMP) ## operations per second of planner, verifier and engines; points per second of a sweep; host time of a step
 	$(BIN)/python tests/bench/bench_engines.py
 	$(BIN)/python tests/bench/bench_sweep.py
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/bench/bench_host.py
 
 ci: ## everything that must hold
 	.ci/run

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from executor.backends import Backend
@@ -59,6 +60,9 @@ class Operations:
         self.state = StepState()
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
         self._emptying = _emptying(self.views)
+        # Columns of small integers are quick to evaluate and slow to look into one by one.
+        on_device = plan.buffers.space == Space.DEVICE
+        self._role_on_device: list[int] = np.where(on_device, plan.buffers.role, -1).tolist()
         self.awaited = {edge for op in self.views for edge in op.after}
 
     def run(self, op: OpView) -> None:
@@ -100,7 +104,7 @@ class Operations:
     def find(self, op: OpView, buffers: Sequence[int], *roles: Role) -> int:
         """The device buffer of these roles among some; InputError where there is none."""
         for index in buffers:
-            if self.plan.buffers.role[index] in roles and self.plan.buffers.space[index] == Space.DEVICE:
+            if self._role_on_device[index] in roles:
                 return index
         raise InputError(f"{op.name} needs a {' or '.join(role.label for role in roles)} and the plan names none")
 
@@ -114,7 +118,7 @@ class Operations:
     def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
         """From now on the tensor is the plan's buffer."""
         layout = self.layouts[buffer]
-        if tensor.dtype != layout.dtype or tuple(tensor.shape) != layout.shape:
+        if tensor.dtype != layout.dtype or tensor.shape != layout.shape:
             raise InputError(
                 f"{op.name} makes {Layout.of(tensor)}, the first microbatch of all made {layout}; "
                 "all microbatches must have one shape"

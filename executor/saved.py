@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from executor.layout import Layout
 from sim.errors import InputError
 
 
@@ -24,11 +23,17 @@ class _AllPutBack(BaseException):
 class _Place:
     """Where one saved tensor belongs. The graph alone holds it, so that BACKWARD frees each tensor with its node."""
 
-    __slots__ = ("__weakref__", "layout", "tensor")
+    __slots__ = ("__weakref__", "dtype", "shape", "tensor")
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.shape, self.dtype = tensor.shape, tensor.dtype
         self.tensor: torch.Tensor | None = None
+
+    def fits(self, tensor: torch.Tensor) -> bool:
+        return self.shape == tensor.shape and self.dtype == tensor.dtype
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
 
 
 class SavedTensors:
@@ -43,36 +48,37 @@ class SavedTensors:
 
     def letting_go(self) -> saved_tensors_hooks:
         """Inside, what is saved is not kept: FORWARD."""
+        append, reference = self._places.append, weakref.ref
 
         def pack(tensor: torch.Tensor) -> _Place:
-            place = _Place(Layout.of(tensor))
-            self._places.append(weakref.ref(place))
+            place = _Place(tensor)
+            append(reference(place))
             return place
 
         return saved_tensors_hooks(pack, self._unpack)
 
     def put_back(self, run: Callable[[], Any]) -> None:
         """RECOMPUTE: run the unit again until all is there. InputError where it does something else than before."""
-        count = 0
+        places, last, count = self._places, len(self._places), 0
 
         def pack(tensor: torch.Tensor) -> None:
             nonlocal count
-            place = self._places[count]() if count < len(self._places) else None
-            if place is None or place.layout != Layout.of(tensor):
-                raise self._differs(f"saves {Layout.of(tensor)} where FORWARD saved {place and place.layout}")
+            place = places[count]()
+            if place is None or not place.fits(tensor):
+                raise self._differs(f"saves {_Place(tensor)} where FORWARD saved {place}")
             place.tensor = tensor.detach()
             count += 1
-            if count == len(self._places):
+            if count == last:
                 raise _AllPutBack
 
-        if not self._places:
+        if not places:
             return
         try:
             with torch.enable_grad(), saved_tensors_hooks(pack, self._unpack):
                 run()
         except _AllPutBack:
             return
-        raise self._differs(f"saves {count} tensors where FORWARD saved {len(self._places)}")
+        raise self._differs(f"saves {count} tensors where FORWARD saved {last}")
 
     def _unpack(self, place: _Place) -> torch.Tensor:
         assert place.tensor is not None, "BACKWARD follows RECOMPUTE"

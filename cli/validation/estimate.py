@@ -10,7 +10,7 @@ LINK = 55e9
 SECONDS_PER_PARAMETER = 3.5e-9
 # A small unit's FORWARD, RECOMPUTE and BACKWARD cannot take less: a hundred launches.
 LAUNCHES_S = 1e-3
-# Warm-up steps of a peer, and of a calibration; see executor.peers and executor.calibrate.
+# Warm-up steps of a peer, and of a calibration; see executor.peers and executor.calibration.
 PEER_WARM_UP, CALIBRATED_MICROBATCHES, PEERS = 2, 4, 4
 
 
@@ -19,7 +19,8 @@ def estimated_seconds(grid: Grid) -> float:
     sizes = {size.name: size for size in grid.sizes}
     total = 0.0
     for size in grid.sizes:
-        calibration = 1 + size.repeats / CALIBRATED_MICROBATCHES
+        # A calibration runs its plan in three ways, after two steps to warm up and to meter memory.
+        calibration = 2 + 3 * size.repeats / CALIBRATED_MICROBATCHES
         total += 2 * build_s(size) + calibration * step_s(size, CALIBRATED_MICROBATCHES)
     for one in grid.configurations:
         total += build_s(sizes[one.model]) + sizes[one.model].steps * configuration_s(sizes[one.model], one)

@@ -76,7 +76,8 @@ class CudaBackend:
         self._awaited: Collection[int] = ()
         self._recorded: dict[int, tuple[int, Event]] = {}  # queue and event, by operation
         self._timed = True
-        self._used: set[Queue] = set()
+        self._streams: dict[int, Stream] = {}
+        self._used: set[int] = set()
         self._issued: list[int] = []
 
     # ---- called by the replay loop ----
@@ -88,7 +89,7 @@ class CudaBackend:
         events.extend(self.driver.event(**more) for _ in range(operations - len(events)))
         if timed:
             self._starts.extend(self.driver.event(timing=True) for _ in range(operations - len(self._starts)))
-        self._used = {Queue.COMPUTE}
+        self._used = {int(Queue.COMPUTE)}
         self._issued = [self.driver.host_ns()]
         self.driver.record(self._borders[0], self.driver.stream(Queue.COMPUTE))
 
@@ -99,7 +100,7 @@ class CudaBackend:
 
     def launch(self, queue: int, op: int, work: Work) -> None:
         stream = self._stream(queue)
-        self._used.add(Queue(queue % QUEUES_PER_RANK))
+        self._used.add(queue)
         with self.driver.using(stream):
             if self.held_ns:
                 self.driver.spin(self.held_ns[op])
@@ -122,7 +123,7 @@ class CudaBackend:
     def finish(self) -> Measured:
         if not self._timed:
             for queue in self._used:
-                self.driver.record(self._borders[1 + queue], self.driver.stream(queue))
+                self.driver.record(self._borders[1 + queue], self._stream(queue))
         self.driver.synchronize()
         issue = self._issue_times()
         zero = self._borders[0]
@@ -153,7 +154,9 @@ class CudaBackend:
             self.driver.unpin(self._slabs.pop())
 
     def _stream(self, queue: int) -> Stream:
-        return self.driver.stream(Queue(queue % QUEUES_PER_RANK))
+        if queue not in self._streams:
+            self._streams[queue] = self.driver.stream(Queue(queue % QUEUES_PER_RANK))
+        return self._streams[queue]
 
     # ---- called by the work ----
 
