@@ -69,6 +69,24 @@ def _entrance(x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
     return _Entrance.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
 
 
+def _end_of(out: torch.Tensor) -> GradientEdge:
+    """Where the output's gradient enters, without the output.
+
+    Before torch 2.7 such a place does not keep a node alive that is written in Python; a view's node does.
+    """
+    written_in_python = isinstance(out.grad_fn, torch.autograd.function.BackwardCFunction)
+    return get_gradient_edge(out.view_as(out) if written_in_python else out)
+
+
+def _backward_from(end: GradientEdge, gradient: torch.Tensor) -> None:
+    """``torch.autograd.backward`` from a place in the graph, which before torch 2.7 takes tensors alone.
+
+    So it goes to the engine by the call that torch's own functions make, alike in torch 2.6 to 2.13.
+    """
+    run: Any = torch.autograd.graph._engine_run_backward
+    run((end,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
 @dataclass(slots=True)
 class _Graph:
     """What stays between FORWARD and BACKWARD.
@@ -182,7 +200,7 @@ class CheckpointedUnit:
         """
         graph = self._graph.pop(microbatch)
         if graph.end is not None:
-            torch.autograd.backward(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
+            _backward_from(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
         if not graph.boundary.dtype.is_floating_point:
             return None
         if not graph.sink:
@@ -200,6 +218,6 @@ class CheckpointedUnit:
         sink: list[torch.Tensor] = []
         with torch.enable_grad():
             out = self.run(_entrance(x, sink), loss)
-        end = get_gradient_edge(out) if out.requires_grad else None
+        end = _end_of(out) if out.requires_grad else None
         self._graph[microbatch] = _Graph(end, Layout.of(out), Layout.of(x), sink, saved, storage_id(x))
         return out
