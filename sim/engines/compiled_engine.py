@@ -36,7 +36,10 @@ def _forward(duration, queue_index, starts, values, from_, issued, queue_end, st
 
 
 def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
-    """Times with fixed durations; arrays of shape (operations,), in ns. ``allowed`` as of :func:`earliest`."""
+    """Times with fixed durations; arrays of shape (operations,), in ns.
+
+    ``allowed`` as of :func:`sim.issuing.earliest`.
+    """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
     after = plan.ops.after

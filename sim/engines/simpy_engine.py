@@ -2,9 +2,9 @@
 
 Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
 list order. An operation starts when the operation before it on its queue has ended, all its edges have ended, its link
-is free and the host has issued it; a task, when the host begins to issue it, and it ends once it has been issued
-(:mod:`sim.issuing`). Where links are shared, a copy under way is a flow that learns of every change of
-its bandwidth (:mod:`sim.links`).
+is free and the host has issued it. A task starts when the host begins to issue it, and ends no earlier than that has
+ended (:mod:`sim.issuing`). Where links are shared, a copy under way is a flow that learns of every change of its
+bandwidth (:mod:`sim.links`).
 """
 
 from __future__ import annotations
