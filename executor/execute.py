@@ -18,7 +18,7 @@ from executor.oracle import PlainTraining, backward_order
 from executor.replay import replay
 from executor.session import Session
 from executor.spec import ModelSpec
-from executor.surroundings import deterministic_kernels, single_threaded, without_garbage_collection
+from executor.surroundings import on_device, single_threaded, without_garbage_collection
 from sim.costs import Costs
 from sim.errors import InputError
 from sim.ir.plan import Plan
@@ -77,7 +77,7 @@ def execute(
             f"{untimed if untimed > 1 else 'one'} {'are' if untimed > 1 else 'is'} not timed"
         )
     try:
-        with single_threaded(), deterministic_kernels(backend.device, check_gradients):
+        with single_threaded(), on_device(backend.device, check_gradients):
             session = Session(spec, workload, stage_ranks(plan, workload), backend.device)
             before = backend.allocated()
             oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None

@@ -24,16 +24,29 @@ def single_threaded() -> Iterator[None]:
 
 
 @contextmanager
-def deterministic_kernels(device: torch.device, wanted: bool) -> Iterator[None]:
-    """On CUDA, kernels that give the same bits every time, or else the fastest. The CPU's always do."""
+def on_device(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """On CUDA, kernels that give the same bits every time, or else the fastest; the CPU's always do.
+
+    The device's random state is put back.
+    """
     if device.type != "cuda":
         yield
         return
+    state = torch.cuda.get_rng_state(device)
+    try:
+        with _kernels(deterministic):
+            yield
+    finally:
+        torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def _kernels(deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     module: Any = torch.utils.deterministic
     filled = module.fill_uninitialized_memory
     # Only a warning where there is no such kernel: the comparison of gradients tells whether it mattered.
-    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # To fill what torch.empty returns would be one more kernel for each.
     module.fill_uninitialized_memory = False
     try:

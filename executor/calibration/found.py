@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from executor.calibration.samples import TASK_KINDS, Key, Samples, evidence, name_of
+from executor.calibration.samples import Key, Samples, evidence, name_of
 from sim.costs import Costs, SharedLinks, UnitCost, transfer_ns
-from sim.ir.kinds import Kind, KindName
+from sim.ir.kinds import TASK_KINDS, Kind, KindName
 from sim.ir.plan import Plan
 
 

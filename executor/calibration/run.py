@@ -21,7 +21,7 @@ from executor.operations import Operations
 from executor.replay import replay
 from executor.session import Session
 from executor.spec import ModelSpec
-from executor.surroundings import deterministic_kernels, single_threaded, without_garbage_collection
+from executor.surroundings import on_device, single_threaded, without_garbage_collection
 from sim.costs import Costs
 from sim.errors import InputError
 from sim.workload import Workload
@@ -64,7 +64,7 @@ def calibrate(
     plan = calibration_plan(workload, ranks, MICROBATCHES, checkpoint)
     backend = make_backend(device, **backend_settings)
     try:
-        with single_threaded(), deterministic_kernels(backend.device, deterministic):
+        with single_threaded(), on_device(backend.device, deterministic):
             session = Session(spec, workload, ranks, backend.device)
             operations = Operations(plan, session, backend, Links.of(hardware))
             for step in range(backend.warm_ups):

@@ -16,7 +16,6 @@ from sim.memory import walk_bytes
 
 # The simulator gives these no time of their own: what they take is part of what follows.
 FREE_KINDS = frozenset({Kind.RELEASE, Kind.ACQUIRE, *RECV_KINDS})
-TASK_KINDS = frozenset({Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.OPTIMIZER_STEP})
 
 Key = tuple[int, int, int, Kind]  # rank, stage, unit, kind; stage and unit are -1 for what is the rank's
 Samples = Mapping[Key, Sequence[int]]

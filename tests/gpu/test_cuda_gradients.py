@@ -15,7 +15,7 @@ from executor.oracle import PlainTraining, backward_order
 from executor.replay import replay
 from executor.session import Session
 from executor.spec import ModelSpec
-from executor.surroundings import deterministic_kernels
+from executor.surroundings import on_device
 from executor.trace import trace_module
 from sim.errors import InputError, LoadaheadError
 from sim.ir.kinds import Kind
@@ -96,7 +96,7 @@ class Bound:
     def step(self, number: int) -> float:
         """The step's largest gradient error."""
         batches = self.session.batches(number, self.plan.microbatches)
-        with deterministic_kernels(self.backend.device, True):
+        with on_device(self.backend.device, True):
             replay(self.operations, number, batches)
             self.oracle.train(number, batches)
         return self.oracle.max_error(number)
