@@ -119,7 +119,9 @@ def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str
     """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs."""
     from scenarios.prepare import prepare
 
-    return prepare(scenario, shapes=trace(scenario, device), costs=costs or named_costs(scenario))
+    known = costs or named_costs(scenario)
+    prepared = prepare(scenario, shapes=trace(scenario, device), costs=known)
+    return replace(prepared, warnings=(*prepared.warnings, *_other_model(scenario, known)))
 
 
 def named_costs(scenario: Scenario) -> Costs | None:
@@ -197,7 +199,27 @@ def calibrate_prepared(
         deterministic=deterministic,
         microbatches=prepared.policy.microbatches,
     )
-    return measured.model_copy(update={"shared": measured.shared or prepared.scenario.hardware.shared()})
+    facts = {"model": _measured_model(prepared.scenario)}
+    shared = measured.shared or prepared.scenario.hardware.shared()
+    return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
+
+
+def _measured_model(scenario: Scenario) -> dict[str, Any]:
+    """What a calibrated model's times depend on, and its shapes do not tell."""
+    module = module_of(scenario)
+    return {key: getattr(module, key) for key in ("python", "dtype", "autocast", "optimizer")}
+
+
+def _other_model(scenario: Scenario, costs: Costs | None) -> list[str]:
+    """Said where costs were calibrated for a model of another kind of numbers."""
+    found = {} if costs is None or not scenario.model.needs_shapes else costs.evidence.get("model", {})
+    ours = _measured_model(scenario) if found else {}
+    return [
+        f"model.{key} is {value!r} and the costs given were calibrated with {found[key]!r}: their times are not this "
+        "model's; calibrate again"
+        for key, value in ours.items()
+        if key in found and found[key] != value
+    ]
 
 
 def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:

@@ -60,7 +60,8 @@ class Run:
         if error:
             raise CheckFailed(
                 f"max_grad_error is {error!r}; it must be 0.0: gradients differ from those of plain training without "
-                "plan or offload, so this run's plan or backend is wrong"
+                "plan or offload. Either a layer does not do the same twice (random numbers that are not torch's, a "
+                "counter), or this run's plan or backend is wrong"
             )
 
 

@@ -112,8 +112,8 @@ class Demo:
 
     def run(self) -> DemoResult:
         """Do it all and write the run directory."""
-        rundir.make(self.directory)
         compose.require_device(self.device)
+        rundir.make(self.directory)
         sweep = Sweep(self.argument, self.overrides, device=self.device)
         base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
         compose.module_of(base.scenario)

@@ -28,6 +28,18 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
+@contextmanager
+def one_line(where: str) -> Iterator[None]:
+    """What the user's layers raise becomes an InputError that says where; running out of device memory stays itself."""
+    try:
+        yield
+    except (LoadaheadError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())[:200]
+        raise InputError(f"the model fails {where}: {type(error).__name__}: {text}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Ambient:
     """The random and the autocast state under which a unit runs."""
@@ -145,17 +157,12 @@ class CheckpointedUnit:
 
     def run(self, x: torch.Tensor, loss: LossOf | None = None) -> torch.Tensor:
         """The layers one after the other, then the loss where the model ends. InputError where a layer fails."""
-        try:
+        with one_line(f"in unit {self.name}"):
             out: Any = x
             for layer in self.layers:
                 out = layer(out)
             if loss is not None and isinstance(out, torch.Tensor):
                 out = loss(out)
-        except LoadaheadError:
-            raise
-        except Exception as error:
-            text = " ".join(str(error).split())[:200]
-            raise InputError(f"the model fails in unit {self.name}: {type(error).__name__}: {text}") from error
         if not isinstance(out, torch.Tensor):
             kind = type(out).__name__
             raise InputError(f"the model's unit {self.name} returns {kind}; only one tensor passes between layers")
@@ -170,7 +177,8 @@ class CheckpointedUnit:
         if x._version != before:
             raise InputError(
                 f"the model's unit {self.name} changes its input in place; RECOMPUTE needs it unchanged: "
-                "use inplace=False in its first layer, or put it into one unit with the layer before it"
+                "use inplace=False in its first layer, or let that follow another layer in its unit, e.g. with "
+                'checkpoint.strategy = "group_2"'
             )
         return own_storage(out.detach(), self._resident | {storage_id(x)})
 
@@ -200,7 +208,8 @@ class CheckpointedUnit:
         """
         graph = self._graph.pop(microbatch)
         if graph.end is not None:
-            _backward_from(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
+            with one_line(f"in the backward pass of unit {self.name}"):
+                _backward_from(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
         if not graph.boundary.dtype.is_floating_point:
             return None
         if not graph.sink:

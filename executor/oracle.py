@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from executor.checkpoint import autocast
+from executor.checkpoint import autocast, one_line
 from executor.randomness import seeded_state, set_state
 from executor.session import Session, primed_optimizer
 from executor.spec import Batch
@@ -48,7 +48,8 @@ class PlainTraining:
         """Accumulate the step's gradients and take the optimizer's step; returns the loss."""
         if self._optimizer is not None:
             self._optimizer.zero_grad(set_to_none=False)
-        losses = {microbatch: self._microbatch(step, microbatch, batches) for microbatch in self._order}
+        with one_line("in plain training, without a plan"):
+            losses = {microbatch: self._microbatch(step, microbatch, batches) for microbatch in self._order}
         if self._optimizer is not None:
             self._optimizer.step()
         return sum(losses[microbatch] for microbatch in sorted(losses))

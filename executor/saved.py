@@ -23,11 +23,12 @@ class _AllPutBack(BaseException):
 class _Place:
     """Where one saved tensor belongs. The graph alone holds it, so that BACKWARD frees each tensor with its node."""
 
-    __slots__ = ("__weakref__", "dtype", "shape", "tensor")
+    __slots__ = ("__weakref__", "dtype", "shape", "tensor", "version")
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.tensor: torch.Tensor | None = None
+        self.version = 0
 
     def fits(self, tensor: torch.Tensor) -> bool:
         return self.shape == tensor.shape and self.dtype == tensor.dtype
@@ -66,7 +67,7 @@ class SavedTensors:
             place = places[count]()
             if place is None or not place.fits(tensor):
                 raise self._differs(f"saves {_Place(tensor)} where FORWARD saved {place}")
-            place.tensor = tensor.detach()
+            place.tensor, place.version = tensor.detach(), tensor._version
             count += 1
             if count == last:
                 raise _AllPutBack
@@ -82,6 +83,12 @@ class SavedTensors:
 
     def _unpack(self, place: _Place) -> torch.Tensor:
         assert place.tensor is not None, "BACKWARD follows RECOMPUTE"
+        # Autograd itself looks only at the versions of tensors that it keeps.
+        if place.tensor._version != place.version:
+            raise InputError(
+                f"the model's unit {self._name} changes a {place} in place that its BACKWARD needs as it was; "
+                "use operators that leave it as it is"
+            )
         return place.tensor
 
     def _differs(self, what: str) -> InputError:

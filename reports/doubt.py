@@ -42,4 +42,4 @@ def cost_sentences(source: str, evidence: Mapping[str, Any]) -> list[str]:
 
 
 def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, str) or type(value) is int or (isinstance(value, float) and math.isfinite(value))

@@ -82,4 +82,13 @@ def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
     if (shared := scenario.hardware.shared()) is not None and shared != costs.shared:
         keys = ", ".join(f"hardware.{name}" for name in sorted(shared.model_fields_set))
         out.append(f"{keys} has no effect: the costs given share links in their own way; calibrate again to change it")
+    written = scenario.hardware.model_fields_set
+    if "launch" in written and scenario.hardware.launch != costs.launch_ns:
+        out.append(_unused("launch", "hold what the host takes to issue an operation"))
+    if "launch_by_kind" in written and scenario.hardware.launch_by_kind != costs.launch_by_kind:
+        out.append(_unused("launch_by_kind", "hold what the host takes to issue an operation"))
     return out
+
+
+def _unused(key: str, why: str) -> str:
+    return f"hardware.{key} has no effect: the costs given {why}; calibrate again to change it"

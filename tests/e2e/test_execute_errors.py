@@ -47,6 +47,24 @@ def test_a_layer_that_fails_in_mid_step(ranks: int) -> None:
     assert run(own_spec("scales", options={"acts": good}), workload).max_grad_error == 0.0
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_layer_that_fails_in_its_backward_pass(at: int, checkpoint: bool) -> None:
+    acts = tuple("fails backward" if i == at else "" for i in range(3))
+    workload = workload_of(own_spec("scales"))
+    plan = plan_for(workload, checkpoint=checkpoint)
+    with pytest.raises(InputError, match=rf"fails in the backward pass of unit 0\.{at}: KeyError: 'boom'") as caught:
+        run(own_spec("scales", options={"acts": acts}), workload, plan)
+    assert "\n" not in str(caught.value)
+    assert queue_threads() == []
+
+
+def test_a_layer_that_leaves_the_process() -> None:
+    workload = workload_of(own_spec("scales"))
+    with pytest.raises(InputError, match=r"the model fails in unit 0\.1: SystemExit: 5"):
+        run(own_spec("scales", options={"acts": ("", "exits", "")}), workload)
+
+
 def test_microbatches_of_another_shape() -> None:
     spec = own_spec("scales", options={"acts": ("", "grows", "")})
     workload = workload_of(own_spec("scales"))

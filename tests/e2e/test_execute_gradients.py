@@ -94,7 +94,7 @@ def test_layers_in_place_at_a_boundary() -> None:
     spec = own_spec("in_place")
     workload = workload_of(spec)
     assert grad_error(spec, workload, 2, checkpoint=False) == 0.0
-    with pytest.raises(InputError, match=r"unit 0\.1 changes its input in place.*or put it into one unit"):
+    with pytest.raises(InputError, match=r"unit 0\.1 changes its input in place.*or let that follow another layer"):
         grad_error(spec, workload, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -56,6 +57,16 @@ def link_costs(workload: Workload, **changes: Any) -> Costs:
 # ---- models, each with something of its own ----
 
 
+class _FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise KeyError("boom")
+
+
 class Scale(nn.Module):
     """Multiplies by a weight; optionally fails, changes its input, or hands on something odd."""
 
@@ -71,6 +82,10 @@ class Scale(nn.Module):
             x.mul_(2.0)
         if self.act == "fails later" and self.calls > 5:
             raise ValueError("no more")
+        if self.act == "fails backward":
+            return _FailsBackward.apply(x * self.weight)
+        if self.act == "exits":
+            sys.exit(5)
         if self.act == "two":
             return x, x
         if self.act == "grows" and self.calls > 5:

@@ -123,6 +123,25 @@ def test_a_unit_that_does_not_do_the_same_twice(layer: nn.Module, words: str) ->
         unit.recompute(0, x, None)
 
 
+class Spoiling(nn.Module):
+    """Changes what its BACKWARD needs; plain autograd refuses that too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.exp()
+        y.mul_(2.0)
+        return y.sin()
+
+
+def test_a_saved_tensor_that_is_changed_in_place_is_noticed() -> None:
+    unit, x = unit_of(Spoiling()), torch.randn(2, 4)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        nn.Sequential(*unit.layers)(x.clone().requires_grad_(True)).sum().backward()
+    unit.forward(0, x, 1, None)
+    unit.recompute(0, x, None)
+    with pytest.raises(InputError, match=r"unit 0\.1 changes a float32\[2, 4\] in place that its BACKWARD needs"):
+        unit.backward(0, torch.ones(2, 4))
+
+
 def test_a_unit_that_saves_nothing_is_not_run_again() -> None:
     unit, x = unit_of(nn.Flatten(1)), torch.randn(2, 2, 2)
     unit.forward(0, x, 1, None)
