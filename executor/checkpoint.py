@@ -37,7 +37,8 @@ def one_line(where: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:200]
-        raise InputError(f"the model fails {where}: {type(error).__name__}: {text}") from error
+        advice = "; run with --no-check" if "does not have a deterministic implementation" in str(error) else ""
+        raise InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class StepMeter:
         device, boundary = self.static.copy(), np.zeros(plan.ranks, dtype=np.int64)
         np.maximum.at(device, plan.ops.rank, self._during)
         np.maximum.at(boundary, plan.ops.rank, self._boundary)
-        host = np.asarray([slab.untyped_storage().nbytes() for slab in self._operations.host.slabs], dtype=np.int64)
+        host = np.asarray([slab.numel() for slab in self._operations.host.slabs], dtype=np.int64)
         return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host)
 
     def allocator(self) -> dict[str, Any]:

@@ -117,13 +117,17 @@ class Operations:
 
     def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
         """From now on the tensor is the plan's buffer."""
+        self.require_layout(f"{op.name} makes", buffer, tensor)
+        self.state.tensors[buffer] = tensor
+
+    def require_layout(self, what: str, buffer: int, tensor: torch.Tensor) -> None:
+        """InputError unless the tensor has the buffer's shape and type."""
         layout = self.layouts[buffer]
         if tensor.dtype != layout.dtype or tensor.shape != layout.shape:
             raise InputError(
-                f"{op.name} makes {Layout.of(tensor)}, the first microbatch of all made {layout}; "
+                f"{what} {Layout.of(tensor)}, the first microbatch of all had {layout}; "
                 "all microbatches must have one shape"
             )
-        self.state.tensors[buffer] = tensor
 
     def take(self, buffer: int) -> torch.Tensor:
         """Device memory for a buffer."""
@@ -150,7 +154,9 @@ def _emptying(ops: Sequence[OpView]) -> set[int]:
 def _forward(run: Operations, op: OpView) -> None:
     boundary, state = run.find(op, op.reads, Role.BOUNDARY), run.state
     if boundary in op.writes:
-        run.backend.copy(run.take(boundary), state.batches[op.microbatch][0])
+        given = state.batches[op.microbatch][0]
+        run.require_layout(f"{op.name} reads", boundary, given)  # a copy would spread a smaller one over the buffer
+        run.backend.copy(run.take(boundary), given)
     x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
     forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
     out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
@@ -183,9 +189,10 @@ def _offload(run: Operations, op: OpView) -> None:
 
 def _prefetch(run: Operations, op: OpView) -> None:
     slot = run.host.slots[op.reads[0]]
-    run.backend.copy(as_bytes(run.tensor(op, op.writes[0])), slot, run.links.h2d)
+    target = run.tensor(op, op.writes[0])
+    run.backend.copy(as_bytes(target), slot, run.links.h2d)
     if run.empties(op):
-        run.backend.release(slot)
+        run.backend.release(slot, target.dtype)
 
 
 def _acquire(run: Operations, op: OpView) -> None:

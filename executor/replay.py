@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,7 +46,8 @@ def replay(
             backend.record(queue, op.index)
         measured = backend.finish()
     except BaseException:
-        backend.abandon()
+        with suppress(RuntimeError):  # a device that is lost says so again, and the first error tells more
+            backend.abandon()
         raise
     finally:
         operations.state = StepState()

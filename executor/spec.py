@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from executor.cuda.driver import choose_cublas_workspace
 from sim.errors import InputError, LoadaheadError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -155,6 +156,8 @@ def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
 
     InputError, one line, on whatever is wrong with it.
     """
+    if device.type == "cuda":
+        choose_cublas_workspace()
     build = _find(spec.python, "python", spec.search_path)
     torch.manual_seed(spec.seed)
     try:

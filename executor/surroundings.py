@@ -45,8 +45,8 @@ def _kernels(deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     module: Any = torch.utils.deterministic
     filled = module.fill_uninitialized_memory
-    # Only a warning where there is no such kernel: the comparison of gradients tells whether it mattered.
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # Strictly: if it were to warn only, attention would keep to its kernels that do not give the same bits.
+    torch.use_deterministic_algorithms(deterministic)
     # To fill what torch.empty returns would be one more kernel for each.
     module.fill_uninitialized_memory = False
     try:
@@ -58,9 +58,12 @@ def _kernels(deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Collect now and not inside: a collection in a timed step would be charged to whatever ran then."""
+    """Collect now and not inside: a collection in a timed step would be charged to whatever ran then.
+
+    The oldest objects are left out: to look through a process's modules takes longer than many a step.
+    """
     enabled = gc.isenabled()
-    gc.collect()
+    gc.collect(1)
     gc.disable()
     try:
         yield

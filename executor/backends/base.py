@@ -125,8 +125,8 @@ class Backend(Protocol):
     def acquire(self, layout: Layout) -> torch.Tensor:
         """Device memory, uninitialised."""
 
-    def release(self, tensor: torch.Tensor) -> None:
-        """What the tensor holds is dead: the plan frees it, or a host slot was emptied."""
+    def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+        """What the tensor holds is dead: the plan frees it, or a host slot was emptied. ``dtype`` of what is in bytes."""
 
     def slab(self, nbytes: int) -> torch.Tensor:
         """Host memory for the slots of one rank: uint8, shape (nbytes,)."""

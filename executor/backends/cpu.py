@@ -225,7 +225,7 @@ class CpuBackend:
             as_bytes(tensor).fill_(POISON_BYTE)
         return tensor
 
-    def release(self, tensor: torch.Tensor) -> None:
+    def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         if self.poisoned:
             as_bytes(tensor).fill_(POISON_BYTE)
 

@@ -24,7 +24,8 @@ from sim.units import format_bytes
 
 # Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_NS = 1_000_000
-# All bits set: NaN in every floating-point type, -1 in signed integers (an id that no table has).
+# All bits set: NaN in every floating-point type. Integers become 0, an id that every table has: another would stop the
+# device with an assertion, from which a process does not recover.
 POISON_BYTE = 0xFF
 _POISON_CHUNK = 1 << 20
 
@@ -66,6 +67,8 @@ class CudaBackend:
         self.held_ns, self.paced = held_ns, paced
         self._poisoned, self._copies = poisoned, copies
         self._random = None if delays is None else random.Random(delays)
+        if delays is not None:
+            self.try_spin()
         self._slabs: list[torch.Tensor] = []
         self._poison = self._poison_source() if poisoned else None
         # Events are kept from step to step: one that is recorded again forgets its last time.
@@ -79,6 +82,11 @@ class CudaBackend:
         self._streams: dict[int, Stream] = {}
         self._used: set[int] = set()
         self._issued: list[int] = []
+
+    def try_spin(self) -> None:
+        """Find out how quick the device spins, for which the host waits: not in mid step."""
+        with self.driver.using(self.driver.stream(Queue.COMPUTE)):
+            self.driver.spin(1)
 
     # ---- called by the replay loop ----
 
@@ -169,20 +177,21 @@ class CudaBackend:
         self.release(tensor)
         return tensor
 
-    def release(self, tensor: torch.Tensor) -> None:
+    def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         """The memory itself goes back when the last reference is dropped, in the compute stream's turn."""
         if self._poison is None:
             return
+        source = self._poison[0 if (dtype or tensor.dtype).is_floating_point else 1]
         dead = as_bytes(tensor)
         for at in range(0, len(dead), _POISON_CHUNK):
             part = dead[at : at + _POISON_CHUNK]
-            self.driver.copy(part, self._poison[: len(part)])
+            self.driver.copy(part, source[: len(part)])
 
     # ---- memory ----
 
     def _poison_source(self) -> torch.Tensor:
         """On the device, so that a host slot too is filled in its stream's turn."""
-        return torch.full((_POISON_CHUNK,), POISON_BYTE, dtype=torch.uint8, device=self.device)
+        return torch.tensor([[POISON_BYTE], [0]], dtype=torch.uint8, device=self.device).repeat(1, _POISON_CHUNK)
 
     def slab(self, nbytes: int) -> torch.Tensor:
         slab = self.driver.pin(nbytes)

@@ -1,8 +1,8 @@
 """Costs on CUDA: the device's time, the host's time to issue, and the link, each measured where the others do not show.
 
 What the device takes for an operation shows only while the host is ahead of it; what the host takes, only while no
-queue is full. So a calibration plan is run in three ways: as a run would; with the host waiting after each operation;
-and with each operation held back on its stream until the host has issued it.
+queue is full. So a calibration plan is run in several ways: as a run would, with and without times of operations; with
+the host waiting after each operation; and with each operation held back on its stream until the host has issued it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 
 # An operation that takes longer than this many times its issuing keeps the host ahead in a run as usual.
 AHEAD = 2.0
+# A step that takes no longer than this many times its issuing waited for the host throughout.
+HOST_BOUND = 1.02
 # Beyond the longest issuing that was seen, to be surely held.
 MARGIN_NS = 20_000
 # The load beside which copies are measured: some of the largest unit's FORWARDs.
@@ -38,10 +40,14 @@ Run = Callable[[bool], list[Measured]]  # timed: each operation for itself
 def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_sizes: Sequence[int]) -> Found:
     """Measure everything; ``run`` runs the calibration's steps as the backend is set at the time."""
     plan = operations.plan
+    backend.try_spin()
     usual = run(True)
     backend.paced = True
     issue = issue_times(plan, run(False))
     backend.paced = False
+    bare = run(False)
+    if _host_bound(bare):
+        issue = issue_times(plan, bare)
     backend.held_ns = [2 * max(issue[op.rank, op.stage, op.unit, op.kind]) + MARGIN_NS for op in plan]
     held = start_to_end(plan, run(True))
     backend.held_ns = ()
@@ -61,6 +67,11 @@ def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_si
         shared=shared,
         evidence={"links": links, "latencies": latencies, "issue": _issue_evidence(issue)},
     )
+
+
+def _host_bound(runs: Sequence[Measured]) -> bool:
+    """Whether the device was done as soon as the host: then a run as usual tells what issuing takes, and best."""
+    return all(run.issue_ns is not None and run.step_time_ns <= HOST_BOUND * int(run.issue_ns.sum()) for run in runs)
 
 
 def _device_times(usual: Samples, held: Samples, issue: Samples) -> dict[Key, Sequence[int]]:

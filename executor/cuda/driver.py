@@ -26,6 +26,7 @@ Event = Any
 _CUBLAS_KEY, _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 # Cycles of the spinning kernel by which its speed is found: some milliseconds on any GPU of today.
 _SPIN_CYCLES = 10_000_000
+_MOST_SPINS, _SPINS_AGREE = 10, 0.05
 # What cudaHostRegister can rely on everywhere.
 _PAGE = 4096
 
@@ -94,6 +95,11 @@ class Driver(Protocol):
         """Device and versions, for evidence."""
 
 
+def choose_cublas_workspace() -> None:
+    """To be called before the first matmul of the process on a GPU: torch looks only then."""
+    os.environ.setdefault(_CUBLAS_KEY, _CUBLAS_WORKSPACE)
+
+
 def require_cuda() -> None:
     """InputError, one line that says why, where torch finds no NVIDIA GPU."""
     if torch.cuda.is_available():
@@ -109,6 +115,10 @@ def require_cuda() -> None:
 _cuda: Any = torch.cuda
 # Streams live as long as the process: memory of torch's allocator belongs to the stream it was taken on.
 _STREAMS: dict[tuple[int, Queue], torch.cuda.Stream] = {}
+# Pinned memory outlives a run, since pinning takes about a second for every few GB: in use, by address, and not in use.
+_PINNED: dict[int, torch.Tensor] = {}
+_UNUSED: list[torch.Tensor] = []
+_SPIN_SPEED: dict[int, float] = {}
 
 
 class TorchDriver:
@@ -116,10 +126,8 @@ class TorchDriver:
 
     def __init__(self) -> None:
         require_cuda()
-        os.environ.setdefault(_CUBLAS_KEY, _CUBLAS_WORKSPACE)
+        choose_cublas_workspace()
         self.device = torch.device("cuda", torch.cuda.current_device())
-        self._cycles_per_ns = 0.0
-        self._bases: dict[int, torch.Tensor] = {}  # the whole memory of each pinned slab, by address
 
     def stream(self, queue: Queue) -> torch.cuda.Stream:
         if queue == Queue.COMPUTE:
@@ -151,14 +159,25 @@ class TorchDriver:
         target.copy_(source, non_blocking=True)
 
     def spin(self, nanoseconds: int) -> None:
-        if not self._cycles_per_ns:
-            self._cycles_per_ns = self._spin_speed()
-        _cuda._sleep(max(1, round(nanoseconds * self._cycles_per_ns)))
+        _cuda._sleep(max(1, round(nanoseconds * self._spin_speed())))
 
     def _spin_speed(self) -> float:
-        """Cycles per ns of the spinning kernel, measured once; the stream is drained for it."""
+        """Cycles per ns of the spinning kernel, measured once for the process; the stream is drained for it.
+
+        An idle GPU's clock is slow and rises while the first of these run: so until two agree, and the quickest counts.
+        """
+        index = self.device.index
+        if index not in _SPIN_SPEED:
+            speeds = [self._one_spin()]
+            while len(speeds) < _MOST_SPINS:
+                speeds.append(self._one_spin())
+                if abs(speeds[-1] / speeds[-2] - 1) < _SPINS_AGREE:
+                    break
+            _SPIN_SPEED[index] = max(speeds)
+        return _SPIN_SPEED[index]
+
+    def _one_spin(self) -> float:
         start, end = self.event(timing=True), self.event(timing=True)
-        _cuda._sleep(_SPIN_CYCLES)  # the first launch of a kernel loads it
         start.record()
         _cuda._sleep(_SPIN_CYCLES)
         end.record()
@@ -172,23 +191,33 @@ class TorchDriver:
         return time.perf_counter_ns()
 
     def pin(self, nbytes: int) -> torch.Tensor | None:
-        """Memory of torch's CPU allocator, registered: its own pinned allocator rounds up to powers of two."""
+        """Memory of torch's CPU allocator, registered: its own pinned allocator rounds up to powers of two.
+
+        What an earlier run gave back is used again where it is large enough, and else given back to the system.
+        """
         if not nbytes:
             return torch.empty(0, dtype=torch.uint8)
-        base = torch.empty(nbytes + _PAGE, dtype=torch.uint8)
-        skip = -base.data_ptr() % _PAGE
-        slab = base[skip : skip + nbytes]
-        slab.zero_()  # pages have to exist before they can be pinned
-        if int(_cuda.cudart().cudaHostRegister(slab.data_ptr(), nbytes, 0)):
-            _clear_last_error(self.device)
+        whole = _take_unused(nbytes)
+        if whole is None:
+            whole = self._register(nbytes)
+        if whole is None:
             return None
-        self._bases[slab.data_ptr()] = base
-        return slab
+        _PINNED[whole.data_ptr()] = whole
+        return whole[:nbytes]
 
     def unpin(self, slab: torch.Tensor) -> None:
-        if slab.data_ptr() in self._bases:
-            _cuda.cudart().cudaHostUnregister(slab.data_ptr())
-            del self._bases[slab.data_ptr()]
+        whole = _PINNED.pop(slab.data_ptr(), None) if len(slab) else None
+        if whole is not None:
+            _UNUSED.append(whole)
+
+    def _register(self, nbytes: int) -> torch.Tensor | None:
+        base = torch.empty(nbytes + _PAGE, dtype=torch.uint8)
+        skip = -base.data_ptr() % _PAGE
+        memory = base[skip : skip + nbytes].zero_()  # pages have to exist before they can be pinned
+        if int(_cuda.cudart().cudaHostRegister(memory.data_ptr(), nbytes, 0)):
+            _clear_last_error(self.device)
+            return None
+        return memory
 
     def allocated(self) -> int:
         return int(torch.cuda.memory_allocated(self.device))
@@ -214,6 +243,16 @@ class TorchDriver:
             "cuda": torch.version.cuda,
             "gpu_driver": _driver_version(),
         }
+
+
+def _take_unused(nbytes: int) -> torch.Tensor | None:
+    """The smallest that is large enough; where there is none, all that are too small go back to the system."""
+    fitting = [at for at, slab in enumerate(_UNUSED) if len(slab) >= nbytes]
+    if fitting:
+        return _UNUSED.pop(min(fitting, key=lambda at: len(_UNUSED[at])))
+    while _UNUSED:
+        _cuda.cudart().cudaHostUnregister(_UNUSED.pop().data_ptr())
+    return None
 
 
 def _clear_last_error(device: torch.device) -> None:

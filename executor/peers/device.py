@@ -41,6 +41,9 @@ def clear(device: torch.device) -> None:
     """Drop what nobody refers to any more, and give it back to the device."""
     gc.collect()
     if is_cuda(device):
+        # cuBLAS keeps workspaces for the process; who runs next takes its own, and is charged for them.
+        clear_workspaces: Any = torch._C._cuda_clearCublasWorkspaces
+        clear_workspaces()
         torch.cuda.empty_cache()
 
 

@@ -105,6 +105,18 @@ class PeerTraining:
 
     def _run(self, step: int, batches: Sequence[Batch]) -> dict[int, torch.Tensor]:
         """All passes; returns the microbatches' losses."""
+        entered: list[AbstractContextManager[Any]] = []
+        try:
+            return self._all_passes(step, batches, entered)
+        except BaseException as error:
+            # Hooks that stay would be called for every later tensor of the process.
+            while entered:
+                entered.pop().__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _all_passes(
+        self, step: int, batches: Sequence[Batch], entered: list[AbstractContextManager[Any]]
+    ) -> dict[int, torch.Tensor]:
         running: dict[int, tuple[torch.Tensor, Offloader, AbstractContextManager[Any]]] = {}
         losses = {}
         for one in self._passes:
@@ -112,6 +124,7 @@ class PeerTraining:
                 offloader = self._free.pop()
                 context = offloader.around()
                 context.__enter__()
+                entered.append(context)
                 running[one.microbatch] = self._forward(step, one.microbatch, batches, offloader), offloader, context
                 continue
             loss, offloader, context = running.pop(one.microbatch)
@@ -119,6 +132,7 @@ class PeerTraining:
                 loss.backward()  # type: ignore[no-untyped-call]
             # Contexts of saved tensors are a stack. Where several microbatches are in flight this takes another's off
             # it, which is all the same: the newest forward pass always runs under its own.
+            entered.remove(context)
             context.__exit__(None, None, None)
             self._free.append(offloader)
             losses[one.microbatch] = loss.detach()

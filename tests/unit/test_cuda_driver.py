@@ -67,7 +67,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
         cudart=lambda: found, Event=Event, _sleep=sleep, Stream=lambda device: object(), default_stream=None
     )
     monkeypatch.setattr(module, "_cuda", cuda)
-    monkeypatch.setattr(module, "_STREAMS", {})
+    for name in ("_STREAMS", "_PINNED", "_SPIN_SPEED"):
+        monkeypatch.setattr(module, name, {})
+    monkeypatch.setattr(module, "_UNUSED", [])
     monkeypatch.setattr(module, "require_cuda", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: "default")
@@ -87,8 +89,30 @@ def test_pinned_memory_has_exactly_its_size_and_begins_on_a_page(runtime: Runtim
     assert slab.data_ptr() % PAGE == 0
     assert runtime.registered == {slab.data_ptr(): nbytes}
     driver.unpin(slab)
-    assert runtime.registered == {}
     driver.unpin(slab)  # nothing to give back twice
+    again = driver.pin(nbytes)
+    assert again is not None
+    assert again.data_ptr() == slab.data_ptr()
+    assert runtime.registered == {slab.data_ptr(): nbytes}
+
+
+def test_pinned_memory_is_kept_for_the_next_run_and_no_more_than_that(runtime: Runtime) -> None:
+    """To pin takes long. What is too small for the next run goes back to the system before more is pinned."""
+    driver = TorchDriver()
+    first = driver.pin(3 * PAGE)
+    assert first is not None
+    driver.unpin(first)
+    smaller = driver.pin(PAGE)
+    assert smaller is not None
+    assert (smaller.data_ptr(), len(smaller)) == (first.data_ptr(), PAGE)
+    beside = driver.pin(PAGE)
+    assert beside is not None
+    assert sorted(runtime.registered.values()) == [PAGE, 3 * PAGE]
+    driver.unpin(smaller)
+    driver.unpin(beside)
+    larger = driver.pin(4 * PAGE)
+    assert larger is not None
+    assert list(runtime.registered.values()) == [4 * PAGE]
 
 
 def test_where_pinning_fails_there_is_none(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +143,20 @@ def test_spinning_takes_as_long_as_asked(runtime: Runtime) -> None:
     driver.spin(1_000)
     driver.spin(3_000)
     assert SLEPT[-2:] == [2_000, 6_000]
-    assert len(SLEPT) == 4  # its speed is measured once
+    assert len(SLEPT) == 4  # its speed is measured once, and two agree
+
+
+def test_spinning_is_measured_until_the_clock_has_risen(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles_per_ms = iter([0.3e6, 0.8e6, 1.9e6, 2e6, 2e6, 2e6])
+
+    def warming(cycles: int) -> None:
+        CLOCK["ms"] += cycles / next(cycles_per_ms)
+        SLEPT.append(cycles)
+
+    monkeypatch.setattr(module._cuda, "_sleep", warming)
+    TorchDriver().spin(1_000)
+    assert SLEPT[-1] == pytest.approx(2_000, rel=0.06)
+    assert len(SLEPT) == 5
 
 
 def test_events_tell_nanoseconds(runtime: Runtime) -> None:
