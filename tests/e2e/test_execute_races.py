@@ -9,8 +9,8 @@ from sim.errors import CheckFailed, LoadaheadError
 from sim.ir.kinds import Kind
 from sim.ir.plan import Plan
 from sim.planner import Policy, build_plan
+from tests.support.edits import with_column, without_entry
 from tests.support.models import GB, link_costs, own_spec, workload_of
-from tests.support.plans import with_column, without_entry
 
 SPEC = own_spec("scales", options={"acts": ("", "", "", "")})
 WORKLOAD = workload_of(SPEC)

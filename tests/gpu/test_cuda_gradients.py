@@ -22,9 +22,9 @@ from sim.ir.kinds import Kind
 from sim.ir.plan import Plan
 from sim.planner import HORIZON_UNITS, Policy, build_plan
 from sim.workload import UnitShape, Workload
+from tests.support.edits import with_column, without_entry
 from tests.support.gpu import NEEDS_GPU
 from tests.support.models import HARDWARE, TINY, link_costs, own_spec, tiny_spec
-from tests.support.plans import with_column, without_entry
 
 pytestmark = NEEDS_GPU
 
@@ -59,7 +59,7 @@ def grad_error(spec: ModelSpec, seed: int | None = None, steps: int = 4, **polic
 
 
 @pytest.mark.parametrize("seed", [None, 7])
-@pytest.mark.parametrize("horizon", range(1, 9))
+@pytest.mark.parametrize("horizon", [1, 2, 4, 8])
 @pytest.mark.parametrize("unit", HORIZON_UNITS)
 @pytest.mark.parametrize("pipeline", ["simple", "interleaved"])
 def test_every_horizon(pipeline: str, unit: str, horizon: int, seed: int | None) -> None:
@@ -119,6 +119,7 @@ def test_200_steps_take_no_more_memory() -> None:
     assert bound.step(0) == 0.0
     for number in range(1, 5):
         bound.step(number)
+        replay(bound.operations, number, bound.session.batches(number, bound.plan.microbatches))  # other kernels
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
     slabs = [slab.data_ptr() for slab in bound.operations.host.slabs]
@@ -133,11 +134,12 @@ def test_200_steps_take_no_more_memory() -> None:
     bound.backend.close()
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_the_host_never_waits_in_mid_step() -> None:
     """torch's own watch for operators that synchronize."""
     bound = Bound(tiny_spec())
-    bound.step(0)
     batches = bound.session.batches(1, bound.plan.microbatches)
+    replay(bound.operations, 0, batches)
     finish = bound.backend.finish
 
     def relaxed() -> Any:
@@ -159,7 +161,7 @@ EDGES = [(Kind.PREFETCH, Kind.RECOMPUTE), (Kind.OFFLOAD, Kind.RELEASE), (Kind.AC
 @pytest.mark.parametrize(("source", "target"), EDGES)
 def test_a_missing_wait_is_noticed(source: Kind, target: Kind) -> None:
     """Every edge of that kind left out, the verifier bypassed, memory poisoned, copies made late by delays."""
-    spec = tiny_spec()
+    spec = own_spec("keepers")  # without ids: a wrong one would end the device's process
     workload = workload_of(spec)
     plan = plan_for(workload, horizon=1, pipeline="simple")
     for op in list(plan):

@@ -32,7 +32,7 @@ BIG = TINY | {"width": 2048, "heads": 16, "context": 1024, "batch": 4, "blocks":
 
 @pytest.fixture(scope="module")
 def big() -> tuple[ModelSpec, Costs]:
-    spec = tiny_spec(options=BIG, autocast="bfloat16")
+    spec = tiny_spec(python="executor.models.byte_gpt:copied", options=BIG, autocast="bfloat16")
     return spec, calibrate(workload_of(spec), spec, hardware=HARDWARE, device="cuda", deterministic=False)
 
 
@@ -117,9 +117,10 @@ def test_torchs_sanitizer_finds_no_race(tmp_path: Path) -> None:
         "execute(plan, workload, spec, costs=link_costs(workload), steps=4, device='cuda', check_gradients=False)\n"
     )
     root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, str(script)], cwd=root, capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | {"TORCH_CUDA_SANITIZER": "1", "PYTHONPATH": root},
+        env=os.environ | {"TORCH_CUDA_SANITIZER": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "CSAN" not in done.stderr

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind
 from sim.ir.plan import Plan, Ragged
 from sim.verify import verify
-from tests.support.plans import plans, take_ops, with_column, with_entry, without_entry
+from tests.support.edits import take_ops, with_column, with_entry, without_entry
+from tests.support.plans import plans
 
 SMALL = {"most_ranks": 3, "most_units": 2}
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

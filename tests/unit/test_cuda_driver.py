@@ -147,7 +147,7 @@ def test_spinning_takes_as_long_as_asked(runtime: Runtime) -> None:
 
 
 def test_spinning_is_measured_until_the_clock_has_risen(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    cycles_per_ms = iter([0.3e6, 0.8e6, 1.9e6, 2e6, 2e6, 2e6])
+    cycles_per_ms = iter([0.3e6, 0.8e6, 1.95e6, 2e6, 2e6, 2e6])
 
     def warming(cycles: int) -> None:
         CLOCK["ms"] += cycles / next(cycles_per_ms)

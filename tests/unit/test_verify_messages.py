@@ -12,7 +12,8 @@ from sim.ir.kinds import Kind
 from sim.ir.plan import Plan, Ragged
 from sim.ir.text_form import plan_from_text, plan_to_text
 from sim.verify import check, explain, verify
-from tests.support.plans import take_ops, uniform_plan, with_column, with_entry, without_entry
+from tests.support.edits import take_ops, with_column, with_entry, without_entry
+from tests.support.plans import uniform_plan
 
 
 def _op(plan: Plan, kind: Kind, nth: int = 0) -> int:
