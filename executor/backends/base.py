@@ -126,7 +126,7 @@ class Backend(Protocol):
         """Device memory, uninitialised."""
 
     def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
-        """What the tensor holds is dead: the plan frees it, or a host slot was emptied. ``dtype``: of bytes' content."""
+        """What the tensor holds is dead: the plan frees it, or a host slot was emptied. ``dtype``: of bytes."""
 
     def slab(self, nbytes: int) -> torch.Tensor:
         """Host memory for the slots of one rank: uint8, shape (nbytes,)."""

@@ -12,7 +12,7 @@ from sim.planner import Policy, build_plan
 from tests.support.edits import with_column, without_entry
 from tests.support.models import GB, link_costs, own_spec, workload_of
 
-SPEC = own_spec("scales", options={"acts": ("", "", "", "")})
+SPEC = own_spec("sines")
 WORKLOAD = workload_of(SPEC)
 # 64 bytes take 6 ms: longer than any delay, so that who does not wait is too early.
 SLOW = link_costs(WORKLOAD, d2h_latency_ns=6_000_000, h2d_latency_ns=6_000_000, d2h_bandwidth=GB, h2d_bandwidth=GB)

@@ -161,7 +161,7 @@ EDGES = [(Kind.PREFETCH, Kind.RECOMPUTE), (Kind.OFFLOAD, Kind.RELEASE), (Kind.AC
 @pytest.mark.parametrize(("source", "target"), EDGES)
 def test_a_missing_wait_is_noticed(source: Kind, target: Kind) -> None:
     """Every edge of that kind left out, the verifier bypassed, memory poisoned, copies made late by delays."""
-    spec = own_spec("keepers")  # without ids: a wrong one would end the device's process
+    spec = own_spec("sines")  # without ids: a wrong one would end the device's process
     workload = workload_of(spec)
     plan = plan_for(workload, horizon=1, pipeline="simple")
     for op in list(plan):

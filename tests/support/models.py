@@ -84,6 +84,8 @@ class Scale(nn.Module):
             raise ValueError("no more")
         if self.act == "fails backward":
             return _FailsBackward.apply(x * self.weight)
+        if self.act == "sine":  # RECOMPUTE has to read its boundary
+            return x.sin() * self.weight
         if self.act == "exits":
             sys.exit(5)
         if self.act == "two":
@@ -133,6 +135,11 @@ def keepers() -> nn.Sequential:
 def in_place() -> nn.Sequential:
     """Layers that change their input, each after one that does not need what it returned."""
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(True), nn.Linear(32, 8), nn.ReLU(True), nn.Linear(8, 3))
+
+
+def sines() -> nn.Sequential:
+    """Layers whose RECOMPUTE reads the boundary, and makes of it what their BACKWARD needs."""
+    return scales(("sine", "sine", "sine", "sine"))
 
 
 def not_a_sequential() -> nn.Module:
