@@ -46,6 +46,7 @@ class Run:
             "losses": done.losses,
             "max_grad_error": done.max_grad_error,
             "step_times_ns": done.step_times_ns,
+            "bare_step_times_ns": done.bare_step_times_ns,
             "machine": done.machine,
             "predicted": result_of(self.job, self.predicted),
         }

@@ -62,10 +62,10 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, log: Log) -> Execution
     median = log.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
     start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
     levels = samples(plan, log.memory.during, log.memory.after, start, end)
-    warnings = [*backend.warnings, *_doubts(plan, times, log.memory, costs)]
+    bare = [measured.step_time_ns for measured in log.bare]
+    warnings = [*backend.warnings, *_doubts(plan, bare or times, log.memory, costs)]
     found = machine() | backend.machine()
     issued = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
-    bare = [measured.step_time_ns for measured in log.bare]
     header = {
         "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, log.memory),
         "capacity_bytes": costs.memory_bytes,

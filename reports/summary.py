@@ -109,8 +109,12 @@ def headline(timeline: Timeline, where: str = "timeline") -> Headline:
 
 
 def step_times(timeline: Timeline, where: str = "timeline") -> list[int]:
-    """All timed steps in ns, as the header has them; empty for a prediction. InputError when malformed."""
-    steps = timeline.header.get("step_times_ns", [])
+    """All timed steps in ns, as the header has them; empty for a prediction. InputError when malformed.
+
+    Where timing every operation costs something, these are the steps without.
+    """
+    key = "bare_step_times_ns" if "bare_step_times_ns" in timeline.header else "step_times_ns"
+    steps = timeline.header.get(key, [])
     if not isinstance(steps, list) or not all(type(step) is int and step > 0 for step in steps):
-        raise InputError(f"{where}: step_times_ns is {steps!r:.60}; it must be a list of integers above 0")
+        raise InputError(f"{where}: {key} is {steps!r:.60}; it must be a list of integers above 0")
     return steps

@@ -89,6 +89,12 @@ def test_the_median_of_the_timed_steps_is_the_measured_step_time() -> None:
     assert compare(PREDICTED, measured).step_time_error == 0.0
 
 
+def test_steps_that_were_timed_as_a_whole_count_where_there_are_some() -> None:
+    """To time every operation takes time too."""
+    header = {"step_times_ns": [500, 510, 520], "bare_step_times_ns": [430, 440, 450]}
+    assert compare(PREDICTED, replace(MEASURED, header=header)).step_time_error == 0.0
+
+
 def rank(number: int, **changes: Any) -> dict[str, Any]:
     zero = dict.fromkeys(
         ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "compute_ns", "idle_ns", "stall_release_ns",
