@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -153,13 +154,30 @@ def _loky(workers: Workers) -> Iterator[None]:
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     try:
-        with parallel_config(backend="loky", n_jobs=workers.jobs, initializer=_follow, initargs=(os.getpid(),)):
+        settings = {"n_jobs": workers.jobs, "initializer": _follow, "initargs": (os.getpid(),)}
+        with _without_noise(), parallel_config(backend="loky", **settings):
             yield
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, perhaps for want of memory; use fewer --jobs (with -o, finished points are "
             "kept and the same command goes on)"
         ) from error
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """After Ctrl-C joblib counts what it threw away, and its process that cleans up finds some of it gone already."""
+    before = os.environ.get("PYTHONWARNINGS")
+    # That process reads the variable when it starts.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker:UserWarning"]))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were still)", category=UserWarning)
+            yield
+    finally:
+        os.environ.pop("PYTHONWARNINGS")
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _follow(parent: int) -> None:

@@ -119,6 +119,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(whole: Path, tmp_pa
         assert last.endswith(f" of {POINTS} points are kept in {tmp_path}, the same command goes on from there")
         assert before < int(last.split()[2]) <= finished(tmp_path) < POINTS
         assert "Traceback" not in err
+        assert "Warning" not in err
     assert run([*SWEEP, "--jobs", "2", "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, POINTS)
     assert_same_files(tmp_path, whole)
