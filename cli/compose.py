@@ -262,9 +262,9 @@ def _no_overrides(path: str, overrides: Sequence[str]) -> None:
 
 def require_device(device: str) -> None:
     """InputError, before any work is done, when there is no backend or no device of that name."""
-    from executor.backends import require_device
+    from executor.backends import torch_device
 
     try:
-        require_device(device)
+        torch_device(device)
     except InputError as error:
         raise InputError(f"--{error}") from error

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from executor.backends import torch_device
 from executor.checkpoint import CheckpointedUnit, LossOf
 from executor.layout import own_storage
 from executor.meter import StorageMeter, storage_bytes
@@ -23,7 +24,7 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
     own, so that a plan for a device is made from shapes found there. Raises InputError for a model that does not run.
     """
     with single_threaded():
-        model = load_model(spec, torch.device(device))
+        model = load_model(spec, torch_device(device))
         x, target = model.batch(0, 0, microbatches)
         x = own_storage(x)
         layers = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from executor.backends.base import Backend, DeviceMeter, Link, Measured, Work
 from executor.backends.cpu import CpuBackend
 from executor.backends.cuda import CudaBackend
@@ -20,9 +22,11 @@ def make_backend(device: str, **settings: Any) -> Backend:
     return BACKENDS[device](**settings)
 
 
-def require_device(device: str) -> None:
-    """InputError, one line, unless there is a backend and a device of that name."""
-    make_backend(device).close()
+def torch_device(device: str) -> torch.device:
+    """Where tensors of that device's backend live; InputError, one line, unless there is a backend and a device."""
+    backend = make_backend(device)
+    backend.close()
+    return backend.device
 
 
-__all__ = ["BACKENDS", "Backend", "DeviceMeter", "Link", "Measured", "Work", "make_backend", "require_device"]
+__all__ = ["BACKENDS", "Backend", "DeviceMeter", "Link", "Measured", "Work", "make_backend", "torch_device"]

@@ -41,7 +41,7 @@ def calibrate(
     checkpoint: bool = True,
     deterministic: bool = True,
     microbatches: int = MICROBATCHES,
-    link_sizes: Sequence[int] = SIZES,
+    link_sizes: Sequence[int] | None = None,
     **backend_settings: Any,
 ) -> Costs:
     """Costs of the workload's units, per (stage, unit), of each rank's optimizer step, and of the links.
@@ -55,7 +55,7 @@ def calibrate(
         checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
         deterministic: with the kernels of runs whose gradients are checked.
         microbatches: of the plans to come, whose data lies on the device throughout where it is not the host.
-        link_sizes: bytes of the copies by which a real link is measured.
+        link_sizes: bytes of the copies by which a real link is measured; None: from 4 KiB to 256 MiB.
         backend_settings: of the backend's class.
     """
     if repeats < 1:
@@ -71,7 +71,7 @@ def calibrate(
                 _step(operations, step)
             meter = StepMeter(operations)
             _step(operations, backend.warm_ups, meter)
-            found = _find(operations, hardware, -(-repeats // MICROBATCHES), link_sizes)
+            found = _find(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
             static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:

@@ -1,0 +1,83 @@
+"""The commands with --device cuda, on the stand-in for a GPU: what they write, print and draw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import run
+from executor.backends import BACKENDS
+from executor.backends.cuda import CudaBackend
+from sim.timeline import read_timeline
+from tests.support.fake_cuda import FakeCuda
+from tests.support.fake_kernels import FakeGpu
+
+Captured = pytest.CaptureFixture[str]
+
+TINY = "model.options={ blocks = 2, width = 32, heads = 2, context = 16, batch = 2, dropout = 0.2 }"
+GPU = FakeGpu(launch_ns=500, call_ns=100, d2h_bandwidth=300_000_000, h2d_bandwidth=200_000_000)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(**settings: Any) -> CudaBackend:
+        return CudaBackend(driver=FakeCuda(GPU), **settings)
+
+    monkeypatch.setitem(BACKENDS, "cuda", backend)
+    monkeypatch.setattr("executor.calibration.run.SIZES", (1 << 12, 1 << 20))
+
+
+def done(arguments: list[str], capsys: Captured) -> Any:
+    assert run([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_calibrate_execute_compare_report(tmp_path: Path, capsys: Captured) -> None:
+    tiny = ["--set", TINY, "--set", "parallel.microbatches=4", "--device", "cuda"]
+    costs, out = tmp_path / "costs.json", tmp_path / "run"
+    made = done(["calibrate", "demo", *tiny, "--repeats", "4", "-o", str(costs)], capsys)
+    assert made["source"] == "calibrated on cuda"
+    assert made["memory_bytes"] == GPU.memory_bytes
+    assert made["launch_by_kind"]["FORWARD"] > made["launch_by_kind"]["RELEASE"] > 0
+    assert made["evidence"]["model"]["autocast"] == "none"
+    found = done(["execute", "demo", *tiny, "--costs", str(costs), "--steps", "6", "-o", str(out)], capsys)
+    assert (found["device"], found["max_grad_error"]) == ("cuda", 0.0)
+    assert len(found["bare_step_times_ns"]) == 3
+    assert found["machine"]["gpu"]
+    for ours, theirs in zip(found["predicted"]["ranks"], found["ranks"], strict=True):
+        # Buffers that are no multiples of the allocator's 512 bytes are rounded up.
+        assert ours["peak_device_bytes"] == pytest.approx(theirs["peak_device_bytes"], abs=4096)
+    header = read_timeline(out / "measured.jsonl").header
+    assert {"allocator", "issue_ns", "bare_step_times_ns"} <= header.keys()
+    compared = done(["compare", str(out), str(out)], capsys)
+    assert abs(compared["step_time_error"]) < 0.02
+    assert run(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "own link" in page
+    assert "emulated" not in page
+    assert run(["execute", "demo", *tiny, "--costs", str(costs), "--steps", "2"]) == 2
+    assert "steps is 2; at least 3 are needed on cuda" in capsys.readouterr().err
+
+
+def test_without_costs_it_calibrates_on_the_device(tmp_path: Path, capsys: Captured) -> None:
+    assert run(["execute", "demo", "--set", TINY, "--device", "cuda", "--steps", "4"]) == 0
+    out, err = capsys.readouterr()
+    assert "calibrating on this cuda" in err
+    assert "every gradient equals plain training" in out
+
+
+def test_the_main_job(tmp_path: Path, capsys: Captured) -> None:
+    options = ["--horizons", "1,2", "--microbatches", "2,4", "--steps", "4", "-o", str(tmp_path)]
+    found = done(["demo", "--device", "cuda", "--set", TINY, *options], capsys)
+    assert found["max_grad_error"] == 0.0
+    assert [point["horizon"] for point in found["horizons"]] == [1, 2]
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_more_ranks_than_one_are_one_line(capsys: Captured) -> None:
+    assert run(["execute", "two-rank", "--set", TINY, "--device", "cuda"]) == 2
+    err = capsys.readouterr().err
+    assert "2 ranks; one run on cuda holds 1" in err.splitlines()[-1]
