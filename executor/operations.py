@@ -39,6 +39,7 @@ class Operations:
     """A plan's operations bound to a model, a backend and links; :meth:`run` runs one inside its queue.
 
     ``losses``, shape (microbatches,), stays on the device: to read a loss in mid step, the host would have to wait.
+    ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
 
     Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
     """
@@ -63,7 +64,11 @@ class Operations:
         # Columns of small integers are quick to evaluate and slow to look into one by one.
         on_device = plan.buffers.space == Space.DEVICE
         self._role_on_device: list[int] = np.where(on_device, plan.buffers.role, -1).tolist()
-        self.awaited = {edge for op in self.views for edge in op.after}
+        self.queues: list[int] = plan.queue_index.tolist()
+        # A queue is in order by itself.
+        queues = self.queues
+        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
+        self.awaited = {edge for edges in self.waits for edge in edges}
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees."""

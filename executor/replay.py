@@ -33,13 +33,13 @@ def replay(
     The gradients are zeroed first, outside the measured time, and stay after the OPTIMIZER_STEP to be looked at.
     Raises what the first failing operation raised, after all queues have run dry.
     """
-    backend, queues = operations.backend, operations.plan.queue_index.tolist()
+    backend = operations.backend
     operations.session.begin_step()
     operations.state = StepState(number, batches)
     try:
         backend.begin(len(operations.views), operations.awaited, timed=timed)
-        for op, queue in zip(operations.views, queues, strict=True):
-            for edge in op.after:
+        for op, queue, edges in zip(operations.views, operations.queues, operations.waits, strict=True):
+            for edge in edges:
                 backend.wait(queue, edge)
             work = partial(operations.run, op)
             backend.launch(queue, op.index, work if meter is None else meter.around(op, work))

@@ -105,7 +105,7 @@ class Backend(Protocol):
         """Start a step of so many operations, of which those ``awaited`` are waited for. ``timed``: each for itself."""
 
     def wait(self, queue: int, op: int) -> None:
-        """What is launched next on the queue runs only after ``op`` has ended."""
+        """What is launched next on the queue runs only after ``op``, of another queue, has ended."""
 
     def launch(self, queue: int, op: int, work: Work) -> None:
         """Queue the work of ``op``. A backend that queues inside the work raises what it raises."""

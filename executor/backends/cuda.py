@@ -77,7 +77,7 @@ class CudaBackend:
         self._marks: list[Event] = []
         self._borders = [self.driver.event(timing=True) for _ in range(1 + QUEUES_PER_RANK)]
         self._awaited: Collection[int] = ()
-        self._recorded: dict[int, tuple[int, Event]] = {}  # queue and event, by operation
+        self._recorded: dict[int, Event] = {}
         self._timed = True
         self._streams: dict[int, Stream] = {}
         self._used: set[int] = set()
@@ -102,9 +102,8 @@ class CudaBackend:
         self.driver.record(self._borders[0], self.driver.stream(Queue.COMPUTE))
 
     def wait(self, queue: int, op: int) -> None:
-        recorded_on, event = self._recorded[op]  # KeyError: a stream that waits for no record waits for nothing
-        if recorded_on != queue:
-            self.driver.wait(self._stream(queue), event)
+        event = self._recorded[op]  # KeyError: a stream that waits for no record waits for nothing
+        self.driver.wait(self._stream(queue), event)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
         stream = self._stream(queue)
@@ -122,7 +121,7 @@ class CudaBackend:
         if self._timed or op in self._awaited:
             event = (self._ends if self._timed else self._marks)[op]
             self.driver.record(event, self._stream(queue))
-            self._recorded[op] = queue, event
+            self._recorded[op] = event
         self._issued.append(self.driver.host_ns())
         if self.paced:
             self.driver.synchronize()
