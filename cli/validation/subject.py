@@ -9,10 +9,12 @@ from typing import Any
 from cli import compose
 from cli.predicting import predict
 from cli.validation.grid import Configuration, ModelSize
-from cli.validation.links import execution_arguments, link_figures, slowed
+from cli.validation.link_use import link_figures
+from cli.validation.slowed import execution_arguments, slowed
 from executor.execute import execute
 from executor.findings import ExecutionResult
-from executor.peers import PeerSkipped, passes_of, run_peer
+from executor.peers.run import PeerSkipped, run_peer
+from executor.peers.training import passes_of
 from executor.trace import trace_module
 from scenarios.loader import scenario_from_dict
 from scenarios.prepare import Prepared, prepare

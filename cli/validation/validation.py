@@ -14,7 +14,8 @@ from cli.output import note, one_line
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase
 from cli.validation.journal import Journal, Record
 from cli.validation.subject import Subject
-from executor.peers import PEERS, clear_device, device_facts
+from executor.peers import PEERS
+from executor.peers.run import clear_device, device_facts
 from sim.units import format_bytes, format_duration
 
 # Packages beside our own whose versions matter: the peers', and what they stand on.

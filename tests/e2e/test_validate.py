@@ -177,3 +177,12 @@ def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: gpu-check needs an NVIDIA GPU") and done.stderr.count("\n") == 1
+
+
+def test_the_gpu_check_says_in_one_line_that_there_is_no_such_python() -> None:
+    done = subprocess.run(
+        [ROOT / ".ci/gpu-check"], env=os.environ | {"GPU_PYTHON": "/nonexistent/python"}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: GPU_PYTHON is /nonexistent/python") and done.stderr.count("\n") == 1

@@ -12,9 +12,10 @@ from cli.validation.estimate import configuration_s, copying_s, estimated_second
 from cli.validation.grid import Configuration, Grid, PeerCase
 from cli.validation.grids import GRIDS, find_grid
 from cli.validation.grids.gpu import GPU
-from cli.validation.links import execution_arguments, slowed
+from cli.validation.slowed import execution_arguments, slowed
 from executor.links import CONFIGURED, Hardware
-from executor.peers import PEERS, WARM_UP
+from executor.peers import PEERS
+from executor.peers.run import WARM_UP
 from scenarios.loader import scenario_from_dict
 from sim.costs import Costs, SharedLinks, UnitCost
 from sim.errors import InputError
