@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,12 +45,13 @@ class Subject:
     costs: Costs
 
     @classmethod
-    def of(cls, size: ModelSize, first: Configuration, device: str) -> Subject:
-        """Trace and calibrate."""
+    def of(cls, size: ModelSize, first: Configuration, device: str, costs: Costs | None = None) -> Subject:
+        """Trace, and calibrate where no costs of an earlier calibration are given."""
         scenario = scenario_from_dict(size.scenario(first), first.name)
         shapes = trace_module(compose.model_spec(scenario), scenario.parallel.microbatches, device)
-        prepared = prepare(scenario, shapes=shapes)
-        costs = compose.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
+        if costs is None:
+            prepared = prepare(scenario, shapes=shapes)
+            costs = compose.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
         return cls(size, device, first.microbatches, shapes, costs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +102,8 @@ class Subject:
     def check_gradients(self, one: Configuration) -> dict[str, Any]:
         """A few steps, every gradient compared with plain training's."""
         done = self._execute(one, compose.job_of_prepared(self._prepared(one)), CHECKED_STEPS, check=True)
+        if done.max_grad_error is None or not math.isfinite(done.max_grad_error):
+            raise RuntimeError(f"the largest difference is {done.max_grad_error}")
         return {"max_grad_error": done.max_grad_error, "steps": len(done.losses)}
 
     def run_peer(self, name: str, plain: Configuration, steps: int) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
 from reports.plots.style import MEASURED, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts import case_of, horizon_series, measured
+from reports.verdicts.records import case_of, horizon_series, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from reports.verdicts import Record
+    from reports.verdicts.records import Record
 
 TITLE = "Step time and peak memory against the horizon"
 # Smaller differences than this share of the value look small.
@@ -44,7 +44,7 @@ def horizons(evidence: Mapping[str, Any]) -> Drawing | Missing:
 def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[list[Record]]]:
     """Of each model the series of the case with most of them: horizons in tasks, window 1."""
     cases: dict[str, dict[tuple[str, int, str], list[list[Record]]]] = {}
-    for series in horizon_series(evidence).values():
+    for series in horizon_series(evidence):
         first = series[0]
         if first["horizon_unit"] == "tasks" and first["release_window"] == 1:
             cases.setdefault(first["model"], {}).setdefault(case_of(first), []).append(series)

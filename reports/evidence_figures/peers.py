@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
 from reports.plots.style import INK, MEASURED, PREDICTED, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts import case_of, ours_beside
+from reports.verdicts.records import case_of, ours_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from reports.verdicts import Record
+    from reports.verdicts.records import Record
 
 TITLE = "Beside other implementations"
 Case = tuple[str, int, str]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
 from reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
-from reports.verdicts import LARGEST_TIME_ERROR, MEDIAN_TIME_ERROR, measured, time_error
+from reports.verdicts.records import measured, time_error
+from reports.verdicts.step_time import LARGEST_TIME, MEDIAN_TIME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +57,8 @@ def _plain_numbers(axis: Axis) -> None:
 def _caption(count: int) -> str:
     return (
         f"{count} configurations; every prediction was written down before its run. The darker band is "
-        f"{MEDIAN_TIME_ERROR:.0%} to either side, which the median error must not leave, the lighter one "
-        f"{LARGEST_TIME_ERROR:.0%}, which no error may. Above zero the prediction is too high."
+        f"{MEDIAN_TIME.limit:.0%} to either side, which the median error must not leave, the lighter one "
+        f"{LARGEST_TIME.limit:.0%}, which no error may. Above zero the prediction is too high."
     )
 
 
@@ -65,7 +66,7 @@ def _line(axes: Axes, unit: str) -> None:
     """Where both are the same."""
     axes.set_yscale("log")
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
-    band = 1 + MEDIAN_TIME_ERROR
+    band = 1 + MEDIAN_TIME.limit
     axes.fill_between([low, high], [low / band, high / band], [low * band, high * band], color=FAINT, linewidth=0)
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
     axes.set_xlim(low, high)
@@ -74,9 +75,9 @@ def _line(axes: Axes, unit: str) -> None:
 
 
 def _bands(axes: Axes) -> None:
-    for share, alpha in ((LARGEST_TIME_ERROR, 0.45), (MEDIAN_TIME_ERROR, 0.9)):
+    for share, alpha in ((LARGEST_TIME.limit, 0.45), (MEDIAN_TIME.limit, 0.9)):
         axes.axhspan(-100 * share, 100 * share, color=FAINT, alpha=alpha, linewidth=0, zorder=0)
     axes.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
-    reach = max(max(map(abs, axes.get_ylim())), 115 * LARGEST_TIME_ERROR)
+    reach = max(max(map(abs, axes.get_ylim())), 115 * LARGEST_TIME.limit)
     axes.set_ylim(-reach, reach)
     axes.set_ylabel("error of the prediction (%)")

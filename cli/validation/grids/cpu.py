@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase, horizons, without
+from reports.verdicts import CLAIMS
 
+# Queues are threads that share the cores with whatever else runs, and a copy to "the host" costs compute what it costs
+# memory: neither what offloading adds to a step nor how peers do can be told. Step times are within the tenth that the
+# tests ask for on a CPU.
+_CLAIMS = {name: CLAIMS[name].limit for name in ("runs", "gradients", "peak_memory", "bandwidth")} | {
+    "median_time": 0.10
+}  # fmt: skip
 _TINY = ModelSize(
     name="tiny",
-    options={"blocks": 3, "width": 64, "heads": 4, "context": 64, "batch": 4, "dropout": 0.1},
+    options={"blocks": 3, "width": 64, "heads": 4, "context": 64, "batch": 4, "dropout": 0.0},
     # A boundary of 64 KiB takes 0.2 ms out and 0.7 ms in; a block's passes take some milliseconds.
     hardware={"d2h": "400 MB/s", "h2d": "100 MB/s", "link_latency": "50 us", "memory": "64 MiB"},
     steps=5,
@@ -24,4 +31,5 @@ CPU = Grid(
     ),
     gradients=(Configuration(model="tiny", microbatches=2, horizon=2, copies=2),),
     peers=(PeerCase(model="tiny", microbatches=4),),
+    claims=_CLAIMS,
 )
