@@ -72,7 +72,7 @@ class _Part(_Open):
     def _complete(self) -> _Part:
         needed = self.needed() if self.status == "measured" else ("reason",)
         for name in needed:
-            if getattr(self, name) is None:
+            if name not in self.model_fields_set or (getattr(self, name) is None and name != "peak_device_bytes"):
                 raise ValueError(f"{name} is missing; it is required of what is {self.status}")
         return self
 
@@ -103,10 +103,10 @@ class _Gradients(_Part, _Planned):
 class _Peer(_Part, _Case):
     peer: str
     step_time_ns: _Above0 | None = None
-    peak_device_bytes: _Above0 | None = None
+    peak_device_bytes: _Above0 | None = None  # None: it cannot be told
 
     def needed(self) -> tuple[str, ...]:
-        return ("step_time_ns",)
+        return "step_time_ns", "peak_device_bytes"
 
 
 class _Model(_Part):

@@ -31,7 +31,7 @@ def evidence_in(
             return assemble(Validation(grid, device, limit_s, journal).run())
         except KeyboardInterrupt as error:
             raise Interrupted(
-                f"interrupted; {_configurations(journal)} of {counted(len(grid.configurations), 'configuration')} are "
+                f"interrupted; {_configurations(journal)} of {counted(len(grid.configurations), 'configuration')} "
                 f"kept in {directory}, the same command goes on from there"
             ) from error
 

@@ -96,7 +96,7 @@ def chosen_beside(evidence: Record, case: Case) -> Record | None:
     """
     ours: list[Record] = [
         one for one in evidence["configurations"]
-        if case_of(one) == case and "predicted" in one and one["offload"]
+        if case_of(one) == case and one.get("predicted") and one["offload"]
         and (one["copies"], one["horizon_unit"], one["release_window"]) == (1, "tasks", 1)
     ]  # fmt: skip
     free = [one for one in ours if is_stall_free(one)]

@@ -16,7 +16,8 @@ _TINY = ModelSize(
     options={"blocks": 3, "width": 64, "heads": 4, "context": 64, "batch": 4, "dropout": 0.0},
     # A boundary of 64 KiB takes 0.2 ms out and 0.7 ms in; a block's passes take some milliseconds.
     hardware={"d2h": "400 MB/s", "h2d": "100 MB/s", "link_latency": "50 us", "memory": "64 MiB"},
-    steps=5,
+    steps=9,
+    repeats=30,
     learning_rate=1e-3,
 )
 
