@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.statistics import rank_agreement
-from reports.verdicts.base import ISSUE, Claim, Found
+from reports.verdicts.base import ISSUE, Claim, Found, percent
 from reports.verdicts.records import Record, horizon_series, step_times
 from sim.units import counted
 
@@ -17,8 +17,8 @@ def _find(evidence: Record) -> list[Found]:
         one, of = rank_agreement(*step_times(series), margin=SAME_TIME)
         agreed, pairs = agreed + one, pairs + of
     if not pairs:
-        return [Found(value=None, detail=f"no two horizons are predicted more than {SAME_TIME:.0%} apart")]
-    detail = f"{counted(pairs, 'pair')} of horizons of one series, predicted more than {SAME_TIME:.0%} apart"
+        return [Found(value=None, detail=f"no two horizons are predicted more than {percent(SAME_TIME)} apart")]
+    detail = f"{counted(pairs, 'pair')} of horizons of one series, predicted more than {percent(SAME_TIME)} apart"
     return [Found(value=agreed / pairs, detail=detail)]
 
 

@@ -60,6 +60,11 @@ def case_name(case: Case) -> str:
     return f"{case[0]}, {case[1]} microbatches, {case[2]}"
 
 
+def short_name(case: Case) -> str:
+    """Over a panel."""
+    return f"{case[0]}, {case[1]} mb., {case[2]}"
+
+
 def is_stall_free(one: Record) -> bool:
     """Whether something is offloaded and no wait for it is predicted."""
     predicted = one["predicted"]

@@ -100,9 +100,75 @@ def test_figures_are_drawn_or_say_why_not(name: str) -> None:
     assert isinstance(missing, Missing) and missing.reason
 
 
+def drawing(name: str, evidence: dict[str, Any]) -> Drawing:
+    drawn = FIGURES[name](evidence)
+    assert isinstance(drawn, Drawing)
+    return drawn
+
+
+def labels(drawn: Drawing) -> set[str]:
+    """Of the one legend, which lies outside all axes."""
+    (legend,) = drawn.figure.legends
+    assert all(axes.get_legend() is None for axes in drawn.figure.axes)
+    return {text.get_text() for text in legend.get_texts()}
+
+
+def test_horizons_have_a_row_for_slowed_links_and_one_line_for_equal_memory() -> None:
+    drawn = drawing("horizons", assemble(records()))
+    assert {"copied once", "link slowed", "measured", "measured without offload"} <= labels(drawn)
+    as_it_is, slowed, memory = drawn.figure.axes[::3]
+    assert [axes.get_ylabel().partition(" (")[0] for axes in (as_it_is, slowed, memory)] == [
+        "step time", "step time, slowed link", "peak memory"
+    ]  # fmt: skip
+    assert len(predictions(as_it_is)) == len(predictions(memory)) == 1
+    assert len(predictions(slowed)) == 2
+    for axes in (as_it_is, slowed):  # a measurement has its prediction's colour
+        colours = [line.get_markeredgecolor() for line in axes.lines if line.get_marker() == "D"]
+        assert colours == [line.get_color() for line in predictions(axes)]
+
+
+def predictions(axes: Any) -> list[Any]:
+    return [line for line in axes.lines if line.get_linestyle() == "-"]
+
+
+def test_memory_that_is_predicted_differently_has_its_lines() -> None:
+    found = records()
+    for record in found:
+        if record["kind"] == "configuration" and record["copies"] > 10:
+            record["predicted"]["peak_device_bytes"] += 2**20
+    assert len(predictions(drawing("horizons", assemble(found)).figure.axes[6])) == 3
+
+
+def test_peers_are_told_by_the_legend_and_a_peak_that_is_not_known_by_a_note() -> None:
+    found = records()
+    for record in found:
+        if record["kind"] == "peer" and record["peer"] == "trl":
+            record["peak_device_bytes"] = None
+    drawn = drawing("peers", assemble(found))
+    assert {"our plan, horizon 1 task", "our plan without offload", "the plan that stands for ours", "peer none",
+            "peer save_on_cpu"} <= labels(drawn)  # fmt: skip
+    assert "peer trl" not in labels(drawn)
+    panels = [axes for axes in drawn.figure.axes if axes.get_title("left")]
+    assert len(panels) == 5
+    for axes in panels:
+        assert not axes.texts  # nothing that could collide
+        assert "\npeer trl: 862.4 ms, peak not known" in axes.get_xlabel()
+
+
+def test_the_bands_are_the_grids_own() -> None:
+    gpu = drawing("predicted_measured", assemble(records()))
+    assert "darker band is 3 %" in gpu.caption and "lighter band is 6 %" in gpu.caption
+    cpu = drawing("predicted_measured", assemble(records("cpu")))
+    assert "darker band is 10 %" in cpu.caption and "lighter" not in cpu.caption
+    assert [len(one.figure.axes[1].patches) for one in (gpu, cpu)] == [2, 1]
+
+
 @pytest.mark.parametrize(
     "content",
-    ["[]", "{", "\xff", '{"format": "other"}'] + [f'{{"format": "loadahead-evidence", "version": {v}}}' for v in (1, 2, 3)],
+    [
+        "[]", "{", "\xff", '{"format": "other"}', '{"format": "loadahead-evidence", "version": 1}',
+        '{"format": "loadahead-evidence", "version": 2}', '{"format": "loadahead-evidence", "version": 3}',
+    ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / JSON).write_bytes(content.encode("latin-1"))

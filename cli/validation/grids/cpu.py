@@ -5,11 +5,11 @@ from __future__ import annotations
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase, horizons, without
 from reports.verdicts import CLAIMS
 
-# Queues are threads that share the cores with whatever else runs, and a copy to "the host" costs compute what it costs
-# memory: neither what offloading adds to a step nor how peers do can be told. Step times are within the tenth that the
-# tests ask for on a CPU.
-_CLAIMS = {name: CLAIMS[name].limit for name in ("runs", "gradients", "peak_memory", "bandwidth")} | {
-    "median_time": 0.10
+# Queues are threads that share the cores with whatever else runs, and copies take memory bandwidth from compute: what
+# offloading adds to a step cannot be told, nor how it does beside peers, nor the order of horizons a few percent apart.
+# Times are within the tenth that the tests ask for on a CPU (tests/e2e/test_execute_timing.py).
+_CLAIMS = {name: CLAIMS[name].limit for name in ("runs", "gradients", "peak_memory")} | {
+    "median_time": 0.10, "bandwidth": 0.90
 }  # fmt: skip
 _TINY = ModelSize(
     name="tiny",
