@@ -88,10 +88,9 @@ def has_evidence(directory: Path) -> bool:
 
 
 def read_evidence(directory: Path) -> Record:
-    """The evidence of a directory; from its journal where the validation did not finish. InputError in one line."""
-    path = directory / JSON
-    if not path.is_file():
-        journal = directory / JOURNAL
+    """The evidence of a directory: from its journal, which may know more, or else its JSON. InputError in one line."""
+    path, journal = directory / JSON, directory / JOURNAL
+    if journal.is_file():
         records = read_journal(journal, journal.read_bytes())
         if not records:
             raise InputError(f"{journal}: holds no record; run `loadahead validate` again")

@@ -26,7 +26,7 @@ def evidence_in(
         note(_about(name, grid))
         before = _configurations(journal)
         if len(journal.records) > 1:
-            note(f"{directory}: {before} of them were run before and are taken over; --fresh starts anew")
+            note(f"{directory}: continues, {before} of them were run before; --fresh starts anew")
         try:
             return assemble(Validation(grid, device, limit_s, journal).run())
         except KeyboardInterrupt as error:

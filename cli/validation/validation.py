@@ -9,13 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from cli.output import note, one_line
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase
 from cli.validation.journal import Journal, Record
 from cli.validation.subject import Subject
 from executor.peers import PEERS
 from executor.peers.run import clear_device
+from sim.complaints import complaint
 from sim.costs import Costs
+from sim.errors import InputError
 from sim.units import format_bytes, format_duration
 
 OUT_OF_TIME = "the time limit was reached"
@@ -82,7 +86,7 @@ class Validation:
             self._say(f"calibrating {size.name}")
         elif before["status"] != "measured":
             return Absent(f"{size.name} was not calibrated")
-        costs = None if before is None else Costs.model_validate_json(json.dumps(before["costs"]))
+        costs = None if before is None else _costs_of(before)
         made: list[Subject] = []
 
         def work() -> Record:
@@ -153,6 +157,16 @@ class Validation:
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(self._elapsed()), 60)
         note(f"[{minutes}:{seconds:02}] {text}")
+
+
+def _costs_of(model: Record) -> Costs:
+    """Those of an earlier calibration."""
+    try:
+        return Costs.model_validate_json(json.dumps(model.get("costs")))
+    except ValidationError as error:
+        raise InputError(
+            f"the journal's costs of {model['model']}: {complaint(error, 'costs')}; --fresh starts the validation anew"
+        ) from error
 
 
 def _present(subject: Subject | Absent) -> Subject:

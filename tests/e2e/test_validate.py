@@ -204,6 +204,16 @@ def test_the_same_command_goes_on_where_it_was_killed(
     assert json.loads(after[5])["predicted"] == json.loads(whole[4])["predicted"]
 
 
+def test_damaged_costs_are_one_line(tmp_path: Path, pair: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate(tmp_path)[0] == 0
+    first, model = journal(tmp_path)[:2]
+    model["costs"]["d2h_bandwidth"] = "fast"
+    (tmp_path / JOURNAL).write_text(f"{json.dumps(first)}\n{json.dumps(model)}\n")
+    assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: the journal's costs of tiny: d2h_bandwidth = 'fast': ") and "--fresh" in last
+
+
 def test_another_grid_starts_anew_and_keeps_the_journal_before(tmp_path: Path, pair: Grid, grid: Any) -> None:
     assert validate(tmp_path)[0] == 0
     before = (tmp_path / JOURNAL).read_bytes()

@@ -71,6 +71,13 @@ def key(record: dict[str, Any]) -> Any:
     return record.get("name") or (record["peer"], record["model"], record["pipeline"])
 
 
+def test_a_journal_knows_more_than_what_was_reported_of_it(tmp_path: Path) -> None:
+    """`report` in the middle of a validation leaves evidence of its first half."""
+    write_evidence(assemble(records()[:30]), tmp_path)
+    journal(tmp_path, records())
+    assert read_evidence(tmp_path)["facts"]["configurations"]["measured"] == 57
+
+
 def test_a_continued_validation_took_the_time_of_both_and_stopped_where_the_second_did() -> None:
     whole = records()
     assert assemble(whole)["stopped"] is None
