@@ -9,9 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sim.errors import InputError
+
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
 SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
+
+
+def named(option: str, text: str) -> Path:
+    """The directory that an option names; InputError for none and for a file."""
+    if not text.strip():
+        raise InputError(f"{option} is empty; give a directory")
+    if Path(text).is_file():
+        raise InputError(f"{option} {text}: is a file; give a directory")
+    return Path(text)
 
 
 def make(directory: Path) -> Path:

@@ -8,42 +8,62 @@ from pathlib import Path
 from typing import Any
 
 from reports.evidence_figures import FIGURES
+from reports.evidence_schema import check_evidence, check_record
 from reports.evidence_tables import page_of
 from reports.plots.base import Drawing
 from reports.verdicts import verdicts
+from reports.verdicts.facts import facts
+from reports.verdicts.records import LISTS, NOT_RUN
 from sim.errors import InputError
 
-FORMAT, VERSION = "loadahead-evidence", 1
-JSON, JOURNAL, PAGE = "evidence.json", "journal.jsonl", "README.md"
+FORMAT, VERSION = "loadahead-evidence", 2
+JSON, JOURNAL, PAGE = "evidence.json", "journal.jsonl", "evidence.md"
+STOPPED = "the validation was stopped"
 
 Record = dict[str, Any]
-# Kinds of records, and the lists of the evidence that they go to.
-_LISTS = {"model": "models", "configuration": "configurations", "gradients": "gradients", "peer": "peers"}
+Key = tuple[Any, ...]
+
+
+def key_of(kind: str, record: Record) -> Key:
+    """What tells a record from the others of its kind."""
+    if kind == "peer":
+        return record["peer"], record["model"], record["microbatches"], record["pipeline"]
+    return (record["model"] if kind == "model" else record["name"],)
 
 
 def assemble(records: Sequence[Record]) -> Record:
-    """The evidence from a journal's records; what was predicted and not run is there too, as skipped."""
-    evidence: Record = {"format": FORMAT, "version": VERSION, "seconds": None}
-    evidence |= {name: [] for name in _LISTS.values()}
-    predicted = {}
-    for record in records:
-        kind, content = record["kind"], {key: value for key, value in record.items() if key != "kind"}
-        if kind in _LISTS:
-            evidence[_LISTS[kind]].append(content)
-        elif kind == "prediction":
-            predicted[content["name"]] = content
-        else:
+    """The evidence from a journal's records; what was planned and has no record is there too, as not run."""
+    contents = [(record["kind"], {key: record[key] for key in record if key != "kind"}) for record in records]
+    found: dict[str, dict[Key, Record]] = {kind: {} for kind in (*LISTS, "prediction")}
+    evidence: Record = {"format": FORMAT, "version": VERSION}
+    for kind, content in contents:
+        if kind in found:
+            found[kind][key_of(kind, content)] = content
+        elif kind == "machine":
             evidence |= content
-    finished = {one["name"] for one in evidence["configurations"]}
-    for name, content in predicted.items():
-        if name not in finished:
-            evidence["configurations"].append(content | {"status": "skipped", "reason": "the validation was stopped"})
-    evidence["verdicts"] = [verdict.to_dict() for verdict in verdicts(evidence)]
-    return evidence
+    # It reached its end where nothing was begun after that.
+    evidence["stopped"] = contents[-1][1]["stopped"] if contents[-1][0] == "end" else STOPPED
+    evidence["seconds"] = round(sum(content.get("seconds", 0.0) for _, content in contents), 1)
+    lacking = {"status": NOT_RUN, "reason": evidence["stopped"] or STOPPED}
+    for kind, name in LISTS.items():
+        planned = {key_of(kind, one): one for one in evidence["planned"].get(name, ())}
+        evidence[name] = [
+            found["prediction"].get(key, {}) | planned.get(key, {}) | found[kind].get(key, lacking)
+            if kind == "configuration" else planned.get(key, {}) | found[kind].get(key, lacking)
+            for key in planned | found[kind]
+        ]  # fmt: skip
+    return _judged(evidence)
+
+
+def _judged(evidence: Record) -> Record:
+    """With its verdicts, and what no claim is about."""
+    own = {"verdicts": [verdict.to_dict() for verdict in verdicts(evidence)], "facts": facts(evidence)}
+    return evidence | own
 
 
 def write_evidence(evidence: Record, directory: Path) -> list[Path]:
     """The JSON, a page of tables and the figures, into the directory; returns their paths."""
+    remove_evidence(directory)
     path = directory / JSON
     path.write_text(json.dumps(evidence, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     drawings = {name: draw(evidence) for name, draw in FIGURES.items()}
@@ -56,30 +76,50 @@ def write_evidence(evidence: Record, directory: Path) -> list[Path]:
     return files
 
 
+def remove_evidence(directory: Path) -> None:
+    """Remove what was made of other records, so that it does not pass for these; the journal stays."""
+    for name in (JSON, PAGE, *(f"{figure}.png" for figure in FIGURES)):
+        (directory / name).unlink(missing_ok=True)
+
+
 def has_evidence(directory: Path) -> bool:
     """Whether a validation was written there, finished or not."""
     return any((directory / name).is_file() for name in (JSON, JOURNAL))
 
 
 def read_evidence(directory: Path) -> Record:
-    """The evidence of a directory; from its journal where the validation did not finish. InputError in one line."""
-    path = directory / JSON
-    if path.is_file():
-        found = _parsed(path, path.read_text(encoding="utf-8"))
-        if found.get("format") != FORMAT or found.get("version") != VERSION:
-            raise InputError(f'{path}: is no evidence; its format must be "{FORMAT}", version {VERSION}')
-        return found
-    path = directory / JOURNAL
-    lines = path.read_text(encoding="utf-8").split("\n")
-    # What stands after the last line's end was being written when the validation was killed.
-    return assemble([_parsed(path, line) for line in lines[:-1]])
+    """The evidence of a directory: from its journal, which may know more, or else its JSON. InputError in one line."""
+    path, journal = directory / JSON, directory / JOURNAL
+    if journal.is_file():
+        records = read_journal(journal, journal.read_bytes())
+        if not records:
+            raise InputError(f"{journal}: holds no record; run `loadahead validate` again")
+        return assemble(records)
+    found = parsed(path.read_bytes(), str(path))
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        raise InputError(f'{path}: is no evidence; its format must be "{FORMAT}", version {VERSION}')
+    check_evidence(found, str(path))
+    return _judged(found)
 
 
-def _parsed(path: Path, text: str) -> Record:
+def read_journal(path: Path, content: bytes) -> list[Record]:
+    """A journal's records. What stands after the last line's end was being written when the validation was killed."""
+    out = []
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        record = parsed(line, f"{path} line {number}")
+        check_record(record, f"{path} line {number}")
+        out.append(record)
+    if out and out[0]["kind"] != "machine":
+        raise InputError(f"{path} line 1: is a {out[0]['kind']}; a journal begins with the machine")
+    return out
+
+
+def parsed(content: bytes, where: str) -> Record:
+    """A JSON object; InputError in one line that begins with ``where``."""
     try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON; give a directory that `loadahead validate` wrote") from error
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is not JSON; give a directory that `loadahead validate` wrote") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path}: holds {text[:40]!r}; give a directory that `loadahead validate` wrote")
+        raise InputError(f"{where}: holds {str(found)[:40]!r}; give a directory that `loadahead validate` wrote")
     return found

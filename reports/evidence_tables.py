@@ -7,8 +7,10 @@ from typing import Any
 
 from reports.plots.base import Drawing, Missing
 from reports.tables import NOTHING, Grid, format_error, format_share
-from reports.verdicts import case_of, measured, ours_beside, peak_error, time_error, verdicts_grid
-from sim.units import format_bytes, format_duration, format_rate
+from reports.verdicts.facts import facts_text
+from reports.verdicts.records import NONE, case_of, chosen_beside, ours_beside, peak_error, plain_beside, time_error
+from reports.verdicts.shown import verdicts_grid
+from sim.units import counted, format_bytes, format_duration, format_rate
 
 Record = Mapping[str, Any]
 
@@ -16,12 +18,12 @@ Record = Mapping[str, Any]
 def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
     """The whole page; the figures are files beside it."""
     device = evidence.get("machine", {}).get("gpu") or evidence.get("device", "unknown device")
-    seconds = evidence["seconds"]
-    took = "It was stopped before its end." if seconds is None else f"It took {seconds / 60:.1f} minutes."
+    stopped = evidence["stopped"]
+    took = f"It took {evidence['seconds'] / 60:.1f} minutes{'' if stopped is None else f' until {stopped}'}."
     parts = [
         f"# Predicted and measured on {device}",
         f"Made by `loadahead validate`; `loadahead report` makes it again from `evidence.json` alone. {took}",
-        "## What holds", markdown(verdicts_grid(evidence["verdicts"])),
+        "## What holds", markdown(verdicts_grid(evidence["verdicts"])), f"Covered: {facts_text(evidence['facts'])}.",
     ]  # fmt: skip
     for name, drawing in drawings.items():
         parts.append(f"## {drawing.title}")
@@ -66,7 +68,7 @@ def configurations_grid(evidence: Record) -> Grid:
 
 
 def _configuration(one: Record) -> tuple[str, ...]:
-    horizon = f"{one['horizon']} {one['horizon_unit']}" if one["offload"] else "no offload"
+    horizon = _horizon(one) if one["offload"] else "without offload"
     own = (
         one["model"], str(one["microbatches"]), one["pipeline"], horizon, str(one["release_window"]),
         str(one["copies"]),
@@ -83,25 +85,30 @@ def _configuration(one: Record) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _horizon(one: Record) -> str:
+    return counted(one["horizon"], one["horizon_unit"].removesuffix("s"))
+
+
 def peers_grid(evidence: Record) -> Grid:
     """Cases, in each our plans over links as they are, then the peers."""
     rows = []
     for case in dict.fromkeys(case_of(peer) for peer in evidence["peers"]):
+        chosen = chosen_beside(evidence, case)
         for one in ours_beside(evidence, case):
-            name = f"Loadahead, horizon {one['horizon']} {one['horizon_unit']}"
-            rows.append(_peer(case, name, one["measured"], "measured"))
-        for one in measured(evidence):
-            if case_of(one) == case and not one["offload"]:
-                rows.append(_peer(case, "Loadahead, no offload", one["measured"], "measured"))
+            mark = " (stands for ours)" if one is chosen else ""
+            rows.append(_peer(case, f"our plan, horizon {_horizon(one)}{mark}", one["measured"], "measured"))
+        for one in plain_beside(evidence, case):
+            rows.append(_peer(case, "our plan without offload", one["measured"], "measured"))
         for peer in evidence["peers"]:
             if case_of(peer) == case:
                 found = peer if peer["status"] == "measured" else None
-                rows.append(_peer(case, peer["peer"], found, f"{peer['status']}: {peer.get('reason')}"))
+                rows.append(_peer(case, f"peer {peer['peer']}", found, f"{peer['status']}: {peer.get('reason')}"))
     return Grid(
         headers=("model", "mb.", "pipeline", "", "step time", "peak device"), rows=tuple(rows),
         text_columns=frozenset({0, 2, 3}),
-        note="The same model, batch, order of passes and optimizer, every unit checkpointed, in one run. "
-        "`none`: torch's checkpointing without offload.",
+        note="The same model, batch, order of passes and optimizer, every unit checkpointed, in one run. Which plan "
+        f"stands for ours was decided by predictions alone. Peer {NONE}: torch's checkpointing, which does not "
+        "offload.",
     )  # fmt: skip
 
 

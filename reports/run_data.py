@@ -94,7 +94,7 @@ def load_run(directory: str | Path) -> RunData:
     """Read a run directory; InputError when it is none, holds no part at all, or a part is malformed."""
     root = Path(directory)
     if not root.is_dir():
-        raise InputError(f"{root}: is not a directory; give the -o directory of a demo, execute or sweep")
+        raise InputError(f"{root}: is not a directory; give the -o directory of a demo, execute, sweep or validate")
 
     def there(name: str) -> Path | None:
         return root / name if (root / name).is_file() else None

@@ -92,3 +92,8 @@ def format_duration(ns: int) -> str:
 def format_rate(rate: int) -> str:
     """``32 GB/s``: four significant digits, 1000-based."""
     return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,11 +15,15 @@ def validate(
         str | None, typer.Option("--grid", metavar="NAME", help="gpu or cpu. Default: the device's own.")
     ] = None,
     limit: Annotated[
-        str, typer.Option("--limit", metavar="TIME", help="Begin nothing new after it, e.g. 9m; the rest is skipped.")
+        str, typer.Option("--limit", metavar="TIME", help="Begin nothing new after it, e.g. 9m.")
     ] = "9m",
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where all is written.")] = Path(
-        "out/validate"
-    ),
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Where all is written: the same command continues what was stopped."
+        ),
+    ] = "out/validate",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever DIR holds.")] = False,
     json_wanted: Json = False,
 ) -> None:
     """Predict and then run many configurations, beside other implementations.
@@ -28,30 +31,28 @@ def validate(
     It calibrates each model once, writes every prediction down before its run, checks gradients, runs what else
     offloads activations on the same model and batch, and says what of its claims holds.
 
-    Exit 1 when a claim does not hold.
+    Exit 1 when a claim does not hold, or when not everything was run.
     """
     from cli import rundir
     from cli.compose import require_device
-    from cli.output import emit, note, say
+    from cli.output import emit, say
     from cli.ranges import parse_limit_s
-    from cli.validation.estimate import estimated_seconds
     from cli.validation.grids import find_grid
-    from cli.validation.journal import Journal
-    from cli.validation.validation import Validation
-    from reports.evidence import assemble, write_evidence
-    from reports.verdicts import require_all, verdicts_text
+    from cli.validation.kept import evidence_in
+    from reports.evidence import JSON, PAGE, write_evidence
+    from reports.verdicts.shown import facts_and_verdicts_text, require_all
 
     limit_s = parse_limit_s("--limit", limit)
+    directory = rundir.named("--out", out)
     name, chosen = find_grid(grid, device)
     require_device(device)
-    rundir.make(out)
-    about = f"{len(chosen.configurations)} configurations of {', '.join(size.name for size in chosen.sizes)}"
-    note(f"{about}, on an H100 about {estimated_seconds(chosen) / 60:.0f} min" if name == "gpu" else about)
-    with Journal(out) as journal:
-        evidence = assemble(Validation(name, chosen, device, limit_s, journal).run())
-    files = write_evidence(evidence, out)
+    rundir.make(directory)
+    for file in (JSON, PAGE):
+        rundir.require_writable(directory / file)
+    evidence = evidence_in(directory, name, chosen, device, limit_s, fresh=fresh)
+    files = write_evidence(evidence, directory)
     if json_wanted:
         emit(evidence)
     else:
-        say(f"{verdicts_text(evidence['verdicts'])}\n\nevidence: {', '.join(map(str, files))}")
-    require_all(evidence["verdicts"])
+        say(f"evidence: {', '.join(map(str, files))}\n\n{facts_and_verdicts_text(evidence)}")
+    require_all(evidence)

@@ -10,7 +10,7 @@ LINK = 55e9
 SECONDS_PER_PARAMETER = 3.5e-9
 # A small unit's FORWARD, RECOMPUTE and BACKWARD cannot take less: a hundred launches.
 LAUNCHES_S = 1e-3
-# Warm-up steps of a peer, and of a calibration; see executor.peers and executor.calibration.
+# Warm-up steps of a peer, and of a calibration; see executor.peers.run and executor.calibration.
 PEER_WARM_UP, CALIBRATED_MICROBATCHES, PEERS = 2, 4, 4
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from sim.units import counted
 
 MODEL = "executor.models.byte_gpt"
 
@@ -62,10 +64,11 @@ class Configuration:
     def name(self) -> str:
         own = f"{self.model}, {self.microbatches} microbatches, {self.pipeline}"
         if not self.offload:
-            return f"{own}, no offload"
+            return f"{own}, without offload"
         window = f", window {self.release_window}" if self.release_window != 1 else ""
         copied = f", copied {self.copies} times" if self.copies != 1 else ""
-        return f"{own}, horizon {self.horizon} {self.horizon_unit}{window}{copied}"
+        horizon = counted(self.horizon, self.horizon_unit.removesuffix("s"))
+        return f"{own}, horizon {horizon}{window}{copied}"
 
     def tables(self) -> dict[str, Any]:
         """The scenario's tables that it decides."""
@@ -91,6 +94,9 @@ class PeerCase:
     microbatches: int = 8
     pipeline: str = "simple"
 
+    def to_dict(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+
     @property
     def plain(self) -> Configuration:
         """The plan whose order of passes they follow."""
@@ -101,14 +107,19 @@ class PeerCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A whole validation."""
+    """A whole validation.
+
+    Attributes:
+        claims: what it is to show, by the names of :data:`reports.verdicts.CLAIMS`, and within which limits.
+        peer_steps: timed steps of each peer.
+    """
 
     sizes: tuple[ModelSize, ...]
     configurations: tuple[Configuration, ...]
     gradients: tuple[Configuration, ...] = ()
     peers: tuple[PeerCase, ...] = ()
-    # Timed steps of each peer.
-    peer_steps: int = field(default=3)
+    claims: Mapping[str, float] = field(default_factory=dict)
+    peer_steps: int = 3
 
     def of(self, size: ModelSize) -> tuple[Configuration, ...]:
         """The configurations of one model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from cli import compose
 from cli.predicting import predict
 from cli.validation.grid import Configuration, ModelSize
-from cli.validation.links import execution_arguments, link_figures, slowed
+from cli.validation.link_use import link_figures
+from cli.validation.slowed import execution_arguments, slowed
 from executor.execute import execute
 from executor.findings import ExecutionResult
-from executor.peers import PeerSkipped, passes_of, run_peer
+from executor.peers.run import PeerSkipped, run_peer
+from executor.peers.training import passes_of
 from executor.trace import trace_module
 from scenarios.loader import scenario_from_dict
 from scenarios.prepare import Prepared, prepare
@@ -42,12 +45,13 @@ class Subject:
     costs: Costs
 
     @classmethod
-    def of(cls, size: ModelSize, first: Configuration, device: str) -> Subject:
-        """Trace and calibrate."""
+    def of(cls, size: ModelSize, first: Configuration, device: str, costs: Costs | None = None) -> Subject:
+        """Trace, and calibrate where no costs of an earlier calibration are given."""
         scenario = scenario_from_dict(size.scenario(first), first.name)
         shapes = trace_module(compose.model_spec(scenario), scenario.parallel.microbatches, device)
-        prepared = prepare(scenario, shapes=shapes)
-        costs = compose.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
+        if costs is None:
+            prepared = prepare(scenario, shapes=shapes)
+            costs = compose.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
         return cls(size, device, first.microbatches, shapes, costs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,6 +102,8 @@ class Subject:
     def check_gradients(self, one: Configuration) -> dict[str, Any]:
         """A few steps, every gradient compared with plain training's."""
         done = self._execute(one, compose.job_of_prepared(self._prepared(one)), CHECKED_STEPS, check=True)
+        if done.max_grad_error is None or not math.isfinite(done.max_grad_error):
+            raise RuntimeError(f"the largest difference is {done.max_grad_error}")
         return {"max_grad_error": done.max_grad_error, "steps": len(done.losses)}
 
     def run_peer(self, name: str, plain: Configuration, steps: int) -> dict[str, Any]:

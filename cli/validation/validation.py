@@ -2,85 +2,106 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
-from cli import __version__
+from pydantic import ValidationError
+
 from cli.output import note, one_line
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase
 from cli.validation.journal import Journal, Record
 from cli.validation.subject import Subject
-from executor.peers import PEERS, clear_device, device_facts
+from executor.peers import PEERS
+from executor.peers.run import clear_device
+from sim.complaints import complaint
+from sim.costs import Costs
+from sim.errors import InputError
 from sim.units import format_bytes, format_duration
 
-# Packages beside our own whose versions matter: the peers', and what they stand on.
-PACKAGES = ("trl", "deepspeed", "transformers", "accelerate")
 OUT_OF_TIME = "the time limit was reached"
+
+
+class _OutOfTime(Exception):
+    """Nothing new is begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A model that there are no costs of, and what becomes of everything that needs them."""
+    """A model that there are no costs of, and what is said of everything that needs them."""
 
-    status: str
     reason: str
 
 
 @dataclass(slots=True)
 class Validation:
-    """One grid on one device; ``limit_s`` is the time after which nothing new is begun."""
+    """One grid on one device; ``limit_s`` is the time after which nothing new is begun.
 
-    name: str
+    What the journal has a record of is not run again.
+    """
+
     grid: Grid
     device: str
     limit_s: float
     journal: Journal
     _began: float = field(default_factory=time.monotonic)
-    _done: int = 0
 
     def run(self) -> list[Record]:
         """All of it; returns the records."""
-        self.journal.append("machine", self._machine())
-        for size in self.grid.sizes:
-            subject = self._calibrate(size)
-            for one in self.grid.of(size):
-                self._configuration(subject, one)
-            for one in self.grid.gradients:
-                if one.model == size.name:
-                    self._gradients(subject, one)
-            for case in self.grid.peers:
-                if case.model == size.name:
-                    self._peers(subject, case)
-        self.journal.append("end", {"seconds": round(self._elapsed(), 1)})
+        stopped = None
+        try:
+            for size in self.grid.sizes:
+                self._model(size)
+        except _OutOfTime:
+            stopped = OUT_OF_TIME
+            self._say(stopped)
+        self.journal.append("end", {"stopped": stopped})
         return self.journal.records
 
-    def _machine(self) -> Record:
-        return {
-            "loadahead": __version__, "device": self.device, "grid": self.name, "limit_s": self.limit_s,
-            "planned": [one.name for one in self.grid.configurations],
-            "machine": device_facts(self.device), "packages": {name: _version(name) for name in PACKAGES},
-        }  # fmt: skip
+    def _model(self, size: ModelSize) -> None:
+        """Everything of one model that has no record yet."""
+        find = self.journal.find
+        configurations = [one for one in self.grid.of(size) if find("configuration", one.to_dict()) is None]
+        gradients = [one for one in self.grid.gradients
+                     if one.model == size.name and find("gradients", one.to_dict()) is None]  # fmt: skip
+        peers = [(case, name) for case in self.grid.peers for name in PEERS
+                 if case.model == size.name and find("peer", {"peer": name} | case.to_dict()) is None]  # fmt: skip
+        if not (configurations or gradients or peers):
+            return
+        subject = self._subject(size)
+        for one in configurations:
+            self._configuration(subject, one)
+        for one in gradients:
+            self._gradients(subject, one)
+        for case, name in peers:
+            self._peer(subject, case, name)
 
-    def _calibrate(self, size: ModelSize) -> Subject | Absent:
-        """The subject, or why there is none."""
-        self._say(f"calibrating {size.name}")
+    def _subject(self, size: ModelSize) -> Subject | Absent:
+        """Calibrated now, or with the costs of the journal; or why it cannot be had."""
+        before = self.journal.find("model", {"model": size.name})
+        if before is None:
+            self._say(f"calibrating {size.name}")
+        elif before["status"] != "measured":
+            return Absent(f"{size.name} was not calibrated")
+        costs = None if before is None else _costs_of(before)
         made: list[Subject] = []
 
         def work() -> Record:
-            made.append(Subject.of(size, self.grid.of(size)[0], self.device))
+            made.append(Subject.of(size, self.grid.of(size)[0], self.device, costs))
             return made[0].to_dict()
 
         record = self._attempt(work)
-        self.journal.append("model", {"model": size.name} | record)
-        return made[0] if made else Absent(record["status"], f"{size.name} was not calibrated: {record['reason']}")
+        if before is None:
+            self.journal.append("model", {"model": size.name} | record)
+        if made:
+            return made[0]
+        self._say(f"{size.name} was not calibrated, and nothing of it is run: {record['reason']}")
+        return Absent(f"{size.name} was not calibrated")
 
     def _configuration(self, subject: Subject | Absent, one: Configuration) -> None:
-        self._done += 1
-
         def work() -> Record:
             assert isinstance(subject, Subject)
             job, predicted = subject.predict(one)
@@ -88,29 +109,40 @@ class Validation:
             self.journal.append("prediction", one.to_dict() | {"predicted": predicted})
             return {"predicted": predicted, "measured": subject.run(one, job)}
 
-        record = self._attempt(work, subject)
-        self.journal.append("configuration", one.to_dict() | record)
-        self._say(f"{self._done}/{len(self.grid.configurations)} {one.name}: {_outcome(record)}")
+        number = f"{self.grid.configurations.index(one) + 1}/{len(self.grid.configurations)}"
+        self._part("configuration", one.to_dict(), subject, work, f"{number} {one.name}", _outcome)
 
     def _gradients(self, subject: Subject | Absent, one: Configuration) -> None:
-        record = self._attempt(lambda: _subject(subject).check_gradients(one), subject)
-        self.journal.append("gradients", one.to_dict() | record)
-        found = f"largest difference {record['max_grad_error']}" if record["status"] == "measured" else record["reason"]
-        self._say(f"gradients, {one.name}: {found}")
+        self._part(
+            "gradients", one.to_dict(), subject, lambda: _present(subject).check_gradients(one),
+            f"gradients, {one.name}", lambda record: f"largest difference {record['max_grad_error']:g}",
+        )  # fmt: skip
 
-    def _peers(self, subject: Subject | Absent, case: PeerCase) -> None:
-        for name in PEERS:
-            record = self._attempt(lambda: _subject(subject).run_peer(name, case.plain, self.grid.peer_steps), subject)  # noqa: B023
-            own = {"peer": name, "model": case.model, "microbatches": case.microbatches, "pipeline": case.pipeline}
-            self.journal.append("peer", own | record)
-            self._say(f"peer {name}, {case.model}, {case.microbatches} microbatches, {case.pipeline}: {_peer(record)}")
+    def _peer(self, subject: Subject | Absent, case: PeerCase, name: str) -> None:
+        steps = self.grid.peer_steps
+        self._part(
+            "peer", {"peer": name} | case.to_dict(), subject,
+            lambda: _present(subject).run_peer(name, case.plain, steps),
+            f"peer {name}, {case.model}, {case.microbatches} microbatches, {case.pipeline}", _peer_outcome,
+        )  # fmt: skip
 
-    def _attempt(self, work: Callable[[], Record], subject: Subject | Absent | None = None) -> Record:
-        """The work's record with its status; one line about what went wrong, or why it was not tried."""
+    def _part(
+        self, kind: str, own: Record, subject: Subject | Absent, work: Callable[[], Record], name: str,
+        outcome: Callable[[Record], str],
+    ) -> None:  # fmt: skip
+        """Do one part's work and record it. Of a model without costs the reason has been told."""
         if isinstance(subject, Absent):
-            return {"status": subject.status, "reason": subject.reason}
+            self.journal.append(kind, own | {"status": "failed", "reason": subject.reason})
+            return
+        record = self._attempt(work)
+        self.journal.append(kind, own | record)
+        measured = record["status"] == "measured"
+        self._say(f"{name}: {outcome(record) if measured else '{status}: {reason}'.format(**record)}")
+
+    def _attempt(self, work: Callable[[], Record]) -> Record:
+        """The work's record with its status; one line about what went wrong."""
         if self._elapsed() > self.limit_s:
-            return {"status": "skipped", "reason": OUT_OF_TIME}
+            raise _OutOfTime
         began = time.monotonic()
         try:
             record: Record = _finite({"status": "measured"} | work())
@@ -127,16 +159,19 @@ class Validation:
         note(f"[{minutes}:{seconds:02}] {text}")
 
 
-def _subject(subject: Subject | Absent) -> Subject:
+def _costs_of(model: Record) -> Costs:
+    """Those of an earlier calibration."""
+    try:
+        return Costs.model_validate_json(json.dumps(model.get("costs")))
+    except ValidationError as error:
+        raise InputError(
+            f"the journal's costs of {model['model']}: {complaint(error, 'costs')}; --fresh starts the validation anew"
+        ) from error
+
+
+def _present(subject: Subject | Absent) -> Subject:
     assert isinstance(subject, Subject)
     return subject
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _finite(record: Any) -> Any:
@@ -149,14 +184,10 @@ def _finite(record: Any) -> Any:
 
 
 def _outcome(record: Record) -> str:
-    if record["status"] != "measured":
-        return f"{record['status']}: {record['reason']}"
     ours, theirs = record["predicted"]["step_time_ns"], record["measured"]["step_time_ns"]
     return f"{format_duration(ours)} predicted, {format_duration(theirs)} measured ({(ours - theirs) / theirs:+.1%})"
 
 
-def _peer(record: Record) -> str:
-    if record["status"] != "measured":
-        return f"{record['status']}: {record['reason']}"
+def _peer_outcome(record: Record) -> str:
     peak = record["peak_device_bytes"]
     return f"{format_duration(record['step_time_ns'])}, peak {'not known' if peak is None else format_bytes(peak)}"

@@ -2,113 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
-from executor.peers.base import Peer, Unavailable
+from executor.peers.base import Peer
 from executor.peers.deepspeed import DEEPSPEED
-from executor.peers.device import allocated, begin_peak, clear, facts, is_cuda, peak_allocated
 from executor.peers.none import NONE
 from executor.peers.save_on_cpu import SAVE_ON_CPU
-from executor.peers.training import Pass, PeerTraining, passes_of
 from executor.peers.trl import TRL
-from executor.spec import ModelSpec
-from executor.surroundings import single_threaded, without_garbage_collection
-from sim.workload import Workload
 
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (NONE, SAVE_ON_CPU, TRL, DEEPSPEED)}
 
-# Steps before the timed ones: pinned memory, streams and the allocator's blocks are made in them.
-WARM_UP = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerResult:
-    """What a peer measured.
-
-    Attributes:
-        losses: one per step, warm-up included.
-        peak_device_bytes: the most that tensors held in the timed steps; None where that cannot be told.
-    """
-
-    name: str
-    step_times_ns: list[int]
-    losses: list[float]
-    peak_device_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerSkipped:
-    """A peer that was not run, and why."""
-
-    name: str
-    reason: str
-
-
-def run_peer(
-    name: str,
-    spec: ModelSpec,
-    workload: Workload,
-    passes: Sequence[Pass],
-    *,
-    device: str = "cpu",
-    steps: int = 3,
-    seeded: bool = False,
-) -> PeerResult | PeerSkipped:
-    """Train with a peer: some steps to warm up, then ``steps`` timed ones.
-
-    Args:
-        seeded: seed every unit as a plan's run does, so that losses and gradients can be compared where the model draws
-            random numbers. It takes time that the peer by itself does not need.
-    """
-    peer, where = PEERS[name], torch.device(device)
-    if peer.needs_cuda and not is_cuda(where):
-        return PeerSkipped(name=name, reason="needs a CUDA device")
-    clear(where)
-    try:
-        with single_threaded():
-            before = allocated(where)
-            training = PeerTraining(peer, spec, workload, passes, where, seeded=seeded)
-            return _measure(peer, training, where, steps, before)
-    except Unavailable as error:
-        return PeerSkipped(name=name, reason=str(error))
-    finally:
-        clear(where)
-
-
-def _measure(peer: Peer, training: PeerTraining, device: torch.device, steps: int, before: int) -> PeerResult:
-    losses, times = [], []
-    for step in range(WARM_UP + steps):
-        if step == WARM_UP:
-            begin_peak(device)
-        batches = training.batches(step)
-        with without_garbage_collection():
-            loss, took = training.train(step, batches)
-        losses.append(loss)
-        if step >= WARM_UP:
-            times.append(took)
-    peak = peak_allocated(device)
-    if peak is not None:
-        peak -= before
-    elif not peer.offloads:
-        more = WARM_UP + steps
-        peak = training.metered(more, training.batches(more))
-    return PeerResult(name=peer.name, step_times_ns=times, losses=losses, peak_device_bytes=peak)
-
-
-def clear_device(device: str) -> None:
-    """Drop what nobody refers to any more, so that the next run finds the device as this one did."""
-    clear(torch.device(device))
-
-
-def device_facts(device: str) -> dict[str, Any]:
-    """Machine and versions, the GPU's too where the device is one."""
-    return facts(torch.device(device))
-
-
-__all__ = [
-    "PEERS", "PeerResult", "PeerSkipped", "PeerTraining", "clear_device", "device_facts", "passes_of", "run_peer",
-]  # fmt: skip
+__all__ = ["PEERS"]

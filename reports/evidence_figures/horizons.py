@@ -2,78 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
-from reports.plots.style import MEASURED, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts import case_of, horizon_series, measured
+from reports.plots.style import INK, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
+from reports.verdicts.records import Case, Record, case_of, horizon_series, plain_beside, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from reports.verdicts import Record
+    from matplotlib.figure import Figure
 
 TITLE = "Step time and peak memory against the horizon"
 # Smaller differences than this share of the value look small.
 _LEAST_SPAN = 0.08
+_DASHES = (0, (4, 3))
+
+Series = list[Record]
 
 
 @styled()
 def horizons(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Lines predicted, diamonds measured; a colour for each number of copies, a dashed line without offload."""
+    """Lines predicted, diamonds measured; links as they are, slowed links and memory in rows of their own."""
     models = _by_model(evidence)
     if not models:
         return Missing(title=TITLE, reason="no two horizons of one series were measured")
-    figure, grid = new_figure(5.2, 2, len(models))
-    for column, (model, series) in enumerate(models.items()):
-        plain = [one for one in measured(evidence) if not one["offload"] and case_of(one) == case_of(series[0][0])]
-        top, bottom = grid[0][column], grid[1][column]
-        _panel(top, series, plain, "step_time_ns", time_scale, "step time" if not column else "")
-        _panel(bottom, series, plain, "peak_device_bytes", byte_scale, "peak device memory" if not column else "")
-        top.set_title(f"{model}, {series[0][0]['microbatches']} microbatches")
-        top.legend(loc="best", fontsize=7.5)
-        bottom.set_xlabel("horizon (tasks)")
+    rows = [row for row in _ROWS if any(row.shows(one) for own in models.values() for one in own)]
+    figure, grid = new_figure(0.7 + 2.5 * len(rows), len(rows), len(models))
+    for column, series in enumerate(models.values()):
+        plain = plain_beside(evidence, case_of(series[0][0]))
+        for axes, row in zip((line[column] for line in grid), rows, strict=True):
+            own = [(one, SERIES[place % len(SERIES)]) for place, one in enumerate(series) if row.shows(one)]
+            unit = _panel(axes, row, own, plain if row.plain else [])
+            axes.set_ylabel(unit if column else f"{row.name} ({unit})")
+        grid[0][column].set_title(short_name(case_of(series[0][0])))
+        grid[-1][column].set_xlabel("horizon (tasks)")
+    _legend(figure, max(map(len, models.values())))
     caption = (
-        "Lines are predictions, diamonds measurements, the dashed line is measured without offload. Each boundary was "
-        "copied as often as the legend says, which slows the link by as much. Axes do not start at zero."
+        "Lines are predictions, diamonds in their colour measurements. Copying each boundary more than once, as often "
+        "as stands at the line, slows the link by as much. A dark line stands for all of them where they are predicted "
+        "alike, as in memory. Axes do not start at zero."
     )
     return Drawing(figure=figure, title=TITLE, caption=caption)
 
 
-def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[list[Record]]]:
-    """Of each model the series of the case with most of them: horizons in tasks, window 1."""
-    cases: dict[str, dict[tuple[str, int, str], list[list[Record]]]] = {}
-    for series in horizon_series(evidence).values():
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a row of panels shows, of which series, and whether beside our plan without offload."""
+
+    name: str
+    key: str
+    scale: Callable[[float], tuple[float, str]]
+    shows: Callable[[Series], bool]
+    plain: bool = True
+
+
+_ROWS = (
+    _Row("step time", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] == 1)),
+    # In a row of its own: beside it nothing could be told apart in the first.
+    _Row("step time, slowed link", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] > 1), False),
+    _Row("peak memory", "peak_device_bytes", byte_scale, lambda series: True),
+)
+
+
+def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[Series]]:
+    """Of each model the series of the case with most of them: horizons in tasks, window 1; fewest copies first."""
+    cases: dict[str, dict[Case, list[Series]]] = {}
+    for series in horizon_series(evidence):
         first = series[0]
         if first["horizon_unit"] == "tasks" and first["release_window"] == 1:
             cases.setdefault(first["model"], {}).setdefault(case_of(first), []).append(series)
-    return {model: max(own.values(), key=lambda found: sum(map(len, found))) for model, own in cases.items()}
+    chosen = {model: max(own.values(), key=lambda found: sum(map(len, found))) for model, own in cases.items()}
+    return {model: sorted(own, key=lambda series: int(series[0]["copies"])) for model, own in chosen.items()}
 
 
-def _panel(
-    axes: Axes, series: Sequence[Sequence[Record]], plain: Sequence[Record], key: str, scale_of: Any, label: str
-) -> None:
-    rows = [row for one in series for row in one] + list(plain)
-    values = [row[side][key] for row in rows for side in ("predicted", "measured")]
-    scale, unit = scale_of(max(values))
-    for place, points in enumerate(series):
-        copies, colour = points[0]["copies"], SERIES[place % len(SERIES)]
-        name = "copied once" if copies == 1 else f"copied {copies} times"
-        at = [point["horizon"] for point in points]
+def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: Series) -> str:
+    """Draw it; returns the unit."""
+    found = [one for own, _ in series for one in own] + plain
+    values = [one[side][row.key] for one in found for side in ("predicted", "measured")]
+    if not values:
+        axes.set_axis_off()
+        return ""
+    scale, unit = row.scale(max(values))
+    for at, predicted, colour, label in _lines(series, row.key):
+        axes.plot(at, [value / scale for value in predicted], color=colour, linewidth=1.6, zorder=3)
+        axes.annotate(label, (at[-1], predicted[-1] / scale), xytext=(0, 6), textcoords="offset points", ha="right",
+                      fontsize=7.5, color=INK)  # fmt: skip
+    for own, colour in series:
         axes.plot(
-            at, [point["predicted"][key] / scale for point in points], color=colour, label=name, marker=".",
-            linewidth=max(2.2 - 0.5 * place, 0.8), zorder=2 + place,
-        )  # fmt: skip
-        axes.plot(
-            at, [point["measured"][key] / scale for point in points], linestyle="none", marker="D", markersize=4.5,
-            markerfacecolor="none", markeredgecolor=MEASURED, markeredgewidth=1.1, zorder=9,
+            [one["horizon"] for one in own], [one["measured"][row.key] / scale for one in own], linestyle="none",
+            marker="D", markersize=4.5, markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.2, zorder=4,
         )  # fmt: skip
     for one in plain:
-        axes.axhline(one["measured"][key] / scale, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(one["measured"][row.key] / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
     low, high = min(values) / scale, max(values) / scale
     span = max((high - low) * 1.25, high * _LEAST_SPAN)
     axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
-    axes.set_xticks(sorted({point["horizon"] for points in series for point in points}))
-    axes.set_ylabel(f"{label} ({unit})" if label else unit)
+    axes.set_xticks(sorted({one["horizon"] for own, _ in series for one in own}))
     light_grid(axes)
+    return unit
+
+
+def _lines(series: Sequence[tuple[Series, str]], key: str) -> Iterator[tuple[list[int], list[int], str, str]]:
+    """Horizons, predictions, colour and label of each line; one for all series where they are predicted alike."""
+    points = [{one["horizon"]: one["predicted"][key] for one in own} for own, _ in series]
+    together = {horizon: value for own in points for horizon, value in own.items()}
+    if len(series) > 1 and all(own.items() <= together.items() for own in points):
+        yield sorted(together), [together[horizon] for horizon in sorted(together)], INK, ""
+        return
+    for own, (rows, colour) in zip(points, series, strict=True):
+        copies = rows[0]["copies"]
+        yield list(own), list(own.values()), colour, "" if copies == 1 else f"{copies} times"
+
+
+def _legend(figure: Figure, series: int) -> None:
+    """One for all panels, above them."""
+    from matplotlib.lines import Line2D
+
+    names = ["copied once", "link slowed", "link slowed more", "link slowed still more"]
+    handles = [
+        Line2D([], [], color=colour, linewidth=1.6, label=name)
+        for name, colour in zip(names[:series], SERIES, strict=False)
+    ]
+    handles += [
+        Line2D([], [], color=INK, linewidth=1.6, label="predicted"),
+        Line2D([], [], color=INK, linestyle="none", marker="D", markersize=4.5, markerfacecolor="white",
+               label="measured"),
+        Line2D([], [], color=QUIET, linewidth=1, linestyle=_DASHES, label="measured without offload"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))

@@ -2,70 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
-from reports.plots.style import INK, MEASURED, PREDICTED, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts import case_of, ours_beside
+from reports.plots.style import INK, byte_scale, light_grid, new_figure, styled, time_scale
+from reports.verdicts.records import (
+    MEASURED,
+    Case,
+    Record,
+    case_of,
+    chosen_beside,
+    ours_beside,
+    plain_beside,
+    short_name,
+)  # fmt: skip
+from sim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from reports.verdicts import Record
-
 TITLE = "Beside other implementations"
-Case = tuple[str, int, str]
 COLUMNS = 3
+_OURS = "#0072B2"
+# Of peers in the order in which they are met: places that are close together stay apart by shape and colour.
+_LOOKS = (("X", "#4b5560"), ("s", "#D55E00"), ("^", "#009E73"), ("v", "#CC79A7"), ("P", "#8a6d00"))
+# How much of our colour is left for the largest horizon.
+_PALEST = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    label: str
+    time_ns: int
+    nbytes: int
+    look: tuple[tuple[str, Any], ...]
 
 
 @styled()
 def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Diamonds are peers, dots our plans with their horizons; down and left is better."""
-    cases: dict[Case, list[Record]] = {}
-    for peer in evidence["peers"]:
-        if peer["status"] == "measured" and peer["peak_device_bytes"] is not None:
-            cases.setdefault(case_of(peer), []).append(peer)
+    """Circles are ours, darker for smaller horizons, other shapes the peers; down and left is better."""
+    found = [peer for peer in evidence["peers"] if peer["status"] == MEASURED]
+    cases = list(dict.fromkeys(case_of(peer) for peer in found if peer["peak_device_bytes"] is not None))
     if not cases:
         return Missing(title=TITLE, reason="no peer was measured whose peak memory can be told")
     columns = min(COLUMNS, len(cases))
     rows = -(-len(cases) // columns)
-    figure, grid = new_figure(0.6 + 3.2 * rows, rows, columns)
+    figure, grid = new_figure(0.9 + 3.0 * rows, rows, columns)
     panels = [axes for row in grid for axes in row]
-    for axes, (case, found) in zip(panels, cases.items(), strict=False):
-        _panel(axes, case, found, [one for one in ours_beside(evidence, case) if one["horizon_unit"] == "tasks"])
+    handles: dict[str, Any] = {}
+    for axes, case in zip(panels, cases, strict=False):
+        handles |= _panel(axes, case, evidence)
     for axes in panels[len(cases) :]:
         axes.set_axis_off()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2)
+    ordered = sorted(handles, key=_place)
+    figure.legend([handles[name] for name in ordered], ordered, loc="outside upper left", ncols=4)
     caption = (
-        "Down and left is better. Dots are Loadahead's plans, each with its horizon in tasks; diamonds the peers "
-        "(none: checkpointing without offload). Every panel has axes of its own, which do not start at zero."
+        "Down and left is better. Circles are our plans, darker for smaller horizons, in tasks; the ring is round the "
+        "one that stands for ours, by its prediction. Peer none is torch's checkpointing, which does not offload. "
+        "Every panel has axes of its own, which do not start at zero."
     )
     return Drawing(figure=figure, title=TITLE, caption=caption)
 
 
-def _panel(axes: Axes, case: Case, found: list[Record], ours: list[Record]) -> None:
-    plans = [one["measured"] for one in ours]
-    times, peaks = ([row[key] for row in (*plans, *found)] for key in ("step_time_ns", "peak_device_bytes"))
-    (ns, time_unit), (nbytes, byte_unit) = time_scale(max(times)), byte_scale(max(peaks))
-    points = [(row["step_time_ns"] / ns, row["peak_device_bytes"] / nbytes) for row in (*plans, *found)]
-    names = [str(one["horizon"]) for one in ours] + [peer["peer"] for peer in found]
-    for label, marker, colour, own in (
-        ("Loadahead, by horizon", "o", PREDICTED, points[: len(plans)]),
-        ("peers", "D", MEASURED, points[len(plans) :]),
-    ):
-        x, y = [point[0] for point in own], [point[1] for point in own]
-        axes.scatter(x, y, marker=marker, color=colour, s=26, label=label, zorder=3)
-    middle = (min(times) + max(times)) / 2 / ns
-    for point, name in zip(points, names, strict=True):
-        right = point[0] > middle  # then the text stands on the left, where there is room
-        axes.annotate(
-            name, point, xytext=(-6 if right else 6, 0), textcoords="offset points", ha="right" if right else "left",
-            va="center", fontsize=7.5, color=INK,
-        )  # fmt: skip
-    axes.margins(0.22)
-    axes.set_title(f"{case[0]}, {case[1]} mb., {case[2]}")
-    axes.set_xlabel(f"step time ({time_unit})")
+def _place(label: str) -> tuple[bool, bool, int, str]:
+    """Ours by horizon, ours without offload, the ring, peers."""
+    number = next((int(word) for word in label.split() if word.isdigit()), 0)
+    return label.startswith("peer"), not number, number, label
+
+
+def _panel(axes: Axes, case: Case, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw it; returns its marks by label."""
+    points = list(_points(case, evidence))
+    (ns, time_unit), (nbytes, byte_unit) = (
+        time_scale(max(point.time_ns for point in points)), byte_scale(max(point.nbytes for point in points))
+    )  # fmt: skip
+    handles = {
+        point.label: axes.scatter([point.time_ns / ns], [point.nbytes / nbytes], label=point.label, **dict(point.look))
+        for point in points
+    }
+    axes.margins(0.15)
+    axes.set_title(short_name(case))
+    axes.set_xlabel("\n".join([f"step time ({time_unit})", *_unknown(case, evidence)]))
     axes.set_ylabel(f"peak device memory ({byte_unit})")
     light_grid(axes, "both")
+    return handles
+
+
+def _points(case: Case, evidence: Mapping[str, Any]) -> Iterator[_Point]:
+    chosen = chosen_beside(evidence, case)
+    ours = [one for one in ours_beside(evidence, case) if (one["horizon_unit"], one["release_window"]) == ("tasks", 1)]
+    for one in ours:
+        shade = max(_PALEST, 1 - 0.25 * (int(one["horizon"]).bit_length() - 1))
+        look = {"marker": "o", "color": _mixed(shade), "s": 34, "zorder": 3}
+        yield _point(f"our plan, horizon {counted(one['horizon'], 'task')}", one["measured"], look)
+        if one is chosen:
+            ring = {"marker": "o", "facecolors": "none", "edgecolors": INK, "s": 100, "linewidths": 0.9, "zorder": 4}
+            yield _point("the plan that stands for ours", one["measured"], ring)
+    for one in plain_beside(evidence, case):
+        look = {"marker": "o", "facecolors": "none", "edgecolors": _OURS, "s": 55, "linewidths": 1.4, "zorder": 3}
+        yield _point("our plan without offload", one["measured"], look)
+    names = list(dict.fromkeys(peer["peer"] for peer in evidence["peers"]))
+    for peer in evidence["peers"]:
+        if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is not None:
+            marker, colour = _LOOKS[names.index(peer["peer"]) % len(_LOOKS)]
+            yield _point(f"peer {peer['peer']}", peer, {"marker": marker, "color": colour, "s": 30, "linewidths": 0,
+                                                        "zorder": 5})  # fmt: skip
+
+
+def _point(label: str, found: Record, look: dict[str, Any]) -> _Point:
+    return _Point(label, found["step_time_ns"], found["peak_device_bytes"], tuple(look.items()))
+
+
+def _mixed(shade: float) -> tuple[float, float, float]:
+    """Our colour with white."""
+    red, green, blue = (int(_OURS[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return 1 - shade * (1 - red), 1 - shade * (1 - green), 1 - shade * (1 - blue)
+
+
+def _unknown(case: Case, evidence: Mapping[str, Any]) -> list[str]:
+    """A line for each peer that has a time and no place in the panel."""
+    return [
+        f"peer {peer['peer']}: {format_duration(peer['step_time_ns'])}, peak not known"
+        for peer in evidence["peers"]
+        if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is None
+    ]

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from reports.plots.base import Drawing, Missing
 from reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
-from reports.verdicts import LARGEST_TIME_ERROR, MEDIAN_TIME_ERROR, measured, time_error
+from reports.verdicts.base import percent
+from reports.verdicts.records import measured, time_error
+from reports.verdicts.step_time import LARGEST_TIME, MEDIAN_TIME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
 TITLE = "Step times, predicted and measured"
+MEDIAN, LARGEST = MEDIAN_TIME.name, LARGEST_TIME.name
 
 
 @styled()
 def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Left: one against the other; right: the errors, with the bands that are asked for."""
+    """Left: one against the other; right: the errors, with the bands that the grid claims."""
     found = measured(evidence)
     if not found:
         return Missing(title=TITLE, reason="nothing was measured")
@@ -39,9 +42,9 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
     _line(both, unit)
     for axis in (both.xaxis, both.yaxis, errors.xaxis):
         _plain_numbers(axis)
-    _bands(errors)
+    _bands(errors, evidence["claims"])
     both.legend(loc="upper left")
-    return Drawing(figure=figure, title=TITLE, caption=_caption(len(found)))
+    return Drawing(figure=figure, title=TITLE, caption=_caption(len(found), evidence["claims"]))
 
 
 def _plain_numbers(axis: Axis) -> None:
@@ -53,30 +56,34 @@ def _plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _caption(count: int) -> str:
-    return (
-        f"{count} configurations; every prediction was written down before its run. The darker band is "
-        f"{MEDIAN_TIME_ERROR:.0%} to either side, which the median error must not leave, the lighter one "
-        f"{LARGEST_TIME_ERROR:.0%}, which no error may. Above zero the prediction is too high."
-    )
+def _caption(count: int, limits: Mapping[str, float]) -> str:
+    says = [
+        f"{count} configurations; every prediction was written down before its run. On the line, and at an error of "
+        "zero, both are the same; above it the prediction is too high."
+    ]
+    if MEDIAN in limits:
+        says.append(f"The darker band is {percent(limits[MEDIAN])} to either side, which the median error may reach.")
+    if LARGEST in limits:
+        says.append(f"The lighter band is {percent(limits[LARGEST])} to either side, which no error may leave.")
+    return " ".join(says)
 
 
 def _line(axes: Axes, unit: str) -> None:
     """Where both are the same."""
     axes.set_yscale("log")
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
-    band = 1 + MEDIAN_TIME_ERROR
-    axes.fill_between([low, high], [low / band, high / band], [low * band, high * band], color=FAINT, linewidth=0)
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_ylabel(f"predicted step time ({unit})")
 
 
-def _bands(axes: Axes) -> None:
-    for share, alpha in ((LARGEST_TIME_ERROR, 0.45), (MEDIAN_TIME_ERROR, 0.9)):
-        axes.axhspan(-100 * share, 100 * share, color=FAINT, alpha=alpha, linewidth=0, zorder=0)
+def _bands(axes: Axes, limits: Mapping[str, float]) -> None:
+    for name, alpha in ((LARGEST, 0.45), (MEDIAN, 0.9)):
+        if name in limits:
+            axes.axhspan(-100 * limits[name], 100 * limits[name], color=FAINT, alpha=alpha, linewidth=0, zorder=0)
     axes.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
-    reach = max(max(map(abs, axes.get_ylim())), 115 * LARGEST_TIME_ERROR)
+    widest = max((limits[name] for name in (LARGEST, MEDIAN) if name in limits), default=0.0)
+    reach = max(max(map(abs, axes.get_ylim())), 115 * widest)
     axes.set_ylim(-reach, reach)
     axes.set_ylabel("error of the prediction (%)")

@@ -18,8 +18,10 @@ import torch
 from cli.main import run
 from cli.validation.grid import Configuration, Grid, PeerCase, without
 from cli.validation.grids import GRIDS
+from cli.validation.journal import open_journal
 from reports.evidence import JOURNAL, JSON, PAGE
-from reports.verdicts import FAILS
+from reports.verdicts.base import FAILS, NOT_CLAIMED
+from sim.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 (TINY,) = GRIDS["cpu"].sizes
@@ -59,12 +61,12 @@ def test_everything_is_predicted_run_and_told(whole: tuple[Path, int, dict[str, 
 
 
 def test_peers_train_the_same_model_on_the_same_data(whole: tuple[Path, int, dict[str, Any], str]) -> None:
-    """Dropout is on and peers are not seeded here, so that losses are close and not equal."""
+    """Nothing is random in the model, so that they compute the same numbers."""
     _, _, evidence, _ = whole
     ours = evidence["configurations"][0]["measured"]["losses"]
     for peer in evidence["peers"]:
         if peer["status"] == "measured":
-            assert peer["losses"][: len(ours)] == pytest.approx(ours, rel=0.03)
+            assert peer["losses"] == ours[: len(peer["losses"])]
     # Without offload both hold the same tensors but for a loss or two.
     plain = next(peer for peer in evidence["peers"] if peer["peer"] == "none")
     assert plain["peak_device_bytes"] == pytest.approx(
@@ -82,9 +84,18 @@ def test_predictions_are_written_down_before_their_runs(whole: tuple[Path, int, 
 
 def test_the_exit_status_is_that_of_the_claims(whole: tuple[Path, int, dict[str, Any], str]) -> None:
     _, status, evidence, said = whole
-    failed = [v["claim"] for v in evidence["verdicts"] if v["outcome"] == FAILS]
+    failed = [v["name"] for v in evidence["verdicts"] if v["outcome"] == FAILS]
     assert status == (1 if failed else 0)
     assert (said.splitlines()[-1].startswith("error: ")) == bool(failed)
+    # Clock times of a machine with neighbours aside, everything that the grid claims holds.
+    assert set(failed) <= {"median_time", "bandwidth"}
+    assert {v["name"] for v in evidence["verdicts"] if v["outcome"] != NOT_CLAIMED} == set(GRIDS["cpu"].claims)
+
+
+@pytest.mark.timing
+def test_on_a_quiet_machine_every_claim_of_the_cpus_grid_holds(tmp_path: Path) -> None:
+    """Three attempts: another process on the machine may spoil one."""
+    assert any(validate(tmp_path, "--fresh")[0] == 0 for _ in range(3))
 
 
 def test_slower_links_take_longer(whole: tuple[Path, int, dict[str, Any], str]) -> None:
@@ -109,15 +120,19 @@ def test_what_fails_is_recorded_and_does_not_stop_the_rest(tmp_path: Path, grid:
     good, bad = without("tiny", 2), Configuration(model="tiny", microbatches=2, pipeline="zigzag")
     after = Configuration(model="tiny", microbatches=2, horizon=1)
     case = PeerCase(model="broken", microbatches=2)
-    grid(Grid(sizes=(broken, SMALL), configurations=(without("broken", 2), good, bad, after), peers=(case,)))
+    configurations = (without("broken", 2), good, bad, after)
+    grid(Grid(sizes=(broken, SMALL), configurations=configurations, peers=(case,), claims={"runs": 0}))
     status, evidence, said = validate(tmp_path)
     assert status == 1
-    assert said.splitlines()[-1].startswith("error: ") and "no run fails" in said.splitlines()[-1]
+    assert said.splitlines()[-1] == "error: 1 of 1 claim does not hold"
+    assert said.count("not calibrated") == 1
     found = {one["name"]: one for one in evidence["configurations"]}
     assert [found[one.name]["status"] for one in (good, bad, after)] == ["measured", "failed", "measured"]
     assert "zigzag" in found[bad.name]["reason"] and "\n" not in found[bad.name]["reason"]
     lost = found[without("broken", 2).name]
-    assert lost["status"] == "failed" and lost["reason"].startswith("broken was not calibrated: InputError: ")
+    assert (lost["status"], lost["reason"]) == ("failed", "broken was not calibrated")
+    (model, _) = evidence["models"]
+    assert model["reason"].startswith("InputError: ")
     assert {peer["status"] for peer in evidence["peers"]} == {"failed"}
     assert "Traceback" not in said
 
@@ -126,10 +141,13 @@ def test_after_the_limit_nothing_new_is_begun(tmp_path: Path, grid: Any) -> None
     configurations = (without("tiny", 2), Configuration(model="tiny", microbatches=2, horizon=1))
     grid(Grid(sizes=(SMALL,), configurations=configurations, peers=(PeerCase(model="tiny", microbatches=2),)))
     status, evidence, said = validate(tmp_path, "--limit", "1 us")
-    assert status == 0  # nothing was measured, so nothing failed
-    assert [one["status"] for one in evidence["configurations"]] == ["skipped"] * 2
-    for one in configurations:
-        assert f"{one.name}: skipped: tiny was not calibrated: the time limit was reached" in said
+    assert status == 1
+    assert said.splitlines()[-1] == "error: nothing was measured: the time limit was reached"
+    for one in (*evidence["configurations"], *evidence["peers"]):
+        assert (one["status"], one["reason"]) == ("not run", "the time limit was reached")
+    assert len(evidence["configurations"]) == 2 and len(evidence["peers"]) == 4
+    status, evidence, _ = validate(tmp_path)  # the same command goes on
+    assert [one["status"] for one in evidence["configurations"]] == ["measured"] * 2
 
 
 def test_a_killed_validation_can_still_be_reported(
@@ -143,12 +161,108 @@ def test_a_killed_validation_can_still_be_reported(
     monkeypatch.setattr(Subject, "check_gradients", interrupted)
     one = without("tiny", 2)
     grid(Grid(sizes=(SMALL,), configurations=(one,), gradients=(one,)))
+    (tmp_path / JSON).write_text("another validation's")
+    (tmp_path / "horizons.png").write_text("another validation's")
+    (tmp_path / "README.md").write_text("a user's")
     assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 130
-    assert not (tmp_path / JSON).exists()
+    assert "interrupted; 1 of 1 configuration kept in" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, "README.md"}
     assert [record["kind"] for record in journal(tmp_path)] == ["machine", "model", "prediction", "configuration"]
-    capsys.readouterr()
     assert run(["report", str(tmp_path), "--json"]) == 0
-    assert "1 of 1 configurations measured" in (tmp_path / PAGE).read_text()
+    page = (tmp_path / PAGE).read_text()
+    assert "1 of 1 configuration measured" in page and "not run: the validation was stopped" in page
+    assert (tmp_path / "README.md").read_text() == "a user's"
+
+
+@pytest.fixture
+def pair(grid: Any) -> Grid:
+    """Two configurations, one gradient check and no peers."""
+    one, two = without("tiny", 2), Configuration(model="tiny", microbatches=2, horizon=1)
+    small = Grid(sizes=(SMALL,), configurations=(one, two), gradients=(two,), claims={"runs": 0, "gradients": 0})
+    grid(small)
+    return small
+
+
+def test_the_same_command_goes_on_where_it_was_killed(
+    tmp_path: Path, pair: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while its second configuration runs: neither the first nor the calibration is done again."""
+    from cli import compose
+
+    assert validate(tmp_path)[0] == 0
+    whole = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["kind"] for line in whole]
+    assert kinds == ["machine", "model", *["prediction", "configuration"] * 2, "gradients", "end"]
+    (tmp_path / JOURNAL).write_bytes(b"".join(whole[:5]) + whole[5][:20])
+    monkeypatch.setattr(compose, "calibrate_prepared", None)
+    status, evidence, said = validate(tmp_path)
+    assert status == 0 and evidence["stopped"] is None
+    assert "1 of them were run before" in said and "calibrating" not in said
+    after = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    assert after[:5] == whole[:5]
+    assert [json.loads(line)["kind"] for line in after[5:]] == ["prediction", "configuration", "gradients", "end"]
+    assert json.loads(after[5])["predicted"] == json.loads(whole[4])["predicted"]
+
+
+def test_damaged_costs_are_one_line(tmp_path: Path, pair: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate(tmp_path)[0] == 0
+    first, model = journal(tmp_path)[:2]
+    model["costs"]["d2h_bandwidth"] = "fast"
+    (tmp_path / JOURNAL).write_text(f"{json.dumps(first)}\n{json.dumps(model)}\n")
+    assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: the journal's costs of tiny: d2h_bandwidth = 'fast': ") and "--fresh" in last
+
+
+def test_another_grid_starts_anew_and_keeps_the_journal_before(tmp_path: Path, pair: Grid, grid: Any) -> None:
+    assert validate(tmp_path)[0] == 0
+    before = (tmp_path / JOURNAL).read_bytes()
+    grid(replace(pair, sizes=(replace(SMALL, steps=4),)))
+    _, _, said = validate(tmp_path)
+    told = f"{tmp_path}: starts anew, as another validation was there (other contents); the journal before is kept as "
+    assert said.splitlines()[0] == f"{told}journal-1.jsonl"
+    assert (tmp_path / "journal-1.jsonl").read_bytes() == before
+    _, _, said = validate(tmp_path, "--fresh")
+    assert "starts anew; the journal before is kept as journal-2.jsonl" in said.splitlines()[0]
+    assert len(journal(tmp_path)) == 8
+
+
+@pytest.mark.parametrize("other", ["loadahead", "code", "machine", "packages", "device"])
+def test_other_versions_and_machines_start_anew(tmp_path: Path, other: str) -> None:
+    header = {"loadahead": "0.1.0", "code": "a", "machine": {"cores": 2}, "packages": {}, "device": "cpu"}
+    with open_journal(tmp_path, header):
+        pass
+    with redirect_stderr(io.StringIO()) as said, open_journal(tmp_path, header | {other: "another"}) as opened:
+        assert [record["kind"] for record in opened.records] == ["machine"]
+    assert f"(other {other})" in said.getvalue() and said.getvalue().count("\n") == 1
+    assert (tmp_path / "journal-1.jsonl").exists()
+
+
+def test_two_validations_do_not_share_a_directory(tmp_path: Path) -> None:
+    with open_journal(tmp_path, {}), pytest.raises(InputError, match="another validation works there"):
+        open_journal(tmp_path, {})
+
+
+def test_a_damaged_journal_is_one_line(tmp_path: Path, pair: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / JOURNAL).write_text("[]\n")
+    assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "journal.jsonl line 1" in said and "--fresh" in said and said.count("\n") == 1
+    assert validate(tmp_path, "--fresh")[0] == 0
+
+
+def test_places_that_cannot_be_written_are_noticed_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / JSON).mkdir()
+    (tmp_path / "afile").write_text("x")
+    for out, says in (
+        (str(tmp_path), f"error: {tmp_path / JSON}: Is a directory"), ("", "error: --out is empty; give a directory"),
+        (str(tmp_path / "afile"), "is a file; give a directory"),
+    ):  # fmt: skip
+        assert run(["validate", "--device", "cpu", "-o", out]) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -156,6 +270,7 @@ def test_a_killed_validation_can_still_be_reported(
     [
         (["--device", "tpu"], "--device is 'tpu'"),
         (["--device", "cpu", "--grid", "tpu"], "--grid is 'tpu'; it must be one of gpu, cpu"),
+        (["--device", "cpu", "--grid", "gpu"], "--grid gpu needs --device cuda"),
         (["--device", "cpu", "--limit", "soon"], "--limit is 'soon'"),
     ],
 )
@@ -177,3 +292,12 @@ def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: gpu-check needs an NVIDIA GPU") and done.stderr.count("\n") == 1
+
+
+def test_the_gpu_check_says_in_one_line_that_there_is_no_such_python() -> None:
+    done = subprocess.run(
+        [ROOT / ".ci/gpu-check"], env=os.environ | {"GPU_PYTHON": "/nonexistent/python"}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: GPU_PYTHON is /nonexistent/python") and done.stderr.count("\n") == 1

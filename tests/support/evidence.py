@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.validation.grid import Configuration
 from cli.validation.grids import GRIDS
+from cli.validation.identity import planned
 
 MS = 1_000_000
 MIB = 2**20
@@ -68,8 +69,9 @@ def records(grid: str = "gpu") -> list[Record]:
 def _records(grid: str) -> Iterator[Record]:
     chosen = GRIDS[grid]
     machine = {"processor": "Some CPU", "gpu": "Some GPU", "gpu_memory_bytes": 80 * 2**30, "torch": "2.9.0"}
-    yield {"kind": "machine", "loadahead": "0.1.0", "device": "cuda", "grid": grid, "limit_s": 540.0,
-           "machine": machine, "packages": {"trl": "0.20.0", "deepspeed": None}}  # fmt: skip
+    yield {"kind": "machine", "loadahead": "0.1.0", "device": "cpu" if grid == "cpu" else "cuda", "grid": grid,
+           "limit_s": 540.0, "claims": dict(chosen.claims), "planned": planned(chosen), "machine": machine,
+           "packages": {"trl": "0.20.0", "deepspeed": None}}  # fmt: skip
     for size in chosen.sizes:
         yield {"kind": "model", "model": size.name, "status": "measured", "options": size.options,
                "autocast": size.autocast, "units": 6, "static_bytes": 100 * MIB,
@@ -86,7 +88,7 @@ def _records(grid: str) -> Iterator[Record]:
                 yield peer("none", case, 1.0, 250)
                 yield peer("save_on_cpu", case, 1.4, 230)
                 yield peer("trl", case, 1.1, 225)
-                skipped = {"status": "skipped", "reason": "deepspeed is not installed"}
+                skipped = {"status": "skipped", "reason": "deepspeed is not installed", "seconds": 0.1}
                 own = {"model": case.model, "microbatches": case.microbatches, "pipeline": case.pipeline}
                 yield {"kind": "peer", "peer": "deepspeed", **own, **skipped}
-    yield {"kind": "end", "seconds": 400.0}
+    yield {"kind": "end", "stopped": None}

@@ -11,8 +11,10 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from executor.oracle import PlainTraining, backward_order, same_bits
-from executor.peers import PEERS, PeerResult, PeerSkipped, PeerTraining, passes_of, run_peer
+from executor.peers import PEERS
 from executor.peers.base import Peer, Unavailable, imported
+from executor.peers.run import PeerResult, PeerSkipped, run_peer
+from executor.peers.training import PeerTraining, passes_of
 from executor.session import Session
 from executor.surroundings import single_threaded
 from sim.errors import InputError

@@ -11,10 +11,13 @@ from cli.ranges import parse_limit_s
 from cli.validation.estimate import configuration_s, copying_s, estimated_seconds, parameters, step_s
 from cli.validation.grid import Configuration, Grid, PeerCase
 from cli.validation.grids import GRIDS, find_grid
+from cli.validation.grids.cpu import CPU
 from cli.validation.grids.gpu import GPU
-from cli.validation.links import execution_arguments, slowed
+from cli.validation.slowed import execution_arguments, slowed
 from executor.links import CONFIGURED, Hardware
-from executor.peers import PEERS, WARM_UP
+from executor.peers import PEERS
+from executor.peers.run import WARM_UP
+from reports.verdicts import CLAIMS
 from scenarios.loader import scenario_from_dict
 from sim.costs import Costs, SharedLinks, UnitCost
 from sim.errors import InputError
@@ -36,6 +39,7 @@ def test_the_gpus_grid_covers_what_is_asked_for() -> None:
     assert values("pipeline") == {"simple", "interleaved"}
     offloading = [(size, one) for size in GPU.sizes for one in GPU.of(size) if one.offload]
     ratios = [copying_s(size, one) / step_s(size, one.microbatches) for size, one in offloading]
+    # Issue "The CUDA executor": from copies that hide easily to a link that is the limit.
     assert min(ratios) <= 0.1
     assert max(ratios) >= 2
 
@@ -100,12 +104,31 @@ def test_the_devices_grid_is_the_default() -> None:
     assert find_grid("cpu", "cuda")[0] == "cpu"
     with pytest.raises(InputError, match="--grid is 'tpu'; it must be one of gpu, cpu"):
         find_grid("tpu", "cuda")
+    with pytest.raises(InputError, match="--grid gpu needs --device cuda"):
+        find_grid("gpu", "cpu")
+
+
+def test_a_grid_claims_what_can_hold_on_its_device() -> None:
+    assert set(GPU.claims) == set(CLAIMS)
+    limits = {
+        "runs": 0, "gradients": 0, "median_time": 0.03, "largest_time": 0.06, "peak_memory": 0.005, "ranking": 0.9,
+        "overhead": 0.02, "bandwidth": 0.95, "faster": 1, "as_fast": 0.02, "leaner": 1,
+    }  # fmt: skip
+    assert GPU.claims == limits
+    assert {"runs", "gradients", "peak_memory"} < set(CPU.claims) < set(CLAIMS)
+    assert CPU.claims["median_time"] == 0.1
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_models_have_no_dropout_so_that_peers_train_alike(name: str) -> None:
+    assert {size.options["dropout"] for size in GRIDS[name].sizes} == {0.0}
 
 
 def test_names_tell_configurations_apart() -> None:
     one = Configuration(model="m", horizon=3, release_window=2, copies=4)
     assert one.name == "m, 8 microbatches, simple, horizon 3 tasks, window 2, copied 4 times"
-    assert replace(one, offload=False).name == "m, 8 microbatches, simple, no offload"
+    assert replace(one, horizon=1, horizon_unit="layers", copies=1).name.endswith("horizon 1 layer, window 2")
+    assert replace(one, offload=False).name == "m, 8 microbatches, simple, without offload"
     assert PeerCase(model="m").plain == replace(Configuration(model="m"), offload=False)
 
 

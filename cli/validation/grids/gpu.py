@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from cli.validation.grid import Configuration, Grid, ModelSize, PeerCase, horizons, without
+from reports.verdicts import CLAIMS
 
 # The links' figures are measured by the calibration; these stand for what it does not find.
 _HARDWARE: dict[str, Any] = {"preset": "h100-sxm"}
@@ -93,4 +94,5 @@ GPU = Grid(
         PeerCase(model="middle", pipeline="interleaved"),
         PeerCase(model="launch-bound"),
     ),
+    claims={name: claim.limit for name, claim in CLAIMS.items()},
 )

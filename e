@@ -1,2 +1,0 @@
-.ci/gpu-check: line 8: /nonexistent/python: No such file or directory
-make: *** [Makefile:45: gpu-check] Error 2

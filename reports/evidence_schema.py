@@ -1,0 +1,181 @@
+"""What a validation's records must hold for tables, claims and figures to be made of them. More may stand there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sim.complaints import complaint
+from sim.errors import InputError
+
+# More is no time and no size, and breaks no figure.
+_MOST = 2**62
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Above0 = Annotated[int, Field(ge=1, le=_MOST)]
+_Finite = Annotated[float, Field(allow_inf_nan=False, ge=0, le=_MOST)]
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Link(_Open):
+    busy_ns: _Count
+    span_ns: _Count
+    expected_ns: _Count
+
+
+class _Links(_Open):
+    d2h: _Link
+    h2d: _Link
+
+
+class _Figures(_Open):
+    step_time_ns: _Above0
+    peak_device_bytes: _Above0
+    offloaded: _Count
+    kept: _Count
+    stall_release_ns: _Count
+    stall_prefetch_ns: _Count
+    overlap: _Finite | None
+    links: _Links
+
+
+class _Predicted(_Figures):
+    copy_to_compute: _Finite
+
+
+class _Case(_Open):
+    model: str
+    microbatches: _Above0
+    pipeline: str
+
+
+class _Planned(_Case):
+    name: str
+    horizon: _Above0
+    horizon_unit: Literal["tasks", "layers"]
+    release_window: _Above0
+    copies: _Above0
+    offload: bool
+
+
+class _Part(_Open):
+    """Something that was measured, or else the reason why not."""
+
+    status: Literal["measured", "failed", "skipped", "not run"]
+    reason: str | None = None
+    seconds: _Finite = 0.0
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Part:
+        needed = self.needed() if self.status == "measured" else ("reason",)
+        for name in needed:
+            if name not in self.model_fields_set or (getattr(self, name) is None and name != "peak_device_bytes"):
+                raise ValueError(f"{name} is missing; it is required of what is {self.status}")
+        return self
+
+    def needed(self) -> tuple[str, ...]:
+        """Of what was measured."""
+        raise NotImplementedError
+
+
+class _Prediction(_Planned):
+    predicted: _Predicted
+
+
+class _Configuration(_Part, _Planned):
+    predicted: _Predicted | None = None
+    measured: _Figures | None = None
+
+    def needed(self) -> tuple[str, ...]:
+        return "predicted", "measured"
+
+
+class _Gradients(_Part, _Planned):
+    max_grad_error: _Finite | None = None
+
+    def needed(self) -> tuple[str, ...]:
+        return ("max_grad_error",)
+
+
+class _Peer(_Part, _Case):
+    peer: str
+    step_time_ns: _Above0 | None = None
+    peak_device_bytes: _Above0 | None = None  # None: it cannot be told
+
+    def needed(self) -> tuple[str, ...]:
+        return "step_time_ns", "peak_device_bytes"
+
+
+class _Model(_Part):
+    model: str
+    options: dict[str, Any] | None = None
+    autocast: str | None = None
+    units: _Above0 | None = None
+    static_bytes: _Count | None = None
+    d2h_bandwidth: _Above0 | None = None
+    h2d_bandwidth: _Above0 | None = None
+
+    def needed(self) -> tuple[str, ...]:
+        return "options", "autocast", "units", "static_bytes", "d2h_bandwidth", "h2d_bandwidth"
+
+
+class _PlannedPeer(_Case):
+    peer: str
+
+
+class _Plans(_Open):
+    configurations: list[_Planned]
+    gradients: list[_Planned]
+    peers: list[_PlannedPeer]
+
+
+class _Machine(_Open):
+    loadahead: str
+    device: str
+    grid: str
+    claims: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+    planned: _Plans
+    machine: dict[str, Any]
+    packages: dict[str, str | None]
+
+
+class _End(_Open):
+    stopped: str | None
+
+
+class _Evidence(_Machine):
+    seconds: _Finite
+    stopped: str | None
+    models: list[_Model]
+    configurations: list[_Configuration]
+    gradients: list[_Gradients]
+    peers: list[_Peer]
+
+
+RECORDS: dict[str, type[_Open]] = {
+    "machine": _Machine, "model": _Model, "prediction": _Prediction, "configuration": _Configuration,
+    "gradients": _Gradients, "peer": _Peer, "end": _End,
+}  # fmt: skip
+
+
+def check_record(record: dict[str, Any], where: str) -> None:
+    """InputError in one line that begins with ``where``, unless it is a journal's record."""
+    kind = record.get("kind")
+    if not isinstance(kind, str) or kind not in RECORDS:
+        raise InputError(f"{where}: kind is {kind!r:.40}; it must be one of {', '.join(RECORDS)}")
+    _check(RECORDS[kind], record, where)
+
+
+def check_evidence(evidence: dict[str, Any], where: str) -> None:
+    """InputError in one line that begins with ``where``, unless it is a validation's evidence."""
+    _check(_Evidence, evidence, where)
+
+
+def _check(schema: type[_Open], content: dict[str, Any], where: str) -> None:
+    try:
+        schema.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {complaint(error, 'a validation')}") from error
