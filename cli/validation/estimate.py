@@ -19,8 +19,8 @@ def estimated_seconds(grid: Grid) -> float:
     sizes = {size.name: size for size in grid.sizes}
     total = 0.0
     for size in grid.sizes:
-        # A calibration runs its plan in three ways, after two steps to warm up and to meter memory.
-        calibration = 2 + 3 * size.repeats / CALIBRATED_MICROBATCHES
+        # A calibration runs its plan in four ways, after two steps to warm up and to meter memory.
+        calibration = 2 + 4 * size.repeats / CALIBRATED_MICROBATCHES
         total += 2 * build_s(size) + calibration * step_s(size, CALIBRATED_MICROBATCHES)
     for one in grid.configurations:
         total += build_s(sizes[one.model]) + sizes[one.model].steps * configuration_s(sizes[one.model], one)

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,7 +149,8 @@ class Validation:
             record: Record = _finite({"status": "measured"} | work())
         except Exception as error:  # whatever it is, the other configurations can still be measured
             record = {"status": "failed", "reason": f"{type(error).__name__}: {one_line(str(error))[:300]}"}
-        clear_device(self.device)
+        with suppress(RuntimeError):  # of a device that is lost: what was measured before is kept
+            clear_device(self.device)
         return record | {"seconds": round(time.monotonic() - began, 2)}
 
     def _elapsed(self) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cli.validation.slowed import slowed
 from executor.calibration import MICROBATCHES, calibrate
 from executor.execute import execute
 from executor.findings import ExecutionResult
@@ -112,15 +113,7 @@ def test_horizons_and_windows_are_ranked_as_measured(name: str) -> None:
 
 def test_copies_made_several_times_stand_for_a_slower_link() -> None:
     plan, name, copies = plan_of(horizon=1), "device-bound", 40
-    known = costs_of(name)
-    slower = known.model_copy(
-        update={
-            "d2h_bandwidth": known.d2h_bandwidth // copies,
-            "h2d_bandwidth": known.h2d_bandwidth // copies,
-            "d2h_latency_ns": known.d2h_latency_ns * copies,
-            "h2d_latency_ns": known.h2d_latency_ns * copies,
-        }
-    )
+    slower = slowed(costs_of(name), copies)
     done = run(plan, name, costs=slower, copies=copies)
     assert simulate(plan, slower).step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
     assert rank(done.timeline)["copy_ns"] > 20 * rank(run(plan, name).timeline)["copy_ns"]

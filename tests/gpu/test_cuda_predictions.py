@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.validation.slowed import slowed
 from executor.backends import make_backend
 from executor.backends.cuda import CudaBackend
 from executor.calibration import calibrate
@@ -64,9 +65,7 @@ def test_peak_memory_is_as_predicted(big: tuple[ModelSpec, Costs], pipeline: str
 def test_step_time_is_as_predicted(big: tuple[ModelSpec, Costs], copies: int) -> None:
     spec, costs = big
     workload = workload_of(spec)
-    slower = costs.model_copy(
-        update={name: getattr(costs, name) // copies for name in ("d2h_bandwidth", "h2d_bandwidth")}
-    )
+    slower = slowed(costs, copies)
     errors = []
     for horizon in (1, 2, 4):
         plan = build_plan(workload, Policy(ranks=1, microbatches=4, horizon=horizon, pipeline="simple"))

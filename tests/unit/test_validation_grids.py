@@ -55,7 +55,7 @@ def test_an_8b_models_layer_is_among_them() -> None:
 
 
 def test_it_ends_within_nine_minutes_on_an_h100() -> None:
-    assert estimated_seconds(GPU) < 8 * 60
+    assert estimated_seconds(GPU) < 6.5 * 60  # of nine minutes, with the GPU tests and what is not counted
 
 
 def test_it_fits_80_gb() -> None:
