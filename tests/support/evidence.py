@@ -14,6 +14,8 @@ MS = 1_000_000
 MIB = 2**20
 
 Record = dict[str, Any]
+# Configurations of the records.
+COUNT = len(GRIDS["gpu"].configurations)
 
 
 def links(busy_ns: int, span_ns: int, expected_ns: int) -> Record:

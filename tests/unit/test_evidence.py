@@ -17,7 +17,7 @@ from reports.evidence_tables import configurations_grid, markdown, page_of, peer
 from reports.plots.base import Drawing, Missing
 from reports.tables import Grid
 from sim.errors import InputError
-from tests.support.evidence import records
+from tests.support.evidence import COUNT, records
 
 
 def journal(directory: Path, found: list[dict[str, Any]], torn: str = "") -> None:
@@ -34,13 +34,13 @@ def test_the_page_is_made_again_from_the_json_alone(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out == f"report: {tmp_path / PAGE}\n"
     assert (tmp_path / PAGE).read_text() == page
     assert all(path.stat().st_size > 0 for path in written)
-    for words in ("Some GPU", "2.9.0", "deepspeed is not installed", "not installed", "It took 2.4 minutes."):
+    for words in ("Some GPU", "2.9.0", "deepspeed is not installed", "not installed", "It took 2.3 minutes."):
         assert words in page
 
 
 def test_every_configuration_and_peer_has_its_row() -> None:
     evidence = assemble(records())
-    assert len(configurations_grid(evidence).rows) == len(evidence["configurations"]) == 57
+    assert len(configurations_grid(evidence).rows) == len(evidence["configurations"]) == COUNT
     names = {row[3] for row in peers_grid(evidence).rows}
     assert {"peer none", "peer save_on_cpu", "peer trl", "peer deepspeed", "our plan without offload"} <= names
     assert {"our plan, horizon 1 task (stands for ours)", "our plan, horizon 2 tasks"} <= names
@@ -56,15 +56,15 @@ def test_a_killed_validation_keeps_what_it_had(tmp_path: Path) -> None:
     found = assemble(whole)
     for name in ("configurations", "gradients", "peers"):
         assert [key(one) for one in evidence[name]] == [key(one) for one in found[name]]
-    assert [one["status"] for one in evidence["configurations"]] == ["measured"] * done + ["not run"] * (57 - done)
+    assert [one["status"] for one in evidence["configurations"]] == ["measured"] * done + ["not run"] * (COUNT - done)
     last = evidence["configurations"][-1]
     assert (last["status"], last["reason"]) == ("not run", "the validation was stopped")
     assert {one["status"] for one in [*evidence["gradients"], *evidence["peers"]]} == {"not run"}
-    assert evidence["facts"]["configurations"] == {"measured": done, "planned": 57}
+    assert evidence["facts"]["configurations"] == {"measured": done, "planned": COUNT}
     write_evidence(evidence, tmp_path)
     page = (tmp_path / PAGE).read_text()
-    assert "until the validation was stopped" in page and f"{done} of 57 configurations measured" in page
-    assert page.count("not run: the validation was stopped") > 57 - done
+    assert "until the validation was stopped" in page and f"{done} of {COUNT} configurations measured" in page
+    assert page.count("not run: the validation was stopped") > COUNT - done
 
 
 def key(record: dict[str, Any]) -> Any:
@@ -75,7 +75,7 @@ def test_a_journal_knows_more_than_what_was_reported_of_it(tmp_path: Path) -> No
     """`report` in the middle of a validation leaves evidence of its first half."""
     write_evidence(assemble(records()[:30]), tmp_path)
     journal(tmp_path, records())
-    assert read_evidence(tmp_path)["facts"]["configurations"]["measured"] == 57
+    assert read_evidence(tmp_path)["facts"]["configurations"]["measured"] == COUNT
 
 
 def test_a_continued_validation_took_the_time_of_both_and_stopped_where_the_second_did() -> None:

@@ -15,7 +15,7 @@ from reports.verdicts.base import FAILS, HOLDS, NOT_CLAIMED, NOT_MEASURED, perce
 from reports.verdicts.records import chosen_beside
 from reports.verdicts.shown import facts_and_verdicts_text, require_all
 from sim.errors import CheckFailed
-from tests.support.evidence import MIB, records
+from tests.support.evidence import COUNT, MIB, records
 
 Record = dict[str, Any]
 
@@ -168,7 +168,7 @@ def test_one_claim_fails_without_the_other(claim: str, change: Callable[[list[Re
 def test_what_no_record_bears_on_is_not_measured() -> None:
     evidence = assemble([record for record in records() if record["kind"] == "machine"])
     assert {v["outcome"] for v in evidence["verdicts"]} == {NOT_MEASURED}
-    assert evidence["facts"] == {"configurations": {"measured": 0, "planned": 57}, "copy_to_compute": None}
+    assert evidence["facts"] == {"configurations": {"measured": 0, "planned": COUNT}, "copy_to_compute": None}
     with pytest.raises(CheckFailed, match=r"^nothing was measured: the validation was stopped$"):
         require_all(evidence)
 
@@ -191,7 +191,11 @@ def test_links_that_rest_by_plan_are_not_the_limit() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "says"),
-    [("configuration", "56 of 57 configurations"), ("gradients", "57 of 57"), ("peer", "57 of 57")],
+    [
+        ("configuration", f"{COUNT - 1} of {COUNT} configurations"),
+        ("gradients", f"{COUNT} of {COUNT}"),
+        ("peer", f"{COUNT} of {COUNT}"),
+    ],
 )
 def test_what_was_planned_and_not_run_is_no_success(kind: str, says: str) -> None:
     found = records()
@@ -281,7 +285,7 @@ def test_a_line_for_each_claim() -> None:
     evidence = assemble(found)
     text = facts_and_verdicts_text(evidence)
     assert "does not hold: overhead where no stall is predicted: 2.1 % (at most 2 %)" in text
-    assert text.splitlines()[-1].endswith("57 of 57 configurations measured")
+    assert text.splitlines()[-1].endswith(f"{COUNT} of {COUNT} configurations measured")
     assert not re.search(r"\b1 (pairs|cases|configurations|tasks)\b", text)
 
 

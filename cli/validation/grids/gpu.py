@@ -46,7 +46,7 @@ _OF_LARGE = (
     without("8b-like"),
     *horizons("8b-like", (1, 2, 4, 8)),
     *horizons("8b-like", (1, 2, 4, 8), copies=7),
-    *horizons("8b-like", (2,), copies=30),
+    *horizons("8b-like", (2, 8), copies=30),
     Configuration(model="8b-like", microbatches=2, horizon=2),
     Configuration(model="8b-like", microbatches=16, horizon=2),
     Configuration(model="8b-like", horizon=4, release_window=2, copies=7),
