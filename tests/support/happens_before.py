@@ -28,6 +28,8 @@ from tests.support.gpu_record import (
 
 # The only stream on which device memory may be taken.
 COMPUTE = "compute"
+# The stream that copies boundaries to the host.
+OUTWARD = "d2h"
 
 Clock = dict[str, int]
 
@@ -62,6 +64,25 @@ def violations(entries: Sequence[Entry]) -> list[Violation]:
     for at, entry in enumerate(entries):
         checker.take(at, entry)
     return checker.found
+
+
+def overwritten(entries: Sequence[Entry]) -> list[Violation]:
+    """Host memory that stream d2h copies something else into before what it copied there was read, in order or not."""
+    waiting: dict[HostRange, tuple[int, Launch]] = {}
+    found = []
+    for at, entry in enumerate(entries):
+        if not isinstance(entry, Launch):
+            continue
+        for held in [held for held in waiting if any(_meet_in_host(held, read) for read in entry.reads)]:
+            del waiting[held]
+        places = [place for place in entry.writes if isinstance(place, HostRange)] if entry.stream == OUTWARD else []
+        for place in places:
+            for held, (other, before) in waiting.items():
+                if _meet_in_host(held, place) and before.reads != entry.reads:
+                    message = f"entry {at} fills {place} and nobody has read what entry {other} put there"
+                    found.append(Violation("overwritten", at, other, message))
+            waiting[place] = at, entry
+    return found
 
 
 class _Checker:
@@ -139,6 +160,11 @@ def _join(into: Clock, other: Clock) -> None:
 def _whole(place: Place) -> object:
     """Equal for places that can overlap."""
     return place.slab if isinstance(place, HostRange) else place
+
+
+def _meet_in_host(held: HostRange, place: Place) -> bool:
+    """Whether a place is host memory and has a byte of another."""
+    return _whole(held) == _whole(place) and _overlap(held, place)
 
 
 def _overlap(a: Place, b: Place) -> bool:

@@ -19,7 +19,7 @@ from sim.workload import Workload
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_runs import FakeRun, NamedOperations
 from tests.support.gpu_record import Alloc, Entry, Free, Launch, Wait
-from tests.support.happens_before import Violation, violations
+from tests.support.happens_before import Violation, overwritten, violations
 from tests.support.models import own_spec, tiny_spec, workload_of
 from tests.support.order_graph import needed, unordered
 
@@ -48,7 +48,7 @@ def scales_run(plan: Plan, **settings: Any) -> FakeRun:
 def check_steps(run: FakeRun, steps: int = 2, timed: bool = True) -> None:
     for step in range(steps):
         run.step(step, timed)
-        assert [str(v) for v in violations(run.entries)] == []
+        assert [str(v) for v in (*violations(run.entries), *overwritten(run.entries))] == []
         assert run.error(step) == 0.0
 
 
@@ -206,11 +206,13 @@ class TestFaults:
         assert found and "copy device to pinned on stream d2h" in str(found[0])
 
     def test_a_slot_that_two_microbatches_share(self) -> None:
-        """With all copies in order one of them finds the other's data; no record tells that, gradients do."""
+        """All copies are in order, and one of them finds the other's data."""
         run = scales_run(plan_of(scales_workload(), pipeline="simple"))
         slots = run.operations.host.slots
         slots[max(slots)] = slots[min(slots)]
         run.step(0)
+        assert violations(run.entries) == []
+        assert overwritten(run.entries)
         assert run.error(0) > 0
 
     @pytest.mark.parametrize("timed", [True, False])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.gpu_record import HOST, Alloc, Block, Entry, Free, HostRange, HostWait, Launch, Record, Sync, Wait
-from tests.support.happens_before import violations
+from tests.support.happens_before import overwritten, violations
 from tests.support.order_graph import needed, unordered
 
 A, B = Block(1), Block(2)
@@ -18,6 +18,25 @@ WRITE = Launch(COMPUTE, "forward", writes=(A,))
 OUT = Launch(D2H, "out", reads=(A,), writes=(LOW,))
 IN = Launch(H2D, "in", reads=(LOW,), writes=(B,))
 IN_ORDER = Launch(COMPUTE, "forward", writes=(B,))
+
+AGAIN = Launch(D2H, "out", reads=(B,), writes=(MIDDLE,))
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        ([OUT, AGAIN], [(0, 1)]),
+        ([OUT, IN, AGAIN], []),
+        ([OUT, OUT, IN], []),  # the same once more, as for a slower link
+        ([OUT, Launch(D2H, "out", reads=(B,), writes=(HIGH,))], []),
+        ([OUT, AGAIN, IN, OUT], [(0, 1)]),
+    ],
+)
+def test_what_was_copied_out_is_read_before_it_is_overwritten(
+    entries: list[Entry], found: list[tuple[int, int]]
+) -> None:
+    assert [(v.other, v.at) for v in overwritten(entries)] == found
+
 
 RACES: dict[str, list[Entry]] = {
     "no order": [WRITE, OUT],
