@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,12 +17,12 @@ from executor.replay import replay
 from executor.session import Session
 from executor.spec import ModelSpec
 from executor.surroundings import on_device
-from executor.trace import trace_module
 from sim.errors import InputError, LoadaheadError
 from sim.ir.kinds import Kind
 from sim.ir.plan import Plan
 from sim.planner import HORIZON_UNITS, Policy, build_plan
-from sim.workload import UnitShape, Workload
+from sim.workload import Workload
+from tests.support import models
 from tests.support.edits import with_column, without_entry
 from tests.support.gpu import NEEDS_GPU
 from tests.support.models import HARDWARE, TINY, link_costs, own_spec, tiny_spec
@@ -31,18 +32,7 @@ pytestmark = NEEDS_GPU
 WIDER = TINY | {"width": 128, "heads": 4, "context": 64, "blocks": 3}
 
 
-def workload_of(spec: ModelSpec) -> Workload:
-    """One unit per layer, one rank, from shapes found on the GPU."""
-    shapes = [
-        UnitShape(
-            boundary_bytes=layer.input_bytes,
-            gradient_bytes=layer.gradient_bytes,
-            saved_bytes=layer.saved_bytes,
-            layers=(index, index + 1),
-        )
-        for index, layer in enumerate(trace_module(spec, device="cuda").layers)
-    ]
-    return Workload(stages=(tuple(shapes),))
+workload_of = partial(models.workload_of, device="cuda")
 
 
 def plan_for(workload: Workload, **policy: Any) -> Plan:

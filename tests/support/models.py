@@ -32,8 +32,8 @@ def own_spec(function: str, **changes: Any) -> ModelSpec:
     return ModelSpec(**fields | changes)
 
 
-def workload_of(spec: ModelSpec, ranks: int = 1) -> Workload:
-    """One unit per layer, the layers dealt out evenly over the ranks, one stage each."""
+def workload_of(spec: ModelSpec, ranks: int = 1, device: str = "cpu") -> Workload:
+    """One unit per layer, from shapes found on the device, dealt out evenly over the ranks, one stage each."""
     units = [
         UnitShape(
             boundary_bytes=layer.input_bytes,
@@ -41,7 +41,7 @@ def workload_of(spec: ModelSpec, ranks: int = 1) -> Workload:
             saved_bytes=layer.saved_bytes,
             layers=(index, index + 1),
         )
-        for index, layer in enumerate(trace_module(spec).layers)
+        for index, layer in enumerate(trace_module(spec, device=device).layers)
     ]
     cuts = [len(units) * rank // ranks for rank in range(ranks + 1)]
     return Workload(stages=tuple(tuple(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
