@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from executor.layout import Layout, own_storage, storage_id
-from executor.randomness import RandomState, drawing_from, seeded_state
-from executor.saved import SavedTensors
-from sim.errors import InputError, LoadaheadError
+from loadahead.executor.layout import Layout, own_storage, storage_id
+from loadahead.executor.randomness import RandomState, drawing_from, seeded_state
+from loadahead.executor.saved import SavedTensors
+from loadahead.sim.errors import InputError, LoadaheadError
 
 LossOf = Callable[[torch.Tensor], torch.Tensor]
 

@@ -8,23 +8,24 @@ from typing import Any
 
 import torch
 
-from executor.backends import make_backend
-from executor.findings import ExecutionResult, Log, result_of
-from executor.fitting import stage_ranks
-from executor.links import Hardware, Links
-from executor.metering import StepMeter
-from executor.operations import Operations
-from executor.oracle import PlainTraining, backward_order
-from executor.replay import replay
-from executor.session import Session
-from executor.spec import ModelSpec
-from executor.surroundings import on_device, single_threaded, without_garbage_collection
-from sim.costs import Costs
-from sim.errors import InputError
-from sim.ir.plan import Plan
-from sim.verify import check
-from sim.verify.rules import well_formed
-from sim.workload import Workload
+from loadahead.executor.backends import make_backend
+from loadahead.executor.links import Hardware, Links
+from loadahead.executor.metering import StepMeter
+from loadahead.executor.operations import Operations
+from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.plan_match import stage_ranks
+from loadahead.executor.replay import replay
+from loadahead.executor.results import ExecutionResult, Log, result_of
+from loadahead.executor.session import Session
+from loadahead.executor.spec import ModelSpec
+from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
+from loadahead.executor.user_code import importable_from
+from loadahead.sim.costs import Costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.verify import check
+from loadahead.sim.verify.rules import well_formed
+from loadahead.sim.workload import Workload
 
 # At least so many steps are timed.
 FEWEST_TIMED = 1
@@ -79,7 +80,7 @@ def execute(
             f"{untimed if untimed > 1 else 'one'} {'are' if untimed > 1 else 'is'} not timed"
         )
     try:
-        with single_threaded(), on_device(backend.device, check_gradients):
+        with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path):
             session = Session(spec, workload, stage_ranks(plan, workload), backend.device)
             before = backend.allocated()
             oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None

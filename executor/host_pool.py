@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from executor.backends import Backend
-from sim.ir.kinds import Space
-from sim.ir.plan import Plan
+from loadahead.executor.backends import Backend
+from loadahead.sim.ir.kinds import Space
+from loadahead.sim.ir.plan import Plan
 
 
 class HostPool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from executor.backends import Link
-from sim.costs import Costs
-from sim.units import format_duration, format_rate
+from loadahead.executor.backends import Link
+from loadahead.sim.costs import Costs
+from loadahead.sim.units import format_duration, format_rate
 
 # Where calibrated costs keep the links as configured: their own latencies hold what a copy took beyond that.
 CONFIGURED = "configured_links"

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from executor.backends import Work
-from executor.operations import Operations
-from sim.ir.kinds import Queue
-from sim.ir.plan import OpView
-from sim.memory import MemoryWalk
+from loadahead.executor.backends import Work
+from loadahead.executor.operations import Operations
+from loadahead.sim.ir.kinds import Queue
+from loadahead.sim.ir.plan import OpView
+from loadahead.sim.memory import MemoryWalk
 
 
 class StepMeter:

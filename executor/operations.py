@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from executor.backends import Backend
-from executor.checkpoint import CheckpointedUnit, LossOf
-from executor.fitting import buffer_layouts
-from executor.host_pool import HostPool
-from executor.layout import Layout, as_bytes
-from executor.links import Links
-from executor.session import Session
-from executor.spec import Batch
-from sim.errors import InputError
-from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, Role, Space
-from sim.ir.plan import OpView, Plan
+from loadahead.executor.backends import Backend
+from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
+from loadahead.executor.host_pool import HostPool
+from loadahead.executor.layout import Layout, as_bytes
+from loadahead.executor.links import Links
+from loadahead.executor.plan_match import buffer_layouts
+from loadahead.executor.session import Session
+from loadahead.executor.spec import Batch
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, Role, Space
+from loadahead.sim.ir.plan import OpView, Plan
 
 
 @dataclass(slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from executor.checkpoint import autocast, one_line
-from executor.randomness import seeded_state, set_state
-from executor.session import Session, primed_optimizer
-from executor.spec import Batch
-from sim.errors import CheckFailed, InputError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
+from loadahead.executor.checkpoint import autocast, one_line
+from loadahead.executor.randomness import seeded_state, set_state
+from loadahead.executor.session import Session, primed_optimizer
+from loadahead.executor.spec import Batch
+from loadahead.sim.errors import CheckFailed, InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
 
 
 def backward_order(plan: Plan) -> list[int]:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from executor.backends import Measured
-from executor.metering import StepMeter
-from executor.operations import Operations, StepState
-from executor.spec import Batch
+from loadahead.executor.backends import Measured
+from loadahead.executor.metering import StepMeter
+from loadahead.executor.operations import Operations, StepState
+from loadahead.executor.spec import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
 
 class _AllPutBack(BaseException):

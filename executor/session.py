@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from executor.checkpoint import CheckpointedUnit, autocast
-from executor.layout import Layout, own_storage
-from executor.seeds import seed_of
-from executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model
-from sim.errors import InputError
-from sim.workload import Workload
+from loadahead.executor.checkpoint import CheckpointedUnit, autocast
+from loadahead.executor.layout import Layout, own_storage
+from loadahead.executor.seeds import seed_of
+from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import Workload
 
 UnitKey = tuple[int, int]  # (stage, unit)
 

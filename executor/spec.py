@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
+import difflib
 import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from executor.cuda.driver import choose_cublas_workspace
-from sim.errors import InputError, LoadaheadError
+from loadahead.executor.cuda.driver import choose_cublas_workspace
+from loadahead.executor.models import SHIPPED_MODELS
+from loadahead.executor.user_code import find_function, importable_from
+from loadahead.sim.errors import InputError, LoadaheadError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+# What ``model.python`` is where the model was given in memory: a file cannot hold it.
+IN_MEMORY = "in-memory"
 OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
 CPU = torch.device("cpu")
@@ -27,17 +31,37 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelObjects:
+    """What the caller gave in memory instead of naming it in a scenario; None: what the scenario says.
+
+    Attributes:
+        layers: an ``nn.Sequential``, an ``nn.ModuleList`` or a list of modules, run one after the other. Only copies of
+            them are trained.
+        data: called as (step, microbatch, microbatches) -> (input, target), the same for equal arguments.
+        loss: called as (output, target); returns a scalar, the mean over the microbatch.
+        optimizer: called with a list of parameters; returns their optimizer.
+    """
+
+    layers: Iterable[nn.Module] | None = None
+    data: BatchOf | None = None
+    loss: LossFunction | None = None
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model as a scenario names it.
 
     Attributes:
-        python: ``"package.module:function"``; the function returns an ``nn.Sequential``.
+        python: the word of a model that comes with Loadahead, or ``"package.module:function"``; the function returns an
+            ``nn.Sequential``.
         options: its keyword arguments; ``data`` gets those that it names.
         data: ``"package.module:function"`` called as (step, microbatch, microbatches) -> (input, target).
         loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
         dtype: of the weights, ``"float32"`` or ``"bfloat16"``; floating-point input is brought to it.
         search_path: folder to look for ``python`` in first.
+        objects: what was given in memory; it stands for what the other attributes name.
     """
 
     python: str
@@ -53,6 +77,7 @@ class ModelSpec:
     autocast: str = "none"
     seed: int = 0
     search_path: str | None = None
+    objects: ModelObjects | None = None
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -64,6 +89,8 @@ class ModelSpec:
 
     def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimizer over these parameters, fused on CUDA: others take temporary memory of the weights' size."""
+        if self.objects is not None and self.objects.optimizer is not None:
+            return self.objects.optimizer(parameters)
         fused = True if parameters and parameters[0].is_cuda else None
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=self.learning_rate, fused=fused)
@@ -83,36 +110,12 @@ class LoadedModel:
     loss: LossFunction
 
 
-def _find(path: str, key: str, search_path: str | None) -> Callable[..., Any]:
-    module_name, _, function_name = path.partition(":")
-    if not module_name or not function_name:
-        raise InputError(f'model.{key} is {path!r}; it must be "package.module:function"')
-    if search_path and search_path not in sys.path:
-        sys.path.insert(0, search_path)
-    try:
-        found = getattr(importlib.import_module(module_name), function_name)
-    except ImportError as error:
-        raise InputError(f"model.{key} is {path!r}; {module_name} cannot be imported: {_line(error)}") from error
-    except AttributeError as error:
-        raise InputError(f"model.{key} is {path!r}; {module_name} has no function {function_name!r}") from error
-    except Exception as error:  # whatever the user's module does when it is imported
-        kind = type(error).__name__
-        raise InputError(f"model.{key} is {path!r}; importing {module_name} fails: {kind}: {_line(error)}") from error
-    if not callable(found):
-        raise InputError(f"model.{key} is {path!r}; {function_name!r} is no function")
-    return found  # type: ignore[no-any-return]
-
-
-def _fitting(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+def _accepted_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options that a function takes."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return options
     return {parameter.name: options[parameter.name] for parameter in parameters if parameter.name in options}
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or error.__class__.__name__
 
 
 def _mean(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -154,36 +157,87 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
 def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
-    InputError, one line, on whatever is wrong with it.
+    A model given in memory is copied, and keeps its dtypes and its train and eval flags. InputError, one line, on
+    whatever is wrong with it.
     """
     if device.type == "cuda":
         choose_cublas_workspace()
-    build = _find(spec.python, "python", spec.search_path)
     torch.manual_seed(spec.seed)
+    objects = spec.objects
+    dtype: torch.dtype | None = DTYPES[spec.dtype]
+    with importable_from(spec.search_path):
+        if objects is not None and objects.layers is not None:
+            module, dtype = _copy_of(objects.layers).to(device=device), None
+        else:
+            module = _built(spec).train().to(device=device, dtype=dtype)
+        loss = _loss(spec)
+        return LoadedModel(module, _on_device(_batches(spec), device, dtype), loss)
+
+
+def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
+    """The caller's layers, copied together so that what they share stays shared."""
+    layers = list(layers)
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, nn.Module):
+            raise InputError(f"model: layer {index} is a {type(layer).__name__}; each must be an nn.Module")
+    if not layers:
+        raise InputError("model: holds no layers; give an nn.Sequential or a list of at least one nn.Module")
+    try:
+        return nn.Sequential(*copy.deepcopy(layers))
+    except Exception as error:  # whatever a module's own copying does
+        kind = type(error).__name__
+        raise InputError(
+            f"model: cannot be copied ({kind}: {one_line(error)}); give model.python, a function that builds it"
+        ) from error
+
+
+def _built(spec: ModelSpec) -> nn.Sequential:
+    """What the function that ``model.python`` names returns."""
+    build = _builder(spec)
     try:
         module = build(**spec.options)
     except LoadaheadError:
         raise
     except Exception as error:
         kind = type(error).__name__
-        raise InputError(f"model.python {spec.python!r} fails with model.options: {kind}: {_line(error)}") from error
+        raise InputError(f"model.python {spec.python!r} fails with model.options: {kind}: {one_line(error)}") from error
     if not isinstance(module, nn.Sequential) or not len(module):
         raise InputError(
             f"model.python {spec.python!r} returned {type(module).__name__}; it must return an nn.Sequential of at "
             "least one layer"
         )
+    return module
+
+
+def _builder(spec: ModelSpec) -> Callable[..., Any]:
+    if spec.python in SHIPPED_MODELS:
+        return SHIPPED_MODELS[spec.python].build
+    if spec.python == IN_MEMORY:
+        raise InputError(
+            f"model.python is {IN_MEMORY!r}: the model was given in Python and its code is not in the file; give the "
+            "scenario its model again, or name a function"
+        )
+    if ":" not in spec.python:
+        close = difflib.get_close_matches(spec.python, SHIPPED_MODELS, n=1)
+        raise InputError(
+            f'model.python is {spec.python!r}; it must be "package.module:function" or a model that comes with '
+            f"Loadahead, one of {', '.join(SHIPPED_MODELS)}" + (f"; did you mean {close[0]}?" if close else "")
+        )
+    return find_function(spec.python, "python", spec.search_path)
+
+
+def _loss(spec: ModelSpec) -> LossFunction:
+    if spec.objects is not None and spec.objects.loss is not None:
+        return spec.objects.loss
     if spec.loss in LOSSES:
-        loss = LOSSES[spec.loss]
-    elif ":" in spec.loss:
-        loss = _find(spec.loss, "loss", spec.search_path)
-    else:
-        raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
-    module = module.train().to(device=device, dtype=DTYPES[spec.dtype])
-    return LoadedModel(module, _on_device(_batches(spec), device, DTYPES[spec.dtype]), loss)
+        return LOSSES[spec.loss]
+    if ":" in spec.loss:
+        return find_function(spec.loss, "loss", spec.search_path)
+    raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
 
 
-def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype) -> BatchOf:
-    """The data on the device, its floating-point input in the weights' type."""
+def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype | None) -> BatchOf:
+    """The data on the device, its floating-point input in the weights' type where one is given."""
 
     def moved(step: int, microbatch: int, microbatches: int) -> Batch:
         x, target = batch(step, microbatch, microbatches)
@@ -193,11 +247,20 @@ def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype) -> Batc
 
 
 def _batches(spec: ModelSpec) -> BatchOf:
-    if spec.data is None:
-        return _random_batch(spec)
-    data = _find(spec.data, "data", spec.search_path)
-    options = _fitting(data, spec.options)
+    """The caller's data, the named function's, the shipped model's own, or random input; errors in it are one line."""
+    if spec.objects is not None and spec.objects.data is not None:
+        return _checked(spec.objects.data, {}, "data")
+    if spec.data is not None:
+        shipped = SHIPPED_MODELS.get(spec.data)
+        data = shipped.batch if shipped else find_function(spec.data, "data", spec.search_path)
+        return _checked(data, _accepted_options(data, spec.options), f"model.data {spec.data!r}")
+    if spec.python in SHIPPED_MODELS and spec.input_shape is None:
+        data = SHIPPED_MODELS[spec.python].batch
+        return _checked(data, _accepted_options(data, spec.options), f"the data of {spec.python!r}")
+    return _random_batch(spec)
 
+
+def _checked(data: Callable[..., Any], options: dict[str, Any], name: str) -> BatchOf:
     def batch(step: int, microbatch: int, microbatches: int) -> Batch:
         try:
             pair = data(step, microbatch, microbatches, **options)
@@ -205,9 +268,9 @@ def _batches(spec: ModelSpec) -> BatchOf:
             raise
         except Exception as error:
             kind = type(error).__name__
-            raise InputError(f"model.data {spec.data!r} fails: {kind}: {_line(error)}") from error
+            raise InputError(f"{name} fails: {kind}: {one_line(error)}") from error
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, torch.Tensor) for t in pair):
-            raise InputError(f"model.data {spec.data!r} returned {type(pair).__name__}; it must return (input, target)")
+            raise InputError(f"{name} returned {type(pair).__name__}; it must return (input, target)")
         return pair
 
     return batch

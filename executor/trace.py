@@ -6,14 +6,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.backends import torch_device
-from executor.checkpoint import CheckpointedUnit, LossOf
-from executor.layout import own_storage
-from executor.meter import StorageMeter, storage_bytes
-from executor.session import primed_optimizer
-from executor.spec import AUTOCAST, ModelSpec, load_model
-from executor.surroundings import single_threaded
-from sim.workload import LayerShape, ModuleShapes
+from loadahead.executor.backends import torch_device
+from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
+from loadahead.executor.layout import own_storage
+from loadahead.executor.meter import StorageMeter, storage_bytes
+from loadahead.executor.session import primed_optimizer
+from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model
+from loadahead.executor.torch_settings import single_threaded
+from loadahead.executor.user_code import importable_from
+from loadahead.sim.workload import LayerShape, ModuleShapes
 
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
@@ -23,7 +24,7 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
     Static bytes are weights, gradients, module buffers and optimizer state. Under autocast some types are the device's
     own, so that a plan for a device is made from shapes found there. Raises InputError for a model that does not run.
     """
-    with single_threaded():
+    with single_threaded(), importable_from(spec.search_path):
         model = load_model(spec, torch_device(device))
         x, target = model.batch(0, 0, microbatches)
         x = own_storage(x)

@@ -14,17 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reports.statistics import kendall_tau, order_disagreements, relative_error
-from reports.summary import STALLS, Headline, headline
-from sim.errors import InputError
-from sim.ir.kinds import RECV_KINDS, Kind
-from sim.ir.plan import Ints
-from sim.timeline import Timeline, read_timeline
+from loadahead.reports.statistics import kendall_tau, order_disagreements, relative_error
+from loadahead.reports.summary import STALLS, Headline, headline
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import RECV_KINDS, Kind
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.timeline import Timeline, read_timeline
 
 __all__ = [
-    "Comparison", "ComparisonOfMany", "KindComparison", "compare", "compare_directories", "compare_many",
-    "compare_paths", "kendall_tau", "order_disagreements", "relative_error",
-]  # fmt: skip
+    "Comparison",
+    "ComparisonOfMany",
+    "KindComparison",
+    "compare",
+    "compare_directories",
+    "compare_many",
+    "compare_paths",
+    "kendall_tau",
+    "order_disagreements",
+    "relative_error",
+]
 
 # Marks in the plan rather than work: the costs give them no time, so an error relative to their length says nothing.
 _NO_DURATION = np.asarray([Kind.RELEASE, Kind.ACQUIRE, *sorted(RECV_KINDS)])

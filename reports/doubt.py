@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.statistics import FEW_SAMPLES, UNSTABLE, spread
-from reports.tables import format_share
-from sim.units import format_duration
+from loadahead.reports.statistics import FEW_SAMPLES, UNSTABLE, spread
+from loadahead.reports.tables import format_share
+from loadahead.sim.units import format_duration
 
 
 def step_sentences(steps_ns: Sequence[int]) -> list[str]:

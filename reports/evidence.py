@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.evidence_figures import FIGURES
-from reports.evidence_schema import check_evidence, check_record
-from reports.evidence_tables import page_of
-from reports.plots.base import Drawing
-from reports.verdicts import verdicts
-from reports.verdicts.facts import facts
-from reports.verdicts.records import LISTS, NOT_RUN
-from sim.errors import InputError
+from loadahead.reports.evidence_figures import FIGURES
+from loadahead.reports.evidence_schema import check_evidence, check_record
+from loadahead.reports.evidence_tables import page_of
+from loadahead.reports.plots.base import Drawing
+from loadahead.reports.verdicts import verdicts
+from loadahead.reports.verdicts.facts import facts
+from loadahead.reports.verdicts.records import LISTS, NOT_RUN
+from loadahead.sim.errors import InputError
 
 FORMAT, VERSION = "loadahead-evidence", 2
 JSON, JOURNAL, PAGE = "evidence.json", "journal.jsonl", "evidence.md"
@@ -49,9 +49,10 @@ def assemble(records: Sequence[Record]) -> Record:
         planned = {key_of(kind, one): one for one in evidence["planned"].get(name, ())}
         evidence[name] = [
             found["prediction"].get(key, {}) | planned.get(key, {}) | found[kind].get(key, lacking)
-            if kind == "configuration" else planned.get(key, {}) | found[kind].get(key, lacking)
+            if kind == "configuration"
+            else planned.get(key, {}) | found[kind].get(key, lacking)
             for key in planned | found[kind]
-        ]  # fmt: skip
+        ]
     return _judged(evidence)
 
 

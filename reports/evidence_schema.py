@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sim.complaints import complaint
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import complaint
 
 # More is no time and no size, and breaks no figure.
 _MOST = 2**62
@@ -156,9 +156,14 @@ class _Evidence(_Machine):
 
 
 RECORDS: dict[str, type[_Open]] = {
-    "machine": _Machine, "model": _Model, "prediction": _Prediction, "configuration": _Configuration,
-    "gradients": _Gradients, "peer": _Peer, "end": _End,
-}  # fmt: skip
+    "machine": _Machine,
+    "model": _Model,
+    "prediction": _Prediction,
+    "configuration": _Configuration,
+    "gradients": _Gradients,
+    "peer": _Peer,
+    "end": _End,
+}
 
 
 def check_record(record: dict[str, Any], where: str) -> None:

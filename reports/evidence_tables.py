@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.plots.base import Drawing, Missing
-from reports.tables import NOTHING, Grid, format_error, format_share
-from reports.verdicts.facts import facts_text
-from reports.verdicts.records import NONE, case_of, chosen_beside, ours_beside, peak_error, plain_beside, time_error
-from reports.verdicts.shown import verdicts_grid
-from sim.units import counted, format_bytes, format_duration, format_rate
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.tables import NOTHING, Grid, format_error, format_share
+from loadahead.reports.verdicts.facts import facts_text
+from loadahead.reports.verdicts.records import (
+    NONE,
+    case_of,
+    chosen_beside,
+    ours_beside,
+    peak_error,
+    plain_beside,
+    time_error,
+)
+from loadahead.reports.verdicts.shown import verdicts_grid
+from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
 Record = Mapping[str, Any]
 
@@ -23,8 +31,10 @@ def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
     parts = [
         f"# Predicted and measured on {device}",
         f"Made by `loadahead validate`; `loadahead report` makes it again from `evidence.json` alone. {took}",
-        "## What holds", markdown(verdicts_grid(evidence["verdicts"])), f"Covered: {facts_text(evidence['facts'])}.",
-    ]  # fmt: skip
+        "## What holds",
+        markdown(verdicts_grid(evidence["verdicts"])),
+        f"Covered: {facts_text(evidence['facts'])}.",
+    ]
     for name, drawing in drawings.items():
         parts.append(f"## {drawing.title}")
         if isinstance(drawing, Drawing):
@@ -32,10 +42,12 @@ def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
         else:
             parts.append(f"Not drawn: {drawing.reason}.")
     for title, grid in (
-        ("Every configuration", configurations_grid(evidence)), ("Peers", peers_grid(evidence)),
-        ("Gradients", gradients_grid(evidence)), ("Calibration", models_grid(evidence)),
+        ("Every configuration", configurations_grid(evidence)),
+        ("Peers", peers_grid(evidence)),
+        ("Gradients", gradients_grid(evidence)),
+        ("Calibration", models_grid(evidence)),
         ("Machine and versions", machine_grid(evidence)),
-    ):  # fmt: skip
+    ):
         parts += [f"## {title}", markdown(grid)]
     return "\n\n".join(parts) + "\n"
 
@@ -58,31 +70,54 @@ def configurations_grid(evidence: Record) -> Grid:
     rows = [_configuration(one) for one in evidence["configurations"]]
     return Grid(
         headers=(
-            "model", "mb.", "pipeline", "horizon", "window", "copies", "copy / compute",
-            "step predicted", "measured", "error", "peak predicted", "measured", "error", "offloaded", "overlap",
+            "model",
+            "mb.",
+            "pipeline",
+            "horizon",
+            "window",
+            "copies",
+            "copy / compute",
+            "step predicted",
+            "measured",
+            "error",
+            "peak predicted",
+            "measured",
+            "error",
+            "offloaded",
+            "overlap",
         ),
-        rows=tuple(rows), text_columns=frozenset({0, 2}),
+        rows=tuple(rows),
+        text_columns=frozenset({0, 2}),
         note="error = (predicted − measured) / measured. copy / compute: predicted time of the busier link's copies "
         "over that of all compute. mb.: microbatches. overlap: measured share of copying during which compute ran.",
-    )  # fmt: skip
+    )
 
 
 def _configuration(one: Record) -> tuple[str, ...]:
     horizon = _horizon(one) if one["offload"] else "without offload"
     own = (
-        one["model"], str(one["microbatches"]), one["pipeline"], horizon, str(one["release_window"]),
+        one["model"],
+        str(one["microbatches"]),
+        one["pipeline"],
+        horizon,
+        str(one["release_window"]),
         str(one["copies"]),
-    )  # fmt: skip
+    )
     if one["status"] != "measured":
         return *own, NOTHING, f"{one['status']}: {one['reason']}", *(NOTHING,) * 7
     ours, theirs = one["predicted"], one["measured"]
     return (
-        *own, f"{ours['copy_to_compute']:.2f}" if one["offload"] else NOTHING,
-        format_duration(ours["step_time_ns"]), format_duration(theirs["step_time_ns"]), format_error(time_error(one)),
-        format_bytes(ours["peak_device_bytes"]), format_bytes(theirs["peak_device_bytes"]),
-        format_error(peak_error(one)), f"{ours['offloaded']}/{ours['offloaded'] + ours['kept']}",
+        *own,
+        f"{ours['copy_to_compute']:.2f}" if one["offload"] else NOTHING,
+        format_duration(ours["step_time_ns"]),
+        format_duration(theirs["step_time_ns"]),
+        format_error(time_error(one)),
+        format_bytes(ours["peak_device_bytes"]),
+        format_bytes(theirs["peak_device_bytes"]),
+        format_error(peak_error(one)),
+        f"{ours['offloaded']}/{ours['offloaded'] + ours['kept']}",
         format_share(theirs["overlap"] if ours["offloaded"] else None),
-    )  # fmt: skip
+    )
 
 
 def _horizon(one: Record) -> str:
@@ -104,12 +139,13 @@ def peers_grid(evidence: Record) -> Grid:
                 found = peer if peer["status"] == "measured" else None
                 rows.append(_peer(case, f"peer {peer['peer']}", found, f"{peer['status']}: {peer.get('reason')}"))
     return Grid(
-        headers=("model", "mb.", "pipeline", "", "step time", "peak device"), rows=tuple(rows),
+        headers=("model", "mb.", "pipeline", "", "step time", "peak device"),
+        rows=tuple(rows),
         text_columns=frozenset({0, 2, 3}),
         note="The same model, batch, order of passes and optimizer, every unit checkpointed, in one run. Which plan "
         f"stands for ours was decided by predictions alone. Peer {NONE}: torch's checkpointing, which does not "
         "offload.",
-    )  # fmt: skip
+    )
 
 
 def _peer(case: tuple[str, int, str], name: str, found: Record | None, status: str) -> tuple[str, ...]:
@@ -139,14 +175,21 @@ def models_grid(evidence: Record) -> Grid:
         options = ", ".join(f"{key} {value}" for key, value in model["options"].items())
         rows.append(
             (
-                model["model"], options, model["autocast"], str(model["units"]), format_bytes(model["static_bytes"]),
-                format_rate(model["d2h_bandwidth"]), format_rate(model["h2d_bandwidth"]),
+                model["model"],
+                options,
+                model["autocast"],
+                str(model["units"]),
+                format_bytes(model["static_bytes"]),
+                format_rate(model["d2h_bandwidth"]),
+                format_rate(model["h2d_bandwidth"]),
             )
-        )  # fmt: skip
+        )
     return Grid(
-        headers=("model", "options", "autocast", "units", "resident", "to the host", "from the host"), rows=tuple(rows),
-        text_columns=frozenset({0, 1, 2}), note="Bandwidths as the simulator used them, for one copy of a boundary.",
-    )  # fmt: skip
+        headers=("model", "options", "autocast", "units", "resident", "to the host", "from the host"),
+        rows=tuple(rows),
+        text_columns=frozenset({0, 1, 2}),
+        note="Bandwidths as the simulator used them, for one copy of a boundary.",
+    )
 
 
 def machine_grid(evidence: Record) -> Grid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from reports.tables import Grid
+from loadahead.reports.tables import Grid
 
 _EMPTY = frozenset({"img", "meta"})
 

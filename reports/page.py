@@ -8,14 +8,14 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from reports.compare import Comparison, compare, kendall_tau, order_disagreements
-from reports.doubt import cost_sentences, step_sentences
-from reports.markup import Html, element, joined, page, table
-from reports.plots import PLOTS, Drawing
-from reports.run_data import HorizonPoint, RunData, load_run
-from reports.statistics import relative_error
-from reports.summary import headline_of_summary, step_times
-from reports.tables import (
+from loadahead.reports.compare import Comparison, compare, kendall_tau, order_disagreements
+from loadahead.reports.doubt import cost_sentences, step_sentences
+from loadahead.reports.markup import Html, element, joined, page, table
+from loadahead.reports.plots import PLOTS, Drawing
+from loadahead.reports.run_data import HorizonPoint, RunData, load_run
+from loadahead.reports.statistics import relative_error
+from loadahead.reports.summary import headline_of_summary, step_times
+from loadahead.reports.tables import (
     Grid,
     comparison_grid,
     format_error,
@@ -23,9 +23,9 @@ from reports.tables import (
     ranks_grid,
     sweep_grid,
 )
-from reports.tiles import tiles
-from sim.errors import InputError
-from sim.units import format_bytes, format_duration
+from loadahead.reports.tiles import tiles
+from loadahead.sim.errors import InputError
+from loadahead.sim.units import format_bytes, format_duration
 
 NAME, FIGURES_FOLDER = "report.html", "figures"
 # A longer sweep shows its best rows and links the file.
@@ -260,8 +260,13 @@ def _machine(data: RunData) -> Html:
         rows.insert(0, ("run on", data.measured.source))
     if data.predicted is not None:
         rows.append(("simulated by", f"the {data.predicted.source} engine"))
-    rows.append(("this page", f"Loadahead {_version('loadahead')}, Python {platform.python_version()}, "
-                 f"NumPy {_version('numpy')}, Matplotlib {_version('matplotlib')}"))  # fmt: skip
+    rows.append(
+        (
+            "this page",
+            f"Loadahead {_version('loadahead')}, Python {platform.python_version()}, "
+            f"NumPy {_version('numpy')}, Matplotlib {_version('matplotlib')}",
+        )
+    )
     grid = Grid(headers=("", ""), rows=tuple(rows), text_columns=frozenset({0, 1}))
     return _section("Machine and versions", table(grid))
 
@@ -295,10 +300,14 @@ def _reproduce(data: RunData) -> Html:
 
 def _missing(data: RunData) -> Html:
     there = {
-        "plan.json": data.plan, "predicted.jsonl": data.predicted, "measured.jsonl": data.measured,
-        "costs.json": data.costs, "sweep": data.sweep or None, "horizons.json": data.horizons or None,
+        "plan.json": data.plan,
+        "predicted.jsonl": data.predicted,
+        "measured.jsonl": data.measured,
+        "costs.json": data.costs,
+        "sweep": data.sweep or None,
+        "horizons.json": data.horizons or None,
         "result.json": data.result or None,
-    }  # fmt: skip
+    }
     without = [text for name, text in _WITHOUT.items() if there[name] is None]
     if not without:
         return Html()

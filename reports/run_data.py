@@ -10,20 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.summary import check_summary, headline
-from sim.costs import Costs, load_costs
-from sim.errors import InputError
-from sim.ir.json_form import load_plan
-from sim.ir.plan import Plan
-from sim.timeline import Timeline, read_timeline
+from loadahead.reports.summary import check_summary, headline
+from loadahead.sim.costs import Costs, load_costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.json_form import load_plan
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
 
 # A sweep's figures; every other column is an axis.
 FIGURES = (
-    "step_time_ns", "peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "overlap",
-    "stall_release_ns", "stall_prefetch_ns", "stall_recv_ns", "offloaded", "kept",
-)  # fmt: skip
+    "step_time_ns",
+    "peak_device_bytes",
+    "peak_boundary_bytes",
+    "peak_host_bytes",
+    "overlap",
+    "stall_release_ns",
+    "stall_prefetch_ns",
+    "stall_recv_ns",
+    "offloaded",
+    "kept",
+)
 REQUIRED_AXES = ("microbatches", "horizon")
 PARTS = ("plan.json", "predicted.jsonl", "measured.jsonl", "costs.json", "sweep.csv", "horizons.json", "result.json")
 

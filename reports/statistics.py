@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
 # pyperf calls a result unstable when the standard deviation exceeds 10 % of the mean.
 UNSTABLE = 0.10

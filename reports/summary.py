@@ -13,14 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from sim.errors import InputError
-from sim.timeline import Timeline
+from loadahead.sim.errors import InputError
+from loadahead.sim.timeline import Timeline
 
 STALLS = ("release", "prefetch", "recv")
 _RANK_INTS = (
-    "rank", "peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "compute_ns", "idle_ns",
-    "stall_release_ns", "stall_prefetch_ns", "stall_recv_ns", "copy_ns",
-)  # fmt: skip
+    "rank",
+    "peak_device_bytes",
+    "peak_boundary_bytes",
+    "peak_host_bytes",
+    "compute_ns",
+    "idle_ns",
+    "stall_release_ns",
+    "stall_prefetch_ns",
+    "stall_recv_ns",
+    "copy_ns",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

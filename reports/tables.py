@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.compare import Comparison, ComparisonOfMany
-from reports.run_data import FIGURES
-from reports.statistics import relative_error
-from reports.summary import STALLS, Headline, check_summary
-from sim.units import format_bytes, format_duration
+from loadahead.reports.compare import Comparison, ComparisonOfMany
+from loadahead.reports.run_data import FIGURES
+from loadahead.reports.statistics import relative_error
+from loadahead.reports.summary import STALLS, Headline, check_summary
+from loadahead.sim.units import format_bytes, format_duration
 
 Row = Mapping[str, Any]
 
@@ -19,9 +19,13 @@ NOTHING = "–"
 # Step times closer than this share are the same as far as anyone can tell; the one that needs less memory is better.
 AS_FAST = 0.01
 _SHORT = {
-    "pipeline": "pipeline", "microbatches": "mb.", "active_microbatches": "active", "horizon": "horizon",
-    "horizon_unit": "unit", "release_window": "window",
-}  # fmt: skip
+    "pipeline": "pipeline",
+    "microbatches": "mb.",
+    "active_microbatches": "active",
+    "horizon": "horizon",
+    "horizon_unit": "unit",
+    "release_window": "window",
+}
 _STALL_TITLE = {"release": "stall: offload", "prefetch": "stall: prefetch", "recv": "stall: receive"}
 
 
@@ -102,11 +106,15 @@ def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
     """Every kind of operation: how many, the sum of their durations, its error, and the mean error of one."""
     rows = [
         (
-            name, str(kind.count), format_duration(kind.predicted_ns), format_duration(kind.measured_ns),
-            format_error(kind.error), format_share(kind.mape),
+            name,
+            str(kind.count),
+            format_duration(kind.predicted_ns),
+            format_duration(kind.measured_ns),
+            format_error(kind.error),
+            format_share(kind.mape),
         )
         for name, kind in comparison.per_kind.items()
-    ]  # fmt: skip
+    ]
     return Grid(headers=("kind", "count", "predicted", "measured", "error", "error of one"), rows=tuple(rows))
 
 
@@ -114,12 +122,15 @@ def many_grid(many: ComparisonOfMany) -> Grid:
     """A row for each pair, with the errors of step time, peak memory and operations."""
     rows = [
         (
-            name, format_duration(pair.predicted.step_time_ns), format_duration(pair.measured.step_time_ns),
-            format_error(pair.step_time_error), format_error(pair.peak_device_error),
+            name,
+            format_duration(pair.predicted.step_time_ns),
+            format_duration(pair.measured.step_time_ns),
+            format_error(pair.step_time_error),
+            format_error(pair.peak_device_error),
             format_share(pair.op_duration_mape),
         )
         for name, pair in many.pairs.items()
-    ]  # fmt: skip
+    ]
     tau = many.ranking_tau
     return Grid(
         headers=("pair", "predicted", "measured", "step time error", "peak memory error", "operations' error"),
@@ -133,21 +144,33 @@ def ranks_grid(summary: object) -> Grid:
     ranks = check_summary(summary, "summary")["ranks"]
     rows = [
         (
-            str(r["rank"]), format_bytes(r["peak_device_bytes"]), format_bytes(r["peak_boundary_bytes"]),
-            format_bytes(r["peak_host_bytes"]), format_duration(r["compute_ns"]), format_duration(r["idle_ns"]),
+            str(r["rank"]),
+            format_bytes(r["peak_device_bytes"]),
+            format_bytes(r["peak_boundary_bytes"]),
+            format_bytes(r["peak_host_bytes"]),
+            format_duration(r["compute_ns"]),
+            format_duration(r["idle_ns"]),
             *(format_duration(r[f"stall_{stall}_ns"]) for stall in STALLS),
             format_share(r["overlap"] if r["copy_ns"] else None),
         )
         for r in ranks
-    ]  # fmt: skip
+    ]
     return Grid(
         headers=(
-            "rank", "peak device", "boundaries", "peak host", "compute", "idle",
-            "stall: offload", "prefetch", "receive", "overlap",
+            "rank",
+            "peak device",
+            "boundaries",
+            "peak host",
+            "compute",
+            "idle",
+            "stall: offload",
+            "prefetch",
+            "receive",
+            "overlap",
         ),
         rows=tuple(rows),
         text_columns=frozenset(),
-    )  # fmt: skip
+    )
 
 
 def time_per_microbatch(row: Row) -> float:
@@ -189,13 +212,15 @@ def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: in
         lines.append(
             (
                 *(NOTHING if row[key] is None else str(row[key]) for key in varying),
-                format_duration(round(time_per_microbatch(row))), format_duration(row["step_time_ns"]),
+                format_duration(round(time_per_microbatch(row))),
+                format_duration(row["step_time_ns"]),
                 format_bytes(row["peak_device_bytes"]) + (" !" if too_much else ""),
-                format_bytes(row["peak_host_bytes"]), format_share(row["overlap"] if row["offloaded"] else None),
+                format_bytes(row["peak_host_bytes"]),
+                format_share(row["overlap"] if row["offloaded"] else None),
                 format_duration(sum(row[f"stall_{stall}_ns"] for stall in STALLS)),
                 f"{row['offloaded']}/{row['offloaded'] + row['kept']}",
             )
-        )  # fmt: skip
+        )
     note = ["mb.: microbatches."]
     if best is not None:
         note.append("Marked: the fastest per microbatch, and within 1 % of it the one that needs least device memory.")
@@ -206,13 +231,19 @@ def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: in
     return Grid(
         headers=(
             *(_SHORT.get(key, key.replace("_", " ")) for key in varying),
-            "per mb.", "step time", "peak device", "peak host", "overlap", "stalls", "offloaded",
+            "per mb.",
+            "step time",
+            "peak device",
+            "peak host",
+            "overlap",
+            "stalls",
+            "offloaded",
         ),
         rows=tuple(lines),
         text_columns=frozenset(i for i, key in enumerate(varying) if any(isinstance(r[key], str) for r in rows)),
         best=None if best is None else shown.index(best),
         note=" ".join(note),
-    )  # fmt: skip
+    )
 
 
 def to_text(grid: Grid, title: str = "", width: int = 120) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.markup import Html, element
-from reports.run_data import RunData
-from reports.statistics import relative_error
-from reports.summary import Headline, headline
-from reports.tables import best_row, format_error
-from sim.units import format_bytes, format_duration
+from loadahead.reports.markup import Html, element
+from loadahead.reports.run_data import RunData
+from loadahead.reports.statistics import relative_error
+from loadahead.reports.summary import Headline, headline
+from loadahead.reports.tables import best_row, format_error
+from loadahead.sim.units import format_bytes, format_duration
 
 
 def _tile(title: str, value: str, *notes: str) -> Html:

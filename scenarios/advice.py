@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.schema import Scenario
+from loadahead.scenarios.schema import Scenario
 
 
 def advice(scenario: Scenario) -> list[str]:
@@ -40,9 +40,7 @@ def _parallelism(scenario: Scenario) -> list[str]:
             "parallel.ddp = true: one replica is planned; the all-reduce of gradients between replicas is not modelled"
         )
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
-        out.append(
-            "parallel.placement_strategy has no effect: ranks fill the switches of one host in order"
-        )
+        out.append("parallel.placement_strategy has no effect: ranks fill the switches of one host in order")
     active = parallel.active_microbatches
     if active is not None and active > parallel.microbatches:
         out.append(

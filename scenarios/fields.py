@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from sim.complaints import SAYS_VALUE
-from sim.errors import InputError
-from sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
+from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import SAYS_VALUE
+from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
 
 # Counts beyond this are slips of the pen; columns of a plan hold 32 bits.
 MOST = 2**31 - 1

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sim.costs import UnitCost
-from sim.errors import InputError
-from sim.workload import UnitShape
+from loadahead.sim.costs import UnitCost
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import UnitShape
 
 _GROUP = re.compile(r"group_([1-9][0-9]{0,5})")
 STRATEGIES = "each, contiguous, group_N (e.g. group_2)"

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scenarios.kinds import KINDS
-from scenarios.schema import Scenario
-from sim.complaints import Path as KeyPath
-from sim.complaints import complaint
-from sim.errors import InputError
+from loadahead.scenarios.kinds import KINDS
+from loadahead.scenarios.schema import Scenario
+from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import Path as KeyPath
+from loadahead.sim.schema_errors import complaint
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
         reason = " ".join(str(error).partition(";")[0].split())[:120]
-        raise InputError(f"{path}: is not TOML ({reason}); write keys as in `[model]` kind = \"uniform\"") from error
+        raise InputError(f'{path}: is not TOML ({reason}); write keys as in `[model]` kind = "uniform"') from error
 
 
 def _override(content: dict[str, Any], override: str) -> None:

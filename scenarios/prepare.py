@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenarios.advice import advice
-from scenarios.kinds import Units
-from scenarios.layers import unit_cost, unit_shape
-from scenarios.schema import Scenario
-from scenarios.tables import policy_of
-from sim.costs import Costs
-from sim.planner import Policy
-from sim.units import format_bytes, format_rate
-from sim.workload import ModuleShapes, Workload
+from loadahead.scenarios.advice import advice
+from loadahead.scenarios.kinds import Units
+from loadahead.scenarios.layers import unit_cost, unit_shape
+from loadahead.scenarios.schema import Scenario
+from loadahead.scenarios.tables import policy_of
+from loadahead.sim.costs import Costs
+from loadahead.sim.planner import Policy
+from loadahead.sim.units import format_bytes, format_rate
+from loadahead.sim.workload import ModuleShapes, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from scenarios.fields import Name, Table, refuse
-from scenarios.kinds import KINDS, Model, Setting
-from scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
-from sim.complaints import shown_value
-from sim.workload import ModuleShapes
+from loadahead.scenarios.fields import Name, Table, refuse
+from loadahead.scenarios.kinds import KINDS, Model, Setting
+from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
+from loadahead.sim.schema_errors import shown_value
+from loadahead.sim.workload import ModuleShapes
 
 
 def _model(value: Any) -> Any:

@@ -10,14 +10,26 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from scenarios.catalogue.hardware import ACCELERATORS, Accelerator
-from scenarios.fields import Bytes, Count, Duration, Fraction, Natural, Rate, Speed, Table, Variation, one_of, refuse
-from scenarios.layers import STRATEGIES, is_strategy
-from sim.costs import MOST_WEIGHT, SharedLinks
-from sim.errors import InputError
-from sim.ir.kinds import KindName
-from sim.planner import HORIZON_UNITS, order_names
-from sim.planner.policy import Policy
+from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
+from loadahead.scenarios.fields import (
+    Bytes,
+    Count,
+    Duration,
+    Fraction,
+    Natural,
+    Rate,
+    Speed,
+    Table,
+    Variation,
+    one_of,
+    refuse,
+)
+from loadahead.scenarios.layers import STRATEGIES, is_strategy
+from loadahead.sim.costs import MOST_WEIGHT, SharedLinks
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import KindName
+from loadahead.sim.planner import HORIZON_UNITS, order_names
+from loadahead.sim.planner.policy import Policy
 
 
 def _strategy(value: object) -> object:
@@ -62,7 +74,7 @@ class Hardware(Table):
             know FLOPs only.
         memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
         gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, d2h_weight, h2d_weight: what the
-            GPUs' copies share; see :class:`sim.costs.SharedLinks`.
+            GPUs' copies share; see :class:`loadahead.sim.costs.SharedLinks`.
     """
 
     preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
@@ -114,7 +126,7 @@ class Hardware(Table):
         return found
 
     def links(self) -> dict[str, Any]:
-        """The links' and the memory's figures by the names of :class:`sim.costs.Costs`."""
+        """The links' and the memory's figures by the names of :class:`loadahead.sim.costs.Costs`."""
         latency = self.figure("link_latency", 0)
         return {
             "d2h_bandwidth": self.needed("d2h", "32 GB/s"),
@@ -125,7 +137,6 @@ class Hardware(Table):
             "p2p_bandwidth": self.figure("p2p_bandwidth"),
             "memory_bytes": self.figure("memory", 80 * 2**30),
         }
-
 
     def shared(self) -> SharedLinks | None:
         """What copies share; None where nothing of it is written."""
@@ -172,7 +183,7 @@ class Offload(Table):
 
 
 class Jitter(Table):
-    """Random spread on durations; see :class:`sim.jitter.Spread`."""
+    """Random spread on durations; see :class:`loadahead.sim.jitter.Spread`."""
 
     compute: Variation = 0.0
     copies: Variation = 0.0

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from sim.complaints import Path as KeyPath
-from sim.complaints import Version1, complaint
-from sim.errors import InputError
-from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
-from sim.ir.plan import Ints, Plan
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.schema_errors import Path as KeyPath
+from loadahead.sim.schema_errors import Version1, complaint
 
 # Of one cost: 104 days, or 8 PiB.
 LIMIT = 2**53
@@ -102,7 +102,7 @@ class Costs(_Frozen):
         static_bytes: per rank: weights, gradients and optimizer state, resident throughout.
         optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
         launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another. What it delays is
-            said in :mod:`sim.issuing`.
+            said in :mod:`loadahead.sim.launch`.
         memory_bytes: capacity of one rank's device.
         shared: what copies share beyond their own link; None: nothing.
         source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
@@ -255,8 +255,10 @@ def load_costs(path: str | Path) -> Costs:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "
-                         "give a file made by `loadahead calibrate -o costs.json`") from error
+        raise InputError(
+            f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "
+            "give a file made by `loadahead calibrate -o costs.json`"
+        ) from error
     try:
         return Costs.model_validate_json(text)
     except ValidationError as error:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND, Costs, require_total
-from sim.engines.compiled_engine import forward
-from sim.engines.fluid import run_flows, too_large, waiting
-from sim.ir.kinds import Queue
-from sim.ir.plan import Ints, Plan
-from sim.issuing import earliest
-from sim.links import LinkTable, before_flow, link_of, require_fits
+from loadahead.sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND, Costs, require_total
+from loadahead.sim.engines.compiled_engine import forward
+from loadahead.sim.engines.fluid import run_flows, too_large, waiting
+from loadahead.sim.ir.kinds import Queue
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.launch import earliest
+from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
 
 Floats = npt.NDArray[np.float64]
 _Run = Callable[[Floats], tuple[Ints, Ints]]

@@ -18,9 +18,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from sim.costs import NANOSECONDS_PER_SECOND, Costs, SharedLinks, require_total
-from sim.ir.kinds import COPY_KINDS, Kind
-from sim.ir.plan import Ints, Plan
+from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs, SharedLinks, require_total
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind
+from loadahead.sim.ir.plan import Ints, Plan
 
 _ROLES = ("uplink_d2h", "uplink_h2d", "duplex", "host_memory_bandwidth")
 

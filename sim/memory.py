@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.costs import Costs, require_total
-from sim.ir.kinds import Queue, Role, Space
-from sim.ir.plan import Ints, Plan, Ragged
-from sim.timeline import MemorySamples
+from loadahead.sim.costs import Costs, require_total
+from loadahead.sim.ir.kinds import Queue, Role, Space
+from loadahead.sim.ir.plan import Ints, Plan, Ragged
+from loadahead.sim.timeline import MemorySamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,7 @@ def samples(plan: Plan, during: Ints, after: Ints, start_ns: Ints, end_ns: Ints)
     """Memory over time from per-operation figures (shape (operations,)) and times of the same shape."""
     host = np.where(plan.buffers.space == Space.HOST, plan.buffers.nbytes, 0)
     taken, freed = row_sums(plan.ops.allocs, host), row_sums(plan.ops.frees, host)
-    parts = [
-        _rank_samples(plan, rank, (during, after), (taken, freed), start_ns, end_ns) for rank in range(plan.ranks)
-    ]
+    parts = [_rank_samples(plan, rank, (during, after), (taken, freed), start_ns, end_ns) for rank in range(plan.ranks)]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0, np.int64)] * 4
     return MemorySamples(*columns)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sim.ir.kinds import RECV_KINDS, TASK_KINDS, Kind, Queue
-from sim.ir.plan import Ints, Plan
-from sim.issuing import earliest
-from sim.memory import MemoryWalk
-from sim.timeline import Timeline
+from loadahead.sim.ir.kinds import RECV_KINDS, TASK_KINDS, Kind, Queue
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.launch import earliest
+from loadahead.sim.memory import MemoryWalk
+from loadahead.sim.timeline import Timeline
 
 # Which stall the wait for an operation of this kind is.
 _STALL_OF = {
@@ -135,9 +135,7 @@ def _rank_metrics(
     )
 
 
-def step_metrics(
-    plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None
-) -> StepMetrics:
+def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None) -> StepMetrics:
     """Figures of the timeline, whose rows stand in the plan's list order.
 
     ``launches`` is the host's time to issue each operation, shape (operations,), where it is known.

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sim.costs import Costs
-from sim.engines import DEFAULT_ENGINE
-from sim.planner import Policy
-from sim.sweep import Point, evaluate_points
-from sim.workload import Workload
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import DEFAULT_ENGINE
+from loadahead.sim.planner import Policy
+from loadahead.sim.sweep import Point, evaluate_points
+from loadahead.sim.workload import Workload
 
 Row = Mapping[str, Any]
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sim.costs import Costs
-from sim.engines import DEFAULT_ENGINE, simulate
-from sim.errors import InputError
-from sim.figures import Group, figures
-from sim.planner import Policy, build_plan
-from sim.verify import check
-from sim.workload import Workload
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import DEFAULT_ENGINE, simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.verify import check
+from loadahead.sim.workload import Workload
 
 # The policy's fields that can be an axis, and their column in a sweep's table.
 AXES = ("pipeline", "microbatches", "active_microbatches", "horizon", "horizon_unit", "release_window")
@@ -59,10 +59,14 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]
     most = {
         key: max(rank[key] for rank in ranks)
         for key in (
-            "peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes",
-            "stall_release_ns", "stall_prefetch_ns", "stall_recv_ns",
+            "peak_device_bytes",
+            "peak_boundary_bytes",
+            "peak_host_bytes",
+            "stall_release_ns",
+            "stall_prefetch_ns",
+            "stall_recv_ns",
         )
-    }  # fmt: skip
+    }
     return dict(point.axes) | {
         "step_time_ns": summary["step_time_ns"],
         **most,
@@ -75,7 +79,7 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]
 def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[dict[str, Any]]:
     """Each point's row, as :func:`evaluate_point` gives it, in the points' order.
 
-    The compiled engine needs no plan for it where links are private (:mod:`sim.figures`).
+    The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`).
     """
     out: list[dict[str, Any]] = []
     for _, group in itertools.groupby(points, _alike):

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.errors import InputError
-from sim.ir.kinds import Kind, Queue
-from sim.ir.plan import Codes, Ints, Plan, SmallInts
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Codes, Ints, Plan, SmallInts
 
 FORMAT, VERSION = "loadahead-timeline", 1
 SOURCES = ("simpy", "compiled", "cpu", "cuda")
@@ -42,7 +42,7 @@ class MemorySamples:
 class Timeline:
     """One step. Rows stand in the plan's list order; ``op`` holds the ids of the plan's file.
 
-    Every array has shape (operations,); ``queue`` and ``kind`` hold the codes of :mod:`sim.ir.kinds`.
+    Every array has shape (operations,); ``queue`` and ``kind`` hold the codes of :mod:`loadahead.sim.ir.kinds`.
     """
 
     source: str
@@ -75,9 +75,20 @@ class Timeline:
         ops = plan.ops
         ids = np.arange(len(plan), dtype=np.int64) if plan.op_ids is None else plan.op_ids
         return cls(
-            source, plan.name, ids, ops.rank, ops.queue, ops.kind, ops.stage, ops.unit, ops.microbatch,
-            start_ns, end_ns, memory, header,
-        )  # fmt: skip
+            source,
+            plan.name,
+            ids,
+            ops.rank,
+            ops.queue,
+            ops.kind,
+            ops.stage,
+            ops.unit,
+            ops.microbatch,
+            start_ns,
+            end_ns,
+            memory,
+            header,
+        )
 
 
 def _lines(timeline: Timeline) -> Iterator[str]:
@@ -88,9 +99,18 @@ def _lines(timeline: Timeline) -> Iterator[str]:
     kinds = [Kind(code).name for code in timeline.kind.tolist()]
     for op, rank, stage, unit, microbatch, start, end, queue, kind in zip(*columns, queues, kinds, strict=True):
         yield json.dumps(
-            {"op": op, "rank": rank, "queue": queue, "kind": kind, "stage": stage, "unit": unit,
-             "microbatch": microbatch, "start_ns": start, "end_ns": end}
-        )  # fmt: skip
+            {
+                "op": op,
+                "rank": rank,
+                "queue": queue,
+                "kind": kind,
+                "stage": stage,
+                "unit": unit,
+                "microbatch": microbatch,
+                "start_ns": start,
+                "end_ns": end,
+            }
+        )
     samples = [getattr(timeline.memory, name).tolist() for name in _SAMPLE_INTS]
     for row in zip(*samples, strict=True):
         yield json.dumps(dict(zip(_SAMPLE_INTS, row, strict=True)))
@@ -121,7 +141,7 @@ def _header(row: dict[str, Any], where: str) -> dict[str, Any]:
     version = row.get("version")
     if row.get("format") != FORMAT or type(version) is not int or version != VERSION:
         raise InputError(
-            f'{where}: format is {row.get("format")!r}, version {version!r}; '
+            f"{where}: format is {row.get('format')!r}, version {version!r}; "
             f'it must be "{FORMAT}", version {VERSION} (a file made by `--timeline`)'
         )
     if row.get("source") not in SOURCES:
@@ -167,8 +187,17 @@ def read_timeline(path: str | Path) -> Timeline:
     op, rank, stage, unit, microbatch, start, end, queue, kind = columns
     small = np.int32
     return Timeline(
-        head["source"], head["plan"], op, rank.astype(small), queue.astype(np.int8), kind.astype(np.int8),
-        stage.astype(small), unit.astype(small), microbatch.astype(small), start, end,
+        head["source"],
+        head["plan"],
+        op,
+        rank.astype(small),
+        queue.astype(np.int8),
+        kind.astype(np.int8),
+        stage.astype(small),
+        unit.astype(small),
+        microbatch.astype(small),
+        start,
+        end,
         MemorySamples(*np.asarray(memory, dtype=np.int64).reshape(len(memory), len(_SAMPLE_INTS)).T),
         {key: value for key, value in head.items() if key not in _HEADER_KEYS},
-    )  # fmt: skip
+    )

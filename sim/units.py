@@ -10,15 +10,25 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
-# Sums over a step must stay within int64; see sim.costs.LIMIT.
+# Sums over a step must stay within int64; see loadahead.sim.costs.LIMIT.
 LARGEST = 2**53
 
 BYTES: dict[str, int] = {
-    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15,
-    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50,
-}  # fmt: skip
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "PB": 10**15,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "PiB": 2**50,
+}
 DURATIONS: dict[str, int] = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATES: dict[str, int] = {f"{name}/s": factor for name, factor in BYTES.items()}
 SPEEDS: dict[str, int] = {"FLOP/s": 1, "GFLOP/s": 10**9, "TFLOP/s": 10**12, "PFLOP/s": 10**15}

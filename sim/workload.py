@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
 
 def _non_negative(owner: object, *names: str) -> None:

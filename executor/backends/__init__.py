@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from executor.backends.base import Backend, DeviceMeter, Link, Measured, Work
-from executor.backends.cpu import CpuBackend
-from executor.backends.cuda import CudaBackend
-from sim.errors import InputError
+from loadahead.executor.backends.base import Backend, DeviceMeter, Link, Measured, Work
+from loadahead.executor.backends.cpu import CpuBackend
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.sim.errors import InputError
 
 BACKENDS: dict[str, Callable[..., Backend]] = {"cpu": CpuBackend, "cuda": CudaBackend}
 

@@ -1,7 +1,8 @@
 """What a backend is: queues that run work in order, events between them, memory and copies.
 
-The replay loop (:mod:`executor.replay`) issues a plan's operations in list order. For each one it calls ``wait`` for
-its edges, ``launch`` with the work, and ``record``. The work itself calls ``acquire``, ``release`` and ``copy``.
+The replay loop (:mod:`loadahead.executor.replay`) issues a plan's operations in list order. For each one it calls
+``wait`` for its edges, ``launch`` with the work, and ``record``. The work itself calls ``acquire``, ``release`` and
+``copy``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from executor.layout import Layout
-from sim.ir.plan import Ints
+from loadahead.executor.layout import Layout
+from loadahead.sim.ir.plan import Ints
 
 Work = Callable[[], None]
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from executor.backends.base import DeviceMeter, Link, Measured, Work
-from executor.layout import Layout, as_bytes
-from executor.meter import StorageMeter
+from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
+from loadahead.executor.layout import Layout, as_bytes
+from loadahead.executor.meter import StorageMeter
 
 # Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from executor.backends.base import DeviceMeter, Link, Measured, Work
-from executor.cuda.driver import Driver, Event, Stream, TorchDriver
-from executor.layout import Layout, as_bytes
-from sim.ir.kinds import QUEUES_PER_RANK, Queue
-from sim.ir.plan import Ints
-from sim.units import format_bytes
+from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
+from loadahead.executor.cuda.driver import Driver, Event, Stream, TorchDriver
+from loadahead.executor.layout import Layout, as_bytes
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.units import format_bytes
 
 # Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_NS = 1_000_000

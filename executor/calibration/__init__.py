@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from executor.calibration.run import MICROBATCHES, calibrate
+from loadahead.executor.calibration.run import MICROBATCHES, calibrate
 
 __all__ = ["MICROBATCHES", "calibrate"]

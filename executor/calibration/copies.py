@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from executor.calibration.samples import evidence
-from executor.cuda.driver import Driver, Event
-from sim.costs import MOST_WEIGHT, NANOSECONDS_PER_SECOND, SharedLinks
-from sim.ir.kinds import Queue
+from loadahead.executor.calibration.samples import evidence
+from loadahead.executor.cuda.driver import Driver, Event
+from loadahead.sim.costs import MOST_WEIGHT, NANOSECONDS_PER_SECOND, SharedLinks
+from loadahead.sim.ir.kinds import Queue
 
 # From what latency rules to what bandwidth rules.
 SIZES = tuple(1 << shift for shift in range(12, 29, 2))

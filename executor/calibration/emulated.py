@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from executor.backends import Measured
-from executor.calibration.found import Direction, Found, latency
-from executor.calibration.samples import ready_to_end
-from executor.links import CONFIGURED, Hardware
-from sim.ir.kinds import SEND_KINDS, Kind
-from sim.ir.plan import Plan
+from loadahead.executor.backends import Measured
+from loadahead.executor.calibration.measurements import Direction, Found, latency
+from loadahead.executor.calibration.samples import ready_to_end
+from loadahead.executor.links import CONFIGURED, Hardware
+from loadahead.sim.ir.kinds import SEND_KINDS, Kind
+from loadahead.sim.ir.plan import Plan
 
 
 def find_emulated(plan: Plan, runs: Sequence[Measured], hardware: Hardware) -> Found:

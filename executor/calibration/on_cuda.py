@@ -15,15 +15,23 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from executor.backends import Measured
-from executor.backends.cuda import CudaBackend
-from executor.calibration.copies import DIRECTIONS, LinkBench, Load, duplex
-from executor.calibration.found import Direction, Found, latency
-from executor.calibration.samples import FREE_KINDS, Key, Samples, evidence, issue_times, ready_to_end, start_to_end
-from executor.operations import Operations
-from executor.session import Session
-from sim.costs import SharedLinks
-from sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
+from loadahead.executor.backends import Measured
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.executor.calibration.copies import DIRECTIONS, LinkBench, Load, duplex
+from loadahead.executor.calibration.measurements import Direction, Found, latency
+from loadahead.executor.calibration.samples import (
+    FREE_KINDS,
+    Key,
+    Samples,
+    evidence,
+    issue_times,
+    ready_to_end,
+    start_to_end,
+)
+from loadahead.executor.operations import Operations
+from loadahead.executor.session import Session
+from loadahead.sim.costs import SharedLinks
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 
 # An operation that takes longer than this many times its issuing keeps the host ahead in a run as usual.
 AHEAD = 2.0
@@ -112,9 +120,7 @@ def _links(
         bench.close()
 
 
-def _measured_links(
-    bench: LinkBench, load: Load | None
-) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
+def _measured_links(bench: LinkBench, load: Load | None) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
     alone, found = {}, {}
     for queue in DIRECTIONS:
         kinds = {}

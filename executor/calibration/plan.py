@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import Kind, Role, Space
-from sim.ir.plan import Plan
-from sim.workload import UnitShape, Workload
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import Kind, Role, Space
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.workload import UnitShape, Workload
 
 Key = tuple[int, int, int]  # (stage, unit, microbatch)
 

@@ -1,30 +1,31 @@
-"""Calibration: a plan of its own (:mod:`executor.calibration.plan`), run several times, and what it tells."""
+"""Calibration: a plan of its own (:mod:`loadahead.executor.calibration.plan`), run several times, and what it tells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from executor.backends import Measured, make_backend
-from executor.backends.cuda import CudaBackend
-from executor.calibration.copies import SIZES
-from executor.calibration.emulated import find_emulated
-from executor.calibration.found import Found, costs_of
-from executor.calibration.on_cuda import find_on_cuda
-from executor.calibration.plan import calibration_plan
-from executor.calibration.samples import workspaces
-from executor.links import Hardware, Links
-from executor.machine import machine
-from executor.meter import storage_bytes
-from executor.metering import StepMeter
-from executor.operations import Operations
-from executor.replay import replay
-from executor.session import Session
-from executor.spec import ModelSpec
-from executor.surroundings import on_device, single_threaded, without_garbage_collection
-from sim.costs import Costs
-from sim.errors import InputError
-from sim.workload import Workload
+from loadahead.executor.backends import Measured, make_backend
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.executor.calibration.copies import SIZES
+from loadahead.executor.calibration.emulated import find_emulated
+from loadahead.executor.calibration.measurements import Found, costs_of
+from loadahead.executor.calibration.on_cuda import find_on_cuda
+from loadahead.executor.calibration.plan import calibration_plan
+from loadahead.executor.calibration.samples import workspaces
+from loadahead.executor.links import Hardware, Links
+from loadahead.executor.machine import machine
+from loadahead.executor.meter import storage_bytes
+from loadahead.executor.metering import StepMeter
+from loadahead.executor.operations import Operations
+from loadahead.executor.replay import replay
+from loadahead.executor.session import Session
+from loadahead.executor.spec import ModelSpec
+from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
+from loadahead.executor.user_code import importable_from
+from loadahead.sim.costs import Costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import Workload
 
 # Enough microbatches for a unit to follow itself after all others, as in a real step.
 MICROBATCHES = 4
@@ -64,7 +65,7 @@ def calibrate(
     plan = calibration_plan(workload, ranks, MICROBATCHES, checkpoint)
     backend = make_backend(device, **backend_settings)
     try:
-        with single_threaded(), on_device(backend.device, deterministic):
+        with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path):
             session = Session(spec, workload, ranks, backend.device)
             operations = Operations(plan, session, backend, Links.of(hardware))
             for step in range(backend.warm_ups):

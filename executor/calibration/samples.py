@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from executor.backends import Measured
-from executor.metering import StepMeter
-from sim.ir.kinds import RECV_KINDS, Kind
-from sim.ir.plan import Plan
-from sim.memory import walk_bytes
+from loadahead.executor.backends import Measured
+from loadahead.executor.metering import StepMeter
+from loadahead.sim.ir.kinds import RECV_KINDS, Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.memory import walk_bytes
 
 # The simulator gives these no time of their own: what they take is part of what follows.
 FREE_KINDS = frozenset({Kind.RELEASE, Kind.ACQUIRE, *RECV_KINDS})

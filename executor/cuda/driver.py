@@ -1,7 +1,7 @@
 """The CUDA calls that the backend makes, and torch's way to make them.
 
-The backend (:mod:`executor.backends.cuda`) knows CUDA only through :class:`Driver`, so that tests can put a stand-in in
-its place which records every call and keeps a clock of its own.
+The backend (:mod:`loadahead.executor.backends.cuda`) knows CUDA only through :class:`Driver`, so that tests can put a
+stand-in in its place which records every call and keeps a clock of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import torch
 
-from sim.errors import InputError
-from sim.ir.kinds import Queue
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Queue
 
 # A queue's stream and an event, opaque to the backend.
 Stream = Any

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
 # One token per byte.
 VOCABULARY = 256

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from executor.peers.base import Peer
-from executor.peers.deepspeed import DEEPSPEED
-from executor.peers.none import NONE
-from executor.peers.save_on_cpu import SAVE_ON_CPU
-from executor.peers.trl import TRL
+from loadahead.executor.peers.base import Peer
+from loadahead.executor.peers.deepspeed import DEEPSPEED
+from loadahead.executor.peers.none import NONE
+from loadahead.executor.peers.save_on_cpu import SAVE_ON_CPU
+from loadahead.executor.peers.trl import TRL
 
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (NONE, SAVE_ON_CPU, TRL, DEEPSPEED)}
 

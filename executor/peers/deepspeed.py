@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from executor.peers.base import Offloader, Peer, imported
+from loadahead.executor.peers.base import Offloader, Peer, imported
 
 _MODULE = "deepspeed.runtime.activation_checkpointing.offload_activations"
 

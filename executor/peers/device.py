@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from executor.cuda.driver import TorchDriver
-from executor.machine import machine
+from loadahead.executor.cuda.driver import TorchDriver
+from loadahead.executor.machine import machine
 
 
 def is_cuda(device: torch.device) -> bool:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from executor.peers.base import Hooks, Offloader, Peer
+from loadahead.executor.peers.base import Hooks, Offloader, Peer
 
 
 def _make(module: nn.Module, device: torch.device) -> Offloader:

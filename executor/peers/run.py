@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from executor.peers import PEERS
-from executor.peers.base import Peer, Unavailable
-from executor.peers.device import allocated, begin_peak, clear, facts, is_cuda, peak_allocated
-from executor.peers.training import Pass, PeerTraining
-from executor.spec import ModelSpec
-from executor.surroundings import single_threaded, without_garbage_collection
-from sim.workload import Workload
+from loadahead.executor.peers import PEERS
+from loadahead.executor.peers.base import Peer, Unavailable
+from loadahead.executor.peers.device import allocated, begin_peak, clear, facts, is_cuda, peak_allocated
+from loadahead.executor.peers.training import Pass, PeerTraining
+from loadahead.executor.spec import ModelSpec
+from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
+from loadahead.sim.workload import Workload
 
 # Steps before the timed ones: pinned memory, streams and the allocator's blocks are made in them.
 WARM_UP = 2

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import save_on_cpu
 
-from executor.peers.base import Hooks, Offloader, Peer
+from loadahead.executor.peers.base import Hooks, Offloader, Peer
 
 
 def _make(module: nn.Module, device: torch.device) -> Offloader:

@@ -13,17 +13,17 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from executor.checkpoint import autocast
-from executor.meter import StorageMeter
-from executor.peers.base import Offloader, Peer
-from executor.peers.device import synchronize
-from executor.seeds import seed_of
-from executor.session import primed_optimizer
-from executor.spec import AUTOCAST, Batch, ModelSpec, load_model
-from sim.errors import InputError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
-from sim.workload import Workload
+from loadahead.executor.checkpoint import autocast
+from loadahead.executor.meter import StorageMeter
+from loadahead.executor.peers.base import Offloader, Peer
+from loadahead.executor.peers.device import synchronize
+from loadahead.executor.seeds import seed_of
+from loadahead.executor.session import primed_optimizer
+from loadahead.executor.spec import AUTOCAST, Batch, ModelSpec, load_model
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)

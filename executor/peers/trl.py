@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from executor.peers.base import Hooks, Offloader, Peer, imported
+from loadahead.executor.peers.base import Hooks, Offloader, Peer, imported
 
 
 def _make(module: nn.Module, device: torch.device) -> Offloader:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reports.evidence_figures.horizons import horizons
-from reports.evidence_figures.peers import peers
-from reports.evidence_figures.predicted_measured import predicted_measured
-from reports.plots.base import Drawing, Missing
+from loadahead.reports.evidence_figures.horizons import horizons
+from loadahead.reports.evidence_figures.peers import peers
+from loadahead.reports.evidence_figures.predicted_measured import predicted_measured
+from loadahead.reports.plots.base import Drawing, Missing
 
 # In the order of the page.
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Drawing | Missing]] = {

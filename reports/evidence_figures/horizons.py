@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.style import INK, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts.records import Case, Record, case_of, horizon_series, plain_beside, short_name
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.style import INK, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
+from loadahead.reports.verdicts.records import Case, Record, case_of, horizon_series, plain_beside, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,13 +87,27 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
     scale, unit = row.scale(max(values))
     for at, predicted, colour, label in _lines(series, row.key):
         axes.plot(at, [value / scale for value in predicted], color=colour, linewidth=1.6, zorder=3)
-        axes.annotate(label, (at[-1], predicted[-1] / scale), xytext=(0, 6), textcoords="offset points", ha="right",
-                      fontsize=7.5, color=INK)  # fmt: skip
+        axes.annotate(
+            label,
+            (at[-1], predicted[-1] / scale),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7.5,
+            color=INK,
+        )
     for own, colour in series:
         axes.plot(
-            [one["horizon"] for one in own], [one["measured"][row.key] / scale for one in own], linestyle="none",
-            marker="D", markersize=4.5, markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.2, zorder=4,
-        )  # fmt: skip
+            [one["horizon"] for one in own],
+            [one["measured"][row.key] / scale for one in own],
+            linestyle="none",
+            marker="D",
+            markersize=4.5,
+            markerfacecolor="white",
+            markeredgecolor=colour,
+            markeredgewidth=1.2,
+            zorder=4,
+        )
     for one in plain:
         axes.axhline(one["measured"][row.key] / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
     low, high = min(values) / scale, max(values) / scale
@@ -127,8 +141,9 @@ def _legend(figure: Figure, series: int) -> None:
     ]
     handles += [
         Line2D([], [], color=INK, linewidth=1.6, label="predicted"),
-        Line2D([], [], color=INK, linestyle="none", marker="D", markersize=4.5, markerfacecolor="white",
-               label="measured"),
+        Line2D(
+            [], [], color=INK, linestyle="none", marker="D", markersize=4.5, markerfacecolor="white", label="measured"
+        ),
         Line2D([], [], color=QUIET, linewidth=1, linestyle=_DASHES, label="measured without offload"),
-    ]  # fmt: skip
+    ]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))

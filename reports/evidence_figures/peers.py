@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.style import INK, byte_scale, light_grid, new_figure, styled, time_scale
-from reports.verdicts.records import (
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.style import INK, byte_scale, light_grid, new_figure, styled, time_scale
+from loadahead.reports.verdicts.records import (
     MEASURED,
     Case,
     Record,
@@ -17,8 +17,8 @@ from reports.verdicts.records import (
     ours_beside,
     plain_beside,
     short_name,
-)  # fmt: skip
-from sim.units import counted, format_duration
+)
+from loadahead.sim.units import counted, format_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,8 +76,9 @@ def _panel(axes: Axes, case: Case, evidence: Mapping[str, Any]) -> dict[str, Any
     """Draw it; returns its marks by label."""
     points = list(_points(case, evidence))
     (ns, time_unit), (nbytes, byte_unit) = (
-        time_scale(max(point.time_ns for point in points)), byte_scale(max(point.nbytes for point in points))
-    )  # fmt: skip
+        time_scale(max(point.time_ns for point in points)),
+        byte_scale(max(point.nbytes for point in points)),
+    )
     handles = {
         point.label: axes.scatter([point.time_ns / ns], [point.nbytes / nbytes], label=point.label, **dict(point.look))
         for point in points
@@ -107,8 +108,9 @@ def _points(case: Case, evidence: Mapping[str, Any]) -> Iterator[_Point]:
     for peer in evidence["peers"]:
         if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is not None:
             marker, colour = _LOOKS[names.index(peer["peer"]) % len(_LOOKS)]
-            yield _point(f"peer {peer['peer']}", peer, {"marker": marker, "color": colour, "s": 30, "linewidths": 0,
-                                                        "zorder": 5})  # fmt: skip
+            yield _point(
+                f"peer {peer['peer']}", peer, {"marker": marker, "color": colour, "s": 30, "linewidths": 0, "zorder": 5}
+            )
 
 
 def _point(label: str, found: Record, look: dict[str, Any]) -> _Point:

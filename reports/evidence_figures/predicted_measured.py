@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
-from reports.verdicts.base import percent
-from reports.verdicts.records import measured, time_error
-from reports.verdicts.step_time import LARGEST_TIME, MEDIAN_TIME
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
+from loadahead.reports.verdicts.base import percent
+from loadahead.reports.verdicts.records import measured, time_error
+from loadahead.reports.verdicts.step_time import LARGEST_TIME, MEDIAN_TIME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +31,13 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
         own = [one for one in found if one["model"] == model]
         times = [one["measured"]["step_time_ns"] / scale for one in own]
         look: Any = {
-            "color": SERIES[place % len(SERIES)], "s": 22, "alpha": 0.75, "linewidths": 0, "label": model, "zorder": 3
-        }  # fmt: skip
+            "color": SERIES[place % len(SERIES)],
+            "s": 22,
+            "alpha": 0.75,
+            "linewidths": 0,
+            "label": model,
+            "zorder": 3,
+        }
         both.scatter(times, [one["predicted"]["step_time_ns"] / scale for one in own], **look)
         errors.scatter(times, [100 * time_error(one) for one in own], **look)
     for axes in (both, errors):

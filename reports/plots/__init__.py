@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from reports.plots.base import Drawing, Missing, Plot
-from reports.plots.gantt import gantt
-from reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
-from reports.plots.horizon_time_memory import horizon_time_memory
-from reports.plots.memory import memory
+from loadahead.reports.plots.base import Drawing, Missing, Plot
+from loadahead.reports.plots.gantt import gantt
+from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
+from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
+from loadahead.reports.plots.memory import memory
 
 # In the order of the page.
 PLOTS: dict[str, Plot] = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from reports.plots.style import styled
-from reports.run_data import RunData
+from loadahead.reports.plots.style import styled
+from loadahead.reports.run_data import RunData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

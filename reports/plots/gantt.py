@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.style import (
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.style import (
     DARK_KINDS,
     DPI,
     FAINT,
@@ -23,13 +23,13 @@ from reports.plots.style import (
     new_figure,
     styled,
     time_scale,
-)  # fmt: skip
-from reports.run_data import RunData
-from sim.ir.kinds import COPY_KINDS, RECV_KINDS, SEND_KINDS, Kind, Queue
-from sim.ir.plan import Ints, Plan
-from sim.metrics import waits
-from sim.timeline import Timeline
-from sim.units import format_duration
+)
+from loadahead.reports.run_data import RunData
+from loadahead.sim.ir.kinds import COPY_KINDS, RECV_KINDS, SEND_KINDS, Kind, Queue
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.metrics import waits
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.units import format_duration
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -47,16 +47,19 @@ LANES = (
 # Marks on the compute queue that take no time: the hatched wait before them is what there is to see.
 _MARKS = np.asarray([Kind.RELEASE, Kind.ACQUIRE])
 _LABELS = {
-    Kind.SEND_ACTIVATION: "SEND / RECV ACTIVATION", Kind.SEND_GRADIENT: "SEND / RECV GRADIENT",
-    Kind.RECV_ACTIVATION: "SEND / RECV ACTIVATION", Kind.RECV_GRADIENT: "SEND / RECV GRADIENT",
-}  # fmt: skip
+    Kind.SEND_ACTIVATION: "SEND / RECV ACTIVATION",
+    Kind.SEND_GRADIENT: "SEND / RECV GRADIENT",
+    Kind.RECV_ACTIVATION: "SEND / RECV ACTIVATION",
+    Kind.RECV_GRADIENT: "SEND / RECV GRADIENT",
+}
 _UNKNOWN = "unknown"
 _WAIT_COLOUR = STALL_COLOUR | {_UNKNOWN: QUIET}
 _WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} | {_UNKNOWN: "waits"}
 _REASON = (
-    dict.fromkeys((Kind.OFFLOAD, *SEND_KINDS), "release") | {Kind.PREFETCH: "prefetch"}
+    dict.fromkeys((Kind.OFFLOAD, *SEND_KINDS), "release")
+    | {Kind.PREFETCH: "prefetch"}
     | dict.fromkeys(RECV_KINDS, "recv")
-)  # fmt: skip
+)
 
 # Shares of the time axis: boxes and waits narrower than a hair are not outlined, and not hatched.
 _HAIR, _OUTLINED = 0.0008, 0.003
@@ -160,10 +163,12 @@ def _draw_boxes(axes: Axes, timeline: Timeline, row: _Row, span: float, scale: f
         # White outlines keep neighbours apart, but would swallow narrow boxes.
         outlined = bool(np.median(length) * scale > span * _OUTLINED)
         axes.broken_barh(
-            list(zip(start.tolist(), length.tolist(), strict=True)), (row.y + 0.06, 0.88),
-            facecolors=KIND_COLOUR[Kind(code)], edgecolors="white" if outlined else "face",
+            list(zip(start.tolist(), length.tolist(), strict=True)),
+            (row.y + 0.06, 0.88),
+            facecolors=KIND_COLOUR[Kind(code)],
+            edgecolors="white" if outlined else "face",
             linewidth=0.5 if outlined else 0.2,
-        )  # fmt: skip
+        )
         _box_numbers(axes, timeline, at, row.y, span, scale)
 
 
@@ -174,9 +179,13 @@ def _draw_waits(axes: Axes, found: _Waits, row: _Row, span: float, scale: float)
         bars = [(float(found.start_ns[i]) / scale, float(found.length_ns[i]) / scale) for i in at.tolist()]
         if bars:
             axes.broken_barh(
-                bars, (row.y + 0.16, 0.68), facecolors="white", edgecolors=_WAIT_COLOUR[reason], hatch="//////",
+                bars,
+                (row.y + 0.16, 0.68),
+                facecolors="white",
+                edgecolors=_WAIT_COLOUR[reason],
+                hatch="//////",
                 linewidth=0.4,
-            )  # fmt: skip
+            )
 
 
 def _legend(axes: Axes, kinds: set[Kind], reasons: set[str]) -> None:
@@ -191,9 +200,13 @@ def _legend(axes: Axes, kinds: set[Kind], reasons: set[str]) -> None:
     figure = axes.get_figure()
     assert figure is not None
     figure.legend(
-        list(handles.values()), list(handles), loc="outside upper left", ncols=min(len(handles), 6), handlelength=1.4,
+        list(handles.values()),
+        list(handles),
+        loc="outside upper left",
+        ncols=min(len(handles), 6),
+        handlelength=1.4,
         columnspacing=1.2,
-    )  # fmt: skip
+    )
 
 
 def _label_rows(axes: Axes, rows: list[_Row], both: bool) -> None:
@@ -263,9 +276,10 @@ def gantt(data: RunData) -> Drawing | Missing:
     _legend(axes, kinds, reasons)
     caption = _caption(sources, reasons, len(every) - len(ranks), bool(kinds & COPY_KINDS))
     return Drawing(
-        figure=figure, title=TITLE,
+        figure=figure,
+        title=TITLE,
         caption=caption + _BLENDED if _blended(sources, longest) else caption,
-    )  # fmt: skip
+    )
 
 
 def _blended(sources: dict[str, Timeline], span: int) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.horizon_series import (
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.horizon_series import (
     Panel,
     draw_lines,
     horizon_axis,
@@ -15,9 +15,9 @@ from reports.plots.horizon_series import (
     panels,
     why_no_curve,
 )
-from reports.plots.style import QUIET, new_figure, styled, time_scale
-from reports.run_data import RunData
-from reports.summary import STALLS
+from loadahead.reports.plots.style import QUIET, new_figure, styled, time_scale
+from loadahead.reports.run_data import RunData
+from loadahead.reports.summary import STALLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

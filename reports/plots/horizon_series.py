@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reports.plots.style import MEASURED, SERIES, light_grid
-from reports.run_data import FIGURES, HorizonPoint, Row, RunData
-from reports.summary import STALLS, headline_of_summary
+from loadahead.reports.plots.style import MEASURED, SERIES, light_grid
+from loadahead.reports.run_data import FIGURES, HorizonPoint, Row, RunData
+from loadahead.reports.summary import STALLS, headline_of_summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,16 +130,30 @@ def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[st
         place = labels.index(name)
         shown = [row for row in line if row[key] is not None]
         axes.plot(
-            [row["horizon"] for row in shown], [row[key] / scale for row in shown], color=SERIES[place], label=name,
-            marker="o", markersize=3.4 - 0.3 * place, linewidth=max(2.2 - 0.4 * place, 0.8), zorder=2 + place,
-        )  # fmt: skip
+            [row["horizon"] for row in shown],
+            [row[key] / scale for row in shown],
+            color=SERIES[place],
+            label=name,
+            marker="o",
+            markersize=3.4 - 0.3 * place,
+            linewidth=max(2.2 - 0.4 * place, 0.8),
+            zorder=2 + place,
+        )
     shown = [row for row in panel.measured if row[key] is not None]
     if shown:
         axes.plot(
-            [row["horizon"] for row in shown], [row[key] / scale for row in shown], linestyle="none", marker="D",
-            markersize=5, markerfacecolor="none", markeredgecolor=MEASURED, markeredgewidth=1.3, label="measured",
-            zorder=9, clip_on=False,
-        )  # fmt: skip
+            [row["horizon"] for row in shown],
+            [row[key] / scale for row in shown],
+            linestyle="none",
+            marker="D",
+            markersize=5,
+            markerfacecolor="none",
+            markeredgecolor=MEASURED,
+            markeredgewidth=1.3,
+            label="measured",
+            zorder=9,
+            clip_on=False,
+        )
     light_grid(axes)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.horizon_series import (
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.horizon_series import (
     Panel,
     draw_lines,
     horizon_axis,
@@ -15,9 +15,9 @@ from reports.plots.horizon_series import (
     panels,
     why_no_curve,
 )
-from reports.plots.style import INK, byte_scale, new_figure, styled, time_scale
-from reports.run_data import RunData
-from sim.units import format_bytes
+from loadahead.reports.plots.style import INK, byte_scale, new_figure, styled, time_scale
+from loadahead.reports.run_data import RunData
+from loadahead.sim.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,9 +49,15 @@ def _fill(
     if capacity is not None and low <= capacity / scale <= high:
         axes.axhline(capacity / scale, color=INK, linewidth=1, linestyle=(0, (5, 3)))
         axes.annotate(
-            f"capacity {format_bytes(capacity)}", (0.99, capacity / scale), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=8,
-        )  # fmt: skip
+            f"capacity {format_bytes(capacity)}",
+            (0.99, capacity / scale),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
 
 
 @styled()

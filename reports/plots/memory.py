@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.plots.base import Drawing, Missing
-from reports.plots.style import (
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.style import (
     INK,
     MEASURED,
     PREDICTED,
@@ -17,10 +17,10 @@ from reports.plots.style import (
     new_figure,
     styled,
     time_scale,
-)  # fmt: skip
-from reports.run_data import RunData
-from sim.timeline import MemorySamples, Timeline
-from sim.units import format_bytes, format_duration
+)
+from loadahead.reports.run_data import RunData
+from loadahead.sim.timeline import MemorySamples, Timeline
+from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,14 +65,26 @@ def _capacity(axes: Axes, capacity: int, peak: int, scale: float, shown: bool) -
     if shown:
         axes.axhline(capacity / scale, color=INK, linewidth=1, linestyle=(0, (5, 3)))
         axes.annotate(
-            f"capacity {format_bytes(capacity)}", (0.995, capacity / scale), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=8,
-        )  # fmt: skip
+            f"capacity {format_bytes(capacity)}",
+            (0.995, capacity / scale),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
     elif peak:
         axes.text(
-            0.995, 0.985, f"capacity {format_bytes(capacity)} is above this picture: {peak / capacity:.0%} of it used",
-            transform=axes.transAxes, ha="right", va="top", fontsize=8, color=QUIET,
-        )  # fmt: skip
+            0.995,
+            0.985,
+            f"capacity {format_bytes(capacity)} is above this picture: {peak / capacity:.0%} of it used",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=QUIET,
+        )
 
 
 def _title(what: str, peaks: dict[str, int]) -> str:

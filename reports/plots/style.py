@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from sim.ir.kinds import Kind
+from loadahead.sim.ir.kinds import Kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,8 @@ def light_grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 def time_scale(longest_ns: float) -> tuple[float, str]:
-    """(divisor, unit) in which a time axis up to ``longest_ns`` reads well; units as :mod:`sim.units` prints them."""
+    """(divisor, unit) in which a time axis up to ``longest_ns`` reads well; units as :mod:`loadahead.sim.units` prints
+    them."""
     for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if longest_ns >= factor * 2:
             return factor, unit

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from reports.verdicts.records import Record
-from sim.units import counted
+from loadahead.reports.verdicts.records import Record
+from loadahead.sim.units import counted
 
 HOLDS, FAILS, NOT_MEASURED, NOT_CLAIMED = "holds", "does not hold", "not measured", "not claimed"
 NOTHING = "–"
@@ -80,19 +80,26 @@ class Claim:
         threshold = f"not claimed {claimant}" if limit is None else f"{self.bound} {self.show(limit)}"
         reason = self.reason if limit in (None, self.limit) else f"{claimant}'s own; {self.reason}"
         return Verdict(
-            name=self.name, claim=self.text.format(peer=found.peer), bound=self.bound, limit=limit, value=found.value,
-            threshold=threshold, shown=NOTHING if found.value is None else self.show(found.value),
-            outcome=self._outcome(found, limit), detail=found.detail, reason=reason,
-        )  # fmt: skip
+            name=self.name,
+            claim=self.text.format(peer=found.peer),
+            bound=self.bound,
+            limit=limit,
+            value=found.value,
+            threshold=threshold,
+            shown=NOTHING if found.value is None else self.show(found.value),
+            outcome=self._outcome(found, limit),
+            detail=found.detail,
+            reason=reason,
+        )
 
     def _outcome(self, found: Found, limit: float | None) -> str:
         if limit is None:
             return NOT_CLAIMED
         if found.value is None:
             return NOT_MEASURED
-        good = {
-            "at most": found.value <= limit, "at least": found.value >= limit, "below": found.value < limit
-        }[self.bound]  # fmt: skip
+        good = {"at most": found.value <= limit, "at least": found.value >= limit, "below": found.value < limit}[
+            self.bound
+        ]
         if not good:
             return FAILS
         return NOT_MEASURED if found.partial else HOLDS

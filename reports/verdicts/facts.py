@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.verdicts.records import Record, measured
-from sim.units import counted
+from loadahead.reports.verdicts.records import Record, measured
+from loadahead.sim.units import counted
 
 
 def facts(evidence: Record) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def facts(evidence: Record) -> dict[str, Any]:
     return {
         "configurations": {"measured": len(measured(evidence)), "planned": len(evidence["configurations"])},
         "copy_to_compute": reach,
-    }  # fmt: skip
+    }
 
 
 def measured_sentence(found: Record) -> str:

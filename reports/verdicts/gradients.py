@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.verdicts.base import ISSUE, Claim, Found, number, worst_of
-from reports.verdicts.records import MEASURED, Record
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, number, worst_of
+from loadahead.reports.verdicts.records import MEASURED, Record
 
 
 def _find(evidence: Record) -> list[Found]:
@@ -12,6 +12,11 @@ def _find(evidence: Record) -> list[Found]:
 
 
 GRADIENTS = Claim(
-    name="gradients", text="largest difference of a gradient from plain training's", bound="at most", limit=0,
-    find=_find, show=number, reason=f"{ISSUE}: equal bit for bit, as offloading moves bytes and computes nothing",
-)  # fmt: skip
+    name="gradients",
+    text="largest difference of a gradient from plain training's",
+    bound="at most",
+    limit=0,
+    find=_find,
+    show=number,
+    reason=f"{ISSUE}: equal bit for bit, as offloading moves bytes and computes nothing",
+)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
-from reports.verdicts.records import Record, measured, peak_error
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
+from loadahead.reports.verdicts.records import Record, measured, peak_error
 
 
 def _find(evidence: Record) -> list[Found]:
@@ -11,6 +11,11 @@ def _find(evidence: Record) -> list[Found]:
 
 
 PEAK_MEMORY = Claim(
-    name="peak_memory", text="largest error of the predicted peak memory", bound="at most", limit=0.005,
-    find=_find, show=percent, reason=f"{ISSUE}: peak within 0.5 %",
-)  # fmt: skip
+    name="peak_memory",
+    text="largest error of the predicted peak memory",
+    bound="at most",
+    limit=0.005,
+    find=_find,
+    show=percent,
+    reason=f"{ISSUE}: peak within 0.5 %",
+)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
-from reports.verdicts.records import STALL_OF, Record, case_of, is_stall_free, measured, plain_beside
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
+from loadahead.reports.verdicts.records import STALL_OF, Record, case_of, is_stall_free, measured, plain_beside
 
 # A link is the limit where it is predicted to be busy all the time from its first copy to its last, and waited for.
 BUSY, WAITED_FOR = 0.99, 0.01
@@ -32,10 +32,20 @@ def _bandwidth(evidence: Record) -> list[Found]:
 
 
 OVERHEAD = Claim(
-    name="overhead", text="overhead where no stall is predicted", bound="at most", limit=0.02,
-    find=_overhead, show=percent, reason=f"{ISSUE}: at most 2 % longer than our plan without offload",
-)  # fmt: skip
+    name="overhead",
+    text="overhead where no stall is predicted",
+    bound="at most",
+    limit=0.02,
+    find=_overhead,
+    show=percent,
+    reason=f"{ISSUE}: at most 2 % longer than our plan without offload",
+)
 BANDWIDTH = Claim(
-    name="bandwidth", text="share of the copy bandwidth used where the link is the limit", bound="at least", limit=0.95,
-    find=_bandwidth, show=percent, reason=f"{ISSUE}: at least 95 % of the measured copy bandwidth",
-)  # fmt: skip
+    name="bandwidth",
+    text="share of the copy bandwidth used where the link is the limit",
+    bound="at least",
+    limit=0.95,
+    find=_bandwidth,
+    show=percent,
+    reason=f"{ISSUE}: at least 95 % of the measured copy bandwidth",
+)

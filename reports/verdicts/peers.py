@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.verdicts.base import ISSUE, Claim, Found, number, percent, worst_of
-from reports.verdicts.records import MEASURED, NONE, Record, case_name, case_of, chosen_beside
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, number, percent, worst_of
+from loadahead.reports.verdicts.records import MEASURED, NONE, Record, case_name, case_of, chosen_beside
 
 # A figure of our measured plan over the peer's; None where the peer's is not known.
 Ratio = Callable[[Record, Record], float | None]
@@ -58,14 +58,29 @@ def _leaner(evidence: Record) -> list[Found]:
 
 
 FASTER = Claim(
-    name="faster", text="step time of our plan over peer {peer}'s", bound="below", limit=1, find=_faster,
-    show=number, reason=f"{ISSUE}: faster than each peer that offloads",
-)  # fmt: skip
+    name="faster",
+    text="step time of our plan over peer {peer}'s",
+    bound="below",
+    limit=1,
+    find=_faster,
+    show=number,
+    reason=f"{ISSUE}: faster than each peer that offloads",
+)
 AS_FAST = Claim(
-    name="as_fast", text="overhead of our plan over peer {peer}, which does not offload", bound="at most", limit=0.02,
-    find=_as_fast, show=percent, reason=f"{ISSUE}: at most 2 % overhead; none can be faster than without offload",
-)  # fmt: skip
+    name="as_fast",
+    text="overhead of our plan over peer {peer}, which does not offload",
+    bound="at most",
+    limit=0.02,
+    find=_as_fast,
+    show=percent,
+    reason=f"{ISSUE}: at most 2 % overhead; none can be faster than without offload",
+)
 LEANER = Claim(
-    name="leaner", text="peak memory of our plan over peer {peer}'s", bound="below", limit=1, find=_leaner,
-    show=number, reason=f"{ISSUE}: leaner than each peer, by the plan that is the faster one too",
-)  # fmt: skip
+    name="leaner",
+    text="peak memory of our plan over peer {peer}'s",
+    bound="below",
+    limit=1,
+    find=_leaner,
+    show=number,
+    reason=f"{ISSUE}: leaner than each peer, by the plan that is the faster one too",
+)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reports.statistics import rank_agreement
-from reports.verdicts.base import ISSUE, Claim, Found, percent
-from reports.verdicts.records import Record, horizon_series, step_times
-from sim.units import counted
+from loadahead.reports.statistics import rank_agreement
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, percent
+from loadahead.reports.verdicts.records import Record, horizon_series, step_times
+from loadahead.sim.units import counted
 
 # Closer predictions claim no order: steps of one plan differ as much.
 SAME_TIME = 0.01
@@ -23,6 +23,11 @@ def _find(evidence: Record) -> list[Found]:
 
 
 RANKING = Claim(
-    name="ranking", text="horizons ranked as measured, Kendall's tau", bound="at least", limit=0.9,
-    find=_find, show=lambda tau: f"{tau:.3g}", reason=f"{ISSUE}: Kendall's tau at least 0.9",
-)  # fmt: skip
+    name="ranking",
+    text="horizons ranked as measured, Kendall's tau",
+    bound="at least",
+    limit=0.9,
+    find=_find,
+    show=lambda tau: f"{tau:.3g}",
+    reason=f"{ISSUE}: Kendall's tau at least 0.9",
+)

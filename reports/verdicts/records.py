@@ -100,10 +100,13 @@ def chosen_beside(evidence: Record, case: Case) -> Record | None:
     horizon in tasks without a predicted stall, and where none is free of them the plan that is predicted to be fastest.
     """
     ours: list[Record] = [
-        one for one in evidence["configurations"]
-        if case_of(one) == case and one.get("predicted") and one["offload"]
+        one
+        for one in evidence["configurations"]
+        if case_of(one) == case
+        and one.get("predicted")
+        and one["offload"]
         and (one["copies"], one["horizon_unit"], one["release_window"]) == (1, "tasks", 1)
-    ]  # fmt: skip
+    ]
     free = [one for one in ours if is_stall_free(one)]
     if free:
         return min(free, key=lambda one: int(one["horizon"]))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports.verdicts.base import ISSUE, Claim, Found, number
-from reports.verdicts.records import FAILED, NOT_RUN, Record, everything, measured, name_of
-from sim.units import counted
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, number
+from loadahead.reports.verdicts.records import FAILED, NOT_RUN, Record, everything, measured, name_of
+from loadahead.sim.units import counted
 
 
 def _find(evidence: Record) -> list[Found]:
@@ -21,6 +21,11 @@ def _find(evidence: Record) -> list[Found]:
 
 
 RUNS = Claim(
-    name="runs", text="no run fails", bound="at most", limit=0, find=_find, show=number,
+    name="runs",
+    text="no run fails",
+    bound="at most",
+    limit=0,
+    find=_find,
+    show=number,
     reason=f"{ISSUE}: whatever is planned can be run",
-)  # fmt: skip
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.tables import Grid
-from reports.verdicts.base import FAILS, NOT_CLAIMED
-from reports.verdicts.facts import facts_text, measured_sentence
-from reports.verdicts.records import FAILED, NOT_RUN, Record, everything
-from sim.errors import CheckFailed
-from sim.units import counted
+from loadahead.reports.tables import Grid
+from loadahead.reports.verdicts.base import FAILS, NOT_CLAIMED
+from loadahead.reports.verdicts.facts import facts_text, measured_sentence
+from loadahead.reports.verdicts.records import FAILED, NOT_RUN, Record, everything
+from loadahead.sim.errors import CheckFailed
+from loadahead.sim.units import counted
 
 
 def require_all(evidence: Record) -> None:
@@ -26,8 +26,10 @@ def require_all(evidence: Record) -> None:
         raise CheckFailed(f"{len(failed)} of {counted(len(claimed), 'claim')} {does} not hold")
     missing = [one for one in everything(evidence) if one["status"] == NOT_RUN]
     if missing:
-        raise CheckFailed(f"{counted(len(missing), 'planned part')} not run: {missing[0]['reason']}; "
-                          f"{measured_sentence(evidence['facts'])}, the same command goes on")  # fmt: skip
+        raise CheckFailed(
+            f"{counted(len(missing), 'planned part')} not run: {missing[0]['reason']}; "
+            f"{measured_sentence(evidence['facts'])}, the same command goes on"
+        )
 
 
 def _why(evidence: Record) -> str:
@@ -40,9 +42,10 @@ def verdicts_grid(found: Sequence[Record]) -> Grid:
     """A row for each claim."""
     rows = [(v["outcome"], v["claim"], v["threshold"], v["shown"], v["detail"], v["reason"]) for v in found]
     return Grid(
-        headers=("", "claim", "limit", "found", "in", "why this limit"), rows=tuple(rows),
+        headers=("", "claim", "limit", "found", "in", "why this limit"),
+        rows=tuple(rows),
         text_columns=frozenset({0, 1, 4, 5}),
-    )  # fmt: skip
+    )
 
 
 def verdicts_text(found: Sequence[Record]) -> str:

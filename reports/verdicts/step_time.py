@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-from reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
-from reports.verdicts.records import Record, measured, time_error
-from sim.units import counted
+from loadahead.reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
+from loadahead.reports.verdicts.records import Record, measured, time_error
+from loadahead.sim.units import counted
 
 
 def _errors(evidence: Record) -> dict[str, float]:
@@ -25,10 +25,20 @@ def _largest(evidence: Record) -> list[Found]:
 
 
 MEDIAN_TIME = Claim(
-    name="median_time", text="median error of the predicted step time", bound="at most", limit=0.03,
-    find=_median, show=percent, reason=f"{ISSUE}: median error at most 3 %",
-)  # fmt: skip
+    name="median_time",
+    text="median error of the predicted step time",
+    bound="at most",
+    limit=0.03,
+    find=_median,
+    show=percent,
+    reason=f"{ISSUE}: median error at most 3 %",
+)
 LARGEST_TIME = Claim(
-    name="largest_time", text="largest error of the predicted step time", bound="at most", limit=0.06,
-    find=_largest, show=percent, reason=f"{ISSUE}: none over 6 %",
-)  # fmt: skip
+    name="largest_time",
+    text="largest error of the predicted step time",
+    bound="at most",
+    limit=0.06,
+    find=_largest,
+    show=percent,
+    reason=f"{ISSUE}: none over 6 %",
+)

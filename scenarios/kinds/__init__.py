@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scenarios.kinds.base import Model, Setting, Units
-from scenarios.kinds.module import Module
-from scenarios.kinds.transformer import Transformer
-from scenarios.kinds.uniform import Uniform
+from loadahead.scenarios.kinds.base import Model, Setting, Units
+from loadahead.scenarios.kinds.module import Module
+from loadahead.scenarios.kinds.transformer import Transformer
+from loadahead.scenarios.kinds.uniform import Uniform
 
 KINDS: dict[str, type[Model]] = {"uniform": Uniform, "transformer": Transformer, "module": Module}
 

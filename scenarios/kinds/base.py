@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scenarios.fields import Table
-from scenarios.layers import Layer, deal_out, group
-from scenarios.tables import Checkpoint, Hardware, Parallel
-from sim.workload import ModuleShapes
+from loadahead.scenarios.fields import Table
+from loadahead.scenarios.layers import Layer, deal_out, group
+from loadahead.scenarios.tables import Checkpoint, Hardware, Parallel
+from loadahead.sim.workload import ModuleShapes
 
 Units = list[list[tuple[Layer, ...]]]  # [stage][unit] -> its layers
 

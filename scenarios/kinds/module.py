@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from scenarios.fields import Count, Name, Natural, Plain, Positive, one_of, refuse
-from scenarios.kinds.base import Model, Setting, Units
-from scenarios.layers import Layer
+from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, one_of, refuse
+from loadahead.scenarios.kinds.base import Model, Setting, Units
+from loadahead.scenarios.layers import Layer
+
+# How a model that comes with Loadahead is called, e.g. byte-gpt.
+_WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def _function(value: str) -> str:
     module, _, name = value.partition(":")
     if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
-        raise refuse('it must be "package.module:function"')
+        raise refuse('it must be "package.module:function" or the name of a model that comes with Loadahead')
     return value
 
 
@@ -34,14 +38,21 @@ def _at_least_two(value: int) -> int:
     return value
 
 
+def _function_or_word(value: str) -> str:
+    return value if _WORD.fullmatch(value) else _function(value)
+
+
 Function = Annotated[Name, AfterValidator(_function)]
+# The words are those of the executor's models, which say what they know.
+FunctionOrWord = Annotated[Name, AfterValidator(_function_or_word)]
 
 
 class Module(Model):
     """What to build, on what data it is trained, and how.
 
     Attributes:
-        python: function that returns the ``nn.Sequential``, called with ``options`` as keywords.
+        python: a model that comes with Loadahead, e.g. ``"byte-gpt"``, or the function that returns the
+            ``nn.Sequential``; called with ``options`` as keywords.
         data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
         loss: a known loss or a function (output, target) -> number.
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
@@ -53,9 +64,9 @@ class Module(Model):
     needs_shapes: ClassVar[bool] = True
 
     kind: Literal["module"]
-    python: Function
+    python: FunctionOrWord
     options: Plain = Field(default_factory=dict)
-    data: Function | None = None
+    data: FunctionOrWord | None = None
     loss: Annotated[Name, AfterValidator(_loss)] = "mean"
     input_shape: Annotated[list[int], AfterValidator(_sizes)] | None = None
     input_dtype: Name = "float32"
@@ -67,6 +78,19 @@ class Module(Model):
     seed: Natural = 0
     steps: Annotated[Count, AfterValidator(_at_least_two)] = 8
     search_path: Name | None = None
+    # What was given in memory (the executor's ModelObjects): no key of the file, and no part of a plan's echo.
+    _objects: Any = PrivateAttr(default=None)
+
+    @property
+    def objects(self) -> Any:
+        """What was given in memory instead of being named here; None for a scenario that comes from a file."""
+        return self._objects
+
+    def with_objects(self, objects: Any) -> Module:
+        """The same table with what was given in memory."""
+        made = self.model_copy()
+        made._objects = objects
+        return made
 
     def units(self, setting: Setting) -> Units:
         assert setting.shapes is not None, "a module is traced before it is planned"

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from scenarios.catalogue.transformers import TRANSFORMERS
-from scenarios.fields import Count, one_of
-from scenarios.kinds.base import Model, Setting, Units
-from scenarios.layers import Layer
-from sim.costs import LIMIT, UnitCost
-from sim.errors import InputError
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
+from loadahead.scenarios.fields import Count, one_of
+from loadahead.scenarios.kinds.base import Model, Setting, Units
+from loadahead.scenarios.layers import Layer
+from loadahead.sim.costs import LIMIT, UnitCost
+from loadahead.sim.errors import InputError
 
 # ZeRO, section 3.1: weights and gradients in 16 bit, and a copy of the weights and two moments in 32 bit.
 STATE_BYTES = 2 + 2 + 12
@@ -72,26 +72,38 @@ class Transformer(Model):
         t = setting.parallel.tensor_parallel_degree
         kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
         return self._layer(
-            setting, flops=24 * sb * h * h + 4 * sb * s * h, saved=kept - self._boundary(),
-            parameters=12 * h * h + 13 * h, boundary=self._boundary(), gradient=self._boundary(),
-        )  # fmt: skip
+            setting,
+            flops=24 * sb * h * h + 4 * sb * s * h,
+            saved=kept - self._boundary(),
+            parameters=12 * h * h + 13 * h,
+            boundary=self._boundary(),
+            gradient=self._boundary(),
+        )
 
     def _embedding(self, setting: Setting) -> Layer:
         """A look-up: no FLOPs to speak of. It keeps the mask of its dropout, a byte per element."""
         parameters = (self.shape("vocabulary") + self.shape("sequence")) * self.shape("hidden")
         return self._layer(
-            setting, flops=0, saved=self._boundary() // ACTIVATION, parameters=parameters, boundary=ID * self._tokens(),
+            setting,
+            flops=0,
+            saved=self._boundary() // ACTIVATION,
+            parameters=parameters,
+            boundary=ID * self._tokens(),
             gradient=0,
-        )  # fmt: skip
+        )
 
     def _head(self, setting: Setting) -> Layer:
         """Logits and loss. Kept: the norm's output and the logits in 32 bit (Korthikanti et al., section 4.3)."""
         sb, h, v = self._tokens(), self.shape("hidden"), self.shape("vocabulary")
         t = setting.parallel.tensor_parallel_degree
         return self._layer(
-            setting, flops=2 * sb * h * v, saved=self._boundary() + FLOAT * sb * v // t, parameters=h * v + 2 * h,
-            boundary=self._boundary(), gradient=self._boundary(),
-        )  # fmt: skip
+            setting,
+            flops=2 * sb * h * v,
+            saved=self._boundary() + FLOAT * sb * v // t,
+            parameters=h * v + 2 * h,
+            boundary=self._boundary(),
+            gradient=self._boundary(),
+        )
 
     def _layer(
         self, setting: Setting, *, flops: int, saved: int, parameters: int, boundary: int, gradient: int

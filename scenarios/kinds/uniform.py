@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from scenarios.fields import Bytes, Count, Duration
-from scenarios.kinds.base import Model, Setting, Units
-from scenarios.layers import Layer
-from sim.costs import UnitCost
-from sim.planner import require_few_tasks
+from loadahead.scenarios.fields import Bytes, Count, Duration
+from loadahead.scenarios.kinds.base import Model, Setting, Units
+from loadahead.scenarios.layers import Layer
+from loadahead.sim.costs import UnitCost
+from loadahead.sim.planner import require_few_tasks
 
 
 class Uniform(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.engines.base import Engine, Times
-from sim.engines.simulate import DEFAULT_ENGINE, ENGINES, find_engine, offload_counts, over_capacity, simulate
+from loadahead.sim.engines.base import Engine, Times
+from loadahead.sim.engines.simulate import DEFAULT_ENGINE, ENGINES, find_engine, offload_counts, over_capacity, simulate
 
 __all__ = ["DEFAULT_ENGINE", "ENGINES", "Engine", "Times", "find_engine", "offload_counts", "over_capacity", "simulate"]

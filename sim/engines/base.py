@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sim.costs import Costs
-from sim.ir.plan import Ints, Plan
+from loadahead.sim.costs import Costs
+from loadahead.sim.ir.plan import Ints, Plan
 
 
 @dataclass(frozen=True, slots=True)

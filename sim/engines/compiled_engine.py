@@ -1,12 +1,12 @@
 """The compiled engine: one pass over the plan's columns, in numba.
 
 With fixed durations, FIFO queues and static edges an operation starts at the latest of what the host allows
-(:mod:`sim.issuing`), the end of the operation before it on its queue and the ends of its edges, and list order visits
-every one of those first.
+(:mod:`loadahead.sim.launch`), the end of the operation before it on its queue and the ends of its edges, and list order
+visits every one of those first.
 
 Where copies share links, that pass takes each copy at its own link's bandwidth. If nothing shared was then ever asked
 for more than it has, every copy gets just that, and the result stands; else the flows are followed one event after
-the other (:mod:`sim.engines.fluid`).
+the other (:mod:`loadahead.sim.engines.fluid`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sim.costs import NANOSECONDS_PER_SECOND, Costs
-from sim.engines.base import Times
-from sim.ir.kinds import QUEUES_PER_RANK
-from sim.ir.plan import Ints, Plan
-from sim.issuing import earliest
-from sim.links import LinkTable, before_flow, contended, link_of, require_fits
+from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
+from loadahead.sim.engines.base import Times
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.launch import earliest
+from loadahead.sim.links import LinkTable, before_flow, contended, link_of, require_fits
 
 
 @njit(cache=True)
@@ -38,7 +38,7 @@ def _forward(duration, queue_index, starts, values, from_, issued, queue_end, st
 def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
     """Times with fixed durations; arrays of shape (operations,), in ns.
 
-    ``allowed`` as of :func:`sim.issuing.earliest`.
+    ``allowed`` as of :func:`loadahead.sim.launch.earliest`.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
@@ -48,7 +48,7 @@ def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
 
 
 def run(plan: Plan, costs: Costs) -> Times:
-    """Times of every operation; see :class:`sim.engines.base.Engine`."""
+    """Times of every operation; see :class:`loadahead.sim.engines.base.Engine`."""
     allowed = earliest(plan, costs.launches(plan))
     times = forward(plan, costs.durations(plan), allowed)
     if costs.shared is None:
@@ -62,16 +62,14 @@ def run(plan: Plan, costs: Costs) -> Times:
     return _shared(plan, costs, table, link, before, allowed)
 
 
-def _shared(
-    plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints, allowed: tuple[Ints, Ints]
-) -> Times:
+def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints, allowed: tuple[Ints, Ints]) -> Times:
     """Times where copies slow each other down."""
-    from sim.engines.fluid import run_flows, too_large, waiting
+    from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 
     nbytes = np.where(link >= 0, plan.ops.nbytes, 0)
     reason = too_large(int(nbytes.max(initial=0)) * NANOSECONDS_PER_SECOND, table)
     if reason is not None:
-        from sim.engines.simpy_engine import run as reference
+        from loadahead.sim.engines.simpy_engine import run as reference
 
         found = reference(plan, costs)
         return Times(found.start_ns, found.end_ns, f"times are the reference engine's (simpy): {reason}")

@@ -1,7 +1,8 @@
 """Shared links in numba: copies as flows whose rates change whenever one begins or ends.
 
-The same figures as :func:`sim.links.max_min` and the reference engine's processes, written anew for arrays. Between two
-events only flows are open: whatever does not wait for a flow is placed at once, as in the compiled engine's pass.
+The same figures as :func:`loadahead.sim.links.max_min` and the reference engine's processes, written anew for arrays.
+Between two events only flows are open: whatever does not wait for a flow is placed at once, as in the compiled engine's
+pass.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND
-from sim.ir.plan import Ints, Plan
-from sim.links import LinkTable
+from loadahead.sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.links import LinkTable
 
 _NEVER = np.iinfo(np.int64).max
 # Work of one flow, in bytes * ns/s, with room for what rounding up adds to it.
@@ -149,16 +150,28 @@ def run_flows(
     """(start, end) of every operation in ns; arguments and result of shape (operations,).
 
     Args:
-        link: as of :func:`sim.links.link_of`.
+        link: as of :func:`loadahead.sim.links.link_of`.
         before: time before a flow, or all of an operation that is none.
         work: of the flows, bytes * ns/s.
-        allowed: as of :func:`sim.issuing.earliest`.
+        allowed: as of :func:`loadahead.sim.launch.earliest`.
         graph: as of :func:`waiting`.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     (from_, issued), (waits, starts, values) = allowed, graph
     _flow(
-        before, work, link, from_.copy(), issued, waits.copy(), starts, values,
-        table.own, table.weight, table.member, table.capacity, start, end,
-    )  # fmt: skip
+        before,
+        work,
+        link,
+        from_.copy(),
+        issued,
+        waits.copy(),
+        starts,
+        values,
+        table.own,
+        table.weight,
+        table.member,
+        table.capacity,
+        start,
+        end,
+    )
     return start, end

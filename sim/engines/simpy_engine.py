@@ -3,8 +3,8 @@
 Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
 list order. An operation starts when the operation before it on its queue has ended, all its edges have ended, its link
 is free and the host has issued it. A task starts when the host begins to issue it, and ends no earlier than that has
-ended (:mod:`sim.issuing`). Where links are shared, a copy under way is a flow that learns of every change of its
-bandwidth (:mod:`sim.links`).
+ended (:mod:`loadahead.sim.launch`). Where links are shared, a copy under way is a flow that learns of every change of
+its bandwidth (:mod:`loadahead.sim.links`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import simpy
 
-from sim.costs import NANOSECONDS_PER_SECOND, Costs
-from sim.engines.base import Times
-from sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
-from sim.ir.plan import Ints, Plan
-from sim.issuing import STARTS_WHILE_ISSUED
-from sim.links import LinkTable, before_flow, link_of, max_min, require_fits
-from sim.memory import row_sums
+from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
+from loadahead.sim.engines.base import Times
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.launch import STARTS_WHILE_ISSUED
+from loadahead.sim.links import LinkTable, before_flow, link_of, max_min, require_fits
+from loadahead.sim.memory import row_sums
 
 _Steps = Generator[simpy.Event, Any, None]
 
@@ -68,7 +68,7 @@ class Simulation:
     """One step of a plan on a clock of its own. Call :meth:`run` once.
 
     ``device_bytes`` and ``peak_device`` are kept live, as operations start and end: a check on the walk of
-    :mod:`sim.memory`, which needs no clock.
+    :mod:`loadahead.sim.memory`, which needs no clock.
     """
 
     def __init__(self, plan: Plan, costs: Costs) -> None:
@@ -165,5 +165,5 @@ class Simulation:
 
 
 def run(plan: Plan, costs: Costs) -> Times:
-    """Times of every operation; see :class:`sim.engines.base.Engine`."""
+    """Times of every operation; see :class:`loadahead.sim.engines.base.Engine`."""
     return Simulation(plan, costs).run()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.costs import Costs
-from sim.engines.base import Engine, Times
-from sim.engines.compiled_engine import run as compiled_run
-from sim.engines.simpy_engine import run as simpy_run
-from sim.errors import InputError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
-from sim.links import LinkTable, before_flow, contended, link_of
-from sim.memory import MemoryWalk, samples, walk
-from sim.metrics import step_metrics
-from sim.timeline import Timeline
-from sim.units import format_bytes
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines.base import Engine, Times
+from loadahead.sim.engines.compiled_engine import run as compiled_run
+from loadahead.sim.engines.simpy_engine import run as simpy_run
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.links import LinkTable, before_flow, contended, link_of
+from loadahead.sim.memory import MemoryWalk, samples, walk
+from loadahead.sim.metrics import step_metrics
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.units import format_bytes
 
 ENGINES: dict[str, Engine] = {"simpy": simpy_run, "compiled": compiled_run}
 DEFAULT_ENGINE = "compiled"

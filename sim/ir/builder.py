@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.ir.kinds import QUEUE_OF, Kind, Role, Space
-from sim.ir.plan import Buffers, Ops, Plan, Ragged
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind, Role, Space
+from loadahead.sim.ir.plan import Buffers, Ops, Plan, Ragged
 
 
 class _RaggedBuilder:

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from sim.complaints import Path as KeyPath
-from sim.complaints import Version1, complaint
-from sim.errors import InputError
-from sim.ir.kinds import Kind, KindName, Queue, Role, Space
-from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
-from sim.ir.wellformed import Ids, positions, require_well_formed
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, KindName, Queue, Role, Space
+from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
+from loadahead.sim.ir.wellformed import Ids, positions, require_well_formed
+from loadahead.sim.schema_errors import Path as KeyPath
+from loadahead.sim.schema_errors import Version1, complaint
 
 FORMAT, VERSION = "loadahead-plan", 1
 
@@ -85,9 +85,15 @@ def _buffer_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     numbers = (_ids(plan.buffer_ids, len(b)), b.rank, b.space, b.nbytes, b.role, b.stage, b.unit, b.microbatch)
     for number, rank, space, nbytes, role, stage, unit, microbatch in zip(*(c.tolist() for c in numbers), strict=True):
         yield {
-            "id": number, "rank": rank, "space": spaces[space], "bytes": nbytes, "role": roles[role],
-            "stage": stage, "unit": unit, "microbatch": microbatch,
-        }  # fmt: skip
+            "id": number,
+            "rank": rank,
+            "space": spaces[space],
+            "bytes": nbytes,
+            "role": roles[role],
+            "stage": stage,
+            "unit": unit,
+            "microbatch": microbatch,
+        }
 
 
 def _op_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -102,9 +108,14 @@ def _op_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for row, entries in zip(zip(*(c.tolist() for c in numbers), strict=True), zip(*lists, strict=True), strict=True):
         number, rank, queue, kind, stage, unit, microbatch, nbytes = row
         head = {
-            "id": number, "rank": rank, "queue": queues[queue], "kind": kinds[kind],
-            "stage": stage, "unit": unit, "microbatch": microbatch,
-        }  # fmt: skip
+            "id": number,
+            "rank": rank,
+            "queue": queues[queue],
+            "kind": kinds[kind],
+            "stage": stage,
+            "unit": unit,
+            "microbatch": microbatch,
+        }
         yield head | dict(zip(_LISTS, entries, strict=True)) | {"bytes": nbytes}
 
 
@@ -196,9 +207,15 @@ def _from_file(file: _PlanFile, source: str) -> Plan:
         **_labels(buffer_rows),
     )
     plan = Plan(
-        file["name"], file["ranks"], file["microbatches"], ops, buffers, file["policy"],
-        op_ids.unless_positions(), buffer_ids.unless_positions(),
-    )  # fmt: skip
+        file["name"],
+        file["ranks"],
+        file["microbatches"],
+        ops,
+        buffers,
+        file["policy"],
+        op_ids.unless_positions(),
+        buffer_ids.unless_positions(),
+    )
     require_well_formed(plan, source)
     return plan
 

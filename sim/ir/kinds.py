@@ -45,9 +45,21 @@ class Kind(IntEnum):
 
 # The kinds' names, for the schemas of files.
 KindName = Literal[
-    "FORWARD", "RECOMPUTE", "BACKWARD", "BACKWARD_INPUT", "BACKWARD_WEIGHT", "OFFLOAD", "RELEASE", "ACQUIRE",
-    "PREFETCH", "SEND_ACTIVATION", "RECV_ACTIVATION", "SEND_GRADIENT", "RECV_GRADIENT", "OPTIMIZER_STEP",
-]  # fmt: skip
+    "FORWARD",
+    "RECOMPUTE",
+    "BACKWARD",
+    "BACKWARD_INPUT",
+    "BACKWARD_WEIGHT",
+    "OFFLOAD",
+    "RELEASE",
+    "ACQUIRE",
+    "PREFETCH",
+    "SEND_ACTIVATION",
+    "RECV_ACTIVATION",
+    "SEND_GRADIENT",
+    "RECV_GRADIENT",
+    "OPTIMIZER_STEP",
+]
 
 
 class Space(IntEnum):
@@ -96,9 +108,14 @@ QUEUE_OF: dict[Kind, Queue] = {
 # What computes; each is many kernels on a GPU.
 TASK_KINDS = frozenset(
     {
-        Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT, Kind.OPTIMIZER_STEP,
+        Kind.FORWARD,
+        Kind.RECOMPUTE,
+        Kind.BACKWARD,
+        Kind.BACKWARD_INPUT,
+        Kind.BACKWARD_WEIGHT,
+        Kind.OPTIMIZER_STEP,
     }
-)  # fmt: skip
+)
 COPY_KINDS = frozenset({Kind.OFFLOAD, Kind.PREFETCH})
 SEND_KINDS = frozenset({Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT})
 RECV_KINDS = frozenset({Kind.RECV_ACTIVATION, Kind.RECV_GRADIENT})

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue, Role, Space
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue, Role, Space
 
 Ints = npt.NDArray[np.int64]
 SmallInts = npt.NDArray[np.int32]
@@ -47,7 +47,8 @@ class Ragged:
 
     @classmethod
     def from_ids(cls, rows: Sequence[Sequence[int]]) -> Ragged:
-        """Like :meth:`from_lists` but of ids, which may need 64 bits; :func:`sim.ir.wellformed.positions` narrows."""
+        """Like :meth:`from_lists` but of ids, which may need 64 bits; :func:`loadahead.sim.ir.wellformed.positions`
+        narrows."""
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
         return cls(starts.astype(np.int64), np.asarray([v for row in rows for v in row], dtype=np.int64))
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sim.errors import InputError
-from sim.ir.json_form import FORMAT, VERSION, plan_from_json, plan_to_json
-from sim.ir.kinds import Kind, Queue
-from sim.ir.plan import Plan
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.json_form import FORMAT, VERSION, plan_from_json, plan_to_json
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Plan
 
 SHORT: dict[Kind, str] = {
     Kind.FORWARD: "F",
@@ -104,7 +104,7 @@ def _header(line: str) -> dict[str, Any]:
         name = json.loads(match[1])
     except ValueError as error:
         raise InputError(
-            f'plan text line 1: {line[:60]!r}; it must be \'{FORMAT} {VERSION} "name" ranks N microbatches M\''
+            f"plan text line 1: {line[:60]!r}; it must be '{FORMAT} {VERSION} \"name\" ranks N microbatches M'"
         ) from error
     return {"name": name, "ranks": int(match[2]), "microbatches": int(match[3]), "policy": {}}
 

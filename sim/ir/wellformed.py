@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.errors import InputError
-from sim.ir.kinds import QUEUE_OF, Kind, Queue
-from sim.ir.plan import Ints, Plan, Ragged
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind, Queue
+from loadahead.sim.ir.plan import Ints, Plan, Ragged
 
 
 @dataclass(frozen=True, slots=True)

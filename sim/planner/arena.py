@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 from numba import njit
 
-from sim.ir.kinds import QUEUES_PER_RANK, Kind
-from sim.ir.plan import Ints
-from sim.planner.shapes import Shapes
-from sim.planner.tasks import Tasks
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.planner.shapes import Shapes
+from loadahead.sim.planner.tasks import Tasks
 
 KINDS = len(Kind)
 # A row of ROWS: rank, kind, boundary (-1: none), bytes, edges, then reads, writes, allocs and frees, -1 where short.
@@ -143,19 +143,26 @@ class Arena:
         sections = range(_FIRST_SECTION, PLACES)
         ends = np.cumsum([_HEADER, *(prod(self._shapes[section]) for section in sections)])
         self.memory: Ints = np.zeros(int(ends[-1]), dtype=np.int64)
-        self.memory[_FIRST_SECTION : PLACES] = ends[:-1]
+        self.memory[_FIRST_SECTION:PLACES] = ends[:-1]
         self.memory[RANKS], self.memory[UNITS] = ranks, units
         self.memory[MICROBATCHES], self.memory[CLASSES] = tasks.microbatches, classes
         self.memory[SPAN_ROOM] = int(spans.sum())
         self.memory[RECORDING] = recording
         for section, column in (
-            (TASK_UNIT, tasks.unit), (TASK_MICROBATCH, tasks.microbatch), (TASK_BACKWARD, tasks.backward),
-            (TASK_START, tasks.start), (UNIT_RANK, tasks.rank),
-            (UNIT_OF, np.arange(boundaries) // tasks.microbatches), (FORWARD_AT, tasks.forward_at),
-            (BACKWARD_AT, tasks.backward_at), (BOUNDARY_BYTES, shapes.boundary),
-            (GRADIENT_BYTES, shapes.gradient), (SAVED_BYTES, shapes.saved), (SIZE_CLASS, shapes.size_class),
+            (TASK_UNIT, tasks.unit),
+            (TASK_MICROBATCH, tasks.microbatch),
+            (TASK_BACKWARD, tasks.backward),
+            (TASK_START, tasks.start),
+            (UNIT_RANK, tasks.rank),
+            (UNIT_OF, np.arange(boundaries) // tasks.microbatches),
+            (FORWARD_AT, tasks.forward_at),
+            (BACKWARD_AT, tasks.backward_at),
+            (BOUNDARY_BYTES, shapes.boundary),
+            (GRADIENT_BYTES, shapes.gradient),
+            (SAVED_BYTES, shapes.saved),
+            (SIZE_CLASS, shapes.size_class),
             (SPAN_START, np.cumsum(spans) - spans),
-        ):  # fmt: skip
+        ):
             self.view(section)[...] = column
 
     def view(self, section: int) -> Ints:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sim.errors import InputError
-from sim.ir.kinds import QUEUE_OF, Kind
-from sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged, SmallInts
-from sim.planner.arena import (
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind
+from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged, SmallInts
+from loadahead.sim.planner.arena import (
     BUFFER_ROWS,
     BUFFERS,
     CHECKPOINT,
@@ -23,17 +23,15 @@ from sim.planner.arena import (
     ROWS,
     Arena,
 )
-from sim.planner.lower import lower
-from sim.planner.offload import decide, sentence, why_kept
-from sim.planner.policy import Policy
-from sim.planner.shapes import shapes_of
-from sim.planner.tasks import Tasks, tasks_of
-from sim.workload import Workload
+from loadahead.sim.planner.lower import lower
+from loadahead.sim.planner.offload import decide, sentence, why_kept
+from loadahead.sim.planner.policy import Policy
+from loadahead.sim.planner.shapes import shapes_of
+from loadahead.sim.planner.tasks import Tasks, tasks_of
+from loadahead.sim.workload import Workload
 
 
-def build_plan(
-    workload: Workload, policy: Policy, *, name: str = "plan", echo: dict[str, Any] | None = None
-) -> Plan:
+def build_plan(workload: Workload, policy: Policy, *, name: str = "plan", echo: dict[str, Any] | None = None) -> Plan:
     """Plan one step.
 
     ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and what came of it: ``offloaded``,

@@ -4,7 +4,8 @@ Ranks take turns, one task each, as soon as what the task receives has been sent
 one host thread can issue the list as it stands.
 
 One compiled walk does it. It keeps the clock and the memory, and writes the plan's rows where they are wanted, so that
-a sweep evaluates the very plan that would be built. Its state lies in the arena (``m``), see :mod:`sim.planner.arena`.
+a sweep evaluates the very plan that would be built. Its state lies in the arena (``m``), see
+:mod:`loadahead.sim.planner.arena`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
-from sim.issuing import STARTS_WHILE_ISSUED
-from sim.planner import arena as a
-from sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
+from loadahead.sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
+from loadahead.sim.launch import STARTS_WHILE_ISSUED
+from loadahead.sim.planner import arena as a
+from loadahead.sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
 
 _QUEUE = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int64)
 # Plain integers: members of an IntEnum are slow to compile.

@@ -11,9 +11,9 @@ from collections import Counter
 import numpy as np
 from numba import njit
 
-from sim.planner import arena as a
-from sim.planner.arena import get, put
-from sim.planner.policy import Policy
+from loadahead.sim.planner import arena as a
+from loadahead.sim.planner.arena import get, put
+from loadahead.sim.planner.policy import Policy
 
 TOO_SOON = "backward_too_soon"
 NO_CHECKPOINTING = "no_checkpointing"

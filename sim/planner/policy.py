@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
 
 HORIZON_UNITS = ("tasks", "layers")
 
@@ -20,7 +20,7 @@ class Policy:
     """How a workload is cut into tasks and which boundaries leave the GPU.
 
     Attributes:
-        pipeline: a name in :data:`sim.planner.orders.ORDERS`.
+        pipeline: a name in :data:`loadahead.sim.planner.orders.ORDERS`.
         microbatches: per step.
         ranks: GPUs of the pipeline.
         active_microbatches: cap on microbatches in flight on a rank; None means no cap beyond the order's own.

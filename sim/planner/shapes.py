@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim.ir.plan import Ints
-from sim.workload import Workload
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.workload import Workload
 
 
 class Shapes(NamedTuple):

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from sim.errors import InputError
-from sim.ir.plan import Ints
-from sim.planner.orders import find_order
-from sim.planner.policy import Policy
-from sim.workload import Workload
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.planner.orders import find_order
+from loadahead.sim.planner.policy import Policy
+from loadahead.sim.workload import Workload
 
 # A plan of this many tasks has some ten million operations and takes some GB to make; past it a typing error is
 # likelier than an intention.
@@ -116,7 +116,14 @@ def tasks_of(workload: Workload, policy: Policy) -> Tasks:
         sound = _expand(found, first_unit, policy.microbatches, *columns, forward_at, backward_at)
         assert sound, f"pipeline {policy.pipeline!r} must run each microbatch once forward, then once backward"
     return Tasks(
-        microbatches=policy.microbatches, start=start, unit=unit, microbatch=microbatch, backward=backward,
-        forward_at=forward_at, backward_at=backward_at,
-        stage=np.repeat(np.arange(stages), units), place=np.concatenate([np.arange(n) for n in units]), rank=rank_of,
-    )  # fmt: skip
+        microbatches=policy.microbatches,
+        start=start,
+        unit=unit,
+        microbatch=microbatch,
+        backward=backward,
+        forward_at=forward_at,
+        backward_at=backward_at,
+        stage=np.repeat(np.arange(stages), units),
+        place=np.concatenate([np.arange(n) for n in units]),
+        rank=rank_of,
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sim.errors import CheckFailed
-from sim.ir.plan import Plan
-from sim.verify.rules import COUNTING, ORDERING, well_formed
-from sim.verify.violation import Violation, explain
+from loadahead.sim.errors import CheckFailed
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.verify.rules import COUNTING, ORDERING, well_formed
+from loadahead.sim.verify.violation import Violation, explain
 
 
 def verify(plan: Plan) -> list[Violation]:

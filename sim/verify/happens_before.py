@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from sim.ir.plan import Ints, Plan
+from loadahead.sim.ir.plan import Ints, Plan
 
 Flags = npt.NDArray[np.bool_]
 
@@ -35,7 +35,7 @@ def _clock(queue, queue_index, place, previous, starts, values, out):  # type: i
 def ordered(plan: Plan, first: Ints, then: Ints) -> Flags:
     """Whether ``first[k]`` is, or happens before, ``then[k]``; both positions of shape (pairs,).
 
-    Every edge of the plan must point backwards (:mod:`sim.ir.wellformed`).
+    Every edge of the plan must point backwards (:mod:`loadahead.sim.ir.wellformed`).
     """
     out: Flags = first == then
     queues = plan.queue_index[first]
@@ -46,8 +46,13 @@ def ordered(plan: Plan, first: Ints, then: Ints) -> Flags:
         if not len(group):
             continue
         _clock(
-            queues[group[0]], plan.queue_index, plan.place_in_queue, plan.previous_in_queue,
-            after.starts, after.values, clock,
-        )  # fmt: skip
+            queues[group[0]],
+            plan.queue_index,
+            plan.place_in_queue,
+            plan.previous_in_queue,
+            after.starts,
+            after.values,
+            clock,
+        )
         out[group] |= clock[then[group]] >= plan.place_in_queue[first[group]]
     return out

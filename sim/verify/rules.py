@@ -1,7 +1,7 @@
 """The rules of DESIGN, section 2. Each takes a plan and yields what breaks it.
 
 Counting rules look at rows alone; ordering rules make pairs "this must happen before that" and ask
-:mod:`sim.verify.happens_before` about all of them at once.
+:mod:`loadahead.sim.verify.happens_before` about all of them at once.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sim.errors import InputError
-from sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Queue, Role, Space
-from sim.ir.plan import Ints, Plan, Ragged
-from sim.ir.wellformed import require_well_formed
-from sim.verify.happens_before import Flags, ordered
-from sim.verify.violation import Violation, title
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Queue, Role, Space
+from loadahead.sim.ir.plan import Ints, Plan, Ragged
+from loadahead.sim.ir.wellformed import require_well_formed
+from loadahead.sim.verify.happens_before import Flags, ordered
+from loadahead.sim.verify.violation import Violation, title
 
 _TASKS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
 
@@ -175,8 +175,9 @@ def tasks_once(plan: Plan) -> Iterator[Violation]:
     same = (names[order][1:] == names[order][:-1]).all(axis=1)
     for index in np.flatnonzero(same).tolist():
         first, second = int(tasks[order[index]]), int(tasks[order[index + 1]])
-        yield Violation("task-once", f"{title(plan, second)} runs the task of {title(plan, first)} again",
-                        (first, second))  # fmt: skip
+        yield Violation(
+            "task-once", f"{title(plan, second)} runs the task of {title(plan, first)} again", (first, second)
+        )
 
 
 _SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
@@ -197,8 +198,9 @@ def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
         yield from _pair(plan, op, sources[rows == op].tolist())
     received = np.bincount(sources, minlength=len(plan))
     for op in np.flatnonzero(sends & (received != 1)).tolist():
-        yield Violation("send-recv-pair", f"{title(plan, op)} is received {int(received[op])} times; once is needed",
-                        (op,))  # fmt: skip
+        yield Violation(
+            "send-recv-pair", f"{title(plan, op)} is received {int(received[op])} times; once is needed", (op,)
+        )
 
 
 def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
@@ -215,9 +217,10 @@ def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
 def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
     if len(sends) != 1:
         yield Violation(
-            "send-recv-pair", f"{title(plan, recv)} comes directly after {len(sends)} sends; one is needed",
+            "send-recv-pair",
+            f"{title(plan, recv)} comes directly after {len(sends)} sends; one is needed",
             (recv, *sends),
-        )  # fmt: skip
+        )
         return
     a, b = plan.op(sends[0]), plan.op(recv)
     yield Violation(

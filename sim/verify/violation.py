@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.ir.kinds import QUEUES_PER_RANK, Queue
-from sim.ir.plan import Plan
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
+from loadahead.sim.ir.plan import Plan
 
 # Neighbours shown on either side of a marked operation.
 _NEIGHBOURS = 2

@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sim.costs import Costs, UnitCost
-from sim.engines import find_engine, simulate
-from sim.engines.compiled_engine import forward
-from sim.ir.plan import Plan
-from sim.issuing import earliest
-from sim.planner import Policy, build_plan
-from sim.sweep import evaluate_points, grid
-from sim.verify import check
-from sim.workload import UnitShape, Workload
+from loadahead.sim.costs import Costs, UnitCost
+from loadahead.sim.engines import find_engine, simulate
+from loadahead.sim.engines.compiled_engine import forward
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.launch import earliest
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.sweep import evaluate_points, grid
+from loadahead.sim.verify import check
+from loadahead.sim.workload import UnitShape, Workload
 
 ROOT = Path(__file__).parents[2]
 MS, MB, GB = 1_000_000, 1_000_000, 1_000_000_000
@@ -43,9 +43,12 @@ def costs(units: int) -> Costs:
     """Links that need about as long as a unit's FORWARD."""
     unit = UnitCost(forward_ns=MS, recompute_ns=MS, backward_ns=2 * MS)
     return Costs(
-        units=((unit,) * units,) * RANKS, static_bytes=(0,) * RANKS, d2h_bandwidth=GB, h2d_bandwidth=GB,
+        units=((unit,) * units,) * RANKS,
+        static_bytes=(0,) * RANKS,
+        d2h_bandwidth=GB,
+        h2d_bandwidth=GB,
         memory_bytes=80 * 2**30,
-    )  # fmt: skip
+    )
 
 
 def best(work: Callable[[], Any], rounds: int = ROUNDS) -> float:

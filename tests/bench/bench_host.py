@@ -15,17 +15,17 @@ from typing import Any
 
 import torch
 
-from executor.backends.cuda import CudaBackend
-from executor.links import Links
-from executor.operations import Operations
-from executor.peers import PEERS
-from executor.peers.training import PeerTraining, passes_of
-from executor.replay import replay
-from executor.session import Session
-from executor.spec import CPU, ModelSpec
-from executor.surroundings import single_threaded, without_garbage_collection
-from sim.planner import Policy, build_plan
-from sim.workload import Workload
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.executor.links import Links
+from loadahead.executor.operations import Operations
+from loadahead.executor.peers import PEERS
+from loadahead.executor.peers.training import PeerTraining, passes_of
+from loadahead.executor.replay import replay
+from loadahead.executor.session import Session
+from loadahead.executor.spec import CPU, ModelSpec
+from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support.models import HARDWARE, tiny_spec, workload_of
 
 SIZE = {"blocks": 8, "width": 16, "heads": 2, "context": 8, "batch": 1, "dropout": 0.0}

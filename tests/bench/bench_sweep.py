@@ -14,18 +14,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [
-    "sweep", "uniform", "--engine", "compiled",
-    "--set", "model.units_per_stage=6", "--set", "parallel.partitions=4", "--set", "parallel.microbatches=32",
-    "--horizon", "1:50", "--release-window", "1:50",
-    "--pipeline", "simple,interleaved", "--horizon-unit", "tasks,layers",
-]  # fmt: skip
+    "sweep",
+    "uniform",
+    "--engine",
+    "compiled",
+    "--set",
+    "model.units_per_stage=6",
+    "--set",
+    "parallel.partitions=4",
+    "--set",
+    "parallel.microbatches=32",
+    "--horizon",
+    "1:50",
+    "--release-window",
+    "1:50",
+    "--pipeline",
+    "simple,interleaved",
+    "--horizon-unit",
+    "tasks,layers",
+]
 POINTS = 50 * 50 * 2 * 2
 
 
 def timed(arguments: list[str]) -> float:
     """Seconds of one run of the command line, start included."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "cli.main", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "loadahead.cli.main", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+    )
     return time.perf_counter() - began
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
+from loadahead.cli.main import run
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "plans"
 INDEX = json.loads((CORPUS / "index.json").read_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
+from loadahead.cli.main import run
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "scenarios"
 INDEX = json.loads((CORPUS / "index.json").read_text())
@@ -47,9 +47,7 @@ def test_a_bad_scenario_is_one_line_and_exit_2(row: dict[str, list[str]], capsys
 
 
 @pytest.mark.parametrize("command", ["plan", "show", "simulate", "sweep", "calibrate", "execute", "demo"])
-def test_every_command_that_takes_a_scenario_refuses_it_alike(
-    command: str, tmp_path: Path, capsys: Captured
-) -> None:
+def test_every_command_that_takes_a_scenario_refuses_it_alike(command: str, tmp_path: Path, capsys: Captured) -> None:
     path = CORPUS / "horizon-0.toml"
     more = ["-o", str(tmp_path / "out")] if command == "demo" else []
     line = refused([command, str(path), *more], capsys)

@@ -11,18 +11,27 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cli.main import run
-from scenarios.loader import SHIPPED, load_scenario, shipped_names
-from sim.engines import ENGINES
+from loadahead.cli.main import run
+from loadahead.scenarios.loader import SHIPPED, load_scenario, shipped_names
+from loadahead.sim.engines import ENGINES
 
 Captured = pytest.CaptureFixture[str]
 SIMULATED = [name for name in shipped_names() if not load_scenario(name).model.needs_shapes]
 RUN = [name for name in shipped_names() if name not in SIMULATED]
 # The keys that programs outside the project rely on (DESIGN, section 4).
 RANK_KEYS = {
-    "rank", "peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "compute_ns", "idle_ns", "stall_release_ns",
-    "stall_prefetch_ns", "stall_recv_ns", "copy_ns", "overlap",
-}  # fmt: skip
+    "rank",
+    "peak_device_bytes",
+    "peak_boundary_bytes",
+    "peak_host_bytes",
+    "compute_ns",
+    "idle_ns",
+    "stall_release_ns",
+    "stall_prefetch_ns",
+    "stall_recv_ns",
+    "copy_ns",
+    "overlap",
+}
 STEP_KEYS = {"scenario", "engine", "step_time_ns", "offloaded", "kept", "ranks", "warnings"}
 
 
@@ -143,8 +152,12 @@ def test_shipped_modules_are_calibrated_and_run(name: str, tmp_path: Path, capsy
             assert rank[key] == measured[key]
     compared = done(["compare", str(out), str(out)], capsys)
     assert compared.keys() >= {
-        "step_time_error", "peak_device_error", "op_duration_mape", "per_kind", "ranking_tau",
-    }  # fmt: skip
+        "step_time_error",
+        "peak_device_error",
+        "op_duration_mape",
+        "per_kind",
+        "ranking_tau",
+    }
     assert compared["peak_device_error"] == 0.0
     again = done(["execute", str(out / "plan.json"), "--costs", str(costs), "--steps", "2"], capsys)
     assert (again["max_grad_error"], again["offloaded"]) == (0.0, theirs["offloaded"])
@@ -216,9 +229,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "override", ["model.units_per_stage=2147483647", "parallel.pipeline_parallel_degree=1000000",
-                 "parallel.microbatches=1000000"]
-)  # fmt: skip
+    "override",
+    ["model.units_per_stage=2147483647", "parallel.pipeline_parallel_degree=1000000", "parallel.microbatches=1000000"],
+)
 def test_more_than_can_be_planned_is_refused_at_once(override: str, capsys: Captured) -> None:
     assert run(["plan", "uniform", "--set", override]) == 2
     assert "at most 2000000 are planned" in capsys.readouterr().err
@@ -233,6 +246,6 @@ def test_a_model_without_tensors_is_refused_in_one_line(command: str, tmp_path: 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_a_standard_output_that_takes_nothing_is_one_line(redirection: str) -> None:
-    command = f"{sys.executable} -m cli.main show uniform {redirection}"
+    command = f"{sys.executable} -m loadahead.cli.main show uniform {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

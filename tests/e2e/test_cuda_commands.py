@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
-from executor.backends import BACKENDS
-from executor.backends.cuda import CudaBackend
-from sim.timeline import read_timeline
+from loadahead.cli.main import run
+from loadahead.executor.backends import BACKENDS
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.sim.timeline import read_timeline
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 
@@ -27,7 +27,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return CudaBackend(driver=FakeCuda(GPU), **settings)
 
     monkeypatch.setitem(BACKENDS, "cuda", backend)
-    monkeypatch.setattr("executor.calibration.run.SIZES", (1 << 12, 1 << 20))
+    monkeypatch.setattr("loadahead.executor.calibration.run.SIZES", (1 << 12, 1 << 20))
 
 
 def done(arguments: list[str], capsys: Captured) -> Any:

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.validation.slowed import slowed
-from executor.calibration import MICROBATCHES, calibrate
-from executor.execute import execute
-from executor.findings import ExecutionResult
-from executor.spec import ModelSpec
-from sim.costs import Costs
-from sim.engines import simulate
-from sim.errors import InputError
-from sim.ir.kinds import Kind, Queue
-from sim.ir.plan import Plan
-from sim.planner import Policy, build_plan
-from sim.timeline import Timeline
-from sim.workload import Workload
+from loadahead.executor.calibration import MICROBATCHES, calibrate
+from loadahead.executor.execute import execute
+from loadahead.executor.results import ExecutionResult
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.workload import Workload
+from loadahead.validation.slowed import slowed
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 from tests.support.models import HARDWARE, TINY, tiny_spec, workload_of
@@ -102,8 +102,11 @@ def test_horizons_and_windows_are_ranked_as_measured(name: str) -> None:
     """And there are differences to rank."""
     times = []
     policies: list[dict[str, int]] = [
-        {"horizon": 1}, {"horizon": 3}, {"horizon": 1, "release_window": 3}, {"horizon": 3, "microbatches": 3}
-    ]  # fmt: skip
+        {"horizon": 1},
+        {"horizon": 3},
+        {"horizon": 1, "release_window": 3},
+        {"horizon": 3, "microbatches": 3},
+    ]
     for policy in policies:
         plan = plan_of(pipeline="interleaved", **policy)
         times.append((simulate(plan, costs_of(name)).step_time_ns, run(plan, name).bare_step_times_ns[0]))
@@ -131,7 +134,7 @@ def test_the_devices_times_do_not_depend_on_the_host() -> None:
 
 
 def test_a_forward_takes_what_its_kernels_take() -> None:
-    from executor.session import Session
+    from loadahead.executor.session import Session
 
     gpu = FakeGpu(launch_ns=0, call_ns=0)
     fake = FakeCuda(gpu)

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from executor.calibration import calibrate
-from executor.execute import execute
-from executor.spec import ModelSpec
-from sim.errors import InputError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan, Ragged
-from sim.planner import Policy, build_plan
-from sim.workload import Workload
+from loadahead.executor.calibration import calibrate
+from loadahead.executor.execute import execute
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan, Ragged
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support.models import HARDWARE, link_costs, own_spec, tiny_spec, workload_of
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from executor.execute import execute
-from executor.spec import ModelSpec
-from sim.errors import InputError
-from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
-from sim.workload import Workload
+from loadahead.executor.execute import execute
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.errors import InputError
+from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support.models import TINY, link_costs, own_spec, tiny_spec, workload_of
 
 ORDER_OF = {order: name for name, order in ORDERS.items()}  # one name for each order
@@ -82,9 +82,7 @@ def test_odd_layers(ranks: int) -> None:
 def test_layers_in_place_inside_a_unit(checkpoint: bool) -> None:
     spec = own_spec("in_place")
     layers = workload_of(spec).stages[0]
-    pairs = [
-        replace(layers[at], layers=(at, at + 2), saved_bytes=layers[at + 1].boundary_bytes) for at in (0, 2)
-    ]
+    pairs = [replace(layers[at], layers=(at, at + 2), saved_bytes=layers[at + 1].boundary_bytes) for at in (0, 2)]
     workload = Workload(stages=((*pairs, layers[4]),))
     assert grad_error(spec, workload, 2, horizon=1, checkpoint=checkpoint) == 0.0
 

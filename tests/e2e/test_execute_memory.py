@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executor.calibration import calibrate
-from executor.execute import execute
-from executor.spec import ModelSpec
-from sim.costs import load_costs, save_costs
-from sim.engines import simulate
-from sim.ir.kinds import Queue
-from sim.memory import walk
-from sim.planner import HORIZON_UNITS, Policy, build_plan
+from loadahead.executor.calibration import calibrate
+from loadahead.executor.execute import execute
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.costs import load_costs, save_costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.kinds import Queue
+from loadahead.sim.memory import walk
+from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
 from tests.support.models import HARDWARE, link_costs, own_spec, tiny_spec, workload_of
 
 CASES = [
@@ -59,12 +59,12 @@ def compare_peaks(ranks: int, workload: Any, spec: Any, costs: Any, case: dict[s
 
 def test_every_operation_holds_what_the_walk_says() -> None:
     """Not the peaks alone: RECOMPUTE's graph apart, which lives on until its BACKWARD, each operation by itself."""
-    from executor.backends import make_backend
-    from executor.links import Links
-    from executor.metering import StepMeter
-    from executor.operations import Operations
-    from executor.replay import replay
-    from executor.session import Session
+    from loadahead.executor.backends import make_backend
+    from loadahead.executor.links import Links
+    from loadahead.executor.metering import StepMeter
+    from loadahead.executor.operations import Operations
+    from loadahead.executor.replay import replay
+    from loadahead.executor.session import Session
 
     spec = tiny_spec()
     workload = workload_of(spec)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from executor.execute import execute
-from sim.errors import CheckFailed, LoadaheadError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
-from sim.planner import Policy, build_plan
+from loadahead.executor.execute import execute
+from loadahead.sim.errors import CheckFailed, LoadaheadError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import Policy, build_plan
 from tests.support.edits import with_column, without_entry
 from tests.support.models import GB, link_costs, own_spec, workload_of
 

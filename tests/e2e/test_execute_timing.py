@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from executor.calibration import calibrate
-from executor.execute import execute
-from executor.links import Hardware
-from reports.statistics import order_disagreements
-from sim.costs import Costs
-from sim.engines import simulate
-from sim.ir.kinds import QUEUE_OF, Kind, Queue
-from sim.ir.plan import Plan
-from sim.planner import Policy, build_plan
-from sim.timeline import Timeline, read_timeline, write_timeline
-from sim.workload import Workload
+from loadahead.executor.calibration import calibrate
+from loadahead.executor.execute import execute
+from loadahead.executor.links import Hardware
+from loadahead.reports.statistics import order_disagreements
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind, Queue
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.timeline import Timeline, read_timeline, write_timeline
+from loadahead.sim.workload import Workload
 from tests.support.models import GB, TINY, link_costs, tiny_spec, workload_of
 
 SPEC = tiny_spec(options=TINY | {"width": 128, "context": 64, "batch": 4})

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
+from loadahead.cli.main import run
 
 TINY = [
-    "--set", "model.options={ blocks = 2, width = 32, heads = 2, context = 16, batch = 4, dropout = 0.2 }",
-    "--set", "model.learning_rate=0.003",
-]  # fmt: skip
+    "--set",
+    "model.options={ blocks = 2, width = 32, heads = 2, context = 16, batch = 4, dropout = 0.2 }",
+    "--set",
+    "model.learning_rate=0.003",
+]
 
 
 @pytest.fixture(scope="module")

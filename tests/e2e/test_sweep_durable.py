@@ -17,16 +17,28 @@ import pandas as pd
 import psutil
 import pytest
 
-from cli.main import run
-from cli.sweep_journal import NAME
+from loadahead.cli.main import run
+from loadahead.sweeps.journal import NAME
 
 Captured = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
 # 400 points, which are slowed down to last some seconds however quick the engine is.
 SWEEP = [
-    "sweep", "uniform", "--engine", "compiled", "--set", "parallel.partitions=2", "--horizon", "1:10",
-    "--release-window", "1:10", "--horizon-unit", "tasks,layers", "--set-range", "hardware.d2h=1 GB/s,2 GB/s",
-]  # fmt: skip
+    "sweep",
+    "uniform",
+    "--engine",
+    "compiled",
+    "--set",
+    "parallel.partitions=2",
+    "--horizon",
+    "1:10",
+    "--release-window",
+    "1:10",
+    "--horizon-unit",
+    "tasks,layers",
+    "--set-range",
+    "hardware.d2h=1 GB/s,2 GB/s",
+]
 POINTS = 400
 SMALL = ["sweep", "uniform", "--engine", "compiled", "--horizon", "1:40", "--set-range", "hardware.h2d=1 GB/s,2 GB/s"]
 
@@ -34,9 +46,14 @@ SMALL = ["sweep", "uniform", "--engine", "compiled", "--horizon", "1:40", "--set
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     """The command in a process, and a process group, of its own, slowed down."""
     return subprocess.Popen(
-        [sys.executable, "tests/support/slow_sweep.py", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "tests/support/slow_sweep.py", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finished(directory: Path) -> int:
@@ -130,7 +147,7 @@ def test_a_finished_sweep_is_not_simulated_again(
 ) -> None:
     content, journal = (small / "sweep.csv").read_bytes(), (small / NAME).read_bytes()
     (small / "sweep.csv").unlink()
-    monkeypatch.setattr("cli.sweep_workers.evaluate_points", None)
+    monkeypatch.setattr("loadahead.sweeps.workers.evaluate_points", None)
     assert run([*SMALL, "-o", str(small), "--json"]) == 0
     out, err = capsys.readouterr()
     assert len(json.loads(out)["points"]) == 80
@@ -155,7 +172,7 @@ def test_two_sweeps_in_one_directory(small: Path, tmp_path: Path, capsys: Captur
 
 
 def test_several_processes_give_the_same_files(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.sweep_workers.evaluate_points", None)  # here, not in the workers
+    monkeypatch.setattr("loadahead.sweeps.workers.evaluate_points", None)  # here, not in the workers
     assert run([*SMALL, "--jobs", "2", "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, 80)
     assert_same_files(tmp_path, small)
@@ -184,7 +201,7 @@ def cluster() -> Iterator[str]:
 def test_a_dask_cluster_gives_the_same_files(
     cluster: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.sweep_workers.evaluate_points", None)  # here, not in the workers
+    monkeypatch.setattr("loadahead.sweeps.workers.evaluate_points", None)  # here, not in the workers
     assert run([*SMALL, "--backend", "dask", "--scheduler", cluster, "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, 80)
     assert_same_files(tmp_path, small)
@@ -195,21 +212,21 @@ def test_a_backend_that_gives_no_results_before_the_end_is_sent_waves(small: Pat
     from joblib import parallel_config
     from joblib._parallel_backends import ThreadingBackend
 
-    from cli import sweep_workers
-    from cli.axes import parse_axes
-    from cli.sweep_run import rows_of
-    from cli.sweeping import Grid, Sweep
+    from loadahead.sweeps import workers as workers_module
+    from loadahead.sweeps.axes import parse_axes
+    from loadahead.sweeps.grid import Grid, Sweep
+    from loadahead.sweeps.run import rows_of
 
     class Waves(ThreadingBackend):  # type: ignore[misc]
         supports_return_generator = False
 
-    workers = sweep_workers.Workers(backend="waves", scheduler="")
-    sweep_workers._CONTEXTS["waves"] = lambda _: parallel_config(backend=Waves(), n_jobs=2)
+    workers = workers_module.Workers(backend="waves", scheduler="")
+    workers_module._CONTEXTS["waves"] = lambda _: parallel_config(backend=Waves(), n_jobs=2)
     try:
         grid = Grid(Sweep("uniform"), parse_axes({"horizon": "1:40"}, ["hardware.h2d=1 GB/s,2 GB/s"]))
         rows = rows_of(grid, "compiled", workers)
     finally:
-        del sweep_workers._CONTEXTS["waves"]
+        del workers_module._CONTEXTS["waves"]
     assert pd.read_csv(small / "sweep.csv").to_dict("records") == rows
 
 

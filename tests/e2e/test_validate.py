@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from cli.main import run
-from cli.validation.grid import Configuration, Grid, PeerCase, without
-from cli.validation.grids import GRIDS
-from cli.validation.journal import open_journal
-from reports.evidence import JOURNAL, JSON, PAGE
-from reports.verdicts.base import FAILS, NOT_CLAIMED
-from sim.errors import InputError
+from loadahead import jobs
+from loadahead.cli.main import run
+from loadahead.reports.evidence import JOURNAL, JSON, PAGE
+from loadahead.reports.verdicts.base import FAILS, NOT_CLAIMED
+from loadahead.sim.errors import InputError
+from loadahead.validation.grid import Configuration, Grid, PeerCase, without
+from loadahead.validation.grids import GRIDS
+from loadahead.validation.journal import open_journal
 
 ROOT = Path(__file__).parents[2]
 (TINY,) = GRIDS["cpu"].sizes
@@ -153,7 +154,7 @@ def test_after_the_limit_nothing_new_is_begun(tmp_path: Path, grid: Any) -> None
 def test_a_killed_validation_can_still_be_reported(
     tmp_path: Path, grid: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cli.validation.subject import Subject
+    from loadahead.validation.subject import Subject
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -187,14 +188,13 @@ def test_the_same_command_goes_on_where_it_was_killed(
     tmp_path: Path, pair: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while its second configuration runs: neither the first nor the calibration is done again."""
-    from cli import compose
 
     assert validate(tmp_path)[0] == 0
     whole = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     kinds = [json.loads(line)["kind"] for line in whole]
     assert kinds == ["machine", "model", *["prediction", "configuration"] * 2, "gradients", "end"]
     (tmp_path / JOURNAL).write_bytes(b"".join(whole[:5]) + whole[5][:20])
-    monkeypatch.setattr(compose, "calibrate_prepared", None)
+    monkeypatch.setattr(jobs, "calibrate_prepared", None)
     status, evidence, said = validate(tmp_path)
     assert status == 0 and evidence["stopped"] is None
     assert "1 of them were run before" in said and "calibrating" not in said
@@ -257,9 +257,10 @@ def test_places_that_cannot_be_written_are_noticed_before_the_work(
     (tmp_path / JSON).mkdir()
     (tmp_path / "afile").write_text("x")
     for out, says in (
-        (str(tmp_path), f"error: {tmp_path / JSON}: Is a directory"), ("", "error: --out is empty; give a directory"),
+        (str(tmp_path), f"error: {tmp_path / JSON}: Is a directory"),
+        ("", "error: --out is empty; give a directory"),
         (str(tmp_path / "afile"), "is a file; give a directory"),
-    ):  # fmt: skip
+    ):
         assert run(["validate", "--device", "cpu", "-o", out]) == 2
         said = capsys.readouterr().err
         assert says in said and said.count("\n") == 1
@@ -286,9 +287,12 @@ def test_bad_options_are_one_line(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and the check would run")
 def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu() -> None:
     done = subprocess.run(
-        [ROOT / ".ci/gpu-check"], env=os.environ | {"GPU_PYTHON": sys.executable}, capture_output=True, text=True,
+        [ROOT / ".ci/gpu-check"],
+        env=os.environ | {"GPU_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: gpu-check needs an NVIDIA GPU") and done.stderr.count("\n") == 1
@@ -296,8 +300,11 @@ def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu() -> None:
 
 def test_the_gpu_check_says_in_one_line_that_there_is_no_such_python() -> None:
     done = subprocess.run(
-        [ROOT / ".ci/gpu-check"], env=os.environ | {"GPU_PYTHON": "/nonexistent/python"}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [ROOT / ".ci/gpu-check"],
+        env=os.environ | {"GPU_PYTHON": "/nonexistent/python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: GPU_PYTHON is /nonexistent/python") and done.stderr.count("\n") == 1

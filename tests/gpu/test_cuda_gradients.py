@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from executor.backends import make_backend
-from executor.execute import execute
-from executor.links import Links
-from executor.operations import Operations
-from executor.oracle import PlainTraining, backward_order
-from executor.replay import replay
-from executor.session import Session
-from executor.spec import ModelSpec
-from executor.surroundings import on_device
-from sim.errors import InputError, LoadaheadError
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
-from sim.planner import HORIZON_UNITS, Policy, build_plan
-from sim.workload import Workload
+from loadahead.executor.backends import make_backend
+from loadahead.executor.execute import execute
+from loadahead.executor.links import Links
+from loadahead.executor.operations import Operations
+from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.replay import replay
+from loadahead.executor.session import Session
+from loadahead.executor.spec import ModelSpec
+from loadahead.executor.torch_settings import on_device
+from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support import models
 from tests.support.edits import with_column, without_entry
 from tests.support.gpu import NEEDS_GPU
@@ -42,9 +42,15 @@ def plan_for(workload: Workload, **policy: Any) -> Plan:
 def grad_error(spec: ModelSpec, seed: int | None = None, steps: int = 4, **policy: Any) -> float | None:
     workload = workload_of(spec)
     run = execute(
-        plan_for(workload, **policy), workload, spec, costs=link_costs(workload), steps=steps, device="cuda",
-        delays_seed=seed, poison=seed is not None,
-    )  # fmt: skip
+        plan_for(workload, **policy),
+        workload,
+        spec,
+        costs=link_costs(workload),
+        steps=steps,
+        device="cuda",
+        delays_seed=seed,
+        poison=seed is not None,
+    )
     return run.max_grad_error
 
 
@@ -162,9 +168,16 @@ def test_a_missing_wait_is_noticed(source: Kind, target: Kind) -> None:
     for seed in range(4):
         try:
             run = execute(
-                plan, workload, spec, costs=link_costs(workload), steps=4, device="cuda", delays_seed=seed,
-                poison=True, verify=False,
-            )  # fmt: skip
+                plan,
+                workload,
+                spec,
+                costs=link_costs(workload),
+                steps=4,
+                device="cuda",
+                delays_seed=seed,
+                poison=True,
+                verify=False,
+            )
             noticed += run.max_grad_error != 0.0
         except LoadaheadError:
             noticed += 1

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.validation.slowed import slowed
-from executor.backends import make_backend
-from executor.backends.cuda import CudaBackend
-from executor.calibration import calibrate
-from executor.calibration.copies import LinkBench
-from executor.execute import execute
-from executor.spec import ModelSpec
-from sim.costs import Costs
-from sim.engines import simulate
-from sim.ir.kinds import Queue
-from sim.planner import Policy, build_plan
+from loadahead.executor.backends import make_backend
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.executor.calibration import calibrate
+from loadahead.executor.calibration.copies import LinkBench
+from loadahead.executor.execute import execute
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.kinds import Queue
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.validation.slowed import slowed
 from tests.gpu.test_cuda_gradients import workload_of
 from tests.support.gpu import NEEDS_GPU
 from tests.support.models import HARDWARE, TINY, tiny_spec
@@ -33,7 +33,7 @@ BIG = TINY | {"width": 2048, "heads": 16, "context": 1024, "batch": 4, "blocks":
 
 @pytest.fixture(scope="module")
 def big() -> tuple[ModelSpec, Costs]:
-    spec = tiny_spec(python="executor.models.byte_gpt:copied", options=BIG, autocast="bfloat16")
+    spec = tiny_spec(python="byte-gpt-cached", options=BIG, autocast="bfloat16")
     return spec, calibrate(workload_of(spec), spec, hardware=HARDWARE, device="cuda", deterministic=False)
 
 
@@ -69,9 +69,7 @@ def test_step_time_is_as_predicted(big: tuple[ModelSpec, Costs], copies: int) ->
     errors = []
     for horizon in (1, 2, 4):
         plan = build_plan(workload, Policy(ranks=1, microbatches=4, horizon=horizon, pipeline="simple"))
-        run = execute(
-            plan, workload, spec, costs=slower, steps=10, device="cuda", check_gradients=False, copies=copies
-        )
+        run = execute(plan, workload, spec, costs=slower, steps=10, device="cuda", check_gradients=False, copies=copies)
         errors.append(simulate(plan, slower).step_time_ns / float(np.median(run.bare_step_times_ns)) - 1)
     assert max(map(abs, errors)) <= 0.06, errors
 
@@ -109,7 +107,7 @@ def test_torchs_sanitizer_finds_no_race(tmp_path: Path) -> None:
     script.write_text(
         "from tests.gpu.test_cuda_gradients import plan_for, workload_of\n"
         "from tests.support.models import link_costs, tiny_spec\n"
-        "from executor.execute import execute\n"
+        "from loadahead.executor.execute import execute\n"
         "spec = tiny_spec()\n"
         "workload = workload_of(spec)\n"
         "plan = plan_for(workload, horizon=2, pipeline='simple')\n"
@@ -118,9 +116,14 @@ def test_torchs_sanitizer_finds_no_race(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=root, capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, str(script)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
         env=os.environ | {"TORCH_CUDA_SANITIZER": "1", "PYTHONPATH": path},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "CSAN" not in done.stderr
     assert "race" not in done.stderr

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sim.engines import ENGINES, find_engine, simulate
-from sim.engines.simpy_engine import Simulation
-from sim.engines.simulate import contended_links
-from sim.ir.kinds import Kind, Queue
-from sim.ir.plan import Plan
-from sim.memory import walk
+from loadahead.sim.engines import ENGINES, find_engine, simulate
+from loadahead.sim.engines.simpy_engine import Simulation
+from loadahead.sim.engines.simulate import contended_links
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.memory import walk
 from tests.support.plans import costs_for, plans, stray_plans
 
 thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

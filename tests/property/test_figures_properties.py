@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sim.costs import Costs
-from sim.engines import simulate
-from sim.figures import Group, figures
-from sim.planner import HORIZON_UNITS, Policy, build_plan
-from sim.sweep import evaluate_point, evaluate_points, grid
-from sim.verify import verify
-from sim.workload import Workload
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
+from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.sweep import evaluate_point, evaluate_points, grid
+from loadahead.sim.verify import verify
+from loadahead.sim.workload import Workload
 from tests.support.plans import costs_for, policies, workloads
 
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,8 +27,14 @@ def expected(workload: Workload, costs: Costs, policy: Policy) -> dict[str, Any]
     summary = simulate(plan, costs, "simpy").header["summary"]
     ranks = summary["ranks"]
     copying = sum(rank["copy_ns"] for rank in ranks)
-    keys = ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "stall_release_ns", "stall_prefetch_ns",
-            "stall_recv_ns")  # fmt: skip
+    keys = (
+        "peak_device_bytes",
+        "peak_boundary_bytes",
+        "peak_host_bytes",
+        "stall_release_ns",
+        "stall_prefetch_ns",
+        "stall_recv_ns",
+    )
     row = {"step_time_ns": summary["step_time_ns"]} | {key: max(rank[key] for rank in ranks) for key in keys}
     row["overlap"] = sum(rank["overlap"] * rank["copy_ns"] for rank in ranks) / copying if copying else 0.0
     return row | {"offloaded": summary["offloaded"], "kept": summary["kept"]}
@@ -52,10 +58,12 @@ def test_one_group_serves_many_policies_in_any_order(data: st.DataObject) -> Non
     costs = data.draw(costs_for(build_plan(workload, policy)))
     changes = st.fixed_dictionaries(
         {
-            "horizon": st.integers(1, 9), "horizon_unit": st.sampled_from(HORIZON_UNITS),
-            "release_window": st.integers(1, 4), "offload": st.booleans(),
+            "horizon": st.integers(1, 9),
+            "horizon_unit": st.sampled_from(HORIZON_UNITS),
+            "release_window": st.integers(1, 4),
+            "offload": st.booleans(),
         }
-    )  # fmt: skip
+    )
     many = [replace(policy, **change) for change in data.draw(st.lists(changes, min_size=2, max_size=6))]
     found = figures(Group.of(workload, costs, policy), many)
     assert found == [expected(workload, costs, one) for one in many]

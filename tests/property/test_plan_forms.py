@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.ir.json_form import dumps_plan, plan_from_json, plan_to_json
-from sim.ir.plan import Plan
-from sim.ir.text_form import plan_from_text, plan_to_text
+from loadahead.sim.ir.json_form import dumps_plan, plan_from_json, plan_to_json
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
 from tests.support.plans import plans
 
 several = settings(max_examples=60, deadline=None)

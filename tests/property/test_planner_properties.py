@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sim.ir.json_form import dumps_plan
-from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.ir.json_form import dumps_plan
+from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from tests.support.plans import policies, uniform_workload, workloads
 from tests.support.slow_planner import slow_plan
 
@@ -31,8 +31,13 @@ def test_both_planners_make_the_same_larger_file(pipeline: str, horizon_unit: st
     workload = uniform_workload(4, 3, saved_bytes=5)
     for horizon in (1, 3, 7):
         policy = Policy(
-            pipeline=pipeline, microbatches=24, ranks=4, active_microbatches=active, horizon=horizon,
-            horizon_unit=horizon_unit, release_window=2,
-        )  # fmt: skip
+            pipeline=pipeline,
+            microbatches=24,
+            ranks=4,
+            active_microbatches=active,
+            horizon=horizon,
+            horizon_unit=horizon_unit,
+            release_window=2,
+        )
         ours, theirs = build_plan(workload, policy), slow_plan(workload, policy)
         assert json.loads(dumps_plan(ours)) == json.loads(dumps_plan(theirs))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind
-from sim.ir.plan import Plan, Ragged
-from sim.verify import verify
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind
+from loadahead.sim.ir.plan import Plan, Ragged
+from loadahead.sim.verify import verify
 from tests.support.edits import take_ops, with_column, with_entry, without_entry
 from tests.support.plans import plans
 
@@ -17,7 +17,8 @@ thorough = settings(max_examples=150, deadline=None, suppress_health_check=[Heal
 
 
 def ancestors(plan: Plan) -> list[int]:
-    """For each operation the set (as a bit mask) of operations that happen before it. Written apart from sim.verify."""
+    """For each operation the set (as a bit mask) of operations that happen before it. Written apart from
+    loadahead.sim.verify."""
     last: dict[tuple[int, int], int] = {}
     masks: list[int] = []
     for op in plan:
@@ -67,8 +68,12 @@ def test_rejects_every_single_needed_edge_removed(pipeline: str, horizon_unit: s
     plan = uniform_plan(2, 2, 6, pipeline=pipeline, horizon=1, horizon_unit=horizon_unit)
     needed = [edge for edge in edges(plan) if is_needed(plan, *edge)]
     kinds = {(plan.op(a).kind, plan.op(b).kind) for a, b in needed}
-    assert {(Kind.FORWARD, Kind.OFFLOAD), (Kind.OFFLOAD, Kind.RELEASE), (Kind.ACQUIRE, Kind.PREFETCH),
-            (Kind.PREFETCH, Kind.RECOMPUTE)} <= kinds  # fmt: skip
+    assert {
+        (Kind.FORWARD, Kind.OFFLOAD),
+        (Kind.OFFLOAD, Kind.RELEASE),
+        (Kind.ACQUIRE, Kind.PREFETCH),
+        (Kind.PREFETCH, Kind.RECOMPUTE),
+    } <= kinds
     for source, target in needed:
         mutant = with_column(plan, "after", without_entry(plan.ops.after, target, source))
         found = verify(mutant)
@@ -113,7 +118,7 @@ def test_rejects_a_removed_or_doubled_operation(plan: Plan, data: st.DataObject)
 def test_happens_before_agrees_with_plain_reachability(plan: Plan, data: st.DataObject) -> None:
     import numpy as np
 
-    from sim.verify.happens_before import ordered
+    from loadahead.sim.verify.happens_before import ordered
 
     pair = st.tuples(st.integers(0, len(plan) - 1), st.integers(0, len(plan) - 1))
     first, then = np.asarray(data.draw(st.lists(pair, min_size=1, max_size=20)), dtype=np.int64).T

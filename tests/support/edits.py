@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim.ir.plan import Ops, Plan, Ragged
+from loadahead.sim.ir.plan import Ops, Plan, Ragged
 
 
 def with_column(plan: Plan, name: str, column: Ragged) -> Plan:

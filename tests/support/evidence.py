@@ -6,9 +6,9 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from cli.validation.grid import Configuration
-from cli.validation.grids import GRIDS
-from cli.validation.identity import planned
+from loadahead.validation.grid import Configuration
+from loadahead.validation.grids import GRIDS
+from loadahead.validation.identity import planned
 
 MS = 1_000_000
 MIB = 2**20
@@ -71,13 +71,29 @@ def records(grid: str = "gpu") -> list[Record]:
 def _records(grid: str) -> Iterator[Record]:
     chosen = GRIDS[grid]
     machine = {"processor": "Some CPU", "gpu": "Some GPU", "gpu_memory_bytes": 80 * 2**30, "torch": "2.9.0"}
-    yield {"kind": "machine", "loadahead": "0.1.0", "device": "cpu" if grid == "cpu" else "cuda", "grid": grid,
-           "limit_s": 540.0, "claims": dict(chosen.claims), "planned": planned(chosen), "machine": machine,
-           "packages": {"trl": "0.20.0", "deepspeed": None}}  # fmt: skip
+    yield {
+        "kind": "machine",
+        "loadahead": "0.1.0",
+        "device": "cpu" if grid == "cpu" else "cuda",
+        "grid": grid,
+        "limit_s": 540.0,
+        "claims": dict(chosen.claims),
+        "planned": planned(chosen),
+        "machine": machine,
+        "packages": {"trl": "0.20.0", "deepspeed": None},
+    }
     for size in chosen.sizes:
-        yield {"kind": "model", "model": size.name, "status": "measured", "options": size.options,
-               "autocast": size.autocast, "units": 6, "static_bytes": 100 * MIB,
-               "d2h_bandwidth": 50 * 10**9, "h2d_bandwidth": 51 * 10**9}  # fmt: skip
+        yield {
+            "kind": "model",
+            "model": size.name,
+            "status": "measured",
+            "options": size.options,
+            "autocast": size.autocast,
+            "units": 6,
+            "static_bytes": 100 * MIB,
+            "d2h_bandwidth": 50 * 10**9,
+            "h2d_bandwidth": 51 * 10**9,
+        }
         for one in chosen.of(size):
             yield {"kind": "prediction", **one.to_dict(), "predicted": figures(one) | {"copy_to_compute": 0.1}}
             yield configuration(one)

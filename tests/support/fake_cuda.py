@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sim.ir.kinds import Queue
+from loadahead.sim.ir.kinds import Queue
 from tests.support.fake_kernels import Call, FakeGpu
 from tests.support.fake_memory import FakeMemory, Home, Side
 from tests.support.gpu_record import HOST, Entry, HostWait, Launch, Place, Record, Sync, Wait
@@ -48,7 +48,7 @@ class FakeEvent:
 
 
 class FakeCuda:
-    """:class:`executor.cuda.driver.Driver` without a GPU; see the module's text.
+    """:class:`loadahead.executor.cuda.driver.Driver` without a GPU; see the module's text.
 
     Attributes:
         entries: the record; clear it at will.

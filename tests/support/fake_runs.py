@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from executor.backends.cuda import CudaBackend
-from executor.fitting import stage_ranks
-from executor.links import Links
-from executor.operations import Operations
-from executor.oracle import PlainTraining, backward_order
-from executor.replay import StepRun, replay
-from executor.session import Session
-from executor.spec import ModelSpec
-from sim.ir.plan import OpView, Plan
-from sim.workload import Workload
+from loadahead.executor.backends.cuda import CudaBackend
+from loadahead.executor.links import Links
+from loadahead.executor.operations import Operations
+from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.plan_match import stage_ranks
+from loadahead.executor.replay import StepRun, replay
+from loadahead.executor.session import Session
+from loadahead.executor.spec import ModelSpec
+from loadahead.sim.ir.plan import OpView, Plan
+from loadahead.sim.workload import Workload
 from tests.support.fake_cuda import FakeCuda
 from tests.support.gpu_record import Entry
 from tests.support.models import HARDWARE

@@ -1,4 +1,4 @@
-"""Bandwidth sharing once more, by brute force in fractions; nothing of ``sim.links`` is used here.
+"""Bandwidth sharing once more, by brute force in fractions; nothing of ``loadahead.sim.links`` is used here.
 
 The definition is taken at its word: an allocation is weighted max-min fair when every flow has a bottleneck, which is
 its own link, or a full group in which no other flow has more per weight. Levels rise by trying what stops them first.
@@ -36,9 +36,7 @@ def water_fill(own: Mapping[str, Fraction], weight: Mapping[str, int], groups: S
         for flow in rising:
             rates[flow] += step * weight[flow]
         full = [g for g in groups if sum(rates[f] for f in g.flows if f in own) == g.capacity]
-        rising = {
-            flow for flow in rising if rates[flow] < own[flow] and not any(flow in group.flows for group in full)
-        }
+        rising = {flow for flow in rising if rates[flow] < own[flow] and not any(flow in group.flows for group in full)}
     return rates
 
 

@@ -1,4 +1,4 @@
-"""Races in a record of GPU calls, found with vector clocks; nothing of ``sim.verify`` is used here.
+"""Races in a record of GPU calls, found with vector clocks; nothing of ``loadahead.sim.verify`` is used here.
 
 Ordered are: entries of one stream; an event's RECORD and what follows a WAIT for it; what the host has waited for and
 what it asks for afterwards. Two accesses of one place, at least one of them a write, must be ordered. Handing memory
@@ -24,7 +24,7 @@ from tests.support.gpu_record import (
     Record,
     Sync,
     Wait,
-)  # fmt: skip
+)
 
 # The only stream on which device memory may be taken.
 COMPUTE = "compute"

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from executor.links import Hardware
-from executor.spec import ModelSpec
-from executor.trace import trace_module
-from sim.costs import Costs, UnitCost
-from sim.workload import UnitShape, Workload
+from loadahead.executor.links import Hardware
+from loadahead.executor.spec import ModelSpec
+from loadahead.executor.trace import trace_module
+from loadahead.sim.costs import Costs, UnitCost
+from loadahead.sim.workload import UnitShape, Workload
 
 GB = 1_000_000_000
 TINY = {"blocks": 2, "width": 16, "heads": 2, "context": 8, "batch": 2, "dropout": 0.2}
@@ -21,8 +21,7 @@ HARDWARE = Hardware(d2h_bandwidth=10 * GB, h2d_bandwidth=10 * GB, memory_bytes=G
 
 def tiny_spec(**changes: Any) -> ModelSpec:
     """A byte-level GPT of four layers, dropout on: a step takes some milliseconds."""
-    model = "executor.models.byte_gpt"
-    fields = {"python": f"{model}:build", "data": f"{model}:batch", "options": TINY, "loss": "cross_entropy"}
+    fields = {"python": "byte-gpt", "options": TINY, "loss": "cross_entropy"}
     return ModelSpec(**fields | {"learning_rate": 1e-2} | changes)
 
 
@@ -122,9 +121,17 @@ def mixed() -> nn.Sequential:
     frozen = nn.Linear(8, 8)
     frozen.requires_grad_(False)
     return nn.Sequential(
-        nn.Linear(8, 8), nn.Identity(), Scale("view"), nn.Dropout(0.5), Scale("expanded"), frozen, nn.GELU(),
-        Scale("turned"), nn.Flatten(1), nn.Linear(4, 3),
-    )  # fmt: skip
+        nn.Linear(8, 8),
+        nn.Identity(),
+        Scale("view"),
+        nn.Dropout(0.5),
+        Scale("expanded"),
+        frozen,
+        nn.GELU(),
+        Scale("turned"),
+        nn.Flatten(1),
+        nn.Linear(4, 3),
+    )
 
 
 def keepers() -> nn.Sequential:

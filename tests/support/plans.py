@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from sim.costs import Costs, SharedLinks, UnitCost
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import COPY_KINDS, Kind, KindName
-from sim.ir.plan import Plan
-from sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
-from sim.workload import UnitShape, Workload
+from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.workload import UnitShape, Workload
 
 MS, MB, GB = 1_000_000, 1_000_000, 1_000_000_000
 

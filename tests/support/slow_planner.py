@@ -9,20 +9,20 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.errors import InputError
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import Kind, Role, Space
-from sim.ir.plan import Plan
-from sim.planner.offload import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, sentence
-from sim.planner.orders import find_order
-from sim.planner.policy import Policy
-from sim.workload import UnitShape, Workload
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import Kind, Role, Space
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner.offload import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, sentence
+from loadahead.sim.planner.orders import find_order
+from loadahead.sim.planner.policy import Policy
+from loadahead.sim.workload import UnitShape, Workload
 
 BoundaryKey = tuple[int, int, int]  # (stage, unit, microbatch)
 
 
 def slow_plan(workload: Workload, policy: Policy, name: str = "plan") -> Plan:
-    """The same plan as :func:`sim.planner.build_plan`."""
+    """The same plan as :func:`loadahead.sim.planner.build_plan`."""
     tasks = rank_tasks(workload, policy)
     offloads = [decide(mine, policy) for mine in tasks]
     rows, last_uses = Lowering(workload, policy, tasks, offloads).run()
@@ -156,9 +156,7 @@ def _slots(places: dict[BoundaryKey, int], tasks: RankTasks) -> dict[int, list[B
 class Lowering:
     """Builds one plan; see :meth:`run`."""
 
-    def __init__(
-        self, workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads]
-    ) -> None:
+    def __init__(self, workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads]) -> None:
         self._stages = workload.stages
         self._policy = policy
         self._out = PlanBuilder()
@@ -240,9 +238,7 @@ class Lowering:
         buffer = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, key)
         acquire = self._out.op(rank.rank, Kind.ACQUIRE, key, allocs=[buffer])
         after = [acquire, rank.offload[key]]
-        load = self._out.op(
-            rank.rank, Kind.PREFETCH, key, after=after, reads=[slot], writes=[buffer], nbytes=nbytes
-        )
+        load = self._out.op(rank.rank, Kind.PREFETCH, key, after=after, reads=[slot], writes=[buffer], nbytes=nbytes)
         rank.boundary[key] = buffer
         rank.prefetch[key] = rank.emptied_by[slot] = load
 
@@ -288,9 +284,7 @@ class Lowering:
         above = self._above(key)
         if output is not None and above is not None and above not in rank.tasks.forward_at:
             nbytes = self._shape(above).boundary_bytes
-            send = self._out.op(
-                rank.rank, Kind.SEND_ACTIVATION, key, after=[done], reads=[output], nbytes=nbytes
-            )
+            send = self._out.op(rank.rank, Kind.SEND_ACTIVATION, key, after=[done], reads=[output], nbytes=nbytes)
             self._sent[above] = send
             self._release_later(rank, key, send, output)
 
@@ -347,9 +341,15 @@ class Lowering:
             frees.append(saved)
         outgoing = self._outgoing_gradient(rank, key)
         done = self._out.op(
-            rank.rank, Kind.BACKWARD, key, after=waits + gradient_after, reads=reads, writes=outgoing,
-            allocs=outgoing, frees=frees,
-        )  # fmt: skip
+            rank.rank,
+            Kind.BACKWARD,
+            key,
+            after=waits + gradient_after,
+            reads=reads,
+            writes=outgoing,
+            allocs=outgoing,
+            frees=frees,
+        )
         if key in rank.slot:
             slot = rank.slot.pop(key)
             rank.free_slots[self._shape(key).boundary_bytes].append(slot)

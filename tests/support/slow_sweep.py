@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cli import sweep_workers
-from cli.main import main
-from sim.sweep import Point, evaluate_points
+from loadahead.cli.main import main
+from loadahead.sim.sweep import Point, evaluate_points
+from loadahead.sweeps import workers as workers_module
 
 POINT_SECONDS, WRITE_SECONDS = 0.001, 0.002
 WHOLE_BYTES = 300  # writes of more are torn into two
@@ -34,8 +34,8 @@ def slow_write(descriptor: int, data: memoryview) -> int:
 if __name__ == "__main__":
     # A test run that a shell started in the background has Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sweep_workers.evaluate_points = slow_points  # type: ignore[attr-defined]
-    sweep_workers.MOST_IN_CHUNK = 8
+    workers_module.evaluate_points = slow_points  # type: ignore[attr-defined]
+    workers_module.MOST_IN_CHUNK = 8
     os.write = slow_write  # type: ignore[assignment]
     sys.argv[0] = "loadahead"
     main()

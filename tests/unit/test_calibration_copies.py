@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from executor.calibration.copies import DIRECTIONS, LinkBench, duplex, fit
-from sim.ir.kinds import Queue
+from loadahead.executor.calibration.copies import DIRECTIONS, LinkBench, duplex, fit
+from loadahead.sim.ir.kinds import Queue
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 

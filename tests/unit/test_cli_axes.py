@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cli.axes import Axis, parse_axes, policy_axis
-from cli.sweep_workers import Chunks
-from cli.sweeping import Grid, Sweep
-from sim.errors import InputError
+from loadahead.sim.errors import InputError
+from loadahead.sweeps.axes import Axis, parse_axes, policy_axis
+from loadahead.sweeps.grid import Grid, Sweep
+from loadahead.sweeps.workers import Chunks
 
 
 def columns(axes: tuple[Axis, ...]) -> dict[str, tuple[Any, ...]]:
@@ -24,13 +24,24 @@ def test_an_option_that_is_not_given_is_no_axis() -> None:
 def test_axes_stand_in_one_order_however_they_are_given() -> None:
     axes = parse_axes(
         {"release_window": "1", "horizon": "1", "pipeline": "gpipe"},
-        ["parallel.active_microbatches=2", "offload.horizon_unit=layers", "hardware.h2d=1 GB/s", "hardware.d2h=1 GB/s",
-         "parallel.microbatches=4"],
-    )  # fmt: skip
+        [
+            "parallel.active_microbatches=2",
+            "offload.horizon_unit=layers",
+            "hardware.h2d=1 GB/s",
+            "hardware.d2h=1 GB/s",
+            "parallel.microbatches=4",
+        ],
+    )
     assert [axis.column for axis in axes] == [
-        "hardware.h2d", "hardware.d2h", "microbatches", "pipeline", "horizon_unit", "active_microbatches", "horizon",
+        "hardware.h2d",
+        "hardware.d2h",
+        "microbatches",
+        "pipeline",
+        "horizon_unit",
+        "active_microbatches",
+        "horizon",
         "release_window",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_short_option_and_its_key_are_the_same_axis() -> None:
@@ -41,7 +52,7 @@ def test_a_short_option_and_its_key_are_the_same_axis() -> None:
 @pytest.mark.parametrize(
     ("values", "cells"),
     [
-        ("1 GB/s,\"2 GB/s\"", ("1 GB/s", "2 GB/s")),
+        ('1 GB/s,"2 GB/s"', ("1 GB/s", "2 GB/s")),
         ("0:2", (0, 1, 2)),
         ("true,false", (True, False)),
         ("0.5,1.5", (0.5, 1.5)),
@@ -51,7 +62,7 @@ def test_a_short_option_and_its_key_are_the_same_axis() -> None:
         ("1,9223372036854775808", ("1", "9223372036854775808")),
         ("{ width = 8 },{ width = 16 }", ("{ width = 8 }", "{ width = 16 }")),
     ],
-)  # fmt: skip
+)
 def test_a_column_holds_one_type(values: str, cells: tuple[Any, ...]) -> None:
     assert parse_axes({}, [f"model.x={values}"])[0].values == cells
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from cli import main as cli_main
-from cli.main import COMMANDS, run
-from sim.errors import CheckFailed, InputError
+from loadahead.cli import main as cli_main
+from loadahead.cli.main import COMMANDS, run
+from loadahead.sim.errors import CheckFailed, InputError
 
 Captured = pytest.CaptureFixture[str]
 
@@ -101,20 +101,30 @@ def test_an_interrupt_inside_a_command_is_130(monkeypatch: pytest.MonkeyPatch, c
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.plans.read_plan", interrupted)
+    monkeypatch.setattr("loadahead.plan_files.read_plan", interrupted)
     assert run(["verify", "x.json"]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
 HEAVY = (
-    "torch", "pandas", "matplotlib", "simpy", "numba", "numpy", "pyarrow", "joblib", "scenarios", "executor", "reports",
-)  # fmt: skip
+    "torch",
+    "pandas",
+    "matplotlib",
+    "simpy",
+    "numba",
+    "numpy",
+    "pyarrow",
+    "joblib",
+    "loadahead.scenarios",
+    "loadahead.executor",
+    "loadahead.reports",
+)
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from cli.main import run; run(['--help']); run(['simulate', '--help']); run(['sweep', '--help']); "
-        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+        "import sys; from loadahead.cli.main import run; run(['--help']); run(['simulate', '--help']); "
+        f"run(['sweep', '--help']); print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: loadahead" in done.stdout
@@ -126,6 +136,6 @@ def test_help_answers_within_half_a_second() -> None:
     best = 60.0
     for _ in range(3):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "cli.main", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "loadahead", "--help"], capture_output=True, check=True)
         best = min(best, time.perf_counter() - began)
     assert best < 0.5, f"`loadahead --help` took {best:.2f} s"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.ranges import parse_ints, parse_names, parse_texts
-from sim.errors import InputError
+from loadahead.cli.ranges import parse_ints, parse_names, parse_texts
+from loadahead.sim.errors import InputError
 
 
 @pytest.mark.parametrize(

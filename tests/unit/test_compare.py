@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.compare import compare, compare_many, compare_paths, kendall_tau, order_disagreements, relative_error
-from reports.statistics import spread
-from sim.errors import InputError
-from sim.ir.kinds import QUEUE_OF, Kind
-from sim.timeline import MemorySamples, Timeline, write_timeline
+from loadahead.reports.compare import (
+    compare,
+    compare_many,
+    compare_paths,
+    kendall_tau,
+    order_disagreements,
+    relative_error,
+)
+from loadahead.reports.statistics import spread
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind
+from loadahead.sim.timeline import MemorySamples, Timeline, write_timeline
 
 
 def timeline(
@@ -25,11 +32,20 @@ def timeline(
     zeros = np.zeros(len(rows), dtype=np.int32)
     ranks = np.arange(len(peaks), dtype=np.int64)
     return Timeline(
-        source, "p", np.arange(len(rows), dtype=np.int64), zeros,
-        np.asarray([QUEUE_OF[Kind(k)] for k in kinds.tolist()], dtype=np.int8), kinds, zeros, zeros, zeros,
-        np.asarray([a for _, a, _ in rows], dtype=np.int64), np.asarray([b for _, _, b in rows], dtype=np.int64),
-        MemorySamples(ranks, ranks * 0, np.asarray(peaks, dtype=np.int64), ranks * 0), header,
-    )  # fmt: skip
+        source,
+        "p",
+        np.arange(len(rows), dtype=np.int64),
+        zeros,
+        np.asarray([QUEUE_OF[Kind(k)] for k in kinds.tolist()], dtype=np.int8),
+        kinds,
+        zeros,
+        zeros,
+        zeros,
+        np.asarray([a for _, a, _ in rows], dtype=np.int64),
+        np.asarray([b for _, _, b in rows], dtype=np.int64),
+        MemorySamples(ranks, ranks * 0, np.asarray(peaks, dtype=np.int64), ranks * 0),
+        header,
+    )
 
 
 PREDICTED = timeline([(Kind.FORWARD, 0, 100), (Kind.FORWARD, 100, 200), (Kind.BACKWARD, 200, 440)], (110, 50))
@@ -43,9 +59,12 @@ def test_errors_are_signed_fractions_of_the_measurement() -> None:
     assert found["peak_device_bytes"]["error"] == pytest.approx([0.1, -0.5])
     assert found["op_duration_mape"] == pytest.approx((0.25 + 0.2 + 0.2) / 3)
     assert found["per_kind"]["FORWARD"] == {
-        "count": 2, "predicted_ns": 200, "measured_ns": 205,
-        "error": pytest.approx(-5 / 205), "mape": pytest.approx(0.225),
-    }  # fmt: skip
+        "count": 2,
+        "predicted_ns": 200,
+        "measured_ns": 205,
+        "error": pytest.approx(-5 / 205),
+        "mape": pytest.approx(0.225),
+    }
     assert found["ranking_tau"] is None
     assert "overlap" not in found
     json.dumps(found, allow_nan=False)
@@ -97,17 +116,30 @@ def test_steps_that_were_timed_as_a_whole_count_where_there_are_some() -> None:
 
 def rank(number: int, **changes: Any) -> dict[str, Any]:
     zero = dict.fromkeys(
-        ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes", "compute_ns", "idle_ns", "stall_release_ns",
-         "stall_prefetch_ns", "stall_recv_ns", "copy_ns"), 0,
-    )  # fmt: skip
+        (
+            "peak_device_bytes",
+            "peak_boundary_bytes",
+            "peak_host_bytes",
+            "compute_ns",
+            "idle_ns",
+            "stall_release_ns",
+            "stall_prefetch_ns",
+            "stall_recv_ns",
+            "copy_ns",
+        ),
+        0,
+    )
     return {"rank": number, **zero, "overlap": 0.0} | changes
 
 
 def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:
-    ours = {"step_time_ns": 440, "ranks": [
-        rank(0, copy_ns=30, overlap=1.0, stall_release_ns=5, peak_host_bytes=8),
-        rank(1, copy_ns=10, overlap=0.0, stall_release_ns=7),
-    ]}  # fmt: skip
+    ours = {
+        "step_time_ns": 440,
+        "ranks": [
+            rank(0, copy_ns=30, overlap=1.0, stall_release_ns=5, peak_host_bytes=8),
+            rank(1, copy_ns=10, overlap=0.0, stall_release_ns=7),
+        ],
+    }
     theirs = {"step_time_ns": 405, "ranks": [rank(0), rank(1, stall_prefetch_ns=3)]}
     found = compare(
         replace(PREDICTED, header={"summary": ours}), replace(MEASURED, header={"summary": theirs})
@@ -132,7 +164,7 @@ def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:
         (replace(MEASURED, header={"summary": {"step_time_ns": 1, "ranks": [rank(0, overlap=2.0)]}}), "from 0 to 1"),
         (replace(MEASURED, header={"step_times_ns": [1, "2"]}), "list of integers above 0"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_belong_together_is_one_line(other: Timeline, message: str) -> None:
     with pytest.raises(InputError) as caught:
         compare(PREDICTED, other)

@@ -9,9 +9,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from sim.costs import Costs, UnitCost, load_costs, save_costs, transfer_ns
-from sim.errors import InputError
-from sim.ir.kinds import Kind, KindName
+from loadahead.sim.costs import Costs, UnitCost, load_costs, save_costs, transfer_ns
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, KindName
 from tests.support.plans import GB, uniform_costs, uniform_plan
 
 

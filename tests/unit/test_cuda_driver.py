@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from executor.cuda import driver as module
-from executor.cuda.driver import Driver, TorchDriver, require_cuda
-from sim.errors import InputError
-from sim.ir.kinds import Queue
+from loadahead.executor.cuda import driver as module
+from loadahead.executor.cuda.driver import Driver, TorchDriver, require_cuda
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Queue
 
 PAGE = 4096
 

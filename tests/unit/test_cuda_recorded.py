@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from sim.errors import InputError
-from sim.ir.kinds import Kind
-from sim.ir.plan import OpView, Plan
-from sim.planner import HORIZON_UNITS, Policy, build_plan
-from sim.workload import Workload
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import OpView, Plan
+from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_runs import FakeRun, NamedOperations
 from tests.support.gpu_record import Alloc, Entry, Free, Launch, Wait

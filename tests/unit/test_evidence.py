@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
-from reports.evidence import JOURNAL, JSON, PAGE, assemble, has_evidence, read_evidence, write_evidence
-from reports.evidence_figures import FIGURES
-from reports.evidence_tables import configurations_grid, markdown, page_of, peers_grid
-from reports.plots.base import Drawing, Missing
-from reports.tables import Grid
-from sim.errors import InputError
+from loadahead.cli.main import run
+from loadahead.reports.evidence import JOURNAL, JSON, PAGE, assemble, has_evidence, read_evidence, write_evidence
+from loadahead.reports.evidence_figures import FIGURES
+from loadahead.reports.evidence_tables import configurations_grid, markdown, page_of, peers_grid
+from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.tables import Grid
+from loadahead.sim.errors import InputError
 from tests.support.evidence import COUNT, records
 
 
@@ -125,8 +125,10 @@ def test_horizons_have_a_row_for_slowed_links_and_one_line_for_equal_memory() ->
     assert {"copied once", "link slowed", "measured", "measured without offload"} <= labels(drawn)
     as_it_is, slowed, memory = drawn.figure.axes[::3]
     assert [axes.get_ylabel().partition(" (")[0] for axes in (as_it_is, slowed, memory)] == [
-        "step time", "step time, slowed link", "peak memory"
-    ]  # fmt: skip
+        "step time",
+        "step time, slowed link",
+        "peak memory",
+    ]
     assert len(predictions(as_it_is)) == len(predictions(memory)) == 1
     assert len(predictions(slowed)) == 2
     for axes in (as_it_is, slowed):  # a measurement has its prediction's colour
@@ -152,8 +154,13 @@ def test_peers_are_told_by_the_legend_and_a_peak_that_is_not_known_by_a_note() -
         if record["kind"] == "peer" and record["peer"] == "trl":
             record["peak_device_bytes"] = None
     drawn = drawing("peers", assemble(found))
-    assert {"our plan, horizon 1 task", "our plan without offload", "the plan that stands for ours", "peer none",
-            "peer save_on_cpu"} <= labels(drawn)  # fmt: skip
+    assert {
+        "our plan, horizon 1 task",
+        "our plan without offload",
+        "the plan that stands for ours",
+        "peer none",
+        "peer save_on_cpu",
+    } <= labels(drawn)
     assert "peer trl" not in labels(drawn)
     panels = [axes for axes in drawn.figure.axes if axes.get_title("left")]
     assert len(panels) == 5
@@ -173,8 +180,13 @@ def test_the_bands_are_the_grids_own() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "[]", "{", "\xff", '{"format": "other"}', '{"format": "loadahead-evidence", "version": 1}',
-        '{"format": "loadahead-evidence", "version": 2}', '{"format": "loadahead-evidence", "version": 3}',
+        "[]",
+        "{",
+        "\xff",
+        '{"format": "other"}',
+        '{"format": "loadahead-evidence", "version": 1}',
+        '{"format": "loadahead-evidence", "version": 2}',
+        '{"format": "loadahead-evidence", "version": 3}',
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from executor.backends import BACKENDS, Backend, Link, make_backend
-from executor.layout import Layout
-from sim.errors import InputError
+from loadahead.executor.backends import BACKENDS, Backend, Link, make_backend
+from loadahead.executor.layout import Layout
+from loadahead.sim.errors import InputError
 
 FLAT = Layout((4,), (1,), torch.float32)
 
@@ -42,8 +42,10 @@ def test_queues_run_in_order_and_waits_hold(backend: Backend) -> None:
     def work(op: int, seconds: float = 0.0) -> object:
         return lambda: (time.sleep(seconds), seen.append(op))
 
-    issue(backend, [(0, [], work(0, 0.02)), (0, [], work(1)), (1, [0], work(2, 0.01)), (0, [2], work(3)),
-                    (2, [2], work(4))])  # fmt: skip
+    issue(
+        backend,
+        [(0, [], work(0, 0.02)), (0, [], work(1)), (1, [0], work(2, 0.01)), (0, [2], work(3)), (2, [2], work(4))],
+    )
     measured = backend.finish()
     assert seen[0] == 0
     assert seen.index(1) < seen.index(3)

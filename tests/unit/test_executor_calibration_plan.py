@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from executor.calibration.plan import calibration_plan
-from sim.ir.kinds import Kind, Queue
-from sim.ir.plan import Plan
-from sim.verify import verify
-from sim.workload import UnitShape, Workload
+from loadahead.executor.calibration.plan import calibration_plan
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.verify import verify
+from loadahead.sim.workload import UnitShape, Workload
 
 
 def workload(*units: int) -> Workload:

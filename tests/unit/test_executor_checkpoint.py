@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from executor.checkpoint import CheckpointedUnit
-from executor.layout import storage_id
-from executor.meter import StorageMeter
-from executor.randomness import seeded_state
-from executor.spec import CPU
-from sim.errors import InputError
+from loadahead.executor.checkpoint import CheckpointedUnit
+from loadahead.executor.layout import storage_id
+from loadahead.executor.meter import StorageMeter
+from loadahead.executor.randomness import seeded_state
+from loadahead.executor.spec import CPU
+from loadahead.sim.errors import InputError
 from tests.support.models import Scale
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from executor.layout import Layout, as_bytes, is_dense, own_storage, storage_id
+from loadahead.executor.layout import Layout, as_bytes, is_dense, own_storage, storage_id
 
 
 def bytes_held(tensor: torch.Tensor) -> int:

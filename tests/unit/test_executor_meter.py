@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from executor.meter import StorageMeter, storage_bytes
+from loadahead.executor.meter import StorageMeter, storage_bytes
 
 
 def test_counts_what_lives_and_the_peak() -> None:

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from executor.oracle import PlainTraining, backward_order, same_bits
-from executor.peers import PEERS
-from executor.peers.base import Peer, Unavailable, imported
-from executor.peers.run import PeerResult, PeerSkipped, run_peer
-from executor.peers.training import PeerTraining, passes_of
-from executor.session import Session
-from executor.surroundings import single_threaded
-from sim.errors import InputError
-from sim.ir.plan import Plan
-from sim.planner import Policy, build_plan
-from sim.workload import Workload
+from loadahead.executor.oracle import PlainTraining, backward_order, same_bits
+from loadahead.executor.peers import PEERS
+from loadahead.executor.peers.base import Peer, Unavailable, imported
+from loadahead.executor.peers.run import PeerResult, PeerSkipped, run_peer
+from loadahead.executor.peers.training import PeerTraining, passes_of
+from loadahead.executor.session import Session
+from loadahead.executor.torch_settings import single_threaded
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.workload import Workload
 from tests.support.models import tiny_spec, workload_of
 
 ON_CPU = [name for name, peer in PEERS.items() if not peer.needs_cuda]
@@ -64,8 +64,9 @@ def test_plans_of_several_ranks_are_refused() -> None:
         passes_of(plan_of(workload_of(tiny_spec(), 2)))
 
 
-@pytest.mark.parametrize("policy", [{"pipeline": "interleaved"}, {"pipeline": "simple"},
-                                    {"pipeline": "simple", "active_microbatches": 2}])  # fmt: skip
+@pytest.mark.parametrize(
+    "policy", [{"pipeline": "interleaved"}, {"pipeline": "simple"}, {"pipeline": "simple", "active_microbatches": 2}]
+)
 @pytest.mark.parametrize("name", ON_CPU)
 def test_gradients_equal_plain_trainings(name: str, policy: dict[str, Any]) -> None:
     assert_trains_as_plainly(PEERS[name], **policy)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from executor.randomness import drawing_from, seeded_state
-from executor.seeds import seed_of
-from executor.spec import CPU
+from loadahead.executor.randomness import drawing_from, seeded_state
+from loadahead.executor.seeds import seed_of
+from loadahead.executor.spec import CPU
 
 DROPOUT = nn.Dropout(0.5)
 
@@ -51,8 +51,13 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_seeds_differ_by_every_part() -> None:
-    seeds = {seed_of(0, step, stage, unit, mb) for step in range(5) for stage in range(4) for unit in range(5)
-             for mb in range(8)}  # fmt: skip
+    seeds = {
+        seed_of(0, step, stage, unit, mb)
+        for step in range(5)
+        for stage in range(4)
+        for unit in range(5)
+        for mb in range(8)
+    }
     assert len(seeds) == 5 * 4 * 5 * 8
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_of(1, 2) != seed_of(2, 1)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from executor.checkpoint import CheckpointedUnit
-from executor.meter import StorageMeter
-from executor.spec import CPU
-from sim.errors import InputError
+from loadahead.executor.checkpoint import CheckpointedUnit
+from loadahead.executor.meter import StorageMeter
+from loadahead.executor.spec import CPU
+from loadahead.sim.errors import InputError
 
 
 class Calls(TorchDispatchMode):

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from executor.session import Session
-from executor.spec import ModelSpec, load_model
-from executor.trace import trace_module
-from sim.errors import InputError
-from sim.workload import UnitShape, Workload
+from loadahead.executor.session import Session
+from loadahead.executor.spec import ModelSpec, load_model
+from loadahead.executor.trace import trace_module
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import UnitShape, Workload
 from tests.support.models import TINY, own_spec, tiny_spec, workload_of
 
 MODELS = "tests.support.models"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from executor.trace import trace_module
-from sim.workload import LayerShape
+from loadahead.executor.trace import trace_module
+from loadahead.sim.workload import LayerShape
 from tests.support.models import own_spec, tiny_spec
 
 

@@ -7,16 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sim.ir.kinds import Queue
+from loadahead.sim.ir.kinds import Queue
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 from tests.support.gpu_record import HOST, Alloc, Block, Free, HostRange, HostWait, Launch, Record, Sync, Wait
 
 # One byte takes one ns everywhere, a kernel 10 ns before its first.
 GPU = FakeGpu(
-    call_ns=0, launch_ns=0, kernel_ns=10, memory_bandwidth=10**9, flop_rate=10**9, d2h_bandwidth=10**9,
-    h2d_bandwidth=10**9 // 2, d2h_latency_ns=100, h2d_latency_ns=200,
-)  # fmt: skip
+    call_ns=0,
+    launch_ns=0,
+    kernel_ns=10,
+    memory_bandwidth=10**9,
+    flop_rate=10**9,
+    d2h_bandwidth=10**9,
+    h2d_bandwidth=10**9 // 2,
+    d2h_latency_ns=100,
+    h2d_latency_ns=200,
+)
 
 
 def make(**changes: int) -> FakeCuda:
@@ -122,9 +129,7 @@ class TestClock:
         with fake.using(fake.stream(Queue.COMPUTE)):
             fake.copy(a, b)
         assert tail_ns(fake, Queue.COMPUTE) == 10 + 60
-        assert fake.entries[-1] == Launch(
-            "compute", "copy device to device", reads=(Block(2),), writes=(Block(1),)
-        )
+        assert fake.entries[-1] == Launch("compute", "copy device to device", reads=(Block(2),), writes=(Block(1),))
 
     def test_pageable_memory_makes_the_host_wait(self) -> None:
         fake = make()

@@ -54,7 +54,7 @@ RACES: dict[str, list[Entry]] = {
     "memory is used before it is handed out": [Alloc(COMPUTE, B), IN],
     "the host reads early": [OUT, Launch(HOST, "look", reads=(LOW,))],
     "the host has waited for another": [OUT, IN_ORDER, HostWait(COMPUTE, "item"), Launch(HOST, "look", reads=(LOW,))],
-}  # fmt: skip
+}
 SOUND: dict[str, list[Entry]] = {
     "one stream": [WRITE, Launch(COMPUTE, "read", reads=(A,)), Free(COMPUTE, A), Alloc(COMPUTE, A), WRITE],
     "record and wait": [WRITE, Record(COMPUTE, 1), Wait(D2H, 1), OUT],
@@ -65,7 +65,7 @@ SOUND: dict[str, list[Entry]] = {
     "ranges of two slabs": [OUT, Launch(H2D, "in", reads=(HostRange(2, 0, 8),))],
     "freed once it is waited for": [OUT, Record(D2H, 1), Wait(COMPUTE, 1), Free(COMPUTE, A)],
     "the host's own": [Launch(HOST, "fill", writes=(LOW,)), Launch(HOST, "fill", writes=(LOW,)), OUT],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("record", RACES.values(), ids=RACES)
@@ -117,10 +117,15 @@ def records(draw: st.DrawFn) -> list[Entry]:
     block = st.sampled_from([A, B])
     launch = st.builds(Launch, st.sampled_from([COMPUTE, D2H, H2D, HOST]), st.just("work"), places, places)
     entry = st.one_of(
-        launch, launch, st.builds(Record, device, event), st.builds(Wait, device, event),
-        st.builds(Alloc, device, block), st.builds(Free, device, block),
-        st.builds(HostWait, device, st.just("item")), st.just(Sync()),
-    )  # fmt: skip
+        launch,
+        launch,
+        st.builds(Record, device, event),
+        st.builds(Wait, device, event),
+        st.builds(Alloc, device, block),
+        st.builds(Free, device, block),
+        st.builds(HostWait, device, st.just("item")),
+        st.just(Sync()),
+    )
     return draw(st.lists(entry, max_size=14))
 
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from cli.main import run
-from sim.costs import SharedLinks
-from sim.engines import simulate
-from sim.jitter import Spread, step_times
+from loadahead.cli.main import run
+from loadahead.sim.costs import SharedLinks
+from loadahead.sim.engines import simulate
+from loadahead.sim.jitter import Spread, step_times
 from tests.support.plans import GB, MS, uniform_costs, uniform_plan
 
 Captured = pytest.CaptureFixture[str]

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.costs import Costs, SharedLinks, UnitCost
-from sim.engines import ENGINES, find_engine, simulate
-from sim.figures import Group, figures
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import COPY_KINDS, TASK_KINDS, Kind
-from sim.ir.plan import Plan
-from sim.planner import Policy, build_plan
-from sim.workload import Workload
+from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.engines import ENGINES, find_engine, simulate
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import COPY_KINDS, TASK_KINDS, Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.workload import Workload
 from tests.support.plans import GB, policies, uniform_costs, uniform_plan, workloads
 
 engines = pytest.mark.parametrize("engine", sorted(ENGINES))
@@ -25,9 +25,12 @@ engines = pytest.mark.parametrize("engine", sorted(ENGINES))
 def _costs(duration: int, ranks: int = 1, **changes: Any) -> Costs:
     """Every task takes as long; links move 1 B/ns."""
     unit = UnitCost(
-        forward_ns=duration, recompute_ns=duration, backward_ns=2 * duration,
-        backward_input_ns=duration, backward_weight_ns=duration,
-    )  # fmt: skip
+        forward_ns=duration,
+        recompute_ns=duration,
+        backward_ns=2 * duration,
+        backward_input_ns=duration,
+        backward_weight_ns=duration,
+    )
     return uniform_costs(ranks, optimizer_ns=(duration,) * ranks, **changes).model_copy(
         update={"units": ((unit,),) * ranks}
     )

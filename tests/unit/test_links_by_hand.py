@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.costs import Costs, SharedLinks
-from sim.engines import ENGINES, find_engine, fluid, simulate
-from sim.errors import InputError
-from sim.ir.builder import PlanBuilder
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan
-from sim.links import LinkTable, max_min
+from loadahead.sim.costs import Costs, SharedLinks
+from loadahead.sim.engines import ENGINES, find_engine, fluid, simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.links import LinkTable, max_min
 from tests.support.fluid import Group, finish_times, water_fill
 from tests.support.plans import GB, shared_links, uniform_costs
 
@@ -24,9 +24,13 @@ engines = pytest.mark.parametrize("engine", sorted(ENGINES))
 
 def _costs(ranks: int, d2h: int = GB, h2d: int = GB, latency: int = 0, **shared: int) -> Costs:
     return uniform_costs(
-        ranks, d2h_bandwidth=d2h, h2d_bandwidth=h2d, d2h_latency_ns=latency, h2d_latency_ns=latency,
+        ranks,
+        d2h_bandwidth=d2h,
+        h2d_bandwidth=h2d,
+        d2h_latency_ns=latency,
+        h2d_latency_ns=latency,
         shared=SharedLinks(**shared),
-    )  # fmt: skip
+    )
 
 
 def _rates(costs: Costs, *flows: str) -> dict[str, int]:
@@ -187,9 +191,12 @@ def test_copies_end_when_the_fluid_model_says(engine: str, data: st.DataObject) 
     cap = st.none() | st.integers(1, 12).map(lambda n: n * WHOLE)
     per: Any = data.draw(st.none() | st.integers(1, 4))
     shared = SharedLinks(
-        gpus_per_switch=per, duplex=data.draw(cap), host_memory_bandwidth=data.draw(cap),
-        uplink_d2h=data.draw(cap) if per else None, uplink_h2d=data.draw(cap) if per else None,
-    )  # fmt: skip
+        gpus_per_switch=per,
+        duplex=data.draw(cap),
+        host_memory_bandwidth=data.draw(cap),
+        uplink_d2h=data.draw(cap) if per else None,
+        uplink_h2d=data.draw(cap) if per else None,
+    )
     costs = _costs(ranks, 4 * WHOLE, 3 * WHOLE).model_copy(update={"shared": shared})
     own, weight, groups = _model(costs)
     flows = data.draw(st.lists(st.sampled_from(sorted(own)), min_size=1, unique=True))

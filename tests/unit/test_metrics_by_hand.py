@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.costs import Costs, UnitCost
-from sim.engines import simulate
-from sim.ir.kinds import Kind
-from sim.memory import walk
-from sim.metrics import intersection, merge
+from loadahead.sim.costs import Costs, UnitCost
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.memory import walk
+from loadahead.sim.metrics import intersection, merge
 from tests.support.plans import GB, MB, MS, uniform_costs, uniform_plan
 
 
@@ -81,8 +81,14 @@ def test_memory_by_hand() -> None:
     kinds = [Kind(int(k)).name for k in plan.ops.kind]
     assert kinds == ["FORWARD", "FORWARD", "RECOMPUTE", "BACKWARD", "RECOMPUTE", "BACKWARD", "OPTIMIZER_STEP"]
     assert memory.during.tolist() == [
-        10 + MB + 3, 10 + 2 * MB + 3, 10 + 2 * MB + 5, 10 + 2 * MB + 7, 10 + MB + 5, 10 + MB + 7, 10 + 2,
-    ]  # fmt: skip
+        10 + MB + 3,
+        10 + 2 * MB + 3,
+        10 + 2 * MB + 5,
+        10 + 2 * MB + 7,
+        10 + MB + 5,
+        10 + MB + 7,
+        10 + 2,
+    ]
     assert memory.after.tolist() == [10 + MB, 10 + 2 * MB, 10 + 2 * MB, 10 + MB, 10 + MB, 10, 10]
     assert memory.peak_device.tolist() == [10 + 2 * MB + 7]
     assert memory.peak_boundary.tolist() == [2 * MB]

@@ -12,16 +12,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.markup import Html, element, joined
-from reports.page import write_report
-from reports.run_data import load_run, read_sweep
-from sim.costs import save_costs
-from sim.engines import simulate
-from sim.errors import InputError
-from sim.ir.json_form import save_plan
-from sim.planner import Policy
-from sim.sweep import evaluate_point, grid
-from sim.timeline import Timeline, write_timeline
+from loadahead.reports.markup import Html, element, joined
+from loadahead.reports.page import write_report
+from loadahead.reports.run_data import load_run, read_sweep
+from loadahead.sim.costs import save_costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.json_form import save_plan
+from loadahead.sim.planner import Policy
+from loadahead.sim.sweep import evaluate_point, grid
+from loadahead.sim.timeline import Timeline, write_timeline
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
 LINK = "Copies go through an emulated link of 250 MB/s: a memory copy, then a wait."
@@ -37,9 +37,11 @@ def sweep_rows(horizons: int = 4) -> list[dict[str, Any]]:
 def measured_of(predicted: Timeline, steps: list[int]) -> Timeline:
     fields = {name: getattr(predicted, name) for name in Timeline.__dataclass_fields__}
     header = {
-        "summary": predicted.header["summary"], "step_times_ns": steps, "link": LINK,
+        "summary": predicted.header["summary"],
+        "step_times_ns": steps,
+        "link": LINK,
         "machine": {"processor": "Example 9000", "cores": 2, "memory_bytes": 8 * 2**30},
-    }  # fmt: skip
+    }
     return Timeline(**fields | {"source": "cpu", "header": header})
 
 
@@ -58,11 +60,14 @@ def write_run(root: Path, name: str = "example", steps: int = 6) -> Path:
     summary = predicted.header["summary"]
     points = [
         {
-            "horizon": h, "microbatches": 4, "predicted": summary, "max_grad_error": 0.0,
+            "horizon": h,
+            "microbatches": 4,
+            "predicted": summary,
+            "max_grad_error": 0.0,
             "measured": summary | {"step_time_ns": once + h},
         }
         for h in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     (root / "horizons.json").write_text(json.dumps({"points": points}))
     result = {"max_grad_error": 0.0, "loss": [5.5, 4.5, 3.25], "device": "cpu", "warnings": ["the machine was busy"]}
     (root / "result.json").write_text(json.dumps(result))
@@ -109,9 +114,17 @@ def page_of(root: Path) -> Checker:
 def test_a_whole_run_has_every_section(run: Path) -> None:
     page = page_of(run)
     for heading in (
-        "Predicted and measured", "Figures", "What ran when", "Memory over time", "Sweep, simulated",
-        "Horizon by horizon", "Rank by rank", "How far to trust this", "Machine and versions", "To reproduce",
-    ):  # fmt: skip
+        "Predicted and measured",
+        "Figures",
+        "What ran when",
+        "Memory over time",
+        "Sweep, simulated",
+        "Horizon by horizon",
+        "Rank by rank",
+        "How far to trust this",
+        "Machine and versions",
+        "To reproduce",
+    ):
         assert heading in page.text
     assert "bit-identical" in page.text
     assert "5.5 → 3.25" in page.text
@@ -130,8 +143,11 @@ def test_the_page_needs_no_other_file(run: Path) -> None:
     assert len(images) == 4
     assert sorted(set(page.addresses) - set(images)) == ["sweep.csv"]
     assert sorted(path.name for path in (run / "figures").iterdir()) == [
-        "gantt.png", "horizon_overlap_stalls.png", "horizon_time_memory.png", "memory.png",
-    ]  # fmt: skip
+        "gantt.png",
+        "horizon_overlap_stalls.png",
+        "horizon_time_memory.png",
+        "memory.png",
+    ]
 
 
 def test_the_headline_is_the_median_step(run: Path) -> None:
@@ -180,7 +196,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
         (["horizons.json"], ["the sweep"], ["Horizon by horizon", "Step time and peak memory against the horizon"]),
         (["result.json"], ["the sweep"], ["bit-identical"]),
     ],
-)  # fmt: skip
+)
 def test_missing_parts_are_named(run: Path, kept: list[str], missing: list[str], present: list[str]) -> None:
     for path in run.iterdir():
         if path.name not in kept:
@@ -253,20 +269,23 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         "points[0].measured.ranks is None",
     ),
     "a gradient error is text": (
-        write("horizons.json", '{"points": [{"horizon": 4, "max_grad_error": "0"}]}'), "max_grad_error is '0'"
+        write("horizons.json", '{"points": [{"horizon": 4, "max_grad_error": "0"}]}'),
+        "max_grad_error is '0'",
     ),
     "the result is cut off": (write("result.json", '{"loss": [1'), "result.json: is not JSON"),
     "the loss is text": (write("result.json", '{"loss": "low"}'), "loss is 'low'"),
     "the loss is NaN": (write("result.json", '{"loss": [NaN]}'), "loss is nan"),
     "the gradient error is text": (write("result.json", '{"max_grad_error": "0"}'), "max_grad_error is '0'"),
     "capacity is text": (
-        replace_in("predicted.jsonl", r'"capacity_bytes": \d+', '"capacity_bytes": "1"'), "capacity_bytes is '1'"
+        replace_in("predicted.jsonl", r'"capacity_bytes": \d+', '"capacity_bytes": "1"'),
+        "capacity_bytes is '1'",
     ),
     "step times are text": (
-        replace_in("measured.jsonl", r'"step_times_ns": \[\d+', '"step_times_ns": ["1"'), "step_times_ns is ['1'"
+        replace_in("measured.jsonl", r'"step_times_ns": \[\d+', '"step_times_ns": ["1"'),
+        "step_times_ns is ['1'",
     ),
     "figures is a file": (write("figures", ""), "cannot be written"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

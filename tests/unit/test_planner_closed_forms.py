@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sim.engines import ENGINES, simulate
-from sim.ir.kinds import Kind, Queue
-from sim.memory import walk
-from sim.planner import ORDERS
+from loadahead.sim.engines import ENGINES, simulate
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.memory import walk
+from loadahead.sim.planner import ORDERS
 from tests.support.plans import MB, MS, uniform_costs, uniform_plan
 
 GRID = [(p, m) for p in (1, 2, 3, 4, 8) for m in (1, 2, 3, 4, 8, 16)]
@@ -67,19 +67,38 @@ def test_acquire_stands_before_task_k_minus_h() -> None:
     """One rank, one unit, 6 microbatches: BACKWARD j is task 6 + j, its ACQUIRE stands before task 6 + j - 2."""
     plan = uniform_plan(1, 1, 6, horizon=2)
     assert _compute(plan) == [
-        "FORWARD 0.0.0", "FORWARD 0.0.1",
-        "RELEASE 0.0.0", "FORWARD 0.0.2",
-        "RELEASE 0.0.1", "FORWARD 0.0.3",
-        "RELEASE 0.0.2", "ACQUIRE 0.0.0", "FORWARD 0.0.4",
-        "RELEASE 0.0.3", "ACQUIRE 0.0.1", "FORWARD 0.0.5",
-        "RELEASE 0.0.4", "ACQUIRE 0.0.2", "RECOMPUTE 0.0.0", "BACKWARD 0.0.0",
-        "RELEASE 0.0.5", "ACQUIRE 0.0.3", "RECOMPUTE 0.0.1", "BACKWARD 0.0.1",
-        "ACQUIRE 0.0.4", "RECOMPUTE 0.0.2", "BACKWARD 0.0.2",
-        "ACQUIRE 0.0.5", "RECOMPUTE 0.0.3", "BACKWARD 0.0.3",
-        "RECOMPUTE 0.0.4", "BACKWARD 0.0.4",
-        "RECOMPUTE 0.0.5", "BACKWARD 0.0.5",
+        "FORWARD 0.0.0",
+        "FORWARD 0.0.1",
+        "RELEASE 0.0.0",
+        "FORWARD 0.0.2",
+        "RELEASE 0.0.1",
+        "FORWARD 0.0.3",
+        "RELEASE 0.0.2",
+        "ACQUIRE 0.0.0",
+        "FORWARD 0.0.4",
+        "RELEASE 0.0.3",
+        "ACQUIRE 0.0.1",
+        "FORWARD 0.0.5",
+        "RELEASE 0.0.4",
+        "ACQUIRE 0.0.2",
+        "RECOMPUTE 0.0.0",
+        "BACKWARD 0.0.0",
+        "RELEASE 0.0.5",
+        "ACQUIRE 0.0.3",
+        "RECOMPUTE 0.0.1",
+        "BACKWARD 0.0.1",
+        "ACQUIRE 0.0.4",
+        "RECOMPUTE 0.0.2",
+        "BACKWARD 0.0.2",
+        "ACQUIRE 0.0.5",
+        "RECOMPUTE 0.0.3",
+        "BACKWARD 0.0.3",
+        "RECOMPUTE 0.0.4",
+        "BACKWARD 0.0.4",
+        "RECOMPUTE 0.0.5",
+        "BACKWARD 0.0.5",
         "OPTIMIZER_STEP",
-    ]  # fmt: skip
+    ]
 
 
 def test_layers_keep_at_most_h_offloaded_boundaries() -> None:
@@ -87,13 +106,25 @@ def test_layers_keep_at_most_h_offloaded_boundaries() -> None:
     plan = uniform_plan(1, 1, 5, horizon=2, horizon_unit="layers")
     tail = _compute(plan)[_compute(plan).index("RELEASE 0.0.3") :]
     assert tail == [
-        "RELEASE 0.0.3", "ACQUIRE 0.0.0", "ACQUIRE 0.0.1", "RECOMPUTE 0.0.0", "BACKWARD 0.0.0",
-        "RELEASE 0.0.4", "ACQUIRE 0.0.2", "RECOMPUTE 0.0.1", "BACKWARD 0.0.1",
-        "ACQUIRE 0.0.3", "RECOMPUTE 0.0.2", "BACKWARD 0.0.2",
-        "ACQUIRE 0.0.4", "RECOMPUTE 0.0.3", "BACKWARD 0.0.3",
-        "RECOMPUTE 0.0.4", "BACKWARD 0.0.4",
+        "RELEASE 0.0.3",
+        "ACQUIRE 0.0.0",
+        "ACQUIRE 0.0.1",
+        "RECOMPUTE 0.0.0",
+        "BACKWARD 0.0.0",
+        "RELEASE 0.0.4",
+        "ACQUIRE 0.0.2",
+        "RECOMPUTE 0.0.1",
+        "BACKWARD 0.0.1",
+        "ACQUIRE 0.0.3",
+        "RECOMPUTE 0.0.2",
+        "BACKWARD 0.0.2",
+        "ACQUIRE 0.0.4",
+        "RECOMPUTE 0.0.3",
+        "BACKWARD 0.0.3",
+        "RECOMPUTE 0.0.4",
+        "BACKWARD 0.0.4",
         "OPTIMIZER_STEP",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
@@ -147,6 +178,6 @@ def test_host_slots_are_reused_once_emptied() -> None:
 
 
 def test_equal_input_gives_equal_text() -> None:
-    from sim.ir.json_form import dumps_plan
+    from loadahead.sim.ir.json_form import dumps_plan
 
     assert dumps_plan(uniform_plan(3, 2, 5)) == dumps_plan(uniform_plan(3, 2, 5))

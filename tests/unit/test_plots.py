@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
-from reports.plots import PLOTS, Drawing, Missing
-from reports.plots.style import KIND_COLOUR, MEASURED, byte_scale, time_scale
-from reports.run_data import HorizonPoint, RunData
-from sim.engines import simulate
-from sim.ir.kinds import Kind
-from sim.planner import Policy
-from sim.sweep import evaluate_point, grid
-from sim.timeline import MemorySamples, Timeline
+from loadahead.reports.plots import PLOTS, Drawing, Missing
+from loadahead.reports.plots.style import KIND_COLOUR, MEASURED, byte_scale, time_scale
+from loadahead.reports.run_data import HorizonPoint, RunData
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.planner import Policy
+from loadahead.sim.sweep import evaluate_point, grid
+from loadahead.sim.timeline import MemorySamples, Timeline
 from tests.support.plans import GB, MB, uniform_costs, uniform_plan, uniform_workload
 
 
@@ -32,9 +32,12 @@ def run(ranks: int = 1, **policy: Any) -> RunData:
     predicted = simulate(plan, costs)
     memory = replace(predicted.memory, t_ns=predicted.memory.t_ns * 105 // 100)
     measured = replace(
-        predicted, source="cpu", start_ns=predicted.start_ns * 105 // 100, end_ns=predicted.end_ns * 105 // 100,
+        predicted,
+        source="cpu",
+        start_ns=predicted.start_ns * 105 // 100,
+        end_ns=predicted.end_ns * 105 // 100,
         memory=memory,
-    )  # fmt: skip
+    )
     return RunData(plan=plan, predicted=predicted, measured=measured, costs=costs)
 
 
@@ -51,18 +54,25 @@ def point(horizon: int, microbatches: int | None = None) -> HorizonPoint:
     assert summary is not None
     found = summary.header["summary"]
     return HorizonPoint(
-        horizon=horizon, microbatches=microbatches, predicted=found,
+        horizon=horizon,
+        microbatches=microbatches,
+        predicted=found,
         measured=found | {"step_time_ns": found["step_time_ns"] + 1_000_000},
-    )  # fmt: skip
+    )
 
 
 def empty(timeline: Timeline) -> Timeline:
     nothing = {name: getattr(timeline, name)[:0] for name in ("op", "rank", "queue", "kind", "stage", "unit")}
     none = np.zeros(0, dtype=np.int64)
     return replace(
-        timeline, **nothing, microbatch=timeline.microbatch[:0], start_ns=none, end_ns=none,
-        memory=MemorySamples(none, none, none, none), header={},
-    )  # fmt: skip
+        timeline,
+        **nothing,
+        microbatch=timeline.microbatch[:0],
+        start_ns=none,
+        end_ns=none,
+        memory=MemorySamples(none, none, none, none),
+        header={},
+    )
 
 
 def cases() -> dict[str, RunData]:
@@ -88,7 +98,7 @@ def cases() -> dict[str, RunData]:
         "many panels and lines": RunData(sweep=sweep(1, 2, units=("tasks", "layers"), counts=(1, 2, 3, 4, 5, 6))),
         "horizons": RunData(plan=both.plan, horizons=(point(1), point(2), point(5))),
         "horizons beside a sweep": RunData(plan=both.plan, sweep=sweep(1, 2, 4), horizons=(point(1), point(3))),
-    }  # fmt: skip
+    }
 
 
 CASES = cases()
@@ -290,6 +300,8 @@ def test_time_axes_read_well(ns: float, unit: str) -> None:
 
 def test_importing_reports_is_quick() -> None:
     slow = ("matplotlib", "pandas", "pyarrow", "rich")
-    code = f"import reports.plots, reports.page, sys; print([m for m in {slow} if m in sys.modules])"
+    code = (
+        f"import loadahead.reports.plots, loadahead.reports.page, sys; print([m for m in {slow} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from cli.main import run
-from scenarios.loader import load_scenario
-from scenarios.prepare import prepare
-from sim.costs import Costs
+from loadahead.cli.main import run
+from loadahead.scenarios.loader import load_scenario
+from loadahead.scenarios.prepare import prepare
+from loadahead.sim.costs import Costs
 
 Captured = pytest.CaptureFixture[str]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from scenarios.catalogue.transformers import TRANSFORMERS
-from scenarios.prepare import Prepared, prepare
-from scenarios.schema import Scenario
-from sim.costs import Costs
-from sim.errors import InputError
-from sim.workload import LayerShape, ModuleShapes
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
+from loadahead.scenarios.prepare import Prepared, prepare
+from loadahead.scenarios.schema import Scenario
+from loadahead.sim.costs import Costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import LayerShape, ModuleShapes
 
 S, B, H, A, V, LAYERS = 8, 3, 16, 4, 50, 6
 SHAPE = {"layers": LAYERS, "hidden": H, "heads": A, "sequence": S, "vocabulary": V, "microbatch_size": B}
@@ -34,10 +34,17 @@ def costs_of(prepared: Prepared) -> Costs:
 
 def test_uniform_is_what_the_scenario_says() -> None:
     model = {
-        "kind": "uniform", "units_per_stage": 3, "forward": "1 ms", "recompute": "2 ms", "backward": "3 ms",
-        "backward_input": "1 ms", "boundary": "5 MB", "workspace_forward": "6 B", "workspace_backward": "7 B",
+        "kind": "uniform",
+        "units_per_stage": 3,
+        "forward": "1 ms",
+        "recompute": "2 ms",
+        "backward": "3 ms",
+        "backward_input": "1 ms",
+        "boundary": "5 MB",
+        "workspace_forward": "6 B",
+        "workspace_backward": "7 B",
         "static": "8 B",
-    }  # fmt: skip
+    }
     prepared = prepare(scenario(model, parallel={"pipeline_parallel_degree": 2, "microbatches": 4}))
     costs = costs_of(prepared)
     assert [len(stage) for stage in prepared.workload.stages] == [3, 3]

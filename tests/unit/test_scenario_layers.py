@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.layers import Layer, deal_out, group, is_strategy, unit_cost, unit_shape
-from sim.costs import UnitCost
-from sim.errors import InputError
+from loadahead.scenarios.layers import Layer, deal_out, group, is_strategy, unit_cost, unit_shape
+from loadahead.sim.costs import UnitCost
+from loadahead.sim.errors import InputError
 
 
 def layer(weight: int, index: int = -1, **fields: int) -> Layer:

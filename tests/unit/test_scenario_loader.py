@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.catalogue.hardware import ACCELERATORS
-from scenarios.loader import load_scenario, scenario_from_dict, scenario_to_dict, shipped_names
-from scenarios.prepare import needs_shapes, prepare
-from scenarios.tables import policy_of
-from sim.errors import InputError
+from loadahead.scenarios.catalogue.hardware import ACCELERATORS
+from loadahead.scenarios.loader import load_scenario, scenario_from_dict, scenario_to_dict, shipped_names
+from loadahead.scenarios.prepare import needs_shapes, prepare
+from loadahead.scenarios.tables import policy_of
+from loadahead.sim.errors import InputError
 
 DESIGN = """
 name = "two-stage"

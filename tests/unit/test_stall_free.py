@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.main import run
-from sim.engines import simulate
-from sim.planner import Policy, build_plan
-from sim.stall_free import stall_free, stall_free_groups
+from loadahead.cli.main import run
+from loadahead.sim.engines import simulate
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.stall_free import stall_free, stall_free_groups
 from tests.support.plans import MB, MS, costs_for, policies, uniform_costs, uniform_workload, workloads
 
 

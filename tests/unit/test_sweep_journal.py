@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cli.sweep_journal import NAME, Journal, open_journal
-from sim.costs import Costs, UnitCost
-from sim.errors import InputError
+from loadahead.sim.costs import Costs, UnitCost
+from loadahead.sim.errors import InputError
+from loadahead.sweeps.journal import NAME, Journal, open_journal
 
 SPECIFICATION: dict[str, Any] = {"engine": "simpy", "axes": [["a", ["1"]]]}
 ROWS = {number: {"horizon": number + 1, "overlap": 0.1 * number, "step_time_ns": 2**60 + number} for number in range(4)}

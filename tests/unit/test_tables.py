@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reports.compare import KindComparison, compare
-from reports.summary import Headline
-from reports.tables import (
+from loadahead.reports.compare import KindComparison, compare
+from loadahead.reports.summary import Headline
+from loadahead.reports.tables import (
     best_row,
     comparison_grid,
     format_error,
@@ -19,20 +19,31 @@ from reports.tables import (
     time_per_microbatch,
     to_text,
 )
-from sim.engines import simulate
-from sim.errors import InputError
-from sim.timeline import Timeline
+from loadahead.sim.engines import simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.timeline import Timeline
 from tests.support.plans import uniform_costs, uniform_plan
 
 
 def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> dict[str, Any]:
     """A row of a sweep's table."""
     return {
-        "pipeline": "simple", "microbatches": microbatches, "horizon": horizon, "horizon_unit": "tasks",
-        "release_window": 1, "step_time_ns": round(step_ms * 1e6), "peak_device_bytes": device,
-        "peak_boundary_bytes": 0, "peak_host_bytes": 2**20, "overlap": 0.5, "stall_release_ns": 1000,
-        "stall_prefetch_ns": 0, "stall_recv_ns": 500, "offloaded": 3, "kept": 1,
-    } | changes  # fmt: skip
+        "pipeline": "simple",
+        "microbatches": microbatches,
+        "horizon": horizon,
+        "horizon_unit": "tasks",
+        "release_window": 1,
+        "step_time_ns": round(step_ms * 1e6),
+        "peak_device_bytes": device,
+        "peak_boundary_bytes": 0,
+        "peak_host_bytes": 2**20,
+        "overlap": 0.5,
+        "stall_release_ns": 1000,
+        "stall_prefetch_ns": 0,
+        "stall_recv_ns": 500,
+        "offloaded": 3,
+        "kept": 1,
+    } | changes
 
 
 def simulated(**policy: Any) -> Timeline:
@@ -89,9 +100,16 @@ def test_comparison_lines_up_predicted_and_measured() -> None:
     step = predicted.header["summary"]["step_time_ns"] / 1e6
     assert rows["step time"] == (f"{step:g} ms", f"{step:g} ms", "exact")
     assert list(rows) == [
-        "step time", "peak device memory", "rank 0", "rank 1", "peak host memory", "overlap", "stall: offload",
-        "stall: prefetch", "stall: receive",
-    ]  # fmt: skip
+        "step time",
+        "peak device memory",
+        "rank 0",
+        "rank 1",
+        "peak host memory",
+        "overlap",
+        "stall: offload",
+        "stall: prefetch",
+        "stall: receive",
+    ]
     assert {r[2] for r in rows.values()} == {"exact"}
     assert "+ means that the prediction is too high" in to_text(grid)
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from cli.ranges import parse_limit_s
-from cli.validation.estimate import configuration_s, copying_s, estimated_seconds, parameters, step_s
-from cli.validation.grid import Configuration, Grid, PeerCase
-from cli.validation.grids import GRIDS, find_grid
-from cli.validation.grids.cpu import CPU
-from cli.validation.grids.gpu import GPU
-from cli.validation.slowed import execution_arguments, slowed
-from executor.links import CONFIGURED, Hardware
-from executor.peers import PEERS
-from executor.peers.run import WARM_UP
-from reports.verdicts import CLAIMS
-from scenarios.loader import scenario_from_dict
-from sim.costs import Costs, SharedLinks, UnitCost
-from sim.errors import InputError
+from loadahead.cli.ranges import parse_limit_s
+from loadahead.executor.links import CONFIGURED, Hardware
+from loadahead.executor.peers import PEERS
+from loadahead.executor.peers.run import WARM_UP
+from loadahead.reports.verdicts import CLAIMS
+from loadahead.scenarios.loader import scenario_from_dict
+from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.errors import InputError
+from loadahead.validation.estimate import configuration_s, copying_s, estimated_seconds, parameters, step_s
+from loadahead.validation.grid import Configuration, Grid, PeerCase
+from loadahead.validation.grids import GRIDS, find_grid
+from loadahead.validation.grids.cpu import CPU
+from loadahead.validation.grids.gpu import GPU
+from loadahead.validation.slowed import execution_arguments, slowed
 
 GIB = 2**30
 
@@ -75,8 +75,8 @@ def test_the_estimate_counts_copies_that_cannot_hide() -> None:
 
 
 def test_the_estimate_knows_the_peers() -> None:
-    from cli.validation import estimate
-    from executor.calibration.run import MICROBATCHES
+    from loadahead.executor.calibration.run import MICROBATCHES
+    from loadahead.validation import estimate
 
     assert (WARM_UP, len(PEERS)) == (estimate.PEER_WARM_UP, estimate.PEERS)
     assert estimate.CALIBRATED_MICROBATCHES == MICROBATCHES
@@ -111,9 +111,18 @@ def test_the_devices_grid_is_the_default() -> None:
 def test_a_grid_claims_what_can_hold_on_its_device() -> None:
     assert set(GPU.claims) == set(CLAIMS)
     limits = {
-        "runs": 0, "gradients": 0, "median_time": 0.03, "largest_time": 0.06, "peak_memory": 0.005, "ranking": 0.9,
-        "overhead": 0.02, "bandwidth": 0.95, "faster": 1, "as_fast": 0.02, "leaner": 1,
-    }  # fmt: skip
+        "runs": 0,
+        "gradients": 0,
+        "median_time": 0.03,
+        "largest_time": 0.06,
+        "peak_memory": 0.005,
+        "ranking": 0.9,
+        "overhead": 0.02,
+        "bandwidth": 0.95,
+        "faster": 1,
+        "as_fast": 0.02,
+        "leaner": 1,
+    }
     assert GPU.claims == limits
     assert {"runs", "gradients", "peak_memory"} < set(CPU.claims) < set(CLAIMS)
     assert CPU.claims["median_time"] == 0.1

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from reports.evidence import assemble
-from reports.statistics import rank_agreement
-from reports.verdicts import verdicts
-from reports.verdicts.base import FAILS, HOLDS, NOT_CLAIMED, NOT_MEASURED, percent
-from reports.verdicts.records import chosen_beside
-from reports.verdicts.shown import facts_and_verdicts_text, require_all
-from sim.errors import CheckFailed
+from loadahead.reports.evidence import assemble
+from loadahead.reports.statistics import rank_agreement
+from loadahead.reports.verdicts import verdicts
+from loadahead.reports.verdicts.base import FAILS, HOLDS, NOT_CLAIMED, NOT_MEASURED, percent
+from loadahead.reports.verdicts.records import chosen_beside
+from loadahead.reports.verdicts.shown import facts_and_verdicts_text, require_all
+from loadahead.sim.errors import CheckFailed
 from tests.support.evidence import COUNT, MIB, records
 
 Record = dict[str, Any]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.errors import CheckFailed
-from sim.ir.kinds import Kind
-from sim.ir.plan import Plan, Ragged
-from sim.ir.text_form import plan_from_text, plan_to_text
-from sim.verify import check, explain, verify
+from loadahead.sim.errors import CheckFailed
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan, Ragged
+from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
+from loadahead.sim.verify import check, explain, verify
 from tests.support.edits import take_ops, with_column, with_entry, without_entry
 from tests.support.plans import uniform_plan
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sim.errors import InputError
-from sim.planner.orders.base import Passes, PipelineOrder
-from sim.planner.orders.interleaved import interleaved
-from sim.planner.orders.simple import simple
+from loadahead.sim.errors import InputError
+from loadahead.sim.planner.orders.base import Passes, PipelineOrder
+from loadahead.sim.planner.orders.interleaved import interleaved
+from loadahead.sim.planner.orders.simple import simple
 
 ORDERS: dict[str, PipelineOrder] = {
     "simple": simple,

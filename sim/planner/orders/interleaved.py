@@ -6,7 +6,7 @@ Narayanan et al., "PipeDream" / "Memory-Efficient Pipeline-Parallel DNN Training
 
 from __future__ import annotations
 
-from sim.planner.orders.base import Passes, eager_forward
+from loadahead.sim.planner.orders.base import Passes, eager_forward
 
 
 def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> Passes:

@@ -6,7 +6,7 @@ m microbatches. The backward order is first in, first out, as in ``torch.distrib
 
 from __future__ import annotations
 
-from sim.planner.orders.base import Passes, eager_forward
+from loadahead.sim.planner.orders.base import Passes, eager_forward
 
 
 def simple(rank: int, ranks: int, microbatches: int, active: int) -> Passes:

@@ -1,0 +1,143 @@
+"""What a run of several steps found: the step of median time as a timeline, what it held, and what to doubt."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from loadahead.executor.backends import Backend, Measured
+from loadahead.executor.links import Hardware, Links
+from loadahead.executor.machine import machine
+from loadahead.sim.costs import Costs
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.memory import MemoryWalk, samples
+from loadahead.sim.metrics import step_metrics
+from loadahead.sim.timeline import MemorySamples, Timeline
+from loadahead.sim.units import format_bytes, format_duration
+
+# Timed steps further apart than this are no ground for a comparison within 10 %.
+UNSTABLE = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """What a run measured.
+
+    Attributes:
+        timeline: the step of median time, with the memory that the metered step held.
+        losses: one per step, the mean over its microbatches.
+        max_grad_error: largest difference of any gradient in any step from plain training's; None if not checked.
+        step_times_ns: of the timed steps, in order.
+        bare_step_times_ns: of steps whose operations were not timed one by one; empty where timing them costs nothing.
+    """
+
+    timeline: Timeline
+    losses: list[float]
+    max_grad_error: float | None
+    machine: dict[str, Any]
+    step_times_ns: list[int]
+    bare_step_times_ns: list[int]
+    warnings: list[str]
+
+
+@dataclass(slots=True)
+class Log:
+    """What the steps leave behind."""
+
+    losses: list[float] = field(default_factory=list)
+    timed: list[Measured] = field(default_factory=list)
+    bare: list[Measured] = field(default_factory=list)
+    memory: MemoryWalk | None = None
+    allocator: dict[str, Any] = field(default_factory=dict)
+    error: float | None = None
+
+
+def result_of(plan: Plan, costs: Costs, backend: Backend, log: Log) -> ExecutionResult:
+    assert log.memory is not None
+    times = [measured.step_time_ns for measured in log.timed]
+    median = log.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
+    start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
+    levels = samples(plan, log.memory.during, log.memory.after, start, end)
+    bare = [measured.step_time_ns for measured in log.bare]
+    warnings = [*backend.warnings, *_doubts(plan, bare or times, log.memory, costs)]
+    found = machine() | backend.machine()
+    issued = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
+    header = {
+        "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, log.memory),
+        "capacity_bytes": costs.memory_bytes,
+        "machine": found,
+        "step_times_ns": times,
+        "timed_steps": _timed_steps(backend, log),
+        "link": f"{backend.link_note} Here: {Links.of(Hardware.of(costs))}." if backend.emulated else backend.link_note,
+        "warnings": warnings,
+        **issued,
+        **({"bare_step_times_ns": bare} if bare else {}),
+        **({"allocator": log.allocator} if log.allocator else {}),
+    }
+    timeline = Timeline.of_plan(plan, backend.name, start, end, levels, **header)
+    return ExecutionResult(
+        timeline=timeline,
+        losses=log.losses,
+        max_grad_error=log.error,
+        machine=found,
+        step_times_ns=times,
+        bare_step_times_ns=bare,
+        warnings=warnings,
+    )
+
+
+def _timed_steps(backend: Backend, log: Log) -> str:
+    """In words, for the header."""
+    timed, steps = len(log.timed), len(log.losses)
+    if not backend.warm_ups:
+        return (
+            f"{timed} of {steps} steps were timed, the median is shown; the first warmed up and was metered for "
+            "memory. Issuing a step and zeroing gradients is outside the clock."
+        )
+    return (
+        f"{timed} of {steps} steps were timed operation by operation, the median is shown, and {len(log.bare)} as a "
+        "whole; before them one warmed up and one was metered for memory. Issuing is inside the clock, zeroing "
+        "gradients is not."
+    )
+
+
+def _summary(
+    plan: Plan, source: str, start: Ints, end: Ints, issue: Ints | None, levels: MemorySamples, memory: MemoryWalk
+) -> dict[str, Any]:
+    """The keys of ``simulate --json``'s summary, measured."""
+    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
+    counts = {"offloaded": offloaded, "kept": int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded}
+    bare = Timeline.of_plan(plan, source, start, end, levels)
+    return step_metrics(plan, bare, memory, issue).to_dict() | counts
+
+
+def _doubts(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
+    out = []
+    median = float(np.median(times))
+    if max(times) - min(times) > UNSTABLE * median:
+        out.append(
+            f"the {len(times)} timed steps took {format_duration(min(times))} to {format_duration(max(times))}: the "
+            "machine was busy or unsteady, times may not be repeatable; run more steps on an idle machine"
+        )
+    cores = os.cpu_count() or 1
+    if plan.ranks > cores:
+        out.append(
+            f"the plan's {plan.ranks} ranks ran as threads on {cores} cores and slowed each other down: its times are "
+            "longer than those of as many devices; compare memory and gradients, not times"
+        )
+    elif plan.ranks > 1:
+        out.append(
+            f"the plan's {plan.ranks} ranks ran as threads of one process, which share its interpreter and its memory "
+            "bandwidth, and each was calibrated alone: measured times may be longer than predicted"
+        )
+    for rank, peak in enumerate(memory.peak_device.tolist()):
+        if peak > costs.memory_bytes:
+            out.append(
+                f"rank {rank} held {format_bytes(peak)}, more than the device's {format_bytes(costs.memory_bytes)}: on "
+                "a real device this plan runs out of memory"
+            )
+    return out

@@ -1,0 +1,1 @@
+"""The command line: it parses options, prints results and draws progress."""

@@ -1,0 +1,48 @@
+"""`loadahead demo`: the main job end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadahead.cli.options import Device, Json, Overrides, ScenarioOrDemo
+
+
+def demo(
+    scenario: ScenarioOrDemo = "demo",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where all is written.")] = Path("out/demo"),
+    horizons: Annotated[str, typer.Option(metavar="VALUES", help="Horizons to sweep, and to measure.")] = "1:8",
+    microbatches: Annotated[str, typer.Option(metavar="VALUES", help="Microbatch counts to sweep.")] = "2,4,8",
+    device: Device = "cpu",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the scenario's.")] = None,
+    overrides: Overrides = None,
+    json_wanted: Json = False,
+) -> None:
+    """The main job: sweep, pick a plan, run it, compare, report.
+
+    It calibrates on this machine, simulates every combination, and runs the chosen plan on real tensors.
+
+    Exit 1 when a gradient differs from that of the same model trained without plan or offload.
+    """
+    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.ranges import parse_ints
+    from loadahead.demo import Demo
+
+    job = Demo(
+        argument=scenario,
+        overrides=tuple(overrides or ()),
+        directory=out,
+        horizons=parse_ints("--horizons", horizons),
+        microbatches=parse_ints("--microbatches", microbatches),
+        steps=steps,
+        device=device,
+    )
+    done = job.run()
+    warn(done.warnings)
+    if json_wanted:
+        emit(done.to_dict())
+    else:
+        say(done.to_text())
+    done.run.require_equal_gradients()

@@ -1,0 +1,59 @@
+"""`loadahead execute`: a plan on real tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadahead.cli.options import CostsFile, Device, Json, Overrides, ScenarioOrPlan, TimelineFile
+
+
+def execute(
+    argument: ScenarioOrPlan,
+    device: Device = "cpu",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the scenario's.")] = None,
+    overrides: Overrides = None,
+    costs: CostsFile = None,
+    timeline: TimelineFile = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write plan, timelines, result.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Compare every gradient with plain training's, bit for bit.")
+    ] = True,
+    json_wanted: Json = False,
+) -> None:
+    """Run a plan on real tensors, beside its prediction.
+
+    Exit 1 when a gradient differs from that of the same model trained without plan or offload.
+    """
+    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.texts import run_text
+    from loadahead.jobs import job_of, require_device, with_costs
+    from loadahead.reports import run_directory
+    from loadahead.runs import run_job, write_run
+    from loadahead.sim.timeline import write_timeline
+
+    require_device(device)
+    job = job_of(argument, overrides or [], costs, device)
+    if out is not None:
+        run_directory.make(out)
+    if timeline is not None:
+        run_directory.require_writable(timeline)
+    job, known = with_costs(job, device=device, deterministic=check)
+    run = run_job(job, known, device=device, steps=steps, check=check)
+    if timeline is not None:
+        write_timeline(run.measured, timeline)
+    if out is not None:
+        write_run(run, out)
+    result = run.result()
+    warn(result["warnings"])
+    if json_wanted:
+        emit(result)
+    else:
+        say(run_text(run))
+        if out is not None:
+            say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")
+    run.require_equal_gradients()

@@ -1,0 +1,40 @@
+"""`loadahead simulate`: what a plan will cost."""
+
+from __future__ import annotations
+
+from loadahead.cli.options import CostsFile, Draws, Engine, Json, Overrides, ScenarioOrPlan, Seed, TimelineFile
+
+
+def simulate(
+    argument: ScenarioOrPlan,
+    overrides: Overrides = None,
+    engine: Engine = None,
+    costs: CostsFile = None,
+    timeline: TimelineFile = None,
+    draws: Draws = None,
+    seed: Seed = None,
+    json_wanted: Json = False,
+) -> None:
+    """Predict one step on a clock.
+
+    Its time, and each rank's peak memory, stalls and overlap.
+    """
+    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.texts import step_text
+    from loadahead.jobs import job_of, with_costs
+    from loadahead.prediction import jitter_of, predict, result_of, stall_free_of_job
+    from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
+    from loadahead.sim.timeline import write_timeline
+
+    chosen = engine or DEFAULT_ENGINE
+    find_engine(chosen)
+    job, known = with_costs(job_of(argument, overrides or [], costs))
+    predicted = predict(job, known, chosen)
+    if timeline is not None:
+        write_timeline(predicted, timeline)
+    result = result_of(job, predicted) | stall_free_of_job(job, known) | jitter_of(job, known, predicted, draws, seed)
+    warn(result["warnings"])
+    if json_wanted:
+        emit(result)
+    else:
+        say(step_text(result, job.plan.policy.get("sentence")))

@@ -1,0 +1,100 @@
+"""`loadahead sweep`: many points over one scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadahead.cli.options import CostsFile, Engine, Json, Overrides, Scenario
+
+_VALUES = "VALUES"
+
+
+def sweep(
+    scenario: Scenario,
+    horizon: Annotated[str | None, typer.Option(metavar=_VALUES, help="Horizons: 1:16, 1:16:4 or 1,2,4.")] = None,
+    microbatches: Annotated[str | None, typer.Option(metavar=_VALUES, help="Microbatch counts, alike.")] = None,
+    release_window: Annotated[str | None, typer.Option(metavar=_VALUES, help="Release windows, alike.")] = None,
+    pipeline: Annotated[str | None, typer.Option(metavar="NAMES", help="Pipeline orders: simple,interleaved.")] = None,
+    horizon_unit: Annotated[str | None, typer.Option(metavar="NAMES", help="tasks,layers.")] = None,
+    set_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="Any key of the scenario as an axis: 'hardware.d2h=8 GB/s,32 GB/s', offload.release_window=1:4.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Where to write sweep.csv and sweep.parquet, and finished points as they come: the same command "
+            "continues an interrupted sweep.",
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever DIR holds.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; 0: one for each core. Default: 1.")] = None,
+    backend: Annotated[
+        str, typer.Option(help="joblib's: loky, this machine; dask or ray, a cluster that has Loadahead too.")
+    ] = "loky",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="The cluster's.")] = None,
+    overrides: Overrides = None,
+    costs: CostsFile = None,
+    engine: Engine = None,
+    json_wanted: Json = False,
+) -> None:
+    """Simulate every combination of horizons, microbatches, ...
+
+    Each is planned and proven first. What is not given is the scenario's. Rows are in the order of the axes: those of
+    --set-range change slowest, then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
+    """
+    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.texts import stall_free_groups_text, sweep_text
+    from loadahead.reports import run_directory
+    from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
+    from loadahead.sim.errors import InputError
+    from loadahead.sweeps.axes import parse_axes
+    from loadahead.sweeps.grid import Grid, Sweep
+    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons, warnings_to_show
+    from loadahead.sweeps.workers import workers_of
+
+    chosen = engine or DEFAULT_ENGINE
+    find_engine(chosen)
+    if fresh and out is None:
+        raise InputError("--fresh needs the directory to start anew in: -o DIR")
+    workers = workers_of(backend, jobs, scheduler)
+    short = {
+        "microbatches": microbatches,
+        "pipeline": pipeline,
+        "horizon_unit": horizon_unit,
+        "horizon": horizon,
+        "release_window": release_window,
+    }
+    grid = Grid(Sweep(scenario, overrides or [], costs), parse_axes(short, set_range or []))
+    grid.try_out()
+    rows = rows_of(grid, chosen, workers) if out is None else rows_in(out, grid, chosen, workers, fresh=fresh)
+    groups = stall_free_horizons(rows)
+    warnings = list(grid.sweep.warnings)
+    warn(warnings_to_show(warnings))
+    if json_wanted:
+        directory = None if out is None else str(out)
+        emit(
+            {
+                "scenario": scenario,
+                "engine": chosen,
+                "points": rows,
+                "stall_free": groups,
+                "directory": directory,
+                "warnings": warnings,
+            }
+        )
+        return
+    say(sweep_text(rows))
+    if groups:
+        say(f"\n{stall_free_groups_text(groups)}")
+    if out is not None:
+        say(f"\n{len(rows)} points: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")

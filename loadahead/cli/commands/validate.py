@@ -1,0 +1,56 @@
+"""`loadahead validate`: how right the predictions are on this machine, and how it compares with others."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loadahead.cli.options import Json
+
+
+def validate(
+    device: Annotated[str, typer.Option("--device", help="Where tensors live: cuda or cpu.")] = "cuda",
+    grid: Annotated[
+        str | None, typer.Option("--grid", metavar="NAME", help="gpu or cpu. Default: the device's own.")
+    ] = None,
+    limit: Annotated[str, typer.Option("--limit", metavar="TIME", help="Begin nothing new after it, e.g. 9m.")] = "9m",
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Where all is written: the same command continues what was stopped."
+        ),
+    ] = "out/validate",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever DIR holds.")] = False,
+    json_wanted: Json = False,
+) -> None:
+    """Predict and then run many configurations, beside other implementations.
+
+    It calibrates each model once, writes every prediction down before its run, checks gradients, runs what else
+    offloads activations on the same model and batch, and says what of its claims holds.
+
+    Exit 1 when a claim does not hold, or when not everything was run.
+    """
+    from loadahead.cli.output import emit, say
+    from loadahead.cli.ranges import parse_limit_s
+    from loadahead.jobs import require_device
+    from loadahead.reports import run_directory
+    from loadahead.reports.evidence import JSON, PAGE, write_evidence
+    from loadahead.reports.verdicts.shown import facts_and_verdicts_text, require_all
+    from loadahead.validation.directory import evidence_in
+    from loadahead.validation.grids import find_grid
+
+    limit_s = parse_limit_s("--limit", limit)
+    directory = run_directory.named("--out", out)
+    name, chosen = find_grid(grid, device)
+    require_device(device)
+    run_directory.make(directory)
+    for file in (JSON, PAGE):
+        run_directory.require_writable(directory / file)
+    evidence = evidence_in(directory, name, chosen, device, limit_s, fresh=fresh)
+    files = write_evidence(evidence, directory)
+    if json_wanted:
+        emit(evidence)
+    else:
+        say(f"evidence: {', '.join(map(str, files))}\n\n{facts_and_verdicts_text(evidence)}")
+    require_all(evidence)

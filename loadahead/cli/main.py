@@ -1,0 +1,141 @@
+"""The entry point: commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from loadahead import __version__
+from loadahead.cli.commands.calibrate import calibrate
+from loadahead.cli.commands.compare import compare
+from loadahead.cli.commands.demo import demo
+from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.plan import plan
+from loadahead.cli.commands.report import report
+from loadahead.cli.commands.show import show
+from loadahead.cli.commands.simulate import simulate
+from loadahead.cli.commands.sweep import sweep
+from loadahead.cli.commands.validate import validate
+from loadahead.cli.commands.verify import verify
+from loadahead.cli.output import note, one_line
+from loadahead.sim.errors import LoadaheadError
+
+# In the order of the help.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "plan": plan,
+    "verify": verify,
+    "show": show,
+    "simulate": simulate,
+    "sweep": sweep,
+    "calibrate": calibrate,
+    "execute": execute,
+    "compare": compare,
+    "report": report,
+    "validate": validate,
+}
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+# What writing to standard output may run into.
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+# typer carries click's exceptions under changing names; the ancestors of its public BadParameter stay the same.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="loadahead",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Plan, predict, run and compare activation offloading for pipeline-parallel training.",
+)
+for _name, _function in COMMANDS.items():
+    app.command(_name)(_function)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"loadahead {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status: 0, 1 (a check failed), 2 (bad input), 130, 141.
+
+    What the user can mend is one line on stderr. Anything else is a bug and keeps its traceback.
+    """
+    if sys.stdout is None:
+        return _complain("standard output is closed; results go there, leave it open or send it to a file", 2)
+    try:
+        code = _invoke(list(arguments) or ["--help"])
+        sys.stdout.flush()
+    except LoadaheadError as error:
+        return _complain(str(error), error.exit_code)
+    except ClickException as error:
+        return _complain(_usage(error), 2)
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python flushes stdout at exit and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno in _NO_OUTPUT and error.filename is None:
+            # What is still buffered must not be tried again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _complain(f"results cannot be written to standard output: {error.strerror}", 2)
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}; give a path that can be read or written", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    return _complain("interrupted", code) if code == INTERRUPTED else code
+
+
+def _invoke(arguments: list[str]) -> int:
+    # typer turns a KeyboardInterrupt into Exit(130), which comes back as a value here.
+    code: Any = typer.main.get_command(app).main(args=arguments, prog_name="loadahead", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    note(f"error: {one_line(message)}")
+    return code
+
+
+def _usage(error: Any) -> str:
+    """One line: what is wrong on the command line, the nearest spelling, where help is."""
+    message: str = error.format_message()
+    context = getattr(error, "ctx", None)
+    unknown = getattr(error, "option_name", None)
+    if context is None:
+        return message
+    if type(error).__name__ == "NoSuchOption":
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        close = difflib.get_close_matches(unknown, known, n=1)
+        message = f"no such option: {unknown}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{message.rstrip('.')} (see `{context.command_path} --help`)"
+
+
+if __name__ == "__main__":
+    main()

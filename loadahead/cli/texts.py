@@ -1,0 +1,121 @@
+"""What the commands print for people: a sentence or two and a table from `loadahead.reports.tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from loadahead.reports.compare import Comparison, ComparisonOfMany
+from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid, to_text
+from loadahead.sim.units import format_bytes, format_duration, format_rate
+
+if TYPE_CHECKING:
+    from loadahead.runs import Run
+    from loadahead.sim.costs import Costs
+
+
+# Rows of a sweep that are shown; the files hold all of them.
+MOST_ROWS = 50
+
+
+def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
+    """The object of `simulate --json`."""
+    head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
+    more = [sentence] if sentence else []
+    if result.get("contended"):
+        more.append(
+            f"Copies slow each other down on {len(result['contended'])} shared links: "
+            f"{', '.join(result['contended'][:4])}{', ...' if len(result['contended']) > 4 else ''}."
+        )
+    if "stall_free_horizon" in result:
+        more.append(stall_free_sentence(result["stall_free_horizon"]))
+    if "jitter" in result:
+        more.append(jitter_sentence(result["jitter"]))
+    return "\n".join([head, *more, "", to_text(ranks_grid(result))])
+
+
+def stall_free_sentence(found: dict[str, Any] | None) -> str:
+    """Which horizon to set, and what a larger one costs."""
+    if found is None:
+        return "No horizon at which anything is offloaded is free of prefetch stalls."
+    text = (
+        f"The smallest horizon without prefetch stalls is {found['horizon']}: peak "
+        f"{format_bytes(found['peak_device_bytes'])}, step time {format_duration(found['step_time_ns'])}"
+    )
+    if not found["larger"]:
+        return f"{text}."
+    costs = ", ".join(f"{one['horizon']}: {_more_bytes(one['more_bytes'])}" for one in found["larger"])
+    return f"{text}. Larger ones cost device memory: {costs}."
+
+
+def _more_bytes(more: int) -> str:
+    return f"{'-' if more < 0 else '+'}{format_bytes(abs(more))}"
+
+
+def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> str:
+    """A sentence for each combination of a sweep's other axes that differ; the first few."""
+    varying = [key for key in groups[0]["axes"] if len({str(group["axes"][key]) for group in groups}) > 1]
+    lines = []
+    for group in groups[:most]:
+        name = ", ".join(f"{key.replace('_', ' ')} {group['axes'][key]}" for key in varying)
+        lines.append(f"{name}: {stall_free_sentence(group['found'])}" if name else stall_free_sentence(group["found"]))
+    if len(groups) > most:
+        lines.append(f"... and {len(groups) - most} more combinations (all of them: --json)")
+    return "\n".join(lines)
+
+
+def jitter_sentence(jitter: dict[str, Any]) -> str:
+    """How far the step's time spreads."""
+    times = {name: format_duration(ns) for name, ns in jitter["step_time_ns"].items()}
+    return (
+        f"In {jitter['draws']} draws (seed {jitter['seed']}) with spread {jitter['compute']:g} on compute and "
+        f"{jitter['copies']:g} on copies, {jitter['distribution']}, the step takes {times['mean']} on average, "
+        f"{times['p05']} to {times['p95']} in 90 % of them{'; ' + jitter['note'] if 'note' in jitter else ''}."
+    )
+
+
+def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
+    """A sweep's best points, the very best one marked."""
+    return to_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
+
+
+def comparison_text(result: Comparison | ComparisonOfMany) -> str:
+    """Predicted beside measured, then every kind of operation."""
+    first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
+    return f"{to_text(first)}\n\n{to_text(kinds_grid(result))}"
+
+
+def gradient_sentence(max_grad_error: float | None) -> str:
+    """What the gradient check found."""
+    if max_grad_error is None:
+        return "gradients were not checked"
+    if max_grad_error == 0:
+        return "every gradient equals plain training's, bit for bit"
+    return f"GRADIENTS DIFFER from plain training's by up to {max_grad_error:g}"
+
+
+def run_text(run: Run) -> str:
+    """A run beside its prediction."""
+    done, link = run.execution, run.measured.header.get("link")
+    steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
+    loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
+    lines = [f"{steps}, {loss}", *([run.job.plan.policy["sentence"]] if "sentence" in run.job.plan.policy else [])]
+    return "\n".join([*lines, *([str(link)] if link else []), "", to_text(comparison_grid(run.comparison()))])
+
+
+def costs_text(name: str, costs: Costs) -> str:
+    """Calibrated costs, a row per unit."""
+    rows = [
+        (
+            f"{s}.{u}",
+            *(format_duration(ns) for ns in (unit.forward_ns, unit.recompute_ns, unit.backward_ns)),
+            *(format_bytes(n) for n in (unit.workspace_forward, unit.workspace_recompute, unit.workspace_backward)),
+        )
+        for s, stage in enumerate(costs.units)
+        for u, unit in enumerate(stage)
+    ]
+    headers = ("unit", "forward", "recompute", "backward", "workspace: forward", "recompute", "backward")
+    link = f"link {format_rate(costs.d2h_bandwidth)} out, {format_rate(costs.h2d_bandwidth)} in"
+    static = ", ".join(format_bytes(n) for n in costs.static_bytes)
+    text = to_text(Grid(headers=headers, rows=tuple(rows)))
+    return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per rank: {static}"

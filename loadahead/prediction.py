@@ -1,0 +1,67 @@
+"""A job on the simulator's clock, and the object that `simulate --json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from loadahead.jobs import Job, named
+from loadahead.sim.engines import DEFAULT_ENGINE
+from loadahead.sim.engines import simulate as run_engine
+
+if TYPE_CHECKING:
+    from loadahead.sim.costs import Costs
+    from loadahead.sim.timeline import Timeline
+
+
+def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
+    """The job's predicted timeline; its header says the scenario and all warnings."""
+    with named(job.name):
+        timeline = run_engine(job.plan, costs, engine)
+    warnings = [*job.warnings, *timeline.header["warnings"]]
+    return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
+
+
+def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
+    """The object of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes."""
+    summary = predicted.header["summary"]
+    return {
+        "scenario": job.name,
+        "engine": predicted.source,
+        "step_time_ns": summary["step_time_ns"],
+        "offloaded": summary["offloaded"],
+        "kept": summary["kept"],
+        "ranks": summary["ranks"],
+        "costs": predicted.header["costs"],
+        "capacity_bytes": predicted.header["capacity_bytes"],
+        "contended": predicted.header.get("contended", []),
+        "warnings": predicted.header["warnings"],
+    }
+
+
+def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:
+    """``{"stall_free_horizon": ...}``: None where no horizon is free of prefetch stalls; nothing for a bare plan."""
+    from loadahead.sim.stall_free import stall_free
+
+    prepared = job.prepared
+    if prepared is None or not (prepared.policy.checkpoint and prepared.policy.offload):
+        return {}
+    with named(job.name):
+        found = stall_free(prepared.workload, costs, prepared.policy)
+    return {"stall_free_horizon": None if found is None else found.to_dict()}
+
+
+def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
+    """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
+    from loadahead.sim.jitter import Spread, alone, jitter_summary, step_times
+
+    scenario = job.prepared.scenario if job.prepared is not None else None
+    if draws is None and seed is None and (scenario is None or "jitter" not in scenario.model_fields_set):
+        return {}
+    written = scenario.jitter.model_dump() if scenario is not None else {}
+    asked = {name: value for name, value in (("draws", draws), ("seed", seed)) if value is not None}
+    spread = Spread(**written | asked)
+    with named(job.name):
+        times = step_times(job.plan, costs, spread)
+        unlike = bool(predicted.header["contended"]) and alone(job.plan, costs)
+    return {"jitter": jitter_summary(times, spread, unlike)}

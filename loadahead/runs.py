@@ -1,0 +1,118 @@
+"""A job on real tensors, and the object that `execute --json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadahead.cli.progress import progress
+from loadahead.executor.execute import execute
+from loadahead.executor.results import ExecutionResult
+from loadahead.jobs import Job, model_spec, module_of
+from loadahead.prediction import predict, result_of
+from loadahead.reports import run_directory
+from loadahead.sim.errors import CheckFailed
+from loadahead.sim.timeline import write_timeline
+
+if TYPE_CHECKING:
+    from loadahead.reports.compare import Comparison
+    from loadahead.sim.costs import Costs
+    from loadahead.sim.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One plan, predicted and measured."""
+
+    job: Job
+    costs: Costs
+    predicted: Timeline
+    measured: Timeline
+    execution: ExecutionResult
+
+    def comparison(self) -> Comparison:
+        """Predicted against measured."""
+        from loadahead.reports.compare import compare
+
+        return compare(self.predicted, self.measured)
+
+    def result(self) -> dict[str, Any]:
+        """The object of ``execute --json``: simulate's keys, measured, and what only a run can tell."""
+        done = self.execution
+        return self.measured_result() | {
+            "device": self.measured.source,
+            "loss": done.losses[-1],
+            "losses": done.losses,
+            "max_grad_error": done.max_grad_error,
+            "step_times_ns": done.step_times_ns,
+            "bare_step_times_ns": done.bare_step_times_ns,
+            "machine": done.machine,
+            "predicted": result_of(self.job, self.predicted),
+        }
+
+    def measured_result(self) -> dict[str, Any]:
+        """The keys of ``simulate --json``, measured."""
+        return result_of(self.job, self.measured)
+
+    def require_equal_gradients(self) -> None:
+        """CheckFailed when a gradient differs from plain training's."""
+        error = self.execution.max_grad_error
+        if error:
+            raise CheckFailed(
+                f"max_grad_error is {error!r}; it must be 0.0: gradients differ from those of plain training without "
+                "plan or offload. Either a layer does not do the same twice (random numbers that are not torch's, a "
+                "counter), or this run's plan or backend is wrong"
+            )
+
+
+def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, check: bool = True) -> Run:
+    """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
+    scenario = job.known().scenario
+    wanted = steps or module_of(scenario).steps
+    predicted = predict(job, costs)
+    what = f"running {job.name} on {device}, {job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
+    with progress(f"{what}: {wanted} steps", wanted) as done:
+        execution = execute(
+            job.plan,
+            job.known().workload,
+            model_spec(scenario),
+            costs=costs,
+            steps=wanted,
+            device=device,
+            check_gradients=check,
+            on_step=lambda *_: done(1),
+        )
+    warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
+    header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
+    return Run(
+        job=job,
+        costs=costs,
+        predicted=predicted,
+        measured=replace(execution.timeline, header=header),
+        execution=execution,
+    )
+
+
+def _not_shared(predicted: Timeline, device: str) -> list[str]:
+    """Said where the prediction has copies slow each other down and the emulated links cannot."""
+    if device != "cpu" or not predicted.header["contended"]:
+        return []
+    return [
+        f"the prediction shares {', '.join(predicted.header['contended'][:4])}; the CPU's emulated links are not "
+        "shared, so measured copies come out quicker"
+    ]
+
+
+def write_run(run: Run, directory: Path) -> None:
+    """The run's parts, into its directory."""
+    from loadahead.plan_files import write_plan
+    from loadahead.sim.costs import save_costs
+
+    run_directory.make(directory)
+    write_plan(run.job.plan, directory / run_directory.PLAN)
+    save_costs(run.costs, directory / run_directory.COSTS)
+    write_timeline(run.predicted, directory / run_directory.PREDICTED)
+    write_timeline(run.measured, directory / run_directory.MEASURED)
+    run_directory.write_json(directory, run_directory.RESULT, run.result())
+    run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())

@@ -1,0 +1,1 @@
+"""The sweep over a grid of scenarios: axes, points, workers and the journal."""

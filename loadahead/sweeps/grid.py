@@ -1,0 +1,194 @@
+"""A sweep's points: every combination of its axes over one scenario."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadahead import __version__, jobs
+from loadahead.scenarios.advice import advice
+from loadahead.scenarios.loader import ScenarioFile, read_scenario, scenario_to_dict
+from loadahead.sim.costs import Costs, load_costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.sweep import Point, grid
+from loadahead.sweeps.axes import Axis
+
+if TYPE_CHECKING:
+    from loadahead.scenarios.prepare import Prepared
+
+# A row takes about a kilobyte while the sweep runs.
+MOST_POINTS = 1_000_000
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Sweep:
+    """One scenario to sweep. Its files are read once: what is changed meanwhile has no effect.
+
+    Attributes:
+        argument, overrides, costs_file: as on the command line.
+        known: calibrated costs by :func:`calibration_key`, so that a module is calibrated once for each size of
+            microbatch.
+        keep: is told of each calibration.
+        device: where modules are traced and calibrated.
+        warnings: in the order found, each once.
+    """
+
+    argument: str
+    overrides: Sequence[str] = ()
+    costs_file: Path | None = None
+    known: dict[str, Costs] = field(default_factory=dict)
+    keep: Callable[[str, Costs], None] | None = None
+    warnings: dict[str, None] = field(default_factory=dict)
+    device: str = "cpu"
+    file: ScenarioFile = field(init=False)
+    given: Costs | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = None if self.costs_file is None else load_costs(self.costs_file)
+        self.file = read_scenario(self.argument)
+
+    def prepared(self, *more: str) -> Prepared:
+        """The scenario with further overrides, ready to be planned."""
+        with jobs.named(self.argument):
+            prepared = jobs.prepare_scenario(self.file.scenario([*self.overrides, *more]), self.given, self.device)
+        self.warnings |= dict.fromkeys(prepared.warnings)
+        return prepared
+
+    def try_out(self, *more: str) -> None:
+        """InputError where these overrides are not allowed; a module is not traced for it."""
+        with jobs.named(self.argument):
+            scenario = self.file.scenario([*self.overrides, *more])
+        if scenario.model.needs_shapes:
+            self.warnings |= dict.fromkeys(advice(scenario))
+        else:
+            self.prepared(*more)
+
+    def know(self, prepared: Prepared, costs: Costs) -> None:
+        """Take these as the prepared scenario's calibrated costs."""
+        key = calibration_key(prepared)
+        self.known[key] = costs
+        if self.keep is not None:
+            self.keep(key, costs)
+
+    def costs_of(self, prepared: Prepared) -> Costs:
+        """The prepared scenario's costs; calibrated where it has none, once for all that measure alike."""
+        if prepared.costs is not None:
+            return prepared.costs
+        key = calibration_key(prepared)
+        if key not in self.known:
+            self.know(prepared, jobs.with_costs(jobs.job_of_prepared(prepared), device=self.device)[1])
+        return self.known[key]
+
+
+def calibration_key(prepared: Prepared) -> str:
+    """The same for scenarios whose calibration measures the same."""
+    scenario = prepared.scenario
+    tables = [scenario.model.model_dump(mode="json"), scenario.hardware.links(), scenario.checkpoint.enabled]
+    return digest([*tables, repr(prepared.workload)])
+
+
+@dataclass(slots=True)
+class Grid:
+    """The points of a sweep over its axes, numbered from 0, the first axis changing slowest.
+
+    Axes that only the planner has to know about, but microbatches, which may change a module's shapes, are *inner*.
+    The scenario is loaded once for each combination of the others, the *outer* ones.
+    """
+
+    sweep: Sweep
+    axes: tuple[Axis, ...]
+    _traced: dict[int, Prepared] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self) > MOST_POINTS:
+            raise InputError(f"the sweep has {len(self)} points; at most {MOST_POINTS} can be, give coarser axes")
+
+    def __len__(self) -> int:
+        return math.prod(len(axis.values) for axis in self.axes)
+
+    @property
+    def inner(self) -> dict[str, Sequence[Any]]:
+        return {axis.column: axis.values for axis in self.axes if axis.is_policy and axis.column != "microbatches"}
+
+    @property
+    def outer(self) -> list[Axis]:
+        return [axis for axis in self.axes if axis.column not in self.inner]
+
+    @property
+    def _width(self) -> int:
+        return math.prod(map(len, self.inner.values()))
+
+    def points(self, finished: Container[int] = ()) -> Iterator[tuple[int, Point]]:
+        """Number and point, of all that are not finished; made as they are asked for."""
+        inner, width = self.inner, self._width
+        for group, places in enumerate(self._places()):
+            numbers = range(group * width, (group + 1) * width)
+            if all(number in finished for number in numbers):
+                continue
+            prepared = self._prepared(group, places)
+            cells = {axis.column: axis.values[i] for axis, i in zip(self.outer, places, strict=True)}
+            own = {column: cell for column, cell in cells.items() if column != "microbatches"}
+            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, inner)
+            for number, point in zip(numbers, made, strict=True):
+                if number not in finished:
+                    yield number, replace(point, axes={**point.axes, **own}) if own else point
+
+    def calibrate(self, finished: Container[int] = ()) -> None:
+        """Trace and calibrate modules now, while nothing else runs."""
+        width = self._width
+        for group, places in enumerate(self._places()):
+            prepared = self._prepared(group, places) if group == 0 else None
+            if prepared is not None and not prepared.scenario.model.needs_shapes:
+                return
+            if not all(number in finished for number in range(group * width, (group + 1) * width)):
+                self.sweep.costs_of(prepared or self._prepared(group, places))
+
+    def try_out(self) -> None:
+        """InputError where a value is not allowed: each is tried once, before the first point is simulated."""
+        outer = self.outer
+        for place, axis in enumerate(outer):
+            for i in range(len(axis.values)):
+                self.sweep.try_out(*self._overrides([i if other == place else 0 for other in range(len(outer))]))
+
+    def specification(self, engine: str) -> dict[str, Any]:
+        """Everything that the rows follow from, as plain data."""
+        first = self._prepared(0, [0] * len(self.outer))
+        given = self.sweep.given or jobs.named_costs(first.scenario)
+        return {
+            "loadahead": __version__,
+            "scenario": scenario_to_dict(first.scenario),
+            "axes": [[axis.key, list(axis.texts)] for axis in self.axes],
+            "engine": engine,
+            "costs": None if given is None else digest(given.model_dump(mode="json")),
+            "model's shapes": digest(repr(first.workload)),
+        }
+
+    def _places(self) -> Iterator[tuple[int, ...]]:
+        return itertools.product(*(range(len(axis.values)) for axis in self.outer))
+
+    def _overrides(self, places: Sequence[int]) -> list[str]:
+        return [f"{axis.key}={axis.texts[i]}" for axis, i in zip(self.outer, places, strict=True)]
+
+    def _prepared(self, group: int, places: Sequence[int]) -> Prepared:
+        if group not in self._traced:
+            prepared = self.sweep.prepared(*self._overrides(places))
+            if not prepared.scenario.model.needs_shapes:
+                return prepared
+            self._traced[group] = prepared
+        return self._traced[group]
+
+
+def point_name(axes: Mapping[str, Any]) -> str:
+    """A point in words, for complaints about it."""
+    return ", ".join(f"{column} {value}" for column, value in axes.items())

@@ -1,0 +1,69 @@
+"""What makes a validation the one it is: records stand beside each other only where all of this is the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from loadahead import __version__
+from loadahead.executor.peers import PEERS
+from loadahead.executor.peers.run import device_facts
+from loadahead.sweeps.grid import digest
+from loadahead.validation.grid import Grid
+
+# Packages beside our own whose versions matter: the peers', and what they stand on.
+PACKAGES = ("trl", "deepspeed", "transformers", "accelerate")
+# Our packages that what is measured comes from.
+_CODE = ("sim", "scenarios", "executor", "cli")
+# What may differ between two runs of one validation.
+_FREE = {"kind", "limit_s"}
+
+
+def header(name: str, grid: Grid, device: str, limit_s: float) -> dict[str, Any]:
+    """A journal's first record: versions, machine, and what is planned."""
+    return {
+        "loadahead": __version__,
+        "code": code_digest(),
+        "device": device,
+        "grid": name,
+        "contents": digest(asdict(grid)),
+        "limit_s": limit_s,
+        "claims": dict(grid.claims),
+        "planned": planned(grid),
+        "machine": device_facts(device),
+        "packages": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def planned(grid: Grid) -> dict[str, list[dict[str, Any]]]:
+    """Everything that is to be run, by the evidence's lists."""
+    return {
+        "configurations": [one.to_dict() for one in grid.configurations],
+        "gradients": [one.to_dict() for one in grid.gradients],
+        "peers": [{"peer": name} | case.to_dict() for case in grid.peers for name in PEERS],
+    }
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what two headers differ so that they are not of one validation."""
+    return [key for key in dict.fromkeys([*one, *other]) if key not in _FREE and one.get(key) != other.get(key)]
+
+
+def code_digest() -> str:
+    """Of our own source files: a version number does not change with every edit."""
+    root = Path(__file__).parents[2]
+    whole = hashlib.sha256()
+    for package in _CODE:
+        for path in sorted((root / package).rglob("*.py")):
+            whole.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

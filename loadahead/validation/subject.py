@@ -1,0 +1,157 @@
+"""One model of a grid: traced and calibrated once, then planned, predicted and run in many configurations."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loadahead import jobs
+from loadahead.executor.execute import execute
+from loadahead.executor.peers.run import PeerSkipped, run_peer
+from loadahead.executor.peers.training import passes_of
+from loadahead.executor.results import ExecutionResult
+from loadahead.executor.trace import trace_module
+from loadahead.prediction import predict
+from loadahead.scenarios.loader import scenario_from_dict
+from loadahead.scenarios.prepare import Prepared, prepare
+from loadahead.sim.costs import Costs
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.workload import ModuleShapes
+from loadahead.validation.grid import Configuration, ModelSize
+from loadahead.validation.link_use import link_figures
+from loadahead.validation.slowed import execution_arguments, slowed
+
+_STEP = ("step_time_ns", "offloaded", "kept")
+_RANK = (
+    "peak_device_bytes",
+    "peak_boundary_bytes",
+    "peak_host_bytes",
+    "compute_ns",
+    "copy_ns",
+    "stall_release_ns",
+    "stall_prefetch_ns",
+    "overlap",
+)
+
+
+# Of a gradient check: what a backend needs at least, to warm up and to meter memory.
+CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A calibrated model on a device; ``microbatches`` are those whose data was resident when it was calibrated."""
+
+    size: ModelSize
+    device: str
+    microbatches: int
+    shapes: ModuleShapes
+    costs: Costs
+
+    @classmethod
+    def of(cls, size: ModelSize, first: Configuration, device: str, costs: Costs | None = None) -> Subject:
+        """Trace, and calibrate where no costs of an earlier calibration are given."""
+        scenario = scenario_from_dict(size.scenario(first), first.name)
+        shapes = trace_module(jobs.model_spec(scenario), scenario.parallel.microbatches, device)
+        if costs is None:
+            prepared = prepare(scenario, shapes=shapes)
+            costs = jobs.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
+        return cls(size, device, first.microbatches, shapes, costs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What to record of it."""
+        costs = self.costs
+        return {
+            "model": self.size.name,
+            "options": self.size.options,
+            "autocast": self.size.autocast,
+            "units": sum(len(stage) for stage in costs.units),
+            "static_bytes": sum(costs.static_bytes),
+            "d2h_bandwidth": costs.d2h_bandwidth,
+            "h2d_bandwidth": costs.h2d_bandwidth,
+            "costs": costs.model_dump(mode="json"),
+        }
+
+    def costs_for(self, one: Configuration) -> Costs:
+        """The costs with a step's data resident: it was calibrated with another number of microbatches'."""
+        if self.device == "cpu":  # where data lies in the same memory whether it is in use or not
+            return self.costs
+        # The model's data are ids and as many targets.
+        more = (one.microbatches - self.microbatches) * 2 * self.shapes.layers[0].input_bytes
+        (static,) = self.costs.static_bytes
+        return self.costs.model_copy(update={"static_bytes": (static + more,)})
+
+    def predict(self, one: Configuration) -> tuple[jobs.Job, dict[str, Any]]:
+        """The configuration's plan, and what is predicted of it."""
+        costs = slowed(self.costs_for(one), one.copies)
+        job = replace(jobs.job_of_prepared(self._prepared(one)), costs=costs)
+        timeline = predict(job, costs)
+        found = _figures(timeline) | {"links": link_figures(job.plan, timeline, costs)}
+        busiest = max(link["busy_ns"] for link in found["links"].values())
+        return job, found | {"copy_to_compute": busiest / found["compute_ns"] if found["compute_ns"] else 0.0}
+
+    def run(self, one: Configuration, job: jobs.Job) -> dict[str, Any]:
+        """What is measured of the plan."""
+        done = self._execute(one, job, self.size.steps, check=False)
+        links = link_figures(job.plan, done.timeline, slowed(self.costs, one.copies))
+        # Where timing each operation takes time of its own, the steps that were not timed so are what a step takes.
+        times = done.bare_step_times_ns or done.step_times_ns
+        own = {
+            "step_time_ns": round(statistics.median(times)),
+            "step_times_ns": times,
+            "each_operation_timed_ns": done.step_times_ns,
+        }
+        return _figures(done.timeline) | own | {"links": links, "losses": done.losses, "warnings": done.warnings}
+
+    def check_gradients(self, one: Configuration) -> dict[str, Any]:
+        """A few steps, every gradient compared with plain training's."""
+        done = self._execute(one, jobs.job_of_prepared(self._prepared(one)), CHECKED_STEPS, check=True)
+        if done.max_grad_error is None or not math.isfinite(done.max_grad_error):
+            raise RuntimeError(f"the largest difference is {done.max_grad_error}")
+        return {"max_grad_error": done.max_grad_error, "steps": len(done.losses)}
+
+    def run_peer(self, name: str, plain: Configuration, steps: int) -> dict[str, Any]:
+        """A peer on this model, in the order of that configuration's plan; or why it was skipped."""
+        job = jobs.job_of_prepared(self._prepared(plain))
+        prepared = job.known()
+        found = run_peer(
+            name,
+            jobs.model_spec(prepared.scenario),
+            prepared.workload,
+            passes_of(job.plan),
+            device=self.device,
+            steps=steps,
+        )
+        if isinstance(found, PeerSkipped):
+            return {"status": "skipped", "reason": found.reason}
+        return {
+            "step_time_ns": round(statistics.median(found.step_times_ns)),
+            "step_times_ns": found.step_times_ns,
+            "peak_device_bytes": found.peak_device_bytes,
+            "losses": found.losses,
+        }
+
+    def _prepared(self, one: Configuration) -> Prepared:
+        scenario = scenario_from_dict(self.size.scenario(one), one.name)
+        return prepare(scenario, shapes=self.shapes, costs=self.costs)
+
+    def _execute(self, one: Configuration, job: jobs.Job, steps: int, check: bool) -> ExecutionResult:
+        prepared = job.known()
+        return execute(
+            job.plan,
+            prepared.workload,
+            jobs.model_spec(prepared.scenario),
+            steps=steps,
+            device=self.device,
+            check_gradients=check,
+            **execution_arguments(self.costs, one.copies, self.device),
+        )
+
+
+def _figures(timeline: Timeline) -> dict[str, Any]:
+    """A step's figures, of its one rank."""
+    summary = timeline.header["summary"]
+    (rank,) = summary["ranks"]
+    return {key: summary[key] for key in _STEP} | {key: rank[key] for key in _RANK}

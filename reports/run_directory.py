@@ -1,0 +1,70 @@
+"""A run directory: what demo, execute and sweep write, and report and compare read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loadahead.sim.errors import InputError
+
+PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
+PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
+SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
+
+
+def named(option: str, text: str) -> Path:
+    """The directory that an option names; InputError for none and for a file."""
+    if not text.strip():
+        raise InputError(f"{option} is empty; give a directory")
+    if Path(text).is_file():
+        raise InputError(f"{option} {text}: is a file; give a directory")
+    return Path(text)
+
+
+def make(directory: Path) -> Path:
+    """The directory, made where it is not there yet."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def require_writable(path: Path) -> None:
+    """OSError now rather than after the work, when a file cannot be written there."""
+    before = path.exists()
+    with path.open("a", encoding="utf-8"):
+        pass
+    if not before:
+        path.unlink()
+
+
+def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
+    """One JSON object; NaN and infinity are no JSON and must not occur."""
+    (directory / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_sweep(directory: Path, points: Sequence[dict[str, Any]]) -> None:
+    """The sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
+    import pandas as pd
+
+    table = pd.DataFrame.from_records(list(points))
+    with _replacing(directory / SWEEP_CSV) as path:
+        table.to_csv(path, index=False)
+    with _replacing(directory / SWEEP_PARQUET) as path:
+        table.to_parquet(path, index=False)
+
+
+def remove_sweep(directory: Path) -> None:
+    """Remove a sweep's tables, where there are some."""
+    for name in (SWEEP_CSV, SWEEP_PARQUET):
+        (directory / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, whose file then takes the place of ``path``."""
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    os.replace(part, path)

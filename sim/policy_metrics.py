@@ -1,0 +1,180 @@
+"""A step's figures for many policies, without making their plans: what a sweep is made of.
+
+The planner's own walk runs with a clock and writes no rows (:mod:`loadahead.sim.planner.lower`), so that the figures
+are those of the plan that would be built, as the engines simulate it. Tasks are made once for all policies that differ
+only in what is offloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from loadahead.sim.costs import MOST_TOTAL, Costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.planner import Policy
+from loadahead.sim.planner import arena as a
+from loadahead.sim.planner.arena import Arena, get
+from loadahead.sim.planner.build import operations_of
+from loadahead.sim.planner.lower import lower
+from loadahead.sim.planner.offload import decide
+from loadahead.sim.planner.shapes import Shapes, shapes_of
+from loadahead.sim.planner.tasks import tasks_of
+from loadahead.sim.workload import Workload
+
+# A point's whole numbers, in the order of a sweep's table; ``overlap`` comes beside them.
+INTS = (
+    "step_time_ns",
+    "peak_device_bytes",
+    "peak_boundary_bytes",
+    "peak_host_bytes",
+    "stall_release_ns",
+    "stall_prefetch_ns",
+    "stall_recv_ns",
+    "offloaded",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Everything that policies share which differ only in horizon, its unit, release window and whether to offload."""
+
+    arena: Arena
+    boundaries: int
+
+    @classmethod
+    def of(cls, workload: Workload, costs: Costs, policy: Policy) -> Group:
+        """InputError where workload, costs and policy do not go together."""
+        tasks, shapes = tasks_of(workload, policy), shapes_of(workload)
+        operations = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint else 0)
+        arena = Arena(tasks, shapes, operations, recording=False)
+        arena.memory[a.CHECKPOINT] = policy.checkpoint
+        _put_costs(arena, costs, shapes, [len(stage) for stage in workload.stages])
+        _require_totals(arena, shapes, operations)
+        return cls(arena=arena, boundaries=tasks.boundaries)
+
+
+def _put_costs(arena: Arena, costs: Costs, shapes: Shapes, units: list[int]) -> None:
+    ranks = int(arena.memory[a.RANKS])
+    duration, arena.view(a.WORKSPACE)[...] = costs.tables(units)
+    above = np.minimum(np.arange(len(shapes.boundary)) + 1, len(shapes.boundary) - 1)
+    for kind, nbytes in (
+        (Kind.OFFLOAD, shapes.boundary),
+        (Kind.PREFETCH, shapes.boundary),
+        (Kind.SEND_ACTIVATION, shapes.boundary[above]),
+        (Kind.SEND_GRADIENT, shapes.gradient),
+    ):
+        duration[:, kind] = costs.transfer(kind, nbytes)
+    arena.view(a.DURATION)[...] = duration
+    arena.view(a.LAUNCH)[...] = costs.launch_table()
+    arena.view(a.OPTIMIZER)[...] = costs.optimizer(ranks)
+    arena.view(a.OPTIMIZER_WORKSPACE)[...] = costs.optimizer_bytes(ranks)
+    arena.view(a.STATIC)[...] = costs.static(ranks)
+
+
+def _require_totals(arena: Arena, shapes: Shapes, operations: int) -> None:
+    """InputError unless every sum of the step stays well inside int64; in floats, which do not wrap."""
+    microbatches = float(arena.memory[a.MICROBATCHES])
+    times = float(arena.view(a.DURATION).sum(dtype=np.float64)) * microbatches + float(arena.view(a.OPTIMIZER).sum())
+    times += float(arena.view(a.LAUNCH).max()) * operations
+    # No unit has more than seven buffers of a microbatch at once.
+    sizes = 7 * microbatches * float((shapes.boundary + shapes.gradient + shapes.saved).sum(dtype=np.float64))
+    for total, what, unit in ((times, "durations", "ns"), (sizes, "sizes", "bytes")):
+        if total > MOST_TOTAL:
+            raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
+
+
+def figures(group: Group, policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """Each policy's row of a sweep's table, without the axes. Times in ns, sizes in bytes.
+
+    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
+    """
+    settings = np.asarray(
+        [(p.horizon, p.horizon_unit == "layers", p.release_window, p.offload) for p in policies], dtype=np.int64
+    ).reshape(len(policies), 4)
+    ints, overlap = np.empty((len(policies), len(INTS)), dtype=np.int64), np.empty(len(policies))
+    stuck = int(_evaluate(group.arena.memory, settings, ints, overlap))
+    if stuck >= 0:
+        raise InputError(f"pipeline {policies[0].pipeline!r} deadlocks: rank {stuck} waits and no rank can go on")
+    out = []
+    for row, share in zip(ints.tolist(), overlap.tolist(), strict=True):
+        named = dict(zip(INTS[:7], row[:7], strict=True))
+        out.append(named | {"overlap": share, "offloaded": row[7], "kept": group.boundaries - row[7]})
+    return out
+
+
+@njit(cache=True)
+def _evaluate(m, settings, ints, overlap):  # type: ignore[no-untyped-def]
+    for p in range(len(settings)):
+        horizon, layers, window, offload = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3] != 0
+        ints[p, 7] = decide(m, horizon, layers, window, offload)
+        stuck = lower(m)
+        if stuck >= 0:
+            return stuck
+        overlap[p] = _summary(m, ints[p])
+    return -1
+
+
+@njit(cache=True)
+def _summary(m, out):  # type: ignore[no-untyped-def]
+    """Fill the first seven figures; returns the overlap."""
+    out[0] = m[a.LAST_END] - m[a.FIRST_START]
+    out[1:7] = 0
+    copying, hidden = 0, 0.0
+    spans = m[a.SPAN_ROOM]
+    for rank in range(m[a.RANKS]):
+        out[1], out[2] = max(out[1], get(m, a.PEAK, rank)), max(out[2], get(m, a.BOUNDARY_PEAK, rank))
+        out[3], out[4] = max(out[3], get(m, a.HOST_BYTES, rank)), max(out[4], get(m, a.STALL_RELEASE, rank))
+        out[5], out[6] = max(out[5], get(m, a.STALL_PREFETCH, rank)), max(out[6], get(m, a.STALL_RECV, rank))
+        first = m[a.SPANS] + 2 * get(m, a.SPAN_START, rank)
+        busy = m[first : first + 2 * get(m, a.SPAN_COUNT, 3 * rank)]
+        leaving = m[first + 2 * spans : first + 2 * spans + 2 * get(m, a.SPAN_COUNT, 3 * rank + 1)]
+        coming = m[first + 4 * spans : first + 4 * spans + 2 * get(m, a.SPAN_COUNT, 3 * rank + 2)]
+        moving, both = _moving(busy, leaving, coming)
+        if moving:
+            copying += moving
+            hidden += both / moving * moving
+    return hidden / copying if copying else 0.0
+
+
+@njit(cache=True)
+def _moving(busy, leaving, coming):  # type: ignore[no-untyped-def]
+    """(time in which any copy runs, time in which one and compute run).
+
+    Each array holds one queue's spans in order, start and end in turn.
+    """
+    moving = both = 0
+    i = j = k = 0
+    while i < len(leaving) or j < len(coming):
+        if j == len(coming) or (i < len(leaving) and leaving[i] <= coming[j]):
+            start, end = leaving[i], leaving[i + 1]
+            i += 2
+        else:
+            start, end = coming[j], coming[j + 1]
+            j += 2
+        while True:  # whatever begins inside belongs to the same stretch of copying
+            if i < len(leaving) and leaving[i] <= end:
+                end = max(end, leaving[i + 1])
+                i += 2
+            elif j < len(coming) and coming[j] <= end:
+                end = max(end, coming[j + 1])
+                j += 2
+            else:
+                break
+        moving += end - start
+        while k < len(busy) and busy[k + 1] <= start:
+            k += 2
+        while k < len(busy) and busy[k] < end:
+            both += min(busy[k + 1], end) - max(busy[k], start)
+            if busy[k + 1] > end:
+                break
+            k += 2
+    return moving, both
+
+
+__all__ = ["INTS", "Group", "figures"]
