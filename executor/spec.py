@@ -15,15 +15,14 @@ from torch.nn import functional
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.models import SHIPPED_MODELS
-from loadahead.executor.user_code import find_function, importable_from
+from loadahead.executor.user_code import find_function, importable_from, one_line
 from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.sim.workload import IN_MEMORY
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# What ``model.python`` is where the model was given in memory: a file cannot hold it.
-IN_MEMORY = "in-memory"
 OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
 CPU = torch.device("cpu")

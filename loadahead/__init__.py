@@ -1,5 +1,84 @@
-"""Plan, predict and run activation offloading for pipeline-parallel training."""
+"""Plan, predict and run activation offloading for pipeline-parallel training.
+
+``import loadahead as la`` gives the functions below; see docs/python.md for examples. Nothing heavy is imported before
+it is needed: no torch, pandas, numpy, numba or matplotlib by the import alone.
+"""
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+from loadahead.version import __version__
+
+# Each public name and the module that it is imported from when it is first used.
+_HOMES = {
+    **dict.fromkeys(
+        ("load", "plan", "verify", "simulate", "sweep", "calibrate", "execute", "compare", "report", "SweepTable"),
+        "loadahead.api",
+    ),
+    **dict.fromkeys(("LoadaheadError", "InputError", "CheckFailed", "Interrupted"), "loadahead.sim.errors"),
+    "Progress": "loadahead.progress",
+    "Scenario": "loadahead.scenarios.schema",
+    "Plan": "loadahead.sim.ir.plan",
+    "Costs": "loadahead.sim.costs",
+    "Timeline": "loadahead.sim.timeline",
+    "Run": "loadahead.runs",
+}
+
+if TYPE_CHECKING:
+    from loadahead.api import (
+        SweepTable,
+        calibrate,
+        compare,
+        execute,
+        load,
+        plan,
+        report,
+        simulate,
+        sweep,
+        verify,
+    )
+    from loadahead.progress import Progress
+    from loadahead.runs import Run
+    from loadahead.scenarios.schema import Scenario
+    from loadahead.sim.costs import Costs
+    from loadahead.sim.errors import CheckFailed, InputError, Interrupted, LoadaheadError
+    from loadahead.sim.ir.plan import Plan
+    from loadahead.sim.timeline import Timeline
+
+__all__ = [
+    "CheckFailed",
+    "Costs",
+    "InputError",
+    "Interrupted",
+    "LoadaheadError",
+    "Plan",
+    "Progress",
+    "Run",
+    "Scenario",
+    "SweepTable",
+    "Timeline",
+    "calibrate",
+    "compare",
+    "execute",
+    "load",
+    "plan",
+    "report",
+    "simulate",
+    "sweep",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'loadahead' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
-from loadahead.cli.output import note
-from loadahead.cli.texts import gradient_sentence, run_text, sweep_text
 from loadahead.prediction import predict, result_of
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.reports.tables import best_row
 from loadahead.runs import Run, run_job, write_run
 from loadahead.sim.engines import DEFAULT_ENGINE
-from loadahead.sim.units import format_bytes, format_duration
 from loadahead.sweeps.axes import policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
 from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
+    from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.sim.costs import Costs
 
 # Timed steps of each horizon that is measured beside the chosen one.
@@ -35,7 +34,17 @@ RULE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What came of it. ``without`` is the chosen microbatch count's prediction with nothing offloaded."""
+    """The demo's results.
+
+    Attributes:
+        sweep: the predicted points, as a sweep's rows.
+        chosen: the row of the plan that was run.
+        without: the chosen microbatch count's prediction with nothing offloaded.
+        run: the chosen plan, predicted and measured.
+        horizons: every horizon of the chosen microbatch count, predicted and measured.
+        report: the page.
+        rule: how the plan was chosen, in a sentence.
+    """
 
     sweep: Sequence[dict[str, Any]]
     chosen: dict[str, Any]
@@ -44,17 +53,18 @@ class DemoResult:
     horizons: Sequence[dict[str, Any]]
     report: Path
     warnings: Sequence[str]
+    rule: str = RULE
 
     def ranking_tau(self) -> float | None:
-        """Kendall's tau of the measured horizons' step times against their predictions."""
+        """Return Kendall's tau of the measured horizons' step times against their predictions."""
         return kendall_tau(*_step_times(self.horizons))
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``demo --json``."""
+        """Return the results as plain data."""
         measured = self.run.result()
         return {
             "scenario": self.run.job.name,
-            "rule": RULE,
+            "rule": self.rule,
             "chosen": self.chosen,
             "points": list(self.sweep),
             "without_offload": self.without,
@@ -67,31 +77,9 @@ class DemoResult:
             "warnings": list(self.warnings),
         }
 
-    def to_text(self) -> str:
-        """The same for people: sweep, choice, predicted beside measured, where the report is."""
-        chosen = f"{RULE} Chosen: {self.chosen['microbatches']} microbatches, horizon {self.chosen['horizon']}."
-        sweep = sweep_text(self.sweep, self.run.costs.memory_bytes)
-        parts = [sweep, f"{chosen}\n{self._saving()}", run_text(self.run), *self._order(), f"report: {self.report}"]
-        return "\n\n".join(parts)
-
-    def _saving(self) -> str:
-        ours, theirs = self.chosen, self.without
-        return (
-            f"Predicted against keeping all on the device: peak {format_bytes(ours['peak_device_bytes'])} instead of "
-            f"{format_bytes(theirs['peak_device_bytes'])}, of it boundaries "
-            f"{format_bytes(ours['peak_boundary_bytes'])} instead of {format_bytes(theirs['peak_boundary_bytes'])}; "
-            f"step time {format_duration(ours['step_time_ns'])} instead of {format_duration(theirs['step_time_ns'])}."
-        )
-
-    def _order(self) -> list[str]:
-        if not self.horizons:
-            return []
-        apart = len(order_disagreements(*_step_times(self.horizons)))
-        errors = [point["max_grad_error"] for point in self.horizons]
-        return [
-            f"Horizons measured: {len(self.horizons)}; pairs predicted more than 10 % apart and measured in the other "
-            f"order: {apart}. In all of them {gradient_sentence(max(errors))}."
-        ]
+    def horizons_in_wrong_order(self) -> int:
+        """Return how many pairs of horizons were predicted more than 10 % apart and measured in the other order."""
+        return len(order_disagreements(*_step_times(self.horizons)))
 
 
 def _step_times(horizons: Sequence[dict[str, Any]]) -> tuple[list[int], list[int]]:
@@ -103,32 +91,33 @@ def _step_times(horizons: Sequence[dict[str, Any]]) -> tuple[list[int], list[int
 class Demo:
     """The main job's settings; ``steps`` None means the scenario's."""
 
-    argument: str
-    overrides: tuple[str, ...]
+    source: ScenarioSource
+    overrides: Overrides
     directory: Path
     horizons: tuple[int, ...]
     microbatches: tuple[int, ...]
     steps: int | None = None
     device: str = "cpu"
+    progress: ProgressCallback = silent
 
     def run(self) -> DemoResult:
-        """Do it all and write the run directory."""
+        """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
         jobs.require_device(self.device)
         run_directory.make(self.directory)
-        sweep = Sweep(self.argument, self.overrides, device=self.device)
-        base = sweep.prepared(f"parallel.microbatches={max(self.microbatches)}")
+        sweep = Sweep(self.source, self.overrides, device=self.device, progress=self.progress)
+        base = sweep.prepared({"parallel.microbatches": max(self.microbatches)})
         jobs.module_of(base.scenario)
         if base.costs is None:
-            note(f"calibrating {base.scenario.name} on this {self.device}")
+            self.progress(Progress(f"calibrating {base.scenario.name} on this {self.device}"))
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))
         costs = sweep.costs_of(base)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
-        rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE)
+        rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows)
         index = best_row(rows, costs.memory_bytes)
         chosen = rows[0 if index is None else index]
         job, known = self._job(sweep, chosen["microbatches"], chosen["horizon"])
-        run = run_job(job, known, device=self.device, steps=self.steps)
+        run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
         write_run(run, self.directory)
         horizons = [self._horizon(sweep, chosen["microbatches"], horizon) for horizon in self.horizons]
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": horizons})
@@ -142,15 +131,17 @@ class Demo:
             warnings=[*sweep.warnings, *run.execution.warnings],
         )
 
-    def _job(self, sweep: Sweep, microbatches: int, horizon: int, *more: str) -> tuple[jobs.Job, Costs]:
-        own = (f"parallel.microbatches={microbatches}", f"offload.activation_loading_horizon={horizon}")
-        prepared = Sweep(self.argument, (*self.overrides, *own, *more), device=self.device).prepared()
+    def _job(
+        self, sweep: Sweep, microbatches: int, horizon: int, more: Overrides | None = None
+    ) -> tuple[jobs.Job, Costs]:
+        own = {"parallel.microbatches": microbatches, "offload.activation_loading_horizon": horizon}
+        prepared = Sweep(self.source, {**self.overrides, **own, **(more or {})}, device=self.device).prepared()
         costs = sweep.costs_of(prepared)
         return jobs.job_of_prepared(replace(prepared, costs=costs)), costs
 
     def _horizon(self, sweep: Sweep, microbatches: int, horizon: int) -> dict[str, Any]:
         job, costs = self._job(sweep, microbatches, horizon)
-        run = run_job(job, costs, device=self.device, steps=HORIZON_STEPS)
+        run = run_job(job, costs, device=self.device, steps=HORIZON_STEPS, progress=self.progress)
         return {
             "horizon": horizon,
             "microbatches": microbatches,
@@ -160,7 +151,8 @@ class Demo:
         }
 
     def _without(self, sweep: Sweep, chosen: dict[str, Any]) -> dict[str, Any]:
-        job, costs = self._job(sweep, chosen["microbatches"], chosen["horizon"], "offload.offload_activations=false")
+        more = {"offload.offload_activations": False}
+        job, costs = self._job(sweep, chosen["microbatches"], chosen["horizon"], more)
         result = result_of(job, predict(job, costs))
         keys = ("peak_device_bytes", "peak_boundary_bytes")
         peaks = {key: max(rank[key] for rank in result["ranks"]) for key in keys}

@@ -1,32 +1,36 @@
-"""From what stands on the command line to a plan with its costs: the one place where the packages meet.
+"""From a scenario or a plan to a proven plan with its costs: the one place where the packages meet.
 
-A SCENARIO is loaded, traced where it names a module, prepared, planned and proven. A PLAN is read and proven; the
+A scenario is loaded, traced where it names a module, prepared, planned and proven. A plan is read and proven; the
 scenario it was made from stands in its policy, so that costs can be derived again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead.cli.output import note
 from loadahead.plan_files import is_plan_file, read_plan
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.workload import IN_MEMORY
 
 if TYPE_CHECKING:
     from loadahead.executor.spec import ModelSpec
     from loadahead.scenarios.kinds.module import Module
+    from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.prepare import Prepared
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
-    from loadahead.sim.ir.plan import Plan
     from loadahead.sim.workload import ModuleShapes
 
-# Timed runs of each operation in a calibration that a command makes by itself.
+# Timed runs of each operation in a calibration that is made on the way to something else.
 REPEATS = 5
+# Timed runs of each operation in a calibration that is asked for.
+CALIBRATION_REPEATS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +38,10 @@ class Job:
     """A proven plan and what is known about where it came from.
 
     Attributes:
-        name: of the scenario, or of the plan where no scenario is known.
-        prepared: None for a plan file that does not say its scenario.
+        name: the scenario's name, or the plan's where no scenario is known.
+        prepared: the scenario, ready to be planned; None for a plan that does not say its scenario.
         costs: None when there are none yet (a module that was not calibrated).
+        warnings: sentences about settings that do not do what they seem to.
     """
 
     name: str
@@ -46,21 +51,28 @@ class Job:
     warnings: tuple[str, ...] = ()
 
     def known(self) -> Prepared:
-        """The scenario; InputError for a plan that has none."""
+        """Return the prepared scenario; raise InputError for a plan that has none."""
         if self.prepared is None:
             raise InputError(
-                f"plan {self.name!r} does not say which scenario it was made from; only plans made by "
-                "`loadahead plan SCENARIO -o` can be run or calibrated"
+                f"plan {self.name!r} does not say which scenario it was made from; only plans made from a scenario can "
+                "be run or calibrated"
             )
         return self.prepared
 
 
-def job_of(argument: str, overrides: Sequence[str], costs_file: Path | None = None, device: str = "cpu") -> Job:
-    """The job that a SCENARIO|PLAN argument names, for a device."""
-    if is_plan_file(argument):
-        return _job_of_plan(argument, overrides, costs_file, device)
-    prepared = prepared_of(argument, overrides, costs_file, device)
-    with named(argument):
+def job_of(
+    source: ScenarioSource | Plan,
+    overrides: Overrides | None = None,
+    costs: Costs | Path | None = None,
+    device: str = "cpu",
+) -> Job:
+    """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own."""
+    if isinstance(source, Plan):
+        return _job_of_plan(source, source.name, overrides, costs, device)
+    if isinstance(source, str | Path) and is_plan_file(source):
+        return _job_of_plan(read_plan(source), str(source), overrides, costs, device)
+    prepared = prepared_of(source, overrides, costs, device)
+    with named(source):
         return job_of_prepared(prepared)
 
 
@@ -73,7 +85,7 @@ def job_of_prepared(prepared: Prepared) -> Job:
 
 
 def plan_prepared(prepared: Prepared) -> Plan:
-    """The prepared scenario's plan, proven; its policy holds the whole scenario."""
+    """Return the prepared scenario's plan, proven; its policy holds the whole scenario."""
     from loadahead.scenarios.loader import scenario_to_dict
     from loadahead.sim.planner import build_plan
     from loadahead.sim.verify import check
@@ -85,33 +97,49 @@ def plan_prepared(prepared: Prepared) -> Plan:
 
 
 @contextmanager
-def named(source: str) -> Iterator[None]:
-    """An InputError inside says which scenario it is about."""
+def named(source: ScenarioSource) -> Iterator[None]:
+    """Make an InputError inside say which scenario it is about."""
     try:
         yield
     except InputError as error:
-        message = str(error)
-        raise InputError(message if message.startswith(source) else f"{source}: {message}") from error
+        raise error.about(_name(source)) from error
+
+
+def _name(source: ScenarioSource) -> str:
+    """Return what errors about a scenario begin with."""
+    if isinstance(source, str | Path):
+        return str(source)
+    name = getattr(source, "name", None) or (source.get("name") if isinstance(source, dict) else None)
+    return str(name or "scenario")
 
 
 def prepared_of(
-    argument: str, overrides: Sequence[str], costs_file: Path | None = None, device: str = "cpu"
+    source: ScenarioSource,
+    overrides: Overrides | None = None,
+    costs: Costs | Path | None = None,
+    device: str = "cpu",
 ) -> Prepared:
-    """A scenario by name or path, with its overrides, ready to be planned."""
+    """Return a scenario with its overrides, ready to be planned."""
     from loadahead.scenarios.loader import load_scenario
+
+    given = costs_given(costs)
+    with named(source):
+        return prepare_scenario(load_scenario(source, overrides), given, device)
+
+
+def costs_given(costs: Costs | Path | str | None) -> Costs | None:
+    """Return costs that were given as such, or as their file."""
     from loadahead.sim.costs import load_costs
 
-    costs = load_costs(costs_file) if costs_file is not None else None
-    with named(argument):
-        return prepare_scenario(load_scenario(argument, overrides), costs, device)
+    return load_costs(Path(costs)) if isinstance(costs, str | Path) else costs
 
 
-def uncalibrated(argument: str, overrides: Sequence[str], device: str) -> Prepared:
-    """A scenario to be calibrated: the costs file that it names need not be there yet."""
+def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, device: str = "cpu") -> Prepared:
+    """Return a scenario to be calibrated: the costs file that it names need not be there yet."""
     from loadahead.scenarios.loader import load_scenario
 
-    with named(argument):
-        scenario = load_scenario(argument, overrides)
+    with named(source):
+        scenario = load_scenario(source, overrides)
         return prepare_scenario(scenario.model_copy(update={"costs": None}), None, device)
 
 
@@ -125,14 +153,12 @@ def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str
 
 
 def named_costs(scenario: Scenario) -> Costs | None:
-    """The costs of the file that the scenario names; None where it names none."""
-    from loadahead.sim.costs import load_costs
-
-    return None if scenario.costs is None else load_costs(scenario.costs)
+    """Return the costs of the file that the scenario names; None where it names none."""
+    return None if scenario.costs is None else costs_given(scenario.costs)
 
 
 def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
-    """The shapes of the scenario's module; None where it has none."""
+    """Return the shapes of the scenario's module; None where it has none."""
     from loadahead.scenarios.prepare import needs_shapes
 
     if not needs_shapes(scenario):
@@ -143,19 +169,19 @@ def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
 
 
 def module_of(scenario: Scenario) -> Module:
-    """The scenario's module; InputError when its model is of another kind."""
+    """Return the scenario's module; raise InputError when its model is of another kind."""
     from loadahead.scenarios.kinds.module import Module
 
     if not isinstance(scenario.model, Module):
         raise InputError(
             f'scenario {scenario.name!r} has a model of kind "{scenario.model.kind}", which has no tensors to run; '
-            'use one of kind "module", e.g. `loadahead execute demo`'
+            'use one of kind "module", e.g. the scenario demo'
         )
     return scenario.model
 
 
 def model_spec(scenario: Scenario) -> ModelSpec:
-    """What the executor has to know about the scenario's model; InputError when it names no module."""
+    """Return what the executor has to know about the scenario's model; raise InputError when it names no module."""
     from dataclasses import fields
 
     from loadahead.executor.spec import ModelSpec
@@ -166,12 +192,18 @@ def model_spec(scenario: Scenario) -> ModelSpec:
     return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
-def with_costs(job: Job, repeats: int = REPEATS, device: str = "cpu", deterministic: bool = True) -> tuple[Job, Costs]:
-    """The job with costs: its own, or else calibrated now on the device, which is said on stderr."""
+def with_costs(
+    job: Job,
+    repeats: int = REPEATS,
+    device: str = "cpu",
+    deterministic: bool = True,
+    progress: ProgressCallback = silent,
+) -> tuple[Job, Costs]:
+    """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
-    note(f"{job.name} gives no costs: calibrating on this {device} (keep them with `loadahead calibrate -o`, --costs)")
+    progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
     costs = calibrate_prepared(prepared, repeats, device, deterministic)
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
 
@@ -179,10 +211,10 @@ def with_costs(job: Job, repeats: int = REPEATS, device: str = "cpu", determinis
 def calibrate_prepared(
     prepared: Prepared, repeats: int = REPEATS, device: str = "cpu", deterministic: bool = True
 ) -> Costs:
-    """Measure the prepared scenario's units on this machine.
+    """Measure the prepared scenario's units on this machine, and return their costs.
 
-    Links are the scenario's where the device emulates them, shared ones included. ``deterministic``: with the kernels
-    of runs whose gradients are checked.
+    Links are the scenario's where the device emulates them, shared ones included. ``deterministic``: measure the
+    kernels of runs whose gradients are checked.
     """
     from loadahead.executor.calibration import calibrate
     from loadahead.executor.links import Hardware
@@ -203,66 +235,74 @@ def calibrate_prepared(
 
 
 def _measured_model(scenario: Scenario) -> dict[str, Any]:
-    """What a calibrated model's times depend on, and its shapes do not tell."""
+    """Return what a calibrated model's times depend on, and its shapes do not tell."""
     module = module_of(scenario)
     return {key: getattr(module, key) for key in ("python", "dtype", "autocast", "optimizer")}
 
 
 def _other_model(scenario: Scenario, costs: Costs | None) -> list[str]:
-    """Said where costs were calibrated for a model of another kind of numbers."""
-    found = {} if costs is None or not scenario.model.needs_shapes else costs.evidence.get("model", {})
-    ours = _measured_model(scenario) if found else {}
+    """Return a warning for each way in which costs were calibrated for another model than the scenario's."""
+    calibrated = {} if costs is None or not scenario.model.needs_shapes else costs.evidence.get("model", {})
+    wanted = _measured_model(scenario) if calibrated else {}
     return [
-        f"model.{key} is {value!r} and the costs given were calibrated with {found[key]!r}: their times are not this "
-        "model's; calibrate again"
-        for key, value in ours.items()
-        if key in found and found[key] != value
+        f"model.{key} is {value!r} and the costs given were calibrated with {calibrated[key]!r}: their times are not "
+        "this model's; calibrate again"
+        for key, value in wanted.items()
+        if key in calibrated and calibrated[key] != value
     ]
 
 
-def plan_of(argument: str, overrides: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:
-    """Just the plan, and the warnings: a plan file is read but not proven."""
-    if is_plan_file(argument):
-        _no_overrides(argument, overrides)
-        return read_plan(argument), ()
-    prepared = prepared_of(argument, overrides)
-    with named(argument):
+def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -> tuple[Plan, tuple[str, ...]]:
+    """Return just the plan, and the warnings: a plan file is read but not proven."""
+    if isinstance(source, Plan):
+        _refuse_overrides(source.name, overrides)
+        return source, ()
+    if isinstance(source, str | Path) and is_plan_file(source):
+        _refuse_overrides(str(source), overrides)
+        return read_plan(source), ()
+    prepared = prepared_of(source, overrides)
+    with named(source):
         return plan_prepared(prepared), prepared.warnings
 
 
-def _job_of_plan(path: str, overrides: Sequence[str], costs_file: Path | None, device: str) -> Job:
+def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Costs | Path | None, device: str) -> Job:
     from loadahead.scenarios.loader import scenario_from_dict
-    from loadahead.sim.costs import load_costs
     from loadahead.sim.verify import check
 
-    _no_overrides(path, overrides)
-    plan = read_plan(path)
+    _refuse_overrides(name, overrides)
     check(plan)
-    costs = load_costs(costs_file) if costs_file is not None else None
+    given = costs_given(costs)
     echo = plan.policy.get("scenario")
-    if not isinstance(echo, dict):
-        if costs is None:
-            raise InputError(f"{path}: does not say its scenario, so its costs are not known; give --costs costs.json")
-        return Job(name=plan.name, plan=plan, prepared=None, costs=costs)
-    with named(path):
-        prepared = prepare_scenario(scenario_from_dict(echo, f"{path}: policy.scenario"), costs, device)
+    if not isinstance(echo, dict) or _in_memory(echo):
+        if given is None:
+            raise InputError(
+                f"{name}: does not say its scenario, so its costs are not known; give a costs file",
+                parameters=("costs",),
+            )
+        return Job(name=plan.name, plan=plan, prepared=None, costs=given)
+    with named(name):
+        prepared = prepare_scenario(scenario_from_dict(echo, f"{name}: policy.scenario"), given, device)
     return Job(
         name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
     )
 
 
-def _no_overrides(path: str, overrides: Sequence[str]) -> None:
-    if overrides:
+def _in_memory(echo: dict[str, Any]) -> bool:
+    """Return whether a plan's scenario had a model in memory, which the plan cannot hold."""
+    model = echo.get("model")
+    return isinstance(model, dict) and model.get("python") == IN_MEMORY
+
+
+def _refuse_overrides(name: str, overrides: Overrides | None) -> None:
+    for key in overrides or {}:
         raise InputError(
-            f"--set {overrides[0]}: {path} is a plan, whose choices are made; use --set with the scenario and plan anew"
+            f"{key}: {name} is a plan, whose choices are made; override the scenario's keys and plan anew",
+            parameters=("overrides",),
         )
 
 
 def require_device(device: str) -> None:
-    """InputError, before any work is done, when there is no backend or no device of that name."""
+    """Raise InputError, before any work is done, when there is no backend or no device of that name."""
     from loadahead.executor.backends import torch_device
 
-    try:
-        torch_device(device)
-    except InputError as error:
-        raise InputError(f"--{error}") from error
+    torch_device(device)

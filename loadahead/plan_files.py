@@ -1,4 +1,4 @@
-"""Plan files on the command line, in either form."""
+"""Plan files, in either of their two forms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _TEXT_START = b"loadahead-plan "
 JSON_SUFFIX = ".json"
 
 
-def is_plan_file(argument: str) -> bool:
-    """Whether a SCENARIO|PLAN argument names a plan: a .json file, or one that holds a plan under another name."""
+def is_plan_file(argument: str | Path) -> bool:
+    """Return whether an argument names a plan: a .json file, or one that holds a plan under another name."""
     path = Path(argument)
     if path.suffix == JSON_SUFFIX:
         return True
@@ -28,25 +28,23 @@ def is_plan_file(argument: str) -> bool:
 
 
 def read_plan(path: str | Path) -> Plan:
-    """A plan from its JSON or its text form; InputError in one line on anything malformed."""
+    """Read a plan from its JSON or its text form; raise InputError in one line on anything malformed."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read as a plan file ({error.strerror}); give a file made by `loadahead plan -o`"
-        ) from error
+        raise InputError(f"{path}: cannot be read as a plan file ({error.strerror}); give a plan file") from error
     if not data.startswith(_TEXT_START):
         return load_plan(path)
     try:
         return plan_from_text(data.decode())
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text; give a file made by `loadahead plan --text -o`") from error
+        raise InputError(f"{path}: is not UTF-8 text; give a plan file in JSON or text form") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise error.about(str(path)) from error
 
 
 def write_plan(plan: Plan, path: Path, text: bool = False) -> None:
-    """Write the JSON form, or the text form."""
+    """Write the plan's JSON form, or its text form, to a file."""
     if text:
         path.write_text(plan_to_text(plan), encoding="utf-8")
     else:

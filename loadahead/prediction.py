@@ -1,4 +1,4 @@
-"""A job on the simulator's clock, and the object that `simulate --json` prints."""
+"""A job on the simulator's clock, and what is said of the predicted step as plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
-    """The job's predicted timeline; its header says the scenario and all warnings."""
+    """Return the job's predicted timeline; its header says the scenario and all warnings."""
     with named(job.name):
         timeline = run_engine(job.plan, costs, engine)
     warnings = [*job.warnings, *timeline.header["warnings"]]
@@ -23,7 +23,7 @@ def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
 
 
 def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
-    """The object of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes."""
+    """Return a step's results as plain data (DESIGN, section 4, simulate). Times are in ns, sizes in bytes."""
     summary = predicted.header["summary"]
     return {
         "scenario": job.name,
@@ -53,7 +53,7 @@ def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:
 
 def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
     """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
-    from loadahead.sim.jitter import Spread, alone, jitter_summary, step_times
+    from loadahead.sim.jitter import Spread, draws_ignore_sharing, jitter_summary, step_times
 
     scenario = job.prepared.scenario if job.prepared is not None else None
     if draws is None and seed is None and (scenario is None or "jitter" not in scenario.model_fields_set):
@@ -63,5 +63,5 @@ def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, se
     spread = Spread(**written | asked)
     with named(job.name):
         times = step_times(job.plan, costs, spread)
-        unlike = bool(predicted.header["contended"]) and alone(job.plan, costs)
+        unlike = bool(predicted.header["contended"]) and draws_ignore_sharing(job.plan, costs)
     return {"jitter": jitter_summary(times, spread, unlike)}

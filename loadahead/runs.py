@@ -1,4 +1,4 @@
-"""A job on real tensors, and the object that `execute --json` prints."""
+"""A job on real tensors, beside its prediction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead.cli.progress import progress
 from loadahead.executor.execute import execute
 from loadahead.executor.results import ExecutionResult
 from loadahead.jobs import Job, model_spec, module_of
 from loadahead.prediction import predict, result_of
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.sim.errors import CheckFailed
 from loadahead.sim.timeline import write_timeline
@@ -18,12 +18,21 @@ from loadahead.sim.timeline import write_timeline
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
     from loadahead.sim.costs import Costs
+    from loadahead.sim.step_metrics import StepMetrics
     from loadahead.sim.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One plan, predicted and measured."""
+    """One plan, predicted and measured.
+
+    Attributes:
+        job: the plan and where it came from.
+        costs: the costs of the prediction.
+        predicted: the step on the simulator's clock.
+        measured: the step of median time on real tensors.
+        execution: what all steps measured: losses, step times, the gradient check.
+    """
 
     job: Job
     costs: Costs
@@ -31,14 +40,24 @@ class Run:
     measured: Timeline
     execution: ExecutionResult
 
+    @property
+    def metrics(self) -> StepMetrics:
+        """The measured step's time, and every rank's peaks, stalls and overlap."""
+        return self.measured.metrics
+
+    @property
+    def max_grad_error(self) -> float | None:
+        """The largest difference of any gradient from plain training's; None where gradients were not checked."""
+        return self.execution.max_grad_error
+
     def comparison(self) -> Comparison:
-        """Predicted against measured."""
+        """Return the prediction beside the measurement."""
         from loadahead.reports.compare import compare
 
         return compare(self.predicted, self.measured)
 
     def result(self) -> dict[str, Any]:
-        """The object of ``execute --json``: simulate's keys, measured, and what only a run can tell."""
+        """Return the run as plain data: a prediction's keys, measured, and what only a run can tell."""
         done = self.execution
         return self.measured_result() | {
             "device": self.measured.source,
@@ -52,11 +71,11 @@ class Run:
         }
 
     def measured_result(self) -> dict[str, Any]:
-        """The keys of ``simulate --json``, measured."""
+        """Return a prediction's keys, measured, as plain data."""
         return result_of(self.job, self.measured)
 
     def require_equal_gradients(self) -> None:
-        """CheckFailed when a gradient differs from plain training's."""
+        """Raise CheckFailed when a gradient differs from plain training's."""
         error = self.execution.max_grad_error
         if error:
             raise CheckFailed(
@@ -66,23 +85,32 @@ class Run:
             )
 
 
-def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, check: bool = True) -> Run:
+def run_job(
+    job: Job,
+    costs: Costs,
+    *,
+    device: str,
+    steps: int | None = None,
+    check: bool = True,
+    progress: ProgressCallback = silent,
+) -> Run:
     """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
     scenario = job.known().scenario
     wanted = steps or module_of(scenario).steps
     predicted = predict(job, costs)
-    what = f"running {job.name} on {device}, {job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
-    with progress(f"{what}: {wanted} steps", wanted) as done:
-        execution = execute(
-            job.plan,
-            job.known().workload,
-            model_spec(scenario),
-            costs=costs,
-            steps=wanted,
-            device=device,
-            check_gradients=check,
-            on_step=lambda *_: done(1),
-        )
+    horizon = f"{job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
+    what = f"running {job.name} on {device}, {horizon}: {wanted} steps"
+    progress(Progress(what, 0, wanted))
+    execution = execute(
+        job.plan,
+        job.known().workload,
+        model_spec(scenario),
+        costs=costs,
+        steps=wanted,
+        device=device,
+        check_gradients=check,
+        on_step=lambda step, _: progress(Progress(what, step + 1, wanted)),
+    )
     warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
@@ -95,7 +123,7 @@ def run_job(job: Job, costs: Costs, *, device: str, steps: int | None = None, ch
 
 
 def _not_shared(predicted: Timeline, device: str) -> list[str]:
-    """Said where the prediction has copies slow each other down and the emulated links cannot."""
+    """Return a warning where the prediction has copies slow each other down and the emulated links cannot."""
     if device != "cpu" or not predicted.header["contended"]:
         return []
     return [
@@ -105,7 +133,7 @@ def _not_shared(predicted: Timeline, device: str) -> list[str]:
 
 
 def write_run(run: Run, directory: Path) -> None:
-    """The run's parts, into its directory."""
+    """Write the run's parts into its directory, which is made where it is not there yet."""
     from loadahead.plan_files import write_plan
     from loadahead.sim.costs import save_costs
 

@@ -1,4 +1,4 @@
-"""A run directory: what demo, execute and sweep write, and report and compare read."""
+"""A run directory: the files that a demo, a run and a sweep write, and that reports and comparisons read."""
 
 from __future__ import annotations
 
@@ -9,30 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loadahead.sim.errors import InputError
-
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
 SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
 
 
-def named(option: str, text: str) -> Path:
-    """The directory that an option names; InputError for none and for a file."""
-    if not text.strip():
-        raise InputError(f"{option} is empty; give a directory")
-    if Path(text).is_file():
-        raise InputError(f"{option} {text}: is a file; give a directory")
-    return Path(text)
-
-
 def make(directory: Path) -> Path:
-    """The directory, made where it is not there yet."""
+    """Make the directory where it is not there yet, and return it."""
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
 
 def require_writable(path: Path) -> None:
-    """OSError now rather than after the work, when a file cannot be written there."""
+    """Raise OSError now, rather than after the work, when a file cannot be written there."""
     before = path.exists()
     with path.open("a", encoding="utf-8"):
         pass
@@ -41,12 +30,12 @@ def require_writable(path: Path) -> None:
 
 
 def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
-    """One JSON object; NaN and infinity are no JSON and must not occur."""
+    """Write one JSON object; NaN and infinity are no JSON and must not occur."""
     (directory / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_sweep(directory: Path, points: Sequence[dict[str, Any]]) -> None:
-    """The sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
+    """Write the sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
     import pandas as pd
 
     table = pd.DataFrame.from_records(list(points))
@@ -64,7 +53,7 @@ def remove_sweep(directory: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, whose file then takes the place of ``path``."""
+    """Yield a path to write to, whose file then takes the place of ``path``."""
     part = path.with_name(f"{path.name}.part")
     yield part
     os.replace(part, path)

@@ -1,11 +1,14 @@
-"""Reading scenarios: by a shipped name or a path, with overrides, every mistake one line that names file and key."""
+"""Reading scenarios: by a shipped name, a path or as a dictionary, with overrides by key.
+
+Every mistake is an InputError of one line that names file and key.
+"""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from loadahead.scenarios.kinds import KINDS
+from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import Path as KeyPath
-from loadahead.sim.schema_errors import complaint
+from loadahead.sim.schema_errors import schema_error_line
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
+# What a scenario can be given as: a shipped name, a path, its tables as a dictionary, or itself.
+ScenarioSource = str | Path | Mapping[str, Any] | Scenario
+# New values by the full path of a key, e.g. ``{"offload.release_window": 2}``.
+Overrides = Mapping[str, Any]
 # A scenario is a page of text. What is larger is another file, and would take long to parse.
 LARGEST_FILE = 1_000_000
 LARGEST_DEPTH = 50
@@ -35,25 +43,56 @@ class ScenarioFile:
     """A scenario file, read once, to be loaded with many overrides.
 
     Attributes:
-        content: its tables as they stand there.
-        source: what complaints name.
-        folder: where it lies; None for a shipped one.
+        content: the tables as they stand there.
+        source: the name that errors begin with.
+        folder: the folder of the file; None for a shipped scenario and one that is no file.
+        objects: the model, data, loss and optimizer that were given in memory (the executor's ModelObjects), or None.
     """
 
     content: dict[str, Any]
     source: str
     folder: Path | None
+    objects: Any = None
 
-    def scenario(self, overrides: Sequence[str] = ()) -> Scenario:
-        """The scenario with ``key.path=value`` overrides; InputError in one line."""
+    def scenario(self, overrides: Overrides | None = None) -> Scenario:
+        """Return the scenario with these overrides; raise InputError in one line where it holds a mistake."""
         content = copy.deepcopy(self.content)
-        for override in overrides:
-            _override(content, override)
-        return _scenario(content, self.source, self.folder)
+        for key, value in (overrides or {}).items():
+            _set_key(content, key, value)
+        return with_objects(_scenario(content, self.source, self.folder), self.objects)
+
+
+def with_objects(scenario: Scenario, objects: Any) -> Scenario:
+    """Return the scenario with what was given in memory; raise InputError where its model is not a module."""
+    if objects is None:
+        return scenario
+    if not isinstance(scenario.model, Module):
+        raise InputError(
+            f"scenario {scenario.name!r}: model.kind is {scenario.model.kind!r}; a model, data, loss or optimizer given "
+            'given in memory needs kind = "module"'
+        )
+    return scenario.model_copy(update={"model": scenario.model.with_objects(objects)})
+
+
+def scenario_file(source: ScenarioSource) -> ScenarioFile:
+    """Return what a scenario is made from, whatever it is given as; raise InputError in one line where it is none."""
+    if isinstance(source, Scenario):
+        objects = source.model.objects if isinstance(source.model, Module) else None
+        return ScenarioFile(content=scenario_to_dict(source), source=source.name, folder=None, objects=objects)
+    if isinstance(source, Mapping):
+        content = copy.deepcopy(dict(source))
+        name = content.setdefault("name", "scenario")
+        return ScenarioFile(content=content, source=str(name)[:200], folder=None)
+    if isinstance(source, str | Path):
+        return read_scenario(str(source))
+    raise InputError(
+        f"the scenario is a {type(source).__name__}; it must be a shipped scenario's name, a path, a dictionary of "
+        "tables or a loaded scenario"
+    )
 
 
 def read_scenario(argument: str) -> ScenarioFile:
-    """A scenario's file by shipped name or path; InputError in one line."""
+    """Read a scenario's file by shipped name or path; raise InputError in one line where there is none."""
     path = _find(argument)
     shipped = path.parent == SHIPPED
     content = _read(path)
@@ -63,9 +102,9 @@ def read_scenario(argument: str) -> ScenarioFile:
     )
 
 
-def load_scenario(argument: str, overrides: Sequence[str] = ()) -> Scenario:
-    """A scenario by shipped name or path, with ``key.path=value`` overrides; InputError in one line."""
-    return read_scenario(argument).scenario(overrides)
+def load_scenario(source: ScenarioSource, overrides: Overrides | None = None) -> Scenario:
+    """Return a scenario, whatever it is given as, with overrides; raise InputError in one line."""
+    return scenario_file(source).scenario(overrides)
 
 
 def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
@@ -110,25 +149,28 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f'{path}: is not TOML ({reason}); write keys as in `[model]` kind = "uniform"') from error
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    """Put the value of ``key.path=value`` into the tables; the value is TOML, or else a text."""
-    path, equals, text = override.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys) or len(keys) > LARGEST_DEPTH:
-        raise InputError(
-            f"--set {override!r:.80}: it must be KEY=VALUE with the key's full path, e.g. offload.release_window=2"
-        )
+def split_key(path: str) -> list[str]:
+    """Return the parts of a key's full path, e.g. ``offload.release_window``; InputError where it is none."""
+    keys = [key.strip() for key in str(path).split(".")]
+    if not all(keys) or len(keys) > LARGEST_DEPTH:
+        raise InputError(f"{path!r:.80} is not a key's full path; write e.g. offload.release_window")
+    return keys
+
+
+def _set_key(content: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value into the tables, under its key's full path."""
+    keys = split_key(path)
     table = content
     for depth, key in enumerate(keys[:-1], 1):
         found = table.setdefault(key, {})
         if not isinstance(found, dict):
-            raise InputError(f"--set {override!r:.80}: {'.'.join(keys[:depth])} holds {found!r:.40} and no keys")
+            raise InputError(f"{path:.80}: {'.'.join(keys[:depth])} holds {found!r:.40} and no keys")
         table = found
     if keys == ["parallel", "partitions"]:  # either name replaces what the file says under the other
         table.pop("pipeline_parallel_degree", None)
     if keys == ["parallel", "pipeline_parallel_degree"]:
         table.pop("partitions", None)
-    table[keys[-1]] = toml_value(text.strip())
+    table[keys[-1]] = copy.deepcopy(value)
 
 
 def toml_value(text: str) -> Any:
@@ -144,7 +186,9 @@ def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scen
     try:
         scenario = Scenario.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{source}: {complaint(error, 'a scenario', lambda path: _keys(content, path))}") from error
+        raise InputError(
+            f"{source}: {schema_error_line(error, 'a scenario', lambda path: _keys(content, path))}"
+        ) from error
     except RecursionError as error:
         raise InputError(f"{source}: is nested too deeply; a scenario has tables of keys and no more") from error
     try:

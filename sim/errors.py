@@ -1,29 +1,39 @@
-"""Errors that are meant for the person at the command line.
+"""Errors that are meant for people: whoever calls the library, or sits at the command line.
 
-Every error a user can cause is a :class:`LoadaheadError`; the command line prints it as one line and
-exits with :attr:`LoadaheadError.exit_code`. Everything else is a bug in Loadahead and keeps its traceback.
+Every error a user can cause is a :class:`LoadaheadError`; the command line prints it as one line. Everything else is a
+bug in Loadahead and keeps its traceback.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 
 class LoadaheadError(Exception):
-    """Something the user can mend. The message is one line: what, the value, what is allowed, what to do."""
+    """Something the user can mend. The message is one line: what, the value, what is allowed, what to do.
 
-    exit_code = 2
+    ``parameters`` names the parameters of the library's functions that would help, which a front end may show under
+    its own names for them.
+    """
+
+    def __init__(self, message: str = "", *, parameters: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
+
+    def about(self, source: str) -> Self:
+        """Return the same error with a message that starts with what it is about."""
+        message = str(self)
+        return self if message.startswith(source) else type(self)(f"{source}: {message}", parameters=self.parameters)
 
 
-class InputError(LoadaheadError):
-    """A file, an option or a key holds something that is not allowed (exit 2)."""
+class InputError(LoadaheadError, ValueError):
+    """A file, an argument or a key holds something that is not allowed."""
 
 
 class CheckFailed(LoadaheadError):
-    """The input was understood and a check on it failed, e.g. a plan with a race (exit 1)."""
-
-    exit_code = 1
+    """The input was understood and a check on it failed, e.g. a plan with a race."""
 
 
 class Interrupted(LoadaheadError):
-    """Ctrl-C; the message says what is kept and how to go on (exit 130, 128 + SIGINT, as a shell has it)."""
-
-    exit_code = 130
+    """The user interrupted long work; the message says what is kept and how to go on."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 
 from loadahead.sim.ir.kinds import RECV_KINDS, TASK_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import earliest
+from loadahead.sim.launch import earliest_times
 from loadahead.sim.memory import MemoryWalk
+from loadahead.sim.step_metrics import RankMetrics, StepMetrics
 from loadahead.sim.timeline import Timeline
 
 # Which stall the wait for an operation of this kind is.
@@ -24,39 +22,6 @@ _STALL_OF = {
 _TASKS = sorted(TASK_KINDS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankMetrics:
-    """One rank's figures; the keys of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes.
-
-    ``compute_ns`` is the time from start to end of all tasks, also where one waits inside for the host to issue its
-    later kernels; ``idle_ns`` is the rest of the step's time, stalls included. ``overlap`` is the time in which a copy
-    and compute run at once over the time in which any copy runs; 0.0 without copies.
-    """
-
-    rank: int
-    peak_device_bytes: int
-    peak_boundary_bytes: int
-    peak_host_bytes: int
-    compute_ns: int
-    idle_ns: int
-    stall_release_ns: int
-    stall_prefetch_ns: int
-    stall_recv_ns: int
-    copy_ns: int
-    overlap: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepMetrics:
-    """The step's time and every rank's figures."""
-
-    step_time_ns: int
-    ranks: tuple[RankMetrics, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
-
-
 def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints, Ints]:
     """How long each operation waited for an edge while its queue and its host were ready for it.
 
@@ -66,7 +31,7 @@ def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints,
     before, after = plan.previous_in_queue, plan.ops.after
     ready = np.where(before >= 0, end_ns[before], 0)
     if launches is not None:
-        ready = np.maximum(ready, earliest(plan, launches)[0])
+        ready = np.maximum(ready, earliest_times(plan, launches)[0])
     rows, sources = after.rows(), after.values
     wait, kind = np.zeros(len(plan), dtype=np.int64), np.full(len(plan), -1, dtype=np.int64)
     if len(sources):

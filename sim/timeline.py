@@ -10,13 +10,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Codes, Ints, Plan, SmallInts
+from loadahead.sim.step_metrics import StepMetrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT, VERSION = "loadahead-timeline", 1
 SOURCES = ("simpy", "compiled", "cpu", "cuda")
@@ -66,6 +70,33 @@ class Timeline:
     def step_time_ns(self) -> int:
         """From the first start to the last end; 0 for an empty plan."""
         return int(self.end_ns.max() - self.start_ns.min()) if len(self) else 0
+
+    @property
+    def metrics(self) -> StepMetrics:
+        """The step's time and every rank's peaks, stalls and overlap; InputError for a file that does not hold them."""
+        summary = self.header.get("summary")
+        try:
+            return StepMetrics.from_dict(summary)  # type: ignore[arg-type]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the timeline of plan {self.plan_name!r} holds no whole summary of its step") from error
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per operation; queue and kind are words, times are in ns."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "op": self.op,
+                "rank": self.rank,
+                "queue": [Queue(code).label for code in self.queue.tolist()],
+                "kind": [Kind(code).name for code in self.kind.tolist()],
+                "stage": self.stage,
+                "unit": self.unit,
+                "microbatch": self.microbatch,
+                "start_ns": self.start_ns,
+                "end_ns": self.end_ns,
+            }
+        )
 
     @classmethod
     def of_plan(

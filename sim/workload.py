@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from loadahead.sim.errors import InputError
 
+# What ``model.python`` is where a model was given in memory: a file cannot hold it.
+IN_MEMORY = "in-memory"
+
 
 def _non_negative(owner: object, *names: str) -> None:
     for name in names:

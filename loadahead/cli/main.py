@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from loadahead import __version__
 from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
@@ -24,7 +23,8 @@ from loadahead.cli.commands.sweep import sweep
 from loadahead.cli.commands.validate import validate
 from loadahead.cli.commands.verify import verify
 from loadahead.cli.output import note, one_line
-from loadahead.sim.errors import LoadaheadError
+from loadahead.sim.errors import CheckFailed, Interrupted, LoadaheadError
+from loadahead.version import __version__
 
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -42,6 +42,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+# The exit status of each of the library's errors; that of any other is BAD_INPUT.
+BAD_INPUT = 2
+_STATUS: dict[type[LoadaheadError], int] = {CheckFailed: 1, Interrupted: INTERRUPTED}
+# The options that stand for the library's parameters, for errors that name one.
+_OPTIONS = {"directory": "-o DIR", "fresh": "--fresh", "costs": "--costs FILE", "overrides": "--set", "jobs": "--jobs"}
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -92,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
         code = _invoke(list(arguments) or ["--help"])
         sys.stdout.flush()
     except LoadaheadError as error:
-        return _complain(str(error), error.exit_code)
+        return _complain(_with_options(error), _status(error))
     except ClickException as error:
         return _complain(_usage(error), 2)
     except BrokenPipeError:
@@ -121,6 +126,16 @@ def _invoke(arguments: list[str]) -> int:
 def _complain(message: str, code: int) -> int:
     note(f"error: {one_line(message)}")
     return code
+
+
+def _status(error: LoadaheadError) -> int:
+    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), BAD_INPUT)
+
+
+def _with_options(error: LoadaheadError) -> str:
+    """Return the error's message, with the options that stand for the parameters that it names."""
+    options = [_OPTIONS[name] for name in error.parameters if name in _OPTIONS]
+    return f"{error} ({', '.join(options)})" if options else str(error)
 
 
 def _usage(error: Any) -> str:

@@ -9,26 +9,31 @@ from typing import Any
 
 
 def emit(result: dict[str, Any]) -> None:
-    """The command's one JSON object, on stdout. NaN and infinity are no JSON and must not occur."""
+    """Print the command's one JSON object, on stdout. NaN and infinity are no JSON and must not occur."""
     print(json.dumps(result, indent=1, allow_nan=False))
 
 
 def say(text: str) -> None:
-    """A line for people, on stdout; not used with --json."""
+    """Print a line for people, on stdout; it is not used with --json."""
     print(text)
 
 
 def note(text: str) -> None:
-    """Progress, on stderr."""
+    """Print a line of progress, on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def warn(warnings: Iterable[str]) -> None:
-    """Each warning as a line on stderr."""
+    """Print each warning as a line on stderr."""
     for text in warnings:
         note(f"warning: {one_line(text)}")
 
 
+def note_calibration(name: str) -> None:
+    """Say how the costs that a command calibrates by itself can be kept, on stderr."""
+    note(f"{name}: keep what is calibrated with `loadahead calibrate -o`, and give it with --costs")
+
+
 def one_line(text: str) -> str:
-    """The text without line breaks."""
+    """Return the text without line breaks."""
     return " ".join(text.split())

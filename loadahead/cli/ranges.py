@@ -1,21 +1,21 @@
-"""Lists of values on the command line: ``1:16``, ``1:16:4``, ``2,4,8``, ``1:4,8``; words; any TOML values."""
+"""Values on the command line, and lists of them: ``1:16``, ``1:16:4``, ``2,4,8``, ``1:4,8``; words; any TOML values."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import parse_duration_ns
+from loadahead.sweeps.axes import MOST_VALUES
 
-# More values than this on one axis are a slip of the pen, not a sweep.
-MOST_VALUES = 10_000
 _RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 # A quoted TOML text, or one character.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
 
 
 def parse_ints(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1, ranges inclusive at both ends; InputError, naming the option, otherwise."""
+    """Return whole numbers of at least 1, ranges inclusive at both ends; InputError, naming the option, otherwise."""
     values: dict[int, None] = {}
     for part in text.split(","):
         values |= dict.fromkeys(_range(option, part.strip(), text))
@@ -42,7 +42,7 @@ def _range(option: str, part: str, text: str, lowest: int = 1) -> range:
 
 
 def parse_limit_s(option: str, text: str) -> float:
-    """Seconds, above 0, from ``9m``, ``9 min`` or ``540 s``; InputError, naming the option, otherwise."""
+    """Return seconds, above 0, from ``9m``, ``9 min`` or ``540 s``; InputError, naming the option, otherwise."""
     minutes = re.fullmatch(r"\s*([0-9.]+)\s*m\s*", text, re.ASCII)
     try:
         limit = parse_duration_ns(f"{minutes[1]} min" if minutes else text)
@@ -54,7 +54,7 @@ def parse_limit_s(option: str, text: str) -> float:
 
 
 def parse_names(option: str, text: str, allowed: list[str]) -> tuple[str, ...]:
-    """Names from a comma-separated list; InputError when one is unknown."""
+    """Return the names of a comma-separated list; InputError when one is unknown."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in allowed:
@@ -63,7 +63,7 @@ def parse_names(option: str, text: str, allowed: list[str]) -> tuple[str, ...]:
 
 
 def parse_texts(option: str, text: str) -> tuple[str, ...]:
-    """Any values, as ``--set`` takes each: ranges ``0:8:2`` of whole numbers, TOML values, or words without quotes.
+    """Return any values, as ``--set`` takes each: ranges ``0:8:2`` of whole numbers, TOML values, words without quotes.
 
     Commas inside quotes and brackets do not part values.
     """
@@ -98,3 +98,12 @@ def _split(option: str, text: str) -> list[str]:
             "a range 0:16 or 0:16:4"
         )
     return stripped
+
+
+def directory_named(option: str, text: str) -> Path:
+    """Return the directory that an option names; InputError for none and for a file."""
+    if not text.strip():
+        raise InputError(f"{option} is empty; give a directory")
+    if Path(text).is_file():
+        raise InputError(f"{option} {text}: is a file; give a directory")
+    return Path(text)

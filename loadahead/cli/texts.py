@@ -1,4 +1,4 @@
-"""What the commands print for people: a sentence or two and a table from `loadahead.reports.tables`."""
+"""The texts that commands print for people: a sentence or two and a table from `loadahead.reports.tables`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_gri
 from loadahead.sim.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
+    from loadahead.demo import DemoResult
     from loadahead.runs import Run
     from loadahead.sim.costs import Costs
 
@@ -74,6 +75,12 @@ def jitter_sentence(jitter: dict[str, Any]) -> str:
     )
 
 
+def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
+    """Return the first few warnings: a sweep over many scenarios may have one for each."""
+    more = len(warnings) - most
+    return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
+
+
 def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
     """A sweep's best points, the very best one marked."""
     return to_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
@@ -119,3 +126,31 @@ def costs_text(name: str, costs: Costs) -> str:
     static = ", ".join(format_bytes(n) for n in costs.static_bytes)
     text = to_text(Grid(headers=headers, rows=tuple(rows)))
     return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per rank: {static}"
+
+
+def demo_text(done: DemoResult) -> str:
+    """Return the demo's sweep, choice, run beside prediction, and where its report is."""
+    chosen = f"{done.rule} Chosen: {done.chosen['microbatches']} microbatches, horizon {done.chosen['horizon']}."
+    sweep = sweep_text(done.sweep, done.run.costs.memory_bytes)
+    parts = [sweep, f"{chosen}\n{_saving(done)}", run_text(done.run), *_order(done), f"report: {done.report}"]
+    return "\n\n".join(parts)
+
+
+def _saving(done: DemoResult) -> str:
+    chosen, without = done.chosen, done.without
+    return (
+        f"Predicted against keeping all on the device: peak {format_bytes(chosen['peak_device_bytes'])} instead of "
+        f"{format_bytes(without['peak_device_bytes'])}, of it boundaries "
+        f"{format_bytes(chosen['peak_boundary_bytes'])} instead of {format_bytes(without['peak_boundary_bytes'])}; "
+        f"step time {format_duration(chosen['step_time_ns'])} instead of {format_duration(without['step_time_ns'])}."
+    )
+
+
+def _order(done: DemoResult) -> list[str]:
+    if not done.horizons:
+        return []
+    errors = [point["max_grad_error"] for point in done.horizons]
+    return [
+        f"Horizons measured: {len(done.horizons)}; pairs predicted more than 10 % apart and measured in the other "
+        f"order: {done.horizons_in_wrong_order()}. In all of them {gradient_sentence(max(errors))}."
+    ]

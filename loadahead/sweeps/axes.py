@@ -1,13 +1,14 @@
-"""A sweep's axes, from the short options and from ``--set-range``, in the order in which they change."""
+"""A sweep's axes: which keys of the scenario change, over which values, and in which order."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.cli.ranges import parse_ints, parse_names, parse_texts
+from loadahead.scenarios.loader import split_key
 from loadahead.sim.errors import InputError
 
 # The planner's choices by their key in a scenario: the column each has in a sweep's table.
@@ -19,8 +20,10 @@ POLICY_COLUMNS = {
     "offload.activation_loading_horizon": "horizon",
     "offload.release_window": "release_window",
 }
-_KEYS = {column: key for key, column in POLICY_COLUMNS.items()}
-_NAMES = ("pipeline", "horizon_unit")
+KEY_OF_COLUMN = {column: key for key, column in POLICY_COLUMNS.items()}
+# More values than this on one axis are a slip of the pen, not a sweep.
+MOST_VALUES = 10_000
+_INTEGER_COLUMNS = ("microbatches", "active_microbatches", "horizon", "release_window")
 # Two names of one setting.
 _ALIASES = {"parallel.partitions": "parallel.pipeline_parallel_degree"}
 _INT64 = range(-(2**63), 2**63)
@@ -31,16 +34,16 @@ class Axis:
     """One axis of a sweep.
 
     Attributes:
-        key: of the scenario, its full path.
+        key: the scenario's key, its full path.
         column: its name in the table.
-        values: as they stand in the table, all of one type.
-        texts: the same as ``--set`` takes them.
+        values: the values as they stand in the table, all of one type.
+        settings: the same values as the scenario takes them.
     """
 
     key: str
     column: str
     values: tuple[int | float | str, ...]
-    texts: tuple[str, ...]
+    settings: tuple[Any, ...]
 
     @property
     def is_policy(self) -> bool:
@@ -48,65 +51,93 @@ class Axis:
         return self.key in POLICY_COLUMNS
 
 
-def policy_axis(column: str, values: Sequence[int | str]) -> Axis:
-    """An axis over one of the planner's choices."""
-    return Axis(key=_KEYS[column], column=column, values=tuple(values), texts=tuple(map(str, values)))
-
-
-def parse_axes(short: Mapping[str, str | None], ranges: Iterable[str] = ()) -> tuple[Axis, ...]:
-    """The axes from the short options, by column, and from ``--set-range KEY=VALUES``; slowest first.
-
-    Keys that are no choice of the planner's come first, in the order given, then microbatches, pipeline, horizon unit,
-    active microbatches, horizon, release window. InputError, in one line, for what is malformed or given twice.
-    """
-    found: dict[str, tuple[str, Axis]] = {}
-    for column, text in short.items():
-        if text is not None:
-            option = "--" + column.replace("_", "-")
-            found[_KEYS[column]] = option, _policy_axis(option, column, text)
-    for argument in ranges:
-        option, axis = _set_range(argument)
-        _refuse_overlap(option, axis.key, found)
-        found[_ALIASES.get(axis.key, axis.key)] = option, axis
-    order = list(POLICY_COLUMNS)
-    return tuple(sorted((axis for _, axis in found.values()), key=lambda a: order.index(a.key) if a.is_policy else -1))
-
-
-def _policy_axis(option: str, column: str, text: str) -> Axis:
+def policy_axis(column: str, values: Sequence[int | str], name: str | None = None) -> Axis:
+    """Return an axis over one of the planner's choices; InputError, beginning with ``name``, for a wrong value."""
     from loadahead.sim.planner import HORIZON_UNITS, order_names
 
-    if column not in _NAMES:
-        return policy_axis(column, parse_ints(option, text))
-    return policy_axis(column, parse_names(option, text, order_names() if column == "pipeline" else [*HORIZON_UNITS]))
+    name = name or column
+    chosen = tuple(dict.fromkeys(values))
+    if column in _INTEGER_COLUMNS:
+        for value in chosen:
+            if type(value) is not int or value < 1:
+                raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least 1")
+    else:
+        allowed = order_names() if column == "pipeline" else [*HORIZON_UNITS]
+        for value in chosen:
+            if value not in allowed:
+                raise InputError(f"{name} has the value {value!r:.40}; it must be one of {', '.join(allowed)}")
+    return Axis(key=KEY_OF_COLUMN[column], column=column, values=chosen, settings=chosen)
 
 
-def _set_range(argument: str) -> tuple[str, Axis]:
-    path, equals, text = argument.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys):
-        raise InputError(
-            f"--set-range is {argument!r:.80}; it must be KEY=VALUES with the key's full path, e.g. "
-            "offload.release_window=1:4"
-        )
-    key = ".".join(keys)
-    option = f"--set-range {key}"
-    if key in POLICY_COLUMNS:
-        return option, _policy_axis(option, POLICY_COLUMNS[key], text)
-    texts = parse_texts(option, text)
-    return option, Axis(key=key, column=key, values=_cells(texts), texts=texts)
+def key_axis(key: str, settings: Sequence[Any], shown: Sequence[str] | None = None) -> Axis:
+    """Return an axis over any key of the scenario; ``shown`` holds the values' texts, for a table of mixed types."""
+    texts = tuple(map(str, settings)) if shown is None else tuple(shown)
+    types = {_column_type(value) for value in settings}
+    cells = tuple(settings) if len(types) == 1 and None not in types else texts
+    return Axis(key=key, column=key, values=cells, settings=tuple(settings))
 
 
-def _cells(texts: tuple[str, ...]) -> tuple[int | float | str, ...]:
-    """What a table shows for each value: itself where all are scalars of one type, else its text."""
-    from loadahead.scenarios.loader import toml_value
+def axes_of(values: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
+    """Return the axes over these values, by the key's full path or by a policy's column, e.g. ``{"horizon": [1, 2]}``.
 
-    values = [toml_value(text) for text in texts]
-    types = {_column_type(value) for value in values}
-    return tuple(values) if len(types) == 1 and None not in types else texts
+    InputError, in one line, for what is not a key, has no values or is given twice.
+    """
+    axes = []
+    for name, some in values.items():
+        settings = _listed(name, some)
+        if name in KEY_OF_COLUMN or name in POLICY_COLUMNS:
+            axes.append(policy_axis(POLICY_COLUMNS.get(name, name), settings, name))
+        elif "." not in str(name):
+            raise InputError(
+                f"sweep axis {name!r} is unknown; it must be one of {', '.join(KEY_OF_COLUMN)} or a key's full path, "
+                "e.g. hardware.d2h"
+            )
+        else:
+            axes.append(key_axis(".".join(split_key(name)), settings))
+    return in_order([(axis.key if axis.column == axis.key else axis.column, axis) for axis in axes])
+
+
+def _listed(name: str, values: Iterable[Any]) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"the values of {name} are {values!r:.40}; give a list of them, e.g. [1, 2, 4] or range(1, 9)")
+    listed: list[Any] = []
+    for value in values:
+        # numpy's numbers count as Python's.
+        value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+        if value not in listed:
+            listed.append(value)
+        if len(listed) > MOST_VALUES:
+            raise InputError(f"{name} has more than {MOST_VALUES} values; give fewer")
+    if not listed:
+        raise InputError(f"{name} has no values; give at least one")
+    return listed
+
+
+def in_order(named_axes: Iterable[tuple[str, Axis]]) -> tuple[Axis, ...]:
+    """Return axes in the order in which they change, slowest first; each comes with its name, for errors.
+
+    Keys that are no choice of the planner's come first, in the order given, then microbatches, pipeline, horizon unit,
+    active microbatches, horizon, release window. InputError where two axes are of one key, or one holds the other.
+    """
+    seen: dict[str, tuple[str, Axis]] = {}
+    for name, axis in named_axes:
+        key = _ALIASES.get(axis.key, axis.key)
+        _refuse_overlap(name, key, seen)
+        seen[key] = name, axis
+    order = list(POLICY_COLUMNS)
+    return tuple(sorted((axis for _, axis in seen.values()), key=lambda a: order.index(a.key) if a.is_policy else -1))
+
+
+def _refuse_overlap(name: str, key: str, seen: Mapping[str, tuple[str, Axis]]) -> None:
+    for other, (known, _) in seen.items():
+        if other == key:
+            raise InputError(f"{name}: this axis is given already by {known}; give it once")
+        if other.startswith(f"{key}.") or key.startswith(f"{other}."):
+            raise InputError(f"{name}: one of this key and that of {known} holds the other; sweep over one of them")
 
 
 def _column_type(value: Any) -> type | None:
-    """The type of a scalar that JSON, CSV and Parquet can hold; None for all else."""
+    """Return the type of a scalar that JSON, CSV and Parquet can hold; None for all else."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and value not in _INT64:
@@ -114,10 +145,6 @@ def _column_type(value: Any) -> type | None:
     return type(value) if isinstance(value, bool | int | float | str) else None
 
 
-def _refuse_overlap(option: str, key: str, found: Mapping[str, tuple[str, Axis]]) -> None:
-    key = _ALIASES.get(key, key)
-    for other, (known, _) in found.items():
-        if other == key:
-            raise InputError(f"{option}: this axis is given already by {known}; give it once")
-        if other.startswith(f"{key}.") or key.startswith(f"{other}."):
-            raise InputError(f"{option}: one of this key and that of {known} holds the other; sweep over one of them")
+def plain(settings: Iterable[Any]) -> list[str]:
+    """Return each setting as JSON, or else as text: what a journal keeps of an axis."""
+    return [json.dumps(setting, default=str, sort_keys=True) for setting in settings]

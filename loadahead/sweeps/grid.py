@@ -8,16 +8,17 @@ import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead import __version__, jobs
+from loadahead import jobs
+from loadahead.progress import ProgressCallback, silent
 from loadahead.scenarios.advice import advice
-from loadahead.scenarios.loader import ScenarioFile, read_scenario, scenario_to_dict
-from loadahead.sim.costs import Costs, load_costs
+from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
+from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.sweep import Point, grid
-from loadahead.sweeps.axes import Axis
+from loadahead.sweeps.axes import Axis, plain
+from loadahead.version import __version__
 
 if TYPE_CHECKING:
     from loadahead.scenarios.prepare import Prepared
@@ -27,7 +28,7 @@ MOST_POINTS = 1_000_000
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of plain data."""
+    """Return the SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -36,63 +37,67 @@ class Sweep:
     """One scenario to sweep. Its files are read once: what is changed meanwhile has no effect.
 
     Attributes:
-        argument, overrides, costs_file: as on the command line.
+        source: the scenario, by name, path, dictionary or as such.
+        overrides: new values by key.
+        given: costs that stand for the scenario's own.
         known: calibrated costs by :func:`calibration_key`, so that a module is calibrated once for each size of
             microbatch.
-        keep: is told of each calibration.
-        device: where modules are traced and calibrated.
-        warnings: in the order found, each once.
+        keep: a function that is told of each calibration.
+        device: the device on which modules are traced and calibrated.
+        progress: a function that is told what is being done.
+        warnings: the scenario's warnings in the order met, each once.
     """
 
-    argument: str
-    overrides: Sequence[str] = ()
-    costs_file: Path | None = None
+    source: ScenarioSource
+    overrides: Overrides = field(default_factory=dict)
+    given: Costs | None = None
     known: dict[str, Costs] = field(default_factory=dict)
     keep: Callable[[str, Costs], None] | None = None
     warnings: dict[str, None] = field(default_factory=dict)
     device: str = "cpu"
+    progress: ProgressCallback = silent
     file: ScenarioFile = field(init=False)
-    given: Costs | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.given = None if self.costs_file is None else load_costs(self.costs_file)
-        self.file = read_scenario(self.argument)
+        self.file = scenario_file(self.source)
 
-    def prepared(self, *more: str) -> Prepared:
-        """The scenario with further overrides, ready to be planned."""
-        with jobs.named(self.argument):
-            prepared = jobs.prepare_scenario(self.file.scenario([*self.overrides, *more]), self.given, self.device)
+    def prepared(self, more: Overrides | None = None) -> Prepared:
+        """Return the scenario with further overrides, ready to be planned."""
+        with jobs.named(self.source):
+            scenario = self.file.scenario({**self.overrides, **(more or {})})
+            prepared = jobs.prepare_scenario(scenario, self.given, self.device)
         self.warnings |= dict.fromkeys(prepared.warnings)
         return prepared
 
-    def try_out(self, *more: str) -> None:
-        """InputError where these overrides are not allowed; a module is not traced for it."""
-        with jobs.named(self.argument):
-            scenario = self.file.scenario([*self.overrides, *more])
+    def try_out(self, more: Overrides) -> None:
+        """Raise InputError where these overrides are not allowed; a module is not traced for it."""
+        with jobs.named(self.source):
+            scenario = self.file.scenario({**self.overrides, **more})
         if scenario.model.needs_shapes:
             self.warnings |= dict.fromkeys(advice(scenario))
         else:
-            self.prepared(*more)
+            self.prepared(more)
 
     def know(self, prepared: Prepared, costs: Costs) -> None:
-        """Take these as the prepared scenario's calibrated costs."""
+        """Keep these as the prepared scenario's calibrated costs."""
         key = calibration_key(prepared)
         self.known[key] = costs
         if self.keep is not None:
             self.keep(key, costs)
 
     def costs_of(self, prepared: Prepared) -> Costs:
-        """The prepared scenario's costs; calibrated where it has none, once for all that measure alike."""
+        """Return the prepared scenario's costs; calibrate where it has none, once for all that measure alike."""
         if prepared.costs is not None:
             return prepared.costs
         key = calibration_key(prepared)
         if key not in self.known:
-            self.know(prepared, jobs.with_costs(jobs.job_of_prepared(prepared), device=self.device)[1])
+            job = jobs.job_of_prepared(prepared)
+            self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
         return self.known[key]
 
 
 def calibration_key(prepared: Prepared) -> str:
-    """The same for scenarios whose calibration measures the same."""
+    """Return a key that is the same for scenarios whose calibration measures the same."""
     scenario = prepared.scenario
     tables = [scenario.model.model_dump(mode="json"), scenario.hardware.links(), scenario.checkpoint.enabled]
     return digest([*tables, repr(prepared.workload)])
@@ -130,7 +135,7 @@ class Grid:
         return math.prod(map(len, self.inner.values()))
 
     def points(self, finished: Container[int] = ()) -> Iterator[tuple[int, Point]]:
-        """Number and point, of all that are not finished; made as they are asked for."""
+        """Yield number and point of all that are not finished; they are made as they are asked for."""
         inner, width = self.inner, self._width
         for group, places in enumerate(self._places()):
             numbers = range(group * width, (group + 1) * width)
@@ -155,20 +160,20 @@ class Grid:
                 self.sweep.costs_of(prepared or self._prepared(group, places))
 
     def try_out(self) -> None:
-        """InputError where a value is not allowed: each is tried once, before the first point is simulated."""
+        """Raise InputError where a value is not allowed: each is tried before the first point is simulated."""
         outer = self.outer
         for place, axis in enumerate(outer):
             for i in range(len(axis.values)):
-                self.sweep.try_out(*self._overrides([i if other == place else 0 for other in range(len(outer))]))
+                self.sweep.try_out(self._overrides([i if other == place else 0 for other in range(len(outer))]))
 
     def specification(self, engine: str) -> dict[str, Any]:
-        """Everything that the rows follow from, as plain data."""
+        """Return everything that the rows follow from, as plain data."""
         first = self._prepared(0, [0] * len(self.outer))
         given = self.sweep.given or jobs.named_costs(first.scenario)
         return {
             "loadahead": __version__,
             "scenario": scenario_to_dict(first.scenario),
-            "axes": [[axis.key, list(axis.texts)] for axis in self.axes],
+            "axes": [[axis.key, plain(axis.settings)] for axis in self.axes],
             "engine": engine,
             "costs": None if given is None else digest(given.model_dump(mode="json")),
             "model's shapes": digest(repr(first.workload)),
@@ -177,12 +182,12 @@ class Grid:
     def _places(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))
 
-    def _overrides(self, places: Sequence[int]) -> list[str]:
-        return [f"{axis.key}={axis.texts[i]}" for axis, i in zip(self.outer, places, strict=True)]
+    def _overrides(self, places: Sequence[int]) -> dict[str, Any]:
+        return {axis.key: axis.settings[i] for axis, i in zip(self.outer, places, strict=True)}
 
     def _prepared(self, group: int, places: Sequence[int]) -> Prepared:
         if group not in self._traced:
-            prepared = self.sweep.prepared(*self._overrides(places))
+            prepared = self.sweep.prepared(self._overrides(places))
             if not prepared.scenario.model.needs_shapes:
                 return prepared
             self._traced[group] = prepared
@@ -190,5 +195,5 @@ class Grid:
 
 
 def point_name(axes: Mapping[str, Any]) -> str:
-    """A point in words, for complaints about it."""
+    """Return a point in words, for errors about it."""
     return ", ".join(f"{column} {value}" for column, value in axes.items())

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.schema_errors import complaint
+from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sweeps.grid import digest
 
 NAME = "sweep.journal"
@@ -65,7 +65,7 @@ class Journal:
                 left = left[os.write(self.descriptor, left) :]
         except OSError as error:
             raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}); finished points are kept, the same command goes on"
+                f"{self.path}: cannot be written ({error.strerror}); finished points are kept, the same sweep goes on"
             ) from error
 
 
@@ -95,7 +95,9 @@ def _lock(path: Path, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise InputError(f"{path.parent}: another sweep works there; wait for it or give another -o DIR") from error
+        raise InputError(
+            f"{path.parent}: another sweep works there; wait for it or use another directory", parameters=("directory",)
+        ) from error
 
 
 def _whole_lines(path: Path) -> bytes:
@@ -135,7 +137,10 @@ def _records(path: Path, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[i
 
 
 def _damaged(path: Path, line: int, what: str) -> InputError:
-    return InputError(f"{path} line {line}: {what}; --fresh starts the sweep anew, or give another -o DIR")
+    return InputError(
+        f"{path} line {line}: {what}; start the sweep afresh, or use another directory",
+        parameters=("fresh", "directory"),
+    )
 
 
 def _check_header(journal: Journal, header: dict[str, Any], specification: dict[str, Any]) -> None:
@@ -147,8 +152,9 @@ def _check_header(journal: Journal, header: dict[str, Any], specification: dict[
     known = theirs if isinstance(theirs, dict) else {}
     differing = [name for name, value in specification.items() if known.get(name) != value]
     raise InputError(
-        f"{journal.path.parent}: holds another sweep (other {', '.join(differing) or 'points'}); --fresh replaces it, "
-        "or give another -o DIR"
+        f"{journal.path.parent}: holds another sweep (other {', '.join(differing) or 'points'}); start "
+        "afresh to replace it, or use another directory",
+        parameters=("fresh", "directory"),
     )
 
 
@@ -165,4 +171,4 @@ def _take_costs(journal: Journal, line: int, record: dict[str, Any]) -> None:
     try:
         journal.costs[str(record.get("calibrated"))] = Costs.model_validate_json(json.dumps(record.get("costs")))
     except ValidationError as error:
-        raise _damaged(journal.path, line, f"costs: {complaint(error, 'costs')}") from error
+        raise _damaged(journal.path, line, f"costs: {schema_error_line(error, 'costs')}") from error

@@ -7,8 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from loadahead.cli.output import note
-from loadahead.cli.progress import progress
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.sim.errors import Interrupted
 from loadahead.sweeps.grid import Grid
@@ -18,8 +17,14 @@ from loadahead.sweeps.workers import Workers, evaluate_all
 Row = dict[str, Any]
 
 
-def rows_of(grid: Grid, engine: str, workers: Workers | None = None, journal: Journal | None = None) -> list[Row]:
-    """Every point's row, in the grid's order. Finished ones come from the journal, new ones go there."""
+def rows_of(
+    grid: Grid,
+    engine: str,
+    workers: Workers | None = None,
+    journal: Journal | None = None,
+    progress: ProgressCallback = silent,
+) -> list[Row]:
+    """Return every point's row, in the grid's order. Finished ones come from the journal, new ones go there."""
     rows: dict[int, Row] = {} if journal is None else journal.rows
     before, total = len(rows), len(grid)
     if before == total:
@@ -27,30 +32,39 @@ def rows_of(grid: Grid, engine: str, workers: Workers | None = None, journal: Jo
     grid.calibrate(rows)
     # The numbers to leave out are those of the start: joblib draws points while rows come in.
     results = evaluate_all(grid.points(frozenset(rows)), engine, workers or Workers())
-    with progress(f"simulating {total - before} plans", total, before) as advance, closing(results):
+    what = f"simulating {total - before} plans"
+    progress(Progress(what, before, total))
+    with closing(results):
         for finished in results:
             if journal is None:
                 rows.update(finished)
             else:
                 journal.append(finished)
-            advance(len(finished))
+            progress(Progress(what, len(rows), total))
     return [rows[number] for number in range(total)]
 
 
-def rows_in(directory: Path, grid: Grid, engine: str, workers: Workers, *, fresh: bool = False) -> list[Row]:
-    """The same with a journal in the directory, where the tables are written at the end."""
+def rows_in(
+    directory: Path,
+    grid: Grid,
+    engine: str,
+    workers: Workers,
+    *,
+    fresh: bool = False,
+    progress: ProgressCallback = silent,
+) -> list[Row]:
+    """Return the same rows, with a journal in the directory, where the tables are written at the end."""
     specification = grid.specification(engine)
     with open_journal(run_directory.make(directory), specification, len(grid), fresh=fresh) as journal:
         if not journal.rows:
-            run_directory.remove_sweep(
-                directory
-            )  # another sweep's tables would pass for this one's until it is finished
+            run_directory.remove_sweep(directory)  # another sweep's tables would pass for this one's until it is done
         else:
-            note(f"{directory}: {len(journal.rows)} of {len(grid)} points were finished before and are taken over")
+            taken = f"{len(journal.rows)} of {len(grid)} points were finished before and are taken over"
+            progress(Progress(f"{directory}: {taken}"))
         grid.sweep.known |= journal.costs
         grid.sweep.keep = journal.append_costs
         with _saying_how_to_go_on(directory, journal):
-            rows = rows_of(grid, engine, workers, journal)
+            rows = rows_of(grid, engine, workers, journal, progress)
         run_directory.write_sweep(directory, rows)
     return rows
 
@@ -62,18 +76,12 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; {len(journal.rows)} of {journal.points} points are kept in {directory}, "
-            "the same command goes on from there"
+            "the same sweep goes on from there"
         ) from error
 
 
-def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
-    """The first few: a sweep over many scenarios may have one for each."""
-    more = len(warnings) - most
-    return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
-
-
 def stall_free_horizons(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The smallest swept horizon without prefetch stalls for each combination of the other axes.
+    """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
 
     Each is ``{"axes", "found"}``; empty where just one horizon was swept, which says nothing about smaller ones.
     """

@@ -40,19 +40,19 @@ class Workers:
 
 
 def workers_of(backend: str, jobs: int | None, scheduler: str | None) -> Workers:
-    """The workers asked for on the command line; InputError where the options do not go together."""
+    """Return the workers asked for; InputError where backend, number of processes and scheduler do not go together."""
     if backend not in BACKENDS:
-        raise InputError(f"--backend is {backend!r:.40}; it must be one of {', '.join(BACKENDS)}")
+        raise InputError(f"backend is {backend!r:.40}; it must be one of {', '.join(BACKENDS)}")
     if backend == "loky":
         if scheduler is not None:
-            raise InputError(f"--scheduler {scheduler:.80} needs a cluster: --backend dask or ray")
+            raise InputError(f"the scheduler {scheduler:.80} needs a cluster: backend dask or ray")
         if jobs is not None and not -1 <= jobs <= MOST_JOBS:
-            raise InputError(f"--jobs is {jobs}; it must be a number of processes up to {MOST_JOBS}, 0 for all cores")
+            raise InputError(f"jobs is {jobs}; it must be a number of processes up to {MOST_JOBS}, 0 for all cores")
         return Workers(jobs=1 if jobs is None else jobs if jobs > 0 else _cores())
     if scheduler is None:
-        raise InputError(f"--backend {backend} needs the cluster's address, e.g. --scheduler tcp://127.0.0.1:8786")
+        raise InputError(f"backend {backend} needs the address of the cluster's scheduler, e.g. tcp://127.0.0.1:8786")
     if jobs is not None:
-        raise InputError(f"--jobs {jobs} has no effect with --backend {backend}, which uses the whole cluster")
+        raise InputError(f"jobs {jobs} has no effect with backend {backend}, which uses the whole cluster")
     return Workers(backend=backend, scheduler=scheduler)
 
 
@@ -110,7 +110,7 @@ def _named(point: Point, engine: str) -> Row:
     try:
         return evaluate_points([point], engine)[0]
     except LoadaheadError as error:
-        raise type(error)(f"the point {point_name(point.axes)}: {error}") from error
+        raise error.about(f"the point {point_name(point.axes)}") from error
 
 
 def evaluate_all(points: Iterator[tuple[int, Point]], engine: str, workers: Workers) -> Generator[Finished, None, None]:
@@ -159,8 +159,9 @@ def _loky(workers: Workers) -> Iterator[None]:
             yield
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process was killed, perhaps for want of memory; use fewer --jobs (with -o, finished points are "
-            "kept and the same command goes on)"
+            "a worker process was killed, perhaps for want of memory; use fewer processes (with a directory, finished "
+            "points are kept and the same sweep goes on)",
+            parameters=("jobs", "directory"),
         ) from error
 
 
@@ -209,19 +210,20 @@ def _dask(workers: Workers) -> Iterator[None]:
             client = stack.enter_context(connect(workers.scheduler, timeout=CONNECT_SECONDS, set_as_default=False))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"--scheduler {workers.scheduler:.80}: no Dask scheduler answers there within {CONNECT_SECONDS} s "
+                f"scheduler {workers.scheduler:.80}: no Dask scheduler answers there within {CONNECT_SECONDS} s "
                 f"({type(error).__name__}); give its address, e.g. tcp://127.0.0.1:8786"
             ) from error
         if not client.ncores():
-            raise InputError(f"--scheduler {workers.scheduler:.80}: the Dask cluster has no workers; start some first")
+            raise InputError(f"scheduler {workers.scheduler:.80}: the Dask cluster has no workers; start some first")
         try:
             stack.enter_context(parallel_config(backend="dask", n_jobs=-1, client=client))
             yield
         except (OSError, CancelledError, KilledWorker, ImportError) as error:
             raise InputError(
-                f"--scheduler {workers.scheduler:.80}: the Dask cluster failed ({type(error).__name__}: "
-                f"{error!s:.200}); its workers need the same Loadahead (with -o, finished points are kept and the same "
-                "command goes on)"
+                f"scheduler {workers.scheduler:.80}: the Dask cluster failed ({type(error).__name__}: "
+                f"{error!s:.200}); its workers need the same Loadahead (with a directory, finished points are kept and "
+                "the same sweep goes on)",
+                parameters=("directory",),
             ) from error
 
 
@@ -245,7 +247,7 @@ def _ray(workers: Workers) -> Iterator[None]:
         ray.init(address=workers.scheduler, log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"--scheduler {workers.scheduler:.80}: no Ray cluster answers there ({type(error).__name__}); give its "
+            f"scheduler {workers.scheduler:.80}: no Ray cluster answers there ({type(error).__name__}); give its "
             "address, or auto for this machine's"
         ) from error
     try:
@@ -258,7 +260,7 @@ def _ray(workers: Workers) -> Iterator[None]:
 
 def _missing(backend: str, package: str) -> InputError:
     return InputError(
-        f"--backend {backend} needs the package {package}, which is not installed: pip install 'loadahead[{backend}]'"
+        f"backend {backend} needs the package {package}, which is not installed: pip install 'loadahead[{backend}]'"
     )
 
 

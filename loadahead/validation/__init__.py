@@ -1,1 +1,1 @@
-"""`loadahead validate`: many configurations, each predicted and then run, beside other implementations."""
+"""A validation: many configurations, each predicted and then run, beside other implementations."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loadahead.cli.output import note
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports.evidence import assemble, remove_evidence
 from loadahead.sim.errors import Interrupted
 from loadahead.sim.units import counted
@@ -17,22 +17,29 @@ from loadahead.validation.validation import Validation
 
 
 def evidence_in(
-    directory: Path, name: str, grid: Grid, device: str, limit_s: float, *, fresh: bool = False
+    directory: Path,
+    name: str,
+    grid: Grid,
+    device: str,
+    limit_s: float,
+    *,
+    fresh: bool = False,
+    progress: ProgressCallback = silent,
 ) -> dict[str, Any]:
-    """Its evidence, with a journal in the directory. ``fresh``: whatever is there is put aside."""
-    with open_journal(directory, header(name, grid, device, limit_s), fresh=fresh) as journal:
+    """Run what a directory lacks of a validation, and return its evidence; ``fresh`` puts aside whatever is there."""
+    with open_journal(directory, header(name, grid, device, limit_s), fresh=fresh, progress=progress) as journal:
         # What was made of fewer records, or of another validation's, would pass for this one's if it were stopped.
         remove_evidence(directory)
-        note(_about(name, grid))
+        progress(Progress(_about(name, grid)))
         before = _configurations(journal)
         if len(journal.records) > 1:
-            note(f"{directory}: continues, {before} of them were run before; --fresh starts anew")
+            progress(Progress(f"{directory}: continues, {before} of them were run before"))
         try:
-            return assemble(Validation(grid, device, limit_s, journal).run())
+            return assemble(Validation(grid, device, limit_s, journal, progress).run())
         except KeyboardInterrupt as error:
             raise Interrupted(
                 f"interrupted; {_configurations(journal)} of {counted(len(grid.configurations), 'configuration')} "
-                f"kept in {directory}, the same command goes on from there"
+                f"kept in {directory}, the same validation goes on from there"
             ) from error
 
 

@@ -8,16 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from loadahead import __version__
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import device_facts
 from loadahead.sweeps.grid import digest
 from loadahead.validation.grid import Grid
+from loadahead.version import __version__
 
 # Packages beside our own whose versions matter: the peers', and what they stand on.
 PACKAGES = ("trl", "deepspeed", "transformers", "accelerate")
-# Our packages that what is measured comes from.
-_CODE = ("sim", "scenarios", "executor", "cli")
 # What may differ between two runs of one validation.
 _FREE = {"kind", "limit_s"}
 
@@ -53,11 +51,12 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def code_digest() -> str:
-    """Of our own source files: a version number does not change with every edit."""
-    root = Path(__file__).parents[2]
+    """Return a digest of our own source files: a version number does not change with every edit."""
+    root = Path(__file__).parents[1]
     whole = hashlib.sha256()
-    for package in _CODE:
-        for path in sorted((root / package).rglob("*.py")):
+    for package in ("", *(link.name for link in sorted(root.iterdir()) if link.is_dir())):
+        paths = (root / package).glob("*.py") if not package else (root / package).rglob("*.py")
+        for path in sorted(paths):
             whole.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
 

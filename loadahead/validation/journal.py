@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from loadahead.cli.output import note
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports.evidence import JOURNAL, key_of, parsed, read_journal
 from loadahead.sim.errors import InputError
 from loadahead.validation.identity import differing
@@ -49,7 +49,9 @@ class Journal:
         self._file.close()
 
 
-def open_journal(directory: Path, header: Record, *, fresh: bool = False) -> Journal:
+def open_journal(
+    directory: Path, header: Record, *, fresh: bool = False, progress: ProgressCallback = silent
+) -> Journal:
     """The directory's journal of the validation with this header, with the records it holds already, unless ``fresh``.
 
     InputError when another process works on it, or when it is damaged.
@@ -65,7 +67,7 @@ def open_journal(directory: Path, header: Record, *, fresh: bool = False) -> Jou
             os.truncate(path, len(whole))
             return Journal(file, read_journal(path, whole))
         if whole:
-            note(f"{directory}: {why}; the journal before is kept as {_put_aside(path).name}")
+            progress(Progress(f"{directory}: {why}; the journal before is kept as {_put_aside(path).name}"))
             file.close()
             file = _locked(path)
         os.truncate(path, 0)
@@ -87,7 +89,9 @@ def _why_anew(path: Path, content: bytes, header: Record, fresh: bool) -> str | 
         if not other:
             read_journal(path, content)
     except InputError as error:
-        raise InputError(f"{error}; --fresh starts the validation anew, or give another -o DIR") from error
+        raise InputError(
+            f"{error}; start the validation afresh, or use another directory", parameters=("fresh", "directory")
+        ) from error
     return f"starts anew, as another validation was there (other {', '.join(other)})" if other else None
 
 
@@ -97,7 +101,7 @@ def _locked(path: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise InputError(f"{path.parent}: another validation works there; wait or give another -o DIR") from error
+        raise InputError(f"{path.parent}: another validation works there; wait or use another directory") from error
     return file
 
 

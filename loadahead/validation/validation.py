@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loadahead.cli.output import note, one_line
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import clear_device
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.schema_errors import complaint
+from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.units import format_bytes, format_duration
 from loadahead.validation.grid import Configuration, Grid, ModelSize, PeerCase
 from loadahead.validation.journal import Journal, Record
@@ -31,8 +31,8 @@ class _OutOfTime(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """A model that there are no costs of, and what is said of everything that needs them."""
+class Uncalibrated:
+    """A model without costs, and the reason that is recorded for everything that needs them."""
 
     reason: str
 
@@ -48,10 +48,11 @@ class Validation:
     device: str
     limit_s: float
     journal: Journal
+    progress: ProgressCallback = silent
     _began: float = field(default_factory=time.monotonic)
 
     def run(self) -> list[Record]:
-        """All of it; returns the records."""
+        """Run all of it and return the records."""
         stopped = None
         try:
             for size in self.grid.sizes:
@@ -85,13 +86,13 @@ class Validation:
         for case, name in peers:
             self._peer(subject, case, name)
 
-    def _subject(self, size: ModelSize) -> Subject | Absent:
+    def _subject(self, size: ModelSize) -> Subject | Uncalibrated:
         """Calibrated now, or with the costs of the journal; or why it cannot be had."""
         before = self.journal.find("model", {"model": size.name})
         if before is None:
             self._say(f"calibrating {size.name}")
         elif before["status"] != "measured":
-            return Absent(f"{size.name} was not calibrated")
+            return Uncalibrated(f"{size.name} was not calibrated")
         costs = None if before is None else _costs_of(before)
         made: list[Subject] = []
 
@@ -105,9 +106,9 @@ class Validation:
         if made:
             return made[0]
         self._say(f"{size.name} was not calibrated, and nothing of it is run: {record['reason']}")
-        return Absent(f"{size.name} was not calibrated")
+        return Uncalibrated(f"{size.name} was not calibrated")
 
-    def _configuration(self, subject: Subject | Absent, one: Configuration) -> None:
+    def _configuration(self, subject: Subject | Uncalibrated, one: Configuration) -> None:
         def work() -> Record:
             assert isinstance(subject, Subject)
             job, predicted = subject.predict(one)
@@ -118,7 +119,7 @@ class Validation:
         number = f"{self.grid.configurations.index(one) + 1}/{len(self.grid.configurations)}"
         self._part("configuration", one.to_dict(), subject, work, f"{number} {one.name}", _outcome)
 
-    def _gradients(self, subject: Subject | Absent, one: Configuration) -> None:
+    def _gradients(self, subject: Subject | Uncalibrated, one: Configuration) -> None:
         self._part(
             "gradients",
             one.to_dict(),
@@ -128,7 +129,7 @@ class Validation:
             lambda record: f"largest difference {record['max_grad_error']:g}",
         )
 
-    def _peer(self, subject: Subject | Absent, case: PeerCase, name: str) -> None:
+    def _peer(self, subject: Subject | Uncalibrated, case: PeerCase, name: str) -> None:
         steps = self.grid.peer_steps
         self._part(
             "peer",
@@ -143,13 +144,13 @@ class Validation:
         self,
         kind: str,
         own: Record,
-        subject: Subject | Absent,
+        subject: Subject | Uncalibrated,
         work: Callable[[], Record],
         name: str,
         outcome: Callable[[Record], str],
     ) -> None:
         """Do one part's work and record it. Of a model without costs the reason has been told."""
-        if isinstance(subject, Absent):
+        if isinstance(subject, Uncalibrated):
             self.journal.append(kind, own | {"status": "failed", "reason": subject.reason})
             return
         record = self._attempt(work)
@@ -165,7 +166,7 @@ class Validation:
         try:
             record: Record = _finite({"status": "measured"} | work())
         except Exception as error:  # whatever it is, the other configurations can still be measured
-            record = {"status": "failed", "reason": f"{type(error).__name__}: {one_line(str(error))[:300]}"}
+            record = {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         with suppress(RuntimeError):  # of a device that is lost: what was measured before is kept
             clear_device(self.device)
         return record | {"seconds": round(time.monotonic() - began, 2)}
@@ -175,7 +176,7 @@ class Validation:
 
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(self._elapsed()), 60)
-        note(f"[{minutes}:{seconds:02}] {text}")
+        self.progress(Progress(f"[{minutes}:{seconds:02}] {text}"))
 
 
 def _costs_of(model: Record) -> Costs:
@@ -184,11 +185,12 @@ def _costs_of(model: Record) -> Costs:
         return Costs.model_validate_json(json.dumps(model.get("costs")))
     except ValidationError as error:
         raise InputError(
-            f"the journal's costs of {model['model']}: {complaint(error, 'costs')}; --fresh starts the validation anew"
+            f"the journal's costs of {model['model']}: {schema_error_line(error, 'costs')}; start the validation afresh",
+            parameters=("fresh",),
         ) from error
 
 
-def _present(subject: Subject | Absent) -> Subject:
+def _present(subject: Subject | Uncalibrated) -> Subject:
     assert isinstance(subject, Subject)
     return subject
 

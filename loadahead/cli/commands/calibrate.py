@@ -26,13 +26,14 @@ def calibrate(
     FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
     """
     from loadahead.cli.output import emit, note, say, warn
+    from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.texts import costs_text
     from loadahead.jobs import calibrate_prepared, module_of, require_device, uncalibrated
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
 
     require_device(device)
-    prepared = uncalibrated(scenario, overrides or [], device)
+    prepared = uncalibrated(scenario, parse_overrides(overrides), device)
     module_of(prepared.scenario)
     if out is not None:
         run_directory.require_writable(out)

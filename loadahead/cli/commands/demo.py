@@ -27,22 +27,26 @@ def demo(
     Exit 1 when a gradient differs from that of the same model trained without plan or offload.
     """
     from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.overrides import parse_overrides
+    from loadahead.cli.progress import shown_progress
     from loadahead.cli.ranges import parse_ints
+    from loadahead.cli.texts import demo_text
     from loadahead.demo import Demo
 
-    job = Demo(
-        argument=scenario,
-        overrides=tuple(overrides or ()),
-        directory=out,
-        horizons=parse_ints("--horizons", horizons),
-        microbatches=parse_ints("--microbatches", microbatches),
-        steps=steps,
-        device=device,
-    )
-    done = job.run()
+    with shown_progress() as progress:
+        done = Demo(
+            source=scenario,
+            overrides=parse_overrides(overrides),
+            directory=out,
+            horizons=parse_ints("--horizons", horizons),
+            microbatches=parse_ints("--microbatches", microbatches),
+            steps=steps,
+            device=device,
+            progress=progress,
+        ).run()
     warn(done.warnings)
     if json_wanted:
         emit(done.to_dict())
     else:
-        say(done.to_text())
+        say(demo_text(done))
     done.run.require_equal_gradients()

@@ -29,7 +29,9 @@ def execute(
 
     Exit 1 when a gradient differs from that of the same model trained without plan or offload.
     """
-    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.output import emit, note_calibration, say, warn
+    from loadahead.cli.overrides import parse_overrides
+    from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import run_text
     from loadahead.jobs import job_of, require_device, with_costs
     from loadahead.reports import run_directory
@@ -37,13 +39,16 @@ def execute(
     from loadahead.sim.timeline import write_timeline
 
     require_device(device)
-    job = job_of(argument, overrides or [], costs, device)
+    job = job_of(argument, parse_overrides(overrides), costs, device)
     if out is not None:
         run_directory.make(out)
     if timeline is not None:
         run_directory.require_writable(timeline)
-    job, known = with_costs(job, device=device, deterministic=check)
-    run = run_job(job, known, device=device, steps=steps, check=check)
+    if job.costs is None:
+        note_calibration(job.name)
+    with shown_progress() as progress:
+        job, known = with_costs(job, device=device, deterministic=check, progress=progress)
+        run = run_job(job, known, device=device, steps=steps, check=check, progress=progress)
     if timeline is not None:
         write_timeline(run.measured, timeline)
     if out is not None:

@@ -22,10 +22,11 @@ def plan(
     Says what is offloaded, and why the rest stays on the device.
     """
     from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.overrides import parse_overrides
     from loadahead.jobs import named, plan_prepared, prepared_of
     from loadahead.plan_files import write_plan
 
-    prepared = prepared_of(scenario, overrides or [])
+    prepared = prepared_of(scenario, parse_overrides(overrides))
     with named(scenario):
         made = plan_prepared(prepared)
     warn(prepared.warnings)

@@ -11,11 +11,12 @@ def show(argument: ScenarioOrPlan, overrides: Overrides = None, json_wanted: Jso
     With --json, the plan file itself.
     """
     from loadahead.cli.output import emit, warn
+    from loadahead.cli.overrides import parse_overrides
     from loadahead.jobs import plan_of
     from loadahead.sim.ir.json_form import plan_to_json
     from loadahead.sim.ir.text_form import plan_to_text
 
-    plan, warnings = plan_of(argument, overrides or [])
+    plan, warnings = plan_of(argument, parse_overrides(overrides))
     warn(warnings)
     if json_wanted:
         emit(plan_to_json(plan))

@@ -19,7 +19,9 @@ def simulate(
 
     Its time, and each rank's peak memory, stalls and overlap.
     """
-    from loadahead.cli.output import emit, say, warn
+    from loadahead.cli.output import emit, note_calibration, say, warn
+    from loadahead.cli.overrides import parse_overrides
+    from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import jitter_of, predict, result_of, stall_free_of_job
@@ -28,7 +30,11 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job, known = with_costs(job_of(argument, overrides or [], costs))
+    job = job_of(argument, parse_overrides(overrides), costs)
+    if job.costs is None:
+        note_calibration(job.name)
+    with shown_progress() as progress:
+        job, known = with_costs(job, progress=progress)
     predicted = predict(job, known, chosen)
     if timeline is not None:
         write_timeline(predicted, timeline)

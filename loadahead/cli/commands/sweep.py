@@ -52,14 +52,17 @@ def sweep(
     Each is planned and proven first. What is not given is the scenario's. Rows are in the order of the axes: those of
     --set-range change slowest, then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
     """
+    from loadahead.cli.axes import parse_axes
     from loadahead.cli.output import emit, say, warn
-    from loadahead.cli.texts import stall_free_groups_text, sweep_text
+    from loadahead.cli.overrides import parse_overrides
+    from loadahead.cli.progress import shown_progress
+    from loadahead.cli.texts import stall_free_groups_text, sweep_text, warnings_to_show
+    from loadahead.jobs import costs_given
     from loadahead.reports import run_directory
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError
-    from loadahead.sweeps.axes import parse_axes
     from loadahead.sweeps.grid import Grid, Sweep
-    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons, warnings_to_show
+    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
     from loadahead.sweeps.workers import workers_of
 
     chosen = engine or DEFAULT_ENGINE
@@ -74,9 +77,14 @@ def sweep(
         "horizon": horizon,
         "release_window": release_window,
     }
-    grid = Grid(Sweep(scenario, overrides or [], costs), parse_axes(short, set_range or []))
-    grid.try_out()
-    rows = rows_of(grid, chosen, workers) if out is None else rows_in(out, grid, chosen, workers, fresh=fresh)
+    with shown_progress() as progress:
+        sweep_of = Sweep(scenario, parse_overrides(overrides), costs_given(costs), progress=progress)
+        grid = Grid(sweep_of, parse_axes(short, set_range or []))
+        grid.try_out()
+        if out is None:
+            rows = rows_of(grid, chosen, workers, progress=progress)
+        else:
+            rows = rows_in(out, grid, chosen, workers, fresh=fresh, progress=progress)
     groups = stall_free_horizons(rows)
     warnings = list(grid.sweep.warnings)
     warn(warnings_to_show(warnings))

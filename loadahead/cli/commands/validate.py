@@ -32,7 +32,8 @@ def validate(
     Exit 1 when a claim does not hold, or when not everything was run.
     """
     from loadahead.cli.output import emit, say
-    from loadahead.cli.ranges import parse_limit_s
+    from loadahead.cli.progress import shown_progress
+    from loadahead.cli.ranges import directory_named, parse_limit_s
     from loadahead.jobs import require_device
     from loadahead.reports import run_directory
     from loadahead.reports.evidence import JSON, PAGE, write_evidence
@@ -41,13 +42,14 @@ def validate(
     from loadahead.validation.grids import find_grid
 
     limit_s = parse_limit_s("--limit", limit)
-    directory = run_directory.named("--out", out)
+    directory = directory_named("--out", out)
     name, chosen = find_grid(grid, device)
     require_device(device)
     run_directory.make(directory)
     for file in (JSON, PAGE):
         run_directory.require_writable(directory / file)
-    evidence = evidence_in(directory, name, chosen, device, limit_s, fresh=fresh)
+    with shown_progress() as progress:
+        evidence = evidence_in(directory, name, chosen, device, limit_s, fresh=fresh, progress=progress)
     files = write_evidence(evidence, directory)
     if json_wanted:
         emit(evidence)

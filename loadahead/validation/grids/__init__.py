@@ -11,12 +11,12 @@ GRIDS: dict[str, Grid] = {"gpu": GPU, "cpu": CPU}
 
 
 def find_grid(name: str | None, device: str) -> tuple[str, Grid]:
-    """Name and grid; None means the device's own. InputError when there is none that the device can run."""
+    """Return name and grid; None means the device's own. InputError when there is none that the device can run."""
     chosen = ("cpu" if device == "cpu" else "gpu") if name is None else name
     if chosen not in GRIDS:
-        raise InputError(f"--grid is {chosen!r}; it must be one of {', '.join(GRIDS)}")
+        raise InputError(f"grid is {chosen!r}; it must be one of {', '.join(GRIDS)}")
     if chosen == "gpu" and device == "cpu":
-        raise InputError("--grid gpu needs --device cuda; on a CPU it would take days, use --grid cpu")
+        raise InputError("grid gpu needs device cuda; on a CPU it would take days, use grid cpu")
     return chosen, GRIDS[chosen]
 
 

@@ -1,0 +1,329 @@
+"""The Python interface (DESIGN, section 7): what ``import loadahead as la`` offers.
+
+Nothing here prints; long work reports through the callback ``progress``, see :class:`loadahead.progress.Progress`.
+Everything that a user can mend is raised as a :class:`loadahead.LoadaheadError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadahead.progress import Progress, ProgressCallback, silent
+from loadahead.sim.errors import CheckFailed, InputError
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.workload import IN_MEMORY
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+    from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.runs import Run
+    from loadahead.scenarios.loader import Overrides, ScenarioSource
+    from loadahead.scenarios.schema import Scenario
+    from loadahead.sim.costs import Costs
+    from loadahead.sweeps.workers import Workers
+
+    Data = Callable[[int, int, int], tuple[torch.Tensor, torch.Tensor]]
+    Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+Row = dict[str, Any]
+
+
+def load(
+    source: ScenarioSource,
+    overrides: Overrides | None = None,
+    *,
+    model: Iterable[nn.Module] | None = None,
+    data: Data | None = None,
+    loss: Loss | None = None,
+    optimizer: MakeOptimizer | None = None,
+) -> Scenario:
+    """Return a scenario.
+
+    Args:
+        source: the name of a scenario that comes with Loadahead, a path, a dictionary of tables, or a scenario.
+        overrides: new values by the key's full path, e.g. ``{"parallel.microbatches": 8}``.
+        model: layers that are run one after the other, an ``nn.Sequential``, an ``nn.ModuleList`` or a list. Copies of
+            them are trained; the table ``[model]`` may then be left out.
+        data: called as (step, microbatch, microbatches); returns (input, target), the same for equal arguments.
+        loss: called as (output, target); returns a scalar, the mean over the microbatch.
+        optimizer: called with a list of parameters; returns their optimizer.
+
+    Raises InputError, in one line that names the key, for a mistake in any of it.
+    """
+    from dataclasses import replace
+
+    from loadahead.jobs import named
+    from loadahead.scenarios.loader import scenario_file
+
+    file = scenario_file(source)
+    with named(source):
+        given = {"layers": _layers(model), "data": data, "loss": loss, "optimizer": optimizer}
+        if any(value is not None for value in given.values()):
+            file = replace(file, objects=_objects(file.objects, given))
+            if model is not None:
+                table = file.content.setdefault("model", {})
+                if not isinstance(table, dict):
+                    raise InputError(f"model = {table!r:.40}: it must be a table")
+                table.setdefault("kind", "module")
+                if table.setdefault("python", IN_MEMORY) != IN_MEMORY:
+                    raise InputError(
+                        f"model.python is {table['python']!r:.60} and a model is given too; give one of them"
+                    )
+        return file.scenario(overrides)
+
+
+def _layers(model: Any) -> Any:
+    """Return the layers of a model given in memory; InputError where it is no sequence of them."""
+    if model is None:
+        return None
+    from torch import nn
+
+    if isinstance(model, nn.Module) and not isinstance(model, nn.Sequential | nn.ModuleList):
+        raise InputError(
+            f"model is a {type(model).__name__}; it must be an nn.Sequential, an nn.ModuleList or a list of "
+            "modules that are run one after the other"
+        )
+    if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
+        raise InputError(
+            f"model is a {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
+            "layers that are run one after the other as a list"
+        )
+    if not isinstance(model, nn.Module | list | tuple):
+        raise InputError(f"model is a {type(model).__name__}; it must be an nn.Sequential, an nn.ModuleList or a list")
+    layers: Any = model
+    return list(layers)
+
+
+def _objects(before: Any, given: Mapping[str, Any]) -> Any:
+    from dataclasses import replace
+
+    from loadahead.executor.spec import ModelObjects
+
+    for name in ("data", "loss", "optimizer"):
+        if given[name] is not None and not callable(given[name]):
+            raise InputError(f"{name} is a {type(given[name]).__name__}; it must be a function")
+    return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
+
+
+def plan(source: ScenarioSource, overrides: Overrides | None = None) -> Plan:
+    """Return the scenario's plan, proven free of races, deadlocks and uses after a free."""
+    from loadahead.jobs import named, plan_prepared, prepared_of
+
+    prepared = prepared_of(source, overrides)
+    with named(source):
+        return plan_prepared(prepared)
+
+
+def verify(plan: Plan | str | Path) -> None:
+    """Prove a plan, or a plan file; raise CheckFailed, which names the rule and the operations, if it is not safe."""
+    from loadahead.plan_files import read_plan
+    from loadahead.sim.verify import verify as broken_rules
+
+    whole = plan if isinstance(plan, Plan) else read_plan(plan)
+    broken = broken_rules(whole)
+    if broken:
+        first = broken[0]
+        raise CheckFailed(f"plan {whole.name!r}: {len(broken)} rules are broken, first {first.rule}: {first.message}")
+
+
+def simulate(
+    source: ScenarioSource | Plan,
+    overrides: Overrides | None = None,
+    *,
+    costs: Costs | str | Path | None = None,
+    engine: str | None = None,
+    progress: ProgressCallback = silent,
+) -> Timeline:
+    """Predict one step of a scenario, a plan or a plan file, and return its timeline.
+
+    Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU.
+    """
+    from loadahead.jobs import costs_given, job_of, with_costs
+    from loadahead.prediction import predict
+    from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
+
+    chosen = engine or DEFAULT_ENGINE
+    find_engine(chosen)
+    job, known = with_costs(job_of(source, overrides, costs_given(costs)), progress=progress)
+    return predict(job, known, chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTable:
+    """A sweep's points, one row each: the axes' values, then the step's metrics. Times are in ns, sizes in bytes.
+
+    Attributes:
+        rows: the points, the first axis changing slowest.
+        warnings: sentences about settings that do not do what they seem to.
+        stall_free: for each combination of the other axes the smallest swept horizon without prefetch stalls.
+    """
+
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+    stall_free: tuple[dict[str, Any], ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per point."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(list(self.rows))
+
+    def best(self, memory: int | str | None = None) -> Row | None:
+        """Return the best point that fits into so much device memory; None where none does.
+
+        Of those that fit, the fastest per microbatch counts; of those within 1 % of it, the one with the lowest peak of
+        device memory is returned. ``memory`` is a number of bytes or a text such as ``"60 GiB"``; None: no limit.
+        """
+        from loadahead.reports.tables import best_row
+        from loadahead.sim.units import parse_bytes
+
+        index = best_row(self.rows, None if memory is None else parse_bytes(memory))
+        return None if index is None else self.rows[index]
+
+
+def sweep(
+    source: ScenarioSource,
+    axes: Mapping[str, Iterable[Any]],
+    *,
+    overrides: Overrides | None = None,
+    workers: int | Workers = 1,
+    directory: str | Path | None = None,
+    fresh: bool = False,
+    costs: Costs | str | Path | None = None,
+    engine: str | None = None,
+    progress: ProgressCallback = silent,
+) -> SweepTable:
+    """Plan, prove and simulate every combination of the axes' values, and return the table.
+
+    Args:
+        axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``pipeline``, ``horizon_unit``,
+            ``active_microbatches``, or any key's full path, e.g. ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
+        workers: processes of this machine, 0 for one a core; or a cluster's :class:`loadahead.sweeps.workers.Workers`.
+        directory: a run directory that keeps finished points, so that the same sweep goes on where it was stopped, and
+            that gets the table as CSV and Parquet.
+        fresh: start anew, whatever the directory holds.
+    """
+    from loadahead.jobs import costs_given
+    from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
+    from loadahead.sweeps.axes import axes_of
+    from loadahead.sweeps.grid import Grid, Sweep
+    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
+    from loadahead.sweeps.workers import Workers, workers_of
+
+    chosen = engine or DEFAULT_ENGINE
+    find_engine(chosen)
+    crew = workers if isinstance(workers, Workers) else workers_of("loky", workers, None)
+    whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress)
+    grid = Grid(whole, axes_of(axes))
+    grid.try_out()
+    if directory is None:
+        rows = rows_of(grid, chosen, crew, progress=progress)
+    else:
+        rows = rows_in(Path(directory), grid, chosen, crew, fresh=fresh, progress=progress)
+    return SweepTable(rows=tuple(rows), warnings=tuple(whole.warnings), stall_free=tuple(stall_free_horizons(rows)))
+
+
+def calibrate(
+    source: ScenarioSource,
+    overrides: Overrides | None = None,
+    *,
+    device: str = "cpu",
+    repeats: int | None = None,
+    check: bool = True,
+    progress: ProgressCallback = silent,
+) -> Costs:
+    """Measure on this machine what the units of a scenario's module cost, and return the costs.
+
+    ``repeats`` is how often each operation is timed. With ``check`` the kernels are those of runs whose gradients are
+    checked.
+    """
+    from loadahead.jobs import CALIBRATION_REPEATS, calibrate_prepared, module_of, require_device, uncalibrated
+
+    require_device(device)
+    prepared = uncalibrated(source, overrides, device)
+    module_of(prepared.scenario)
+    progress(Progress(f"calibrating {prepared.scenario.name} on {device}"))
+    return calibrate_prepared(prepared, repeats or CALIBRATION_REPEATS, device, deterministic=check)
+
+
+def execute(
+    source: ScenarioSource | Plan,
+    overrides: Overrides | None = None,
+    *,
+    device: str = "cpu",
+    costs: Costs | str | Path | None = None,
+    steps: int | None = None,
+    check: bool = True,
+    progress: ProgressCallback = silent,
+) -> Run:
+    """Run a plan on real tensors for some optimizer steps, beside its prediction.
+
+    Args:
+        costs: what the prediction uses; None: the scenario's, or a calibration on the device.
+        steps: None means the scenario's number.
+        check: compare every gradient with plain training's, bit for bit; the difference is ``max_grad_error``.
+    """
+    from loadahead.jobs import costs_given, job_of, require_device, with_costs
+    from loadahead.runs import run_job
+
+    require_device(device)
+    job = job_of(source, overrides, costs_given(costs), device)
+    job, known = with_costs(job, device=device, deterministic=check, progress=progress)
+    return run_job(job, known, device=device, steps=steps, check=check, progress=progress)
+
+
+def compare(
+    predicted: Timeline | Run | str | Path, measured: Timeline | Run | str | Path
+) -> Comparison | ComparisonOfMany:
+    """Return a prediction beside a measurement: step time, peak memory, every operation and kind of operation.
+
+    Each is a timeline or a run (its prediction, or its measurement), or the path of a timeline, of a run directory or
+    of a directory of timelines; then both are paths.
+    """
+    from loadahead.comparison import compare_arguments
+    from loadahead.reports.compare import compare as compare_timelines
+
+    if isinstance(predicted, str | Path) or isinstance(measured, str | Path):
+        if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
+            raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
+        return compare_arguments(Path(predicted), Path(measured))
+    ours = predicted if isinstance(predicted, Timeline) else predicted.predicted
+    theirs = measured if isinstance(measured, Timeline) else measured.measured
+    return compare_timelines(ours, theirs)
+
+
+def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:
+    """Write a page of plots and numbers and return its path.
+
+    The subject is a run, a sweep's table or a timeline, whose files are written into the directory first; or a run
+    directory's path, whose page is written there.
+    """
+    from loadahead.reports import run_directory
+    from loadahead.reports.page import write_report
+    from loadahead.runs import Run, write_run
+    from loadahead.sim.timeline import write_timeline
+
+    if isinstance(subject, str | Path):
+        return write_report(Path(subject))
+    if directory is None:
+        raise InputError("the report needs a directory to be written to; give one", parameters=("directory",))
+    folder = run_directory.make(Path(directory))
+    if isinstance(subject, Run):
+        write_run(subject, folder)
+    elif isinstance(subject, SweepTable):
+        run_directory.write_sweep(folder, subject.rows)
+    else:
+        name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
+        write_timeline(subject, folder / name)
+    return write_report(folder)
