@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from loadahead.sim.workload import IN_MEMORY
 Batch = tuple[torch.Tensor, torch.Tensor]
 BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+Modules = nn.Sequential | nn.ModuleList | Sequence[nn.Module]
 
 OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
@@ -41,10 +43,45 @@ class ModelObjects:
         optimizer: called with a list of parameters; returns their optimizer.
     """
 
-    layers: Iterable[nn.Module] | None = None
+    layers: Sequence[nn.Module] | None = None
     data: BatchOf | None = None
     loss: LossFunction | None = None
-    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None
+    optimizer: MakeOptimizer | None = None
+
+
+def model_objects(
+    before: ModelObjects | None,
+    model: Modules | None,
+    data: BatchOf | None,
+    loss: LossFunction | None,
+    optimizer: MakeOptimizer | None,
+) -> ModelObjects:
+    """Return what the caller gave in memory, over what was given before; InputError for what cannot be used."""
+    given: dict[str, Any] = {"data": data, "loss": loss, "optimizer": optimizer}
+    for name, function in given.items():
+        if function is not None and not callable(function):
+            raise InputError(f"{name} is a {type(function).__name__}; it must be a function")
+    given["layers"] = None if model is None else _layers(model)
+    return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    """Return the layers that are run one after the other; InputError where a model does not say which these are."""
+    expected = "an nn.Sequential, an nn.ModuleList or a list of modules that are run one after the other"
+    if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
+        raise InputError(
+            f"model is a {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
+            "layers that are run one after the other as a list"
+        )
+    if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
+        raise InputError(f"model is a {type(model).__name__}; it must be {expected}")
+    layers = list(model)
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, nn.Module):
+            raise InputError(f"model: layer {index} is a {type(layer).__name__}; each must be an nn.Module")
+    if not layers:
+        raise InputError(f"model holds no layers; it must be {expected}")
+    return layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,14 +212,8 @@ def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
 
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
     """The caller's layers, copied together so that what they share stays shared."""
-    layers = list(layers)
-    for index, layer in enumerate(layers):
-        if not isinstance(layer, nn.Module):
-            raise InputError(f"model: layer {index} is a {type(layer).__name__}; each must be an nn.Module")
-    if not layers:
-        raise InputError("model: holds no layers; give an nn.Sequential or a list of at least one nn.Module")
     try:
-        return nn.Sequential(*copy.deepcopy(layers))
+        return nn.Sequential(*copy.deepcopy(list(layers)))
     except Exception as error:  # whatever a module's own copying does
         kind = type(error).__name__
         raise InputError(

@@ -58,6 +58,7 @@ __all__ = [
     "Scenario",
     "SweepTable",
     "Timeline",
+    "__version__",
     "calibrate",
     "compare",
     "execute",

@@ -6,7 +6,7 @@ Everything that a user can mend is raised as a :class:`loadahead.LoadaheadError`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +19,14 @@ from loadahead.sim.workload import IN_MEMORY
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
-    from torch import nn
 
+    from loadahead.executor.spec import BatchOf, LossFunction, MakeOptimizer, Modules
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
     from loadahead.sweeps.workers import Workers
-
-    Data = Callable[[int, int, int], tuple[torch.Tensor, torch.Tensor]]
-    Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 Row = dict[str, Any]
 
@@ -40,9 +35,9 @@ def load(
     source: ScenarioSource,
     overrides: Overrides | None = None,
     *,
-    model: Iterable[nn.Module] | None = None,
-    data: Data | None = None,
-    loss: Loss | None = None,
+    model: Modules | None = None,
+    data: BatchOf | None = None,
+    loss: LossFunction | None = None,
     optimizer: MakeOptimizer | None = None,
 ) -> Scenario:
     """Return a scenario.
@@ -65,52 +60,23 @@ def load(
 
     file = scenario_file(source)
     with named(source):
-        given = {"layers": _layers(model), "data": data, "loss": loss, "optimizer": optimizer}
-        if any(value is not None for value in given.values()):
-            file = replace(file, objects=_objects(file.objects, given))
-            if model is not None:
-                table = file.content.setdefault("model", {})
-                if not isinstance(table, dict):
-                    raise InputError(f"model = {table!r:.40}: it must be a table")
-                table.setdefault("kind", "module")
-                if table.setdefault("python", IN_MEMORY) != IN_MEMORY:
-                    raise InputError(
-                        f"model.python is {table['python']!r:.60} and a model is given too; give one of them"
-                    )
+        if not (model is None and data is None and loss is None and optimizer is None):
+            from loadahead.executor.spec import model_objects
+
+            file = replace(file, objects=model_objects(file.objects, model, data, loss, optimizer))
+        if model is not None:
+            _name_in_memory(file.content)
         return file.scenario(overrides)
 
 
-def _layers(model: Any) -> Any:
-    """Return the layers of a model given in memory; InputError where it is no sequence of them."""
-    if model is None:
-        return None
-    from torch import nn
-
-    if isinstance(model, nn.Module) and not isinstance(model, nn.Sequential | nn.ModuleList):
-        raise InputError(
-            f"model is a {type(model).__name__}; it must be an nn.Sequential, an nn.ModuleList or a list of "
-            "modules that are run one after the other"
-        )
-    if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
-        raise InputError(
-            f"model is a {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
-            "layers that are run one after the other as a list"
-        )
-    if not isinstance(model, nn.Module | list | tuple):
-        raise InputError(f"model is a {type(model).__name__}; it must be an nn.Sequential, an nn.ModuleList or a list")
-    layers: Any = model
-    return list(layers)
-
-
-def _objects(before: Any, given: Mapping[str, Any]) -> Any:
-    from dataclasses import replace
-
-    from loadahead.executor.spec import ModelObjects
-
-    for name in ("data", "loss", "optimizer"):
-        if given[name] is not None and not callable(given[name]):
-            raise InputError(f"{name} is a {type(given[name]).__name__}; it must be a function")
-    return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
+def _name_in_memory(content: Row) -> None:
+    """Make the tables say that the model is in memory; InputError where they name one themselves."""
+    table = content.setdefault("model", {})
+    if not isinstance(table, dict):
+        raise InputError(f"model = {table!r:.40}: it must be a table")
+    table.setdefault("kind", "module")
+    if table.setdefault("python", IN_MEMORY) != IN_MEMORY:
+        raise InputError(f"model.python is {table['python']!r:.60} and a model is given too; give one of the two")
 
 
 def plan(source: ScenarioSource, overrides: Overrides | None = None) -> Plan:

@@ -184,8 +184,9 @@ def _costs_of(model: Record) -> Costs:
     try:
         return Costs.model_validate_json(json.dumps(model.get("costs")))
     except ValidationError as error:
+        reason = schema_error_line(error, "costs")
         raise InputError(
-            f"the journal's costs of {model['model']}: {schema_error_line(error, 'costs')}; start the validation afresh",
+            f"the journal's costs of {model['model']}: {reason}; start the validation afresh",
             parameters=("fresh",),
         ) from error
 
