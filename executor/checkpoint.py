@@ -1,6 +1,6 @@
-"""One checkpointed unit: FORWARD, which keeps no activation, RECOMPUTE from the boundary, BACKWARD.
+"""Runs one checkpointed unit: FORWARD, which keeps no activation, RECOMPUTE from the boundary, and BACKWARD.
 
-What RECOMPUTE must find again - the random and the autocast state - is saved at FORWARD. The same code runs on every
+What RECOMPUTE must find again, the random and the autocast state, is saved at FORWARD. The same code runs on every
 device, and under calibration.
 """
 
@@ -24,26 +24,33 @@ LossOf = Callable[[torch.Tensor], torch.Tensor]
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-    """An autocast context; ``None`` switches autocast off."""
+    """Return an autocast context; ``None`` switches autocast off."""
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @contextmanager
-def one_line(where: str) -> Iterator[None]:
-    """What the user's layers raise becomes an InputError that says where; running out of device memory stays itself."""
+def model_errors_in_one_line(where: str) -> Iterator[None]:
+    """Raise what the user's layers raise inside as an InputError in one line that says ``where``.
+
+    Running out of device memory stays the error it is.
+    """
     try:
         yield
     except (LoadaheadError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:200]
-        advice = "; run with --no-check" if "does not have a deterministic implementation" in str(error) else ""
+        advice = (
+            "; run without the check of gradients"
+            if "does not have a deterministic implementation" in str(error)
+            else ""
+        )
         raise InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Ambient:
-    """The random and the autocast state under which a unit runs."""
+class UnitContext:
+    """Holds the random and the autocast state under which a unit runs."""
 
     random: RandomState
     autocast: torch.dtype | None
@@ -51,13 +58,14 @@ class Ambient:
     shared: bool
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
+        """Run the body under these states."""
         with drawing_from(self.random, self.device, self.shared), autocast(self.device, self.autocast):
             yield
 
 
-class _Entrance(torch.autograd.Function):
-    """The identity at a unit's boundary. Its backward hands out the gradient as it is.
+class _GraphInput(torch.autograd.Function):
+    """Is the identity at a unit's boundary; its backward hands out the gradient as it is.
 
     Autograd's own accumulation into a leaf would copy it, which plain training does not do between two layers. The leaf
     is a stand-in, and the boundary comes in a list: so the graph does not hold the boundary, which the plan frees.
@@ -74,16 +82,16 @@ class _Entrance(torch.autograd.Function):
         return None, None, None
 
 
-def _entrance(x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
-    """The boundary as a unit's graph begins with it; integers have no gradient and stay as they are."""
+def _graph_input(x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
+    """Return the boundary as a unit's graph begins with it; integers have no gradient and stay as they are."""
     if not x.is_floating_point():
         return x.detach()
     leaf = torch.empty(0, device=x.device, requires_grad=True)
-    return _Entrance.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
+    return _GraphInput.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def _end_of(out: torch.Tensor) -> GradientEdge:
-    """Where the output's gradient enters, without the output.
+def _output_edge(out: torch.Tensor) -> GradientEdge:
+    """Return the place in the graph where the output's gradient enters, without the output.
 
     Before torch 2.7 such a place does not keep a node alive that is written in Python; a view's node does.
     """
@@ -92,7 +100,7 @@ def _end_of(out: torch.Tensor) -> GradientEdge:
 
 
 def _backward_from(end: GradientEdge, gradient: torch.Tensor) -> None:
-    """``torch.autograd.backward`` from a place in the graph, which before torch 2.7 takes tensors alone.
+    """Do as ``torch.autograd.backward``, from a place in the graph, for which torch before 2.7 takes tensors alone.
 
     So it goes to the engine by the call that torch's own functions make, alike in torch 2.6 to 2.13.
     """
@@ -102,15 +110,15 @@ def _backward_from(end: GradientEdge, gradient: torch.Tensor) -> None:
 
 @dataclass(slots=True)
 class _Graph:
-    """What stays between FORWARD and BACKWARD.
+    """Holds what stays between FORWARD and BACKWARD.
 
     Attributes:
         end: where the output's gradient enters: the output itself is the plan's to free. None where nothing needs a
             gradient.
         output, boundary: layouts of what the unit makes and reads.
         sink: gets the boundary's gradient.
-        saved: what RECOMPUTE has to put back; None without checkpointing.
-        boundary_storage: of the boundary's memory that BACKWARD's tensors may lie in.
+        saved: what RECOMPUTE has to restore; None without checkpointing.
+        boundary_storage: the id of the boundary's memory, in which BACKWARD's tensors may lie.
     """
 
     end: GradientEdge | None
@@ -122,10 +130,9 @@ class _Graph:
 
 
 class CheckpointedUnit:
-    """A unit's layers and, per microbatch, what is kept between its operations.
+    """Holds a unit's layers and, per microbatch, what is kept between its operations.
 
-    :meth:`reset` forgets all that is kept, so that a step after a failed one starts clean. ``shared`` says that other
-    threads of the process draw random numbers at the same time.
+    ``shared`` says that other threads of the process draw random numbers at the same time.
     """
 
     def __init__(
@@ -140,14 +147,16 @@ class CheckpointedUnit:
         self.name = name
         self._device, self._autocast, self._shared = device, dtype, shared
         self._resident = frozenset(storage_id(tensor) for tensor in self._weights())
-        self._ambient: dict[int, Ambient] = {}
+        self._contexts: dict[int, UnitContext] = {}
         self._graph: dict[int, _Graph] = {}
 
     def reset(self) -> None:
-        self._ambient.clear()
+        """Forget all that is kept, so that a step after a failed one starts clean."""
+        self._contexts.clear()
         self._graph.clear()
 
     def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the layers' parameters."""
         for layer in self.layers:
             yield from layer.parameters()
 
@@ -157,8 +166,8 @@ class CheckpointedUnit:
             yield from layer.buffers()
 
     def run(self, x: torch.Tensor, loss: LossOf | None = None) -> torch.Tensor:
-        """The layers one after the other, then the loss where the model ends. InputError where a layer fails."""
-        with one_line(f"in unit {self.name}"):
+        """Return what the layers make of ``x``, or the loss where the model ends; InputError where a layer fails."""
+        with model_errors_in_one_line(f"in unit {self.name}"):
             out: Any = x
             for layer in self.layers:
                 out = layer(out)
@@ -170,10 +179,10 @@ class CheckpointedUnit:
         return out
 
     def forward(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """FORWARD of a checkpointed unit: the output, or the loss, in memory of its own; the graph keeps no tensor."""
-        self._ambient[microbatch] = ambient = self._begin(seed)
+        """Run FORWARD, whose graph keeps no tensor; return the output, or the loss, in memory of its own."""
+        self._contexts[microbatch] = context = self._begin(seed)
         saved, before = SavedTensors(self.name), x._version
-        with ambient.entered(), saved.letting_go():
+        with context.active(), saved.discarding():
             out = self._attach(microbatch, x, loss, saved)
         if x._version != before:
             raise InputError(
@@ -184,50 +193,50 @@ class CheckpointedUnit:
         return own_storage(out.detach(), self._resident | {storage_id(x)})
 
     def forward_with_graph(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """FORWARD without checkpointing: the graph stays until BACKWARD.
+        """Run FORWARD without checkpointing: the graph stays until BACKWARD. Return the output, or the loss.
 
         The output is always a copy: a layer such as ReLU keeps what it returns for its BACKWARD, longer than the plan
         keeps the boundary that it becomes.
         """
-        with self._begin(seed).entered():
+        with self._begin(seed).active():
             out = self._attach(microbatch, x, loss, None)
         return own_storage(out.detach(), self._resident | {storage_id(x), storage_id(out)})
 
     def recompute(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> None:
-        """RECOMPUTE: the same run, under the state saved at FORWARD, as far as BACKWARD needs it."""
+        """Run RECOMPUTE: repeat FORWARD under the state saved there, as far as BACKWARD needs it."""
         graph = self._graph[microbatch]
         saved, graph.boundary_storage = graph.saved, storage_id(x)
         assert saved is not None, "only a checkpointed unit is recomputed"
-        with self._ambient.pop(microbatch).entered():
-            saved.put_back(lambda: self.run(_entrance(x, []), loss))
+        with self._contexts.pop(microbatch).active():
+            saved.restore(lambda: self.run(_graph_input(x, []), loss))
 
     def backward(self, microbatch: int, gradient: torch.Tensor | None) -> torch.Tensor | None:
-        """BACKWARD: parameters' gradients accumulate in place.
+        """Run BACKWARD, which accumulates the parameters' gradients in place.
 
         ``gradient`` is that of the unit's output, None where the unit ends in the loss. Returns the gradient of the
         boundary in memory of its own, or None where the boundary holds integers.
         """
         graph = self._graph.pop(microbatch)
         if graph.end is not None:
-            with one_line(f"in the backward pass of unit {self.name}"):
+            with model_errors_in_one_line(f"in the backward pass of unit {self.name}"):
                 _backward_from(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
         if not graph.boundary.dtype.is_floating_point:
             return None
         if not graph.sink:
             return graph.boundary.empty(self._device).zero_()
-        mine = graph.sink.pop()
+        boundary_gradient = graph.sink.pop()
         foreign = self._resident | {graph.boundary_storage}
-        return own_storage(mine, foreign if gradient is None else foreign | {storage_id(gradient)})
+        return own_storage(boundary_gradient, foreign if gradient is None else foreign | {storage_id(gradient)})
 
-    def _begin(self, seed: int) -> Ambient:
-        return Ambient(seeded_state(seed, self._device), self._autocast, self._device, self._shared)
+    def _begin(self, seed: int) -> UnitContext:
+        return UnitContext(seeded_state(seed, self._device), self._autocast, self._device, self._shared)
 
     def _attach(
         self, microbatch: int, x: torch.Tensor, loss: LossOf | None, saved: SavedTensors | None
     ) -> torch.Tensor:
         sink: list[torch.Tensor] = []
         with torch.enable_grad():
-            out = self.run(_entrance(x, sink), loss)
-        end = _end_of(out) if out.requires_grad else None
+            out = self.run(_graph_input(x, sink), loss)
+        end = _output_edge(out) if out.requires_grad else None
         self._graph[microbatch] = _Graph(end, Layout.of(out), Layout.of(x), sink, saved, storage_id(x))
         return out

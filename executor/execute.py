@@ -1,4 +1,4 @@
-"""A plan run on real tensors for several optimizer steps: what it took, and whether it trained as it should."""
+"""Runs a plan on real tensors for several optimizer steps, and measures it and checks its gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadahead.executor.operations import Operations
 from loadahead.executor.oracle import PlainTraining, backward_order
 from loadahead.executor.plan_match import stage_ranks
 from loadahead.executor.replay import replay
-from loadahead.executor.results import ExecutionResult, Log, result_of
+from loadahead.executor.results import ExecutionResult, StepRecords, result_of
 from loadahead.executor.session import Session
 from loadahead.executor.spec import ModelSpec
 from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
@@ -27,9 +27,9 @@ from loadahead.sim.verify import check
 from loadahead.sim.verify.rules import well_formed
 from loadahead.sim.workload import Workload
 
-# At least so many steps are timed.
+# A run times at least this many steps.
 FEWEST_TIMED = 1
-# Where to time each operation costs something, one step in so many is: what a step takes is the others' median.
+# Where timing each operation costs something, one step in this many does: the others' median is the step time.
 TIMED_EVERY = 4
 
 OnStep = Callable[[int, float], None]  # (step, loss)
@@ -50,10 +50,10 @@ def execute(
     on_step: OnStep | None = None,
     **backend_settings: Any,
 ) -> ExecutionResult:
-    """Train for ``steps`` optimizer steps as the plan says.
+    """Train for ``steps`` optimizer steps as the plan says, and return what was measured.
 
-    The first is not timed: it is metered, after a backend's warm-ups. On a backend where timing every operation costs
-    something, one step in four is timed so, the others as a whole.
+    The first step is not timed: it is metered, after a backend's warm-ups. On a backend where timing every operation
+    costs something, one step in four is timed so, the others as a whole.
 
     Args:
         workload: says which layers each unit holds.
@@ -62,7 +62,8 @@ def execute(
         poison: fill memory with NaN when it is taken, freed or emptied.
         check_gradients: train a copy plainly, and compare every gradient of every step with it.
         verify: prove the plan first; only a test of what an unproven plan does switches this off.
-        backend_settings: of the backend's class, e.g. ``copies`` of the cuda backend.
+        on_step: called after each step with its number and its loss.
+        backend_settings: keyword arguments of the backend's class, e.g. ``copies`` of the cuda backend.
 
     Raises InputError where plan, model and device do not go together, and CheckFailed for a plan with a race. A failed
     step leaves nothing running.
@@ -86,21 +87,21 @@ def execute(
             oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None
             foreign = backend.allocated() - before
             operations = Operations(plan, session, backend, Links.of(Hardware.of(costs)))
-            log = _train(operations, oracle, steps, foreign, on_step)
+            records = _train(operations, oracle, steps, foreign, on_step)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"plan {plan.name!r} ran out of device memory ({' '.join(str(error).split())[:120]}); use a smaller "
-            "horizon or release_window, fewer microbatches, or no second copy of the model (--no-check)"
+            "horizon or release_window, fewer microbatches, or no second copy of the model (do not check gradients)"
         ) from error
     finally:
         backend.close()
-    return result_of(plan, costs, backend, log)
+    return result_of(plan, costs, backend, records)
 
 
 def _train(
     operations: Operations, oracle: PlainTraining | None, steps: int, foreign: int, on_step: OnStep | None
-) -> Log:
-    log, backend = Log(), operations.backend
+) -> StepRecords:
+    records, backend = StepRecords(), operations.backend
     untimed = backend.warm_ups + 1
     for step in range(steps):
         batches = operations.session.batches(step, operations.plan.microbatches)
@@ -110,16 +111,16 @@ def _train(
         with without_garbage_collection():
             run = replay(operations, step, batches, meter, timed)
         if meter is not None:
-            log.memory, log.allocator = meter.result(), meter.allocator()
+            records.memory, records.allocator = meter.result(), meter.allocator()
         elif step > backend.warm_ups:
-            (log.timed if timed else log.bare).append(run.measured)
+            (records.timed if timed else records.bare).append(run.measured)
         if not math.isfinite(run.loss):
             rate = operations.session.spec.learning_rate
             raise InputError(f"the loss of step {step} is {run.loss}; use a model.learning_rate below {rate}")
         if oracle is not None:
             oracle.train(step, batches)
-            log.error = max(log.error or 0.0, oracle.max_error(step))
-        log.losses.append(run.loss)
+            records.error = max(records.error or 0.0, oracle.max_error(step))
+        records.losses.append(run.loss)
         if on_step is not None:
             on_step(step, run.loss)
-    return log
+    return records

@@ -1,4 +1,4 @@
-"""How a tensor lies in memory, and tensors that lie alone in a storage of exactly their bytes.
+"""Describes how a tensor lies in memory, and makes tensors that lie alone in a storage of exactly their bytes.
 
 A plan counts a boundary as its bytes. A view of a larger storage would keep that storage alive, and an alias of another
 tensor could not be freed by itself; :func:`own_storage` mends both, by copying.
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Shape, strides and type of a dense tensor: one that fills its storage without gaps or overlaps."""
+    """Holds shape, strides and type of a dense tensor: one that fills its storage without gaps or overlaps."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -22,18 +22,20 @@ class Layout:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Layout:
+        """Return the tensor's layout."""
         return cls(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
 
     @property
     def nbytes(self) -> int:
+        """Return the bytes of a tensor of this layout."""
         return self.dtype.itemsize * torch.Size(self.shape).numel()
 
     def empty(self, device: torch.device) -> torch.Tensor:
-        """Uninitialised memory of this layout."""
+        """Return uninitialised memory of this layout."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device)
 
     def ones(self, device: torch.device) -> torch.Tensor:
-        """Memory of this layout, filled with ones."""
+        """Return memory of this layout, filled with ones."""
         return self.empty(device).fill_(1)
 
     def __str__(self) -> str:
@@ -41,7 +43,7 @@ class Layout:
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the elements fill one block of memory without gaps or overlaps, in whatever order of dimensions."""
+    """Return whether the elements fill one block of memory without gaps or overlaps, in any order of dimensions."""
     expected = 1
     for stride, size in sorted((st, sz) for sz, st in zip(tensor.shape, tensor.stride(), strict=True) if sz != 1):
         if stride != expected:
@@ -51,12 +53,12 @@ def is_dense(tensor: torch.Tensor) -> bool:
 
 
 def storage_id(tensor: torch.Tensor) -> int:
-    """Equal for tensors that share memory."""
+    """Return a number that is equal for tensors that share memory."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def own_storage(tensor: torch.Tensor, foreign: Collection[int] = ()) -> torch.Tensor:
-    """The tensor itself if it is dense and alone in a storage of exactly its bytes, else a copy that is.
+    """Return the tensor itself if it is dense and alone in a storage of exactly its bytes, else a copy that is.
 
     ``foreign`` holds :func:`storage_id` of memory that belongs to something else. The copy keeps the strides of a
     dense tensor, so that kernels further on see what they would have seen; others become contiguous.
@@ -69,5 +71,5 @@ def own_storage(tensor: torch.Tensor, foreign: Collection[int] = ()) -> torch.Te
 
 
 def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """A dense tensor's memory as a flat uint8 view, shape (bytes,)."""
+    """Return a dense tensor's memory as a flat uint8 view, shape (bytes,)."""
     return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)

@@ -1,4 +1,4 @@
-"""The connections that a run uses: to the host, from the host, between ranks."""
+"""Describes the connections that a run uses: to the host, from the host, and between ranks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from loadahead.executor.backends import Link
 from loadahead.sim.costs import Costs
 from loadahead.sim.units import format_duration, format_rate
 
-# Where calibrated costs keep the links as configured: their own latencies hold what a copy took beyond that.
+# Calibrated costs keep the configured links under this key of their evidence, since their own latencies are measured.
 CONFIGURED = "configured_links"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The links that a backend emulates or finds, and the device's capacity: a scenario's ``[hardware]``.
+    """Describes a scenario's ``[hardware]``: the links that a backend emulates or finds, and the device's capacity.
 
     Bandwidths in bytes/s (None: unlimited), latencies in ns, memory in bytes.
     """
@@ -30,18 +30,19 @@ class Hardware:
 
     @classmethod
     def of(cls, costs: Costs) -> Hardware:
-        """As configured, whether the costs were given or calibrated."""
+        """Return the hardware as it was configured, whether the costs were given or calibrated."""
         names = cls.__dataclass_fields__
         given = {name: getattr(costs, name) for name in names}
         return cls(**given | costs.evidence.get(CONFIGURED, {}))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON holds them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """The connections of every rank."""
+    """Holds the connections that every rank has."""
 
     d2h: Link
     h2d: Link
@@ -49,6 +50,7 @@ class Links:
 
     @classmethod
     def of(cls, hardware: Hardware) -> Links:
+        """Return the links of the hardware."""
         return cls(
             d2h=Link(bandwidth=hardware.d2h_bandwidth, latency_ns=hardware.d2h_latency_ns),
             h2d=Link(bandwidth=hardware.h2d_bandwidth, latency_ns=hardware.h2d_latency_ns),

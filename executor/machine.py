@@ -1,4 +1,4 @@
-"""What a measurement was made on: stated beside every measured figure."""
+"""Describes the machine that a measurement was made on; it is stated beside every measured number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in bytes, and versions."""
+    """Return processor, cores, memory in bytes, and versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,

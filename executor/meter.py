@@ -17,9 +17,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageMeter(TorchDispatchMode):
-    """Counts bytes while active on a thread. ``live`` and ``peak`` start at ``resident``, what was there before.
+    """Counts the bytes of live storages while it is active on a thread.
 
-    ``ignored`` are tensors that outlive the meter and do not count.
+    ``live`` and ``peak`` start at ``resident``, the bytes that were there before. ``ignored`` tensors outlive the meter
+    and do not count.
     """
 
     reserved: int | None = None
@@ -62,5 +63,5 @@ class StorageMeter(TorchDispatchMode):
 
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of the tensors' distinct storages."""
+    """Return the bytes of the tensors' distinct storages."""
     return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())

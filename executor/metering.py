@@ -1,4 +1,4 @@
-"""Memory of one step, measured around every operation of the compute queues.
+"""Measures the memory of one step around every operation of the compute queues.
 
 A metered step is slower than a timed one, so that no step is both.
 """
@@ -17,7 +17,7 @@ from loadahead.sim.memory import MemoryWalk
 
 
 class StepMeter:
-    """Give :meth:`around` to the replay loop for one step, then take :meth:`result`.
+    """Meters one step: give :meth:`around` to the replay loop, then take :meth:`result`.
 
     ``foreign`` bytes of the device belong to something else than the run, and do not count.
     """
@@ -33,7 +33,7 @@ class StepMeter:
         self._reserved: dict[int, int] = {}
 
     def around(self, op: OpView, work: Work) -> Work:
-        """The work, metered if it runs on a compute queue: no other takes or frees device memory."""
+        """Return the work, metered if it runs on a compute queue: no other takes or frees device memory."""
         if op.queue != Queue.COMPUTE:
             return work
         meter = self._meters[op.rank]
@@ -51,7 +51,7 @@ class StepMeter:
         return metered
 
     def result(self) -> MemoryWalk:
-        """What the step held, in the form of a prediction."""
+        """Return what the step held, in the form that a prediction has."""
         plan = self._operations.plan
         device, boundary = self.static.copy(), np.zeros(plan.ranks, dtype=np.int64)
         np.maximum.at(device, plan.ops.rank, self._during)
@@ -60,7 +60,7 @@ class StepMeter:
         return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host)
 
     def allocator(self) -> dict[str, Any]:
-        """The allocator's figures after and during each compute operation; empty where no allocator is between.
+        """Return the allocator's bytes after and during each compute operation; empty where there is no allocator.
 
         ``op`` holds positions in the plan; the other lists go with it.
         """

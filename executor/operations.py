@@ -1,4 +1,4 @@
-"""What each kind of operation does to tensors: one function per kind, the same for every device.
+"""Does what each kind of operation does to tensors, by one function per kind, the same for every device.
 
 Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
 frees is gone, and what it forgets to free stays.
@@ -14,7 +14,6 @@ import torch
 
 from loadahead.executor.backends import Backend
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
-from loadahead.executor.host_pool import HostPool
 from loadahead.executor.layout import Layout, as_bytes
 from loadahead.executor.links import Links
 from loadahead.executor.plan_match import buffer_layouts
@@ -27,7 +26,7 @@ from loadahead.sim.ir.plan import OpView, Plan
 
 @dataclass(slots=True)
 class StepState:
-    """What lives during one step. Keys are positions of buffers and operations in the plan, or microbatches."""
+    """Holds what lives during one step, by positions of buffers and operations in the plan, or by microbatch."""
 
     number: int = 0
     batches: Sequence[Batch] = ()
@@ -35,8 +34,25 @@ class StepState:
     wires: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
+class HostPool:
+    """Holds a plan's host memory: one slab per rank, allocated once and cut into the planned slots.
+
+    ``slots[buffer]`` is the slot's piece of its rank's slab: uint8, shape (bytes,).
+    """
+
+    def __init__(self, plan: Plan, backend: Backend) -> None:
+        slots = [buffer for i in range(len(plan.buffers)) if (buffer := plan.buffer(i)).space == Space.HOST]
+        sizes = [sum(slot.nbytes for slot in slots if slot.rank == rank) for rank in range(plan.ranks)]
+        self.slabs = [backend.slab(size) for size in sizes]
+        self.slots: dict[int, torch.Tensor] = {}
+        at = [0] * plan.ranks
+        for slot in slots:
+            self.slots[slot.index] = self.slabs[slot.rank][at[slot.rank] : at[slot.rank] + slot.nbytes]
+            at[slot.rank] += slot.nbytes
+
+
 class Operations:
-    """A plan's operations bound to a model, a backend and links; :meth:`run` runs one inside its queue.
+    """Binds a plan's operations to a model, a backend and links; :meth:`run` runs one of them inside its queue.
 
     ``losses``, shape (microbatches,), stays on the device: to read a loss in mid step, the host would have to wait.
     ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
@@ -61,11 +77,11 @@ class Operations:
         self.state = StepState()
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
         self._emptying = _emptying(self.views)
-        # Columns of small integers are quick to evaluate and slow to look into one by one.
+        # Numpy evaluates columns of small integers quickly, but one element at a time is slow: so this is a list.
         on_device = plan.buffers.space == Space.DEVICE
         self._role_on_device: list[int] = np.where(on_device, plan.buffers.role, -1).tolist()
         self.queues: list[int] = plan.queue_index.tolist()
-        # A queue is in order by itself.
+        # A queue runs in order by itself, so edges within it need no wait.
         queues = self.queues
         self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
         self.awaited = {edge for edges in self.waits for edge in edges}
@@ -79,7 +95,7 @@ class Operations:
                 self.backend.release(tensor)
 
     def boundary_bytes(self, rank: int) -> int:
-        """Bytes of a rank's boundaries that are on the device now, from their storages."""
+        """Return the bytes of a rank's boundaries that are on the device now, from their storages."""
         held = list(self.state.tensors.items())
         buffers = self.plan.buffers
         return sum(
@@ -88,45 +104,47 @@ class Operations:
             if buffers.rank[index] == rank and buffers.role[index] == Role.BOUNDARY
         )
 
-    # ---- what the handlers share ----
+    # ---- called by the handlers ----
 
     def unit(self, op: OpView) -> CheckpointedUnit:
+        """Return the unit that the operation belongs to."""
         return self.session.units[op.stage, op.unit]
 
     def loss(self, op: OpView) -> LossOf | None:
-        """The loss, for the unit in which the model ends."""
+        """Return the loss for the unit in which the model ends, and None for every other unit."""
         if (op.stage, op.unit) != self.session.last:
             return None
         return self.session.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
 
     def recomputed(self, op: OpView) -> bool:
+        """Return whether the plan recomputes the operation's unit and microbatch."""
         return (op.stage, op.unit, op.microbatch) in self._recomputed
 
     def empties(self, op: OpView) -> bool:
-        """Whether no one reads a PREFETCH's host slot again before it is written anew."""
+        """Return whether no one reads a PREFETCH's host slot again before it is written anew."""
         return op.index in self._emptying
 
     def find(self, op: OpView, buffers: Sequence[int], *roles: Role) -> int:
-        """The device buffer of these roles among some; InputError where there is none."""
+        """Return the first of the buffers that is on the device and has one of the roles; else raise InputError."""
         for index in buffers:
             if self._role_on_device[index] in roles:
                 return index
         raise InputError(f"{op.name} needs a {' or '.join(role.label for role in roles)} and the plan names none")
 
     def tensor(self, op: OpView, buffer: int) -> torch.Tensor:
-        """What a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
-        found = self.state.tensors.get(buffer)
-        if found is None:
+        """Return what a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
+        tensor = self.state.tensors.get(buffer)
+        if tensor is None:
             raise InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
-        return found
+        return tensor
 
     def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
-        """From now on the tensor is the plan's buffer."""
+        """Let the tensor be the plan's buffer from now on; InputError where its shape or type differs."""
         self.require_layout(f"{op.name} makes", buffer, tensor)
         self.state.tensors[buffer] = tensor
 
     def require_layout(self, what: str, buffer: int, tensor: torch.Tensor) -> None:
-        """InputError unless the tensor has the buffer's shape and type."""
+        """Raise InputError unless the tensor has the buffer's shape and type."""
         layout = self.layouts[buffer]
         if tensor.dtype != layout.dtype or tensor.shape != layout.shape:
             raise InputError(
@@ -135,14 +153,14 @@ class Operations:
             )
 
     def take(self, buffer: int) -> torch.Tensor:
-        """Device memory for a buffer."""
+        """Take device memory for a buffer, and return it."""
         tensor = self.backend.acquire(self.layouts[buffer])
         self.state.tensors[buffer] = tensor
         return tensor
 
 
 def _emptying(ops: Sequence[OpView]) -> set[int]:
-    """The PREFETCHes after which a slot's content is dead."""
+    """Return the PREFETCHes after which a slot's content is dead."""
     last: dict[int, int] = {}
     out: set[int] = set()
     for op in ops:
@@ -206,11 +224,11 @@ def _acquire(run: Operations, op: OpView) -> None:
 
 
 def _release(run: Operations, op: OpView) -> None:
-    """Nothing but the frees that every operation may have."""
+    """Do nothing: the frees that every operation may have are the whole RELEASE."""
 
 
 def _send(run: Operations, op: OpView) -> None:
-    """The transfer itself, into memory of the transport: the plan frees the sender's buffer after the SEND alone."""
+    """Copy into memory of the transport, as the plan frees the sender's buffer after the SEND alone."""
     wire = run.layouts[op.reads[0]].empty(run.backend.device)
     run.backend.copy(wire, run.tensor(op, op.reads[0]), run.links.p2p)
     run.state.wires[op.index] = wire

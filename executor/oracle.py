@@ -1,4 +1,4 @@
-"""The oracle: the same model, microbatch order and random seeds under plain autograd - no plan, no checkpoint."""
+"""Trains the same model in the same order with the same seeds under plain autograd: no plan, no checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from loadahead.executor.checkpoint import autocast, one_line
+from loadahead.executor.checkpoint import autocast, model_errors_in_one_line
 from loadahead.executor.randomness import seeded_state, set_state
 from loadahead.executor.session import Session, primed_optimizer
 from loadahead.executor.spec import Batch
@@ -17,7 +17,7 @@ from loadahead.sim.ir.plan import Plan
 
 
 def backward_order(plan: Plan) -> list[int]:
-    """The order in which microbatches' gradients add up; InputError if it differs between units.
+    """Return the order in which microbatches' gradients add up; InputError if it differs between units.
 
     Sums of floating-point numbers depend on their order, so plain training has to use the plan's.
     """
@@ -30,13 +30,13 @@ def backward_order(plan: Plan) -> list[int]:
         if order != first:
             raise InputError(
                 f"unit {stage}.{unit} back-propagates microbatches in the order {order[:8]}, others in {first[:8]}; "
-                "gradients can be checked only where all units have one order, run with --no-check"
+                "gradients can be checked only where all units have one order, run without the check of gradients"
             )
     return first
 
 
 class PlainTraining:
-    """A deep copy of a session's model, trained beside it. Make it before the session's first step."""
+    """Trains a deep copy of a session's model beside it. Make it before the session's first step."""
 
     def __init__(self, session: Session, order: Sequence[int]) -> None:
         self._session, self._order = session, order
@@ -45,10 +45,10 @@ class PlainTraining:
         self._optimizer = primed_optimizer(session.spec, self._parameters)
 
     def train(self, step: int, batches: Sequence[Batch]) -> float:
-        """Accumulate the step's gradients and take the optimizer's step; returns the loss."""
+        """Accumulate the step's gradients, take the optimizer's step, and return the loss."""
         if self._optimizer is not None:
             self._optimizer.zero_grad(set_to_none=False)
-        with one_line("in plain training, without a plan"):
+        with model_errors_in_one_line("in plain training, without a plan"):
             losses = {microbatch: self._microbatch(step, microbatch, batches) for microbatch in self._order}
         if self._optimizer is not None:
             self._optimizer.step()
@@ -71,29 +71,29 @@ class PlainTraining:
         return float(loss.detach())
 
     def max_error(self, step: int) -> float:
-        """Largest difference of the session's gradients from these: 0.0 means every bit is equal.
+        """Return the largest difference of the session's gradients from these; 0.0 means that every bit is equal.
 
-        CheckFailed where the plan's gradient is not finite and this one is: the mark of memory that was read before it
-        was written.
+        Raises CheckFailed where the plan's gradient is not finite and this one is: it comes from memory that
+        was read before it was written.
         """
         worst = 0.0
         names = [name for name, p in self._module.named_parameters() if p.requires_grad]
-        theirs = [p for p in self._session.model.module.parameters() if p.requires_grad]
-        for name, mine, their in zip(names, self._parameters, theirs, strict=True):
-            assert mine.grad is not None and their.grad is not None
-            if same_bits(mine.grad, their.grad):
+        planned_parameters = [p for p in self._session.model.module.parameters() if p.requires_grad]
+        for name, plain, planned in zip(names, self._parameters, planned_parameters, strict=True):
+            assert plain.grad is not None and planned.grad is not None
+            if same_bits(plain.grad, planned.grad):
                 continue
-            error = float((mine.grad.double() - their.grad.double()).abs().max())
+            error = float((plain.grad.double() - planned.grad.double()).abs().max())
             if not error < float("inf"):
                 raise CheckFailed(
                     f"the gradient of {name} is not finite in step {step}, plain training's is: the plan lets an "
                     "operation read memory before it was written (a missing wait)"
                 )
-            # Bits that differ where numbers do not are zeros of different sign.
+            # Where only the bits differ, zeros have different signs: the smallest error stands for them.
             worst = max(worst, error, float.fromhex("0x1p-1074"))
         return worst
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of one shape and type hold the same bits; two equal NaNs are the same."""
+    """Return whether two tensors of one shape and type hold the same bits; two equal NaNs are the same."""
     return torch.equal(a, b) or torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))

@@ -1,4 +1,4 @@
-"""Whether a plan fits a model: each buffer's tensor, as the model makes it, has the plan's bytes.
+"""Checks whether a plan fits a model: each buffer's tensor, as the model makes it, must have the plan's bytes.
 
 A buffer's tensor is known by the operation that writes it, whatever the plan's file calls the buffer.
 """
@@ -14,7 +14,7 @@ from loadahead.sim.workload import Workload
 
 
 def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
-    """The rank that runs each stage; InputError where plan and workload do not have the same units."""
+    """Return the rank that runs each stage; InputError where plan and workload do not have the same units."""
     ranks: dict[int, int] = {}
     units: set[UnitKey] = set()
     for op in plan:
@@ -33,7 +33,7 @@ def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
 
 
 def buffer_layouts(plan: Plan, session: Session) -> dict[int, Layout]:
-    """Layout by buffer, for every device buffer that holds a tensor; InputError where the bytes differ."""
+    """Return the layout of every device buffer that holds a tensor; InputError where the bytes differ."""
     keys = list(session.layouts)
     above = dict(zip(keys, keys[1:], strict=False))
     out = {}
@@ -54,7 +54,7 @@ def buffer_layouts(plan: Plan, session: Session) -> dict[int, Layout]:
 
 
 def _written_key(op: OpView, buffer: int, above: dict[UnitKey, UnitKey]) -> UnitKey:
-    """The unit whose input, or whose input's gradient, an operation writes into a buffer."""
+    """Return the unit whose input, or whose input's gradient, an operation writes into a buffer."""
     key = (op.stage, op.unit)
     own_input = op.kind == Kind.FORWARD and buffer in op.reads
     if own_input or op.kind not in (Kind.FORWARD, Kind.RECV_GRADIENT):

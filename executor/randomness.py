@@ -1,4 +1,4 @@
-"""Random states of units, on a device whose random generator is one per process.
+"""Makes seeds and random states of units, on a device whose random generator is one per process.
 
 A rank alone sets the generator's state and runs. Ranks that share a process would draw from each other's states; with
 them every drawing operator runs under a lock, on the state of the unit it belongs to.
@@ -15,20 +15,34 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# The generator is the process's, so its lock is too.
-_TURN = threading.Lock()
+# The generator belongs to the process, so its lock does too.
+_GENERATOR_LOCK = threading.Lock()
+# The seeds' hash is a polynomial with this base over the field of this prime.
+_PRIME, _BASE = 2**61 - 1, 1_000_003
+
+
+def seed_of(*parts: int) -> int:
+    """Return a seed for e.g. (seed, step, stage, unit, microbatch); it depends on these numbers alone.
+
+    It is a polynomial hash over a prime field, scrambled once more since generators take few bits of a seed at a time:
+    so neighbours get unrelated seeds.
+    """
+    value = 1
+    for part in parts:
+        value = (value * _BASE + part + 1) % _PRIME
+    return pow(value, 3, _PRIME)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """States of the generators that a unit may draw from: the CPU's, and its CUDA device's where it has one."""
+    """Holds the states of the generators that a unit may draw from: the CPU's, and its CUDA device's if it has one."""
 
     cpu: torch.Tensor
     cuda: torch.Tensor | None = None
 
 
 def seeded_state(seed: int, device: torch.device) -> RandomState:
-    """The states after ``manual_seed``."""
+    """Return the states that the generators have after ``manual_seed``."""
     cpu = torch.Generator().manual_seed(seed).get_state()
     if device.type != "cuda":
         return RandomState(cpu)
@@ -44,16 +58,19 @@ def set_state(state: RandomState, device: torch.device) -> None:
 
 @contextmanager
 def drawing_from(state: RandomState, device: torch.device, shared: bool) -> Iterator[None]:
-    """Inside, random numbers come from this state on. ``shared``: other threads draw at the same time, CPU only."""
+    """Let random numbers inside the context come from this state on.
+
+    ``shared`` says that other threads draw at the same time, which is possible on the CPU only.
+    """
     if not shared:
         set_state(state, device)
         yield
         return
-    with _OwnState(state.cpu):
+    with _DrawFromState(state.cpu):
         yield
 
 
-class _OwnState(TorchDispatchMode):
+class _DrawFromState(TorchDispatchMode):
     """Gives each drawing operator of this thread the thread's own state, and keeps what is left of it."""
 
     def __init__(self, state: torch.Tensor) -> None:
@@ -65,7 +82,7 @@ class _OwnState(TorchDispatchMode):
     ) -> Any:
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **(kwargs or {}))
-        with _TURN:
+        with _GENERATOR_LOCK:
             torch.default_generator.set_state(self._state)
             out = func(*args, **(kwargs or {}))
             self._state = torch.default_generator.get_state()

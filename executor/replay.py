@@ -1,4 +1,4 @@
-"""The replay loop: a plan's operations, in list order, given to a backend. There is one, for every device."""
+"""Gives a plan's operations, in list order, to a backend. This is the only replay loop, for every device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadahead.executor.spec import Batch
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """When each operation ran, and the step's loss."""
+    """Holds when each operation ran, and the step's loss."""
 
     measured: Measured
     loss: float
@@ -28,10 +28,11 @@ def replay(
     meter: StepMeter | None = None,
     timed: bool = True,
 ) -> StepRun:
-    """Run the plan once as step ``number`` on its data, one batch per microbatch; ``timed``: each operation for itself.
+    """Run the plan once as step ``number`` on its data, one batch per microbatch, and return times and loss.
 
-    The gradients are zeroed first, outside the measured time, and stay after the OPTIMIZER_STEP to be looked at.
-    Raises what the first failing operation raised, after all queues have run dry.
+    ``timed`` says whether each operation is timed by itself. The gradients are zeroed first, outside the measured time,
+    and stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
+    have run dry.
     """
     backend = operations.backend
     operations.session.begin_step()

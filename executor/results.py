@@ -1,4 +1,4 @@
-"""What a run of several steps found: the step of median time as a timeline, what it held, and what to doubt."""
+"""Makes the result of a run of several steps: the step of median time as a timeline, its memory, and warnings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from loadahead.sim.metrics import step_metrics
 from loadahead.sim.timeline import MemorySamples, Timeline
 from loadahead.sim.units import format_bytes, format_duration
 
-# Timed steps further apart than this are no ground for a comparison within 10 %.
+# Timed steps that differ by more than this share of their median cannot support a comparison within 10 %.
 UNSTABLE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionResult:
-    """What a run measured.
+    """Holds what a run measured.
 
     Attributes:
         timeline: the step of median time, with the memory that the metered step held.
         losses: one per step, the mean over its microbatches.
         max_grad_error: largest difference of any gradient in any step from plain training's; None if not checked.
+        machine: the machine and the device, for evidence.
         step_times_ns: of the timed steps, in order.
         bare_step_times_ns: of steps whose operations were not timed one by one; empty where timing them costs nothing.
+        warnings: what makes these numbers less reliable, a sentence each.
     """
 
     timeline: Timeline
@@ -45,8 +47,13 @@ class ExecutionResult:
 
 
 @dataclass(slots=True)
-class Log:
-    """What the steps leave behind."""
+class StepRecords:
+    """Collects what the steps of a run leave behind.
+
+    Attributes:
+        timed, bare: times of steps whose operations were timed one by one, and of steps timed as a whole.
+        error: largest difference of a gradient from plain training's so far; None where it is not checked.
+    """
 
     losses: list[float] = field(default_factory=list)
     timed: list[Measured] = field(default_factory=list)
@@ -56,51 +63,52 @@ class Log:
     error: float | None = None
 
 
-def result_of(plan: Plan, costs: Costs, backend: Backend, log: Log) -> ExecutionResult:
-    assert log.memory is not None
-    times = [measured.step_time_ns for measured in log.timed]
-    median = log.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
+def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) -> ExecutionResult:
+    """Return the result that these records make."""
+    assert records.memory is not None
+    times = [measured.step_time_ns for measured in records.timed]
+    median = records.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
     start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
-    levels = samples(plan, log.memory.during, log.memory.after, start, end)
-    bare = [measured.step_time_ns for measured in log.bare]
-    warnings = [*backend.warnings, *_doubts(plan, bare or times, log.memory, costs)]
-    found = machine() | backend.machine()
-    issued = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
+    levels = samples(plan, records.memory.during, records.memory.after, start, end)
+    bare = [measured.step_time_ns for measured in records.bare]
+    warnings = [*backend.warnings, *_warnings_of(plan, bare or times, records.memory, costs)]
+    machine_facts = machine() | backend.machine()
+    launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
-        "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, log.memory),
+        "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, records.memory),
         "capacity_bytes": costs.memory_bytes,
-        "machine": found,
+        "machine": machine_facts,
         "step_times_ns": times,
-        "timed_steps": _timed_steps(backend, log),
+        "timed_steps": _timed_steps(backend, records),
         "link": f"{backend.link_note} Here: {Links.of(Hardware.of(costs))}." if backend.emulated else backend.link_note,
         "warnings": warnings,
-        **issued,
+        **launches,
         **({"bare_step_times_ns": bare} if bare else {}),
-        **({"allocator": log.allocator} if log.allocator else {}),
+        **({"allocator": records.allocator} if records.allocator else {}),
     }
     timeline = Timeline.of_plan(plan, backend.name, start, end, levels, **header)
     return ExecutionResult(
         timeline=timeline,
-        losses=log.losses,
-        max_grad_error=log.error,
-        machine=found,
+        losses=records.losses,
+        max_grad_error=records.error,
+        machine=machine_facts,
         step_times_ns=times,
         bare_step_times_ns=bare,
         warnings=warnings,
     )
 
 
-def _timed_steps(backend: Backend, log: Log) -> str:
-    """In words, for the header."""
-    timed, steps = len(log.timed), len(log.losses)
+def _timed_steps(backend: Backend, records: StepRecords) -> str:
+    """Return a sentence for the header about which steps were timed."""
+    timed, steps = len(records.timed), len(records.losses)
     if not backend.warm_ups:
         return (
             f"{timed} of {steps} steps were timed, the median is shown; the first warmed up and was metered for "
             "memory. Issuing a step and zeroing gradients is outside the clock."
         )
     return (
-        f"{timed} of {steps} steps were timed operation by operation, the median is shown, and {len(log.bare)} as a "
-        "whole; before them one warmed up and one was metered for memory. Issuing is inside the clock, zeroing "
+        f"{timed} of {steps} steps were timed operation by operation, the median is shown, and {len(records.bare)} as "
+        "a whole; before them one warmed up and one was metered for memory. Issuing is inside the clock, zeroing "
         "gradients is not."
     )
 
@@ -108,14 +116,15 @@ def _timed_steps(backend: Backend, log: Log) -> str:
 def _summary(
     plan: Plan, source: str, start: Ints, end: Ints, issue: Ints | None, levels: MemorySamples, memory: MemoryWalk
 ) -> dict[str, Any]:
-    """The keys of ``simulate --json``'s summary, measured."""
+    """Return the measured summary, by the keys of the command line's JSON (DESIGN, section 4)."""
     offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
     counts = {"offloaded": offloaded, "kept": int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded}
     bare = Timeline.of_plan(plan, source, start, end, levels)
     return step_metrics(plan, bare, memory, issue).to_dict() | counts
 
 
-def _doubts(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
+def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
+    """Return a sentence for each reason not to trust the measured times, or not to run the plan elsewhere."""
     out = []
     median = float(np.median(times))
     if max(times) - min(times) > UNSTABLE * median:

@@ -1,7 +1,8 @@
-"""What a unit's graph saves for BACKWARD: let go at FORWARD, and put back at RECOMPUTE, which stops at the last of it.
+"""Lets go of what a unit's graph saves for BACKWARD at FORWARD, and restores it at RECOMPUTE.
 
-So RECOMPUTE skips what a unit computes after the last tensor that BACKWARD needs - a transformer block's last matmul -
-and BACKWARD runs on the graph that FORWARD made. torch's own checkpoint works so (``use_reentrant=False``).
+RECOMPUTE stops at the last of these tensors. So it skips what a unit computes after the last tensor that BACKWARD
+needs, such as a transformer block's last matmul, and BACKWARD runs on the graph that FORWARD made. torch's own
+checkpoint works so (``use_reentrant=False``).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from loadahead.sim.errors import InputError
 
 
-class _AllPutBack(BaseException):
-    """Ends a RECOMPUTE early; no Exception, so that a layer that catches those does not catch this."""
+class _AllRestored(BaseException):
+    """Ends a RECOMPUTE early; it is no Exception, so that a layer that catches those does not catch it."""
 
 
-class _Place:
-    """Where one saved tensor belongs. The graph alone holds it, so that BACKWARD frees each tensor with its node."""
+class _SavedTensor:
+    """Stands for one saved tensor. The graph alone holds it, so that BACKWARD frees each tensor with its node."""
 
     __slots__ = ("__weakref__", "dtype", "shape", "tensor", "version")
 
@@ -38,58 +39,58 @@ class _Place:
 
 
 class SavedTensors:
-    """The saved tensors of one unit and microbatch, in the order in which its layers save them.
+    """Holds the saved tensors of one unit and microbatch, in the order in which its layers save them.
 
     ``name`` is the unit's, for messages.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._places: list[weakref.ref[_Place]] = []
+        self._saved: list[weakref.ref[_SavedTensor]] = []
 
-    def letting_go(self) -> saved_tensors_hooks:
-        """Inside, what is saved is not kept: FORWARD."""
-        append, reference = self._places.append, weakref.ref
+    def discarding(self) -> saved_tensors_hooks:
+        """Return hooks for FORWARD: inside them, what the graph saves is not kept."""
+        append, reference = self._saved.append, weakref.ref
 
-        def pack(tensor: torch.Tensor) -> _Place:
-            place = _Place(tensor)
-            append(reference(place))
-            return place
+        def pack(tensor: torch.Tensor) -> _SavedTensor:
+            saved_tensor = _SavedTensor(tensor)
+            append(reference(saved_tensor))
+            return saved_tensor
 
         return saved_tensors_hooks(pack, self._unpack)
 
-    def put_back(self, run: Callable[[], Any]) -> None:
-        """RECOMPUTE: run the unit again until all is there. InputError where it does something else than before."""
-        places, last, count = self._places, len(self._places), 0
+    def restore(self, run: Callable[[], Any]) -> None:
+        """Run the unit again until all is restored; InputError where it does something else than before."""
+        saved, last, count = self._saved, len(self._saved), 0
 
         def pack(tensor: torch.Tensor) -> None:
             nonlocal count
-            place = places[count]()
-            if place is None or not place.fits(tensor):
-                raise self._differs(f"saves {_Place(tensor)} where FORWARD saved {place}")
-            place.tensor, place.version = tensor.detach(), tensor._version
+            saved_tensor = saved[count]()
+            if saved_tensor is None or not saved_tensor.fits(tensor):
+                raise self._differs(f"saves {_SavedTensor(tensor)} where FORWARD saved {saved_tensor}")
+            saved_tensor.tensor, saved_tensor.version = tensor.detach(), tensor._version
             count += 1
             if count == last:
-                raise _AllPutBack
+                raise _AllRestored
 
-        if not places:
+        if not saved:
             return
         try:
             with torch.enable_grad(), saved_tensors_hooks(pack, self._unpack):
                 run()
-        except _AllPutBack:
+        except _AllRestored:
             return
         raise self._differs(f"saves {count} tensors where FORWARD saved {last}")
 
-    def _unpack(self, place: _Place) -> torch.Tensor:
-        assert place.tensor is not None, "BACKWARD follows RECOMPUTE"
+    def _unpack(self, saved_tensor: _SavedTensor) -> torch.Tensor:
+        assert saved_tensor.tensor is not None, "BACKWARD follows RECOMPUTE"
         # Autograd itself looks only at the versions of tensors that it keeps.
-        if place.tensor._version != place.version:
+        if saved_tensor.tensor._version != saved_tensor.version:
             raise InputError(
-                f"the model's unit {self._name} changes a {place} in place that its BACKWARD needs as it was; "
+                f"the model's unit {self._name} changes a {saved_tensor} in place that its BACKWARD needs as it was; "
                 "use operators that leave it as it is"
             )
-        return place.tensor
+        return saved_tensor.tensor
 
     def _differs(self, what: str) -> InputError:
         return InputError(

@@ -1,4 +1,4 @@
-"""A model cut into a plan's units and ranks, with its optimizers: what lives from step to step."""
+"""Cuts a model into a plan's units and ranks, with its optimizers: all that lives from step to step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from loadahead.executor.checkpoint import CheckpointedUnit, autocast
 from loadahead.executor.layout import Layout, own_storage
-from loadahead.executor.seeds import seed_of
+from loadahead.executor.randomness import seed_of
 from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import Workload
@@ -18,12 +18,14 @@ UnitKey = tuple[int, int]  # (stage, unit)
 
 
 class Session:
-    """The units of a workload over one freshly loaded model.
+    """Holds the units of a workload over one freshly loaded model.
 
     Gradients are allocated and optimizer state is made here, so that both are resident before the first step.
 
     Args:
         stage_rank: the rank that runs each stage.
+
+    Raises InputError where workload and model do not fit.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Session:
 
     @property
     def last(self) -> UnitKey:
-        """The unit in which the model ends and the loss is computed."""
+        """Return the unit in which the model ends and the loss is computed."""
         return len(self.workload.stages) - 1, len(self.workload.stages[-1]) - 1
 
     def _check_layers(self) -> None:
@@ -63,7 +65,7 @@ class Session:
         return out
 
     def _check_sharing(self) -> None:
-        """Units that share a weight would add up its gradient in another order than plain training does."""
+        """Raise InputError for units that share a weight: its gradient would add up in another order."""
         owner: dict[int, str] = {}
         for unit in self.units.values():
             for parameter in unit.parameters():
@@ -74,7 +76,7 @@ class Session:
                     )
 
     def _trace(self) -> dict[UnitKey, Layout]:
-        """Each unit's input, found by running one microbatch to its loss."""
+        """Return each unit's input layout, found by running one microbatch to its loss."""
         batch, target = self.model.batch(0, 0, 1)
         x, layouts = own_storage(batch), {}
         with torch.no_grad(), autocast(self.device, self.dtype):
@@ -98,11 +100,11 @@ class Session:
         return (unit for (stage, _), unit in self.units.items() if self.stage_rank[stage] == rank)
 
     def parameters(self, rank: int) -> list[nn.Parameter]:
-        """A rank's parameters, each once."""
+        """Return a rank's parameters, each once."""
         return list({id(p): p for unit in self._rank_units(rank) for p in unit.parameters()}.values())
 
     def resident(self, rank: int) -> Iterator[torch.Tensor]:
-        """Weights, gradients, module buffers and optimizer state of a rank."""
+        """Yield weights, gradients, module buffers and optimizer state of a rank."""
         for parameter in self.parameters(rank):
             yield parameter
             if parameter.grad is not None:
@@ -115,7 +117,7 @@ class Session:
             yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
     def optimizer_step(self, rank: int) -> None:
-        """One step on a rank's parameters."""
+        """Take one optimizer step on a rank's parameters."""
         optimizer = self.optimizers[rank]
         if optimizer is not None:
             optimizer.step()
@@ -129,23 +131,24 @@ class Session:
             unit.reset()
 
     def batches(self, step: int, microbatches: int) -> list[Batch]:
-        """The step's data, on the device; inputs lie in storages of exactly their bytes."""
+        """Return the step's data, on the device; inputs lie in storages of exactly their bytes."""
         pairs = [self.model.batch(step, microbatch, microbatches) for microbatch in range(microbatches)]
         return [(own_storage(x), target) for x, target in pairs]
 
     def loss_of(self, target: torch.Tensor, microbatches: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The loss of one microbatch's output, scaled so that a step's losses add up to their mean.
+        """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean.
 
         The target is brought to the device inside the operation that needs it, as its memory is the operation's.
         """
         return lambda out: self.model.loss(out, target.clone()) / microbatches
 
     def seed(self, step: int, stage: int, unit: int, microbatch: int) -> int:
+        """Return the seed of a unit's random numbers for one step and microbatch."""
         return seed_of(self.spec.seed, step, stage, unit, microbatch)
 
 
 def primed_optimizer(spec: ModelSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | None:
-    """Zero gradients and an optimizer whose state exists already; None without trainable parameters.
+    """Zero the gradients and return an optimizer whose state exists already; None without trainable parameters.
 
     Optimizers make their state at their first step. One with a learning rate of 0 and gradients of 0 changes no
     parameter; the step count is then set back.

@@ -1,4 +1,4 @@
-"""Process-wide settings of torch and Python that a run changes, and puts back."""
+"""Changes process-wide settings of torch and Python for a run, and puts them back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """One thread per operator, so that queues are the only parallelism; the random state is put back as well."""
+    """Use one thread per operator, so that queues are the only parallelism; put back the random state as well."""
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     try:
@@ -25,7 +25,7 @@ def single_threaded() -> Iterator[None]:
 
 @contextmanager
 def on_device(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """On CUDA, kernels that give the same bits every time, or else the fastest; the CPU's always do.
+    """Choose CUDA kernels that give the same bits every time, or else the fastest; the CPU's always do.
 
     The device's random state is put back.
     """
@@ -45,9 +45,9 @@ def _kernels(deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     module: Any = torch.utils.deterministic
     filled = module.fill_uninitialized_memory
-    # Strictly: if it were to warn only, attention would keep to its kernels that do not give the same bits.
+    # It must not only warn: attention would then keep to its kernels that do not give the same bits.
     torch.use_deterministic_algorithms(deterministic)
-    # To fill what torch.empty returns would be one more kernel for each.
+    # Filling what torch.empty returns would cost one more kernel for each.
     module.fill_uninitialized_memory = False
     try:
         yield
@@ -58,7 +58,7 @@ def _kernels(deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Collect now and not inside: a collection in a timed step would be charged to whatever ran then.
+    """Collect garbage now and not inside: a collection in a timed step would be charged to whatever ran then.
 
     The oldest objects are left out: to look through a process's modules takes longer than many a step.
     """

@@ -1,4 +1,4 @@
-"""What the planner has to know about a model, found by running it once: bytes and FLOPs of every layer."""
+"""Finds out what the planner has to know about a model, by running it once: bytes and FLOPs of every layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loadahead.sim.workload import LayerShape, ModuleShapes
 
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
-    """Every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
+    """Return every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
 
     Saved bytes are what the layer's graph keeps alive beside its input. The loss belongs to the last layer.
     Static bytes are weights, gradients, module buffers and optimizer state. Under autocast some types are the device's
@@ -43,7 +43,7 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
 def _trace_layer(
     spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor, loss: LossOf | None
 ) -> tuple[LayerShape, torch.Tensor]:
-    """The layer's shape and its output, or the loss."""
+    """Return the layer's shape and its output, or the loss where the layer is the last."""
     unit = CheckpointedUnit([layer], f"(layer {index})", x.device, AUTOCAST[spec.autocast])
     with FlopCounterMode(display=False) as flops:
         out = unit.forward_with_graph(0, x.clone(), spec.seed, loss)  # a layer may change its input in place

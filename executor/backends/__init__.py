@@ -1,4 +1,4 @@
-"""The backends by device name. To add one: write its file, add its line here; tests run over this registry."""
+"""Registers the backends by device name. To add one: write its file, add its line; tests run over this registry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BACKENDS: dict[str, Callable[..., Backend]] = {"cpu": CpuBackend, "cuda": CudaBa
 
 
 def make_backend(device: str, **settings: Any) -> Backend:
-    """A backend for that device, by its class's own settings; InputError when there is none, or no such device."""
+    """Return a backend for that device, by its class's own settings; InputError when there is none, or no device."""
     if device not in BACKENDS:
         raise InputError(f"device is {device!r}; it must be one of {', '.join(BACKENDS)}")
     return BACKENDS[device](**settings)
 
 
 def torch_device(device: str) -> torch.device:
-    """Where tensors of that device's backend live; InputError, one line, unless there is a backend and a device."""
+    """Return where that device's tensors live; InputError unless there is a backend and a device."""
     backend = make_backend(device)
     backend.close()
     return backend.device

@@ -1,4 +1,4 @@
-"""Threads as queues: one worker per queue, on the CPU.
+"""Runs queues as threads on the CPU: one worker per queue.
 
 What is launched waits, in its worker, for the events it was told to wait for. All of a step is issued before the clock
 starts, so that issuing does not compete with the workers for the interpreter. "Device" and host memory are both RAM; a
@@ -22,24 +22,27 @@ from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
 from loadahead.executor.layout import Layout, as_bytes
 from loadahead.executor.meter import StorageMeter
 
-# Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
+# The longest random delay before an operation is long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003
 SHORT_SLEEP_S = 0.0002
-# All bits set: NaN in every floating-point type, -1 in signed integers (an id that no table has).
+# With all bits set, a floating-point number is NaN, and a signed integer -1, an id that no table has.
 POISON_BYTE = 0xFF
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
-    """An operation in a queue."""
+class _QueuedOperation:
+    """Holds an operation in a queue."""
 
     op: int
     waits: tuple[int, ...]
     work: Work
 
 
-class _Once:
-    """An event that is set once. Beside ``threading.Event`` a waiter takes the interpreter once instead of thrice."""
+class _OneShotEvent:
+    """Is an event that is set once.
+
+    Beside ``threading.Event`` a waiter takes the interpreter once instead of thrice.
+    """
 
     __slots__ = ("_lock",)
 
@@ -48,18 +51,20 @@ class _Once:
         self._lock.acquire()
 
     def set(self) -> None:
+        """Let all waiters pass."""
         self._lock.release()
 
     def wait(self) -> None:
+        """Wait until the event is set."""
         with self._lock:
             return
 
 
 class _Worker:
-    """One queue: a thread that runs items in order until it gets None; an event among them is set when reached."""
+    """Runs one queue's items in order in a thread until it gets None; an event among them is set when reached."""
 
     def __init__(self, backend: CpuBackend, number: int) -> None:
-        self.items: queue.SimpleQueue[_Item | threading.Event | None] = queue.SimpleQueue()
+        self.items: queue.SimpleQueue[_QueuedOperation | threading.Event | None] = queue.SimpleQueue()
         self._random = None if backend.delays is None else random.Random(backend.delays * 1_000_003 + number)
         self._backend = backend
         self.thread = threading.Thread(target=self._loop, name=f"loadahead-queue-{number}", daemon=True)
@@ -69,21 +74,21 @@ class _Worker:
         # OpenMP keeps its number of threads per calling thread.
         torch.set_num_threads(1)
         while (item := self.items.get()) is not None:
-            if isinstance(item, _Item):
-                self._backend.run_item(item, self._random)
+            if isinstance(item, _QueuedOperation):
+                self._backend.run_operation(item, self._random)
             else:
                 item.set()
-            del item  # or its closure would live until the next one comes
+            del item  # otherwise its closure would live until the next item comes
 
 
-class _Running(threading.local):
-    """When the operation that a worker runs now began, by ``time.perf_counter_ns``."""
+class _CurrentOperation(threading.local):
+    """Holds when the operation that a worker runs now began, by ``time.perf_counter_ns``."""
 
     since_ns = 0
 
 
 def _oversleep_ns() -> int:
-    """How much longer than asked a short sleep takes on this machine."""
+    """Return how much longer than asked a short sleep takes on this machine."""
     beyond = []
     for _ in range(15):
         began = time.perf_counter_ns()
@@ -93,7 +98,7 @@ def _oversleep_ns() -> int:
 
 
 class CpuBackend:
-    """See the module's text.
+    """Runs a plan's queues in threads; see the module's text.
 
     Args:
         delays: seed of a random delay before every operation; None for none.
@@ -117,43 +122,47 @@ class CpuBackend:
         self._workers: dict[int, _Worker] = {}
         self._waits: dict[int, list[int]] = {}
         self._pending: dict[int, tuple[int, Work]] = {}
-        self._ended: dict[int, _Once] = {}  # of operations that something waits for
+        self._ended: dict[int, _OneShotEvent] = {}  # events of operations that something waits for
         self._times = np.zeros((2, 0), dtype=np.int64)
-        self._go = threading.Event()
+        self._clock_started = threading.Event()
         self._zero = 0
         self._failure: BaseException | None = None
-        self._now = _Running()
+        self._current = _CurrentOperation()
         self._oversleep_ns = _oversleep_ns()
 
     # ---- called by the replay loop ----
 
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
-        """Two readings of the clock per operation cost nothing to speak of, so that all are timed always."""
-        self._go.clear()
-        self._ended = {op: _Once() for op in awaited}
+        """Start a step. All operations are always timed: two readings of the clock cost next to nothing."""
+        self._clock_started.clear()
+        self._ended = {op: _OneShotEvent() for op in awaited}
         self._waits, self._pending = {}, {}
         self._times = np.zeros((2, operations), dtype=np.int64)
         self._failure = None
 
     def wait(self, queue: int, op: int) -> None:
+        """Let the queue's next operation wait for ``op``."""
         self._waits.setdefault(queue, []).append(op)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
+        """Keep the work until :meth:`record` queues it."""
         self._pending[queue] = op, work
 
     def record(self, queue: int, op: int) -> None:
+        """Give the queue's worker the operation with all it waits for."""
         launched, work = self._pending.pop(queue)
         assert launched == op
         if queue not in self._workers:
             self._workers[queue] = _Worker(self, queue)
-        self._workers[queue].items.put(_Item(op, tuple(self._waits.pop(queue, ())), work))
+        self._workers[queue].items.put(_QueuedOperation(op, tuple(self._waits.pop(queue, ())), work))
 
     def finish(self) -> Measured:
+        """Start the clock, wait for all workers, and return the times; raise what failed first."""
         self._zero = time.perf_counter_ns()
-        self._go.set()
+        self._clock_started.set()
         try:
             self._drain()
-        except BaseException as error:  # KeyboardInterrupt: the workers skip what is left, then it is passed on
+        except BaseException as error:  # after a KeyboardInterrupt the workers skip what is left
             self._failure = self._failure or error
             self._drain()
         if self._failure is not None:
@@ -162,11 +171,13 @@ class CpuBackend:
         return Measured.of(self._times[0], self._times[1])
 
     def abandon(self) -> None:
+        """Let the workers skip what is left of the step, and wait for them."""
         self._failure = self._failure or RuntimeError("the step was given up")
-        self._go.set()
+        self._clock_started.set()
         self._drain()
 
     def close(self) -> None:
+        """Give the step up and end all threads."""
         self.abandon()
         for worker in self._workers.values():
             worker.items.put(None)
@@ -184,15 +195,15 @@ class CpuBackend:
 
     # ---- called by the workers ----
 
-    def run_item(self, item: _Item, delays: random.Random | None) -> None:
-        """Wait, run, record. After a failure the rest of the step is skipped, but its events are set."""
-        self._go.wait()
+    def run_operation(self, item: _QueuedOperation, delays: random.Random | None) -> None:
+        """Wait, run, and record. After a failure the rest of the step is skipped, but its events are set."""
+        self._clock_started.wait()
         for edge in item.waits:
             self._ended[edge].wait()
         if delays is not None and self._failure is None:
             time.sleep(delays.random() * LONGEST_DELAY_S)
-        self._now.since_ns = time.perf_counter_ns()
-        self._times[0, item.op] = self._now.since_ns - self._zero
+        self._current.since_ns = time.perf_counter_ns()
+        self._times[0, item.op] = self._current.since_ns - self._zero
         try:
             if self._failure is None:
                 item.work()
@@ -205,14 +216,17 @@ class CpuBackend:
     # ---- called by the work ----
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
-        deadline = 0 if link is None else self._now.since_ns + link.duration_ns(source.numel() * source.element_size())
+        """Copy, and wait out the rest of the time that the link takes."""
+        deadline = (
+            0 if link is None else self._current.since_ns + link.duration_ns(source.numel() * source.element_size())
+        )
         if self.poisoned:
             self._wait_until(deadline)
         target.copy_(source)
         self._wait_until(deadline)
 
     def _wait_until(self, deadline_ns: int) -> None:
-        """Sleep for most of it, since a sleep lasts longer than asked, and give the interpreter away for the rest."""
+        """Sleep for most of the time, since a sleep lasts longer than asked, and yield the interpreter for the rest."""
         rest = deadline_ns - time.perf_counter_ns() - self._oversleep_ns
         if rest > 0:
             time.sleep(rest / 1e9)
@@ -220,23 +234,29 @@ class CpuBackend:
             time.sleep(0)
 
     def acquire(self, layout: Layout) -> torch.Tensor:
+        """Return memory of the layout, poisoned if that is wanted."""
         tensor = layout.empty(self.device)
         if self.poisoned:
             as_bytes(tensor).fill_(POISON_BYTE)
         return tensor
 
     def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+        """Poison the memory if that is wanted."""
         if self.poisoned:
             as_bytes(tensor).fill_(POISON_BYTE)
 
     def slab(self, nbytes: int) -> torch.Tensor:
+        """Return host memory filled with zeros."""
         return torch.zeros(nbytes, dtype=torch.uint8)
 
     def allocated(self) -> int:
+        """Return 0: nothing counts the process's tensors here."""
         return 0
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
+        """Return a meter that counts storages."""
         return StorageMeter(resident, ignored)
 
     def machine(self) -> dict[str, Any]:
+        """Return nothing: the device is the machine itself."""
         return {}

@@ -1,4 +1,4 @@
-"""CUDA streams as queues: one persistent stream per queue, an event per operation that something waits for.
+"""Runs queues as CUDA streams: one persistent stream per queue, an event per operation that something waits for.
 
 The host issues a step's operations in list order and never waits for the device in between. Device memory is taken and
 given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
@@ -22,16 +22,16 @@ from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.units import format_bytes
 
-# Longest random delay before an operation: long beside a small unit's run, so that a missing wait shows.
+# The longest random delay before an operation is long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_NS = 1_000_000
-# All bits set: NaN in every floating-point type. Integers become 0, an id that every table has: another would stop the
-# device with an assertion, from which a process does not recover.
+# With all bits set, a floating-point number is NaN. Integers become 0, an id that every table has: another would stop
+# the device with an assertion, from which a process does not recover.
 POISON_BYTE = 0xFF
 _POISON_CHUNK = 1 << 20
 
 
 class CudaBackend:
-    """See the module's text. One rank: a rank is a process with a device of its own.
+    """Runs one rank's queues on a GPU; see the module's text. Each rank is a process with a device of its own.
 
     Args:
         delays: seed of a random delay before every operation; None for none.
@@ -65,7 +65,7 @@ class CudaBackend:
         self.device = self.driver.device
         self.warnings: list[str] = []
         self.held_ns, self.paced = held_ns, paced
-        self._poisoned, self._copies = poisoned, copies
+        self._copies = copies
         self._random = None if delays is None else random.Random(delays)
         if delays is not None:
             self.try_spin()
@@ -84,13 +84,14 @@ class CudaBackend:
         self._issued: list[int] = []
 
     def try_spin(self) -> None:
-        """Find out how quick the device spins, for which the host waits: not in mid step."""
+        """Find out how quickly the device spins; the host waits for that, so it is not done in mid step."""
         with self.driver.using(self.driver.stream(Queue.COMPUTE)):
             self.driver.spin(1)
 
     # ---- called by the replay loop ----
 
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+        """Start a step: make the events that it needs, and put a mark before its first operation."""
         self.driver.synchronize()
         self._awaited, self._timed, self._recorded = awaited, timed, {}
         events, more = (self._ends, {"timing": True}) if timed else (self._marks, {"timing": False})
@@ -102,10 +103,12 @@ class CudaBackend:
         self.driver.record(self._borders[0], self.driver.stream(Queue.COMPUTE))
 
     def wait(self, queue: int, op: int) -> None:
-        event = self._recorded[op]  # KeyError: a stream that waits for no record waits for nothing
+        """Let the queue's stream wait for the event of ``op``."""
+        event = self._recorded[op]  # a KeyError is right here: a stream that waits for no record waits for nothing
         self.driver.wait(self._stream(queue), event)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
+        """Run the work with the queue's stream current, so that its kernels and copies go there."""
         stream = self._stream(queue)
         self._used.add(queue)
         with self.driver.using(stream):
@@ -118,6 +121,7 @@ class CudaBackend:
             work()
 
     def record(self, queue: int, op: int) -> None:
+        """Record the event of ``op``, if anything needs it, and the host's time."""
         if self._timed or op in self._awaited:
             event = (self._ends if self._timed else self._marks)[op]
             self.driver.record(event, self._stream(queue))
@@ -128,6 +132,7 @@ class CudaBackend:
             self._issued[-1:] = [self._issued[-1], self.driver.host_ns()]
 
     def finish(self) -> Measured:
+        """Wait for the device and return the times."""
         if not self._timed:
             for queue in self._used:
                 self.driver.record(self._borders[1 + queue], self._stream(queue))
@@ -142,7 +147,7 @@ class CudaBackend:
         return Measured.of(self._since(zero, self._starts[:count]), self._since(zero, self._ends[:count]), issue)
 
     def _issue_times(self) -> Ints:
-        """Host time of each operation; with pacing every second interval is a wait."""
+        """Return the host time of each operation; with pacing every second interval is a wait."""
         at = np.asarray(self._issued, dtype=np.int64)
         between: Ints = at[1:] - at[:-1]
         return between[::2] if self.paced else between
@@ -151,11 +156,12 @@ class CudaBackend:
         return np.asarray([self.driver.elapsed_ns(zero, event) for event in events], dtype=np.int64)
 
     def abandon(self) -> None:
-        """Copies still under way would write into memory that the next step takes."""
+        """Wait for the device: copies still under way would write into memory that the next step takes."""
         self.driver.synchronize()
         self._recorded = {}
 
     def close(self) -> None:
+        """Wait for the device and unpin the host memory."""
         self.driver.synchronize()
         while self._slabs:
             self.driver.unpin(self._slabs.pop())
@@ -168,16 +174,21 @@ class CudaBackend:
     # ---- called by the work ----
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
+        """Copy on the current stream; a link's transfer is made as often as ``copies`` says."""
         for _ in range(1 if link is None else self._copies):
             self.driver.copy(target, source)
 
     def acquire(self, layout: Layout) -> torch.Tensor:
+        """Return device memory of the layout, poisoned if that is wanted."""
         tensor = layout.empty(self.device)
         self.release(tensor)
         return tensor
 
     def release(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
-        """The memory itself goes back when the last reference is dropped, in the compute stream's turn."""
+        """Poison the memory if that is wanted.
+
+        The memory itself goes back when the last reference is dropped, in the compute stream's turn.
+        """
         if self._poison is None:
             return
         source = self._poison[0 if (dtype or tensor.dtype).is_floating_point else 1]
@@ -189,10 +200,11 @@ class CudaBackend:
     # ---- memory ----
 
     def _poison_source(self) -> torch.Tensor:
-        """On the device, so that a host slot too is filled in its stream's turn."""
+        """Return the poison as device memory, so that a host slot too is filled in its stream's turn."""
         return torch.tensor([[POISON_BYTE], [0]], dtype=torch.uint8, device=self.device).repeat(1, _POISON_CHUNK)
 
     def slab(self, nbytes: int) -> torch.Tensor:
+        """Return pinned host memory; where it cannot be pinned, pageable memory and a warning."""
         slab = self.driver.pin(nbytes)
         if slab is None:
             self.warnings.append(
@@ -204,18 +216,20 @@ class CudaBackend:
         return slab
 
     def allocated(self) -> int:
+        """Return the bytes that all tensors of the process hold on the device."""
         return self.driver.allocated()
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
-        """The allocator counts all there is, so that nothing needs to be named to it."""
+        """Return a meter of the allocator, which counts all there is, so that nothing needs to be named to it."""
         return AllocatorMeter(self.driver, foreign)
 
     def machine(self) -> dict[str, Any]:
+        """Return the GPU and its versions."""
         return self.driver.describe()
 
 
 class AllocatorMeter:
-    """What the caching allocator says: taken and freed in the host's order, it needs no waiting for the device."""
+    """Reads the caching allocator: it counts in the host's order and needs no waiting for the device."""
 
     def __init__(self, driver: Driver, foreign: int) -> None:
         self._driver, self._foreign = driver, foreign
@@ -223,17 +237,21 @@ class AllocatorMeter:
 
     @property
     def live(self) -> int:
+        """Return the bytes that the run's tensors hold now."""
         return self._driver.allocated() - self._foreign
 
     @property
     def peak(self) -> int:
+        """Return the most bytes that they held since :meth:`start_operation`."""
         return self._driver.peak_allocated() - self._foreign
 
     @property
     def reserved(self) -> int | None:
+        """Return the most bytes that the allocator held since then."""
         return self._driver.peak_reserved()
 
     def start_operation(self) -> None:
+        """Begin new peaks."""
         self._driver.reset_peaks()
 
     def __enter__(self) -> AllocatorMeter:

@@ -1,4 +1,4 @@
-"""What a workload's operations cost on this machine, measured through the same replay loop as a run."""
+"""Measures what a workload's operations cost on this machine, by the replay loop that runs use too."""
 
 from __future__ import annotations
 

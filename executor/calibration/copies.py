@@ -1,4 +1,4 @@
-"""What a device's link to the host gives: copies of many sizes, alone, both ways at once, and beside compute."""
+"""Measures a device's link to the host by copies of many sizes: alone, both ways at once, and beside compute."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from loadahead.executor.calibration.samples import evidence
+from loadahead.executor.calibration.samples import statistics_of
 from loadahead.executor.cuda.driver import Driver, Event
 from loadahead.sim.costs import MOST_WEIGHT, NANOSECONDS_PER_SECOND, SharedLinks
 from loadahead.sim.ir.kinds import Queue
 
-# From what latency rules to what bandwidth rules.
+# Latency rules the time of the smallest copies, bandwidth that of the largest.
 SIZES = tuple(1 << shift for shift in range(12, 29, 2))
 REPEATS = 8
-# Copies of each direction while something else runs, at most.
+# At most this many copies of a direction are made while something else runs.
 MOST_BESIDE = 64
-# Longer than the host takes to issue an event and a copy, so that neither is waited for inside a measurement.
+# This is longer than the host takes to launch an event and a copy, so no measurement holds a wait for the host.
 LEAD_NS = 100_000
-# Below this both directions together give as much as each alone: a difference within noise is no contention.
+# Directions that keep at least this share of their speed are full duplex: a difference within noise is no contention.
 FULL_DUPLEX = 0.97
 
 DIRECTIONS = (Queue.D2H, Queue.H2D)
-Load = Callable[[], None]  # issues some kernels on the current stream
+Load = Callable[[], None]  # launches some kernels on the current stream
 Span = tuple[int, int]  # start and end in ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """``time = latency + bytes / bandwidth``; ``worst_error`` is the largest relative one over the sizes."""
+    """Holds a fit of ``time = latency + bytes / bandwidth``; ``worst_error`` is the largest relative error."""
 
     latency_ns: int
     bandwidth: int
@@ -39,7 +39,7 @@ class Fit:
 
 
 def fit(nbytes: Sequence[int], times_ns: Sequence[float]) -> Fit:
-    """Least squares of relative errors, with no latency below 0; at least two sizes."""
+    """Fit latency and bandwidth to two sizes or more by least squares of relative errors, with no latency below 0."""
     size, time = np.asarray(nbytes, dtype=np.float64), np.asarray(times_ns, dtype=np.float64)
     (latency, per_byte), *_ = np.linalg.lstsq(np.stack([1 / time, size / time], axis=1), np.ones_like(time), rcond=None)
     if latency < 0:
@@ -50,7 +50,7 @@ def fit(nbytes: Sequence[int], times_ns: Sequence[float]) -> Fit:
 
 
 class LinkBench:
-    """Copies between a buffer on the device and one on the host; :meth:`close` gives the pinned memory back."""
+    """Measures copies between a buffer on the device and one on the host; :meth:`close` unpins the host memory."""
 
     def __init__(self, driver: Driver, sizes: Sequence[int] = SIZES, repeats: int = REPEATS) -> None:
         self._driver, self.sizes, self._repeats = driver, tuple(sizes), repeats
@@ -67,16 +67,17 @@ class LinkBench:
         self._load_issue_ns = 0
 
     def close(self) -> None:
+        """Wait for the device, and give the pinned memory back."""
         self._driver.synchronize()
         for slab in self._slabs:
             self._driver.unpin(slab)
 
     def alone(self, queue: Queue, *, pinned: bool) -> tuple[Fit, list[dict[str, Any]]]:
-        """The fit, and count, median and spread of each size."""
+        """Return the fit of copies in one direction, and the count, median and spread of each size."""
         points = []
         for size in self.sizes:
             spans = self._timed(queue, size, self._repeats, self._host if pinned else self._pageable)
-            points.append({"bytes": size} | evidence([end - start for start, end in spans]))
+            points.append({"bytes": size} | statistics_of([end - start for start, end in spans]))
         return fit(self.sizes, [max(1, point["median_ns"]) for point in points]), points
 
     def _timed(self, queue: Queue, size: int, count: int, hosts: dict[Queue, torch.Tensor]) -> list[Span]:
@@ -103,32 +104,32 @@ class LinkBench:
         return start, end
 
     def both(self) -> dict[Queue, float]:
-        """The share of its speed that each direction keeps while the other one is busy too."""
+        """Return the share of its speed that each direction keeps while the other one is busy too."""
         spans = self._beside(dict.fromkeys(DIRECTIONS, self._repeats), None)[0]
         busy = {queue: _inside(spans[queue], _hull(spans[_other(queue)])) for queue in DIRECTIONS}
-        return {queue: self._one(queue) / _mean(busy[queue]) for queue in DIRECTIONS}
+        return {queue: self._copy_ns(queue) / _mean(busy[queue]) for queue in DIRECTIONS}
 
     def beside(self, queue: Queue, load: Load, alone_ns: int) -> tuple[float, float]:
-        """What one direction and a load of that length keep of their speeds while both are at work."""
-        one = self._one(queue)
-        count = int(np.clip(2 * alone_ns // one + 2, 4, MOST_BESIDE))
+        """Return the shares of their speeds that a direction and a load of ``alone_ns`` keep while both work."""
+        copy_ns = self._copy_ns(queue)
+        count = int(np.clip(2 * alone_ns // copy_ns + 2, 4, MOST_BESIDE))
         spans, taken = self._beside({queue: count}, load)
         assert taken is not None
-        return one / _mean(_inside(spans[queue], taken)), alone_ns / max(1, taken[1] - taken[0])
+        return copy_ns / _mean(_inside(spans[queue], taken)), alone_ns / max(1, taken[1] - taken[0])
 
-    def _one(self, queue: Queue) -> float:
-        """How long one of the largest copies takes alone, in ns."""
+    def _copy_ns(self, queue: Queue) -> float:
+        """Return how long one of the largest copies takes alone, in ns."""
         return _mean(self._timed(queue, max(self.sizes), self._repeats, self._host))
 
     def load_alone(self, load: Load) -> int:
-        """How long the load takes with nothing beside it, in ns. Call it before :meth:`beside`."""
-        self._beside({}, load)  # once to see how long the host takes to issue it
+        """Return how long the load takes with nothing beside it, in ns. Call it before :meth:`beside`."""
+        self._beside({}, load)  # the first run shows how long the host takes to launch it
         taken = self._beside({}, load)[1]
         assert taken is not None
         return taken[1] - taken[0]
 
     def _beside(self, counts: dict[Queue, int], load: Load | None) -> tuple[dict[Queue, list[Span]], Span | None]:
-        """Spans of copies and of the load, all held back until the host has issued most of it."""
+        """Return the spans of copies and of the load, all held back until the host has launched most of it."""
         driver, compute = self._driver, self._driver.stream(Queue.COMPUTE)
         zero, start, end = (self._event() for _ in range(3))
         driver.synchronize()
@@ -156,9 +157,9 @@ class LinkBench:
 
 
 def duplex(alone: dict[Queue, int], kept: dict[Queue, float]) -> SharedLinks | None:
-    """What both directions share, where together they give less than each alone.
+    """Return what both directions share where together they give less than each alone; None where they do not.
 
-    ``alone`` in bytes/s, ``kept`` the share of it that is left to each.
+    ``alone`` holds bytes/s, ``kept`` the share of them that is left to each direction.
     """
     if all(kept[queue] >= FULL_DUPLEX for queue in DIRECTIONS):
         return None
@@ -177,10 +178,10 @@ def _hull(spans: Sequence[Span]) -> Span:
 
 
 def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
-    """The spans that lie wholly in another one; the first of all where none does."""
+    """Return the spans that lie wholly in another one, or the first of all where none does."""
     return [span for span in spans if within[0] <= span[0] and span[1] <= within[1]] or [*spans[:1]]
 
 
 def _mean(spans: Sequence[Span]) -> float:
-    """Mean length in ns, at least 1."""
+    """Return the mean length in ns, at least 1."""
     return max(1.0, float(np.mean([end - start for start, end in spans])))

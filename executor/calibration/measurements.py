@@ -1,4 +1,4 @@
-"""What a calibration has found, by whatever way the device allows; and the costs it makes."""
+"""Holds what a calibration measures on a device, and makes the simulator's costs of it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from loadahead.executor.calibration.samples import Key, Samples, evidence, name_of
+from loadahead.executor.backends import Measured
+from loadahead.executor.calibration.samples import Key, Samples, key_name, ready_to_end, statistics_of
+from loadahead.executor.links import CONFIGURED, Hardware
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost, transfer_ns
-from loadahead.sim.ir.kinds import TASK_KINDS, Kind, KindName
+from loadahead.sim.ir.kinds import SEND_KINDS, TASK_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Direction:
-    """One direction of the link to the host as the simulator charges it: bytes/s, and ns per transfer."""
+    """Describes one direction of the link to the host as the simulator charges it: bytes/s, and ns per transfer."""
 
     bandwidth: int
     latency_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Times of operations and links.
+class Measurements:
+    """Holds the times of operations and links that a calibration measured.
 
     Attributes:
         times: samples in ns of every task.
-        launch_by_kind: host time in ns to issue an operation, by the kind's name; empty where issuing is off the clock.
-        shared: what copies of both directions share; None: nothing, or not known.
-        evidence: counts and spread of all this.
+        launch_by_kind: host time in ns to launch an operation, by kind's name; empty where launches are off the clock.
+        shared: what copies of both directions share; None where they share nothing, or it is not known.
+        evidence: counts and spread of all these samples.
     """
 
     times: Samples
@@ -48,44 +50,81 @@ class Found:
 def latency(
     plan: Plan, times: Samples, kinds: Sequence[Kind], bandwidth: int | None, configured: int
 ) -> tuple[int, dict[str, Any]]:
-    """What a transfer takes beyond its bytes at the bandwidth, and the evidence; as configured without transfers."""
+    """Return the median time in ns that a transfer takes beyond its bytes at the bandwidth, and the evidence for it.
+
+    Without transfers of these kinds the configured latency comes back.
+    """
     nbytes = {(op.rank, op.stage, op.unit, op.kind): op.nbytes for op in plan if op.kind in kinds}
-    rest: list[int] = []
+    beyond: list[int] = []
     for key, size in nbytes.items():
         moving = 0 if bandwidth is None else int(transfer_ns(np.asarray([size]), bandwidth)[0])
-        rest += [max(0, time - moving) for time in times[key]]
-    if not rest:
+        beyond += [max(0, time - moving) for time in times[key]]
+    if not beyond:
         return configured, {"count": 0, "configured_ns": configured}
-    return int(np.median(rest)), evidence(rest) | {"configured_ns": configured}
+    return int(np.median(beyond)), statistics_of(beyond) | {"configured_ns": configured}
+
+
+def measure_emulated(plan: Plan, runs: Sequence[Measured], hardware: Hardware) -> Measurements:
+    """Return the measurements of a device whose links are emulated at the given bandwidths.
+
+    An operation's time runs from the end of all it waits for to its own end. A link's latency is what its transfers
+    take beyond the time that their bytes need. The host has issued a step before its clock starts, so there are no
+    launch times.
+    """
+    times = ready_to_end(plan, runs)
+    d2h, d2h_evidence = latency(plan, times, (Kind.OFFLOAD,), hardware.d2h_bandwidth, hardware.d2h_latency_ns)
+    h2d, h2d_evidence = latency(plan, times, (Kind.PREFETCH,), hardware.h2d_bandwidth, hardware.h2d_latency_ns)
+    p2p, p2p_evidence = latency(plan, times, tuple(SEND_KINDS), hardware.p2p_bandwidth, hardware.p2p_latency_ns)
+    return Measurements(
+        times=times,
+        d2h=Direction(bandwidth=hardware.d2h_bandwidth, latency_ns=d2h),
+        h2d=Direction(bandwidth=hardware.h2d_bandwidth, latency_ns=h2d),
+        p2p_latency_ns=p2p,
+        p2p_bandwidth=hardware.p2p_bandwidth,
+        memory_bytes=hardware.memory_bytes,
+        evidence={
+            CONFIGURED: hardware.to_dict(),
+            "latencies": {"d2h": d2h_evidence, "h2d": h2d_evidence, "p2p": p2p_evidence},
+        },
+    )
 
 
 def costs_of(
-    plan: Plan, stage_rank: tuple[int, ...], found: Found, held: Samples, static: Sequence[int], source: str
+    plan: Plan,
+    stage_rank: tuple[int, ...],
+    measurements: Measurements,
+    held: Samples,
+    static: Sequence[int],
+    source: str,
 ) -> Costs:
-    """Medians of the times, maxima of the workspaces ``held``, and the evidence for both."""
+    """Return the costs: medians of the times, maxima of the workspaces ``held``, and the evidence for both."""
     units: dict[int, list[UnitCost]] = defaultdict(list)
     for stage, unit in sorted({(op.stage, op.unit) for op in plan if op.kind == Kind.FORWARD}):
-        units[stage].append(_unit(stage_rank[stage], stage, unit, found.times, held))
+        units[stage].append(_unit(stage_rank[stage], stage, unit, measurements.times, held))
     steps = [(rank, -1, -1, Kind.OPTIMIZER_STEP) for rank in range(plan.ranks)]
     return Costs(
         units=tuple(tuple(units[stage]) for stage in sorted(units)),
         static_bytes=tuple(static),
-        optimizer_ns=tuple(int(np.median(found.times[step])) for step in steps),
+        optimizer_ns=tuple(int(np.median(measurements.times[step])) for step in steps),
         optimizer_workspace=tuple(max(0, *held[step], 0) for step in steps),
-        d2h_latency_ns=found.d2h.latency_ns,
-        h2d_latency_ns=found.h2d.latency_ns,
-        p2p_latency_ns=found.p2p_latency_ns,
-        d2h_bandwidth=found.d2h.bandwidth,
-        h2d_bandwidth=found.h2d.bandwidth,
-        p2p_bandwidth=found.p2p_bandwidth,
-        launch_by_kind=found.launch_by_kind,
-        memory_bytes=found.memory_bytes,
-        shared=found.shared,
+        d2h_latency_ns=measurements.d2h.latency_ns,
+        h2d_latency_ns=measurements.h2d.latency_ns,
+        p2p_latency_ns=measurements.p2p_latency_ns,
+        d2h_bandwidth=measurements.d2h.bandwidth,
+        h2d_bandwidth=measurements.h2d.bandwidth,
+        p2p_bandwidth=measurements.p2p_bandwidth,
+        launch_by_kind=measurements.launch_by_kind,
+        memory_bytes=measurements.memory_bytes,
+        shared=measurements.shared,
         source=source,
-        evidence=found.evidence
+        evidence=measurements.evidence
         | {
-            "operations": {name_of(key): evidence(found.times[key]) for key in found.times if key[3] in TASK_KINDS},
-            "workspace_differs": {name_of(key): values for key, values in held.items() if len(set(values)) > 1},
+            "operations": {
+                key_name(key): statistics_of(measurements.times[key])
+                for key in measurements.times
+                if key[3] in TASK_KINDS
+            },
+            "workspace_differs": {key_name(key): values for key, values in held.items() if len(set(values)) > 1},
         },
     )
 

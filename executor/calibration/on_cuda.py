@@ -1,8 +1,8 @@
-"""Costs on CUDA: the device's time, the host's time to issue, and the link, each measured where the others do not show.
+"""Measures costs on CUDA: the device's time, the host's launch time, and the link, each where it shows by itself.
 
-What the device takes for an operation shows only while the host is ahead of it; what the host takes, only while no
-queue is full. So a calibration plan is run in several ways: as a run would, with and without times of operations; with
-the host waiting after each operation; and with each operation held back on its stream until the host has issued it.
+The device's time for an operation shows only while the host is ahead of it; the host's time shows only while no queue
+is full. So a calibration plan is run in several ways: as a run would, with and without times of operations; with the
+host waiting after each operation; and with each operation held back on its stream until the host has launched it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import torch
 from loadahead.executor.backends import Measured
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.executor.calibration.copies import DIRECTIONS, LinkBench, Load, duplex
-from loadahead.executor.calibration.measurements import Direction, Found, latency
+from loadahead.executor.calibration.measurements import Direction, Measurements, latency
 from loadahead.executor.calibration.samples import (
     FREE_KINDS,
     Key,
     Samples,
-    evidence,
     issue_times,
     ready_to_end,
     start_to_end,
+    statistics_of,
 )
 from loadahead.executor.operations import Operations
 from loadahead.executor.session import Session
 from loadahead.sim.costs import SharedLinks
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 
-# An operation that takes longer than this many times its issuing keeps the host ahead in a run as usual.
+# The host stays ahead of an operation that takes longer than this many times its launch.
 AHEAD = 2.0
-# A step that takes no longer than this many times its issuing waited for the host throughout.
+# A step that takes no longer than this many times its launches waited for the host throughout.
 HOST_BOUND = 1.02
-# Beyond the longest issuing that was seen, to be surely held.
+# The stream is held for this much longer than the longest launch that was seen, so that the host is surely ahead.
 MARGIN_NS = 20_000
-# The load beside which copies are measured: some of the largest unit's FORWARDs.
+# Copies are measured beside a load of this many FORWARDs of the largest unit.
 LOAD_REPEATS = 4
 
-Run = Callable[[bool], list[Measured]]  # timed: each operation for itself
+Run = Callable[[bool], list[Measured]]  # the argument says whether each operation is timed by itself
 
 
-def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_sizes: Sequence[int]) -> Found:
-    """Measure everything; ``run`` runs the calibration's steps as the backend is set at the time."""
+def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_sizes: Sequence[int]) -> Measurements:
+    """Return all measurements; ``run`` runs the calibration's steps as the backend is set at the time."""
     plan = operations.plan
     backend.try_spin()
     usual = run(True)
@@ -63,10 +63,10 @@ def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_si
     bandwidth, shared, links = _links(operations.session, backend, times, link_sizes)
     directions, latencies = {}, {}
     for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
-        fitted = links[queue.label]["pinned"]["latency_ns"]
-        ns, latencies[queue.label] = latency(plan, held, (kind,), bandwidth[queue], fitted)
+        pinned_latency_ns = links[queue.label]["pinned"]["latency_ns"]
+        ns, latencies[queue.label] = latency(plan, held, (kind,), bandwidth[queue], pinned_latency_ns)
         directions[queue] = Direction(bandwidth=bandwidth[queue], latency_ns=ns)
-    return Found(
+    return Measurements(
         times=times,
         d2h=directions[Queue.D2H],
         h2d=directions[Queue.H2D],
@@ -78,12 +78,12 @@ def find_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_si
 
 
 def _host_bound(runs: Sequence[Measured]) -> bool:
-    """Whether the device was done as soon as the host: then a run as usual tells what issuing takes, and best."""
+    """Return whether the device was done as soon as the host: such a run shows the launch times best."""
     return all(run.issue_ns is not None and run.step_time_ns <= HOST_BOUND * int(run.issue_ns.sum()) for run in runs)
 
 
 def _device_times(usual: Samples, held: Samples, issue: Samples) -> dict[Key, Sequence[int]]:
-    """As in a run where the host is ahead of the device, else as held back."""
+    """Return times from a usual run where the host is ahead of the device in it, else those of a held run."""
     out: dict[Key, Sequence[int]] = {}
     for key, times in usual.items():
         if key[3] in FREE_KINDS or key[3] in COPY_KINDS:
@@ -94,7 +94,7 @@ def _device_times(usual: Samples, held: Samples, issue: Samples) -> dict[Key, Se
 
 
 def _by_kind(issue: Samples) -> dict[KindName, int]:
-    """The mean over a kind's operations, each by its median: so that a step's sum is right."""
+    """Return the mean launch time of each kind over its operations' medians, so that a step's sum is right."""
     medians: dict[Kind, list[float]] = defaultdict(list)
     for key, samples in issue.items():
         medians[key[3]].append(float(np.median(samples)))
@@ -106,13 +106,13 @@ def _issue_evidence(issue: Samples) -> dict[str, Any]:
     samples: dict[Kind, list[int]] = defaultdict(list)
     for key, values in issue.items():
         samples[key[3]] += values
-    return {kind.name: evidence(values) for kind, values in sorted(samples.items())}
+    return {kind.name: statistics_of(values) for kind, values in sorted(samples.items())}
 
 
 def _links(
     session: Session, backend: CudaBackend, times: Samples, sizes: Sequence[int]
 ) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
-    """(bytes/s beside compute by direction, what both directions share, evidence)."""
+    """Return bytes/s beside compute by direction, what both directions share, and the evidence."""
     bench = LinkBench(backend.driver, sizes)
     try:
         return _measured_links(bench, _load(session, backend, times))
@@ -121,7 +121,7 @@ def _links(
 
 
 def _measured_links(bench: LinkBench, load: Load | None) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
-    alone, found = {}, {}
+    alone, measured = {}, {}
     for queue in DIRECTIONS:
         kinds = {}
         for pinned in (True, False) if bench.pinned else (False,):
@@ -130,26 +130,31 @@ def _measured_links(bench: LinkBench, load: Load | None) -> tuple[dict[Queue, in
         if not bench.pinned:
             kinds["pinned"] = kinds["pageable"] | {"note": "host memory could not be pinned"}
         alone[queue] = kinds["pinned"]["bandwidth"]
-        found[queue.label] = kinds
+        measured[queue.label] = kinds
     kept = bench.both()
     for queue in DIRECTIONS:
-        found[queue.label]["both_at_once"] = {"keeps": round(kept[queue], 4)}
+        measured[queue.label]["both_at_once"] = {"keeps": round(kept[queue], 4)}
     bandwidth = dict(alone)
     if load is not None:
         alone_ns = bench.load_alone(load)
         for queue in DIRECTIONS:
             keeps, compute_keeps = bench.beside(queue, load, alone_ns)
-            found[queue.label]["while_computing"] = {"keeps": round(keeps, 4), "compute_keeps": round(compute_keeps, 4)}
+            measured[queue.label]["while_computing"] = {
+                "keeps": round(keeps, 4),
+                "compute_keeps": round(compute_keeps, 4),
+            }
             bandwidth[queue] = round(alone[queue] * min(1.0, keeps))
-    return bandwidth, duplex(alone, kept), found
+    return bandwidth, duplex(alone, kept), measured
 
 
 def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None:
-    """Some FORWARDs of the unit that takes longest; None where no unit but the last reads floating-point numbers."""
-    fitting = [key for key, layout in session.layouts.items() if key != session.last and layout.dtype.is_floating_point]
-    if not fitting:
+    """Return a load of FORWARDs of the slowest unit; None where no unit but the last reads floating-point numbers."""
+    candidates = [
+        key for key, layout in session.layouts.items() if key != session.last and layout.dtype.is_floating_point
+    ]
+    if not candidates:
         return None
-    largest = max(fitting, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
+    largest = max(candidates, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
     unit, layout = session.units[largest], session.layouts[largest]
     with torch.no_grad(), backend.driver.using(backend.driver.stream(Queue.COMPUTE)):
         x = layout.empty(backend.device).normal_()

@@ -1,8 +1,8 @@
-"""The plan that a calibration runs: every unit's operations in a realistic order, one rank at a time.
+"""Makes the plan that a calibration runs: every unit's operations in a realistic order, one rank at a time.
 
-All FORWARDs of a few microbatches, then their RECOMPUTEs and BACKWARDs; with checkpointing every boundary is offloaded
-and brought back, and stages on different ranks send to each other. Edges between the ranks' tasks keep ranks from
-running at once, so that none is measured while another takes its time.
+It has all FORWARDs of a few microbatches, then their RECOMPUTEs and BACKWARDs. With checkpointing every boundary is
+offloaded and brought back, and stages on different ranks send to each other. Edges between the ranks' tasks keep ranks
+from running at once, so that none is measured while another takes its time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Key = tuple[int, int, int]  # (stage, unit, microbatch)
 
 
 def calibration_plan(workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> Plan:
-    """A plan of that many microbatches over the workload's units; the verifier accepts it."""
+    """Return a plan of that many microbatches over the workload's units; the verifier accepts it."""
     return _Building(workload, stage_rank, microbatches, checkpoint).run()
 
 
 class _Building:
-    """Buffers and operations go by their positions in the plan."""
+    """Builds the plan; it names buffers and operations by their positions in it."""
 
     def __init__(self, workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> None:
         self._stages, self._stage_rank = workload.stages, stage_rank
@@ -31,14 +31,15 @@ class _Building:
         self._out = PlanBuilder()
         self._units = [(stage, unit) for stage, units in enumerate(self._stages) for unit in range(len(units))]
         self._boundary: dict[Key, int] = {}
-        self._gradient: dict[Key, int] = {}  # of the unit's output
+        self._gradient: dict[Key, int] = {}  # the gradient of the unit's output
         self._saved: dict[Key, int] = {}
-        self._slot: dict[Key, tuple[int, int]] = {}  # host buffer, OFFLOAD
+        self._slot: dict[Key, tuple[int, int]] = {}  # the host buffer, and the OFFLOAD that fills it
         self._arrivals: dict[Key, list[int]] = {}  # the RECV and PREFETCH that the key's next task waits for
         self._releases: list[list[tuple[int, int, Key]]] = [[] for _ in range(max(stage_rank) + 1)]
         self._turn: tuple[int, int] | None = None  # rank and operation of the task before
 
     def run(self) -> Plan:
+        """Return the whole plan."""
         for microbatch in range(self._microbatches):
             for unit in self._units:
                 self._forward((*unit, microbatch))
@@ -114,9 +115,9 @@ class _Building:
         writes: Sequence[int] = (),
         frees: Sequence[int] = (),
     ) -> int:
-        """A compute operation, which takes what it writes.
+        """Add a compute operation, which takes what it writes, and return its position.
 
-        It waits for what arrives for it, and for the task before on another rank.
+        It waits for what arrives for it, and for the task before it on another rank.
         """
         after = self._arrivals.pop(key, [])
         if self._turn is not None and self._turn[0] != rank:
@@ -137,7 +138,7 @@ class _Building:
         self._releases[rank].append((copy, buffer, key))
 
     def _load(self, key: Key) -> None:
-        """ACQUIRE and PREFETCH, unless it was done before."""
+        """Add ACQUIRE and PREFETCH, unless it was done before."""
         if key not in self._slot:
             return
         rank, nbytes = self._rank(key), self._shape(key).boundary_bytes
@@ -179,7 +180,7 @@ class _Building:
         return self._stages[key[0]][key[1]]
 
     def _neighbour(self, key: Key, step: int) -> Key | None:
-        """The unit above (+1) or below (-1), for the same microbatch."""
+        """Return the unit above (+1) or below (-1) for the same microbatch; None beyond the model's ends."""
         at = self._units.index((key[0], key[1])) + step
         return (*self._units[at], key[2]) if 0 <= at < len(self._units) else None
 

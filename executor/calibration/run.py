@@ -1,4 +1,4 @@
-"""Calibration: a plan of its own (:mod:`loadahead.executor.calibration.plan`), run several times, and what it tells."""
+"""Calibrates: runs a plan made for it (:mod:`loadahead.executor.calibration.plan`) and turns the times into costs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 from loadahead.executor.backends import Measured, make_backend
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.executor.calibration.copies import SIZES
-from loadahead.executor.calibration.emulated import find_emulated
-from loadahead.executor.calibration.measurements import Found, costs_of
-from loadahead.executor.calibration.on_cuda import find_on_cuda
+from loadahead.executor.calibration.measurements import Measurements, costs_of, measure_emulated
+from loadahead.executor.calibration.on_cuda import measure_on_cuda
 from loadahead.executor.calibration.plan import calibration_plan
 from loadahead.executor.calibration.samples import workspaces
 from loadahead.executor.links import Hardware, Links
@@ -27,7 +26,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import Workload
 
-# Enough microbatches for a unit to follow itself after all others, as in a real step.
+# With this many microbatches a unit runs again after all others have run, as in a real step.
 MICROBATCHES = 4
 
 
@@ -45,19 +44,20 @@ def calibrate(
     link_sizes: Sequence[int] | None = None,
     **backend_settings: Any,
 ) -> Costs:
-    """Costs of the workload's units, per (stage, unit), of each rank's optimizer step, and of the links.
+    """Return the measured costs of every unit, of each rank's optimizer step, and of the links.
 
-    ``evidence`` holds sample counts and spread ((third - first quartile) / median) of every figure, and the machine.
+    ``evidence`` holds the sample counts and the spread, (third - first quartile) / median, of every number, and the
+    machine. Raises InputError for a bad argument, or where model, workload and device do not go together.
 
     Args:
-        hardware: the links where they are emulated; where they are real they are measured.
+        hardware: the links where they are emulated; real links are measured.
         stage_rank: the rank that runs each stage; None: stage s on rank s.
         repeats: timed runs of each operation, at least.
         checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
-        deterministic: with the kernels of runs whose gradients are checked.
-        microbatches: of the plans to come, whose data lies on the device throughout where it is not the host.
+        deterministic: measure the deterministic kernels, which runs use whose gradients are checked.
+        microbatches: how many the plans to come have; a device that is not the host holds the data of them all.
         link_sizes: bytes of the copies by which a real link is measured; None: from 4 KiB to 256 MiB.
-        backend_settings: of the backend's class.
+        backend_settings: keyword arguments of the backend's class.
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}; it must be at least 1")
@@ -72,12 +72,12 @@ def calibrate(
                 _step(operations, step)
             meter = StepMeter(operations)
             _step(operations, backend.warm_ups, meter)
-            found = _find(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
+            measurements = _measure(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
             static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:
         backend.close()
-    costs = costs_of(plan, ranks, found, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
+    costs = costs_of(plan, ranks, measurements, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
     return costs.model_copy(update={"evidence": facts | costs.evidence})
 
 
@@ -87,20 +87,20 @@ def _step(operations: Operations, number: int, meter: StepMeter | None = None, t
         return replay(operations, number, batches, meter, timed).measured
 
 
-def _find(operations: Operations, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Found:
-    """Time ``steps`` steps, and more of them where the device asks for it."""
+def _measure(operations: Operations, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Measurements:
+    """Measure ``steps`` steps, in more than one way where the device asks for it."""
     backend = operations.backend
 
     def run(timed: bool) -> list[Measured]:
         return [_step(operations, step, timed=timed) for step in range(1, steps + 1)]
 
     if isinstance(backend, CudaBackend):
-        return find_on_cuda(operations, backend, run, link_sizes)
-    return find_emulated(operations.plan, run(True), hardware)
+        return measure_on_cuda(operations, backend, run, link_sizes)
+    return measure_emulated(operations.plan, run(True), hardware)
 
 
 def _data_bytes(operations: Operations) -> int:
-    """Bytes that one microbatch's data takes on the device for the whole step; 0 where the device is the host."""
+    """Return the device bytes of one microbatch's data during a whole step; 0 where the device is the host."""
     if operations.backend.emulated:
         return 0
     x, target = operations.session.batches(0, 1)[0]

@@ -1,4 +1,4 @@
-"""From measured runs of a calibration plan to samples: one list per unit and kind of operation."""
+"""Turns measured runs of a calibration plan into samples: a list for each unit and kind of operation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.memory import walk_bytes
 
-# The simulator gives these no time of their own: what they take is part of what follows.
+# The simulator gives these no time of their own: it charges what they take to the operation that follows.
 FREE_KINDS = frozenset({Kind.RELEASE, Kind.ACQUIRE, *RECV_KINDS})
 
-Key = tuple[int, int, int, Kind]  # rank, stage, unit, kind; stage and unit are -1 for what is the rank's
+Key = tuple[int, int, int, Kind]  # rank, stage, unit, kind; stage and unit are -1 for operations of a whole rank
 Samples = Mapping[Key, Sequence[int]]
 
 
 def ready_to_end(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
-    """Every operation's time in ns, from the end of all it waits for to its own: what the simulator has to charge.
+    """Return each operation's times in ns, from the end of all it waits for to its own end.
 
-    So a sample holds all that a real run adds: waking a thread, taking and freeing memory, waiting for an event.
+    This is what the simulator has to charge: a sample holds all that a real run adds, such as waking a thread, taking
+    and freeing memory, or waiting for an event.
     """
     out: dict[Key, list[int]] = defaultdict(list)
     before = plan.previous_in_queue.tolist()
@@ -45,12 +46,12 @@ def ready_to_end(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
 
 
 def start_to_end(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
-    """Every operation's own time in ns, without what it waited for."""
+    """Return each operation's own times in ns, without what it waited for."""
     return _by_key(plan, [(run.end_ns - run.start_ns).tolist() for run in runs])
 
 
 def issue_times(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
-    """The host's time in ns to issue every operation."""
+    """Return the host's times in ns to launch each operation."""
     return _by_key(plan, [run.issue_ns.tolist() for run in runs if run.issue_ns is not None])
 
 
@@ -63,18 +64,18 @@ def _by_key(plan: Plan, rows: Sequence[Sequence[int]]) -> dict[Key, list[int]]:
 
 
 def workspaces(plan: Plan, meter: StepMeter) -> dict[Key, list[int]]:
-    """What each operation held beyond the plan's buffers, in bytes, one entry per microbatch."""
+    """Return the bytes that each operation held beyond the plan's buffers, one entry per microbatch."""
     held = meter.result().during - walk_bytes(plan, np.zeros(len(plan), dtype=np.int64), meter.static).during
     return _by_key(plan, [held.tolist()])
 
 
-def evidence(samples: Sequence[int]) -> dict[str, Any]:
-    """Count, median in ns, and spread: (third - first quartile) / median."""
+def statistics_of(samples: Sequence[int]) -> dict[str, Any]:
+    """Return count, median in ns, and spread, (third - first quartile) / median, of the samples."""
     median, (low, high) = int(np.median(samples)), np.percentile(samples, (25, 75))
     return {"count": len(samples), "median_ns": median, "spread": round(float((high - low) / max(median, 1)), 4)}
 
 
-def name_of(key: Key) -> str:
-    """As evidence names it."""
+def key_name(key: Key) -> str:
+    """Return the operation's name as the evidence writes it, such as ``FORWARD 0.1``."""
     rank, stage, unit, kind = key
     return f"{kind.name} rank {rank}" if stage < 0 else f"{kind.name} {stage}.{unit}"

@@ -1,4 +1,4 @@
-"""The CUDA calls that the backend makes, and torch's way to make them.
+"""Defines the CUDA calls that the backend makes, and makes them by torch.
 
 The backend (:mod:`loadahead.executor.backends.cuda`) knows CUDA only through :class:`Driver`, so that tests can put a
 stand-in in its place which records every call and keeps a clock of its own.
@@ -17,22 +17,22 @@ import torch
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Queue
 
-# A queue's stream and an event, opaque to the backend.
+# The backend does not look into a queue's stream or an event.
 Stream = Any
 Event = Any
 
 # cuBLAS is deterministic only with a workspace of fixed size, which has to be chosen before its first use:
-# docs.nvidia.com/cuda/cublas, "Results reproducibility". Chosen for all runs, so that all take the same memory.
+# docs.nvidia.com/cuda/cublas, "Results reproducibility". It is set for all runs, so that all take the same memory.
 _CUBLAS_KEY, _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-# Cycles of the spinning kernel by which its speed is found: some milliseconds on any GPU of today.
+# The spinning kernel's speed is measured over this many cycles, some milliseconds on any GPU of today.
 _SPIN_CYCLES = 10_000_000
 _MOST_SPINS, _SPINS_AGREE = 10, 0.05
-# What cudaHostRegister can rely on everywhere.
+# Addresses that are multiples of this can be registered everywhere.
 _PAGE = 4096
 
 
 class Driver(Protocol):
-    """CUDA as the backend uses it. One device; "current" means of the calling thread.
+    """Is CUDA as the backend uses it, for one device; "current" means of the calling thread.
 
     Device tensors are made by torch's own functions on ``device`` while a stream is current, and freed by dropping
     them.
@@ -41,22 +41,22 @@ class Driver(Protocol):
     device: torch.device
 
     def stream(self, queue: Queue) -> Stream:
-        """The queue's stream, the same one for the life of the process; the compute queue's is the default stream."""
+        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
 
     def event(self, *, timing: bool) -> Event:
-        """A new event; without timing it orders and does not tell when."""
+        """Return a new event; without timing it orders work and does not tell when."""
 
     def using(self, stream: Stream) -> AbstractContextManager[None]:
-        """Inside, the stream is current."""
+        """Let the stream be current inside the context."""
 
     def record(self, event: Event, stream: Stream) -> None:
-        """The event takes place once all that was put on the stream so far has ended."""
+        """Let the event take place once all that was put on the stream so far has ended."""
 
     def wait(self, stream: Stream, event: Event) -> None:
-        """What is put on the stream from now on starts after the event."""
+        """Let what is put on the stream from now on start after the event."""
 
     def elapsed_ns(self, start: Event, end: Event) -> int:
-        """Device time between two timing events that have taken place."""
+        """Return the device time in ns between two timing events that have taken place."""
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         """Copy on the current stream; the host does not wait. Either side may be pinned host memory."""
@@ -68,40 +68,40 @@ class Driver(Protocol):
         """Wait until the device has nothing left to do; raises what went wrong there."""
 
     def host_ns(self) -> int:
-        """The host's clock."""
+        """Return the time of the host's clock in ns."""
 
     def pin(self, nbytes: int) -> torch.Tensor | None:
-        """Pinned host memory of exactly that size, uint8; None where it cannot be had."""
+        """Return pinned host memory of exactly that size, uint8; None where it cannot be had."""
 
     def unpin(self, slab: torch.Tensor) -> None:
         """Give memory from :meth:`pin` back; nothing may be copying it."""
 
     def allocated(self) -> int:
-        """Bytes that tensors hold on the device now."""
+        """Return the bytes that tensors hold on the device now."""
 
     def peak_allocated(self) -> int:
-        """The most of :meth:`allocated` since :meth:`reset_peaks`."""
+        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
 
     def peak_reserved(self) -> int:
-        """The most that the allocator held of the device since :meth:`reset_peaks`."""
+        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
 
     def reset_peaks(self) -> None:
-        """Both peaks begin anew."""
+        """Begin both peaks anew."""
 
     def memory_bytes(self) -> int:
-        """Capacity of the device."""
+        """Return the capacity of the device."""
 
     def describe(self) -> dict[str, Any]:
-        """Device and versions, for evidence."""
+        """Return device and versions, for evidence."""
 
 
 def choose_cublas_workspace() -> None:
-    """To be called before the first matmul of the process on a GPU: torch looks only then."""
+    """Set the workspace; call it before the process's first matmul on a GPU, as torch looks only then."""
     os.environ.setdefault(_CUBLAS_KEY, _CUBLAS_WORKSPACE)
 
 
 def require_cuda() -> None:
-    """InputError, one line that says why, where torch finds no NVIDIA GPU."""
+    """Raise an InputError in one line that says why, where torch finds no NVIDIA GPU."""
     if torch.cuda.is_available():
         return
     if torch.version.cuda is None:
@@ -111,7 +111,7 @@ def require_cuda() -> None:
     raise InputError(f"device is 'cuda', and there is no NVIDIA GPU to use: {why}; use cpu, or a machine with a GPU")
 
 
-# torch.cuda is only partly typed.
+# This alias has no type, since torch.cuda is only partly typed.
 _cuda: Any = torch.cuda
 # Streams live as long as the process: memory of torch's allocator belongs to the stream it was taken on.
 _STREAMS: dict[tuple[int, Queue], torch.cuda.Stream] = {}
@@ -122,7 +122,7 @@ _SPIN_SPEED: dict[int, float] = {}
 
 
 class TorchDriver:
-    """:class:`Driver` by torch, on the current CUDA device."""
+    """Implements :class:`Driver` by torch, on the current CUDA device."""
 
     def __init__(self) -> None:
         require_cuda()
@@ -130,6 +130,7 @@ class TorchDriver:
         self.device = torch.device("cuda", torch.cuda.current_device())
 
     def stream(self, queue: Queue) -> torch.cuda.Stream:
+        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
         if queue == Queue.COMPUTE:
             return torch.cuda.default_stream(self.device)
         key = (self.device.index, queue)
@@ -138,45 +139,52 @@ class TorchDriver:
         return _STREAMS[key]
 
     def event(self, *, timing: bool) -> torch.cuda.Event:
+        """Return a new event; without timing it orders work and does not tell when."""
         made: torch.cuda.Event = _cuda.Event(enable_timing=timing)
         return made
 
     @contextmanager
     def using(self, stream: torch.cuda.Stream) -> Iterator[None]:
+        """Make the stream torch's current one inside the context."""
         with torch.cuda.stream(stream):
             yield
 
     def record(self, event: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+        """Let the event take place once all that was put on the stream so far has ended."""
         event.record(stream)
 
     def wait(self, stream: torch.cuda.Stream, event: torch.cuda.Event) -> None:
+        """Let what is put on the stream from now on start after the event."""
         stream.wait_event(event)
 
     def elapsed_ns(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
+        """Return the device time in ns between two timing events that have taken place."""
         return round(float(start.elapsed_time(end)) * 1e6)  # torch gives milliseconds
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """Copy on the current stream; the host does not wait. Either side may be pinned host memory."""
         target.copy_(source, non_blocking=True)
 
     def spin(self, nanoseconds: int) -> None:
+        """Keep the current stream busy for about that long, with next to no use of memory."""
         _cuda._sleep(max(1, round(nanoseconds * self._spin_speed())))
 
     def _spin_speed(self) -> float:
-        """Cycles per ns of the spinning kernel, measured once for the process; the stream is drained for it.
+        """Return cycles per ns of the spinning kernel, measured once for the process; this drains the stream.
 
         An idle GPU's clock is slow and rises while the first of these run: so until two agree, and the quickest counts.
         """
         index = self.device.index
         if index not in _SPIN_SPEED:
-            speeds = [self._one_spin()]
+            speeds = [self._measured_spin()]
             while len(speeds) < _MOST_SPINS:
-                speeds.append(self._one_spin())
+                speeds.append(self._measured_spin())
                 if abs(speeds[-1] / speeds[-2] - 1) < _SPINS_AGREE:
                     break
             _SPIN_SPEED[index] = max(speeds)
         return _SPIN_SPEED[index]
 
-    def _one_spin(self) -> float:
+    def _measured_spin(self) -> float:
         start, end = self.event(timing=True), self.event(timing=True)
         start.record()
         _cuda._sleep(_SPIN_CYCLES)
@@ -185,13 +193,15 @@ class TorchDriver:
         return _SPIN_CYCLES / max(1, self.elapsed_ns(start, end))
 
     def synchronize(self) -> None:
+        """Wait until the device has nothing left to do; raises what went wrong there."""
         torch.cuda.synchronize(self.device)
 
     def host_ns(self) -> int:
+        """Return the time of the host's clock in ns."""
         return time.perf_counter_ns()
 
     def pin(self, nbytes: int) -> torch.Tensor | None:
-        """Memory of torch's CPU allocator, registered: its own pinned allocator rounds up to powers of two.
+        """Return registered memory of torch's CPU allocator: the pinned allocator rounds up to powers of two.
 
         What an earlier run gave back is used again where it is large enough, and else given back to the system.
         """
@@ -206,6 +216,7 @@ class TorchDriver:
         return whole[:nbytes]
 
     def unpin(self, slab: torch.Tensor) -> None:
+        """Give memory from :meth:`pin` back; nothing may be copying it."""
         whole = _PINNED.pop(slab.data_ptr(), None) if len(slab) else None
         if whole is not None:
             _UNUSED.append(whole)
@@ -220,49 +231,55 @@ class TorchDriver:
         return memory
 
     def allocated(self) -> int:
+        """Return the bytes that tensors hold on the device now."""
         return int(torch.cuda.memory_allocated(self.device))
 
     def peak_allocated(self) -> int:
+        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
         return int(torch.cuda.max_memory_allocated(self.device))
 
     def peak_reserved(self) -> int:
+        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
         return int(torch.cuda.max_memory_reserved(self.device))
 
     def reset_peaks(self) -> None:
+        """Begin both peaks anew."""
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory_bytes(self) -> int:
+        """Return the capacity of the device."""
         return int(torch.cuda.get_device_properties(self.device).total_memory)
 
     def describe(self) -> dict[str, Any]:
-        found = torch.cuda.get_device_properties(self.device)
+        """Return device and versions, for evidence."""
+        properties = torch.cuda.get_device_properties(self.device)
         return {
-            "gpu": found.name,
-            "gpu_memory_bytes": int(found.total_memory),
-            "gpu_capability": f"{found.major}.{found.minor}",
+            "gpu": properties.name,
+            "gpu_memory_bytes": int(properties.total_memory),
+            "gpu_capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
             "gpu_driver": _driver_version(),
         }
 
 
 def _take_unused(nbytes: int) -> torch.Tensor | None:
-    """The smallest that is large enough; where there is none, all that are too small go back to the system."""
-    fitting = [at for at, slab in enumerate(_UNUSED) if len(slab) >= nbytes]
-    if fitting:
-        return _UNUSED.pop(min(fitting, key=lambda at: len(_UNUSED[at])))
+    """Return the smallest slab that is large enough; where there is none, give all to the system, return None."""
+    large_enough = [at for at, slab in enumerate(_UNUSED) if len(slab) >= nbytes]
+    if large_enough:
+        return _UNUSED.pop(min(large_enough, key=lambda at: len(_UNUSED[at])))
     while _UNUSED:
         _cuda.cudart().cudaHostUnregister(_UNUSED.pop().data_ptr())
     return None
 
 
 def _clear_last_error(device: torch.device) -> None:
-    """A failed cudaHostRegister leaves its error behind, and torch reports it at the next kernel: let it, here."""
+    """Take the error that a failed cudaHostRegister leaves behind, or torch would report it at the next kernel."""
     with suppress(RuntimeError):
         torch.zeros(1, device=device)
 
 
 def _driver_version() -> str | None:
-    """As in /proc/driver/nvidia/version; None where that cannot be read."""
+    """Return the version in /proc/driver/nvidia/version; None where that cannot be read."""
     try:
         with open("/proc/driver/nvidia/version", encoding="utf-8") as lines:
             return lines.readline().partition("Kernel Module")[2].split()[0]

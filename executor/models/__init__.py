@@ -1,4 +1,4 @@
-"""The models that come with Loadahead, by the word that a scenario's ``model.python`` has for each.
+"""Registers the models that come with Loadahead, by the word that a scenario's ``model.python`` has for each.
 
 To add one: write its file with ``build(**options)`` and ``batch(step, microbatch, microbatches, **options)``, and add
 its line here. The word does not say where Loadahead is installed, so plan files that hold it work everywhere.
@@ -15,7 +15,7 @@ from loadahead.executor.models import byte_gpt
 
 @dataclass(frozen=True, slots=True)
 class ShippedModel:
-    """A model and the data that it is trained on where the scenario names none."""
+    """Holds a model's builder and the data that it is trained on where the scenario names none."""
 
     build: Callable[..., Any]
     batch: Callable[..., Any]
@@ -23,7 +23,7 @@ class ShippedModel:
 
 SHIPPED_MODELS = {
     "byte-gpt": ShippedModel(byte_gpt.build, byte_gpt.batch),
-    # The same, drawn once in a process and then copied: for a large model that is loaded many times.
+    # This one is drawn once in a process and then copied, for a large model that is loaded many times.
     "byte-gpt-cached": ShippedModel(byte_gpt.copied, byte_gpt.batch),
 }
 

@@ -1,4 +1,4 @@
-"""A byte-level GPT, trained on text that every machine has: the source files of Python's standard library."""
+"""Builds a byte-level GPT, trained on text that every machine has: the source files of Python's standard library."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch.nn import functional
 
 from loadahead.sim.errors import InputError
 
-# One token per byte.
+# Each byte is a token.
 VOCABULARY = 256
 # Enough text for thousands of steps of the demo; reading more only costs time.
 CORPUS_BYTES = 2_000_000
 
 
 class Embedding(nn.Module):
-    """Bytes and their positions: (batch, context) ids -> (batch, context, width)."""
+    """Embeds bytes and their positions: (batch, context) ids -> (batch, context, width)."""
 
     def __init__(self, width: int, context: int, dropout: float) -> None:
         super().__init__()
@@ -30,11 +30,12 @@ class Embedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the embedded ids."""
         return self.dropout(self.token(ids) + self.position[: ids.shape[1]])  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with causal attention: (batch, context, width) -> the same."""
+    """Applies a pre-norm transformer block with causal attention: (batch, context, width) -> the same shape."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -45,6 +46,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` after attention and MLP."""
         x = x + self.dropout(self.project(self._attend(self.norm_attention(x))))
         return x + self.dropout(self.down(functional.gelu(self.up(self.norm_mlp(x)))))  # type: ignore[no-any-return]
 
@@ -57,7 +59,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """Final norm and the next byte's logits: (batch, context, width) -> (batch, context, 256)."""
+    """Applies the final norm and returns the next byte's logits: (batch, context, width) -> (batch, context, 256)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -65,13 +67,17 @@ class Head(nn.Module):
         self.logits = nn.Linear(width, VOCABULARY, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
         return self.logits(self.norm(x))  # type: ignore[no-any-return]
 
 
 def build(
     *, blocks: int = 4, width: int = 192, heads: int = 4, context: int = 128, batch: int = 4, dropout: float = 0.1
 ) -> nn.Sequential:
-    """Embedding, ``blocks`` blocks, LM head. ``batch`` is the data's alone. InputError on impossible sizes."""
+    """Return embedding, ``blocks`` blocks and LM head as one sequence; InputError on impossible sizes.
+
+    ``batch`` is an option of the data alone.
+    """
     for name, value in (("blocks", blocks), ("width", width), ("heads", heads), ("context", context), ("batch", batch)):
         if type(value) is not int or value < 1:
             raise InputError(f"model.options.{name} is {value!r}; it must be an integer of at least 1")
@@ -85,7 +91,10 @@ def build(
 
 
 def copied(**options: Any) -> nn.Sequential:
-    """As :func:`build` under the same seed, drawn once and then copied: for a large model that is loaded many times."""
+    """Return what :func:`build` returns under the same seed, drawn once and then copied.
+
+    It is for a large model that is loaded many times.
+    """
     return copy.deepcopy(_drawn(torch.initial_seed(), tuple(sorted(options.items()))))
 
 
@@ -97,7 +106,7 @@ def _drawn(seed: int, options: tuple[tuple[str, Any], ...]) -> nn.Sequential:
 
 @cache
 def corpus() -> torch.Tensor:
-    """The first :data:`CORPUS_BYTES` bytes of the standard library's modules, by file name; shape (bytes,), uint8."""
+    """Return the first :data:`CORPUS_BYTES` bytes of the standard library's modules, by file name; (bytes,), uint8."""
     folder = Path(os.__file__).parent
     text = bytearray()
     for path in sorted(folder.glob("*.py")):
@@ -108,7 +117,7 @@ def corpus() -> torch.Tensor:
 
 
 def batch(step: int, microbatch: int, microbatches: int, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, next ids), both (batch, context) int64: windows drawn from the corpus, the same for equal arguments."""
+    """Return (ids, next ids), both (batch, context) int64: windows of the corpus, the same for equal arguments."""
     rows, context = int(options.get("batch", 4)), int(options.get("context", 128))
     text = corpus()
     generator = torch.Generator().manual_seed(step * microbatches + microbatch)

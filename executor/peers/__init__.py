@@ -1,4 +1,7 @@
-"""The peers by name: other ways to train the same model on the same data. To add one: write its file, add its line."""
+"""Registers the peers by name: other ways to train the same model on the same data.
+
+To add one: write its file, and add its line.
+"""
 
 from __future__ import annotations
 

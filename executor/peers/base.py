@@ -1,4 +1,4 @@
-"""What a peer is: another way to offload activations, or not to, run on the same model beside ours."""
+"""Defines what a peer is: another way to offload activations, or not to, run on the same model beside our plans."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import nn
 
 
 class Offloader(Protocol):
-    """One microbatch's offloading, from its forward pass to the end of its backward pass."""
+    """Offloads one microbatch, from its forward pass to the end of its backward pass."""
 
     def around(self) -> AbstractContextManager[Any]:
-        """The context in which the microbatch runs."""
+        """Return the context in which the microbatch runs."""
 
     def mark(self, boundary: torch.Tensor) -> None:
-        """What is checkpointed next has this input."""
+        """Learn that what is checkpointed next has this input."""
 
 
 class Unavailable(Exception):
-    """The peer cannot be run here; the message is the reason in one line."""
+    """Says that the peer cannot be run here; the message is the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another implementation.
+    """Describes another implementation.
 
     Attributes:
-        make: the offloader of one microbatch in flight, given the model and the device; raises Unavailable.
+        make: returns the offloader of one microbatch in flight, given the model and the device; raises Unavailable.
         needs_cuda: whether it does nothing, or does not run, elsewhere.
         offloads: whether it moves activations to the host. On a CPU these copies cannot be told from device memory.
     """
@@ -43,34 +43,39 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """An offloader that is a context manager over saved tensors and wants no marks."""
+class SavedTensorHooks:
+    """Offloads by a context manager over saved tensors, which wants no marks."""
 
     context: AbstractContextManager[Any]
 
     def around(self) -> AbstractContextManager[Any]:
+        """Return that context manager."""
         return self.context
 
     def mark(self, boundary: torch.Tensor) -> None:
-        """Every saved tensor counts."""
+        """Do nothing: every saved tensor counts."""
 
 
-def imported(package: str, module: str, name: str) -> Any:
-    """A name of an optional package; Unavailable says what is missing."""
+def import_optional(package: str, module: str, name: str) -> Any:
+    """Return a name of an optional package; Unavailable says what is missing."""
     try:
         importlib.import_module(package)
     except ImportError as error:
-        missing = f"{package} is not installed" if getattr(error, "name", None) == package else _cannot(package, error)
+        missing = (
+            f"{package} is not installed"
+            if getattr(error, "name", None) == package
+            else _import_failure(package, error)
+        )
         raise Unavailable(missing) from error
     except Exception as error:  # whatever the package does when it is imported
-        raise Unavailable(_cannot(package, error)) from error
+        raise Unavailable(_import_failure(package, error)) from error
     try:
         return getattr(importlib.import_module(module), name)
     except AttributeError as error:
         raise Unavailable(f"the installed {package} has no {module}.{name}") from error
     except Exception as error:
-        raise Unavailable(_cannot(module, error)) from error
+        raise Unavailable(_import_failure(module, error)) from error
 
 
-def _cannot(module: str, error: Exception) -> str:
+def _import_failure(module: str, error: Exception) -> str:
     return f"{module} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:120]}"

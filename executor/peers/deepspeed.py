@@ -1,4 +1,4 @@
-"""DeepSpeed's ``CheckpointHiddenStatesOffload``: the inputs of checkpointed layers, and no other saved tensor.
+"""Trains with DeepSpeed's ``CheckpointHiddenStatesOffload``: it offloads inputs of checkpointed layers alone.
 
 In transformers' models a patched layer marks its input before it is checkpointed; here the training loop does.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from loadahead.executor.peers.base import Offloader, Peer, imported
+from loadahead.executor.peers.base import Offloader, Peer, import_optional
 
 _MODULE = "deepspeed.runtime.activation_checkpointing.offload_activations"
 
@@ -32,7 +32,7 @@ class _Marking:
 
 def _make(module: nn.Module, device: torch.device) -> Offloader:
     del module, device
-    return _Marking(imported("deepspeed", _MODULE, "CheckpointHiddenStatesOffload")())
+    return _Marking(import_optional("deepspeed", _MODULE, "CheckpointHiddenStatesOffload")())
 
 
 DEEPSPEED = Peer(name="deepspeed", make=_make, needs_cuda=True)

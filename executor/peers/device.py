@@ -1,4 +1,4 @@
-"""The device as peers need it: waiting for it, its memory, and what it is."""
+"""Waits for the device that a peer runs on, reads its memory, and describes it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from loadahead.executor.machine import machine
 
 
 def is_cuda(device: torch.device) -> bool:
+    """Return whether the device is a GPU."""
     return device.type == "cuda"
 
 
@@ -22,18 +23,18 @@ def synchronize(device: torch.device) -> None:
 
 
 def allocated(device: torch.device) -> int:
-    """Bytes that tensors hold on the device; 0 where the device does not say."""
+    """Return the bytes that tensors hold on the device; 0 where the device does not say."""
     return torch.cuda.memory_allocated(device) if is_cuda(device) else 0
 
 
 def begin_peak(device: torch.device) -> None:
-    """The peak of :func:`peak_allocated` begins anew."""
+    """Begin the peak of :func:`peak_allocated` anew."""
     if is_cuda(device):
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_allocated(device: torch.device) -> int | None:
-    """The most that tensors held since :func:`begin_peak`; None where the device does not say."""
+    """Return the most bytes that tensors held since :func:`begin_peak`; None where the device does not say."""
     return torch.cuda.max_memory_allocated(device) if is_cuda(device) else None
 
 
@@ -47,6 +48,6 @@ def clear(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def facts(device: torch.device) -> dict[str, Any]:
-    """Machine and versions; the GPU's too where the device is one."""
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return machine and versions; the GPU's too where the device is one."""
     return machine() | (TorchDriver().describe() if is_cuda(device) else {})

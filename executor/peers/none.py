@@ -1,4 +1,4 @@
-"""Checkpointing and no offload: boundaries stay on the device."""
+"""Trains with checkpointing and no offload: boundaries stay on the device."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from loadahead.executor.peers.base import Hooks, Offloader, Peer
+from loadahead.executor.peers.base import Offloader, Peer, SavedTensorHooks
 
 
 def _make(module: nn.Module, device: torch.device) -> Offloader:
     del module, device
-    return Hooks(nullcontext())
+    return SavedTensorHooks(nullcontext())
 
 
 NONE = Peer(name="none", make=_make, offloads=False)

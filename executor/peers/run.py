@@ -1,4 +1,4 @@
-"""A peer's run: steps to warm up, then timed ones, with the device found as the run before found it."""
+"""Runs a peer: steps to warm up, then timed ones, with the device found as the run before found it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.base import Peer, Unavailable
-from loadahead.executor.peers.device import allocated, begin_peak, clear, facts, is_cuda, peak_allocated
+from loadahead.executor.peers.device import allocated, begin_peak, clear, describe, is_cuda, peak_allocated
 from loadahead.executor.peers.training import Pass, PeerTraining
 from loadahead.executor.spec import ModelSpec
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
 from loadahead.sim.workload import Workload
 
-# Steps before the timed ones: pinned memory, streams and the allocator's blocks are made in them.
+# This many steps come before the timed ones: they make pinned memory, streams and the allocator's blocks.
 WARM_UP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerResult:
-    """What a peer measured.
+    """Holds what a peer measured.
 
     Attributes:
         losses: one per step, warm-up included.
@@ -37,7 +37,7 @@ class PeerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSkipped:
-    """A peer that was not run, and why."""
+    """Names a peer that was not run, and says why."""
 
     name: str
     reason: str
@@ -53,7 +53,9 @@ def run_peer(
     steps: int = 3,
     seeded: bool = False,
 ) -> PeerResult | PeerSkipped:
-    """Train with a peer: some steps to warm up, then ``steps`` timed ones.
+    """Train with a peer, some steps to warm up, then ``steps`` timed ones, and return what was measured.
+
+    Returns a :class:`PeerSkipped` where the peer cannot run on this device or is not installed.
 
     Args:
         seeded: seed every unit as a plan's run does, so that losses and gradients can be compared where the model draws
@@ -100,5 +102,5 @@ def clear_device(device: str) -> None:
 
 
 def device_facts(device: str) -> dict[str, Any]:
-    """Machine and versions, the GPU's too where the device is one."""
-    return facts(torch.device(device))
+    """Return machine and versions, the GPU's too where the device is one."""
+    return describe(torch.device(device))

@@ -1,4 +1,4 @@
-"""Training with a peer: the same model, data, units, order of passes and seeds as a plan of one rank has."""
+"""Trains with a peer: the same model, data, units, order of passes and seeds as a plan of one rank has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loadahead.executor.checkpoint import autocast
 from loadahead.executor.meter import StorageMeter
 from loadahead.executor.peers.base import Offloader, Peer
 from loadahead.executor.peers.device import synchronize
-from loadahead.executor.seeds import seed_of
+from loadahead.executor.randomness import seed_of
 from loadahead.executor.session import primed_optimizer
 from loadahead.executor.spec import AUTOCAST, Batch, ModelSpec, load_model
 from loadahead.sim.errors import InputError
@@ -28,14 +28,14 @@ from loadahead.sim.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A microbatch's way through the whole model, forward or backward."""
+    """Names a microbatch's way through the whole model, forward or backward."""
 
     backward: bool
     microbatch: int
 
 
 def passes_of(plan: Plan) -> tuple[Pass, ...]:
-    """The order of passes of a plan of one rank; InputError for more ranks."""
+    """Return the order of passes of a plan of one rank; InputError for more ranks."""
     if plan.ranks != 1:
         raise InputError(f"the plan has {plan.ranks} ranks; peers train on one device, give a plan of one rank")
     units = {(op.stage, op.unit) for op in plan if op.kind == Kind.FORWARD}
@@ -48,7 +48,7 @@ def passes_of(plan: Plan) -> tuple[Pass, ...]:
 
 
 class PeerTraining:
-    """A model trained with a peer's offloading, every unit of the workload checkpointed by torch.
+    """Trains a model with a peer's offloading, every unit of the workload checkpointed by torch.
 
     Gradients and optimizer state are made here and stay, as in a plan's run. The loss belongs to the last unit.
     """
@@ -70,14 +70,14 @@ class PeerTraining:
         self._optimizer = primed_optimizer(spec, self.parameters)
         self._units = list(_units(self.module, workload))
         self._free = [peer.make(self.module, device) for _ in range(_in_flight(passes))]
-        self._microbatches = 1 + max(one.microbatch for one in passes)
+        self._microbatches = 1 + max(step_pass.microbatch for step_pass in passes)
 
     def batches(self, step: int) -> list[Batch]:
-        """The step's data, on the device."""
+        """Return the step's data, on the device."""
         return [self._model.batch(step, microbatch, self._microbatches) for microbatch in range(self._microbatches)]
 
     def train(self, step: int, batches: Sequence[Batch]) -> tuple[float, int]:
-        """One step; returns its loss and how long it took in ns, zeroing gradients and loading data aside."""
+        """Train one step; return its loss and its time in ns, zeroing gradients and loading data aside."""
         if self._optimizer is not None:
             self._optimizer.zero_grad(set_to_none=False)
         synchronize(self._device)
@@ -90,7 +90,7 @@ class PeerTraining:
         return sum(float(losses[microbatch]) for microbatch in sorted(losses)), took
 
     def metered(self, step: int, batches: Sequence[Batch]) -> int:
-        """One step on the CPU; returns the most that tensors held during it."""
+        """Train one step on the CPU; return the most bytes that tensors held during it."""
         meter = StorageMeter(self._resident())
         with meter:
             self.train(step, batches)
@@ -104,7 +104,7 @@ class PeerTraining:
         yield from (value for state in states for value in state.values() if isinstance(value, torch.Tensor))
 
     def _run(self, step: int, batches: Sequence[Batch]) -> dict[int, torch.Tensor]:
-        """All passes; returns the microbatches' losses."""
+        """Run all passes; return the microbatches' losses."""
         entered: list[AbstractContextManager[Any]] = []
         try:
             return self._all_passes(step, batches, entered)
@@ -119,15 +119,19 @@ class PeerTraining:
     ) -> dict[int, torch.Tensor]:
         running: dict[int, tuple[torch.Tensor, Offloader, AbstractContextManager[Any]]] = {}
         losses = {}
-        for one in self._passes:
-            if not one.backward:
+        for current in self._passes:
+            if not current.backward:
                 offloader = self._free.pop()
                 context = offloader.around()
                 context.__enter__()
                 entered.append(context)
-                running[one.microbatch] = self._forward(step, one.microbatch, batches, offloader), offloader, context
+                running[current.microbatch] = (
+                    self._forward(step, current.microbatch, batches, offloader),
+                    offloader,
+                    context,
+                )
                 continue
-            loss, offloader, context = running.pop(one.microbatch)
+            loss, offloader, context = running.pop(current.microbatch)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
             # Contexts of saved tensors are a stack. Where several microbatches are in flight this takes another's off
@@ -135,7 +139,7 @@ class PeerTraining:
             entered.remove(context)
             context.__exit__(None, None, None)
             self._free.append(offloader)
-            losses[one.microbatch] = loss.detach()
+            losses[current.microbatch] = loss.detach()
         return losses
 
     def _forward(self, step: int, microbatch: int, batches: Sequence[Batch], offloader: Offloader) -> torch.Tensor:
@@ -166,9 +170,9 @@ def _units(module: nn.Sequential, workload: Workload) -> Iterator[tuple[tuple[in
 
 
 def _in_flight(passes: Sequence[Pass]) -> int:
-    """The most microbatches that have run forward and not yet backward."""
+    """Return the most microbatches that have run forward and not yet backward."""
     now = most = 0
-    for one in passes:
-        now += -1 if one.backward else 1
+    for step_pass in passes:
+        now += -1 if step_pass.backward else 1
         most = max(most, now)
     return most

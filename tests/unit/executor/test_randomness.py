@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from loadahead.executor.randomness import drawing_from, seeded_state
-from loadahead.executor.seeds import seed_of
+from loadahead.executor.randomness import drawing_from, seed_of, seeded_state
 from loadahead.executor.spec import CPU
 
 DROPOUT = nn.Dropout(0.5)

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from loadahead.executor.oracle import PlainTraining, backward_order, same_bits
 from loadahead.executor.peers import PEERS
-from loadahead.executor.peers.base import Peer, Unavailable, imported
+from loadahead.executor.peers.base import Peer, Unavailable, import_optional
 from loadahead.executor.peers.run import PeerResult, PeerSkipped, run_peer
 from loadahead.executor.peers.training import PeerTraining, passes_of
 from loadahead.executor.session import Session
@@ -162,8 +162,8 @@ def test_each_microbatch_in_flight_has_a_manager(name: str, pipeline: str, made:
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match=r"^no_such_package is not installed$"):
-        imported("no_such_package", "no_such_package.part", "Name")
+        import_optional("no_such_package", "no_such_package.part", "Name")
     with pytest.raises(Unavailable, match=r"^the installed json has no json\.decoder\.Offload$"):
-        imported("json", "json.decoder", "Offload")
+        import_optional("json", "json.decoder", "Offload")
     with pytest.raises(Unavailable, match=r"^json\.nothing cannot be imported: ModuleNotFoundError"):
-        imported("json", "json.nothing", "Offload")
+        import_optional("json", "json.nothing", "Offload")
