@@ -13,6 +13,8 @@ def main(directory: Path) -> None:
     assert result["losses"][-1] < result["losses"][0], f"the loss did not fall: {result['losses']}"
     comparison = json.loads((directory / "comparison.json").read_text())
     assert abs(comparison["peak_device_error"]) <= 0.01, f"peak_device_error is {comparison['peak_device_error']}"
+    # Not judged: the machine may be busy with something else.
+    print(f"the predicted step time is {comparison['step_time_error']:+.1%} off the measured one")
     for name in ("plan.json", "costs.json", "predicted.jsonl", "measured.jsonl", "sweep.csv", "sweep.parquet"):
         assert (directory / name).stat().st_size > 0, f"{name} is empty"
     assert len(json.loads((directory / "horizons.json").read_text())["points"]) >= 2

@@ -22,7 +22,8 @@ from loadahead.sweeps.journal import NAME
 
 Captured = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
-# 400 points, which are slowed down to last some seconds however quick the engine is.
+# No test lasts so long, however busy the machine: a wait that ends then hangs.
+HANGING_S = 300
 SWEEP = [
     "sweep",
     "uniform",
@@ -43,10 +44,11 @@ POINTS = 400
 SMALL = ["sweep", "uniform", "--engine", "compiled", "--horizon", "1:40", "--set-range", "hardware.h2d=1 GB/s,2 GB/s"]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    """The command in a process, and a process group, of its own, slowed down."""
+def start(moment: str, arguments: list[str]) -> subprocess.Popen[str]:
+    """The command in a process, and a process group, of its own; at a moment of :mod:`tests.support.halted_sweep`
+    something happens to it."""
     return subprocess.Popen(
-        [sys.executable, "tests/support/slow_sweep.py", *arguments],
+        [sys.executable, "tests/support/halted_sweep.py", moment, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
@@ -63,10 +65,12 @@ def finished(directory: Path) -> int:
 
 
 def wait_for(directory: Path, points: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while finished(directory) < points and process.poll() is None:
-        assert time.monotonic() < deadline, f"only {finished(directory)} of {points} points came in a minute"
-        time.sleep(0.001)
+    """Wait for a sweep that pauses after so many points."""
+    deadline = time.monotonic() + HANGING_S
+    while finished(directory) < points:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"only {finished(directory)} of {points} points came"
+        time.sleep(0.01)
 
 
 def assert_each_point_once(directory: Path, points: int) -> None:
@@ -98,23 +102,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_killed_at_ten_random_moments_and_continued_it_gives_the_same_files(whole: Path, tmp_path: Path) -> None:
     moments = random.Random(20)
-    before = torn = 0
+    before = 0
     for left in range(10, 0, -1):
-        process = start([*SWEEP, "-o", str(tmp_path)])
-        # A moment after so many more points; the wait after it falls anywhere between and within writes.
-        wait_for(tmp_path, before + moments.randint(1, (POINTS - before) // (2 * left)), process)
-        time.sleep(moments.uniform(0, 0.05))
-        assert process.poll() is None, f"the sweep ended before it was killed: {process.communicate()}"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        # Between writes or within one, after some more points: chunks hold up to 8.
+        points = moments.randint(9, (POINTS - before) // (2 * left))
+        what = "within" if left == 1 else moments.choice(["before", "within", "after"])
+        process = start(f"{points}:{what}", [*SWEEP, "-o", str(tmp_path)])
+        output = process.communicate(timeout=HANGING_S)
+        assert process.returncode == -signal.SIGKILL, output
         kept = (tmp_path / NAME).read_bytes()
-        assert finished(tmp_path) > before
+        assert kept.endswith(b"\n") == (what != "within")
+        assert before < finished(tmp_path) <= before + points + 8
         assert not (tmp_path / "sweep.csv").exists()
         before = finished(tmp_path)
-        torn += not kept.endswith(b"\n")
-    assert torn, "no moment fell into a write"
-    process = start([*SWEEP, "-o", str(tmp_path)])
-    err = process.communicate(timeout=120)[1]
+    process = start("", [*SWEEP, "-o", str(tmp_path)])
+    err = process.communicate(timeout=HANGING_S)[1]
     assert process.returncode == 0, err
     assert f"{before} of {POINTS} points were finished before and are taken over" in err
     # What was finished when it was killed stands there untouched: it was not simulated again.
@@ -126,11 +128,9 @@ def test_killed_at_ten_random_moments_and_continued_it_gives_the_same_files(whol
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(whole: Path, tmp_path: Path) -> None:
     for jobs in ("1", "2"):
         before = finished(tmp_path)
-        process = start([*SWEEP, "--jobs", jobs, "-o", str(tmp_path)])
-        wait_for(tmp_path, before + 50, process)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (130, "")
+        process = start("50:interrupt", [*SWEEP, "--jobs", jobs, "-o", str(tmp_path)])
+        out, err = process.communicate(timeout=HANGING_S)
+        assert (process.returncode, out) == (130, ""), err
         last = err.splitlines()[-1]
         assert last.startswith("error: interrupted; ")
         assert last.endswith(f" of {POINTS} points are kept in {tmp_path}, the same command goes on from there")
@@ -158,7 +158,7 @@ def test_a_finished_sweep_is_not_simulated_again(
 
 
 def test_two_sweeps_in_one_directory(small: Path, tmp_path: Path, capsys: Captured) -> None:
-    process = start([*SWEEP, "-o", str(tmp_path)])
+    process = start("1:pause", [*SWEEP, "-o", str(tmp_path)])
     wait_for(tmp_path, 1, process)
     assert run([*SMALL, "-o", str(tmp_path)]) == 2
     line = f"error: {tmp_path}: another sweep works there; wait for it or give another -o DIR\n"
@@ -179,13 +179,13 @@ def test_several_processes_give_the_same_files(small: Path, tmp_path: Path, monk
 
 
 def test_worker_processes_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
-    process = start([*SWEEP, "--jobs", "2", "-o", str(tmp_path)])
+    process = start("1:pause", [*SWEEP, "--jobs", "2", "-o", str(tmp_path)])
     wait_for(tmp_path, 1, process)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
     process.kill()
-    process.communicate(timeout=30)
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    process.communicate(timeout=HANGING_S)
+    assert psutil.wait_procs(workers, timeout=HANGING_S)[1] == []
 
 
 @pytest.fixture
@@ -201,6 +201,7 @@ def cluster() -> Iterator[str]:
 def test_a_dask_cluster_gives_the_same_files(
     cluster: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("loadahead.sweeps.workers.CONNECT_SECONDS", HANGING_S)
     monkeypatch.setattr("loadahead.sweeps.workers.evaluate_points", None)  # here, not in the workers
     assert run([*SMALL, "--backend", "dask", "--scheduler", cluster, "-o", str(tmp_path)]) == 0
     assert_each_point_once(tmp_path, 80)
@@ -212,8 +213,8 @@ def test_a_backend_that_gives_no_results_before_the_end_is_sent_waves(small: Pat
     from joblib import parallel_config
     from joblib._parallel_backends import ThreadingBackend
 
+    from loadahead.cli.axes import parse_axes
     from loadahead.sweeps import workers as workers_module
-    from loadahead.sweeps.axes import parse_axes
     from loadahead.sweeps.grid import Grid, Sweep
     from loadahead.sweeps.run import rows_of
 
@@ -297,7 +298,10 @@ def test_bad_usage_is_one_line(options: list[str], says: list[str], capsys: Capt
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address", "http://127.0.0.1:1"])
-def test_a_scheduler_that_does_not_answer_is_one_line(address: str, capsys: Captured) -> None:
+def test_a_scheduler_that_does_not_answer_is_one_line(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("loadahead.sweeps.workers.CONNECT_SECONDS", 0.5)
     assert run(["sweep", "uniform", "--backend", "dask", "--scheduler", address]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1

@@ -18,7 +18,7 @@ import torch
 from loadahead import jobs
 from loadahead.cli.main import run
 from loadahead.reports.evidence import JOURNAL, JSON, PAGE
-from loadahead.reports.verdicts.base import FAILS, NOT_CLAIMED
+from loadahead.reports.verdicts.base import HOLDS, NOT_CLAIMED
 from loadahead.sim.errors import InputError
 from loadahead.validation.grid import Configuration, Grid, PeerCase, without
 from loadahead.validation.grids import GRIDS
@@ -26,6 +26,11 @@ from loadahead.validation.journal import open_journal
 
 ROOT = Path(__file__).parents[2]
 (TINY,) = GRIDS["cpu"].sizes
+# Clock times of a machine that does something else besides say nothing: tests/times claims them.
+TIMED = {"median_time", "bandwidth"}
+UNTIMED = replace(
+    GRIDS["cpu"], claims={name: limit for name, limit in GRIDS["cpu"].claims.items() if name not in TIMED}
+)
 SMALL = replace(TINY, options=TINY.options | {"width": 16, "context": 16, "batch": 2}, steps=3, repeats=4)
 
 
@@ -42,9 +47,11 @@ def journal(out: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, dict[str, Any], str]:
-    """The CPU's grid."""
+    """The CPU's grid, without what it claims of times."""
     out = tmp_path_factory.mktemp("validate")
-    return out, *validate(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GRIDS, "cpu", UNTIMED)
+        return out, *validate(out)
 
 
 def test_everything_is_predicted_run_and_told(whole: tuple[Path, int, dict[str, Any], str]) -> None:
@@ -83,30 +90,12 @@ def test_predictions_are_written_down_before_their_runs(whole: tuple[Path, int, 
     ]
 
 
-def test_the_exit_status_is_that_of_the_claims(whole: tuple[Path, int, dict[str, Any], str]) -> None:
+def test_the_claims_hold_and_so_the_exit_status_is_0(whole: tuple[Path, int, dict[str, Any], str]) -> None:
     _, status, evidence, said = whole
-    failed = [v["name"] for v in evidence["verdicts"] if v["outcome"] == FAILS]
-    assert status == (1 if failed else 0)
-    assert (said.splitlines()[-1].startswith("error: ")) == bool(failed)
-    # Clock times of a machine with neighbours aside, everything that the grid claims holds.
-    assert set(failed) <= {"median_time", "bandwidth"}
-    assert {v["name"] for v in evidence["verdicts"] if v["outcome"] != NOT_CLAIMED} == set(GRIDS["cpu"].claims)
-
-
-@pytest.mark.timing
-def test_on_a_quiet_machine_every_claim_of_the_cpus_grid_holds(tmp_path: Path) -> None:
-    """Three attempts: another process on the machine may spoil one."""
-    assert any(validate(tmp_path, "--fresh")[0] == 0 for _ in range(3))
-
-
-def test_slower_links_take_longer(whole: tuple[Path, int, dict[str, Any], str]) -> None:
-    for side in ("predicted", "measured"):
-        steps = {
-            one["copies"]: one[side]["step_time_ns"]
-            for one in whole[2]["configurations"]
-            if one["offload"] and one["microbatches"] == 4 and one["horizon"] == 1 and one["pipeline"] == "simple"
-        }
-        assert steps[16] > 1.5 * steps[1]
+    outcomes = {v["name"]: v["outcome"] for v in evidence["verdicts"] if v["outcome"] != NOT_CLAIMED}
+    assert outcomes == {"runs": HOLDS, "gradients": HOLDS, "peak_memory": HOLDS}
+    assert status == 0
+    assert "error" not in said
 
 
 @pytest.fixture

@@ -67,10 +67,11 @@ def digest(text: str) -> str:
 
 def record_answers(run: Run) -> dict[str, Any]:
     """Return, by scenario, what is planned, predicted and swept; the large texts as their digests."""
-    return {name: _answers_of(name, run) for name in SCENARIOS}
+    return {name: record_answers_of(name, run) for name in SCENARIOS}
 
 
-def _answers_of(name: str, run: Run) -> dict[str, Any]:
+def record_answers_of(name: str, run: Run) -> dict[str, Any]:
+    """Return what is planned, predicted and swept of one scenario; the large texts as their digests."""
     costs = ["--costs", str(COSTS / f"{name}.json")] if name in MODULES else []
     out: dict[str, Any] = {"plan": _plan(name, run)}
     for engine in ("simpy", "compiled"):
@@ -88,15 +89,17 @@ def _answers_of(name: str, run: Run) -> dict[str, Any]:
 
 
 def _plan(name: str, run: Run) -> dict[str, Any]:
-    """Return the plan's digests: of its text form, and of the file without the echo of its scenario."""
-    text = run(["show", name])
+    """Return the plan's digests, of its text form and of its file, both without the echo of its scenario."""
+    status, text, warnings = run(["show", name])
+    assert status == 0, warnings
+    rows = [line for line in text.splitlines() if not line.startswith("policy ")]
     plan = json.loads(run(["show", name, "--json"])[1])
     plan["policy"].pop("scenario")
     return {
         "operations": len(plan["ops"]),
-        "text sha256": digest(text[1]),
+        "text sha256": digest("\n".join(rows)),
         "file sha256": digest(json.dumps(plan, sort_keys=True)),
-        "warnings": text[2],
+        "warnings": warnings,
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
-from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
 from loadahead.sim.sweep import evaluate_point, evaluate_points, grid
 from loadahead.sim.verify import verify
 from loadahead.sim.workload import Workload
@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_simulated_plan(data: st.DataObject) -> None:
     workload = data.draw(workloads())
     policy = data.draw(policies(len(workload.stages), most_microbatches=8))
     costs = data.draw(costs_for(build_plan(workload, policy)))
-    assert figures(Group.of(workload, costs, policy), [policy]) == [expected(workload, costs, policy)]
+    assert metrics_rows(PolicyGroup.of(workload, costs, policy), [policy]) == [expected(workload, costs, policy)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,7 +65,7 @@ def test_one_group_serves_many_policies_in_any_order(data: st.DataObject) -> Non
         }
     )
     many = [replace(policy, **change) for change in data.draw(st.lists(changes, min_size=2, max_size=6))]
-    found = figures(Group.of(workload, costs, policy), many)
+    found = metrics_rows(PolicyGroup.of(workload, costs, policy), many)
     assert found == [expected(workload, costs, one) for one in many]
 
 

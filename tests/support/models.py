@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from loadahead.sim.workload import UnitShape, Workload
 
 GB = 1_000_000_000
 TINY = {"blocks": 2, "width": 16, "heads": 2, "context": 8, "batch": 2, "dropout": 0.2}
+# For a GPU: boundaries of 16 MiB, copies and compute both long enough to be measured.
+BIG = TINY | {"width": 2048, "heads": 16, "context": 1024, "batch": 4, "blocks": 3, "dropout": 0.0}
 HARDWARE = Hardware(d2h_bandwidth=10 * GB, h2d_bandwidth=10 * GB, memory_bytes=GB)
 
 
@@ -81,6 +85,8 @@ class Scale(nn.Module):
             x.mul_(2.0)
         if self.act == "fails later" and self.calls > 5:
             raise ValueError("no more")
+        if self.act == "interrupts" and self.calls == 6:  # as Ctrl-C does, whose signal the main thread gets
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         if self.act == "fails backward":
             return _FailsBackward.apply(x * self.weight)
         if self.act == "sine":  # RECOMPUTE has to read its boundary

@@ -13,7 +13,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.planner.offload import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, sentence
+from loadahead.sim.planner.offload import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
 from loadahead.sim.planner.orders import find_order
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import UnitShape, Workload
@@ -29,7 +29,7 @@ def slow_plan(workload: Workload, policy: Policy, name: str = "plan") -> Plan:
     kept: Counter[str] = sum((decided.kept for decided in offloads), Counter())
     offloaded = sum(len(decided.release_slot) for decided in offloads)
     outcome: dict[str, Any] = {"offloaded": offloaded, "kept": kept.total(), "kept_because": dict(kept)}
-    facts = policy.to_dict() | outcome | {"sentence": sentence(offloaded, kept, policy)}
+    facts = policy.to_dict() | outcome | {"sentence": outcome_sentence(offloaded, kept, policy)}
     return rows.freeze(name, policy.ranks, policy.microbatches, facts, frees=last_uses)
 
 

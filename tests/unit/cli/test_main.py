@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-
 import pytest
 
 from loadahead.cli import main as cli_main
@@ -104,38 +100,3 @@ def test_an_interrupt_inside_a_command_is_130(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr("loadahead.plan_files.read_plan", interrupted)
     assert run(["verify", "x.json"]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
-
-
-HEAVY = (
-    "torch",
-    "pandas",
-    "matplotlib",
-    "simpy",
-    "numba",
-    "numpy",
-    "pyarrow",
-    "joblib",
-    "loadahead.scenarios",
-    "loadahead.executor",
-    "loadahead.reports",
-)
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from loadahead.cli.main import run; run(['--help']); run(['simulate', '--help']); "
-        f"run(['sweep', '--help']); print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Usage: loadahead" in done.stdout
-    assert done.stderr == "[]\n"
-
-
-@pytest.mark.timing
-def test_help_answers_within_half_a_second() -> None:
-    best = 60.0
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "loadahead", "--help"], capture_output=True, check=True)
-        best = min(best, time.perf_counter() - began)
-    assert best < 0.5, f"`loadahead --help` took {best:.2f} s"

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from loadahead.cli.main import run
+from loadahead.cli.overrides import parse_overrides
 from loadahead.scenarios.loader import load_scenario
 from loadahead.scenarios.prepare import prepare
 from loadahead.sim.costs import Costs
@@ -36,7 +37,7 @@ Captured = pytest.CaptureFixture[str]
     ],
 )
 def test_uniform(overrides: list[str], words: str) -> None:
-    warnings = prepare(load_scenario("uniform", overrides)).warnings
+    warnings = prepare(load_scenario("uniform", parse_overrides(overrides))).warnings
     assert len(warnings) == (1 if words else 0)
     assert words in "".join(warnings)
 
@@ -53,7 +54,7 @@ def test_given_costs_bring_their_own_links() -> None:
     plain = prepare(load_scenario("uniform"))
     assert isinstance(plain.costs, Costs)
     assert prepare(load_scenario("uniform"), costs=plain.costs).warnings == ()
-    other = prepare(load_scenario("uniform", ["hardware.d2h=5 GB/s", "hardware.memory=1 GiB"]), costs=plain.costs)
+    other = prepare(load_scenario("uniform", {"hardware.d2h": "5 GB/s", "hardware.memory": "1 GiB"}), costs=plain.costs)
     assert other.costs == plain.costs
     assert [text.partition(";")[0] for text in other.warnings] == [
         "hardware.d2h = 5 GB/s has no effect: the costs given are those of 1 GB/s",

@@ -71,7 +71,7 @@ def test_the_designs_scenario_is_read_as_it_stands(tmp_path: Path) -> None:
     found = load_scenario(written(tmp_path, DESIGN))
     assert found.name == "two-stage"
     assert prepare(found).warnings == ()
-    shipped = load_scenario("uniform", ["name=two-stage", "parallel.active_microbatches=8"])
+    shipped = load_scenario("uniform", {"name": "two-stage", "parallel.active_microbatches": 8})
     assert prepare(found).costs == prepare(shipped).costs
     assert prepare(found).policy == prepare(shipped).policy
 
@@ -90,7 +90,7 @@ def test_partitions_is_the_older_name(tmp_path: Path) -> None:
     path = written(tmp_path, SHORT + "[parallel]\npartitions = 3\n")
     assert load_scenario(path).parallel.pipeline_parallel_degree == 3
     for key in ("partitions", "pipeline_parallel_degree"):
-        assert load_scenario(path, [f"parallel.{key}=2"]).parallel.pipeline_parallel_degree == 2
+        assert load_scenario(path, {f"parallel.{key}": 2}).parallel.pipeline_parallel_degree == 2
 
 
 def test_overrides_are_toml_or_else_text(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_file_is_found_by_its_path_alone(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("preset", ACCELERATORS)
 def test_hardware_presets_and_their_replacement(preset: str, tmp_path: Path) -> None:
     path = written(tmp_path, SHORT.replace('d2h = "1 GB/s"', "").replace('h2d = "1 GB/s"', f'preset = "{preset}"'))
-    links = load_scenario(path, ["hardware.h2d=5 GB/s", "hardware.memory=1 GiB"]).hardware.links()
+    links = load_scenario(path, {"hardware.h2d": "5 GB/s", "hardware.memory": "1 GiB"}).hardware.links()
     assert links["d2h_bandwidth"] == ACCELERATORS[preset].d2h
     assert (links["h2d_bandwidth"], links["memory_bytes"]) == (5 * 10**9, 2**30)
     assert ACCELERATORS[preset].source

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from loadahead.cli.axes import parse_axes
 from loadahead.sim.errors import InputError
-from loadahead.sweeps.axes import Axis, parse_axes, policy_axis
+from loadahead.sweeps.axes import Axis, axes_of, policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
 from loadahead.sweeps.workers import Chunks
 
@@ -86,6 +87,35 @@ def test_a_column_holds_one_type(values: str, cells: tuple[Any, ...]) -> None:
 def test_bad_axes_are_one_line(short: dict[str, str | None], ranges: list[str], says: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_axes(short, ranges)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_axes_from_python_are_those_of_the_command_line() -> None:
+    values = {"horizon": range(1, 4), "hardware.d2h": ["1 GB/s", "2 GB/s"], "parallel.pipeline": ["gpipe"]}
+    given = parse_axes({"horizon": "1:3", "pipeline": "gpipe"}, ["hardware.d2h=1 GB/s,2 GB/s"])
+    assert axes_of(values) == given
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"horizn": [1]}, "sweep axis 'horizn' is unknown; it must be one of microbatches"),
+        ({"horizon": []}, "horizon has no values"),
+        ({"horizon": 4}, "the values of horizon are 4; give a list of them"),
+        ({"horizon": "1:4"}, "the values of horizon are '1:4'; give a list of them"),
+        ({"horizon": [1, 0]}, "horizon has the value 0; it must be a whole number of at least 1"),
+        ({"horizon": [1.5]}, "horizon has the value 1.5"),
+        ({"pipeline": ["zigzag"]}, "pipeline has the value 'zigzag'; it must be one of"),
+        ({"horizon": [1], "offload.activation_loading_horizon": [2]}, "this axis is given already by horizon"),
+        ({"model.options": [{}], "model.options.width": [1]}, "holds the other"),
+        ({"horizon": range(10_001)}, "has more than 10000 values"),
+        ({"hardware.": [1]}, "'hardware.' is not a key's full path"),
+    ],
+)
+def test_bad_axes_from_python_are_one_line(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        axes_of(values)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 

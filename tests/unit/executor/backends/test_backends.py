@@ -97,9 +97,7 @@ def test_closing_with_a_step_half_issued(backend: Backend) -> None:
 def test_a_copy_takes_no_less_than_the_link_says(backend: Backend) -> None:
     """How much longer it takes is for tests/times."""
     source, target = torch.arange(1000.0), torch.zeros(1000)
-    link = Link(
-        bandwidth=400_000, latency_ns=5_000_000
-    )  # 4000 bytes: 10 ms
+    link = Link(bandwidth=400_000, latency_ns=5_000_000)  # 4000 bytes: 10 ms
     issue(backend, [(0, [], lambda: backend.copy(target, source, link))])
     measured = backend.finish()
     assert torch.equal(source, target)

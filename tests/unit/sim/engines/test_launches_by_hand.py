@@ -15,7 +15,7 @@ from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import COPY_KINDS, TASK_KINDS, Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
 from loadahead.sim.workload import Workload
 from tests.support.plans import GB, policies, uniform_costs, uniform_plan, workloads
 
@@ -179,4 +179,4 @@ def test_a_launch_bound_step_takes_the_sum_of_all_launches(made: tuple[Workload,
     expected = sum(costs.launches(plan).tolist())
     for engine in ENGINES:
         assert simulate(plan, costs, engine).step_time_ns == expected
-    assert figures(Group.of(workload, costs, policy), [policy])[0]["step_time_ns"] == expected
+    assert metrics_rows(PolicyGroup.of(workload, costs, policy), [policy])[0]["step_time_ns"] == expected
