@@ -14,7 +14,7 @@ from loadahead.sim.schema_errors import SAYS_VALUE
 from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
 
 # Counts beyond this are slips of the pen; columns of a plan hold 32 bits.
-MOST = 2**31 - 1
+LARGEST_COUNT = 2**31 - 1
 
 
 class Table(BaseModel):
@@ -23,7 +23,7 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def refuse(message: str) -> PydanticCustomError:
+def not_allowed(message: str) -> PydanticCustomError:
     """A complaint whose text is taken as it stands, after key and value."""
     return PydanticCustomError("not_allowed", "{text}", {"text": message})
 
@@ -42,8 +42,8 @@ def _quantity(parse: Callable[[object], int]) -> BeforeValidator:
 
 def _integer(lowest: int) -> BeforeValidator:
     def validate(value: object) -> int:
-        if type(value) is not int or not lowest <= value <= MOST:
-            raise refuse(f"it must be an integer of at least {lowest} and at most {MOST}")
+        if type(value) is not int or not lowest <= value <= LARGEST_COUNT:
+            raise not_allowed(f"it must be an integer of at least {lowest} and at most {LARGEST_COUNT}")
         return value
 
     return BeforeValidator(validate)
@@ -62,33 +62,33 @@ def _number(value: object) -> float:
 def _fraction(value: object) -> float:
     number = _number(value)
     if not 0 < number <= 1:
-        raise refuse("it must be a number above 0 and at most 1")
+        raise not_allowed("it must be a number above 0 and at most 1")
     return number
 
 
 def _variation(value: object) -> float:
     number = _number(value)
     if not 0 <= number <= 1:
-        raise refuse("it must be a number from 0 to 1")
+        raise not_allowed("it must be a number from 0 to 1")
     return number
 
 
 def _positive(value: object) -> float:
     number = _number(value)
     if not 0 < number < math.inf:
-        raise refuse("it must be a finite number above 0")
+        raise not_allowed("it must be a finite number above 0")
     return number
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 200:
-        raise refuse("it must be a text of 1 to 200 printable characters")
+        raise not_allowed("it must be a text of 1 to 200 printable characters")
     return value
 
 
 def _plain(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not _is_plain(value):
-        raise refuse("it must be a table of texts, finite numbers, booleans, lists and tables")
+        raise not_allowed("it must be a table of texts, finite numbers, booleans, lists and tables")
     return value
 
 
@@ -106,7 +106,7 @@ def one_of(*allowed: str) -> Any:
 
     def validate(value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise refuse(f"it must be one of {', '.join(allowed)}")
+            raise not_allowed(f"it must be one of {', '.join(allowed)}")
         return value
 
     return Annotated[str, BeforeValidator(validate)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from loadahead.scenarios.fields import Name, Table, refuse
+from loadahead.scenarios.fields import Name, Table, not_allowed
 from loadahead.scenarios.kinds import KINDS, Model, Setting
 from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
 from loadahead.sim.schema_errors import shown_value
@@ -18,11 +18,11 @@ def _model(value: Any) -> Any:
     if isinstance(value, Model):
         return value
     if not isinstance(value, dict):
-        raise refuse("it must be a table")
+        raise not_allowed("it must be a table")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         said = "kind is missing" if "kind" not in value else f"kind is {shown_value(kind)}"
-        raise refuse(f"{said}; it must be one of {', '.join(KINDS)}")
+        raise not_allowed(f"{said}; it must be one of {', '.join(KINDS)}")
     return KINDS[kind].model_validate(value)
 
 

@@ -21,8 +21,8 @@ from loadahead.scenarios.fields import (
     Speed,
     Table,
     Variation,
+    not_allowed,
     one_of,
-    refuse,
 )
 from loadahead.scenarios.layers import STRATEGIES, is_strategy
 from loadahead.sim.costs import MOST_WEIGHT, SharedLinks
@@ -34,25 +34,25 @@ from loadahead.sim.planner.policy import Policy
 
 def _strategy(value: object) -> object:
     if not is_strategy(value):
-        raise refuse(f"it must be one of {STRATEGIES}")
+        raise not_allowed(f"it must be one of {STRATEGIES}")
     return value
 
 
 def _capacity(value: int) -> int:
     if value == 0:
-        raise refuse('it must be above 0, e.g. "80 GiB"')
+        raise not_allowed('it must be above 0, e.g. "80 GiB"')
     return value
 
 
 def _weight(value: object) -> object:
     if type(value) is not int or not 1 <= value <= MOST_WEIGHT:
-        raise refuse(f"it must be an integer of at least 1 and at most {MOST_WEIGHT}")
+        raise not_allowed(f"it must be an integer of at least 1 and at most {MOST_WEIGHT}")
     return value
 
 
 def _draws(value: object) -> object:
     if type(value) is not int or not 1 <= value <= MOST_DRAWS:
-        raise refuse(f"it must be an integer of at least 1 and at most {MOST_DRAWS}")
+        raise not_allowed(f"it must be an integer of at least 1 and at most {MOST_DRAWS}")
     return value
 
 
@@ -102,23 +102,23 @@ class Hardware(Table):
     def _switches(self) -> Hardware:
         for key in ("uplink_d2h", "uplink_h2d"):
             if getattr(self, key) is not None and self.gpus_per_switch is None:
-                raise refuse(f"{key} is given and gpus_per_switch is not; write how many GPUs share the uplink")
+                raise not_allowed(f"{key} is given and gpus_per_switch is not; write how many GPUs share the uplink")
         return self
 
-    def _given(self) -> Accelerator | None:
+    def _preset_row(self) -> Accelerator | None:
         return ACCELERATORS[self.preset] if self.preset is not None else None
 
-    def figure(self, name: str, default: int | None = None) -> int | None:
+    def value_of(self, name: str, default: int | None = None) -> int | None:
         """A figure as written, or else the preset's, or else the default."""
         own: int | None = getattr(self, name)
         if own is not None:
             return own
-        preset = self._given()
+        preset = self._preset_row()
         return getattr(preset, name) if preset is not None else default
 
-    def needed(self, name: str, example: str) -> int:
+    def required_value(self, name: str, example: str) -> int:
         """A figure; InputError where neither it nor a preset is given."""
-        found = self.figure(name)
+        found = self.value_of(name)
         if found is None:
             raise InputError(
                 f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
@@ -127,15 +127,15 @@ class Hardware(Table):
 
     def links(self) -> dict[str, Any]:
         """The links' and the memory's figures by the names of :class:`loadahead.sim.costs.Costs`."""
-        latency = self.figure("link_latency", 0)
+        latency = self.value_of("link_latency", 0)
         return {
-            "d2h_bandwidth": self.needed("d2h", "32 GB/s"),
-            "h2d_bandwidth": self.needed("h2d", "32 GB/s"),
+            "d2h_bandwidth": self.required_value("d2h", "32 GB/s"),
+            "h2d_bandwidth": self.required_value("h2d", "32 GB/s"),
             "d2h_latency_ns": latency,
             "h2d_latency_ns": latency,
             "p2p_latency_ns": self.p2p,
-            "p2p_bandwidth": self.figure("p2p_bandwidth"),
-            "memory_bytes": self.figure("memory", 80 * 2**30),
+            "p2p_bandwidth": self.value_of("p2p_bandwidth"),
+            "memory_bytes": self.value_of("memory", 80 * 2**30),
         }
 
     def shared(self) -> SharedLinks | None:
@@ -162,7 +162,9 @@ class Parallel(Table):
         if not isinstance(data, dict) or "partitions" not in data:
             return data
         if "pipeline_parallel_degree" in data:
-            raise refuse("partitions and pipeline_parallel_degree are one setting under two names; give one of them")
+            raise not_allowed(
+                "partitions and pipeline_parallel_degree are one setting under two names; give one of them"
+            )
         return {("pipeline_parallel_degree" if key == "partitions" else key): value for key, value in data.items()}
 
 

@@ -1,7 +1,8 @@
-"""What operations cost: the third thing beside the plan (what, in which order) and the timeline (when).
+"""The costs say how long operations take and how much memory they need.
 
-Costs come from a scenario or from a calibration run; the same model is the ``costs.json`` file. All durations are
-integer nanoseconds, all sizes bytes, all bandwidths bytes per second.
+A plan says what runs in which order, a timeline says when; costs are kept apart from both. They come from a scenario
+or from a calibration run, and a ``costs.json`` file holds the same fields. All durations are integer nanoseconds, all
+sizes bytes, all bandwidths bytes per second.
 """
 
 from __future__ import annotations
@@ -20,21 +21,20 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.schema_errors import Path as KeyPath
-from loadahead.sim.schema_errors import Version1, complaint
+from loadahead.sim.schema_errors import Version1, schema_error_line
+from loadahead.sim.units import LARGEST_AMOUNT
 
-# Of one cost: 104 days, or 8 PiB.
-LIMIT = 2**53
-# Of a step's sum, which has to fit int64 with room for what is added to it.
+# The largest sum over a step: it has to fit int64 with room for what is added to it.
 MOST_TOTAL = 2**62
 
-Amount = Annotated[int, Field(ge=0, le=LIMIT)]
-Rate = Annotated[int, Field(gt=0, le=LIMIT)]
-# Small, so that shares are exact: weight times bandwidth has to fit int64.
+Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
+Rate = Annotated[int, Field(gt=0, le=LARGEST_AMOUNT)]
+# Weights stay small so that shares are exact: weight times bandwidth has to fit int64.
 MOST_WEIGHT = 1000
 Weight = Annotated[int, Field(ge=1, le=MOST_WEIGHT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
-# What takes as long as its bytes need.
+# These kinds move bytes, so their duration follows from a bandwidth.
 MOVING_KINDS = sorted(COPY_KINDS | SEND_KINDS)
 
 
@@ -43,7 +43,7 @@ class _Frozen(BaseModel):
 
 
 class UnitCost(_Frozen):
-    """One unit, one microbatch. Workspace is memory in use only while the operation runs."""
+    """Holds what one unit costs for one microbatch. Workspace is memory in use only while the operation runs."""
 
     forward_ns: Amount
     recompute_ns: Amount
@@ -55,7 +55,10 @@ class UnitCost(_Frozen):
     workspace_backward: Amount = 0
 
     def by_kind(self) -> dict[Kind, tuple[int, int]]:
-        """(duration, workspace) of each compute kind. A split backward without own figures takes half each."""
+        """Return each compute kind's (duration in ns, workspace in bytes).
+
+        A split backward whose parts have no durations of their own takes half of ``backward_ns`` for each part.
+        """
         half = self.backward_ns // 2
         first = half if self.backward_input_ns is None else self.backward_input_ns
         second = self.backward_ns - half if self.backward_weight_ns is None else self.backward_weight_ns
@@ -69,17 +72,17 @@ class UnitCost(_Frozen):
 
 
 class SharedLinks(_Frozen):
-    """The host's side of the links, where copies get in each other's way. What is None never limits anything.
+    """Describes the host's side of the links, where copies slow each other down. A field that is None limits nothing.
 
     Attributes:
-        gpus_per_switch: ranks ``r // gpus_per_switch`` sit behind one PCIe switch.
-        uplink_d2h, uplink_h2d: from a switch to the host and back, for all its ranks together.
-        duplex: of one rank's link, both directions together.
-        host_memory_bandwidth: of all ranks' copies together.
+        gpus_per_switch: ranks with the same ``rank // gpus_per_switch`` sit behind one PCIe switch.
+        uplink_d2h, uplink_h2d: bandwidth from a switch to the host and back, for all its ranks together.
+        duplex: bandwidth of one rank's link for both directions together.
+        host_memory_bandwidth: bandwidth of all ranks' copies together.
         d2h_weight, h2d_weight: where copies of both directions meet, each gets bandwidth in proportion to its weight.
     """
 
-    gpus_per_switch: Annotated[int, Field(gt=0, le=LIMIT)] | None = None
+    gpus_per_switch: Annotated[int, Field(gt=0, le=LARGEST_AMOUNT)] | None = None
     uplink_d2h: Rate | None = None
     uplink_h2d: Rate | None = None
     duplex: Rate | None = None
@@ -95,17 +98,17 @@ class SharedLinks(_Frozen):
 
 
 class Costs(_Frozen):
-    """Everything an engine needs beside the plan.
+    """Holds everything that an engine needs beside the plan.
 
     Attributes:
-        units: ``[stage][unit]``.
-        static_bytes: per rank: weights, gradients and optimizer state, resident throughout.
-        optimizer_ns, optimizer_workspace: per rank; an empty tuple means 0.
-        launch_ns: host time to issue one operation; ``launch_by_kind`` where a kind takes another. What it delays is
-            said in :mod:`loadahead.sim.launch`.
+        units: each unit's cost, indexed ``[stage][unit]``.
+        static_bytes: each rank's weights, gradients and optimizer state, which stay in memory throughout.
+        optimizer_ns, optimizer_workspace: each rank's OPTIMIZER_STEP; an empty tuple means 0.
+        launch_ns: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names.
+            :mod:`loadahead.sim.launch` describes what it delays.
         memory_bytes: capacity of one rank's device.
-        shared: what copies share beyond their own link; None: nothing.
-        source: where the figures come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
+        shared: what copies share beyond their own link; None when they share nothing.
+        source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
         evidence: sample counts, spread and machine of a calibration.
     """
 
@@ -129,9 +132,10 @@ class Costs(_Frozen):
     evidence: dict[str, Any] = {}
 
     def durations(self, plan: Plan) -> Ints:
-        """How long each operation keeps its queue busy, in ns, shared links aside; shape (operations,).
+        """Return how long each operation keeps its queue busy, in ns, without shared links; shape (operations,).
 
         RELEASE and ACQUIRE take no time of their own, and a RECV none beyond its SEND, which carries the transfer.
+        Raise InputError when the costs do not describe the plan's units or the sum is too large to simulate.
         """
         out = self._per_task(plan, 0, self.optimizer(plan.ranks))
         for kind in MOVING_KINDS:
@@ -141,7 +145,7 @@ class Costs(_Frozen):
         return out
 
     def transfer(self, kind: Kind, nbytes: Ints) -> Ints:
-        """How long copies or sends of a kind and these sizes take, in ns; shape as ``nbytes``."""
+        """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``."""
         latency, bandwidth = {
             Kind.OFFLOAD: (self.d2h_latency_ns, self.d2h_bandwidth),
             Kind.PREFETCH: (self.h2d_latency_ns, self.h2d_bandwidth),
@@ -149,15 +153,16 @@ class Costs(_Frozen):
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
     def tables(self, units: Sequence[int]) -> tuple[Ints, Ints]:
-        """(duration in ns, workspace in bytes) of every compute kind, 0 for others; shape (units, kinds).
+        """Return durations in ns and workspaces in bytes of every unit and kind, both of shape (units, kinds).
 
-        ``units`` counts those of each stage; InputError unless the costs describe as many.
+        Kinds that do not compute have 0. ``units`` holds each stage's number of units; raise InputError unless the
+        costs describe as many.
         """
-        ours = [len(stage) for stage in self.units]
-        if ours != list(units):
+        described = [len(stage) for stage in self.units]
+        if described != list(units):
             raise InputError(
-                f"costs.units describes {len(ours)} stages with {ours} units; the workload has {len(units)} with "
-                f"{list(units)}: use costs made for this workload"
+                f"costs.units describes {len(described)} stages with {described} units; the workload has {len(units)} "
+                f"with {list(units)}: use costs made for this workload"
             )
         flat = [unit for stage in self.units for unit in stage]
         out = np.zeros((2, len(flat), len(Kind)), dtype=np.int64)
@@ -167,30 +172,30 @@ class Costs(_Frozen):
         return out[0], out[1]
 
     def optimizer(self, ranks: int) -> Ints:
-        """How long each rank's OPTIMIZER_STEP takes, in ns; shape (ranks,)."""
+        """Return how long each rank's OPTIMIZER_STEP takes, in ns; shape (ranks,)."""
         return self._per_rank("optimizer_ns", ranks)
 
     def optimizer_bytes(self, ranks: int) -> Ints:
-        """Bytes in use only while each rank's OPTIMIZER_STEP runs; shape (ranks,)."""
+        """Return the bytes in use only while each rank's OPTIMIZER_STEP runs; shape (ranks,)."""
         return self._per_rank("optimizer_workspace", ranks)
 
     def launch_table(self) -> Ints:
-        """Host time to issue an operation of each kind, in ns; shape (kinds,)."""
+        """Return the host time to issue an operation of each kind, in ns; shape (kinds,)."""
         own: dict[str, int] = {str(name): ns for name, ns in self.launch_by_kind.items()}
         return np.asarray([own.get(kind.name, self.launch_ns) for kind in Kind], dtype=np.int64)
 
     def launches(self, plan: Plan) -> Ints:
-        """Host time to issue each operation, in ns; shape (operations,)."""
+        """Return the host time to issue each operation, in ns; shape (operations,)."""
         out: Ints = self.launch_table()[plan.ops.kind]
         require_total(out, "launches", "ns")
         return out
 
     def workspace(self, plan: Plan) -> Ints:
-        """Bytes in use only while each operation runs; shape (operations,)."""
+        """Return the bytes in use only while each operation runs; shape (operations,)."""
         return self._per_task(plan, 1, self.optimizer_bytes(plan.ranks))
 
     def static(self, ranks: int) -> Ints:
-        """Resident bytes of each rank; shape (ranks,)."""
+        """Return the bytes that stay on each rank's device throughout; shape (ranks,)."""
         return self._per_rank("static_bytes", ranks)
 
     def _per_rank(self, name: str, ranks: int) -> Ints:
@@ -227,14 +232,17 @@ class Costs(_Frozen):
 
 
 def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str, more: int = 0) -> None:
-    """InputError unless the sum of non-negative amounts stays well inside int64; in floats, which do not wrap."""
+    """Raise InputError unless the sum of non-negative amounts stays well inside int64.
+
+    The sum is taken in floats, which do not wrap. ``more`` is added to it.
+    """
     total = float(amounts.sum(dtype=np.float64)) + more
     if total > MOST_TOTAL:
         raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
 
 
 def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
-    """Time of a transfer without latency, rounded up to whole ns.
+    """Return the time of each transfer without latency, rounded up to whole ns; shape as ``nbytes``.
 
     ``nbytes * 1e9`` leaves int64 above 9 GB, so seconds and the rest are taken apart, and a rest that could still
     overflow (bandwidths above 9 GB/s) goes through Python's integers, once per distinct size.
@@ -245,26 +253,26 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
 
 
 def _keys(path: KeyPath) -> list[str]:
-    """The keys of the object at a path of the file."""
+    """Return the keys that the object at a path of the file may have."""
     models: dict[int | str, type[BaseModel]] = {"units": UnitCost, "shared": SharedLinks}
     return list((models[path[0]] if path else Costs).model_fields)
 
 
 def load_costs(path: str | Path) -> Costs:
-    """Read a ``costs.json``; raises InputError in one line on anything malformed."""
+    """Read a ``costs.json``; raise InputError with one line when the file is malformed."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "
-            "give a file made by `loadahead calibrate -o costs.json`"
+            "give a costs file, as a calibration writes it"
         ) from error
     try:
         return Costs.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path}: {complaint(error, 'a costs file', _keys)}") from error
+        raise InputError(f"{path}: {schema_error_line(error, 'a costs file', _keys)}") from error
 
 
 def save_costs(costs: Costs, path: str | Path) -> None:
-    """Write a ``costs.json``."""
+    """Write the costs to a ``costs.json`` file."""
     Path(path).write_text(json.dumps(costs.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Random spread on durations: many draws of one step, and how far its time spreads.
+"""Durations are drawn at random many times, to see how far a step's time spreads.
 
 Each operation's duration is multiplied by a factor of its own, lognormal with mean 1: never negative, skewed to the
 late side. Host launches are left as they are. Waits turn spread into time, so the mean step is longer than the step of
@@ -19,21 +19,24 @@ from loadahead.sim.engines.compiled_engine import forward
 from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import earliest
+from loadahead.sim.launch import earliest_times
 from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
 
 Floats = npt.NDArray[np.float64]
 _Run = Callable[[Floats], tuple[Ints, Ints]]
 
 DISTRIBUTION = "lognormal with mean 1, drawn for each operation by itself"
-# Factors that 64 bits must have room for. At a variation of 1 one in three billion is larger; flows are cut there.
+# 64 bits must have room for factors up to this. At a variation of 1 one in three billion is larger; it is cut there.
 _ROOM = 128
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """``compute`` and ``copies`` (sends among them) are standard deviation over mean of an operation's factor."""
+    """Says how durations vary.
+
+    ``compute`` and ``copies`` (sends included) are standard deviation over mean of an operation's factor.
+    """
 
     compute: float = 0.0
     copies: float = 0.0
@@ -41,17 +44,17 @@ class Spread:
     draws: int = 1000
 
     def sigmas(self, plan: Plan) -> Floats:
-        """Standard deviation of the logarithm of each operation's factor; shape (operations,)."""
+        """Return the standard deviation of the logarithm of each operation's factor; shape (operations,)."""
         variation = np.where(plan.ops.queue == Queue.COMPUTE, self.compute, self.copies)
         sigmas: Floats = np.sqrt(np.log1p(variation**2))
         return sigmas
 
 
 def step_times(plan: Plan, costs: Costs, spread: Spread) -> Ints:
-    """The step's time in each draw, in ns; shape (draws,). Equal seeds give equal draws."""
+    """Return the step's time in each draw, in ns; shape (draws,). Equal seeds give equal draws."""
     random = np.random.default_rng(spread.seed)
     durations, sigma = costs.durations(plan), spread.sigmas(plan)
-    run = _own_links(plan, costs) if alone(plan, costs) else _shared_links(plan, costs)
+    run = _own_links(plan, costs) if draws_ignore_sharing(plan, costs) else _shared_links(plan, costs)
     out = np.zeros(spread.draws, dtype=np.int64)
     for draw in range(spread.draws if len(plan) else 0):
         factor = np.exp(sigma * random.standard_normal(len(plan)) - sigma**2 / 2)
@@ -61,8 +64,11 @@ def step_times(plan: Plan, costs: Costs, spread: Spread) -> Ints:
     return out
 
 
-def alone(plan: Plan, costs: Costs) -> bool:
-    """Whether draws take every copy at its own link's bandwidth: nothing is shared, or the figures leave 64 bits."""
+def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
+    """Return whether draws take every copy at its own link's bandwidth.
+
+    They do where nothing is shared, and where the work of shared links leaves 64 bits.
+    """
     table = LinkTable.of(costs, plan.ranks)
     if not table.names:
         return True
@@ -75,7 +81,7 @@ def alone(plan: Plan, costs: Costs) -> bool:
 
 
 def _own_links(plan: Plan, costs: Costs) -> _Run:
-    durations, allowed = costs.durations(plan), earliest(plan, costs.launches(plan))
+    durations, allowed = costs.durations(plan), earliest_times(plan, costs.launches(plan))
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
         times = forward(plan, _scaled(durations, factor), allowed)
@@ -85,9 +91,12 @@ def _own_links(plan: Plan, costs: Costs) -> _Run:
 
 
 def _shared_links(plan: Plan, costs: Costs) -> _Run:
-    """A copy's latency and work are scaled alike, so that alone it takes its duration times its factor."""
+    """Return a function from factors to times, with links shared.
+
+    A copy's latency and work are scaled alike, so that alone it takes its duration times its factor.
+    """
     table, link, graph = LinkTable.of(costs, plan.ranks), link_of(plan), waiting(plan)
-    before, allowed = before_flow(plan, costs, link), earliest(plan, costs.launches(plan))
+    before, allowed = before_flow(plan, costs, link), earliest_times(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
@@ -98,21 +107,21 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
 
 
 def _scaled(amounts: Ints, factor: Floats) -> Ints:
-    """Rounded; what has no spread keeps its integer, which a float of 53 bits might not hold."""
+    """Return amounts times factors, rounded; a factor of 1 keeps the integer, which a float might not hold."""
     out: Ints = np.where(factor == 1, amounts, np.rint(amounts * factor).astype(np.int64))
     return out
 
 
 def jitter_summary(times: Ints, spread: Spread, alone_though_contended: bool) -> dict[str, Any]:
-    """The object under ``jitter`` of ``simulate --json``."""
-    found = {name: round(float(np.quantile(times, q))) for name, q in _QUANTILES.items()}
+    """Return the object under ``jitter`` of the command line's JSON (DESIGN, section 4)."""
+    quantiles = {name: round(float(np.quantile(times, q))) for name, q in _QUANTILES.items()}
     out: dict[str, Any] = {
         "draws": spread.draws,
         "seed": spread.seed,
         "distribution": DISTRIBUTION,
         "compute": spread.compute,
         "copies": spread.copies,
-        "step_time_ns": found | {"mean": round(float(times.mean()))},
+        "step_time_ns": quantiles | {"mean": round(float(times.mean()))},
     }
     if alone_though_contended:
         out["note"] = (

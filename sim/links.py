@@ -1,4 +1,4 @@
-"""What copies share, and who gets how much of it: weighted max-min fairness in integers.
+"""Copies share bandwidth; weighted max-min fairness, in integers, decides who gets how much of it.
 
 Every rank has one link in each direction, numbered ``2 * rank`` (D2H) and ``2 * rank + 1`` (H2D); as queues are FIFO,
 at most one copy is on a link at a time. A copy first takes its latency, in which it needs no bandwidth, then it is a
@@ -27,13 +27,13 @@ _ROLES = ("uplink_d2h", "uplink_h2d", "duplex", "host_memory_bandwidth")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkTable:
-    """The links of all ranks, and the groups of links that share something which they can ask too much of.
+    """Holds the links of all ranks, and the groups of links that share a bandwidth which they can exceed together.
 
     Attributes:
         own, weight: bandwidth and weight of each link; shape (links,).
         member: the group that a link belongs to in each role, or -1; shape (links, roles).
         capacity: bandwidth of each group; shape (groups,).
-        names: of the groups, for people.
+        names: the groups' names for people.
     """
 
     own: Ints
@@ -44,7 +44,10 @@ class LinkTable:
 
     @classmethod
     def of(cls, costs: Costs, ranks: int) -> LinkTable:
-        """Only groups whose links together have more bandwidth than the group: no other can ever matter."""
+        """Return the table of the costs' links.
+
+        It holds only groups whose links together have more bandwidth than the group: no other can ever matter.
+        """
         shared = costs.shared or SharedLinks()
         inward = np.tile([False, True], ranks)
         own = np.where(inward, costs.h2d_bandwidth, costs.d2h_bandwidth).astype(np.int64)
@@ -67,7 +70,7 @@ class LinkTable:
         )
 
     def slowest(self) -> list[int]:
-        """What each link gets at the least, whatever the others do."""
+        """Return the bytes per second that each link gets at the least, whatever the others do."""
         out: list[int] = self.own.tolist()
         for group, cap in enumerate(self.capacity.tolist()):
             links = np.flatnonzero((self.member == group).any(axis=1)).tolist()
@@ -78,7 +81,7 @@ class LinkTable:
 
 
 def _roles(shared: SharedLinks, ranks: int) -> list[tuple[int | None, Ints, str]]:
-    """(bandwidth, group of each link or -1, name of a group) of each role."""
+    """Return (bandwidth, group of each link or -1, name of a group) of each role."""
     rank = np.repeat(np.arange(ranks, dtype=np.int64), 2)
     inward = np.tile([False, True], ranks)
     switch = rank // (shared.gpus_per_switch or 1)
@@ -91,23 +94,23 @@ def _roles(shared: SharedLinks, ranks: int) -> list[tuple[int | None, Ints, str]
 
 
 def max_min(table: LinkTable, flowing: Sequence[int]) -> dict[int, int]:
-    """Bytes per second of each link in ``flowing``. Rounded down, but never to 0."""
+    """Return the bytes per second of each link in ``flowing``, rounded down, but never to 0."""
     open_ = list(flowing)
     own, weight, room = table.own.tolist(), table.weight.tolist(), table.capacity.tolist()
     groups = {link: [g for g in table.member[link].tolist() if g >= 0] for link in open_}
     rates: dict[int, int] = {}
     while open_:
         total = [sum(weight[link] for link in open_ if g in groups[link]) for g in range(len(room))]
-        # The lowest level at which somebody is done; a link before a group, and the first of equals.
+        # Find the lowest level at which a link or a group is full; a link comes before a group, the first among equals.
         level, link = min((Fraction(own[link], weight[link]), link) for link in open_)
         full = min(((Fraction(room[g], total[g]), g) for g in range(len(room)) if total[g]), default=None)
         if full is None or level <= full[0]:
             settled = {link: own[link]}
         else:
-            here = [other for other in open_ if full[1] in groups[other]]
-            settled = {other: max(1, weight[other] * room[full[1]] // total[full[1]]) for other in here}
-        for done, rate in settled.items():
-            for g in groups[done]:
+            members = [other for other in open_ if full[1] in groups[other]]
+            settled = {other: max(1, weight[other] * room[full[1]] // total[full[1]]) for other in members}
+        for settled_link, rate in settled.items():
+            for g in groups[settled_link]:
                 room[g] = max(0, room[g] - rate)
         rates |= settled
         open_ = [other for other in open_ if other not in rates]
@@ -115,35 +118,36 @@ def max_min(table: LinkTable, flowing: Sequence[int]) -> dict[int, int]:
 
 
 def link_of(plan: Plan) -> Ints:
-    """The link of each copy that has bytes to move, and -1 for all other operations; shape (operations,)."""
+    """Return the link of each copy that has bytes to move, and -1 for other operations; shape (operations,)."""
     kind = plan.ops.kind
     moves = np.isin(kind, sorted(COPY_KINDS)) & (plan.ops.nbytes > 0)
     return np.where(moves, 2 * plan.ops.rank.astype(np.int64) + (kind == Kind.PREFETCH), -1)
 
 
 def before_flow(plan: Plan, costs: Costs, link: Ints) -> Ints:
-    """The part of each operation's duration in which it needs no shared bandwidth, in ns; shape (operations,).
+    """Return how long each operation needs no shared bandwidth, in ns; shape (operations,).
 
-    A copy's latency; all of any other operation. ``link`` as of :func:`link_of`.
+    For a copy that is its latency, for any other operation its whole duration. ``link`` comes from :func:`link_of`.
     """
     latency = np.where(plan.ops.kind == Kind.PREFETCH, costs.h2d_latency_ns, costs.d2h_latency_ns)
     return np.where(link >= 0, latency, costs.durations(plan))
 
 
 def contended(table: LinkTable, link: Ints, start_ns: Ints, end_ns: Ints) -> list[str]:
-    """Names of the groups that flows, each from its start to its end, ask for more than the group has.
+    """Return the names of the groups that are asked for more bandwidth than they have.
 
-    Each flow asks for its own link's bandwidth. Arrays of shape (operations,); rows with ``link`` -1 are left out.
+    Each flow asks for its own link's bandwidth from its start to its end. The arrays have shape (operations,); rows
+    whose ``link`` is -1 are left out.
     """
     flows = np.flatnonzero((link >= 0) & (end_ns > start_ns))
     out = []
     for role in range(table.member.shape[1]):
         group = table.member[link[flows], role]
-        mine, group = flows[group >= 0], group[group >= 0]
-        asks = table.own[link[mine]]
-        times = np.concatenate([end_ns[mine], start_ns[mine]])
+        members, group = flows[group >= 0], group[group >= 0]
+        asks = table.own[link[members]]
+        times = np.concatenate([end_ns[members], start_ns[members]])
         change, groups = np.concatenate([-asks, asks]), np.tile(group, 2)
-        # What ends at an instant makes room for what starts at it. Every group's changes add up to 0.
+        # A flow that ends at an instant makes room for one that starts at it. Every group's changes add up to 0.
         order = np.lexsort((change, times, groups))
         asked = np.cumsum(change[order])
         over = asked > table.capacity[groups[order]]
@@ -152,7 +156,7 @@ def contended(table: LinkTable, link: Ints, start_ns: Ints, end_ns: Ints) -> lis
 
 
 def require_fits(plan: Plan, costs: Costs, table: LinkTable) -> None:
-    """InputError unless the step fits int64 even if every copy gets the least that its link can get."""
+    """Raise InputError unless the step fits int64 even if every copy gets the least that its link can get."""
     link = link_of(plan)
     slowest = np.asarray(table.slowest(), dtype=np.float64)
     moving = plan.ops.nbytes[link >= 0] / slowest[link[link >= 0]] * NANOSECONDS_PER_SECOND

@@ -1,7 +1,7 @@
-"""Memory from the plan alone: device memory changes only on the compute queue, so its peak needs no clock.
+"""Memory follows from the plan alone: it changes only on the compute queue, so its peak needs no clock.
 
 Walking a rank's compute queue in order, what an operation takes counts while it runs, and what it frees counts until
-it has ended (DESIGN, section 2). :func:`samples` then lays those figures, or measured ones, on a timeline.
+it has ended (DESIGN, section 2). :func:`samples` then lays those levels, or measured ones, on a timeline.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loadahead.sim.timeline import MemorySamples
 
 @dataclass(frozen=True, slots=True)
 class MemoryWalk:
-    """Device bytes of each compute operation's rank (0 at the other queues' rows), and the ranks' peaks.
+    """Holds the device bytes at each compute operation (0 at other queues' rows), and the ranks' peaks.
 
     ``during``, ``after`` and ``boundary_during`` have shape (operations,); the peaks have shape (ranks,).
     ``peak_host`` is the size of the rank's planned host pool, all its slots together.
@@ -33,7 +33,7 @@ class MemoryWalk:
 
 
 def row_sums(column: Ragged, value: Ints) -> Ints:
-    """Sum of ``value[entry]`` over each row of a ragged column; shape (rows,)."""
+    """Return the sum of ``value[entry]`` over each row of a ragged column; shape (rows,)."""
     running = np.concatenate([[0], np.cumsum(value[column.values], dtype=np.int64)])
     out: Ints = running[column.starts[1:]] - running[column.starts[:-1]]
     return out
@@ -48,7 +48,7 @@ def _device(plan: Plan, role: Role | None = None) -> Ints:
 
 
 def _walk_rank(order: Ints, taken: Ints, freed: Ints, base: int) -> tuple[Ints, Ints]:
-    """(during, after) along one compute queue; ``order`` holds its operations' positions."""
+    """Return (bytes during, bytes after) along one compute queue; ``order`` holds its operations' positions."""
     after: Ints = base + np.cumsum(taken[order] - freed[order], dtype=np.int64)
     return after + freed[order], after
 
@@ -59,19 +59,22 @@ def _peaks(values: list[Ints], floor: Ints) -> Ints:
 
 
 def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
-    """Walk with the given workspace of each operation, shape (operations,), and resident bytes, shape (ranks,)."""
+    """Return the walk with each operation's workspace, shape (operations,), and resident bytes, shape (ranks,).
+
+    Raise InputError when sizes add up to more than can be simulated.
+    """
     for amounts in (plan.buffers.nbytes, workspace, static):
         require_total(amounts, "sizes", "bytes")
     device, boundary = _device(plan), _device(plan, Role.BOUNDARY)
     taken, freed = row_sums(plan.ops.allocs, device), row_sums(plan.ops.frees, device)
-    taken_b, freed_b = row_sums(plan.ops.allocs, boundary), row_sums(plan.ops.frees, boundary)
+    taken_boundary, freed_boundary = row_sums(plan.ops.allocs, boundary), row_sums(plan.ops.frees, boundary)
     during, after, boundary_during = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
     tops, boundary_tops = [], []
     for rank in range(plan.ranks):
         order = plan.queue_ops(rank, Queue.COMPUTE)
         during[order], after[order] = _walk_rank(order, taken, freed, int(static[rank]))
         during[order] += workspace[order]
-        boundary_during[order], _ = _walk_rank(order, taken_b, freed_b, 0)
+        boundary_during[order], _ = _walk_rank(order, taken_boundary, freed_boundary, 0)
         tops.append(during[order])
         boundary_tops.append(boundary_during[order])
     host = np.zeros(plan.ranks, dtype=np.int64)
@@ -83,12 +86,12 @@ def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
 
 
 def walk(plan: Plan, costs: Costs) -> MemoryWalk:
-    """Walk with the workspace and resident bytes of the costs."""
+    """Return the walk with the workspace and resident bytes of the costs."""
     return walk_bytes(plan, costs.workspace(plan), costs.static(plan.ranks))
 
 
 def samples(plan: Plan, during: Ints, after: Ints, start_ns: Ints, end_ns: Ints) -> MemorySamples:
-    """Memory over time from per-operation figures (shape (operations,)) and times of the same shape."""
+    """Return memory over time from each operation's bytes and times, all of shape (operations,)."""
     host = np.where(plan.buffers.space == Space.HOST, plan.buffers.nbytes, 0)
     taken, freed = row_sums(plan.ops.allocs, host), row_sums(plan.ops.frees, host)
     parts = [_rank_samples(plan, rank, (during, after), (taken, freed), start_ns, end_ns) for rank in range(plan.ranks)]
@@ -99,19 +102,19 @@ def samples(plan: Plan, during: Ints, after: Ints, start_ns: Ints, end_ns: Ints)
 def _rank_samples(
     plan: Plan, rank: int, device: tuple[Ints, Ints], host: tuple[Ints, Ints], start: Ints, end: Ints
 ) -> tuple[Ints, Ints, Ints, Ints]:
-    """(rank, t, device, host) of one rank, ordered by time and, at one instant, by the queue's order."""
+    """Return (rank, t_ns, device, host) of one rank, ordered by time and, at one instant, by the queue's order."""
     order = plan.queue_ops(rank, Queue.COMPUTE)
-    mine = np.flatnonzero((plan.ops.rank == rank) & ((host[0] > 0) | (host[1] > 0)))
-    # Two events per compute operation (what it holds while running, what is left) and two per host change.
-    times = [np.stack([start[order], end[order]], axis=1).ravel(), start[mine], end[mine]]
+    copies = np.flatnonzero((plan.ops.rank == rank) & ((host[0] > 0) | (host[1] > 0)))
+    # A compute operation makes two events (bytes while it runs, bytes after it), and so does a change of host memory.
+    times = [np.stack([start[order], end[order]], axis=1).ravel(), start[copies], end[copies]]
     levels = np.stack([device[0][order], device[1][order]], axis=1).ravel()
     at = np.argsort(np.concatenate(times), kind="stable")
     t = np.concatenate(times)[at]
     is_device = at < len(levels)
-    host_change = np.concatenate([np.zeros(len(levels), dtype=np.int64), host[0][mine], -host[1][mine]])[at]
+    host_change = np.concatenate([np.zeros(len(levels), dtype=np.int64), host[0][copies], -host[1][copies]])[at]
     last = np.maximum.accumulate(np.where(is_device, np.arange(len(at)), -1))
-    level = np.concatenate([levels, np.zeros(2 * len(mine), dtype=np.int64)])[at]
-    # Before the first compute operation starts, what is resident is what that operation finds.
+    level = np.concatenate([levels, np.zeros(2 * len(copies), dtype=np.int64)])[at]
+    # Before the first compute operation starts, memory holds what that operation starts from.
     first = int(device[1][order[0]]) if len(order) else 0
     device_bytes = np.where(last >= 0, level[np.maximum(last, 0)], first)
     host_bytes = np.cumsum(host_change)

@@ -1,4 +1,4 @@
-"""Figures of one step, from a plan and any timeline of it, predicted or measured."""
+"""The metrics of one step follow from a plan and any timeline of it, predicted or measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loadahead.sim.memory import MemoryWalk
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics
 from loadahead.sim.timeline import Timeline
 
-# Which stall the wait for an operation of this kind is.
+# A wait for an operation of one of these kinds counts as the stall named here.
 _STALL_OF = {
     Kind.OFFLOAD: "release",
     Kind.SEND_ACTIVATION: "release",
@@ -23,10 +23,10 @@ _TASKS = sorted(TASK_KINDS)
 
 
 def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints, Ints]:
-    """How long each operation waited for an edge while its queue and its host were ready for it.
+    """Return how long each operation waited for an edge while its queue and its host were ready for it.
 
-    Returns (wait in ns, kind of the edge that ended last or -1), both of shape (operations,). Of edges that ended at
-    the same time the first listed counts.
+    The result is (wait in ns, kind of the operation waited for last or -1), both of shape (operations,). Of edges that
+    ended at the same time the first listed counts.
     """
     before, after = plan.previous_in_queue, plan.ops.after
     ready = np.where(before >= 0, end_ns[before], 0)
@@ -44,7 +44,7 @@ def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints,
 
 
 def merge(start: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """Union of intervals as disjoint ones in order."""
+    """Return the union of intervals as (starts, ends) of disjoint intervals in order."""
     keep = end > start
     start, end = start[keep], end[keep]
     if not len(start):
@@ -57,13 +57,13 @@ def merge(start: Ints, end: Ints) -> tuple[Ints, Ints]:
 
 
 def intersection(a: tuple[Ints, Ints], b: tuple[Ints, Ints]) -> int:
-    """Length of what two unions of disjoint ordered intervals have in common."""
+    """Return the length of what two unions of disjoint ordered intervals have in common."""
     if not len(a[0]) or not len(b[0]):
         return 0
     total = np.concatenate([[0], np.cumsum(a[1] - a[0])])
 
     def measure(t: Ints) -> Ints:
-        """Length of ``a`` before each time."""
+        """Return the length of ``a`` before each time."""
         index = np.searchsorted(a[0], t, side="right")
         inside = np.maximum(a[1][np.maximum(index - 1, 0)] - t, 0)
         out: Ints = total[index] - np.where(index > 0, inside, 0)
@@ -101,10 +101,10 @@ def _rank_metrics(
 
 
 def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None) -> StepMetrics:
-    """Figures of the timeline, whose rows stand in the plan's list order.
+    """Return the metrics of a timeline whose rows stand in the plan's list order.
 
-    ``launches`` is the host's time to issue each operation, shape (operations,), where it is known.
-    ``memory`` brings the peaks: walked from the plan for a prediction, from the meter for a measurement.
+    ``launches`` is the host's time to issue each operation, in ns, of shape (operations,), where it is known.
+    ``memory`` brings the peaks: a prediction walks them from the plan, a measurement takes them from its meter.
     """
     wait, waited_for = waits(plan, timeline.end_ns, launches)
     ranks = []

@@ -1,6 +1,6 @@
-"""A step's figures for many policies, without making their plans: what a sweep is made of.
+"""A sweep computes a step's metrics for many policies here, without making their plans.
 
-The planner's own walk runs with a clock and writes no rows (:mod:`loadahead.sim.planner.lower`), so that the figures
+The planner's own walk runs with a clock and writes no rows (:mod:`loadahead.sim.planner.lower`), so that the metrics
 are those of the plan that would be built, as the engines simulate it. Tasks are made once for all policies that differ
 only in what is offloaded.
 """
@@ -19,16 +19,15 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner import arena as a
-from loadahead.sim.planner.arena import Arena, get
+from loadahead.sim.planner.arena import Arena, UnitSizes, get
 from loadahead.sim.planner.build import operations_of
 from loadahead.sim.planner.lower import lower
 from loadahead.sim.planner.offload import decide
-from loadahead.sim.planner.shapes import Shapes, shapes_of
 from loadahead.sim.planner.tasks import tasks_of
 from loadahead.sim.workload import Workload
 
-# A point's whole numbers, in the order of a sweep's table; ``overlap`` comes beside them.
-INTS = (
+# A row's integer metrics stand in the order of a sweep's table; ``overlap``, a float, is computed beside them.
+INTEGER_METRICS = (
     "step_time_ns",
     "peak_device_bytes",
     "peak_boundary_bytes",
@@ -41,33 +40,33 @@ INTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Everything that policies share which differ only in horizon, its unit, release window and whether to offload."""
+class PolicyGroup:
+    """Holds what policies share that differ only in horizon, its unit, release window and whether to offload."""
 
     arena: Arena
     boundaries: int
 
     @classmethod
-    def of(cls, workload: Workload, costs: Costs, policy: Policy) -> Group:
-        """InputError where workload, costs and policy do not go together."""
-        tasks, shapes = tasks_of(workload, policy), shapes_of(workload)
+    def of(cls, workload: Workload, costs: Costs, policy: Policy) -> PolicyGroup:
+        """Return the group of one of its policies; raise InputError where workload, costs and policy do not match."""
+        tasks, sizes = tasks_of(workload, policy), UnitSizes.of(workload)
         operations = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint else 0)
-        arena = Arena(tasks, shapes, operations, recording=False)
+        arena = Arena(tasks, sizes, operations, recording=False)
         arena.memory[a.CHECKPOINT] = policy.checkpoint
-        _put_costs(arena, costs, shapes, [len(stage) for stage in workload.stages])
-        _require_totals(arena, shapes, operations)
+        _put_costs(arena, costs, sizes, [len(stage) for stage in workload.stages])
+        _require_totals(arena, sizes, operations)
         return cls(arena=arena, boundaries=tasks.boundaries)
 
 
-def _put_costs(arena: Arena, costs: Costs, shapes: Shapes, units: list[int]) -> None:
+def _put_costs(arena: Arena, costs: Costs, sizes: UnitSizes, units: list[int]) -> None:
     ranks = int(arena.memory[a.RANKS])
     duration, arena.view(a.WORKSPACE)[...] = costs.tables(units)
-    above = np.minimum(np.arange(len(shapes.boundary)) + 1, len(shapes.boundary) - 1)
+    above = np.minimum(np.arange(len(sizes.boundary)) + 1, len(sizes.boundary) - 1)
     for kind, nbytes in (
-        (Kind.OFFLOAD, shapes.boundary),
-        (Kind.PREFETCH, shapes.boundary),
-        (Kind.SEND_ACTIVATION, shapes.boundary[above]),
-        (Kind.SEND_GRADIENT, shapes.gradient),
+        (Kind.OFFLOAD, sizes.boundary),
+        (Kind.PREFETCH, sizes.boundary),
+        (Kind.SEND_ACTIVATION, sizes.boundary[above]),
+        (Kind.SEND_GRADIENT, sizes.gradient),
     ):
         duration[:, kind] = costs.transfer(kind, nbytes)
     arena.view(a.DURATION)[...] = duration
@@ -77,34 +76,35 @@ def _put_costs(arena: Arena, costs: Costs, shapes: Shapes, units: list[int]) -> 
     arena.view(a.STATIC)[...] = costs.static(ranks)
 
 
-def _require_totals(arena: Arena, shapes: Shapes, operations: int) -> None:
-    """InputError unless every sum of the step stays well inside int64; in floats, which do not wrap."""
+def _require_totals(arena: Arena, sizes: UnitSizes, operations: int) -> None:
+    """Raise InputError unless every sum of the step stays well inside int64; floats are used, which do not wrap."""
     microbatches = float(arena.memory[a.MICROBATCHES])
     times = float(arena.view(a.DURATION).sum(dtype=np.float64)) * microbatches + float(arena.view(a.OPTIMIZER).sum())
     times += float(arena.view(a.LAUNCH).max()) * operations
     # No unit has more than seven buffers of a microbatch at once.
-    sizes = 7 * microbatches * float((shapes.boundary + shapes.gradient + shapes.saved).sum(dtype=np.float64))
-    for total, what, unit in ((times, "durations", "ns"), (sizes, "sizes", "bytes")):
+    nbytes = 7 * microbatches * float((sizes.boundary + sizes.gradient + sizes.saved).sum(dtype=np.float64))
+    for total, what, unit in ((times, "durations", "ns"), (nbytes, "sizes", "bytes")):
         if total > MOST_TOTAL:
             raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
 
 
-def figures(group: Group, policies: Sequence[Policy]) -> list[dict[str, Any]]:
-    """Each policy's row of a sweep's table, without the axes. Times in ns, sizes in bytes.
+def metrics_rows(group: PolicyGroup, policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """Return each policy's row of a sweep's table, without the axes; times are in ns, sizes in bytes.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
+    Raise InputError for a pipeline order that deadlocks.
     """
     settings = np.asarray(
         [(p.horizon, p.horizon_unit == "layers", p.release_window, p.offload) for p in policies], dtype=np.int64
     ).reshape(len(policies), 4)
-    ints, overlap = np.empty((len(policies), len(INTS)), dtype=np.int64), np.empty(len(policies))
+    ints, overlap = np.empty((len(policies), len(INTEGER_METRICS)), dtype=np.int64), np.empty(len(policies))
     stuck = int(_evaluate(group.arena.memory, settings, ints, overlap))
     if stuck >= 0:
         raise InputError(f"pipeline {policies[0].pipeline!r} deadlocks: rank {stuck} waits and no rank can go on")
     out = []
-    for row, share in zip(ints.tolist(), overlap.tolist(), strict=True):
-        named = dict(zip(INTS[:7], row[:7], strict=True))
-        out.append(named | {"overlap": share, "offloaded": row[7], "kept": group.boundaries - row[7]})
+    for values, hidden_share in zip(ints.tolist(), overlap.tolist(), strict=True):
+        row = dict(zip(INTEGER_METRICS[:7], values[:7], strict=True))
+        out.append(row | {"overlap": hidden_share, "offloaded": values[7], "kept": group.boundaries - values[7]})
     return out
 
 
@@ -122,7 +122,7 @@ def _evaluate(m, settings, ints, overlap):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _summary(m, out):  # type: ignore[no-untyped-def]
-    """Fill the first seven figures; returns the overlap."""
+    """Fill the first seven integer metrics and return the overlap."""
     out[0] = m[a.LAST_END] - m[a.FIRST_START]
     out[1:7] = 0
     copying, hidden = 0, 0.0
@@ -144,7 +144,7 @@ def _summary(m, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _moving(busy, leaving, coming):  # type: ignore[no-untyped-def]
-    """(time in which any copy runs, time in which one and compute run).
+    """Return (time in which any copy runs, time in which both a copy and compute run), in ns.
 
     Each array holds one queue's spans in order, start and end in turn.
     """
@@ -157,7 +157,7 @@ def _moving(busy, leaving, coming):  # type: ignore[no-untyped-def]
         else:
             start, end = coming[j], coming[j + 1]
             j += 2
-        while True:  # whatever begins inside belongs to the same stretch of copying
+        while True:  # a copy that begins inside belongs to the same stretch of copying
             if i < len(leaving) and leaving[i] <= end:
                 end = max(end, leaving[i + 1])
                 i += 2
@@ -177,4 +177,4 @@ def _moving(busy, leaving, coming):  # type: ignore[no-untyped-def]
     return moving, both
 
 
-__all__ = ["INTS", "Group", "figures"]
+__all__ = ["INTEGER_METRICS", "PolicyGroup", "metrics_rows"]

@@ -1,4 +1,4 @@
-"""pydantic's complaints as one line: the key's path, the value, what is allowed, the nearest spelling."""
+"""pydantic's errors are told in one line: the key's path, the value, what is allowed and the nearest spelling."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 Path = tuple[int | str, ...]
 
-# The type of a complaint whose text shows the value already.
+# Errors of this type have a text that shows the value already.
 SAYS_VALUE = "says_value"
 
 
 def _exactly_one(value: object) -> object:
-    """pydantic's ``Literal[1]`` takes ``true`` and 1.0, which equal 1."""
+    """Return the value if it is the integer 1; pydantic's ``Literal[1]`` would also take ``true`` and 1.0."""
     if type(value) is not int or value != 1:
         raise PydanticCustomError("version", "it must be 1")
     return value
@@ -25,33 +25,35 @@ def _exactly_one(value: object) -> object:
 Version1 = Annotated[Literal[1], BeforeValidator(_exactly_one)]
 
 
-def complaint(error: ValidationError, kind: str, keys: Callable[[Path], Sequence[str]] | None = None) -> str:
-    """The complaint that helps most: an unknown key if there is one, as it is often a missing one misspelt.
+def schema_error_line(error: ValidationError, kind: str, keys: Callable[[Path], Sequence[str]] | None = None) -> str:
+    """Return the line of the error that helps most.
+
+    An unknown key comes before all else, as it is often the misspelling of a key that is missing.
 
     Args:
         kind: what the file is, e.g. ``"a plan file"``.
-        keys: the keys that the object at a path may have.
+        keys: returns the keys that the object at a path may have.
     """
-    found = error.errors(include_url=False)
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    return " ".join(_line(first, kind, keys).split())
+    details = error.errors(include_url=False)
+    most_helpful = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
+    return " ".join(_line(most_helpful, kind, keys).split())
 
 
-def _line(first: ErrorDetails, kind: str, keys: Callable[[Path], Sequence[str]] | None) -> str:
-    path = shown_path(first["loc"])
-    if first["type"] == "missing":
+def _line(detail: ErrorDetails, kind: str, keys: Callable[[Path], Sequence[str]] | None) -> str:
+    path = shown_path(detail["loc"])
+    if detail["type"] == "missing":
         return f"{path}: is missing; it is required"
-    if first["type"] == "extra_forbidden":
-        known = keys(first["loc"][:-1]) if keys else ()
-        return f"{path}: is not a key of {kind}{_nearest(str(first['loc'][-1]), known)}"
-    if first["type"] == "json_invalid":
-        return f"is not a whole JSON object ({first['msg']})"
-    message = first["msg"].replace("Input should be", "it must be")
+    if detail["type"] == "extra_forbidden":
+        known = keys(detail["loc"][:-1]) if keys else ()
+        return f"{path}: is not a key of {kind}{_nearest(str(detail['loc'][-1]), known)}"
+    if detail["type"] == "json_invalid":
+        return f"is not a whole JSON object ({detail['msg']})"
+    message = detail["msg"].replace("Input should be", "it must be")
     if message.startswith("it must be a valid dictionary"):
         message = "it must be a table of keys"
-    if first["type"] == SAYS_VALUE or isinstance(first["input"], dict):
+    if detail["type"] == SAYS_VALUE or isinstance(detail["input"], dict):
         return f"{path}: {message}"
-    return f"{path} = {shown_value(first['input'])}: {message}"
+    return f"{path} = {shown_value(detail['input'])}: {message}"
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
@@ -63,11 +65,11 @@ def _nearest(key: str, known: Sequence[str]) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """``ops.3.kind``."""
+    """Return a path as text, e.g. ``ops.3.kind``; an empty path is "the file"."""
     return ".".join(str(part)[:60] for part in path if part != "[key]") or "the file"
 
 
 def shown_value(value: Any) -> str:
-    """The value as it stands in a file, cut short."""
+    """Return the value as Python writes it, cut to 60 characters."""
     text = f"{value!r}"
     return text if len(text) <= 60 else f"{text[:57]}..."

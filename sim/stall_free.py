@@ -1,6 +1,6 @@
-"""The smallest horizon at which no BACKWARD waits for its PREFETCH, and what a larger one costs.
+"""Finds the smallest horizon at which no BACKWARD waits for its PREFETCH, and what a larger one costs.
 
-A horizon at which nothing is offloaded any more waits for nothing, and is no answer.
+A horizon at which nothing is offloaded any more waits for nothing, and does not count.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from loadahead.sim.workload import Workload
 
 Row = Mapping[str, Any]
 
-# How many larger horizons are priced, and how many are tried at once, more each time.
+# LARGER horizons are priced beyond the one sought. FIRST_BATCH are tried at once, then twice as many each time.
 LARGER, FIRST_BATCH = 4, 8
-# What a search may cost: operations of all plans tried, about ten seconds' worth.
+# A search tries plans of at most this many operations together, which takes about ten seconds.
 MOST_OPERATIONS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallFree:
-    """The answer: ``horizon``, its step time in ns and the largest rank's peak of device memory in bytes.
+    """Holds the smallest horizon without stalls, its step time in ns and its largest rank's peak device bytes.
 
-    ``larger`` holds (horizon, bytes more than at ``horizon``) of the next ones; below 0 where one happens to need less.
+    ``larger`` holds (horizon, bytes more than at ``horizon``) of the next ones; the bytes are below 0 where one needs
+    less.
     """
 
     horizon: int
@@ -37,7 +38,7 @@ class StallFree:
     larger: tuple[tuple[int, int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the answer as the command line's JSON holds it (DESIGN, section 4)."""
         return {
             "horizon": self.horizon,
             "step_time_ns": self.step_time_ns,
@@ -47,18 +48,18 @@ class StallFree:
 
 
 def stall_free(workload: Workload, costs: Costs, policy: Policy) -> StallFree | None:
-    """Search the horizons from 1 on, all else as in the policy; None where none is free of stalls."""
+    """Search the horizons from 1 on, all else as in the policy; return None where none is free of stalls."""
     rows: list[Row] = []
     for row in _rows(workload, costs, policy):
         rows.append(row)
-        found = stall_free_of(rows)
-        if found is not None and len(found.larger) == LARGER:
-            return found
+        answer = stall_free_of(rows)
+        if answer is not None and len(answer.larger) == LARGER:
+            return answer
     return stall_free_of(rows)
 
 
 def _rows(workload: Workload, costs: Costs, policy: Policy) -> Iterable[Row]:
-    """Rows of growing horizons, until one offloads nothing or the search has become too long.
+    """Yield the rows of growing horizons, until one offloads nothing or the search has become too long.
 
     Beyond a rank's number of tasks a horizon changes nothing any more.
     """
@@ -76,7 +77,7 @@ def _rows(workload: Workload, costs: Costs, policy: Policy) -> Iterable[Row]:
 
 
 def stall_free_of(rows: Sequence[Row]) -> StallFree | None:
-    """The answer among rows that differ in their horizon alone."""
+    """Return the answer among rows that differ in their horizon alone; None where every row has stalls."""
     rows = sorted((row for row in rows if row["offloaded"]), key=lambda row: row["horizon"])
     for index, row in enumerate(rows):
         if not row["stall_prefetch_ns"]:
@@ -92,7 +93,7 @@ def stall_free_of(rows: Sequence[Row]) -> StallFree | None:
 
 
 def stall_free_groups(rows: Sequence[Row], axes: Sequence[str]) -> list[tuple[dict[str, Any], StallFree | None]]:
-    """The answer for each combination of a sweep's other axes, with those axes' values, in the rows' order."""
+    """Return, in the rows' order, the values of a sweep's other axes and the answer for each combination."""
     others = [axis for axis in axes if axis != "horizon"]
 
     def key(row: Row) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A step's metrics as typed results: what :mod:`loadahead.sim.metrics` computes and everything else reads."""
+"""A step's metrics are typed results, which :mod:`loadahead.sim.metrics` computes and everything else reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankMetrics:
-    """One rank's figures; the keys of ``simulate --json`` (DESIGN, section 4). Times in ns, sizes in bytes.
+    """Holds one rank's metrics under the keys of the command line's JSON (DESIGN, section 4), in ns and bytes.
 
     ``compute_ns`` is the time from start to end of all tasks, also where one waits inside for the host to issue its
     later kernels; ``idle_ns`` is the rest of the step's time, stalls included. ``overlap`` is the time in which a copy
@@ -31,19 +31,19 @@ class RankMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
-    """The step's time and every rank's figures."""
+    """Holds the step's time in ns and every rank's metrics."""
 
     step_time_ns: int
     ranks: tuple[RankMetrics, ...]
 
     @property
     def peak_device_bytes(self) -> int:
-        """The largest rank's peak of device memory."""
+        """Return the peak of device memory, in bytes, of the rank that has most."""
         return max((rank.peak_device_bytes for rank in self.ranks), default=0)
 
     @property
     def peak_host_bytes(self) -> int:
-        """The largest rank's peak of host memory."""
+        """Return the peak of host memory, in bytes, of the rank that has most."""
         return max((rank.peak_host_bytes for rank in self.ranks), default=0)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Many policies over one workload: every combination of the axes is planned, verified and simulated."""
+"""A sweep plans, verifies and simulates every combination of its axes over one workload."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.policy_metrics import Group, figures
+from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
 from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
 
-# The policy's fields that can be an axis, and their column in a sweep's table.
+# These fields of the policy can be an axis; each is a column of a sweep's table.
 AXES = ("pipeline", "microbatches", "active_microbatches", "horizon", "horizon_unit", "release_window")
-# The engine that does without a plan.
-QUICK = "compiled"
-_ALWAYS = ("pipeline", "microbatches", "horizon", "horizon_unit", "release_window")
+# This engine's rows can be computed without making plans.
+PLANLESS_ENGINE = "compiled"
+_ALWAYS_SHOWN = ("pipeline", "microbatches", "horizon", "horizon_unit", "release_window")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One configuration of a sweep. ``axes`` is what sets it apart."""
+    """Holds one configuration of a sweep; ``axes`` holds the values that set it apart."""
 
     workload: Workload
     costs: Costs
@@ -33,22 +33,22 @@ class Point:
 
 
 def grid(workload: Workload, costs: Costs, base: Policy, axes: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
-    """Every combination of the axes' values, the last axis changing fastest; InputError for an unknown axis."""
+    """Yield every combination of the axes' values, the last axis fastest; raise InputError for an unknown axis."""
     for name in axes:
         if name not in AXES:
             raise InputError(f"sweep axis {name!r} is unknown; it must be one of {', '.join(AXES)}")
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         policy = replace(base, **chosen)
-        seen = {name: getattr(policy, name) for name in _ALWAYS} | chosen
-        yield Point(workload=workload, costs=costs, policy=policy, axes=seen)
+        columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen
+        yield Point(workload=workload, costs=costs, policy=policy, axes=columns)
 
 
 def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]:
-    """The point's row: its axes, then the figures.
+    """Return the point's row: its axes, then its metrics.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
-    Times in ns, sizes in bytes.
+    Times are in ns, sizes in bytes. Raise CheckFailed when the plan cannot be proven safe.
     """
     plan = build_plan(point.workload, point.policy)
     check(plan)
@@ -77,24 +77,25 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]
 
 
 def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[dict[str, Any]]:
-    """Each point's row, as :func:`evaluate_point` gives it, in the points' order.
+    """Return each point's row, as :func:`evaluate_point` makes it, in the points' order.
 
     The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`).
     """
     out: list[dict[str, Any]] = []
-    for _, group in itertools.groupby(points, _alike):
-        alike = list(group)
+    for _, run in itertools.groupby(points, _group_key):
+        alike = list(run)
         first = alike[0]
-        if engine != QUICK or first.costs.shared is not None:
+        if engine != PLANLESS_ENGINE or first.costs.shared is not None:
             out += [evaluate_point(point, engine) for point in alike]
             continue
-        rows = figures(Group.of(first.workload, first.costs, first.policy), [point.policy for point in alike])
+        group = PolicyGroup.of(first.workload, first.costs, first.policy)
+        rows = metrics_rows(group, [point.policy for point in alike])
         out += [dict(point.axes) | row for point, row in zip(alike, rows, strict=True)]
     return out
 
 
-def _alike(point: Point) -> tuple[Any, ...]:
-    """Equal for points whose tasks and costs are the same."""
+def _group_key(point: Point) -> tuple[Any, ...]:
+    """Return a key that is equal for points whose tasks and costs are the same."""
     policy = point.policy
     choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.checkpoint)
     return id(point.workload), id(point.costs), *choices

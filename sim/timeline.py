@@ -1,4 +1,4 @@
-"""When each operation ran, predicted or measured: the same columns for both, so that one function serves either.
+"""A timeline says when each operation ran; predicted and measured ones have the same columns.
 
 The file is JSON lines (DESIGN, section 3): a header, one line per operation, then memory samples. Times are integer
 nanoseconds, sizes integer bytes.
@@ -31,7 +31,7 @@ _SAMPLE_INTS = ("rank", "t_ns", "device_bytes", "host_bytes")
 
 @dataclass(frozen=True, slots=True)
 class MemorySamples:
-    """Memory of the ranks over time; every array has shape (samples,). A value holds until the rank's next sample."""
+    """Holds the ranks' memory over time; arrays have shape (samples,). A value holds until the rank's next sample."""
 
     rank: Ints
     t_ns: Ints
@@ -44,7 +44,7 @@ class MemorySamples:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One step. Rows stand in the plan's list order; ``op`` holds the ids of the plan's file.
+    """Holds the times and memory of one step. Rows stand in the plan's list order; ``op`` holds the plan file's ids.
 
     Every array has shape (operations,); ``queue`` and ``kind`` hold the codes of :mod:`loadahead.sim.ir.kinds`.
     """
@@ -68,12 +68,12 @@ class Timeline:
 
     @property
     def step_time_ns(self) -> int:
-        """From the first start to the last end; 0 for an empty plan."""
+        """Return the time from the first start to the last end, in ns; 0 for an empty plan."""
         return int(self.end_ns.max() - self.start_ns.min()) if len(self) else 0
 
     @property
     def metrics(self) -> StepMetrics:
-        """The step's time and every rank's peaks, stalls and overlap; InputError for a file that does not hold them."""
+        """Return the step's time and every rank's peaks, stalls and overlap; raise InputError when they are missing."""
         summary = self.header.get("summary")
         try:
             return StepMetrics.from_dict(summary)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ class Timeline:
     def of_plan(
         cls, plan: Plan, source: str, start_ns: Ints, end_ns: Ints, memory: MemorySamples, **header: Any
     ) -> Timeline:
-        """The plan's rows with these times, each of shape (operations,)."""
+        """Return the timeline of a plan's rows with these times in ns, each of shape (operations,)."""
         ops = plan.ops
         ids = np.arange(len(plan), dtype=np.int64) if plan.op_ids is None else plan.op_ids
         return cls(
@@ -148,7 +148,7 @@ def _lines(timeline: Timeline) -> Iterator[str]:
 
 
 def write_timeline(timeline: Timeline, path: str | Path) -> None:
-    """Write the JSON-lines file."""
+    """Write the timeline as a file of JSON lines."""
     with open(path, "w", encoding="utf-8") as out:
         for line in _lines(timeline):
             out.write(line + "\n")
@@ -173,7 +173,7 @@ def _header(row: dict[str, Any], where: str) -> dict[str, Any]:
     if row.get("format") != FORMAT or type(version) is not int or version != VERSION:
         raise InputError(
             f"{where}: format is {row.get('format')!r}, version {version!r}; "
-            f'it must be "{FORMAT}", version {VERSION} (a file made by `--timeline`)'
+            f'it must be "{FORMAT}", version {VERSION} (a timeline file)'
         )
     if row.get("source") not in SOURCES:
         raise InputError(f"{where}: source is {row.get('source')!r}; it must be one of {', '.join(SOURCES)}")
@@ -195,7 +195,7 @@ def _rows(lines: Iterable[str], path: str | Path) -> Iterator[tuple[str, dict[st
 
 
 def read_timeline(path: str | Path) -> Timeline:
-    """Read a JSON-lines timeline; raises InputError in one line on anything malformed."""
+    """Read a file of JSON lines as a timeline; raise InputError with one line when it is malformed."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

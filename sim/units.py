@@ -1,8 +1,9 @@
-"""The one place where units are parsed and printed. Inside, everything is integer bytes, nanoseconds, bytes and
-FLOPs per second.
+"""Quantities with units are parsed and printed here and nowhere else.
 
-"32 GB" is 1000-based, "24 GiB" 1024-based (DESIGN, section 3). Arithmetic is exact; a value that is no whole number of
-bytes or nanoseconds is rounded to the nearest.
+The library itself counts in integer bytes, nanoseconds, bytes per second and FLOPs per second.
+
+"32 GB" is 1000-based, "24 GiB" is 1024-based (DESIGN, section 3). Arithmetic is exact; a value that is no whole number
+of bytes or nanoseconds is rounded to the nearest.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from decimal import Decimal, InvalidOperation
 
 from loadahead.sim.errors import InputError
 
-# Sums over a step must stay within int64; see loadahead.sim.costs.LIMIT.
-LARGEST = 2**53
+# The largest single amount that is accepted, 8 PiB or 104 days, so that sums over a step stay within int64.
+LARGEST_AMOUNT = 2**53
 
 BYTES: dict[str, int] = {
     "B": 1,
@@ -50,18 +51,18 @@ def _parse(value: object, units: dict[str, int], what: str, example: str) -> int
         raise InputError(f"{value!r:.60} is no {what}; {allowed}") from error
     if exact < 0:
         raise InputError(f"{value!r:.60} is negative; {allowed}")
-    if exact > LARGEST:
-        raise InputError(f"{value!r:.60} is too large; at most {LARGEST} {next(iter(units))} is allowed")
+    if exact > LARGEST_AMOUNT:
+        raise InputError(f"{value!r:.60} is too large; at most {LARGEST_AMOUNT} {next(iter(units))} is allowed")
     return round(exact)
 
 
 def parse_bytes(value: object) -> int:
-    """Bytes from "1 MB", "24 GiB" or a plain int of bytes; InputError otherwise."""
+    """Return the bytes that "1 MB", "24 GiB" or a plain int means; raise InputError for anything else."""
     return _parse(value, BYTES, "size", '"80 GiB" or "1 MB"')
 
 
 def parse_duration_ns(value: object) -> int:
-    """Nanoseconds from "1.5 ms" or a plain int of nanoseconds; InputError otherwise."""
+    """Return the nanoseconds that "1.5 ms" or a plain int means; raise InputError for anything else."""
     return _parse(value, DURATIONS, "duration", '"1.5 ms" or "20 us"')
 
 
@@ -73,12 +74,12 @@ def _above_zero(value: object, units: dict[str, int], what: str, example: str) -
 
 
 def parse_rate(value: object) -> int:
-    """Bytes per second, at least 1, from "32 GB/s" or a plain int; InputError otherwise."""
+    """Return the bytes per second, at least 1, that "32 GB/s" or a plain int means; raise InputError otherwise."""
     return _above_zero(value, RATES, "bandwidth", '"32 GB/s"')
 
 
 def parse_speed(value: object) -> int:
-    """FLOPs per second, at least 1, from "989 TFLOP/s" or a plain int; InputError otherwise."""
+    """Return the FLOPs per second, at least 1, that "989 TFLOP/s" or a plain int means; raise InputError otherwise."""
     return _above_zero(value, SPEEDS, "speed", '"989 TFLOP/s"')
 
 
@@ -90,20 +91,20 @@ def _format(amount: int, steps: list[tuple[str, int]], smallest: str) -> str:
 
 
 def format_bytes(nbytes: int) -> str:
-    """``1.5 MiB``: four significant digits, 1024-based."""
+    """Return bytes as text such as ``1.5 MiB``: four significant digits, 1024-based."""
     return _format(nbytes, [(name, BYTES[name]) for name in ("PiB", "TiB", "GiB", "MiB", "KiB")], "B")
 
 
 def format_duration(ns: int) -> str:
-    """``12.5 ms``: four significant digits."""
+    """Return nanoseconds as text such as ``12.5 ms``: four significant digits."""
     return _format(ns, [(name, DURATIONS[name]) for name in ("s", "ms", "us")], "ns")
 
 
 def format_rate(rate: int) -> str:
-    """``32 GB/s``: four significant digits, 1000-based."""
+    """Return bytes per second as text such as ``32 GB/s``: four significant digits, 1000-based."""
     return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 pair``, ``2 pairs``."""
+    """Return a number with its noun, e.g. ``1 pair`` or ``2 pairs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What the planner has to know about a model: bytes, and which layers make a unit. No times."""
+"""A workload tells the planner a model's bytes and which layers make a unit; it holds no times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _non_negative(owner: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitShape:
-    """One unit: a checkpointed group of consecutive layers, for one microbatch.
+    """Describes one unit, a checkpointed group of consecutive layers, for one microbatch.
 
     Attributes:
         boundary_bytes: bytes of the unit's input, the activation that checkpointing keeps.
@@ -39,7 +39,7 @@ class UnitShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The model as the planner sees it: the units of each stage, in order."""
+    """Describes the model as the planner sees it: the units of each stage, in order."""
 
     stages: tuple[tuple[UnitShape, ...], ...]
 
@@ -50,7 +50,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """One layer of an ``nn.Sequential``, traced for one microbatch. Bytes, and FLOPs of its forward pass."""
+    """Describes one layer of an ``nn.Sequential`` for one microbatch: its bytes and its forward pass's FLOPs."""
 
     input_bytes: int
     gradient_bytes: int
@@ -64,6 +64,6 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleShapes:
-    """A traced ``nn.Sequential``: its layers in order."""
+    """Holds the layers of a traced ``nn.Sequential``, in order."""
 
     layers: tuple[LayerShape, ...]

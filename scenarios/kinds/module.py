@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, one_of, refuse
+from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Model, Setting, Units
 from loadahead.scenarios.layers import Layer
 
@@ -18,7 +18,7 @@ _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 def _function(value: str) -> str:
     module, _, name = value.partition(":")
     if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
-        raise refuse('it must be "package.module:function" or the name of a model that comes with Loadahead')
+        raise not_allowed('it must be "package.module:function" or the name of a model that comes with Loadahead')
     return value
 
 
@@ -28,13 +28,13 @@ def _loss(value: str) -> str:
 
 def _sizes(value: list[int]) -> list[int]:
     if not value or not all(type(size) is int and size > 0 for size in value):
-        raise refuse("it must be a list of integers above 0, e.g. [8, 128]")
+        raise not_allowed("it must be a list of integers above 0, e.g. [8, 128]")
     return value
 
 
 def _at_least_two(value: int) -> int:
     if value < 2:
-        raise refuse("it must be an integer of at least 2: the first step is not timed")
+        raise not_allowed("it must be an integer of at least 2: the first step is not timed")
     return value
 
 

@@ -1,4 +1,7 @@
-"""The engines by name. To add one: write its file, add its line in ``simulate.py``; tests run over the registry."""
+"""Engines run a plan on a clock, and are known by name.
+
+To add one, write its file and add its line in ``simulate.py``; the tests run over the registry.
+"""
 
 from __future__ import annotations
 

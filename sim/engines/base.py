@@ -1,4 +1,4 @@
-"""What an engine is: a plan and its costs in, when each operation starts and ends out."""
+"""An engine takes a plan and its costs and returns when each operation starts and ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from loadahead.sim.ir.plan import Ints, Plan
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Start and end of each operation in ns from the step's start, both of shape (operations,).
+    """Holds the start and end of each operation in ns from the step's start, both of shape (operations,).
 
-    ``note`` says what else to know, e.g. that another engine worked the times out.
+    ``note`` tells the user what else to know, e.g. that another engine computed the times.
     """
 
     start_ns: Ints
@@ -24,4 +24,6 @@ class Times:
 class Engine(Protocol):
     """Runs a well-formed plan on a clock."""
 
-    def __call__(self, plan: Plan, costs: Costs) -> Times: ...
+    def __call__(self, plan: Plan, costs: Costs) -> Times:
+        """Return the times of every operation; raise InputError when the costs do not describe the plan."""
+        ...

@@ -1,12 +1,12 @@
-"""The compiled engine: one pass over the plan's columns, in numba.
+"""The compiled engine makes one pass over the plan's columns, in numba.
 
 With fixed durations, FIFO queues and static edges an operation starts at the latest of what the host allows
 (:mod:`loadahead.sim.launch`), the end of the operation before it on its queue and the ends of its edges, and list order
 visits every one of those first.
 
 Where copies share links, that pass takes each copy at its own link's bandwidth. If nothing shared was then ever asked
-for more than it has, every copy gets just that, and the result stands; else the flows are followed one event after
-the other (:mod:`loadahead.sim.engines.fluid`).
+for more than it has, every copy gets its whole link, and the result stands; otherwise the flows are followed event by
+event (:mod:`loadahead.sim.engines.fluid`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import earliest
+from loadahead.sim.launch import earliest_times
 from loadahead.sim.links import LinkTable, before_flow, contended, link_of, require_fits
 
 
@@ -36,9 +36,9 @@ def _forward(duration, queue_index, starts, values, from_, issued, queue_end, st
 
 
 def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
-    """Times with fixed durations; arrays of shape (operations,), in ns.
+    """Return the times with fixed durations; arrays have shape (operations,) and are in ns.
 
-    ``allowed`` as of :func:`loadahead.sim.launch.earliest`.
+    ``allowed`` is what :func:`loadahead.sim.launch.earliest_times` returns.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
@@ -48,8 +48,8 @@ def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
 
 
 def run(plan: Plan, costs: Costs) -> Times:
-    """Times of every operation; see :class:`loadahead.sim.engines.base.Engine`."""
-    allowed = earliest(plan, costs.launches(plan))
+    """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
+    allowed = earliest_times(plan, costs.launches(plan))
     times = forward(plan, costs.durations(plan), allowed)
     if costs.shared is None:
         return times
@@ -63,7 +63,7 @@ def run(plan: Plan, costs: Costs) -> Times:
 
 
 def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints, allowed: tuple[Ints, Ints]) -> Times:
-    """Times where copies slow each other down."""
+    """Return the times where copies slow each other down."""
     from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 
     nbytes = np.where(link >= 0, plan.ops.nbytes, 0)
@@ -71,7 +71,7 @@ def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints
     if reason is not None:
         from loadahead.sim.engines.simpy_engine import run as reference
 
-        found = reference(plan, costs)
-        return Times(found.start_ns, found.end_ns, f"times are the reference engine's (simpy): {reason}")
+        times = reference(plan, costs)
+        return Times(times.start_ns, times.end_ns, f"times are the reference engine's (simpy): {reason}")
     work = nbytes * NANOSECONDS_PER_SECOND
     return Times(*run_flows(plan, table, link, before, work, allowed, waiting(plan)))

@@ -1,8 +1,8 @@
-"""Shared links in numba: copies as flows whose rates change whenever one begins or ends.
+"""Shared links are simulated in numba: copies are flows whose rates change whenever one begins or ends.
 
-The same figures as :func:`loadahead.sim.links.max_min` and the reference engine's processes, written anew for arrays.
-Between two events only flows are open: whatever does not wait for a flow is placed at once, as in the compiled engine's
-pass.
+The rates are those of :func:`loadahead.sim.links.max_min` and of the reference engine's processes, computed on arrays.
+Between two events only flows are open: an operation that does not wait for a flow is placed at once, as in the compiled
+engine's pass.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.links import LinkTable
 
 _NEVER = np.iinfo(np.int64).max
-# Work of one flow, in bytes * ns/s, with room for what rounding up adds to it.
+# A flow has at most this much work, in bytes * ns/s, which leaves room for what rounding up adds to it.
 MOST_WORK = _NEVER - 2**54
 
 
 def too_large(work: float, table: LinkTable) -> str | None:
-    """Why int64 cannot hold these flows, the largest of which is so much work; None if it can."""
+    """Return why int64 cannot hold these flows, the largest of which is so much work; None if it can."""
     if work > MOST_WORK:
         return f"a copy has more than {MOST_WORK // NANOSECONDS_PER_SECOND} bytes"
     if int(table.weight.sum()) * max(table.own.max(), table.capacity.max()) > MOST_TOTAL:
@@ -30,7 +30,7 @@ def too_large(work: float, table: LinkTable) -> str | None:
 
 @njit(cache=True)
 def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: ignore[no-untyped-def]
-    """Fill ``rate`` of the flowing links: progressive filling. ``room`` and ``total`` are work space of the groups."""
+    """Fill ``rate`` of the flowing links by progressive filling; ``room`` and ``total`` are the groups' work space."""
     room[:] = capacity
     rate[:] = 0
     still_open = flowing.sum()
@@ -67,9 +67,9 @@ def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: 
 def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weight, member, capacity, start, end):  # type: ignore[no-untyped-def]
     """Fill ``start`` and ``end``.
 
-    ``ready_at`` and ``issued`` are what the host allows: earliest start and end; a flow starts only when issued.
-    ``ready_at`` and ``waits`` are used up; operation i is waited for by its row of values.
-    ``when`` holds what comes next on each link: the end of its flow, or the begin of one that is still in its latency.
+    ``ready_at`` and ``issued`` hold the earliest start and end that the host allows; a flow starts only when issued.
+    ``ready_at`` and ``waits`` are overwritten. Row i of ``values`` holds the operations that wait for operation i.
+    ``when`` holds each link's next event: the end of its flow, or the begin of one that is still in its latency.
     """
     links = len(own)
     on, when, flowing = np.full(links, -1), np.full(links, _NEVER), np.zeros(links, dtype=np.bool_)
@@ -129,7 +129,7 @@ def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weig
 
 
 def waiting(plan: Plan) -> tuple[Ints, Ints, Ints]:
-    """(how many operations each waits for, starts and values of the rows of those that wait for it)."""
+    """Return how many operations each one waits for, and the rows (starts, values) of those that wait for it."""
     after, previous = plan.ops.after, plan.previous_in_queue
     follows = np.flatnonzero(previous >= 0)
     sources = np.concatenate([after.values, previous[follows]])
@@ -147,14 +147,14 @@ def run_flows(
     allowed: tuple[Ints, Ints],
     graph: tuple[Ints, Ints, Ints],
 ) -> tuple[Ints, Ints]:
-    """(start, end) of every operation in ns; arguments and result of shape (operations,).
+    """Return (start, end) of every operation in ns; arguments and result have shape (operations,).
 
     Args:
-        link: as of :func:`loadahead.sim.links.link_of`.
-        before: time before a flow, or all of an operation that is none.
-        work: of the flows, bytes * ns/s.
-        allowed: as of :func:`loadahead.sim.launch.earliest`.
-        graph: as of :func:`waiting`.
+        link: what :func:`loadahead.sim.links.link_of` returns.
+        before: time in ns before a flow begins, or the whole duration of an operation that is no flow.
+        work: the flows' work in bytes * ns/s.
+        allowed: what :func:`loadahead.sim.launch.earliest_times` returns.
+        graph: what :func:`waiting` returns.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     (from_, issued), (waits, starts, values) = allowed, graph

@@ -1,4 +1,4 @@
-"""The reference engine: a discrete-event simulation on SimPy.
+"""The reference engine is a discrete-event simulation on SimPy.
 
 Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
 list order. An operation starts when the operation before it on its queue has ended, all its edges have ended, its link
@@ -19,7 +19,7 @@ from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import STARTS_WHILE_ISSUED
+from loadahead.sim.launch import STARTS_BEFORE_ISSUED
 from loadahead.sim.links import LinkTable, before_flow, link_of, max_min, require_fits
 from loadahead.sim.memory import row_sums
 
@@ -27,7 +27,7 @@ _Steps = Generator[simpy.Event, Any, None]
 
 
 class SharedBandwidth:
-    """The flows under way, how much work each has left and how fast it goes. Exact at the last change."""
+    """Holds the flows under way, each with the work left at the last change and its rate."""
 
     def __init__(self, env: simpy.Environment, table: LinkTable) -> None:
         self._env = env
@@ -39,7 +39,7 @@ class SharedBandwidth:
         self._changed = env.event()
 
     def flow(self, link: int, nbytes: int) -> _Steps:
-        """Move bytes over a link, at whatever it gets, until the last one is over."""
+        """Move bytes over a link, at the rate it gets at each moment, until all have moved."""
         self._advance()
         self._left[link] = nbytes * NANOSECONDS_PER_SECOND
         self._share()
@@ -65,9 +65,9 @@ class SharedBandwidth:
 
 
 class Simulation:
-    """One step of a plan on a clock of its own. Call :meth:`run` once.
+    """Runs one step of a plan on a clock of its own. Call :meth:`run` once.
 
-    ``device_bytes`` and ``peak_device`` are kept live, as operations start and end: a check on the walk of
+    ``device_bytes`` and ``peak_device`` change as operations start and end, which checks the walk of
     :mod:`loadahead.sim.memory`, which needs no clock.
     """
 
@@ -83,7 +83,7 @@ class Simulation:
         self._done = [self.env.event() for _ in range(len(plan))]
         count = len(plan) if any(self._launch) else 0
         self._begun, self._issued = [[self.env.event() for _ in range(count)] for _ in range(2)]
-        self._starts_while_issued = STARTS_WHILE_ISSUED[plan.ops.kind].tolist()
+        self._starts_while_issued = STARTS_BEFORE_ISSUED[plan.ops.kind].tolist()
         self._links = self._make_links(plan)
         self._rank = plan.ops.rank.tolist()
         self._taken, self._freed, self._workspace = self._memory(plan, costs)
@@ -91,7 +91,7 @@ class Simulation:
         self.peak_device = list(self.device_bytes)
 
     def _make_links(self, plan: Plan) -> list[simpy.Resource | None]:
-        """The link each operation occupies. PCIe is full duplex: one link per rank and direction."""
+        """Return the link each operation occupies. PCIe is full duplex: a rank has one link per direction."""
         using = {int(kind) for kind in COPY_KINDS | SEND_KINDS}
         queues = plan.queue_index.tolist()
         links = {number: simpy.Resource(self.env, capacity=1) for number in set(queues)}
@@ -99,7 +99,7 @@ class Simulation:
         return [links[q] if kind in using else None for q, kind in zip(queues, kinds, strict=True)]
 
     def _make_shared(self, plan: Plan, costs: Costs) -> SharedBandwidth | None:
-        """Shared bandwidth where there is any; a copy's duration is then its latency alone."""
+        """Return the shared bandwidth, or None without any; with it, a copy's duration is its latency alone."""
         if costs.shared is None:
             return None
         table = LinkTable.of(costs, plan.ranks)
@@ -114,7 +114,7 @@ class Simulation:
         return taken.tolist(), freed.tolist(), costs.workspace(plan).tolist()
 
     def run(self) -> Times:
-        """Run to the end."""
+        """Run to the end and return the times of every operation."""
         for rank in range(self._plan.ranks):
             for queue in Queue:
                 order = self._plan.queue_ops(rank, queue).tolist()
@@ -148,7 +148,7 @@ class Simulation:
                 yield from self._occupy(op)
 
     def _occupy(self, op: int) -> _Steps:
-        """The operation itself: what it takes counts from its start, what it frees until its end."""
+        """Run one operation: the memory it takes counts from its start, what it frees until its end."""
         rank = self._rank[op]
         self._start[op] = int(self.env.now)
         self.device_bytes[rank] += self._taken[op] + self._workspace[op]
@@ -165,5 +165,5 @@ class Simulation:
 
 
 def run(plan: Plan, costs: Costs) -> Times:
-    """Times of every operation; see :class:`loadahead.sim.engines.base.Engine`."""
+    """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
     return Simulation(plan, costs).run()

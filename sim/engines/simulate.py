@@ -1,4 +1,4 @@
-"""A plan and its costs become a predicted timeline, whichever engine does it."""
+"""A plan and its costs become a predicted timeline, whichever engine runs it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ DEFAULT_ENGINE = "compiled"
 
 
 def find_engine(name: str) -> Engine:
-    """The engine of that name; InputError when there is none."""
+    """Return the engine of that name; raise InputError when there is none."""
     if name not in ENGINES:
         raise InputError(f"engine is {name!r}; it must be one of {', '.join(ENGINES)}")
     return ENGINES[name]
 
 
 def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
-    """Predict one step.
+    """Return the predicted timeline of one step; raise InputError when the costs do not describe the plan.
 
-    ``header["summary"]`` holds the step's metrics and what was offloaded, ``header["warnings"]`` what to know about
-    them, ``header["capacity_bytes"]`` the device's memory, ``header["contended"]`` the shared links that were ever
-    asked for more than they have.
+    ``header["summary"]`` holds the step's metrics and the counts of offloaded and kept boundaries,
+    ``header["warnings"]`` sentences about them, ``header["capacity_bytes"]`` the device's memory, and
+    ``header["contended"]`` the names of the shared links that were asked for more than they have.
     """
     times = find_engine(engine)(plan, costs)
     memory = walk(plan, costs)
     levels = samples(plan, memory.during, memory.after, times.start_ns, times.end_ns)
-    bare = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
-    summary = step_metrics(plan, bare, memory, costs.launches(plan)).to_dict() | offload_counts(plan)
+    without_summary = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
+    summary = step_metrics(plan, without_summary, memory, costs.launches(plan)).to_dict() | offload_counts(plan)
     return Timeline.of_plan(
         plan,
         engine,
@@ -55,14 +55,14 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
 
 
 def offload_counts(plan: Plan) -> dict[str, Any]:
-    """``offloaded`` and ``kept`` boundaries, as the plan's policy counts them; a stranger's plan is counted here."""
+    """Return how many boundaries the plan offloads and keeps, counted from its operations."""
     offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
     tasks = int((plan.ops.kind == Kind.FORWARD).sum())
     return {"offloaded": offloaded, "kept": tasks - offloaded}
 
 
 def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
-    """Names of the shared links on which copies slowed each other down."""
+    """Return the names of the shared links on which copies slowed each other down."""
     table = LinkTable.of(costs, plan.ranks)
     if not table.names:
         return []
@@ -71,7 +71,7 @@ def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
 
 
 def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:
-    """A sentence for each rank whose peak is more than the device has."""
+    """Return a sentence for each rank whose peak is more than its device has."""
     return [
         f"rank {rank} needs {format_bytes(int(peak))} of device memory and has {format_bytes(costs.memory_bytes)}: "
         "this plan would run out of memory"

@@ -1,1 +1,1 @@
-"""The schedule IR: a plan in columns, and its JSON and text forms."""
+"""The schedule IR holds a plan in columns, and defines its JSON and text forms."""

@@ -1,4 +1,4 @@
-"""Appends operations and buffers to plain lists of integers, then freezes them into a plan's columns."""
+"""The builder appends operations and buffers to lists of integers, then freezes them into a plan's columns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _RaggedBuilder:
 
 
 class PlanBuilder:
-    """Grows a plan. :meth:`op` and :meth:`buffer` return the new row's position."""
+    """Grows a plan row by row."""
 
     def __init__(self) -> None:
         self._ops: list[int] = []  # rank, kind, stage, unit, microbatch, bytes; six entries a row
@@ -39,6 +39,7 @@ class PlanBuilder:
         return len(self._ops) // 6
 
     def buffer(self, rank: int, space: Space, nbytes: int, role: Role, key: tuple[int, int, int]) -> int:
+        """Append a buffer and return its position; ``key`` is (stage, unit, microbatch)."""
         self._buffers += (rank, space, nbytes, role, *key)
         return len(self._buffers) // 7 - 1
 
@@ -55,6 +56,7 @@ class PlanBuilder:
         frees: Sequence[int] = (),
         nbytes: int = 0,
     ) -> int:
+        """Append an operation and return its position; ``key`` is (stage, unit, microbatch), -1 where none applies."""
         self._ops += (rank, kind, *key, nbytes)
         self._after.append(after)
         self._reads.append(reads)
@@ -63,8 +65,10 @@ class PlanBuilder:
         self._frees.append(frees)
         return len(self) - 1
 
-    def freeze(self, name: str, ranks: int, microbatches: int, policy: dict[str, Any], frees: _Extra = ()) -> Plan:
-        """The plan. ``frees`` holds (operation, buffer) pairs that were known only later, e.g. a slot's last use."""
+    def freeze(
+        self, name: str, ranks: int, microbatches: int, policy: dict[str, Any], frees: _OpBufferPairs = ()
+    ) -> Plan:
+        """Return the plan; ``frees`` adds (operation, buffer) pairs that become known late, e.g. a slot's last use."""
         ops = np.asarray(self._ops, dtype=np.int64).reshape(-1, 6).T
         buffers = np.asarray(self._buffers, dtype=np.int64).reshape(-1, 7).T
         queue_of = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int8)
@@ -100,11 +104,11 @@ class PlanBuilder:
         )
 
 
-_Extra = Sequence[tuple[int, int]]
+_OpBufferPairs = Sequence[tuple[int, int]]
 
 
-def _with_pairs(column: Ragged, pairs: _Extra) -> Ragged:
-    """The column with a value added at the end of each pair's row."""
+def _with_pairs(column: Ragged, pairs: _OpBufferPairs) -> Ragged:
+    """Return the column with a value added at the end of each pair's row."""
     if not pairs:
         return column
     row, value = np.asarray(pairs, dtype=np.int64).T

@@ -1,4 +1,4 @@
-"""The plan's JSON file (DESIGN, section 3), written as columns are walked and read with every key checked."""
+"""A plan's JSON file (DESIGN, section 3) is written as its columns are walked, and read with every key checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadahead.sim.ir.kinds import Kind, KindName, Queue, Role, Space
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
 from loadahead.sim.ir.wellformed import Ids, positions, require_well_formed
 from loadahead.sim.schema_errors import Path as KeyPath
-from loadahead.sim.schema_errors import Version1, complaint
+from loadahead.sim.schema_errors import Version1, schema_error_line
 
 FORMAT, VERSION = "loadahead-plan", 1
 
@@ -120,7 +120,7 @@ def _op_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as one JSON object."""
+    """Return the plan as one JSON object (DESIGN, section 3)."""
     return _head(plan) | {"buffers": list(_buffer_rows(plan)), "ops": list(_op_rows(plan))}
 
 
@@ -130,7 +130,7 @@ def _head(plan: Plan) -> dict[str, Any]:
 
 
 def _chunks(plan: Plan) -> Iterator[str]:
-    """The file's text, a buffer or an operation a line, so that plans can be diffed; never whole in memory."""
+    """Yield the file's text, a buffer or an operation a line so that plans can be diffed, never whole in memory."""
     yield json.dumps(_head(plan))[:-1]
     for key, rows in (("buffers", _buffer_rows(plan)), ("ops", _op_rows(plan))):
         yield f',\n "{key}": ['
@@ -141,25 +141,25 @@ def _chunks(plan: Plan) -> Iterator[str]:
 
 
 def dumps_plan(plan: Plan) -> str:
-    """The plan file's text; equal plans give equal text."""
+    """Return the plan file's text; equal plans give equal text."""
     return "".join(_chunks(plan))
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
-    """Write the plan file."""
+    """Write the plan to a file."""
     with open(path, "w", encoding="utf-8") as out:
         out.writelines(_chunks(plan))
 
 
 def _keys(path: KeyPath) -> list[str]:
-    """The keys of the object at a path of the file."""
+    """Return the keys that the object at a path of the file may have."""
     row = {"ops": _OpRow, "buffers": _BufferRow}.get(str(path[0]), _PlanFile) if path else _PlanFile
     return list(row.__annotations__)
 
 
-def _complaint(error: ValidationError) -> str:
-    line = complaint(error, "a plan file", _keys)
-    return f"{line}; give a file made by `loadahead plan -o`" if "JSON object" in line else line
+def _error_line(error: ValidationError) -> str:
+    line = schema_error_line(error, "a plan file", _keys)
+    return f"{line}; give a plan file" if "JSON object" in line else line
 
 
 def _column(rows: list[Any], key: str, dtype: Any) -> Any:
@@ -221,15 +221,15 @@ def _from_file(file: _PlanFile, source: str) -> Plan:
 
 
 def plan_from_json(obj: object, source: str = "plan") -> Plan:
-    """A plan from its JSON object; InputError, one line that starts with ``source``, on anything malformed."""
+    """Return the plan of a JSON object; raise InputError, whose line starts with ``source``, when it is malformed."""
     try:
         return _from_file(_FILE.validate_python(obj), source)
     except ValidationError as error:
-        raise InputError(f"{source}: {_complaint(error)}") from error
+        raise InputError(f"{source}: {_error_line(error)}") from error
 
 
 def load_plan(path: str | Path) -> Plan:
-    """Read a plan file; InputError in one line on anything malformed."""
+    """Read a plan file; raise InputError with one line when it is malformed."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -237,4 +237,4 @@ def load_plan(path: str | Path) -> Plan:
     try:
         return _from_file(_FILE.validate_json(data), str(path))
     except ValidationError as error:
-        raise InputError(f"{path}: {_complaint(error)}") from error
+        raise InputError(f"{path}: {_error_line(error)}") from error

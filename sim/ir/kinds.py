@@ -1,4 +1,4 @@
-"""The vocabulary of a plan: queues, operation kinds, memory spaces and buffer roles.
+"""These are the words of a plan: queues, operation kinds, memory spaces and buffer roles.
 
 Members are small integers, so that a plan of millions of operations is a handful of numpy columns;
 their names are the strings of the plan's JSON form (DESIGN, sections 2 and 3).
@@ -11,7 +11,7 @@ from typing import Literal
 
 
 class Queue(IntEnum):
-    """The FIFOs of one rank; on a GPU each is a CUDA stream."""
+    """Names the FIFOs of one rank; on a GPU each is a CUDA stream."""
 
     COMPUTE = 0
     D2H = 1
@@ -21,11 +21,12 @@ class Queue(IntEnum):
 
     @property
     def label(self) -> str:
+        """Return the name as files write it."""
         return self.name.lower()
 
 
 class Kind(IntEnum):
-    """What an operation does. :data:`QUEUE_OF` says where each kind runs."""
+    """Names what an operation does; :data:`QUEUE_OF` says on which queue each kind runs."""
 
     FORWARD = 0
     RECOMPUTE = 1
@@ -43,7 +44,7 @@ class Kind(IntEnum):
     OPTIMIZER_STEP = 13
 
 
-# The kinds' names, for the schemas of files.
+# The schemas of files take a kind by one of these names.
 KindName = Literal[
     "FORWARD",
     "RECOMPUTE",
@@ -63,18 +64,19 @@ KindName = Literal[
 
 
 class Space(IntEnum):
-    """Where a buffer lives."""
+    """Names the memory that a buffer is in."""
 
     DEVICE = 0
     HOST = 1
 
     @property
     def label(self) -> str:
+        """Return the name as files write it."""
         return self.name.lower()
 
 
 class Role(IntEnum):
-    """What a buffer holds."""
+    """Names what a buffer holds."""
 
     BOUNDARY = 0
     OUTPUT = 1
@@ -83,6 +85,7 @@ class Role(IntEnum):
 
     @property
     def label(self) -> str:
+        """Return the name as files write it."""
         return self.name.lower()
 
 
@@ -105,7 +108,7 @@ QUEUE_OF: dict[Kind, Queue] = {
     Kind.OPTIMIZER_STEP: Queue.COMPUTE,
 }
 
-# What computes; each is many kernels on a GPU.
+# These kinds compute; each is many kernels on a GPU.
 TASK_KINDS = frozenset(
     {
         Kind.FORWARD,

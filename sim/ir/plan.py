@@ -1,4 +1,4 @@
-"""The plan (schedule IR), held in columns.
+"""The plan (schedule IR) is held in columns.
 
 A plan says what every rank does and in what order; it holds no times. Its operations and buffers are numpy
 columns, and the lists that an operation carries (``after``, ``reads``, ``writes``, ``allocs``, ``frees``) are
@@ -28,7 +28,7 @@ Codes = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """A column of integer lists: row ``i`` is ``values[starts[i]:starts[i + 1]]``.
+    """Holds a column of integer lists: row ``i`` is ``values[starts[i]:starts[i + 1]]``.
 
     ``starts`` has shape (rows + 1,), ``values`` has shape (entries,).
     """
@@ -38,17 +38,20 @@ class Ragged:
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
-        lengths = [0]
+        """Return the column whose rows are these lists of positions."""
+        starts = [0]
         values: list[int] = []
         for row in rows:
             values.extend(row)
-            lengths.append(len(values))
-        return cls(np.asarray(lengths, dtype=np.int64), np.asarray(values, dtype=np.int32))
+            starts.append(len(values))
+        return cls(np.asarray(starts, dtype=np.int64), np.asarray(values, dtype=np.int32))
 
     @classmethod
     def from_ids(cls, rows: Sequence[Sequence[int]]) -> Ragged:
-        """Like :meth:`from_lists` but of ids, which may need 64 bits; :func:`loadahead.sim.ir.wellformed.positions`
-        narrows."""
+        """Return the column whose rows are these lists of ids, which may need 64 bits.
+
+        :func:`loadahead.sim.ir.wellformed.positions` turns the ids into positions of 32 bits.
+        """
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
         return cls(starts.astype(np.int64), np.asarray([v for row in rows for v in row], dtype=np.int64))
 
@@ -59,17 +62,18 @@ class Ragged:
         return self.values[self.starts[row] : self.starts[row + 1]]
 
     def to_lists(self) -> list[list[int]]:
+        """Return the rows as lists."""
         values, starts = self.values.tolist(), self.starts.tolist()
         return [values[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
 
     def rows(self) -> Ints:
-        """The row of each entry; shape (entries,)."""
+        """Return the row of each entry; shape (entries,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.starts))
 
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """The buffers' columns, each of shape (buffers,)."""
+    """Holds the buffers' columns, each of shape (buffers,)."""
 
     rank: SmallInts
     space: Codes
@@ -85,7 +89,7 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """The operations' columns in list order, each of shape (operations,); lists are :class:`Ragged`."""
+    """Holds the operations' columns in list order, each of shape (operations,); lists are :class:`Ragged`."""
 
     rank: SmallInts
     queue: Codes
@@ -106,7 +110,7 @@ class Ops:
 
 @dataclass(frozen=True, slots=True)
 class BufferView:
-    """One row of :class:`Buffers`."""
+    """Shows one row of :class:`Buffers`."""
 
     index: int
     rank: int
@@ -120,7 +124,7 @@ class BufferView:
 
 @dataclass(frozen=True, slots=True)
 class OpView:
-    """One row of :class:`Ops`; the lists hold positions."""
+    """Shows one row of :class:`Ops`; the lists hold positions."""
 
     index: int
     rank: int
@@ -138,7 +142,7 @@ class OpView:
 
     @property
     def name(self) -> str:
-        """``FORWARD stage.unit.microbatch``, for messages."""
+        """Return ``FORWARD stage.unit.microbatch``, or the kind alone where there is no microbatch, for messages."""
         if self.microbatch < 0:
             return self.kind.name
         return f"{self.kind.name} {self.stage}.{self.unit}.{self.microbatch}"
@@ -146,7 +150,7 @@ class OpView:
 
 @dataclass(frozen=True)
 class Plan:
-    """What every rank does and in what order. See the module's text for how columns refer to each other."""
+    """Holds what every rank does and in what order; the module's text says how columns refer to each other."""
 
     name: str
     ranks: int
@@ -161,6 +165,7 @@ class Plan:
         return len(self.ops)
 
     def op(self, index: int) -> OpView:
+        """Return the operation at a position."""
         o = self.ops
         return OpView(
             index=index,
@@ -182,6 +187,7 @@ class Plan:
         return (self.op(i) for i in range(len(self)))
 
     def buffer(self, index: int) -> BufferView:
+        """Return the buffer at a position."""
         b = self.buffers
         return BufferView(
             index=index,
@@ -195,25 +201,25 @@ class Plan:
         )
 
     def op_id(self, index: int) -> int:
-        """The id that the plan file gives the operation at this position."""
+        """Return the id that the plan file gives the operation at this position."""
         return index if self.op_ids is None else int(self.op_ids[index])
 
     def buffer_id(self, index: int) -> int:
-        """The id that the plan file gives the buffer at this position."""
+        """Return the id that the plan file gives the buffer at this position."""
         return index if self.buffer_ids is None else int(self.buffer_ids[index])
 
     @cached_property
     def queue_index(self) -> Ints:
-        """Global queue number of each operation, ``rank * QUEUES_PER_RANK + queue``; shape (operations,)."""
+        """Return each operation's global queue number, ``rank * QUEUES_PER_RANK + queue``; shape (operations,)."""
         return self.ops.rank.astype(np.int64) * QUEUES_PER_RANK + self.ops.queue
 
     def queue_ops(self, rank: int, queue: Queue) -> Ints:
-        """Positions of the operations on one queue, in order."""
+        """Return the positions of the operations on one queue, in order."""
         return np.flatnonzero(self.queue_index == rank * QUEUES_PER_RANK + int(queue))
 
     @cached_property
     def previous_in_queue(self) -> Ints:
-        """Position of the operation before each one on its queue, or -1; shape (operations,)."""
+        """Return the position of the operation before each one on its queue, or -1; shape (operations,)."""
         order = np.argsort(self.queue_index, kind="stable")
         before = np.full(len(self), -1, dtype=np.int64)
         same = self.queue_index[order[1:]] == self.queue_index[order[:-1]]
@@ -222,7 +228,7 @@ class Plan:
 
     @cached_property
     def place_in_queue(self) -> Ints:
-        """How many operations stand before each one on its queue; shape (operations,)."""
+        """Return how many operations stand before each one on its queue; shape (operations,)."""
         order = np.argsort(self.queue_index, kind="stable")
         queues = self.queue_index[order]
         first = np.searchsorted(queues, queues, side="left")

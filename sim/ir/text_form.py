@@ -1,8 +1,8 @@
-"""The plan as text: a header, the buffers, then one row per rank and queue. It round-trips, and diffs well.
+"""A plan's text form has a header, the buffers, then one row per rank and queue; it can be read back and diffed.
 
 An operation is a word such as ``7:F0.1.3@4,5<2>3+3-2#100``: position in the list, kind, stage.unit.microbatch, then
-``@`` what it comes after, ``<`` reads, ``>`` writes, ``+`` allocs, ``-`` frees and ``#`` bytes moved, each only where
-there is something. Positions are the file's ids unless an ``op-ids`` or ``buffer-ids`` row says otherwise.
+``@`` edges, ``<`` reads, ``>`` writes, ``+`` allocs, ``-`` frees and ``#`` bytes moved; empty lists and 0 bytes are
+left out. A position is the operation's id unless an ``op-ids`` row lists other ids.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 
 def plan_to_text(plan: Plan) -> str:
-    """The plan's text form; :func:`plan_from_text` reads it back to an equal plan."""
+    """Return the plan's text form, which :func:`plan_from_text` reads back to an equal plan."""
     return "\n".join(_lines(plan)) + "\n"
 
 
@@ -110,7 +110,7 @@ def _header(line: str) -> dict[str, Any]:
 
 
 def plan_from_text(text: str) -> Plan:
-    """Read the text form; InputError in one line on anything malformed."""
+    """Return the plan of a text form; raise InputError with one line when it is malformed."""
     lines = text.splitlines() or [""]
     file: dict[str, Any] = {"format": FORMAT, "version": VERSION} | _header(lines[0])
     buffers: list[dict[str, Any]] = []

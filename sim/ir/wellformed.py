@@ -1,6 +1,6 @@
-"""What must hold before a plan can be looked at at all: ids exist and are distinct, edges point backwards.
+"""A plan is well formed if its ids exist and are distinct, its queues fit its kinds, and its edges point backwards.
 
-These are faults of a file (InputError); races in a well-formed plan are the verifier's business.
+A plan file that is not raises InputError; races in a well-formed plan are for the verifier to find.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from loadahead.sim.ir.plan import Ints, Plan, Ragged
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """The ids that a file gives its rows, and their positions by sorted id."""
+    """Holds the ids that a file gives its rows, and the rows' positions in order of id."""
 
     ids: Ints
     order: Ints
 
     @classmethod
     def of(cls, ids: Ints, where: str) -> Ids:
+        """Return the ids with their order; raise InputError when an id is given twice."""
         order = np.argsort(ids, kind="stable")
         twice = np.flatnonzero(ids[order][1:] == ids[order][:-1])
         if len(twice):
@@ -30,18 +31,18 @@ class Ids:
         return cls(ids, order)
 
     def unless_positions(self) -> Ints | None:
-        """The ids, or None where they are just 0, 1, 2, ..."""
+        """Return the ids, or None where they are just 0, 1, 2, ..."""
         return None if np.array_equal(self.ids, np.arange(len(self.ids))) else self.ids
 
 
 def positions(column: Ragged, of: Ids, where: str, key: str, op_ids: Ids) -> Ragged:
-    """The column's ids as positions; InputError on an id that no row has."""
+    """Return the column's ids as positions; raise InputError for an id that no row has."""
     values = column.values
     at = np.searchsorted(of.ids, values, sorter=of.order) if len(of.ids) else np.zeros(len(values), dtype=np.int64)
-    found = at < len(of.ids)
-    found[found] = of.ids[of.order[at[found]]] == values[found]
-    if not found.all():
-        bad = int(np.flatnonzero(~found)[0])
+    exists = at < len(of.ids)
+    exists[exists] = of.ids[of.order[at[exists]]] == values[exists]
+    if not exists.all():
+        bad = int(np.flatnonzero(~exists)[0])
         op = int(op_ids.ids[column.rows()[bad]])
         what = "an operation" if key == "after" else "a buffer"
         raise InputError(f"{where}: operation {op}: {key} names {int(values[bad])}, the id of no row; give {what}'s id")
@@ -49,7 +50,7 @@ def positions(column: Ragged, of: Ids, where: str, key: str, op_ids: Ids) -> Rag
 
 
 def require_well_formed(plan: Plan, source: str) -> None:
-    """InputError, one line, unless ranks, queues, edges and lists are in order."""
+    """Raise InputError with one line unless ranks, queues, edges and lists are well formed."""
     ops, where = plan.ops, f"{source}: ops"
     for ranks, ids, what in (
         (ops.rank, plan.op_id, "operation"),

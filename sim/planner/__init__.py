@@ -1,4 +1,4 @@
-"""From a workload and a policy to a plan: orders -> tasks -> offload decisions -> lowering."""
+"""The planner turns a workload and a policy into a plan: orders -> tasks -> offload decisions -> lowering."""
 
 from __future__ import annotations
 

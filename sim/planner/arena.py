@@ -1,4 +1,4 @@
-"""One flat array of int64 for everything the compiled planner reads and writes, in named sections.
+"""One flat array of int64, in named sections, holds everything that the compiled planner reads and writes.
 
 Compiled functions get arrays by value, a dozen words each, and a bundle of them costs more to hand on than the work of
 an operation. So they get this one array, whose first places hold the scalars and where each section begins.
@@ -8,36 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
 from loadahead.sim.ir.plan import Ints
-from loadahead.sim.planner.shapes import Shapes
 from loadahead.sim.planner.tasks import Tasks
+from loadahead.sim.workload import Workload
 
 KINDS = len(Kind)
-# A row of ROWS: rank, kind, boundary (-1: none), bytes, edges, then reads, writes, allocs and frees, -1 where short.
+# A row of ROWS holds rank, kind, boundary (-1: none), bytes, edges, then reads, writes, allocs and frees; short lists
+# are padded with -1.
 EDGES, LISTED = 2, 3
 OP_WIDTH = 4 + EDGES + 4 * LISTED
-# A row of BUFFER_ROWS: rank, space, bytes, role, boundary.
+# A row of BUFFER_ROWS holds rank, space, bytes, role and boundary.
 BUFFER_WIDTH = 5
-# A row of RELEASES: slot, operation to wait for, buffer, boundary, bytes, role.
+# A row of RELEASES holds slot, operation to wait for, buffer, boundary, bytes and role.
 RELEASE_WIDTH = 6
 
 
-# Places at the array's start: scalars, then where each section begins.
+# These are places at the array's start: the scalars come first, then where each section begins.
 (
     RANKS,
     UNITS,
     MICROBATCHES,
-    CLASSES,  # sizes of boundaries
-    SPAN_ROOM,  # spans of one queue
+    CLASSES,  # number of different boundary sizes
+    SPAN_ROOM,  # spans that one queue has room for
     CHECKPOINT,
     WINDOW,
     RECORDING,  # whether rows are written
-    # tasks of all ranks, one rank's after the other's
+    # tasks of all ranks, one rank after the other
     TASK_UNIT,
     TASK_MICROBATCH,
     TASK_BACKWARD,
@@ -61,7 +63,6 @@ RELEASE_WIDTH = 6
     BOUNDARY_BUFFER,
     GRADIENT_BUFFER,
     SAVED_BUFFER,
-    FORWARD_OP,
     OFFLOAD_OP,
     PREFETCH_OP,
     SENT,
@@ -97,32 +98,56 @@ RELEASE_WIDTH = 6
     SPANS,  # queue, span, (start, end): when something ran there
     ROWS,
     BUFFER_ROWS,
-) = range(62)
-PLACES = 62
-# Scalars that change at every operation stand apart, each in a line of the cache of its own: read together with a
-# neighbour that was just written, a place costs the processor more than an operation's work.
+) = range(61)
+PLACES = 61
+# Scalars that change at every operation have a cache line each: a place that shares its line with one just written
+# takes the processor longer to read than an operation's work takes.
 OPS, BUFFERS, SLOTS, FIRST_START, LAST_END = range(80, 120, 8)
 _HEADER = 128
 
 _FIRST_SECTION = TASK_UNIT
 
 
-class Arena:
-    """The array of one workload, order and number of microbatches, with room for its largest plan.
+class UnitSizes(NamedTuple):
+    """Holds the bytes of each unit's boundary, gradient and saved activations; shape (units,).
 
-    Args:
-        operations: of the largest plan.
-        recording: whether rows are written. Clock and memory are always kept; without costs they stand still.
+    ``size_class`` is equal for units whose boundaries have equal bytes: their host slots can serve each other.
     """
 
-    def __init__(self, tasks: Tasks, shapes: Shapes, operations: int, *, recording: bool) -> None:
+    boundary: Ints
+    gradient: Ints
+    saved: Ints
+    size_class: Ints
+
+    @classmethod
+    def of(cls, workload: Workload) -> UnitSizes:
+        """Return the sizes of all units of a workload, in the order of the model."""
+        units = [unit for stage in workload.stages for unit in stage]
+        boundary = np.asarray([unit.boundary_bytes for unit in units], dtype=np.int64)
+        return cls(
+            boundary=boundary,
+            gradient=np.asarray([unit.gradient_bytes for unit in units], dtype=np.int64),
+            saved=np.asarray([unit.saved_bytes for unit in units], dtype=np.int64),
+            size_class=np.unique(boundary, return_inverse=True)[1].astype(np.int64),
+        )
+
+
+class Arena:
+    """Holds the array of one workload, order and number of microbatches, with room for its largest plan.
+
+    Args:
+        operations: how many the largest plan has.
+        recording: whether rows are written. Clock and memory are always kept; without costs they stay at 0.
+    """
+
+    def __init__(self, tasks: Tasks, sizes: UnitSizes, operations: int, *, recording: bool) -> None:
         ranks, units, boundaries, count = tasks.ranks, len(tasks.rank), tasks.boundaries, len(tasks.unit)
         # A rank has at most one span per compute operation; of copies there are fewer.
         spans = 3 * np.diff(tasks.start) // 2 + 1
-        # A unit's input, output, saved bytes and gradient, what is loaded and received, and its host slot.
+        # A unit may have an input, an output, saved bytes, a gradient, a loaded and a received buffer, and a host slot.
         buffers = 7 * boundaries
-        classes = int(shapes.size_class.max()) + 1
-        self._shapes: dict[int, tuple[int, ...]] = {
+        classes = int(sizes.size_class.max()) + 1
+        self._section_shapes: dict[int, tuple[int, ...]] = {
             **_alike((count,), TASK_UNIT, TASK_MICROBATCH, TASK_BACKWARD),
             TASK_START: (ranks + 1,),
             FIRST_ACQUIRE: (count + ranks,),
@@ -141,7 +166,7 @@ class Arena:
             BUFFER_ROWS: (buffers * recording, BUFFER_WIDTH),
         }
         sections = range(_FIRST_SECTION, PLACES)
-        ends = np.cumsum([_HEADER, *(prod(self._shapes[section]) for section in sections)])
+        ends = np.cumsum([_HEADER, *(prod(self._section_shapes[section]) for section in sections)])
         self.memory: Ints = np.zeros(int(ends[-1]), dtype=np.int64)
         self.memory[_FIRST_SECTION:PLACES] = ends[:-1]
         self.memory[RANKS], self.memory[UNITS] = ranks, units
@@ -157,17 +182,17 @@ class Arena:
             (UNIT_OF, np.arange(boundaries) // tasks.microbatches),
             (FORWARD_AT, tasks.forward_at),
             (BACKWARD_AT, tasks.backward_at),
-            (BOUNDARY_BYTES, shapes.boundary),
-            (GRADIENT_BYTES, shapes.gradient),
-            (SAVED_BYTES, shapes.saved),
-            (SIZE_CLASS, shapes.size_class),
+            (BOUNDARY_BYTES, sizes.boundary),
+            (GRADIENT_BYTES, sizes.gradient),
+            (SAVED_BYTES, sizes.saved),
+            (SIZE_CLASS, sizes.size_class),
             (SPAN_START, np.cumsum(spans) - spans),
         ):
             self.view(section)[...] = column
 
     def view(self, section: int) -> Ints:
-        """A section of the array, in its shape."""
-        shape, begin = self._shapes[section], int(self.memory[section])
+        """Return a section of the array, in its shape, without copying."""
+        shape, begin = self._section_shapes[section], int(self.memory[section])
         return self.memory[begin : begin + prod(shape)].reshape(shape)
 
 
@@ -181,7 +206,7 @@ def _alike(shape: tuple[int, ...], *sections: int) -> dict[int, tuple[int, ...]]
 
 @njit(cache=True)
 def get(m, section, index):  # type: ignore[no-untyped-def]
-    """An entry of a section."""
+    """Return an entry of a section."""
     return m[np.uint64(m[section] + index)]
 
 

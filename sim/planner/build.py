@@ -1,4 +1,4 @@
-"""From a workload and a policy to a plan."""
+"""Builds the plan of a workload and a policy."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from loadahead.sim.planner.arena import (
     OPS,
     ROWS,
     Arena,
+    UnitSizes,
 )
 from loadahead.sim.planner.lower import lower
-from loadahead.sim.planner.offload import decide, sentence, why_kept
+from loadahead.sim.planner.offload import decide, outcome_sentence, reasons_kept
 from loadahead.sim.planner.policy import Policy
-from loadahead.sim.planner.shapes import shapes_of
 from loadahead.sim.planner.tasks import Tasks, tasks_of
 from loadahead.sim.workload import Workload
 
 
 def build_plan(workload: Workload, policy: Policy, *, name: str = "plan", echo: dict[str, Any] | None = None) -> Plan:
-    """Plan one step.
+    """Return the plan of one step; raise InputError where workload and policy do not go together.
 
-    ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and what came of it: ``offloaded``,
-    ``kept``, ``kept_because`` (reason -> count) and ``sentence``.
+    ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and the outcome: ``offloaded``, ``kept``,
+    ``kept_because`` (reason -> count) and ``sentence``.
     """
     tasks = tasks_of(workload, policy)
     most = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint and policy.offload else 0)
-    arena = Arena(tasks, shapes_of(workload), most, recording=True)
+    arena = Arena(tasks, UnitSizes.of(workload), most, recording=True)
     offloaded = lay_out(arena, policy)
-    why = why_kept(tasks.boundaries - offloaded, policy)
+    kept_because = reasons_kept(tasks.boundaries - offloaded, policy)
     outcome = {
         "offloaded": offloaded,
         "kept": tasks.boundaries - offloaded,
-        "kept_because": dict(why),
-        "sentence": sentence(offloaded, why, policy),
+        "kept_because": dict(kept_because),
+        "sentence": outcome_sentence(offloaded, kept_because, policy),
     }
     rows = arena.view(ROWS)[: operations_of(tasks, policy.checkpoint, offloaded)]
     buffers = arena.view(BUFFER_ROWS)[: int(arena.memory[BUFFERS])]
@@ -56,13 +56,16 @@ def build_plan(workload: Workload, policy: Policy, *, name: str = "plan", echo: 
 
 
 def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
-    """How many operations a plan has: the tasks, four per offloaded boundary, eight per boundary that is sent."""
+    """Return how many operations a plan has: its tasks, four per offloaded boundary, eight per boundary sent."""
     sent = int((np.diff(tasks.rank) != 0).sum()) * tasks.microbatches
     return tasks.boundaries * (3 if checkpoint else 2) + 4 * offloaded + 8 * sent + tasks.ranks
 
 
 def lay_out(arena: Arena, policy: Policy) -> int:
-    """Decide what is offloaded and walk the tasks; returns how many boundaries are offloaded."""
+    """Decide what is offloaded, walk the tasks, and return how many boundaries are offloaded.
+
+    Raise InputError for a pipeline order that deadlocks.
+    """
     m = arena.memory
     m[CHECKPOINT] = policy.checkpoint
     layers = policy.horizon_unit == "layers"
@@ -78,7 +81,7 @@ def lay_out(arena: Arena, policy: Policy) -> int:
 
 @njit(cache=True)
 def _compact(rows, begin, end, starts, values):  # type: ignore[no-untyped-def]
-    """Entries of each row's places from ``begin`` to ``end`` up to the first -1; returns how many there are."""
+    """Copy each row's entries from ``begin`` to ``end``, up to the first -1, and return how many there are."""
     count = 0
     for row in range(len(rows)):
         starts[row] = count
@@ -92,7 +95,7 @@ def _compact(rows, begin, end, starts, values):  # type: ignore[no-untyped-def]
 
 
 def _ragged(rows: Ints, begin: int, end: int) -> Ragged:
-    """The lists that stand in these places of the rows, padded with -1."""
+    """Return the lists that stand in these places of the rows, where they are padded with -1."""
     starts = np.empty(len(rows) + 1, dtype=np.int64)
     values = np.empty(len(rows) * (end - begin), dtype=np.int32)
     count = int(_compact(rows, begin, end, starts, values))
@@ -100,7 +103,7 @@ def _ragged(rows: Ints, begin: int, end: int) -> Ragged:
 
 
 def _keys(boundary: Ints, tasks: Tasks) -> tuple[SmallInts, SmallInts, SmallInts]:
-    """(stage, unit of the stage, microbatch) of each boundary; -1 where there is none."""
+    """Return (stage, unit of the stage, microbatch) of each boundary; -1 where there is none."""
     there, unit = boundary >= 0, boundary // tasks.microbatches
     columns = (tasks.stage[unit], tasks.place[unit], boundary % tasks.microbatches)
     stage, place, microbatch = (np.where(there, column, -1).astype(np.int32) for column in columns)

@@ -1,4 +1,4 @@
-"""Lowering: tasks and offload decisions become operations, buffers and edges, in a list order that can be issued.
+"""Lowering turns tasks and offload decisions into operations, buffers and edges, in an order that can be issued.
 
 Ranks take turns, one task each, as soon as what the task receives has been sent; so every edge points backwards and
 one host thread can issue the list as it stands.
@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from loadahead.sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
-from loadahead.sim.launch import STARTS_WHILE_ISSUED
+from loadahead.sim.launch import STARTS_BEFORE_ISSUED
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
 
@@ -33,7 +33,7 @@ _READS, _WRITES, _ALLOCS, _FREES = range(4)
 
 @njit(cache=True)
 def lower(m):  # type: ignore[no-untyped-def]
-    """Walk all tasks; returns -1, or the rank that waits for ever in an order that deadlocks."""
+    """Walk all tasks and return -1, or the rank that waits for ever in an order that deadlocks."""
     _clear(m)
     ranks, microbatches = m[a.RANKS], m[a.MICROBATCHES]
     left = get(m, a.TASK_START, ranks)
@@ -45,26 +45,27 @@ def lower(m):  # type: ignore[no-untyped-def]
                 unit = get(m, a.TASK_UNIT, at)
                 b = unit * microbatches + get(m, a.TASK_MICROBATCH, at)
                 if _is_ready(m, rank, at, unit, b):
-                    _task(m, rank, at, unit, b)
+                    _lower_task(m, rank, at, unit, b)
                     left -= 1
         if left == before:
             for rank in range(ranks):
                 if get(m, a.TASK_START, rank) + get(m, a.NEXT_TASK, rank) < get(m, a.TASK_START, rank + 1):
                     return rank
     for rank in range(ranks):
-        _releases(m, rank, get(m, a.TASK_START, rank + 1) - get(m, a.TASK_START, rank))
-        _op(m, rank, _OPTIMIZER_STEP, 0, -1, 0, -1, -1)
-        _holds(m, rank, get(m, a.OPTIMIZER_WORKSPACE, rank))
+        _add_due_releases(m, rank, get(m, a.TASK_START, rank + 1) - get(m, a.TASK_START, rank))
+        _add_operation(m, rank, _OPTIMIZER_STEP, 0, -1, 0, -1, -1)
+        _update_peaks(m, rank, get(m, a.OPTIMIZER_WORKSPACE, rank))
     for slot in range(m[a.SLOTS]):
-        _list(m, _FREES, get(m, a.EMPTIED_BY, slot), get(m, a.SLOT_BUFFER, slot))
+        _append(m, _FREES, get(m, a.EMPTIED_BY, slot), get(m, a.SLOT_BUFFER, slot))
     return -1
 
 
 @njit(cache=True, forceinline=True)
 def _clear(m):  # type: ignore[no-untyped-def]
+    """Set the arena's state to that before the first task."""
     ranks, microbatches = m[a.RANKS], m[a.MICROBATCHES]
     m[a.OPS] = m[a.BUFFERS] = m[a.SLOTS] = 0
-    m[m[a.BOUNDARY_BUFFER] : m[a.SLOT_BUFFER]] = -1  # by boundary, whatever is remembered
+    m[m[a.BOUNDARY_BUFFER] : m[a.SLOT_BUFFER]] = -1  # every boundary's operations and buffers
     m[m[a.FREE] : m[a.RELEASE_HEAD]] = -1
     m[m[a.FIRST_ACQUIRE] : m[a.RELEASES]] = -1
     m[m[a.NEXT_TASK] : m[a.OPTIMIZER]] = 0
@@ -77,7 +78,7 @@ def _clear(m):  # type: ignore[no-untyped-def]
         put(m, a.RELEASE_TAIL, rank, 2 * begin)
         put(m, a.LEVEL, rank, get(m, a.STATIC, rank))
         put(m, a.PEAK, rank, get(m, a.STATIC, rank))
-        # From the last BACKWARD to the first, each put in front: a slot's chain begins with what is needed soonest.
+        # BACKWARDs are put in front of the chain from last to first, so that it begins with what is needed soonest.
         for at in range(end - 1, begin - 1, -1):
             if get(m, a.TASK_BACKWARD, at):
                 b = get(m, a.TASK_UNIT, at) * microbatches + get(m, a.TASK_MICROBATCH, at)
@@ -90,7 +91,7 @@ def _clear(m):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _is_ready(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
-    """Whether what the task receives has been sent."""
+    """Return whether what the task receives has been sent."""
     if get(m, a.TASK_BACKWARD, at):
         last = unit + 1 == m[a.UNITS]
         return last or get(m, a.UNIT_RANK, unit + 1) == rank or get(m, a.SENT_GRADIENT, b) >= 0
@@ -98,12 +99,12 @@ def _is_ready(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _task(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
+def _lower_task(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
     place = at - get(m, a.TASK_START, rank)
-    _releases(m, rank, place)
+    _add_due_releases(m, rank, place)
     wanted = get(m, a.FIRST_ACQUIRE, at + rank)
     while wanted >= 0:
-        _load(m, rank, get(m, a.UNIT_OF, wanted), wanted)
+        _prefetch(m, rank, get(m, a.UNIT_OF, wanted), wanted)
         wanted = get(m, a.NEXT_ACQUIRE, wanted)
     if get(m, a.TASK_BACKWARD, at):
         _backward(m, rank, unit, b)
@@ -120,32 +121,32 @@ def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         buffer, received = _receive(m, rank, _RECV_ACTIVATION, unit, b, nbytes, _BOUNDARY, get(m, a.SENT, b))
         put(m, a.BOUNDARY_BUFFER, b, buffer)
     elif unit == 0:
-        own = _buffer(m, rank, _DEVICE, get(m, a.BOUNDARY_BYTES, unit), _BOUNDARY, b)
+        own = _add_buffer(m, rank, _DEVICE, get(m, a.BOUNDARY_BYTES, unit), _BOUNDARY, b)
         put(m, a.BOUNDARY_BUFFER, b, own)
-        _takes(m, rank, get(m, a.BOUNDARY_BYTES, unit), True)
+        _take(m, rank, get(m, a.BOUNDARY_BYTES, unit), True)
     ends, local, nbytes = unit + 1 == m[a.UNITS], False, 0
     if not ends:
         nbytes, local = get(m, a.BOUNDARY_BYTES, unit + 1), get(m, a.UNIT_RANK, unit + 1) == rank
         above = b + m[a.MICROBATCHES]
-        output = _buffer(m, rank, _DEVICE, nbytes, _BOUNDARY if local else _OUTPUT, above if local else b)
+        output = _add_buffer(m, rank, _DEVICE, nbytes, _BOUNDARY if local else _OUTPUT, above if local else b)
         if local:
             put(m, a.BOUNDARY_BUFFER, above, output)
-        _takes(m, rank, nbytes, local)
+        _take(m, rank, nbytes, local)
     if not m[a.CHECKPOINT] and get(m, a.SAVED_BYTES, unit):
-        saved = _buffer(m, rank, _DEVICE, get(m, a.SAVED_BYTES, unit), _SAVED, b)
+        saved = _add_buffer(m, rank, _DEVICE, get(m, a.SAVED_BYTES, unit), _SAVED, b)
         put(m, a.SAVED_BUFFER, b, saved)
-        _takes(m, rank, get(m, a.SAVED_BYTES, unit), False)
-    done = _op(m, rank, _FORWARD, unit, b, 0, received, -1)
-    _holds(m, rank, get(m, a.WORKSPACE, unit * KINDS + _FORWARD))
-    _list(m, _READS, done, get(m, a.BOUNDARY_BUFFER, b))
+        _take(m, rank, get(m, a.SAVED_BYTES, unit), False)
+    done = _add_operation(m, rank, _FORWARD, unit, b, 0, received, -1)
+    _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _FORWARD))
+    _append(m, _READS, done, get(m, a.BOUNDARY_BUFFER, b))
     for buffer in (own, output, saved):
-        _list(m, _WRITES, done, buffer)
-        _list(m, _ALLOCS, done, buffer)
+        _append(m, _WRITES, done, buffer)
+        _append(m, _ALLOCS, done, buffer)
     if get(m, a.ACQUIRE_SLOT, b) >= 0:
         _offload(m, rank, unit, b, done)
     if not ends and not local:
-        send = _op(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, -1)
-        _list(m, _READS, send, output)
+        send = _add_operation(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, -1)
+        _append(m, _READS, send, output)
         put(m, a.SENT, b + m[a.MICROBATCHES], send)
         _release_later(m, rank, send, output, b, nbytes, _OUTPUT)
 
@@ -158,25 +159,25 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         buffer, received = _receive(m, rank, _RECV_GRADIENT, unit, b, nbytes, _GRADIENT, get(m, a.SENT_GRADIENT, b))
         put(m, a.GRADIENT_BUFFER, b, buffer)
     if m[a.CHECKPOINT]:
-        again = _op(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
-        _list(m, _READS, again, get(m, a.BOUNDARY_BUFFER, b))
-        _holds(m, rank, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
+        again = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
+        _append(m, _READS, again, get(m, a.BOUNDARY_BUFFER, b))
+        _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
     if unit > 0:
-        outgoing = _buffer(m, rank, _DEVICE, get(m, a.GRADIENT_BYTES, unit), _GRADIENT, b)
-        _takes(m, rank, get(m, a.GRADIENT_BYTES, unit), False)
-    done = _op(m, rank, _BACKWARD, unit, b, 0, received, -1)
-    _holds(m, rank, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD))
-    _takes(m, rank, -get(m, a.BOUNDARY_BYTES, unit), True)
+        outgoing = _add_buffer(m, rank, _DEVICE, get(m, a.GRADIENT_BYTES, unit), _GRADIENT, b)
+        _take(m, rank, get(m, a.GRADIENT_BYTES, unit), False)
+    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, -1)
+    _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD))
+    _take(m, rank, -get(m, a.BOUNDARY_BYTES, unit), True)
     if not ends:
         incoming = get(m, a.GRADIENT_BUFFER, b)
-        _takes(m, rank, -get(m, a.GRADIENT_BYTES, unit + 1), False)
+        _take(m, rank, -get(m, a.GRADIENT_BYTES, unit + 1), False)
     if get(m, a.SAVED_BUFFER, b) >= 0:
-        _takes(m, rank, -get(m, a.SAVED_BYTES, unit), False)
+        _take(m, rank, -get(m, a.SAVED_BYTES, unit), False)
     for buffer in (get(m, a.BOUNDARY_BUFFER, b), incoming, get(m, a.SAVED_BUFFER, b)):
-        _list(m, _READS, done, buffer)
-        _list(m, _FREES, done, buffer)
-    _list(m, _WRITES, done, outgoing)
-    _list(m, _ALLOCS, done, outgoing)
+        _append(m, _READS, done, buffer)
+        _append(m, _FREES, done, buffer)
+    _append(m, _WRITES, done, outgoing)
+    _append(m, _ALLOCS, done, outgoing)
     if get(m, a.SLOT, b) >= 0:
         _give_back_slot(m, rank, unit, get(m, a.SLOT, b))
     if unit > 0:
@@ -185,8 +186,8 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
             put(m, a.GRADIENT_BUFFER, below, outgoing)
             return
         nbytes = get(m, a.GRADIENT_BYTES, unit)
-        send = _op(m, rank, _SEND_GRADIENT, unit, b, nbytes, done, -1)
-        _list(m, _READS, send, outgoing)
+        send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, nbytes, done, -1)
+        _append(m, _READS, send, outgoing)
         put(m, a.SENT_GRADIENT, below, send)
         _release_later(m, rank, send, outgoing, b, nbytes, _GRADIENT)
 
@@ -196,7 +197,7 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
-    """OFFLOAD into a host slot, and the RELEASE to come.
+    """Add the OFFLOAD into a host slot, and queue its RELEASE.
 
     A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
     PREFETCH has ended and the reuse never makes a copy wait.
@@ -207,16 +208,16 @@ def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
     if fresh:
         slot = m[a.SLOTS]
         m[a.SLOTS] = slot + 1
-        put(m, a.SLOT_BUFFER, slot, _buffer(m, rank, _HOST, nbytes, _BOUNDARY, b))
+        put(m, a.SLOT_BUFFER, slot, _add_buffer(m, rank, _HOST, nbytes, _BOUNDARY, b))
         add(m, a.HOST_BYTES, rank, nbytes)
     else:
         put(m, a.FREE, chain, get(m, a.NEXT_FREE, slot))
         emptied = get(m, a.EMPTIED_BY, slot)
-    op = _op(m, rank, _OFFLOAD, unit, b, nbytes, done, emptied)
-    _list(m, _READS, op, get(m, a.BOUNDARY_BUFFER, b))
-    _list(m, _WRITES, op, get(m, a.SLOT_BUFFER, slot))
+    op = _add_operation(m, rank, _OFFLOAD, unit, b, nbytes, done, emptied)
+    _append(m, _READS, op, get(m, a.BOUNDARY_BUFFER, b))
+    _append(m, _WRITES, op, get(m, a.SLOT_BUFFER, slot))
     if fresh:
-        _list(m, _ALLOCS, op, get(m, a.SLOT_BUFFER, slot))
+        _append(m, _ALLOCS, op, get(m, a.SLOT_BUFFER, slot))
     put(m, a.SLOT, b, slot)
     put(m, a.OFFLOAD_OP, b, op)
     _release_later(m, rank, op, get(m, a.BOUNDARY_BUFFER, b), b, nbytes, _BOUNDARY)
@@ -224,7 +225,7 @@ def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _free_chain(m, rank, unit):  # type: ignore[no-untyped-def]
-    """Where the chain of a rank's free slots of a unit's size begins, in FREE."""
+    """Return where the chain of a rank's free slots of a unit's size begins, in FREE."""
     return rank * m[a.CLASSES] + get(m, a.SIZE_CLASS, unit)
 
 
@@ -236,13 +237,13 @@ def _give_back_slot(m, rank, unit, slot):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _load(m, rank, unit, b):  # type: ignore[no-untyped-def]
-    """ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
+def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
+    """Add the ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
     nbytes, slot = get(m, a.BOUNDARY_BYTES, unit), get(m, a.SLOT, b)
     buffer, acquire = _acquire(m, rank, unit, b, nbytes, _BOUNDARY)
-    load = _op(m, rank, _PREFETCH, unit, b, nbytes, acquire, get(m, a.OFFLOAD_OP, b))
-    _list(m, _READS, load, get(m, a.SLOT_BUFFER, slot))
-    _list(m, _WRITES, load, buffer)
+    load = _add_operation(m, rank, _PREFETCH, unit, b, nbytes, acquire, get(m, a.OFFLOAD_OP, b))
+    _append(m, _READS, load, get(m, a.SLOT_BUFFER, slot))
+    _append(m, _WRITES, load, buffer)
     put(m, a.BOUNDARY_BUFFER, b, buffer)
     put(m, a.PREFETCH_OP, b, load)
     put(m, a.EMPTIED_BY, slot, load)
@@ -250,20 +251,20 @@ def _load(m, rank, unit, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, forceinline=True)
 def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-untyped-def]
-    """ACQUIRE and RECV directly before the task that reads; returns (buffer, RECV)."""
+    """Add ACQUIRE and RECV directly before the task that reads; return (buffer, RECV)."""
     buffer, acquire = _acquire(m, rank, unit, b, nbytes, role)
-    received = _op(m, rank, kind, unit, b, nbytes, send, acquire)
-    _list(m, _WRITES, received, buffer)
+    received = _add_operation(m, rank, kind, unit, b, nbytes, send, acquire)
+    _append(m, _WRITES, received, buffer)
     return buffer, received
 
 
 @njit(cache=True, forceinline=True)
 def _acquire(m, rank, unit, b, nbytes, role):  # type: ignore[no-untyped-def]
-    buffer = _buffer(m, rank, _DEVICE, nbytes, role, b)
-    acquire = _op(m, rank, _ACQUIRE, unit, b, 0, -1, -1)
-    _list(m, _ALLOCS, acquire, buffer)
-    _takes(m, rank, nbytes, role == _BOUNDARY)
-    _holds(m, rank, 0)
+    buffer = _add_buffer(m, rank, _DEVICE, nbytes, role, b)
+    acquire = _add_operation(m, rank, _ACQUIRE, unit, b, 0, -1, -1)
+    _append(m, _ALLOCS, acquire, buffer)
+    _take(m, rank, nbytes, role == _BOUNDARY)
+    _update_peaks(m, rank, 0)
     return buffer, acquire
 
 
@@ -278,25 +279,25 @@ def _release_later(m, rank, waited, buffer, b, nbytes, role):  # type: ignore[no
 
 
 @njit(cache=True, forceinline=True)
-def _releases(m, rank, slot):  # type: ignore[no-untyped-def]
-    """The RELEASEs that stand at a slot, or stood before it."""
+def _add_due_releases(m, rank, slot):  # type: ignore[no-untyped-def]
+    """Add the RELEASEs that are due at a slot or were due before it."""
     while get(m, a.RELEASE_HEAD, rank) < get(m, a.RELEASE_TAIL, rank):
         row = m[a.RELEASES] + get(m, a.RELEASE_HEAD, rank) * RELEASE_WIDTH
         if m[row] > slot:
             return
         add(m, a.RELEASE_HEAD, rank, 1)
-        op = _op(m, rank, _RELEASE, get(m, a.UNIT_OF, m[row + 3]), m[row + 3], 0, m[row + 1], -1)
-        _list(m, _FREES, op, m[row + 2])
-        _holds(m, rank, 0)
-        _takes(m, rank, -m[row + 4], m[row + 5] == _BOUNDARY)
+        op = _add_operation(m, rank, _RELEASE, get(m, a.UNIT_OF, m[row + 3]), m[row + 3], 0, m[row + 1], -1)
+        _append(m, _FREES, op, m[row + 2])
+        _update_peaks(m, rank, 0)
+        _take(m, rank, -m[row + 4], m[row + 5] == _BOUNDARY)
 
 
 # ---- rows, clock and memory -----------------------------------------------------------------------------------------
 
 
 @njit(cache=True, forceinline=True)
-def _buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def]
-    """A new buffer's position; 0 where no rows are written, as only who has one matters then."""
+def _add_buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def]
+    """Add a buffer and return its position; return 0 where no rows are written, as no position is needed then."""
     if not m[a.RECORDING]:
         return 0
     index = m[a.BUFFERS]
@@ -307,8 +308,8 @@ def _buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _op(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignore[no-untyped-def]
-    """A new operation's position; a short list of edges is padded with -1 at its end."""
+def _add_operation(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignore[no-untyped-def]
+    """Add an operation and return its position; the second edge, or both, may be -1 for none."""
     index = m[a.OPS]
     m[a.OPS] = index + 1
     if m[a.RECORDING]:
@@ -316,12 +317,12 @@ def _op(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignore[no-untype
         m[row], m[row + 1], m[row + 2], m[row + 3] = rank, kind, b, nbytes
         m[row + 4], m[row + 5] = edge0, edge1
         m[row + 4 + EDGES : row + OP_WIDTH] = -1
-    _tick(m, index, rank, kind, unit, edge0, edge1)
+    _time_operation(m, index, rank, kind, unit, edge0, edge1)
     return index
 
 
 @njit(cache=True, forceinline=True)
-def _list(m, which, op, value):  # type: ignore[no-untyped-def]
+def _append(m, which, op, value):  # type: ignore[no-untyped-def]
     """Put a buffer, unless it is -1, at the end of one of an operation's lists."""
     if m[a.RECORDING] and value >= 0:
         at = m[a.ROWS] + op * OP_WIDTH + 4 + EDGES + which * LISTED
@@ -331,14 +332,14 @@ def _list(m, which, op, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
-    """The operation starts once the host allows it, its queue is free and its edges have ended."""
+def _time_operation(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
+    """Time an operation: it starts once the host allows it, its queue is free and its edges have ended."""
     queue = _QUEUE[kind]
     begun = get(m, a.HOST_CLOCK, rank)
     issued = begun + get(m, a.LAUNCH, kind)
     put(m, a.HOST_CLOCK, rank, issued)
     line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
-    ready = max(begun if STARTS_WHILE_ISSUED[kind] else issued, m[line])
+    ready = max(begun if STARTS_BEFORE_ISSUED[kind] else issued, m[line])
     start = ready
     if edge0 >= 0:
         start = max(start, get(m, a.END, edge0))
@@ -348,7 +349,7 @@ def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-
         end = start + get(m, a.OPTIMIZER, rank)
     else:
         end = start + get(m, a.DURATION, unit * KINDS + kind)
-    if STARTS_WHILE_ISSUED[kind]:
+    if STARTS_BEFORE_ISSUED[kind]:
         end = max(end, issued)
     put(m, a.END, index, end)
     m[line] = end
@@ -367,15 +368,15 @@ def _tick(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, forceinline=True)
-def _takes(m, rank, nbytes, is_boundary):  # type: ignore[no-untyped-def]
-    """Device memory that an operation of the compute queue takes or, below zero, frees."""
+def _take(m, rank, nbytes, is_boundary):  # type: ignore[no-untyped-def]
+    """Count device memory that an operation of the compute queue takes or, below zero, frees."""
     add(m, a.LEVEL, rank, nbytes)
     if is_boundary:
         add(m, a.BOUNDARY_LEVEL, rank, nbytes)
 
 
 @njit(cache=True, forceinline=True)
-def _holds(m, rank, workspace):  # type: ignore[no-untyped-def]
-    """The level while an operation runs, after what it takes and before what it frees."""
+def _update_peaks(m, rank, workspace):  # type: ignore[no-untyped-def]
+    """Raise the peaks to the level while an operation runs, after what it takes and before what it frees."""
     put(m, a.PEAK, rank, max(get(m, a.PEAK, rank), get(m, a.LEVEL, rank) + workspace))
     put(m, a.BOUNDARY_PEAK, rank, max(get(m, a.BOUNDARY_PEAK, rank), get(m, a.BOUNDARY_LEVEL, rank)))

@@ -1,4 +1,4 @@
-"""The offload pass: which boundaries leave the GPU, when their copy is freed, and when they come back.
+"""The offload pass decides which boundaries leave the GPU, when their memory is freed, and when they come back.
 
 Places are *slots*: slot k lies directly before the task at place k of the rank's compute queue, and slot
 ``tasks`` before the OPTIMIZER_STEP. Within a slot RELEASE comes before ACQUIRE.
@@ -22,7 +22,7 @@ SWITCHED_OFF = "offload_activations_false"
 
 @njit(cache=True)
 def decide(m, horizon, layers, window, offload):  # type: ignore[no-untyped-def]
-    """Set ACQUIRE_SLOT of every boundary, -1 where it stays; returns how many are offloaded.
+    """Set ACQUIRE_SLOT of every boundary, -1 where it stays, and return how many are offloaded.
 
     A boundary is offloaded only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU.
     """
@@ -40,7 +40,7 @@ def decide(m, horizon, layers, window, offload):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _by_tasks(m, horizon, window):  # type: ignore[no-untyped-def]
-    """smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary."""
+    """Decide as smp v1: the ACQUIRE stands directly before task k - h, where BACKWARD k needs the boundary."""
     count = 0
     for b in range(m[a.UNITS] * m[a.MICROBATCHES]):
         slot = get(m, a.BACKWARD_AT, b) - horizon
@@ -52,7 +52,7 @@ def _by_tasks(m, horizon, window):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _by_layers(m, rank, horizon, window):  # type: ignore[no-untyped-def]
-    """SMP v2: at most h offloaded boundaries on the GPU; the next ACQUIRE follows the BACKWARD that frees one.
+    """Decide as SMP v2: at most h offloaded boundaries are on the GPU; a BACKWARD frees one for the next ACQUIRE.
 
     The first h are taken before the rank's first BACKWARD.
     """
@@ -73,8 +73,8 @@ def _by_layers(m, rank, horizon, window):  # type: ignore[no-untyped-def]
     return count
 
 
-def why_kept(kept: int, policy: Policy) -> Counter[str]:
-    """Why boundaries stay on the device: reason -> count."""
+def reasons_kept(kept: int, policy: Policy) -> Counter[str]:
+    """Return how many boundaries stay on the device for each reason."""
     if not policy.checkpoint:
         return Counter({NO_CHECKPOINTING: kept})
     if not policy.offload:
@@ -82,8 +82,8 @@ def why_kept(kept: int, policy: Policy) -> Counter[str]:
     return Counter({TOO_SOON: kept}) if kept else Counter()
 
 
-def sentence(offloaded: int, kept: Counter[str], policy: Policy) -> str:
-    """What the plan offloads and why the rest stays, for the command line."""
+def outcome_sentence(offloaded: int, kept: Counter[str], policy: Policy) -> str:
+    """Return a sentence for people on what the plan offloads and why the rest stays."""
     total = offloaded + kept.total()
     if kept[NO_CHECKPOINTING]:
         return f"Nothing is offloaded: without activation checkpointing the {total} boundaries stay on the GPU."

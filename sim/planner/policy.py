@@ -1,4 +1,4 @@
-"""The choices a plan is made from. Names are SageMaker's where it has one (DESIGN, section 3)."""
+"""A policy holds the choices a plan is made from, under SageMaker's names where it has one (DESIGN, section 3)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def _positive(name: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a workload is cut into tasks and which boundaries leave the GPU.
+    """Says how a workload is cut into tasks and which boundaries leave the GPU.
 
     Attributes:
         pipeline: a name in :data:`loadahead.sim.planner.orders.ORDERS`.
-        microbatches: per step.
-        ranks: GPUs of the pipeline.
+        microbatches: number of microbatches in a step.
+        ranks: number of GPUs in the pipeline.
         active_microbatches: cap on microbatches in flight on a rank; None means no cap beyond the order's own.
-        checkpoint: keep only units' inputs and recompute the rest.
-        offload: move boundaries to the host where it can help; has no effect without ``checkpoint``.
+        checkpoint: whether only units' inputs are kept and the rest is recomputed.
+        offload: whether boundaries move to the host where that can help; has no effect without ``checkpoint``.
         horizon: ``activation_loading_horizon``, in ``horizon_unit``.
         horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
-        release_window: tasks that follow a FORWARD before the RELEASE of what it read.
+        release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
     """
 
     pipeline: str = "interleaved"
@@ -52,4 +52,5 @@ class Policy:
             raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the choices as plain data."""
         return asdict(self)

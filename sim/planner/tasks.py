@@ -1,4 +1,4 @@
-"""From an order's passes to the tasks on each rank's compute queue, and where each boundary is made and needed.
+"""An order's passes become the tasks on each rank's compute queue, with where each boundary is made and needed.
 
 Units are numbered through the model, and boundary ``unit * microbatches + microbatch`` is the input of a unit for a
 microbatch. A place on a rank's compute queue is counted in tasks.
@@ -18,21 +18,21 @@ from loadahead.sim.planner.orders import find_order
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import Workload
 
-# A plan of this many tasks has some ten million operations and takes some GB to make; past it a typing error is
-# likelier than an intention.
+# A plan of this many tasks has some ten million operations and takes some GB to make; a larger number is likelier a
+# typing error than an intention.
 MOST_TASKS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tasks:
-    """The tasks of all ranks, one rank's after the other's; nothing in it depends on offloading.
+    """Holds the tasks of all ranks, one rank after the other; nothing in it depends on offloading.
 
     Attributes:
         start: where each rank's tasks begin; shape (ranks + 1,).
-        unit, microbatch, backward: of each task; shape (tasks,).
+        unit, microbatch, backward: each task's unit, its microbatch and whether it is a BACKWARD; shape (tasks,).
         forward_at, backward_at: places of each boundary's two tasks on its rank's queue; shape (boundaries,).
         stage, place: the stage of each unit, and which of the stage's units it is; shape (units,).
-        rank: that runs each unit; shape (units,).
+        rank: the rank that runs each unit; shape (units,).
     """
 
     microbatches: int
@@ -48,16 +48,18 @@ class Tasks:
 
     @property
     def ranks(self) -> int:
+        """Return the number of ranks."""
         return len(self.start) - 1
 
     @property
     def boundaries(self) -> int:
+        """Return the number of boundaries: one for each unit and microbatch."""
         return len(self.forward_at)
 
 
 @njit(cache=True)
 def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forward_at, backward_at):  # type: ignore[no-untyped-def]
-    """One rank's passes cut into units, forwards up and backwards down; False unless each task is there once."""
+    """Cut one rank's passes into units, forwards up and backwards down; return whether each task is there once."""
     at = 0
     for p in range(len(passes)):
         is_backward, stage, mb = passes[p, 0] != 0, passes[p, 1], passes[p, 2]
@@ -77,7 +79,7 @@ def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forwar
 
 
 def require_few_tasks(microbatches: int, units: int) -> None:
-    """InputError for a step of more tasks than can be planned; units are those of all stages."""
+    """Raise InputError for a step of more tasks than can be planned; ``units`` counts those of all stages."""
     total = 2 * microbatches * units
     if total > MOST_TASKS:
         raise InputError(
@@ -87,7 +89,7 @@ def require_few_tasks(microbatches: int, units: int) -> None:
 
 
 def tasks_of(workload: Workload, policy: Policy) -> Tasks:
-    """The tasks of every rank; InputError where workload and policy do not go together."""
+    """Return the tasks of every rank; raise InputError where workload and policy do not go together."""
     stages = len(workload.stages)
     if stages != policy.ranks:
         raise InputError(
@@ -101,20 +103,20 @@ def tasks_of(workload: Workload, policy: Policy) -> Tasks:
     active = min(policy.active_microbatches or policy.microbatches, policy.microbatches)
     passes = [order(rank, policy.ranks, policy.microbatches, active) for rank in range(policy.ranks)]
     first_unit = np.concatenate([[0], np.cumsum(units)]).astype(np.int64)
-    counts = [int(np.asarray(units)[found[:, 1]].sum()) for found in passes]
+    counts = [int(np.asarray(units)[of_rank[:, 1]].sum()) for of_rank in passes]
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     rank_of = np.zeros(sum(units), dtype=np.int64)
-    for rank, found in enumerate(passes):
-        for stage in np.unique(found[:, 1]).tolist():
+    for rank, of_rank in enumerate(passes):
+        for stage in np.unique(of_rank[:, 1]).tolist():
             rank_of[first_unit[stage] : first_unit[stage + 1]] = rank
     unit, microbatch = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
     backward = np.empty(total, dtype=np.bool_)
     forward_at, backward_at = np.full(total // 2, -1, dtype=np.int64), np.full(total // 2, -1, dtype=np.int64)
-    for rank, found in enumerate(passes):
-        mine = slice(int(start[rank]), int(start[rank + 1]))
-        columns = (unit[mine], microbatch[mine], backward[mine])
-        sound = _expand(found, first_unit, policy.microbatches, *columns, forward_at, backward_at)
-        assert sound, f"pipeline {policy.pipeline!r} must run each microbatch once forward, then once backward"
+    for rank, of_rank in enumerate(passes):
+        rows = slice(int(start[rank]), int(start[rank + 1]))
+        columns = (unit[rows], microbatch[rows], backward[rows])
+        complete = _expand(of_rank, first_unit, policy.microbatches, *columns, forward_at, backward_at)
+        assert complete, f"pipeline {policy.pipeline!r} must run each microbatch once forward, then once backward"
     return Tasks(
         microbatches=policy.microbatches,
         start=start,

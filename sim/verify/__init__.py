@@ -1,4 +1,4 @@
-"""Static proof that a plan has no race, no deadlock and no use after free, from happens-before alone."""
+"""The verifier proves that a plan has no race, no deadlock and no use after free, from happens-before alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from loadahead.sim.verify.violation import Violation, explain
 
 
 def verify(plan: Plan) -> list[Violation]:
-    """Every broken rule; an empty list means the plan is proven. A malformed plan gives just that violation."""
+    """Return every violation of a rule; an empty list means that the plan is proven safe.
+
+    For a malformed plan the list holds that violation alone.
+    """
     malformed = list(well_formed(plan))
     if malformed:
         return malformed
@@ -17,7 +20,7 @@ def verify(plan: Plan) -> list[Violation]:
 
 
 def check(plan: Plan) -> None:
-    """CheckFailed, one line, unless the plan is proven."""
+    """Raise CheckFailed with one line unless the plan is proven safe."""
     broken = verify(plan)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""

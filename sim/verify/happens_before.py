@@ -1,4 +1,4 @@
-"""Happens-before: queue order and ``after`` edges, and nothing else.
+"""Happens-before follows from queue order and ``after`` edges, and from nothing else.
 
 Operation a happens before b if b's clock for a's queue has reached a, as with vector clocks. Clocks of different
 queues do not influence each other, so one queue's column is computed at a time, for just the queues that are asked
@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 @njit(cache=True)
 def _clock(queue, queue_index, place, previous, starts, values, out):  # type: ignore[no-untyped-def]
-    """Into ``out``: the place of the last operation on ``queue`` that happens before (or is) each one, else -1."""
+    """Fill ``out`` with the place of the last operation on ``queue`` that happens before or is each one, else -1."""
     for i in range(len(out)):
         if queue_index[i] == queue:
             out[i] = place[i]
@@ -33,7 +33,7 @@ def _clock(queue, queue_index, place, previous, starts, values, out):  # type: i
 
 
 def ordered(plan: Plan, first: Ints, then: Ints) -> Flags:
-    """Whether ``first[k]`` is, or happens before, ``then[k]``; both positions of shape (pairs,).
+    """Return whether ``first[k]`` is, or happens before, ``then[k]``; both hold positions, shape (pairs,).
 
     Every edge of the plan must point backwards (:mod:`loadahead.sim.ir.wellformed`).
     """

@@ -1,6 +1,6 @@
-"""The rules of DESIGN, section 2. Each takes a plan and yields what breaks it.
+"""These are the rules of DESIGN, section 2. Each takes a plan and yields its violations.
 
-Counting rules look at rows alone; ordering rules make pairs "this must happen before that" and ask
+Counting rules look at rows alone; ordering rules make pairs of operations that must happen in this order, and ask
 :mod:`loadahead.sim.verify.happens_before` about all of them at once.
 """
 
@@ -32,7 +32,7 @@ def _buffer_name(plan: Plan, buffer: int) -> str:
 
 
 def well_formed(plan: Plan) -> Iterator[Violation]:
-    """Ids, queues and edges are in order and edges point backwards."""
+    """Require well-formed ranks, queues and lists, and edges that point backwards."""
     try:
         require_well_formed(plan, "plan")
     except InputError as error:
@@ -43,7 +43,7 @@ def well_formed(plan: Plan) -> Iterator[Violation]:
 
 
 def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
-    """Every buffer is taken by exactly one operation and freed by exactly one."""
+    """Require that exactly one operation takes each buffer and exactly one frees it."""
     for column, verb in ((plan.ops.allocs, "taken"), (plan.ops.frees, "freed")):
         count = np.bincount(column.values, minlength=len(plan.buffers))
         for buffer in np.flatnonzero(count != 1).tolist():
@@ -60,7 +60,7 @@ def _users(plan: Plan, buffer: int) -> list[int]:
 
 
 def own_rank(plan: Plan) -> Iterator[Violation]:
-    """An operation touches only its own rank's buffers."""
+    """Require that an operation uses only its own rank's buffers."""
     for name in ("reads", "writes", "allocs", "frees"):
         column: Ragged = getattr(plan.ops, name)
         rows = column.rows()
@@ -74,7 +74,7 @@ def own_rank(plan: Plan) -> Iterator[Violation]:
 
 
 def memory_on_compute(plan: Plan) -> Iterator[Violation]:
-    """GPU memory is taken and freed only on the compute queue; a host slot by an OFFLOAD and a PREFETCH."""
+    """Require that the compute queue takes and frees GPU memory, an OFFLOAD takes host slots, a PREFETCH frees them."""
     for name, host_kind in (("allocs", Kind.OFFLOAD), ("frees", Kind.PREFETCH)):
         column: Ragged = getattr(plan.ops, name)
         rows = column.rows()
@@ -90,7 +90,7 @@ def memory_on_compute(plan: Plan) -> Iterator[Violation]:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How many buffers of which space a kind reads, writes, takes and frees; None means any number."""
+    """Says how many buffers of which space a kind reads, writes, takes and frees; None means any number."""
 
     reads: int | None = 0
     writes: int | None = 0
@@ -114,15 +114,15 @@ _SHAPES: dict[Kind, _Shape] = {
 
 
 def operation_shapes(plan: Plan) -> Iterator[Violation]:
-    """Each kind reads, writes, takes and frees what its name says, in the right space."""
+    """Require that each kind reads, writes, takes and frees as many buffers as its name says, in the right space."""
     for kind, shape in _SHAPES.items():
-        mine = plan.ops.kind == kind
+        of_kind = plan.ops.kind == kind
         for name in ("reads", "writes", "allocs", "frees"):
             column: Ragged = getattr(plan.ops, name)
             wanted: int | None = getattr(shape, name)
             if wanted is not None:
                 counts = np.diff(column.starts)
-                for op in np.flatnonzero(mine & (counts != wanted)).tolist():
+                for op in np.flatnonzero(of_kind & (counts != wanted)).tolist():
                     yield Violation(
                         "operation-shape",
                         f"{title(plan, op)} has {int(counts[op])} buffers under {name}; {kind.name} has {wanted}",
@@ -131,7 +131,7 @@ def operation_shapes(plan: Plan) -> Iterator[Violation]:
         for name, space in (("reads", shape.read_space), ("writes", shape.write_space)):
             column = getattr(plan.ops, name)
             rows = column.rows()
-            for entry in np.flatnonzero(mine[rows] & (plan.buffers.space[column.values] != space)).tolist():
+            for entry in np.flatnonzero(of_kind[rows] & (plan.buffers.space[column.values] != space)).tolist():
                 op = int(rows[entry])
                 buffer = _buffer_name(plan, int(column.values[entry]))
                 yield Violation(
@@ -140,7 +140,7 @@ def operation_shapes(plan: Plan) -> Iterator[Violation]:
 
 
 def waits_only(plan: Plan) -> Iterator[Violation]:
-    """A RELEASE frees something, an ACQUIRE takes something."""
+    """Require that a RELEASE frees something and an ACQUIRE takes something."""
     for kind, name in ((Kind.RELEASE, "frees"), (Kind.ACQUIRE, "allocs")):
         counts = np.diff(getattr(plan.ops, name).starts)
         for op in np.flatnonzero((plan.ops.kind == kind) & (counts == 0)).tolist():
@@ -148,7 +148,7 @@ def waits_only(plan: Plan) -> Iterator[Violation]:
 
 
 def bytes_match(plan: Plan) -> Iterator[Violation]:
-    """A copy or a send moves exactly its buffers' bytes; operations that move nothing say 0."""
+    """Require that a copy or a send moves exactly its buffers' bytes, and that any other operation moves 0."""
     moving = _is(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
     for op in np.flatnonzero(~moving & (plan.ops.nbytes != 0)).tolist():
         yield Violation("bytes", f"{title(plan, op)} says it moves {int(plan.ops.nbytes[op])} bytes; it is 0", (op,))
@@ -167,7 +167,7 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
 
 
 def tasks_once(plan: Plan) -> Iterator[Violation]:
-    """No task runs twice."""
+    """Require that no task runs twice."""
     tasks = np.flatnonzero(_is(plan, *_TASKS))
     ops = plan.ops
     names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
@@ -184,7 +184,7 @@ _SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind
 
 
 def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
-    """Each RECV comes directly after exactly one SEND of its kind on another rank, each SEND before one RECV."""
+    """Require that each RECV follows exactly one SEND of its kind on another rank, and each SEND precedes one RECV."""
     after = plan.ops.after
     receives, sends = _is(plan, *RECV_KINDS), _is(plan, *SEND_KINDS)
     rows, sources = after.rows(), after.values
@@ -204,7 +204,7 @@ def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
 
 
 def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
-    """Whether each pair is of one kind, microbatch and size, on two ranks."""
+    """Return whether each pair has one kind, one microbatch and one size, on two ranks."""
     ops = plan.ops
     wanted = np.zeros(len(Kind), dtype=np.int8)
     for kind, sent in _SENT_AS.items():
@@ -236,7 +236,7 @@ def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
 
 @dataclass(slots=True)
 class _Pairs:
-    """Pairs of operations, the first of which must be or happen before the second, and the buffer it is about."""
+    """Collects pairs of operations, the first of which must be or happen before the second, with their buffer."""
 
     rule: str
     why: str
@@ -264,7 +264,7 @@ class _Pairs:
 
 
 def _owner(column: Ragged, buffers: int) -> Ints:
-    """The one operation that has each buffer in this column, or -1; the last one if there are several."""
+    """Return the operation that has each buffer in this column, or -1; the last if there are several."""
     out = np.full(buffers, -1, dtype=np.int64)
     out[column.values] = column.rows()
     return out
@@ -276,7 +276,7 @@ def _known(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def lifetimes(plan: Plan) -> Iterator[Violation]:
-    """Memory is taken before it is used and freed after every read, write and copy of it."""
+    """Require that memory is taken before it is used and freed after every read, write and copy of it."""
     ops, count = plan.ops, len(plan.buffers)
     taken, freed = _owner(ops.allocs, count), _owner(ops.frees, count)
     after_take = _Pairs("use-after-take", "which takes {}")
@@ -292,7 +292,7 @@ def lifetimes(plan: Plan) -> Iterator[Violation]:
 
 
 def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
-    """Device memory is written once, before every read of it."""
+    """Require that device memory is written once, before every read of it."""
     ops, count = plan.ops, len(plan.buffers)
     device = plan.buffers.space == Space.DEVICE
     writes = np.bincount(ops.writes.values, minlength=count)
@@ -311,7 +311,7 @@ def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
 
 
 def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
-    """An OFFLOAD starts only after the FORWARD that read the boundary."""
+    """Require that an OFFLOAD starts only after the FORWARD that reads the boundary."""
     reads = plan.ops.reads
     rows, buffers = reads.rows(), reads.values.astype(np.int64)
     forward = np.full(len(plan.buffers), -1, dtype=np.int64)
@@ -324,13 +324,13 @@ def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
 
 
 def host_slots(plan: Plan) -> Iterator[Violation]:
-    """A slot is filled, emptied, and only then filled again; what is loaded back is what was put there."""
+    """Require that a host slot is filled, emptied and only then filled again, and that its content is loaded back."""
     ops = plan.ops
     host = plan.buffers.space == Space.HOST
     entries = []
     for column, fills in ((ops.writes, True), (ops.reads, False)):
-        mine = host[column.values]
-        rows, slots = column.rows()[mine], column.values[mine].astype(np.int64)
+        on_host = host[column.values]
+        rows, slots = column.rows()[on_host], column.values[on_host].astype(np.int64)
         entries.append(np.stack([slots, rows, np.full(len(rows), fills)], axis=1))
     uses = np.concatenate(entries)
     uses = uses[np.lexsort((uses[:, 1], uses[:, 0]))]
@@ -340,7 +340,7 @@ def host_slots(plan: Plan) -> Iterator[Violation]:
 
 
 def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violation]:
-    """Look at ``uses`` (slot, operation, fills), sorted; ``order`` collects what must be ordered."""
+    """Check ``uses``, sorted rows of (slot, operation, fills); ``order`` collects the pairs that must be ordered."""
     slot, op, fills = uses.T
     again = np.append(False, slot[1:] == slot[:-1])[: len(uses)]  # whether the use before is one of the same slot
     order.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
@@ -365,7 +365,7 @@ def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violat
 
 
 def _latest(marked: Flags, again: Flags) -> Ints:
-    """Of each row the last marked one up to it in its group, or -1; ``again`` says where a group goes on."""
+    """Return, for each row, the last marked row up to it in its group, or -1; ``again`` says where a group goes on."""
     at = np.arange(len(marked))
     begin = np.maximum.accumulate(np.where(again, 0, at))
     last = np.maximum.accumulate(np.where(marked, at, -1))
@@ -374,11 +374,11 @@ def _latest(marked: Flags, again: Flags) -> Ints:
 
 
 def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
-    """The device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
+    """Require that the device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
     for kind, column in ((Kind.OFFLOAD, plan.ops.reads), (Kind.PREFETCH, plan.ops.writes)):
         rows, buffers = column.rows(), column.values
-        mine = plan.ops.kind[rows] == kind
-        rows, buffers = rows[mine], buffers[mine]
+        of_kind = plan.ops.kind[rows] == kind
+        rows, buffers = rows[of_kind], buffers[of_kind]
         wrong = plan.buffers.role[buffers] != Role.BOUNDARY
         for name in ("stage", "unit", "microbatch"):
             wrong |= getattr(plan.ops, name)[rows] != getattr(plan.buffers, name)[buffers]
@@ -390,7 +390,7 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
 
 
 def optimizer_last(plan: Plan) -> Iterator[Violation]:
-    """OPTIMIZER_STEP stands after the rank's last task, once."""
+    """Require at most one OPTIMIZER_STEP on a rank, after the rank's last task."""
     for rank in range(plan.ranks):
         order = plan.queue_ops(rank, Queue.COMPUTE)
         steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
@@ -404,7 +404,7 @@ def optimizer_last(plan: Plan) -> Iterator[Violation]:
 
 
 def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
-    """A unit's RECOMPUTE comes after its FORWARD, its BACKWARD after both; both need the FORWARD."""
+    """Require that a unit's RECOMPUTE and BACKWARD have a FORWARD before them and wait for it."""
     ops = plan.ops
     tasks = np.flatnonzero(_is(plan, *_TASKS))
     names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)

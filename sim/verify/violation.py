@@ -1,4 +1,4 @@
-"""A broken rule, and how it is shown: the operations concerned, in their queues, with a mark."""
+"""A violation of a rule is shown with the operations concerned, marked in their queues."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
 from loadahead.sim.ir.plan import Plan
 
-# Neighbours shown on either side of a marked operation.
+# This many neighbours are shown on either side of a marked operation.
 _NEIGHBOURS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """``rule`` names the rule, ``message`` is one line, ``ops`` are positions in the plan."""
+    """Holds a rule's name, one line about what breaks it, and the positions of the operations concerned."""
 
     rule: str
     message: str
@@ -21,13 +21,13 @@ class Violation:
 
 
 def title(plan: Plan, op: int) -> str:
-    """``PREFETCH 0.1.3 (operation 17, rank 0 h2d)``."""
+    """Return an operation's name and place, e.g. ``PREFETCH 0.1.3 (operation 17, rank 0 h2d)``."""
     view = plan.op(op)
     return f"{view.name} (operation {plan.op_id(op)}, rank {view.rank} {view.queue.label})"
 
 
 def explain(plan: Plan, violation: Violation) -> str:
-    """The message, then an excerpt of each queue concerned, the operations marked ``>...<``."""
+    """Return the message, then an excerpt of each queue concerned with the operations marked ``>...<``."""
     lines = [f"{violation.rule}: {violation.message}"]
     for number in sorted({int(plan.queue_index[op]) for op in violation.ops}):
         rank, queue = divmod(number, QUEUES_PER_RANK)

@@ -1,4 +1,4 @@
-"""The pipeline orders by name. To add one: write its file, add its line here; tests run over this registry."""
+"""The pipeline orders are known by name. To add one, write its file and add its line here; the tests find it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ORDERS: dict[str, PipelineOrder] = {
 
 
 def order_names() -> list[str]:
-    """Every name a scenario may give as ``parallel.pipeline``, aliases included."""
+    """Return every name a scenario may give as ``parallel.pipeline``, aliases included."""
     return list(ORDERS)
 
 
 def find_order(name: str) -> PipelineOrder:
-    """The order of that name; InputError when there is none."""
+    """Return the order of that name; raise InputError when there is none."""
     if name not in ORDERS:
         raise InputError(f"pipeline is {name!r}; it must be one of {', '.join(ORDERS)}")
     return ORDERS[name]

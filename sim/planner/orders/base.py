@@ -1,4 +1,4 @@
-"""What a pipeline order is: for each rank, the sequence of stage passes it runs."""
+"""A pipeline order is, for each rank, the sequence of stage passes that it runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-# One pass a row: (backward, stage, microbatch). The planner cuts a pass into one task per unit.
+# Each row is a pass: (backward, stage, microbatch). The planner cuts a pass into one task per unit.
 Passes = npt.NDArray[np.int32]
-BACKWARD, STAGE, MICROBATCH = 0, 1, 2
 
 
 class PipelineOrder(Protocol):
@@ -20,12 +19,14 @@ class PipelineOrder(Protocol):
     then backward exactly once, and the ranks' sequences together must not wait for each other in a circle.
     """
 
-    def __call__(self, rank: int, ranks: int, microbatches: int, active: int) -> Passes: ...
+    def __call__(self, rank: int, ranks: int, microbatches: int, active: int) -> Passes:
+        """Return the passes of one rank, shape (passes, 3)."""
+        ...
 
 
 @njit(cache=True)
 def eager_forward(stage, microbatches, in_flight):  # type: ignore[no-untyped-def]
-    """Forward as long as fewer than ``in_flight`` microbatches wait for their backward, else backward; both FIFO."""
+    """Run forwards while fewer than ``in_flight`` microbatches wait for their backward, else a backward; both FIFO."""
     out = np.empty((2 * microbatches, 3), dtype=np.int32)
     forwards = at = 0
     for backwards in range(microbatches):

@@ -1,7 +1,7 @@
-"""1F1B: after a warm-up, one backward for each forward, so that stage s of p holds min(m, p-s) microbatches.
+"""1F1B runs, after a warm-up, one backward for each forward, so that stage s of p holds min(m, p-s) microbatches.
 
 Narayanan et al., "PipeDream" / "Memory-Efficient Pipeline-Parallel DNN Training" (2021); smp calls it
-``interleaved``. Same bubble fraction as GPipe, (p-1)/(m+p-1).
+``interleaved``. Its bubble fraction is GPipe's, (p-1)/(m+p-1).
 """
 
 from __future__ import annotations
@@ -10,5 +10,5 @@ from loadahead.sim.planner.orders.base import Passes, eager_forward
 
 
 def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> Passes:
-    """One stage per rank."""
+    """Return the passes of one rank, which runs the stage of its own number."""
     return eager_forward(rank, microbatches, min(ranks - rank, active))  # type: ignore[no-any-return]
