@@ -1,4 +1,7 @@
-"""What a validation's records must hold for tables, claims and figures to be made of them. More may stand there."""
+"""Checks that a validation's records hold what tables, claims and figures are made of.
+
+Records may hold other keys as well.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.schema_errors import complaint
+from loadahead.sim.schema_errors import schema_error_line
 
-# More is no time and no size, and breaks no figure.
+# No time and no size is larger than this, and numbers up to it can be drawn.
 _MOST = 2**62
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Above0 = Annotated[int, Field(ge=1, le=_MOST)]
@@ -31,7 +34,7 @@ class _Links(_Open):
     h2d: _Link
 
 
-class _Figures(_Open):
+class _StepMetrics(_Open):
     step_time_ns: _Above0
     peak_device_bytes: _Above0
     offloaded: _Count
@@ -42,7 +45,7 @@ class _Figures(_Open):
     links: _Links
 
 
-class _Predicted(_Figures):
+class _Predicted(_StepMetrics):
     copy_to_compute: _Finite
 
 
@@ -62,7 +65,7 @@ class _Planned(_Case):
 
 
 class _Part(_Open):
-    """Something that was measured, or else the reason why not."""
+    """Describes something that was measured, or else the reason why not."""
 
     status: Literal["measured", "failed", "skipped", "not run"]
     reason: str | None = None
@@ -77,7 +80,7 @@ class _Part(_Open):
         return self
 
     def needed(self) -> tuple[str, ...]:
-        """Of what was measured."""
+        """Return the keys that are required of what was measured."""
         raise NotImplementedError
 
 
@@ -87,7 +90,7 @@ class _Prediction(_Planned):
 
 class _Configuration(_Part, _Planned):
     predicted: _Predicted | None = None
-    measured: _Figures | None = None
+    measured: _StepMetrics | None = None
 
     def needed(self) -> tuple[str, ...]:
         return "predicted", "measured"
@@ -103,7 +106,7 @@ class _Gradients(_Part, _Planned):
 class _Peer(_Part, _Case):
     peer: str
     step_time_ns: _Above0 | None = None
-    peak_device_bytes: _Above0 | None = None  # None: it cannot be told
+    peak_device_bytes: _Above0 | None = None  # None where it cannot be told
 
     def needed(self) -> tuple[str, ...]:
         return "step_time_ns", "peak_device_bytes"
@@ -167,7 +170,7 @@ RECORDS: dict[str, type[_Open]] = {
 
 
 def check_record(record: dict[str, Any], where: str) -> None:
-    """InputError in one line that begins with ``where``, unless it is a journal's record."""
+    """Raise InputError in one line that begins with ``where``, unless it is a journal's record."""
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in RECORDS:
         raise InputError(f"{where}: kind is {kind!r:.40}; it must be one of {', '.join(RECORDS)}")
@@ -175,7 +178,7 @@ def check_record(record: dict[str, Any], where: str) -> None:
 
 
 def check_evidence(evidence: dict[str, Any], where: str) -> None:
-    """InputError in one line that begins with ``where``, unless it is a validation's evidence."""
+    """Raise InputError in one line that begins with ``where``, unless it is a validation's evidence."""
     _check(_Evidence, evidence, where)
 
 
@@ -183,4 +186,4 @@ def _check(schema: type[_Open], content: dict[str, Any], where: str) -> None:
     try:
         schema.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: {complaint(error, 'a validation')}") from error
+        raise InputError(f"{where}: {schema_error_line(error, 'a validation')}") from error
