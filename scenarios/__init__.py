@@ -1,1 +1,1 @@
-"""What to run: scenario files, their schema and loader, catalogues, and the way from a scenario to a workload."""
+"""Scenarios say what to run: here are the files, their schema and loader, the catalogues, and the way to a workload."""

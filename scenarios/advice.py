@@ -1,4 +1,4 @@
-"""Warnings about settings that are without effect, in the words of SageMaker's documentation where it has some."""
+"""Warns about settings without effect, in the words of SageMaker's documentation where it has some."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from loadahead.scenarios.schema import Scenario
 
 
 def advice(scenario: Scenario) -> list[str]:
-    """One sentence for each setting that does not do what its name says here."""
-    tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
-    return [*tables, *scenario.model.advice(scenario.setting())]
+    """Return a sentence for each setting that does not do what its name says."""
+    of_tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
+    return [*of_tables, *scenario.model.advice(scenario.setting())]
 
 
 def _offloading(scenario: Scenario) -> list[str]:
-    """smp: "When the activation checkpointing is not used, activation offloading has no effect. When it is used with
-    only one microbatch, it does not save memory"; and it needs active_microbatches above 1."""
+    """Warn where offloading has no effect.
+
+    smp's documentation says: "When the activation checkpointing is not used, activation offloading has no effect. When
+    it is used with only one microbatch, it does not save memory"; it also needs active_microbatches above 1.
+    """
     offload, parallel = scenario.offload, scenario.parallel
     if not offload.offload_activations:
         return []

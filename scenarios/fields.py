@@ -1,4 +1,4 @@
-"""Types of a scenario's values. Each says in its complaint what is allowed."""
+"""These are the types of a scenario's values; the error of each says what is allowed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import SAYS_VALUE
 from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
 
-# Counts beyond this are slips of the pen; columns of a plan hold 32 bits.
+# Larger counts are taken for typing errors; a plan's columns hold 32 bits.
 LARGEST_COUNT = 2**31 - 1
 
 
 class Table(BaseModel):
-    """A table of a scenario file: no unknown keys, no conversions, not changed after loading."""
+    """Is the base of a scenario file's tables: it takes no unknown keys, converts nothing and cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def not_allowed(message: str) -> PydanticCustomError:
-    """A complaint whose text is taken as it stands, after key and value."""
+    """Return an error whose text is shown as it stands, after key and value."""
     return PydanticCustomError("not_allowed", "{text}", {"text": message})
 
 
 def _quantity(parse: Callable[[object], int]) -> BeforeValidator:
-    """In TOML ``"80 GiB"``; an int counts the smallest unit. Inside always that int."""
+    """Return a validator that turns a text such as ``"80 GiB"`` into an int of the smallest unit; it takes ints too."""
 
     def validate(value: object) -> int:
         try:
@@ -50,7 +50,7 @@ def _integer(lowest: int) -> BeforeValidator:
 
 
 def _number(value: object) -> float:
-    """The value as a finite float; nan, which is in no range, for anything else."""
+    """Return a number as a float, infinite if too large; return nan, which is in no range, for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     try:
@@ -93,7 +93,7 @@ def _plain(value: object) -> dict[str, Any]:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether JSON can hold it, as a plan file has to."""
+    """Return whether JSON can hold the value, as a plan file has to."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
     if isinstance(value, list | tuple):
@@ -102,7 +102,7 @@ def _is_plain(value: object) -> bool:
 
 
 def one_of(*allowed: str) -> Any:
-    """One of a few words."""
+    """Return the type of a text that is one of the allowed words."""
 
     def validate(value: object) -> str:
         if not isinstance(value, str) or value not in allowed:

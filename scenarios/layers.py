@@ -1,4 +1,4 @@
-"""Layers, how checkpointing groups them into units, and how they are dealt out over stages."""
+"""Checkpointing groups layers into units, and the pipeline deals them out over stages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ STRATEGIES = "each, contiguous, group_N (e.g. group_2)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer for one microbatch: bytes, and times where they are known before a run.
+    """Describes one layer for one microbatch: its bytes, and its times where they are known before a run.
 
     Attributes:
-        boundary_bytes, gradient_bytes: of its input, and of that input's gradient.
+        boundary_bytes, gradient_bytes: bytes of its input, and of that input's gradient.
         saved_bytes: inner activations that its BACKWARD needs: kept from FORWARD on, or made again by RECOMPUTE.
-        static_bytes: weights, gradients and optimizer state.
+        static_bytes: bytes of weights, gradients and optimizer state.
         optimizer_ns: its part of the OPTIMIZER_STEP.
-        weight: how much work it is, for dealing layers out evenly; any unit.
-        cost: None for a module that was not calibrated. Its workspaces are beside the saved bytes.
+        weight: how much work it is, in any unit, for dealing layers out evenly.
+        cost: its times and workspaces, the saved bytes not counted; None for a module that was not calibrated.
         index: its place in the model's ``nn.Sequential``; -1 where there is none.
     """
 
@@ -39,29 +39,29 @@ class Layer:
     index: int = -1
 
     def with_static(self, static_bytes: int) -> Layer:
-        """The same layer with other resident bytes."""
+        """Return the same layer with other resident bytes."""
         return replace(self, static_bytes=static_bytes)
 
 
 def is_strategy(text: object) -> bool:
-    """Whether ``checkpoint.strategy`` may be this."""
+    """Return whether ``checkpoint.strategy`` may be this."""
     return isinstance(text, str) and (text in ("each", "contiguous") or _GROUP.fullmatch(text) is not None)
 
 
 def group(layers: Sequence[Layer], strategy: str) -> list[tuple[Layer, ...]]:
-    """A stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
+    """Return a stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
     match = _GROUP.fullmatch(strategy)
     size = int(match[1]) if match else 1 if strategy == "each" else len(layers)
     return [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
 
 
 def saved_bytes(layers: Sequence[Layer]) -> int:
-    """What a unit of these layers keeps beside its boundary: their inner activations and the inputs between them."""
+    """Return the bytes a unit keeps beside its boundary: its layers' inner activations and the inputs between them."""
     return sum(layer.saved_bytes for layer in layers) + sum(layer.boundary_bytes for layer in layers[1:])
 
 
 def unit_shape(layers: Sequence[Layer]) -> UnitShape:
-    """The layers as one unit; its boundary is the first one's input."""
+    """Return the bytes of the layers as one unit, whose boundary is the first layer's input."""
     first, last = layers[0], layers[-1]
     return UnitShape(
         boundary_bytes=first.boundary_bytes,
@@ -72,29 +72,29 @@ def unit_shape(layers: Sequence[Layer]) -> UnitShape:
 
 
 def unit_cost(layers: Sequence[Layer], checkpoint: bool) -> UnitCost | None:
-    """The layers as one unit; None where one has no cost.
+    """Return the cost of the layers as one unit; None where a layer has no cost.
 
-    Times add up, temporaries are there one layer at a time. With checkpointing what RECOMPUTE makes is workspace of
-    RECOMPUTE and BACKWARD; without a graph, FORWARD holds two neighbouring layers' inputs at once.
+    Times add up; temporaries are in memory one layer at a time. With checkpointing, what RECOMPUTE makes is workspace
+    of RECOMPUTE and BACKWARD, and FORWARD, which keeps no graph, holds two neighbouring layers' inputs at once.
     """
     costs = [layer.cost for layer in layers if layer.cost is not None]
     if len(costs) != len(layers):
         return None
-    made = saved_bytes(layers) if checkpoint else 0
-    passing = max(a.boundary_bytes + b.boundary_bytes for a, b in pairwise([*layers[1:], *_NOTHING]))
+    recomputed = saved_bytes(layers) if checkpoint else 0
+    two_inputs = max(a.boundary_bytes + b.boundary_bytes for a, b in pairwise([*layers[1:], *_NOTHING]))
     return UnitCost(
         forward_ns=sum(cost.forward_ns for cost in costs),
         recompute_ns=sum(cost.recompute_ns for cost in costs),
         backward_ns=sum(cost.backward_ns for cost in costs),
         backward_input_ns=_sum([cost.backward_input_ns for cost in costs]),
         backward_weight_ns=_sum([cost.backward_weight_ns for cost in costs]),
-        workspace_forward=max(cost.workspace_forward for cost in costs) + (passing if checkpoint else 0),
-        workspace_recompute=max(cost.workspace_recompute for cost in costs) + made,
-        workspace_backward=max(cost.workspace_backward for cost in costs) + made,
+        workspace_forward=max(cost.workspace_forward for cost in costs) + (two_inputs if checkpoint else 0),
+        workspace_recompute=max(cost.workspace_recompute for cost in costs) + recomputed,
+        workspace_backward=max(cost.workspace_backward for cost in costs) + recomputed,
     )
 
 
-# Past a unit's last layer.
+# These stand past a unit's last layer.
 _NOTHING = (Layer(boundary_bytes=0, gradient_bytes=0),) * 2
 
 
@@ -104,10 +104,10 @@ def _sum(values: Sequence[int | None]) -> int | None:
 
 
 def deal_out(layers: Sequence[Layer], stages: int) -> list[tuple[Layer, ...]]:
-    """Consecutive layers for each stage, so that the stage with most work has as little as can be.
+    """Return consecutive layers for each stage, cut so that the stage with most work has as little as possible.
 
-    Of several such cuts the one whose later stages start earliest, by dynamic programming over (stage, layers so far).
-    InputError when there are fewer layers than stages.
+    Of several such cuts it is the one whose later stages start earliest; dynamic programming over (stage, layers so
+    far) finds it. Raise InputError when there are fewer layers than stages.
     """
     if len(layers) < stages:
         raise InputError(

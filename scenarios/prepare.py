@@ -1,4 +1,4 @@
-"""From a scenario to what the planner and the engines take: workload, policy, costs, and warnings."""
+"""A scenario is turned into what the planner and the engines take: workload, policy, costs, and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loadahead.sim.workload import ModuleShapes, Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A scenario ready to be planned. ``costs`` is None for a module that was not calibrated."""
+    """Holds a scenario that is ready to be planned; ``costs`` is None for a module that was not calibrated."""
 
     scenario: Scenario
     workload: Workload
@@ -27,7 +27,7 @@ class Prepared:
 
 
 def needs_shapes(scenario: Scenario) -> bool:
-    """Whether the scenario's model is a module, which has to be traced first."""
+    """Return whether the scenario's model is a module, which has to be traced first."""
     return scenario.model.needs_shapes
 
 
@@ -35,10 +35,10 @@ def prepare(scenario: Scenario, shapes: ModuleShapes | None = None, costs: Costs
     """Cut the model into units and stages, and derive costs unless some are given.
 
     Args:
-        shapes: of the traced module, where :func:`needs_shapes` asks for it.
-        costs: calibrated; they then stand for the scenario's figures, links included.
+        shapes: layers of the traced module, where :func:`needs_shapes` is true.
+        costs: calibrated costs, which replace the scenario's own, links included.
 
-    Raises InputError where the tables do not go together.
+    Raise InputError where the tables do not go together.
     """
     units = scenario.model.units(scenario.setting(shapes))
     return Prepared(
@@ -51,9 +51,9 @@ def prepare(scenario: Scenario, shapes: ModuleShapes | None = None, costs: Costs
 
 
 def _costs(scenario: Scenario, units: Units) -> Costs | None:
-    found = [[unit_cost(layers, scenario.checkpoint.enabled) for layers in stage] for stage in units]
-    known = tuple(tuple(cost for cost in stage if cost is not None) for stage in found)
-    if any(len(some) != len(all_) for some, all_ in zip(known, found, strict=True)):
+    unit_costs = [[unit_cost(layers, scenario.checkpoint.enabled) for layers in stage] for stage in units]
+    known = tuple(tuple(cost for cost in stage if cost is not None) for stage in unit_costs)
+    if any(len(some) != len(stage) for some, stage in zip(known, unit_costs, strict=True)):
         return None
     stages = [[layer for unit in stage for layer in unit] for stage in units]
     return Costs(
@@ -68,15 +68,15 @@ def _costs(scenario: Scenario, units: Units) -> Costs | None:
 
 
 def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
-    """Costs bring links of their own; said where the scenario's differ."""
-    ours = scenario.hardware.links()
+    """Warn where the scenario's links differ from those of the costs given, which replace them."""
+    links = scenario.hardware.links()
     out = []
     for name, show in (("d2h_bandwidth", format_rate), ("h2d_bandwidth", format_rate), ("memory_bytes", format_bytes)):
-        theirs = getattr(costs, name)
-        if ours[name] != theirs:
+        of_costs = getattr(costs, name)
+        if links[name] != of_costs:
             key = name.partition("_")[0]
             out.append(
-                f"hardware.{key} = {show(ours[name])} has no effect: the costs given are those of {show(theirs)}; "
+                f"hardware.{key} = {show(links[name])} has no effect: the costs given are those of {show(of_costs)}; "
                 "calibrate again to change it"
             )
     if (shared := scenario.hardware.shared()) is not None and shared != costs.shared:

@@ -1,4 +1,4 @@
-"""A scenario: its name and its tables. What the file may hold, and nothing of what comes of it."""
+"""The schema says what a scenario file may hold: its name and its tables."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from loadahead.sim.workload import ModuleShapes
 
 
 def _model(value: Any) -> Any:
-    """The table by its kind. A complaint about it stays at its own path."""
+    """Return the model's table, validated by its kind, so that its errors keep their own paths."""
     if isinstance(value, Model):
         return value
     if not isinstance(value, dict):
         raise not_allowed("it must be a table")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        said = "kind is missing" if "kind" not in value else f"kind is {shown_value(kind)}"
-        raise not_allowed(f"{said}; it must be one of {', '.join(KINDS)}")
+        problem = "kind is missing" if "kind" not in value else f"kind is {shown_value(kind)}"
+        raise not_allowed(f"{problem}; it must be one of {', '.join(KINDS)}")
     return KINDS[kind].model_validate(value)
 
 
 class Scenario(Table):
-    """One scenario file. ``costs`` names a file of calibrated costs, relative to the scenario's own folder."""
+    """Holds one scenario; ``costs`` names a file of calibrated costs, relative to the scenario's own folder."""
 
     name: Name
     costs: Name | None = None
@@ -39,5 +39,5 @@ class Scenario(Table):
     jitter: Jitter = Jitter()
 
     def setting(self, shapes: ModuleShapes | None = None) -> Setting:
-        """The tables that a model's kind may look at."""
+        """Return the tables that a model's kind may look at, and the traced shapes where it needs them."""
         return Setting(hardware=self.hardware, parallel=self.parallel, checkpoint=self.checkpoint, shapes=shapes)

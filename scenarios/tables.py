@@ -1,7 +1,7 @@
-"""A scenario's tables beside the model: hardware, parallelism, checkpointing, offloading. SageMaker's names are kept.
+"""A scenario has these tables beside the model: hardware, parallelism, checkpointing, offloading and jitter.
 
-Meanings and defaults: DESIGN, sections 2 and 3; smp's parameters are those of the SageMaker Python SDK's page "Run a
-Distributed Training Job Using the SageMaker Python SDK".
+SageMaker's names are kept. DESIGN, sections 2 and 3, gives meanings and defaults; smp's parameters are those of the
+SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker Python SDK".
 """
 
 from __future__ import annotations
@@ -56,23 +56,23 @@ def _draws(value: object) -> object:
     return value
 
 
-# More tell no more: a quantile's error is far below any other by then.
+# With more draws nothing is gained: a quantile's error is far below any other by then.
 MOST_DRAWS = 1_000_000
 Weight = Annotated[int, BeforeValidator(_weight)]
 
 
 class Hardware(Table):
-    """One GPU and its links; a preset's figures, each replaced by what is written here.
+    """Describes one GPU and its links; a value that is not written comes from the preset.
 
     Attributes:
         d2h, h2d: bandwidth of the link to the host, each direction.
-        link_latency: from a copy's start to its first byte.
-        p2p, p2p_bandwidth: time of a send between ranks: this long, and its bytes at this bandwidth if one is given.
-        launch: host time to issue one operation; ``launch_by_kind`` where a kind takes another. A task runs while it
-            is issued, and ends no earlier; anything else starts once it has been issued.
-        flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; for model kinds that
-            know FLOPs only.
-        memory_bandwidth: of the GPU, for the OPTIMIZER_STEP of such models.
+        link_latency: time from a copy's start to its first byte.
+        p2p, p2p_bandwidth: a send between ranks takes this long, and its bytes at this bandwidth if one is given.
+        launch: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names. A task
+            runs while it is issued, and ends no earlier; any other operation starts once it has been issued.
+        flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; only model kinds that
+            count FLOPs use them.
+        memory_bandwidth: the GPU's, for the OPTIMIZER_STEP of such models.
         gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, d2h_weight, h2d_weight: what the
             GPUs' copies share; see :class:`loadahead.sim.costs.SharedLinks`.
     """
@@ -109,7 +109,7 @@ class Hardware(Table):
         return ACCELERATORS[self.preset] if self.preset is not None else None
 
     def value_of(self, name: str, default: int | None = None) -> int | None:
-        """A figure as written, or else the preset's, or else the default."""
+        """Return a value as written, or else the preset's, or else the default."""
         own: int | None = getattr(self, name)
         if own is not None:
             return own
@@ -117,16 +117,16 @@ class Hardware(Table):
         return getattr(preset, name) if preset is not None else default
 
     def required_value(self, name: str, example: str) -> int:
-        """A figure; InputError where neither it nor a preset is given."""
-        found = self.value_of(name)
-        if found is None:
+        """Return a value as written or the preset's; raise InputError where neither it nor a preset is given."""
+        value = self.value_of(name)
+        if value is None:
             raise InputError(
                 f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
             )
-        return found
+        return value
 
     def links(self) -> dict[str, Any]:
-        """The links' and the memory's figures by the names of :class:`loadahead.sim.costs.Costs`."""
+        """Return the links and the memory under the names of :class:`loadahead.sim.costs.Costs`; raise InputError."""
         latency = self.value_of("link_latency", 0)
         return {
             "d2h_bandwidth": self.required_value("d2h", "32 GB/s"),
@@ -139,13 +139,13 @@ class Hardware(Table):
         }
 
     def shared(self) -> SharedLinks | None:
-        """What copies share; None where nothing of it is written."""
+        """Return what copies share; None where nothing of it is written."""
         written = {name: getattr(self, name) for name in SharedLinks.model_fields if getattr(self, name) is not None}
         return SharedLinks(**written) if written else None
 
 
 class Parallel(Table):
-    """How a step is cut into microbatches and the model into stages, one rank each."""
+    """Says how a step is cut into microbatches and the model into stages, one rank each."""
 
     microbatches: Count = 1
     pipeline_parallel_degree: Count = 1
@@ -158,7 +158,7 @@ class Parallel(Table):
     @model_validator(mode="before")
     @classmethod
     def _partitions(cls, data: Any) -> Any:
-        """``partitions`` is smp's older name of ``pipeline_parallel_degree``."""
+        """Take ``partitions``, smp's older name, for ``pipeline_parallel_degree``."""
         if not isinstance(data, dict) or "partitions" not in data:
             return data
         if "pipeline_parallel_degree" in data:
@@ -169,14 +169,14 @@ class Parallel(Table):
 
 
 class Checkpoint(Table):
-    """Activation checkpointing; strategies as in ``smp.set_activation_checkpointing``."""
+    """Sets activation checkpointing; the strategies are those of ``smp.set_activation_checkpointing``."""
 
     enabled: bool = True
     strategy: Annotated[str, BeforeValidator(_strategy)] = "each"
 
 
 class Offload(Table):
-    """Activation offloading."""
+    """Sets activation offloading, with smp's parameters."""
 
     offload_activations: bool = True
     activation_loading_horizon: Count = 4
@@ -185,7 +185,7 @@ class Offload(Table):
 
 
 class Jitter(Table):
-    """Random spread on durations; see :class:`loadahead.sim.jitter.Spread`."""
+    """Sets the random spread on durations that :class:`loadahead.sim.jitter.Spread` describes."""
 
     compute: Variation = 0.0
     copies: Variation = 0.0
@@ -194,7 +194,7 @@ class Jitter(Table):
 
 
 def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:
-    """The planner's choices."""
+    """Return the planner's choices as the tables make them."""
     return Policy(
         pipeline=parallel.pipeline,
         microbatches=parallel.microbatches,

@@ -1,1 +1,1 @@
-"""Figures of real hardware and of published models, each with its source."""
+"""The catalogues describe real hardware and published models, each with its source."""

@@ -1,22 +1,22 @@
-"""Accelerators by name, for ``[hardware] preset``. To add one: a row here, with its source.
+"""Accelerators are known by name, for ``[hardware] preset``. To add one, write a row here, with its source.
 
-Memory, compute and GPU-to-GPU bandwidth (one direction) are the vendor's datasheet figures. A link to the host never
-reaches the datasheet's: its figure is one that was measured with pinned memory, in one direction at a time. Figures of
-a certain machine are better than any of these: `loadahead calibrate` measures them.
+Memory, compute and GPU-to-GPU bandwidth (one direction) are the vendor's, from its datasheet. A link to the host never
+reaches its datasheet's bandwidth: the value here was measured with pinned memory, in one direction at a time.
+Calibration measures a machine's own values, which are better than any of these.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-GB, GIB, TERA = 10**9, 2**30, 10**12
+GB, TERA = 10**9, 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """One GPU and its links. Bandwidths in bytes/s per direction, memory in bytes, FLOP/s dense in bfloat16.
+    """Describes one GPU and its links: bandwidths in bytes/s per direction, memory in bytes, latency in ns.
 
-    ``flops`` of the V100 is float16's, as it has no bfloat16.
+    ``flops`` counts dense bfloat16 operations per second; the V100 has no bfloat16, so its value is for float16.
     """
 
     d2h: int
@@ -29,7 +29,8 @@ class Accelerator:
     source: str
 
 
-# From the start of a copy to its first byte. No source: an assumption of the order of magnitude, to be calibrated.
+# A copy takes this long from its start to its first byte. No source gives it: it is an assumed order of magnitude, to
+# be calibrated.
 _COPY_LATENCY_NS = 10_000
 _MEASURED_GEN5 = "host link 55.6 GB/s as in NVIDIA's nvbandwidth example of an H100"
 _MEASURED_GEN4 = "host link 24.8 GB/s as measured on an A100 (PCIe 4.0 x16 has 31.5 GB/s)"

@@ -1,4 +1,4 @@
-"""Published transformers by name, for ``[model] preset``. To add one: a row here, with its source.
+"""Published transformers are known by name, for ``[model] preset``. To add one, write a row here, with its source.
 
 Brown et al., "Language Models are Few-Shot Learners" (2020), table 2.1; sequence 2048 and 50,257 tokens, appendix B.
 Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), table 2; sequence 1024.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A GPT's shape; ``heads`` times the head size is ``hidden``, the MLP is four times as wide."""
+    """Describes a GPT's shape; ``heads`` times the head size is ``hidden``, the MLP is four times as wide."""
 
     layers: int
     hidden: int

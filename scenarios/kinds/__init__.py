@@ -1,4 +1,4 @@
-"""The kinds of ``[model]``. To add one: write its file, add its line here; schema and tests run over this registry."""
+"""The kinds of ``[model]`` are known by name. To add one, write its file and add its line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of model is: a table of the scenario file, and the way from it to each stage's units."""
+"""A kind of model is a table of the scenario file that can turn itself into each stage's units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Units = list[list[tuple[Layer, ...]]]  # [stage][unit] -> its layers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """The scenario's other tables, and what tracing found where the kind needs it."""
+    """Holds the scenario's other tables, and the traced module's shapes where the kind needs them."""
 
     hardware: Hardware
     parallel: Parallel
@@ -23,23 +23,23 @@ class Setting:
     shapes: ModuleShapes | None = None
 
     def cut(self, layers: list[Layer]) -> Units:
-        """Layers dealt out over the stages, and grouped into units; without checkpointing each is a unit of its own."""
+        """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing."""
         strategy = self.checkpoint.strategy if self.checkpoint.enabled else "each"
         return [group(stage, strategy) for stage in deal_out(layers, self.parallel.pipeline_parallel_degree)]
 
 
 class Model(Table):
-    """The scenario's ``[model]``. A kind adds its keys, :meth:`units`, and what it cannot take into account."""
+    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`advice`."""
 
-    # Whether the module has to be built and traced before it can be planned.
+    # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False
 
     kind: str
 
     def units(self, setting: Setting) -> Units:
-        """Every stage's units; InputError where the tables do not go together."""
+        """Return every stage's units; raise InputError where the tables do not go together."""
         raise NotImplementedError
 
     def advice(self, setting: Setting) -> list[str]:
-        """Warnings about settings that are without effect for this kind."""
+        """Return warnings about settings that are without effect for this kind."""
         raise NotImplementedError

@@ -1,4 +1,7 @@
-"""``kind = "module"``: an ``nn.Sequential`` that a Python function returns. Traced for sizes, calibrated for times."""
+"""``kind = "module"`` names a Python function that returns an ``nn.Sequential``.
+
+The module is traced for its sizes and calibrated for its times.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, no
 from loadahead.scenarios.kinds.base import Model, Setting, Units
 from loadahead.scenarios.layers import Layer
 
-# How a model that comes with Loadahead is called, e.g. byte-gpt.
+# A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -43,12 +46,12 @@ def _function_or_word(value: str) -> str:
 
 
 Function = Annotated[Name, AfterValidator(_function)]
-# The words are those of the executor's models, which say what they know.
+# The words are the names of the executor's models; the executor checks them.
 FunctionOrWord = Annotated[Name, AfterValidator(_function_or_word)]
 
 
 class Module(Model):
-    """What to build, on what data it is trained, and how.
+    """Says what to build, on what data to train it, and how.
 
     Attributes:
         python: a model that comes with Loadahead, e.g. ``"byte-gpt"``, or the function that returns the
@@ -56,8 +59,8 @@ class Module(Model):
         data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
         loss: a known loss or a function (output, target) -> number.
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
-        dtype: of the weights; floating-point input is brought to it.
-        steps: optimizer steps of `loadahead execute`, the first for warming up.
+        dtype: dtype of the weights; floating-point input is converted to it.
+        steps: optimizer steps that a run executes, the first of them for warming up.
         search_path: folder to look for modules in; relative to the scenario file, whose own folder is the default.
     """
 
@@ -83,16 +86,17 @@ class Module(Model):
 
     @property
     def objects(self) -> Any:
-        """What was given in memory instead of being named here; None for a scenario that comes from a file."""
+        """Return what was given in memory instead of by name; None for a scenario that comes from a file."""
         return self._objects
 
     def with_objects(self, objects: Any) -> Module:
-        """The same table with what was given in memory."""
-        made = self.model_copy()
-        made._objects = objects
-        return made
+        """Return the same table with what was given in memory."""
+        table = self.model_copy()
+        table._objects = objects
+        return table
 
     def units(self, setting: Setting) -> Units:
+        """Return every stage's units, made of the traced layers; raise InputError with fewer layers than stages."""
         assert setting.shapes is not None, "a module is traced before it is planned"
         layers = [
             Layer(
@@ -108,6 +112,7 @@ class Module(Model):
         return setting.cut(layers)
 
     def advice(self, setting: Setting) -> list[str]:
+        """Return a warning when tensor parallelism is asked for, which a module ignores."""
         if setting.parallel.tensor_parallel_degree == 1:
             return []
         return ["parallel.tensor_parallel_degree has no effect on a module: its layers run as they are, on one GPU"]

@@ -1,4 +1,4 @@
-"""``kind = "uniform"``: every unit costs the same, and the figures are given (DESIGN, section 3)."""
+"""``kind = "uniform"`` gives the costs of a unit, the same for all (DESIGN, section 3)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from loadahead.sim.planner import require_few_tasks
 
 
 class Uniform(Model):
-    """Figures per unit and microbatch; ``static`` per rank.
+    """Holds the costs of a unit for one microbatch; ``static`` is a rank's.
 
-    RECOMPUTE holds what BACKWARD's workspace is: the activations that it makes are those that BACKWARD uses.
+    RECOMPUTE has BACKWARD's workspace: the activations that it makes are those that BACKWARD uses.
     """
 
     kind: Literal["uniform"]
@@ -30,7 +30,8 @@ class Uniform(Model):
     static: Bytes = 0
 
     def units(self, setting: Setting) -> Units:
-        # Before the units are made: there may be billions.
+        """Return equal units for every stage; raise InputError for more tasks than can be planned."""
+        # The check comes before the units are made, as there may be billions.
         require_few_tasks(
             setting.parallel.microbatches, self.units_per_stage * setting.parallel.pipeline_parallel_degree
         )
@@ -50,6 +51,7 @@ class Uniform(Model):
         return [stage] * setting.parallel.pipeline_parallel_degree
 
     def advice(self, setting: Setting) -> list[str]:
+        """Return a warning for a checkpoint strategy or tensor parallelism, which a uniform model ignores."""
         out = []
         if setting.checkpoint.strategy != "each":
             out.append(
