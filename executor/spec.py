@@ -60,7 +60,7 @@ def model_objects(
     given: dict[str, Any] = {"data": data, "loss": loss, "optimizer": optimizer}
     for name, function in given.items():
         if function is not None and not callable(function):
-            raise InputError(f"{name} is a {type(function).__name__}; it must be a function")
+            raise InputError(f"{name} is of type {type(function).__name__}; it must be a function")
     given["layers"] = None if model is None else _layers(model)
     return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
 
@@ -70,15 +70,15 @@ def _layers(model: Any) -> list[nn.Module]:
     expected = "an nn.Sequential, an nn.ModuleList or a list of modules that are run one after the other"
     if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
         raise InputError(
-            f"model is a {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
+            f"model is of type {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
             "layers that are run one after the other as a list"
         )
     if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
-        raise InputError(f"model is a {type(model).__name__}; it must be {expected}")
+        raise InputError(f"model is of type {type(model).__name__}; it must be {expected}")
     layers = list(model)
     for index, layer in enumerate(layers):
         if not isinstance(layer, nn.Module):
-            raise InputError(f"model: layer {index} is a {type(layer).__name__}; each must be an nn.Module")
+            raise InputError(f"model: layer {index} is of type {type(layer).__name__}; each must be an nn.Module")
     if not layers:
         raise InputError(f"model holds no layers; it must be {expected}")
     return layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
+from loadahead.reports.run_data import RunData
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.reports.tables import best_row
 from loadahead.runs import Run, run_job, write_run
@@ -89,7 +90,10 @@ def _step_times(horizons: Sequence[dict[str, Any]]) -> tuple[list[int], list[int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """The main job's settings; ``steps`` None means the scenario's."""
+    """The main job's settings.
+
+    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows.
+    """
 
     source: ScenarioSource
     overrides: Overrides
@@ -99,6 +103,7 @@ class Demo:
     steps: int | None = None
     device: str = "cpu"
     progress: ProgressCallback = silent
+    commands: Callable[[RunData], Sequence[str]] | None = None
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
@@ -127,7 +132,7 @@ class Demo:
             without=self._without(sweep, chosen),
             run=run,
             horizons=horizons,
-            report=write_report(self.directory),
+            report=write_report(self.directory, self.commands),
             warnings=[*sweep.warnings, *run.execution.warnings],
         )
 

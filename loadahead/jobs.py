@@ -305,4 +305,7 @@ def require_device(device: str) -> None:
     """Raise InputError, before any work is done, when there is no backend or no device of that name."""
     from loadahead.executor.backends import torch_device
 
-    torch_device(device)
+    try:
+        torch_device(device)
+    except InputError as error:
+        raise InputError(str(error), parameters=("device",)) from error

@@ -102,7 +102,7 @@ def load_run(directory: str | Path) -> RunData:
     """Read a run directory; InputError when it is none, holds no part at all, or a part is malformed."""
     root = Path(directory)
     if not root.is_dir():
-        raise InputError(f"{root}: is not a directory; give the -o directory of a demo, execute, sweep or validate")
+        raise InputError(f"{root}: is not a directory; give the directory of a demo, a run, a sweep or a validation")
 
     def there(name: str) -> Path | None:
         return root / name if (root / name).is_file() else None

@@ -86,7 +86,7 @@ def scenario_file(source: ScenarioSource) -> ScenarioFile:
     if isinstance(source, str | Path):
         return read_scenario(str(source))
     raise InputError(
-        f"the scenario is a {type(source).__name__}; it must be a shipped scenario's name, a path, a dictionary of "
+        f"the scenario is of type {type(source).__name__}; it must be a shipped scenario's name, a path, a dictionary of "
         "tables or a loaded scenario"
     )
 

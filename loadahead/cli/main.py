@@ -46,7 +46,18 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 BAD_INPUT = 2
 _STATUS: dict[type[LoadaheadError], int] = {CheckFailed: 1, Interrupted: INTERRUPTED}
 # The options that stand for the library's parameters, for errors that name one.
-_OPTIONS = {"directory": "-o DIR", "fresh": "--fresh", "costs": "--costs FILE", "overrides": "--set", "jobs": "--jobs"}
+_OPTIONS = {
+    "directory": "-o DIR",
+    "fresh": "--fresh",
+    "costs": "--costs FILE",
+    "overrides": "--set",
+    "device": "--device",
+    "grid": "--grid",
+    "jobs": "--jobs",
+    "backend": "--backend",
+    "scheduler": "--scheduler",
+    "check": "--no-check",
+}
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # 128 + SIGPIPE

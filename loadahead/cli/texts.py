@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
-from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid, to_text
+from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid
 from loadahead.sim.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
         more.append(stall_free_sentence(result["stall_free_horizon"]))
     if "jitter" in result:
         more.append(jitter_sentence(result["jitter"]))
-    return "\n".join([head, *more, "", to_text(ranks_grid(result))])
+    return "\n".join([head, *more, "", table_text(ranks_grid(result))])
 
 
 def stall_free_sentence(found: dict[str, Any] | None) -> str:
@@ -83,13 +84,13 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
 
 def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
     """A sweep's best points, the very best one marked."""
-    return to_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
+    return table_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
 
 
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:
     """Predicted beside measured, then every kind of operation."""
     first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
-    return f"{to_text(first)}\n\n{to_text(kinds_grid(result))}"
+    return f"{table_text(first)}\n\n{table_text(kinds_grid(result))}"
 
 
 def gradient_sentence(max_grad_error: float | None) -> str:
@@ -107,7 +108,7 @@ def run_text(run: Run) -> str:
     steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
     loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
     lines = [f"{steps}, {loss}", *([run.job.plan.policy["sentence"]] if "sentence" in run.job.plan.policy else [])]
-    return "\n".join([*lines, *([str(link)] if link else []), "", to_text(comparison_grid(run.comparison()))])
+    return "\n".join([*lines, *([str(link)] if link else []), "", table_text(comparison_grid(run.comparison()))])
 
 
 def costs_text(name: str, costs: Costs) -> str:
@@ -124,7 +125,7 @@ def costs_text(name: str, costs: Costs) -> str:
     headers = ("unit", "forward", "recompute", "backward", "workspace: forward", "recompute", "backward")
     link = f"link {format_rate(costs.d2h_bandwidth)} out, {format_rate(costs.h2d_bandwidth)} in"
     static = ", ".join(format_bytes(n) for n in costs.static_bytes)
-    text = to_text(Grid(headers=headers, rows=tuple(rows)))
+    text = table_text(Grid(headers=headers, rows=tuple(rows)))
     return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per rank: {static}"
 
 

@@ -42,17 +42,29 @@ class Workers:
 def workers_of(backend: str, jobs: int | None, scheduler: str | None) -> Workers:
     """Return the workers asked for; InputError where backend, number of processes and scheduler do not go together."""
     if backend not in BACKENDS:
-        raise InputError(f"backend is {backend!r:.40}; it must be one of {', '.join(BACKENDS)}")
+        raise InputError(
+            f"backend is {backend!r:.40}; it must be one of {', '.join(BACKENDS)}", parameters=("backend",)
+        )
     if backend == "loky":
         if scheduler is not None:
-            raise InputError(f"the scheduler {scheduler:.80} needs a cluster: backend dask or ray")
+            raise InputError(
+                f"the scheduler {scheduler:.80} needs a cluster: backend dask or ray", parameters=("backend",)
+            )
         if jobs is not None and not -1 <= jobs <= MOST_JOBS:
-            raise InputError(f"jobs is {jobs}; it must be a number of processes up to {MOST_JOBS}, 0 for all cores")
+            raise InputError(
+                f"jobs is {jobs}; it must be a number of processes up to {MOST_JOBS}, 0 for all cores",
+                parameters=("jobs",),
+            )
         return Workers(jobs=1 if jobs is None else jobs if jobs > 0 else _cores())
     if scheduler is None:
-        raise InputError(f"backend {backend} needs the address of the cluster's scheduler, e.g. tcp://127.0.0.1:8786")
+        raise InputError(
+            f"backend {backend} needs the address of the cluster's scheduler, e.g. tcp://127.0.0.1:8786",
+            parameters=("scheduler",),
+        )
     if jobs is not None:
-        raise InputError(f"jobs {jobs} has no effect with backend {backend}, which uses the whole cluster")
+        raise InputError(
+            f"jobs {jobs} has no effect with backend {backend}, which uses the whole cluster", parameters=("jobs",)
+        )
     return Workers(backend=backend, scheduler=scheduler)
 
 

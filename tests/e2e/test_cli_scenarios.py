@@ -206,12 +206,12 @@ def test_a_model_without_tensors_cannot_run(argument: str, capsys: Captured) -> 
     assert run(["execute", argument]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert "which has no tensors to run" in err and "loadahead execute demo" in err
+    assert "which has no tensors to run" in err and "e.g. the scenario demo" in err
 
 
 def test_an_unknown_device_is_refused_before_any_work(capsys: Captured) -> None:
     assert run(["execute", "demo", "--device", "gpu"]) == 2
-    assert capsys.readouterr().err == "error: --device is 'gpu'; it must be one of cpu, cuda\n"
+    assert capsys.readouterr().err == "error: device is 'gpu'; it must be one of cpu, cuda (--device)\n"
 
 
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path, capsys: Captured) -> None:

@@ -37,7 +37,7 @@ def validate(
     from loadahead.jobs import require_device
     from loadahead.reports import run_directory
     from loadahead.reports.evidence import JSON, PAGE, write_evidence
-    from loadahead.reports.verdicts.shown import facts_and_verdicts_text, require_all
+    from loadahead.reports.verdicts.outcome import outcome_text, require_all
     from loadahead.validation.directory import evidence_in
     from loadahead.validation.grids import find_grid
 
@@ -54,5 +54,5 @@ def validate(
     if json_wanted:
         emit(evidence)
     else:
-        say(f"evidence: {', '.join(map(str, files))}\n\n{facts_and_verdicts_text(evidence)}")
+        say(f"evidence: {', '.join(map(str, files))}\n\n{outcome_text(evidence)}")
     require_all(evidence)

@@ -26,7 +26,7 @@ Captured = pytest.CaptureFixture[str]
         (["calibrate", "--repeats", "many"], ["--repeats", "integer"]),
         (["calibrate", "--repeats", "0"], ["--repeats", "1"]),
         (["execute", "demo", "--steps", "0"], ["--steps", "1"]),
-        (["verify", "no-such-file.json"], ["no-such-file.json", "loadahead plan -o"]),
+        (["verify", "no-such-file.json"], ["no-such-file.json", "give a plan file"]),
         (["--bogus"], ["--bogus", "loadahead --help"]),
     ],
 )

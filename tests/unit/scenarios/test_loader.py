@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loadahead.cli.overrides import parse_overrides
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.loader import load_scenario, scenario_from_dict, scenario_to_dict, shipped_names
 from loadahead.scenarios.prepare import needs_shapes, prepare
@@ -95,9 +96,8 @@ def test_partitions_is_the_older_name(tmp_path: Path) -> None:
 
 def test_overrides_are_toml_or_else_text(tmp_path: Path) -> None:
     path = written(tmp_path, SHORT)
-    found = load_scenario(
-        path, ["parallel.microbatches=6", "parallel.pipeline=gpipe", 'hardware.d2h="3 GB/s"', "hardware.h2d=4 GB/s"]
-    )
+    texts = ["parallel.microbatches=6", "parallel.pipeline=gpipe", 'hardware.d2h="3 GB/s"', "hardware.h2d=4 GB/s"]
+    found = load_scenario(path, parse_overrides(texts))
     assert (found.parallel.microbatches, found.parallel.pipeline) == (6, "gpipe")
     assert (found.hardware.d2h, found.hardware.h2d) == (3 * 10**9, 4 * 10**9)
 

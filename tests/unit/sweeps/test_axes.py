@@ -156,7 +156,7 @@ def test_an_axis_may_give_what_the_scenario_lacks(tmp_path: Any) -> None:
 
 def test_a_sweep_that_no_memory_holds_is_refused_at_once() -> None:
     with pytest.raises(InputError, match="the sweep has 4000000 points; at most 1000000"):
-        Grid(Sweep("uniform"), (policy_axis("horizon", range(2000)), policy_axis("release_window", range(2000))))
+        Grid(Sweep("uniform"), (policy_axis("horizon", range(1, 2001)), policy_axis("release_window", range(1, 2001))))
 
 
 def test_chunks_grow_until_they_take_a_tenth_of_a_second() -> None:

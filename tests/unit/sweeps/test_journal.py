@@ -57,7 +57,9 @@ def test_calibrated_costs_are_kept(tmp_path: Path) -> None:
 
 
 def test_another_sweep_is_refused_and_fresh_starts_anew(journal: Path) -> None:
-    with pytest.raises(InputError, match=r"holds another sweep \(other engine\); --fresh replaces it, or give another"):
+    with pytest.raises(
+        InputError, match=r"holds another sweep \(other engine\); start afresh to replace it, or use another"
+    ):
         opened(journal.parent, engine="compiled")
     with pytest.raises(InputError, match=r"\(other points\)"):
         opened(journal.parent, points=5)
@@ -89,7 +91,7 @@ def test_a_damaged_journal_is_refused_in_one_line(journal: Path, line: int, text
     with pytest.raises(InputError) as caught:
         opened(journal.parent)
     assert says in str(caught.value)
-    assert "--fresh" in str(caught.value)
+    assert caught.value.parameters == ("fresh", "directory")
     assert "\n" not in str(caught.value)
 
 
