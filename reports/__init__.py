@@ -1,4 +1,4 @@
-"""What a run cost, predicted beside measured: comparison, tables, pictures, one page.
+"""Reports what a run cost, predicted beside measured: comparison, tables, pictures, one page.
 
-Only this package draws; matplotlib, pandas and rich are imported where they are used, so ``import reports`` is quick.
+Only this package draws. It imports matplotlib and pandas where they are used, so that its own import is quick.
 """

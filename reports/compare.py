@@ -1,4 +1,4 @@
-"""A prediction against a measurement of the same plan: per operation, per kind, step time, memory, order.
+"""Compares a prediction with a measurement of the same plan: operations, kinds, step time, memory, order.
 
 Every relative error is a signed fraction, ``(predicted - measured) / measured``: +0.05 says that the prediction is
 5 % too high. A MAPE is the mean of their absolute values.
@@ -34,14 +34,14 @@ __all__ = [
     "relative_error",
 ]
 
-# Marks in the plan rather than work: the costs give them no time, so an error relative to their length says nothing.
+# These are marks in the plan rather than work: costs give them no time, so a relative error of it says nothing.
 _NO_DURATION = np.asarray([Kind.RELEASE, Kind.ACQUIRE, *sorted(RECV_KINDS)])
 _SAME = ("rank", "queue", "kind", "stage", "unit", "microbatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindComparison:
-    """All operations of one kind. Sums in ns; ``error`` is that of the sums, ``mape`` the mean over operations.
+    """Compares all operations of one kind. Sums in ns; ``error`` is that of the sums, ``mape`` the mean of operations.
 
     ``mape`` is None for kinds without a duration of their own (RELEASE, ACQUIRE, RECV_*) and where every measured
     duration is zero.
@@ -54,17 +54,15 @@ class KindComparison:
     mape: float | None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON holds them."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One prediction against one measurement.
+    """Compares one prediction with one measurement.
 
     Attributes:
-        step_time_error: of the step time; the measured one is the median of the timed steps where they are known.
-        peak_device_error: of the largest rank's peak device bytes.
-        rank_errors: the same, rank by rank.
         op_duration_mape: over the operations that do work, matched by id. An operation that took no time at all
             counts as exact when none was predicted and is left out, and counted in ``ops_left_out``, otherwise.
         ranking_tau: None, since one pair has no order; see :func:`compare_many`.
@@ -81,23 +79,25 @@ class Comparison:
 
     @property
     def step_time_error(self) -> float | None:
+        """Return the step time's error; the measured one is the median of timed steps where they are known."""
         return relative_error(self.predicted.step_time_ns, self.measured.step_time_ns)
 
     @property
     def peak_device_error(self) -> float | None:
+        """Return the error of the largest rank's peak device bytes; None where one is not known."""
         ours, theirs = self.predicted.largest_device_bytes, self.measured.largest_device_bytes
         return None if ours is None or theirs is None else relative_error(ours, theirs)
 
     @property
     def rank_errors(self) -> tuple[float | None, ...]:
-        """Peak device error of each rank; empty when memory is not known on both sides."""
+        """Return the peak device error of each rank; empty when memory is not known on both sides."""
         ours, theirs = self.predicted.peak_device_bytes, self.measured.peak_device_bytes
         if len(ours) != len(theirs):
             return ()
         return tuple(relative_error(p, m) for p, m in zip(ours, theirs, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``compare --json``."""
+        """Return the comparison as the command line's JSON has it (DESIGN, section 4)."""
         ours, theirs = self.predicted, self.measured
         out: dict[str, Any] = {
             "plan": self.plan_name,
@@ -136,7 +136,7 @@ def _order_by_id(timeline: Timeline, what: str) -> Ints:
 
 
 def _matched(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
-    """Rows of both that stand for the same operation, by id; InputError when the two are not of one plan."""
+    """Return rows of both that stand for the same operation, by id; InputError when the two are not of one plan."""
     ours, theirs = _order_by_id(predicted, "predicted"), _order_by_id(measured, "measured")
     advice = "compare two timelines of the same plan"
     if len(ours) != len(theirs) or (predicted.op[ours] != measured.op[theirs]).any():
@@ -161,7 +161,7 @@ def _shown(timeline: Timeline, name: str, row: int) -> str:
 
 
 def _absolute_errors(predicted: Ints, measured: Ints) -> npt.NDArray[np.float64]:
-    """Absolute relative error of each duration; 0 where both are zero, nan where only the measured one is."""
+    """Return each duration's absolute relative error; 0 where both are zero, nan where only the measured is."""
     error = np.where(predicted == 0, 0.0, np.nan)
     np.divide(np.abs(predicted - measured), measured, out=error, where=measured > 0)
     return error
@@ -173,7 +173,7 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
 
 
 def compare(predicted: Timeline, measured: Timeline) -> Comparison:
-    """Line the two up by operation id; InputError when they are not timelines of the same plan."""
+    """Return the comparison, matched by operation id; InputError when they are not timelines of the same plan."""
     rows, others = _matched(predicted, measured)
     kinds = predicted.kind[rows]
     ours = (predicted.end_ns - predicted.start_ns)[rows]
@@ -207,55 +207,54 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonOfMany:
-    """Several pairs, each compared on its own, and whether the predictions put them in the measured order.
-
-    ``step_time_error`` and ``peak_device_error`` are the worst of the pairs (largest absolute value, sign kept).
-    """
+    """Compares several pairs, each on its own, and says whether the predictions put them in the measured order."""
 
     pairs: dict[str, Comparison]
 
     @property
     def step_time_error(self) -> float | None:
+        """Return the pairs' worst step time error, by absolute value, with its sign."""
         return _worst([pair.step_time_error for pair in self.pairs.values()])
 
     @property
     def peak_device_error(self) -> float | None:
+        """Return the pairs' worst error of peak device memory, by absolute value, with its sign."""
         return _worst([pair.peak_device_error for pair in self.pairs.values()])
 
     @property
     def op_duration_mape(self) -> float | None:
-        """Over the operations of all pairs together."""
+        """Return the mean absolute error over the operations of all pairs together."""
         known = [(p.op_duration_mape, p.ops - p.ops_left_out) for p in self.pairs.values()]
         total = sum(count for mape, count in known if mape is not None)
         return sum(mape * count for mape, count in known if mape is not None) / total if total else None
 
     @property
     def ranking_tau(self) -> float | None:
-        """Kendall's tau-b of predicted and measured step times; None below two pairs or when all are equal."""
+        """Return Kendall's tau-b of the step times; None below two pairs or when all are equal."""
         return kendall_tau(*self._step_times())
 
     @property
     def disagreements(self) -> list[tuple[str, str]]:
-        """Names of pairs whose predictions differ by more than 10 % and whose measurements stand the other way."""
+        """Return names of pairs predicted more than 10 % apart and measured the other way round."""
         names = list(self.pairs)
         return [(names[i], names[j]) for i, j in order_disagreements(*self._step_times())]
 
     def _step_times(self) -> tuple[list[int], list[int]]:
-        found = self.pairs.values()
-        return [p.predicted.step_time_ns for p in found], [p.measured.step_time_ns for p in found]
+        pairs = self.pairs.values()
+        return [p.predicted.step_time_ns for p in pairs], [p.measured.step_time_ns for p in pairs]
 
     @property
     def per_kind(self) -> dict[str, KindComparison]:
-        """Sums over the pairs; ``mape`` is weighted by the number of operations."""
+        """Return sums over the pairs; ``mape`` is weighted by the number of operations."""
         out = {}
         for kind in Kind:
-            found = [pair.per_kind[kind.name] for pair in self.pairs.values() if kind.name in pair.per_kind]
-            if found:
-                out[kind.name] = _merged(found)
+            comparisons = [pair.per_kind[kind.name] for pair in self.pairs.values() if kind.name in pair.per_kind]
+            if comparisons:
+                out[kind.name] = _merged(comparisons)
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``compare --json`` for two directories."""
+        """Return the comparison as the command line's JSON has it (DESIGN, section 4)."""
         return {
             "step_time_error": self.step_time_error,
             "peak_device_error": self.peak_device_error,
@@ -271,12 +270,12 @@ def _worst(errors: list[float | None]) -> float | None:
     return max((error for error in errors if error is not None), key=abs, default=None)
 
 
-def _merged(found: list[KindComparison]) -> KindComparison:
-    predicted, measured = sum(k.predicted_ns for k in found), sum(k.measured_ns for k in found)
-    weighed = [(k.mape, k.count) for k in found if k.mape is not None]
+def _merged(comparisons: list[KindComparison]) -> KindComparison:
+    predicted, measured = sum(k.predicted_ns for k in comparisons), sum(k.measured_ns for k in comparisons)
+    weighed = [(k.mape, k.count) for k in comparisons if k.mape is not None]
     total = sum(count for _, count in weighed)
     return KindComparison(
-        count=sum(k.count for k in found),
+        count=sum(k.count for k in comparisons),
         predicted_ns=predicted,
         measured_ns=measured,
         error=relative_error(predicted, measured),

@@ -1,4 +1,7 @@
-"""A validation's evidence: one JSON, and what is made of it - verdicts, tables, figures. The JSON alone is enough."""
+"""Reads and writes a validation's evidence: one JSON, and what is made of it - verdicts, tables, figures.
+
+The JSON alone is enough to make all of it again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from loadahead.reports.evidence_schema import check_evidence, check_record
 from loadahead.reports.evidence_tables import page_of
 from loadahead.reports.plots.base import Drawing
 from loadahead.reports.verdicts import verdicts
-from loadahead.reports.verdicts.facts import facts
+from loadahead.reports.verdicts.outcome import coverage
 from loadahead.reports.verdicts.records import LISTS, NOT_RUN
 from loadahead.sim.errors import InputError
 
@@ -25,45 +28,45 @@ Key = tuple[Any, ...]
 
 
 def key_of(kind: str, record: Record) -> Key:
-    """What tells a record from the others of its kind."""
+    """Return what tells a record from the others of its kind."""
     if kind == "peer":
         return record["peer"], record["model"], record["microbatches"], record["pipeline"]
     return (record["model"] if kind == "model" else record["name"],)
 
 
 def assemble(records: Sequence[Record]) -> Record:
-    """The evidence from a journal's records; what was planned and has no record is there too, as not run."""
+    """Return the evidence of a journal's records; what was planned and has no record is there too, as not run."""
     contents = [(record["kind"], {key: record[key] for key in record if key != "kind"}) for record in records]
-    found: dict[str, dict[Key, Record]] = {kind: {} for kind in (*LISTS, "prediction")}
+    by_kind: dict[str, dict[Key, Record]] = {kind: {} for kind in (*LISTS, "prediction")}
     evidence: Record = {"format": FORMAT, "version": VERSION}
     for kind, content in contents:
-        if kind in found:
-            found[kind][key_of(kind, content)] = content
+        if kind in by_kind:
+            by_kind[kind][key_of(kind, content)] = content
         elif kind == "machine":
             evidence |= content
-    # It reached its end where nothing was begun after that.
+    # The validation reached its end if nothing was begun after its record of that.
     evidence["stopped"] = contents[-1][1]["stopped"] if contents[-1][0] == "end" else STOPPED
     evidence["seconds"] = round(sum(content.get("seconds", 0.0) for _, content in contents), 1)
-    lacking = {"status": NOT_RUN, "reason": evidence["stopped"] or STOPPED}
+    not_run = {"status": NOT_RUN, "reason": evidence["stopped"] or STOPPED}
     for kind, name in LISTS.items():
-        planned = {key_of(kind, one): one for one in evidence["planned"].get(name, ())}
+        planned = {key_of(kind, part): part for part in evidence["planned"].get(name, ())}
         evidence[name] = [
-            found["prediction"].get(key, {}) | planned.get(key, {}) | found[kind].get(key, lacking)
+            by_kind["prediction"].get(key, {}) | planned.get(key, {}) | by_kind[kind].get(key, not_run)
             if kind == "configuration"
-            else planned.get(key, {}) | found[kind].get(key, lacking)
-            for key in planned | found[kind]
+            else planned.get(key, {}) | by_kind[kind].get(key, not_run)
+            for key in planned | by_kind[kind]
         ]
-    return _judged(evidence)
+    return _with_verdicts(evidence)
 
 
-def _judged(evidence: Record) -> Record:
-    """With its verdicts, and what no claim is about."""
-    own = {"verdicts": [verdict.to_dict() for verdict in verdicts(evidence)], "facts": facts(evidence)}
+def _with_verdicts(evidence: Record) -> Record:
+    """Return the evidence with its verdicts, and with numbers that no claim is about."""
+    own = {"verdicts": [verdict.to_dict() for verdict in verdicts(evidence)], "facts": coverage(evidence)}
     return evidence | own
 
 
 def write_evidence(evidence: Record, directory: Path) -> list[Path]:
-    """The JSON, a page of tables and the figures, into the directory; returns their paths."""
+    """Write the JSON, a page of tables and the figures into the directory; return their paths."""
     remove_evidence(directory)
     path = directory / JSON
     path.write_text(json.dumps(evidence, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -84,27 +87,33 @@ def remove_evidence(directory: Path) -> None:
 
 
 def has_evidence(directory: Path) -> bool:
-    """Whether a validation was written there, finished or not."""
+    """Return whether a validation was written there, finished or not."""
     return any((directory / name).is_file() for name in (JSON, JOURNAL))
 
 
 def read_evidence(directory: Path) -> Record:
-    """The evidence of a directory: from its journal, which may know more, or else its JSON. InputError in one line."""
+    """Return a directory's evidence: from its journal, which may know more, or else its JSON.
+
+    Raises InputError in one line where neither can be read.
+    """
     path, journal = directory / JSON, directory / JOURNAL
     if journal.is_file():
         records = read_journal(journal, journal.read_bytes())
         if not records:
-            raise InputError(f"{journal}: holds no record; run `loadahead validate` again")
+            raise InputError(f"{journal}: holds no record; run the validation again")
         return assemble(records)
-    found = parsed(path.read_bytes(), str(path))
-    if found.get("format") != FORMAT or found.get("version") != VERSION:
+    evidence = parsed(path.read_bytes(), str(path))
+    if evidence.get("format") != FORMAT or evidence.get("version") != VERSION:
         raise InputError(f'{path}: is no evidence; its format must be "{FORMAT}", version {VERSION}')
-    check_evidence(found, str(path))
-    return _judged(found)
+    check_evidence(evidence, str(path))
+    return _with_verdicts(evidence)
 
 
 def read_journal(path: Path, content: bytes) -> list[Record]:
-    """A journal's records. What stands after the last line's end was being written when the validation was killed."""
+    """Return a journal's records; InputError where one is malformed.
+
+    What stands after the last line's end was being written when the validation was killed, and is left out.
+    """
     out = []
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         record = parsed(line, f"{path} line {number}")
@@ -116,11 +125,11 @@ def read_journal(path: Path, content: bytes) -> list[Record]:
 
 
 def parsed(content: bytes, where: str) -> Record:
-    """A JSON object; InputError in one line that begins with ``where``."""
+    """Return a JSON object; InputError in one line that begins with ``where``."""
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not JSON; give a directory that `loadahead validate` wrote") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{where}: holds {str(found)[:40]!r}; give a directory that `loadahead validate` wrote")
-    return found
+        raise InputError(f"{where}: is not JSON; give a directory that a validation wrote") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: holds {str(value)[:40]!r}; give a directory that a validation wrote")
+    return value

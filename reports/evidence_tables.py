@@ -1,4 +1,4 @@
-"""The evidence as a page in Markdown: verdicts, every configuration, peers, calibration, machine and versions."""
+"""Writes the evidence as a page in Markdown: verdicts, configurations, peers, calibration, machine and versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.tables import NOTHING, Grid, format_error, format_share
-from loadahead.reports.verdicts.facts import facts_text
+from loadahead.reports.verdicts.outcome import coverage_text, verdicts_grid
 from loadahead.reports.verdicts.records import (
     NONE,
     case_of,
@@ -17,23 +17,22 @@ from loadahead.reports.verdicts.records import (
     plain_beside,
     time_error,
 )
-from loadahead.reports.verdicts.shown import verdicts_grid
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
 Record = Mapping[str, Any]
 
 
 def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
-    """The whole page; the figures are files beside it."""
+    """Return the whole page; the figures are files beside it."""
     device = evidence.get("machine", {}).get("gpu") or evidence.get("device", "unknown device")
     stopped = evidence["stopped"]
     took = f"It took {evidence['seconds'] / 60:.1f} minutes{'' if stopped is None else f' until {stopped}'}."
     parts = [
         f"# Predicted and measured on {device}",
-        f"Made by `loadahead validate`; `loadahead report` makes it again from `evidence.json` alone. {took}",
+        f"Made by a validation; a report of its directory makes it again from `evidence.json` alone. {took}",
         "## What holds",
         markdown(verdicts_grid(evidence["verdicts"])),
-        f"Covered: {facts_text(evidence['facts'])}.",
+        f"Covered: {coverage_text(evidence['facts'])}.",
     ]
     for name, drawing in drawings.items():
         parts.append(f"## {drawing.title}")
@@ -53,7 +52,7 @@ def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
 
 
 def markdown(grid: Grid) -> str:
-    """A grid as a Markdown table, its note below."""
+    """Return a grid as a Markdown table, its note below."""
     marks = ["---" if index in grid.text_columns else "---:" for index in range(len(grid.headers))]
     lines = [_row(grid.headers), _row(marks), *(_row(row) for row in grid.rows)]
     if not grid.rows:
@@ -66,8 +65,8 @@ def _row(cells: Any) -> str:
 
 
 def configurations_grid(evidence: Record) -> Grid:
-    """A row for each, in the order of the grid; those not measured say why."""
-    rows = [_configuration(one) for one in evidence["configurations"]]
+    """Return a row for each configuration, in the order of the grid; those not measured say why."""
+    rows = [_configuration(record) for record in evidence["configurations"]]
     return Grid(
         headers=(
             "model",
@@ -93,51 +92,51 @@ def configurations_grid(evidence: Record) -> Grid:
     )
 
 
-def _configuration(one: Record) -> tuple[str, ...]:
-    horizon = _horizon(one) if one["offload"] else "without offload"
+def _configuration(record: Record) -> tuple[str, ...]:
+    horizon = _horizon(record) if record["offload"] else "without offload"
     own = (
-        one["model"],
-        str(one["microbatches"]),
-        one["pipeline"],
+        record["model"],
+        str(record["microbatches"]),
+        record["pipeline"],
         horizon,
-        str(one["release_window"]),
-        str(one["copies"]),
+        str(record["release_window"]),
+        str(record["copies"]),
     )
-    if one["status"] != "measured":
-        return *own, NOTHING, f"{one['status']}: {one['reason']}", *(NOTHING,) * 7
-    ours, theirs = one["predicted"], one["measured"]
+    if record["status"] != "measured":
+        return *own, NOTHING, f"{record['status']}: {record['reason']}", *(NOTHING,) * 7
+    ours, theirs = record["predicted"], record["measured"]
     return (
         *own,
-        f"{ours['copy_to_compute']:.2f}" if one["offload"] else NOTHING,
+        f"{ours['copy_to_compute']:.2f}" if record["offload"] else NOTHING,
         format_duration(ours["step_time_ns"]),
         format_duration(theirs["step_time_ns"]),
-        format_error(time_error(one)),
+        format_error(time_error(record)),
         format_bytes(ours["peak_device_bytes"]),
         format_bytes(theirs["peak_device_bytes"]),
-        format_error(peak_error(one)),
+        format_error(peak_error(record)),
         f"{ours['offloaded']}/{ours['offloaded'] + ours['kept']}",
         format_share(theirs["overlap"] if ours["offloaded"] else None),
     )
 
 
-def _horizon(one: Record) -> str:
-    return counted(one["horizon"], one["horizon_unit"].removesuffix("s"))
+def _horizon(record: Record) -> str:
+    return counted(record["horizon"], record["horizon_unit"].removesuffix("s"))
 
 
 def peers_grid(evidence: Record) -> Grid:
-    """Cases, in each our plans over links as they are, then the peers."""
+    """Return each case's rows: our plans over links as they are, then the peers."""
     rows = []
     for case in dict.fromkeys(case_of(peer) for peer in evidence["peers"]):
         chosen = chosen_beside(evidence, case)
-        for one in ours_beside(evidence, case):
-            mark = " (stands for ours)" if one is chosen else ""
-            rows.append(_peer(case, f"our plan, horizon {_horizon(one)}{mark}", one["measured"], "measured"))
-        for one in plain_beside(evidence, case):
-            rows.append(_peer(case, "our plan without offload", one["measured"], "measured"))
+        for record in ours_beside(evidence, case):
+            mark = " (stands for ours)" if record is chosen else ""
+            rows.append(_peer(case, f"our plan, horizon {_horizon(record)}{mark}", record["measured"], "measured"))
+        for record in plain_beside(evidence, case):
+            rows.append(_peer(case, "our plan without offload", record["measured"], "measured"))
         for peer in evidence["peers"]:
             if case_of(peer) == case:
-                found = peer if peer["status"] == "measured" else None
-                rows.append(_peer(case, f"peer {peer['peer']}", found, f"{peer['status']}: {peer.get('reason')}"))
+                values = peer if peer["status"] == "measured" else None
+                rows.append(_peer(case, f"peer {peer['peer']}", values, f"{peer['status']}: {peer.get('reason')}"))
     return Grid(
         headers=("model", "mb.", "pipeline", "", "step time", "peak device"),
         rows=tuple(rows),
@@ -148,25 +147,29 @@ def peers_grid(evidence: Record) -> Grid:
     )
 
 
-def _peer(case: tuple[str, int, str], name: str, found: Record | None, status: str) -> tuple[str, ...]:
+def _peer(case: tuple[str, int, str], name: str, values: Record | None, status: str) -> tuple[str, ...]:
     own = (case[0], str(case[1]), case[2], name)
-    if found is None:
+    if values is None:
         return *own, status, NOTHING
-    peak = found["peak_device_bytes"]
-    return *own, format_duration(found["step_time_ns"]), NOTHING if peak is None else format_bytes(peak)
+    peak = values["peak_device_bytes"]
+    return *own, format_duration(values["step_time_ns"]), NOTHING if peak is None else format_bytes(peak)
 
 
 def gradients_grid(evidence: Record) -> Grid:
-    """Every check against plain training."""
+    """Return a row for every check against plain training."""
     rows = []
-    for one in evidence["gradients"]:
-        found = f"{one['max_grad_error']:g}" if one["status"] == "measured" else f"{one['status']}: {one['reason']}"
-        rows.append((one["name"], found))
+    for record in evidence["gradients"]:
+        difference = (
+            f"{record['max_grad_error']:g}"
+            if record["status"] == "measured"
+            else f"{record['status']}: {record['reason']}"
+        )
+        rows.append((record["name"], difference))
     return Grid(headers=("configuration", "largest difference"), rows=tuple(rows))
 
 
 def models_grid(evidence: Record) -> Grid:
-    """What was calibrated."""
+    """Return a row for each calibrated model."""
     rows = []
     for model in evidence["models"]:
         if model["status"] != "measured":
@@ -193,7 +196,7 @@ def models_grid(evidence: Record) -> Grid:
 
 
 def machine_grid(evidence: Record) -> Grid:
-    """Machine and versions."""
+    """Return the machine and the versions."""
     rows = [("loadahead", str(evidence.get("loadahead", NOTHING)))]
     for key, value in evidence.get("machine", {}).items():
         text = format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)

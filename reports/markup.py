@@ -1,4 +1,7 @@
-"""HTML by small functions. Text is escaped unless it is :class:`Html` already, so nothing in a file can be markup."""
+"""Makes HTML by small functions.
+
+Text is escaped unless it is :class:`Html` already, so nothing in a file can be markup.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,13 @@ a { color: var(--accent); }
 
 
 class Html(str):
-    """Markup; everything else is text."""
+    """Is markup; every other string is text."""
 
     __slots__ = ()
 
 
 def element(name: str, /, *children: str, **attributes: str) -> Html:
-    """``<name attributes>children</name>``; ``class_`` stands for ``class``."""
+    """Return ``<name attributes>children</name>``; ``class_`` stands for ``class``."""
     pairs = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     if name in _EMPTY:
         return Html(f"<{name}{pairs}>")
@@ -57,12 +60,12 @@ def element(name: str, /, *children: str, **attributes: str) -> Html:
 
 
 def joined(*children: str) -> Html:
-    """The children one after the other."""
+    """Return the children one after the other."""
     return Html("".join(child if isinstance(child, Html) else escape(child, quote=False) for child in children))
 
 
 def table(grid: Grid) -> Html:
-    """A grid as a table, its note below."""
+    """Return a grid as a table, its note below."""
 
     def row(cells: tuple[str, ...], cell: str, **attributes: str) -> Html:
         shown = [
@@ -78,7 +81,7 @@ def table(grid: Grid) -> Html:
 
 
 def page(title: str, *children: str) -> str:
-    """A whole document that needs no other file."""
+    """Return a whole document that needs no other file."""
     head = element(
         "head",
         element("meta", charset="utf-8"),

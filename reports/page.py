@@ -1,17 +1,17 @@
-"""One page from a run directory: headline numbers, tables, figures, machine, how to reproduce, and doubt."""
+"""Writes one page from a run directory: headline numbers, tables, figures, machine, and how far to trust them."""
 
 from __future__ import annotations
 
 import base64
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from loadahead.reports.compare import Comparison, compare, kendall_tau, order_disagreements
-from loadahead.reports.doubt import cost_sentences, step_sentences
 from loadahead.reports.markup import Html, element, joined, page, table
 from loadahead.reports.plots import PLOTS, Drawing
+from loadahead.reports.reliability import cost_sentences, step_time_sentences
 from loadahead.reports.run_data import HorizonPoint, RunData, load_run
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline_of_summary, step_times
@@ -28,7 +28,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.units import format_bytes, format_duration
 
 NAME, FIGURES_FOLDER = "report.html", "figures"
-# A longer sweep shows its best rows and links the file.
+# The page of a longer sweep shows its best rows and links the file.
 LONGEST_SWEEP, BEST_ROWS = 24, 12
 # Predictions closer than this claim no order.
 MARGIN = 0.10
@@ -43,11 +43,12 @@ _WITHOUT = {
 }
 
 
-def write_report(directory: str | Path) -> Path:
-    """Write ``report.html``, which needs no other file, and ``figures/*.png`` beside it; returns the page's path.
+def write_report(directory: str | Path, commands: Callable[[RunData], Sequence[str]] | None = None) -> Path:
+    """Write ``report.html``, which needs no other file, and ``figures/*.png`` beside it; return the page's path.
 
-    Parts that the directory does not hold are left out and named. InputError when a part is malformed, when there is
-    none, or when the page cannot be written.
+    ``commands`` returns the command lines that make the run's files again, to be shown on the page. Parts that the
+    directory does not hold are left out and named. Raises InputError when a part is malformed, when there is none, or
+    when the page cannot be written.
     """
     data = load_run(directory)
     root = Path(directory)
@@ -57,13 +58,13 @@ def write_report(directory: str | Path) -> Path:
     try:
         figures = _figures(data, root / FIGURES_FOLDER)
         out = root / NAME
-        out.write_text(_page(data, comparison, figures), encoding="utf-8")
+        out.write_text(_page(data, comparison, figures, commands(data) if commands else ()), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{root}: the report cannot be written there ({error.strerror})") from error
     return out
 
 
-def _page(data: RunData, comparison: Comparison | None, figures: Html) -> str:
+def _page(data: RunData, comparison: Comparison | None, figures: Html, commands: Sequence[str]) -> str:
     name = _name(data)
     sections = [
         _head(data, name),
@@ -74,9 +75,9 @@ def _page(data: RunData, comparison: Comparison | None, figures: Html) -> str:
         _sweep(data),
         _horizons(data),
         _ranks(data),
-        _doubt(data),
+        _reliability(data),
         _machine(data),
-        _reproduce(data),
+        _reproduce(commands),
         _missing(data),
     ]
     return page(f"Loadahead: {name}", *sections)
@@ -91,9 +92,9 @@ def _paragraphs(sentences: list[str]) -> Html:
 
 
 def _name(data: RunData) -> str:
-    for found in (data.plan and data.plan.name, data.result.get("scenario")):
-        if isinstance(found, str) and found:
-            return found
+    for name in (data.plan and data.plan.name, data.result.get("scenario")):
+        if isinstance(name, str) and name:
+            return name
     names = [timeline.plan_name for timeline in (data.predicted, data.measured) if timeline is not None]
     return names[0] if names else "sweep"
 
@@ -118,12 +119,12 @@ def _head(data: RunData, name: str) -> Html:
 
 
 def _warnings(data: RunData) -> Html:
-    found: list[str] = []
+    texts: list[str] = []
     headers = [timeline.header for timeline in (data.predicted, data.measured) if timeline is not None]
     for source in (*headers, data.result):
         listed = source.get("warnings", [])
-        found += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
-    return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(found)))
+        texts += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(texts)))
 
 
 def _comparison(comparison: Comparison | None) -> Html:
@@ -139,7 +140,7 @@ def _comparison(comparison: Comparison | None) -> Html:
 
 
 def _figures(data: RunData, folder: Path) -> Html:
-    """Every figure there is something to draw for, saved and embedded; the others named with the reason."""
+    """Save and embed every figure there is something to draw for; name the others with the reason."""
     shown, missing = [], []
     folder.mkdir(exist_ok=True)
     for name, plot in PLOTS.items():
@@ -233,11 +234,11 @@ def _ranks(data: RunData) -> Html:
     return _section("Rank by rank", *parts)
 
 
-def _doubt(data: RunData) -> Html:
+def _reliability(data: RunData) -> Html:
     sentences = []
     if data.measured is not None:
         steps = step_times(data.measured, "measured.jsonl")
-        sentences += step_sentences(steps)
+        sentences += step_time_sentences(steps)
         link = data.measured.header.get("link")
         if isinstance(link, str):
             sentences.append(link)
@@ -249,11 +250,11 @@ def _doubt(data: RunData) -> Html:
 
 
 def _machine(data: RunData) -> Html:
-    found = None if data.measured is None else data.measured.header.get("machine")
-    found = data.result.get("machine") if found is None else found
+    machine = None if data.measured is None else data.measured.header.get("machine")
+    machine = data.result.get("machine") if machine is None else machine
     rows = []
-    if isinstance(found, Mapping):
-        for key, value in found.items():
+    if isinstance(machine, Mapping):
+        for key, value in machine.items():
             text = format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)
             rows.append((key.removesuffix("_bytes").replace("_", " "), text))
     if data.measured is not None:
@@ -278,24 +279,8 @@ def _version(package: str) -> str:
         return "from source"
 
 
-def _reproduce(data: RunData) -> Html:
-    assert data.directory is not None
-    has = {path.name for path in data.directory.iterdir()}
-    costs = " --costs costs.json" if "costs.json" in has else ""
-    lines = []
-    command = data.result.get("command")
-    if isinstance(command, list) and all(isinstance(word, str) for word in command):
-        command = " ".join(command)
-    if isinstance(command, str):
-        lines.append(command)
-    if "plan.json" in has:
-        lines += ["loadahead verify plan.json", f"loadahead simulate plan.json{costs}"]
-        if data.measured is not None:
-            lines.append(f"loadahead execute plan.json --device {data.measured.source}{costs} -o again")
-    if data.predicted is not None and data.measured is not None:
-        lines.append("loadahead compare predicted.jsonl measured.jsonl")
-    lines.append("loadahead report .")
-    return _section("To reproduce, in this folder", element("pre", "\n".join(lines)))
+def _reproduce(commands: Sequence[str]) -> Html:
+    return _section("To reproduce, in this folder", element("pre", "\n".join(commands))) if commands else Html()
 
 
 def _missing(data: RunData) -> Html:

@@ -1,4 +1,4 @@
-"""Small statistics with their edge cases decided: relative errors, rank agreement, spread."""
+"""Computes small statistics with their edge cases decided: relative errors, rank agreement, spread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEW_SAMPLES = 5
 
 
 def relative_error(predicted: float, measured: float) -> float | None:
-    """``(predicted - measured) / measured``: positive when the prediction is too high.
+    """Return ``(predicted - measured) / measured``: positive when the prediction is too high.
 
     0.0 when both are zero; None when only the measurement is, since there is nothing to relate the error to.
     """
@@ -33,9 +33,10 @@ def _as_array(values: Sequence[float], what: str) -> np.ndarray[tuple[int], np.d
 
 
 def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two sequences of equal length: 1.0 same order, -1.0 reversed, ties taken into account.
+    """Return Kendall's tau-b of two sequences: 1.0 for the same order, -1.0 for the reverse, ties taken into account.
 
-    None where it is undefined: fewer than two points, or all values of one side equal.
+    None where it is undefined: fewer than two points, or all values of one side equal. Raises InputError for sequences
+    of different lengths, and for numbers that are not finite.
     """
     if len(predicted) != len(measured):
         raise InputError(f"{len(predicted)} predictions and {len(measured)} measurements; give as many of either")
@@ -51,7 +52,7 @@ def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> float 
 def order_disagreements(
     predicted: Sequence[float], measured: Sequence[float], margin: float = 0.10
 ) -> list[tuple[int, int]]:
-    """Pairs (i, j) that the predictions put apart by more than ``margin`` and the measurements the other way round.
+    """Return pairs (i, j) that are predicted more than ``margin`` apart and measured the other way round.
 
     The margin is relative to the smaller of the two predictions; closer predictions claim no order.
     """
@@ -64,9 +65,10 @@ def order_disagreements(
 
 
 def rank_agreement(predicted: Sequence[float], measured: Sequence[float], margin: float) -> tuple[int, int]:
-    """(pairs in the predicted order less pairs in the other, pairs that count): their quotient is Kendall's tau.
+    """Return pairs in the predicted order less pairs in the other, and how many pairs count.
 
-    A pair counts where its predictions are further apart than ``margin``, relative to the smaller.
+    The quotient is Kendall's tau. A pair counts where its predictions are further apart than ``margin``, relative to
+    the smaller.
     """
     agreed = pairs = 0
     for i, j in combinations(range(len(predicted)), 2):
@@ -79,7 +81,7 @@ def rank_agreement(predicted: Sequence[float], measured: Sequence[float], margin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Repeated measurements of one thing, in the unit they came in. ``deviation`` is the sample standard deviation."""
+    """Holds repeated measurements of one thing, in their unit. ``deviation`` is the sample standard deviation."""
 
     count: int
     lowest: float
@@ -89,16 +91,17 @@ class Spread:
 
     @property
     def relative(self) -> float:
-        """``deviation / median``; 0.0 for a median of 0."""
+        """Return ``deviation / median``; 0.0 for a median of 0."""
         return self.deviation / self.median if self.median else 0.0
 
     @property
     def unstable(self) -> bool:
+        """Return whether the relative deviation is above :data:`UNSTABLE`."""
         return self.relative > UNSTABLE
 
 
 def spread(samples: Sequence[float]) -> Spread | None:
-    """Count, range, median and deviation; None without samples."""
+    """Return count, range, median and deviation; None without samples."""
     if not len(samples):
         return None
     values = _as_array(samples, "sample")

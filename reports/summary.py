@@ -1,4 +1,4 @@
-"""One step's figures in short, from the ``summary`` that a timeline's header or a result file carries.
+"""Reads one step's numbers in short from the ``summary`` that a timeline's header or a result file carries.
 
 Peaks and stalls are those of the rank that has most of each, as in a sweep's table; overlap is that of all ranks'
 copies together.
@@ -33,9 +33,10 @@ _RANK_INTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """Figures of one step; None where they are not known. Times in ns, sizes in bytes, overlap as a fraction.
+    """Holds the numbers of one step; None where they are not known.
 
-    ``peak_device_bytes`` has one entry per rank. ``overlap`` is None as well where nothing was copied.
+    Times in ns, sizes in bytes, overlap as a fraction. ``peak_device_bytes`` has one entry per rank. ``overlap`` is
+    None as well where nothing was copied.
     """
 
     step_time_ns: int
@@ -47,6 +48,7 @@ class Headline:
 
     @property
     def largest_device_bytes(self) -> int | None:
+        """Return the peak of the rank that has most; None where no rank's is known."""
         return max(self.peak_device_bytes, default=None)
 
 
@@ -58,7 +60,7 @@ def _count(row: Mapping[str, Any], key: str, where: str) -> int:
 
 
 def check_summary(summary: object, where: str) -> dict[str, Any]:
-    """The summary itself, when it has the keys of ``simulate --json``; InputError otherwise."""
+    """Return the summary, when it has the keys of the command line's JSON (DESIGN, section 4); else InputError."""
     if not isinstance(summary, dict):
         raise InputError(f"{where} is {summary!r:.60}; it must be an object with step_time_ns and ranks")
     _count(summary, "step_time_ns", where)
@@ -75,7 +77,7 @@ def check_summary(summary: object, where: str) -> dict[str, Any]:
 
 
 def headline_of_summary(summary: object, where: str = "summary") -> Headline:
-    """The figures in short; InputError when the summary is malformed."""
+    """Return a summary's numbers in short; InputError when it is malformed."""
     checked = check_summary(summary, where)
     ranks = checked["ranks"]
     copying = sum(rank["copy_ns"] for rank in ranks)
@@ -96,28 +98,28 @@ def _peaks_of_samples(timeline: Timeline) -> tuple[int, ...]:
 
 
 def headline(timeline: Timeline, where: str = "timeline") -> Headline:
-    """The figures in short of a timeline: from its summary, or without one what its rows and samples tell.
+    """Return a timeline's numbers in short: from its summary, or without one what its rows and samples tell.
 
     The step time of a measured timeline is the median of its timed steps, where the header has them.
     """
     steps = step_times(timeline, where)
     if "summary" in timeline.header:
-        found = headline_of_summary(timeline.header["summary"], f"{where} summary")
+        short = headline_of_summary(timeline.header["summary"], f"{where} summary")
     else:
         host = timeline.memory.host_bytes
-        found = Headline(
+        short = Headline(
             step_time_ns=timeline.step_time_ns,
             peak_device_bytes=_peaks_of_samples(timeline),
             peak_host_bytes=int(host.max()) if len(host) else None,
         )
     if not steps:
-        return found
-    fields = {name: getattr(found, name) for name in Headline.__dataclass_fields__}
+        return short
+    fields = {name: getattr(short, name) for name in Headline.__dataclass_fields__}
     return Headline(**fields | {"step_time_ns": round(float(np.median(steps)))})
 
 
 def step_times(timeline: Timeline, where: str = "timeline") -> list[int]:
-    """All timed steps in ns, as the header has them; empty for a prediction. InputError when malformed.
+    """Return all timed steps in ns, as the header has them; empty for a prediction. InputError when malformed.
 
     Where timing every operation costs something, these are the steps without.
     """

@@ -1,8 +1,7 @@
-"""Tables of figures, once as data (:class:`Grid`), shown as plain text here and as HTML on the page."""
+"""Makes tables of numbers as data (:class:`Grid`), which the command line shows as text and the page as HTML."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from loadahead.sim.units import format_bytes, format_duration
 Row = Mapping[str, Any]
 
 NOTHING = "–"
-# Step times closer than this share are the same as far as anyone can tell; the one that needs less memory is better.
+# Step times closer than this share count as equal; of equal ones the one that needs less memory is better.
 AS_FAST = 0.01
 _SHORT = {
     "pipeline": "pipeline",
@@ -31,7 +30,7 @@ _STALL_TITLE = {"release": "stall: offload", "prefetch": "stall: prefetch", "rec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A table: headers, rows of text, which columns are text (the others are figures), and the row to mark."""
+    """Holds a table: headers, rows of text, which columns are text (the others are numbers), and the row to mark."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -41,7 +40,7 @@ class Grid:
 
 
 def format_error(error: float | None) -> str:
-    """A signed error in percent; ``exact`` for none at all, ``–`` where there is nothing to relate it to."""
+    """Return a signed error in percent; ``exact`` for none at all, ``–`` where there is nothing to relate it to."""
     if error is None:
         return NOTHING
     if error == 0:
@@ -51,7 +50,7 @@ def format_error(error: float | None) -> str:
 
 
 def format_share(share: float | None) -> str:
-    """A fraction in percent, ``–`` for None."""
+    """Return a fraction in percent, ``–`` for None."""
     return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
 
 
@@ -69,14 +68,14 @@ def _pair(name: str, ours: int | None, theirs: int | None, show: Any) -> tuple[s
 
 
 def _points(ours: float | None, theirs: float | None) -> str:
-    """Difference of two shares in percentage points: an error relative to a share says little."""
+    """Return two shares' difference in percentage points: an error relative to a share says little."""
     if ours is None or theirs is None:
         return NOTHING
     return "exact" if ours == theirs else f"{100 * (ours - theirs):+.1f} points".replace("-", "−")
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
-    """Predicted beside measured: step time, peaks, overlap, stalls, and operations' durations."""
+    """Return predicted beside measured: step time, peaks, overlap, stalls, and operations' durations."""
     ours, theirs = comparison.predicted, comparison.measured
     rows = [_pair("step time", ours.step_time_ns, theirs.step_time_ns, _duration)]
     rows.append(_pair("peak device memory", ours.largest_device_bytes, theirs.largest_device_bytes, _bytes))
@@ -103,7 +102,7 @@ def _stall(side: Headline, stall: str) -> int | None:
 
 
 def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
-    """Every kind of operation: how many, the sum of their durations, its error, and the mean error of one."""
+    """Return each kind of operation's count, summed durations with their error, and the mean error of one operation."""
     rows = [
         (
             name,
@@ -119,7 +118,7 @@ def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
 
 
 def many_grid(many: ComparisonOfMany) -> Grid:
-    """A row for each pair, with the errors of step time, peak memory and operations."""
+    """Return a row for each pair, with the errors of step time, peak memory and operations."""
     rows = [
         (
             name,
@@ -140,7 +139,7 @@ def many_grid(many: ComparisonOfMany) -> Grid:
 
 
 def ranks_grid(summary: object) -> Grid:
-    """One step's figures, a row per rank; InputError when the summary is malformed."""
+    """Return one step's numbers, a row per rank; InputError when the summary is malformed."""
     ranks = check_summary(summary, "summary")["ranks"]
     rows = [
         (
@@ -174,12 +173,15 @@ def ranks_grid(summary: object) -> Grid:
 
 
 def time_per_microbatch(row: Row) -> float:
-    """What makes steps of different numbers of microbatches comparable: a microbatch is the same work in each."""
+    """Return the step time in ns divided by the number of microbatches.
+
+    A microbatch is the same work in every step, so steps of different numbers of microbatches compare by it.
+    """
     return float(row["step_time_ns"] / row["microbatches"])
 
 
 def best_row(rows: Sequence[Row], capacity_bytes: int | None = None) -> int | None:
-    """Index of the best configuration of a sweep; None when there is none that fits.
+    """Return the index of the best configuration of a sweep; None when there is none that fits.
 
     Of those that fit the device, the fastest per microbatch; of those within 1 % of it, the one with the lowest peak of
     device memory, then the fastest, then the shortest horizon, then the first.
@@ -193,9 +195,9 @@ def best_row(rows: Sequence[Row], capacity_bytes: int | None = None) -> int | No
 
 
 def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: int | None = None) -> Grid:
-    """A sweep's rows, fastest per microbatch first, the best one marked; axes with a single value are left out.
+    """Return a sweep's rows, fastest per microbatch first, the best one marked; axes of one value are left out.
 
-    With ``limit``, that many rows, the best one always among them.
+    With ``limit``, that many rows come back, the best one always among them.
     """
     best = best_row(rows, capacity_bytes)
     order = sorted(range(len(rows)), key=lambda i: (time_per_microbatch(rows[i]), rows[i]["peak_device_bytes"], i))
@@ -244,34 +246,3 @@ def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: in
         best=None if best is None else shown.index(best),
         note=" ".join(note),
     )
-
-
-def to_text(grid: Grid, title: str = "", width: int = 120) -> str:
-    """The table as plain text, without colour, at most ``width`` characters wide; ``*`` marks the best row."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", title_style="", box=SIMPLE_HEAD, collapse_padding=True)
-    table.pad_edge = False
-    marked = grid.best is not None
-    for index, header in enumerate((*(("",) if marked else ()), *grid.headers)):
-        is_text = index - marked in grid.text_columns or (marked and index == 0)
-        table.add_column(header, justify="left" if is_text else "right", no_wrap=index > 0)
-    for index, row in enumerate(grid.rows):
-        table.add_row(*(("*" if index == grid.best else "",) if marked else ()), *(_plain(cell) for cell in row))
-    # Markup and highlighting off: cells are text, whatever stands in them.
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, markup=False, emoji=False)
-    console.print(table)
-    if grid.note:
-        console.print(grid.note)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    # The box has an empty line above and below.
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
-
-
-def _plain(cell: str) -> Any:
-    from rich.text import Text
-
-    return Text(cell)

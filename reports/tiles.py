@@ -1,4 +1,4 @@
-"""The page's headline numbers."""
+"""Makes the page's headline numbers."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def _tile(title: str, value: str, *notes: str) -> Html:
 
 
 def _against(ours: int | None, theirs: int | None, show: Any) -> tuple[str, ...]:
-    """The notes below a measured figure."""
+    """Return the notes below a measured number."""
     if ours is None or theirs is None:
         return ()
     return (f"predicted {show(ours)}", f"error {format_error(relative_error(ours, theirs))}")
 
 
 def tiles(data: RunData) -> Html:
-    """The run's headline numbers; those of the sweep's best row where nothing was run or simulated on its own."""
+    """Return the run's headline numbers; where nothing was run or simulated alone, those of the sweep's best row."""
     predicted = None if data.predicted is None else headline(data.predicted, "predicted.jsonl")
     measured = None if data.measured is None else headline(data.measured, "measured.jsonl")
-    found = _step_tiles(predicted, measured) if predicted or measured else []
-    found += _result_tiles(data)
-    if not found and data.sweep:
-        found = _sweep_tiles(data)
-    return element("div", *found, class_="tiles") if found else Html()
+    boxes = _step_tiles(predicted, measured) if predicted or measured else []
+    boxes += _result_tiles(data)
+    if not boxes and data.sweep:
+        boxes = _sweep_tiles(data)
+    return element("div", *boxes, class_="tiles") if boxes else Html()
 
 
 def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
-    """Measured figures with the prediction below; predicted ones where nothing was measured."""
+    """Return measured numbers with the prediction below; predicted ones where nothing was measured."""
     shown = measured or predicted
     assert shown is not None
     word = "measured" if measured else "predicted"
@@ -44,29 +44,29 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
     def below(name: str, show: Any) -> tuple[str, ...]:
         return _against(getattr(predicted, name), getattr(measured, name), show) if predicted and measured else ()
 
-    found = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
+    boxes = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
     if shown.largest_device_bytes is not None:
         notes = below("largest_device_bytes", format_bytes)
-        found.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
+        boxes.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
     if shown.stalls_ns is not None:
         # 'recv' is the pipeline's own bubble and no cost of offloading.
         stalls = shown.stalls_ns["release"] + shown.stalls_ns["prefetch"]
         hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
         note = f"compute waits {format_duration(stalls)} for them"
-        found.append(_tile(f"Copies behind compute, {word}", hidden, note))
-    return found
+        boxes.append(_tile(f"Copies behind compute, {word}", hidden, note))
+    return boxes
 
 
 def _result_tiles(data: RunData) -> list[Html]:
-    found = []
+    boxes = []
     error, losses = data.max_grad_error, data.losses
     if error is not None:
         value = "bit-identical" if error == 0 else f"off by {error:.2g}"
-        found.append(_tile("Gradients", value, "against the same model run without plan or offload"))
+        boxes.append(_tile("Gradients", value, "against the same model run without plan or offload"))
     if losses:
         value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
-        found.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
-    return found
+        boxes.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
+    return boxes
 
 
 def _sweep_tiles(data: RunData) -> list[Html]:

@@ -1,4 +1,4 @@
-"""The figures of a validation by name. To add one: write its file, add its line here; the page finds it."""
+"""Registers the figures of a validation by name. To add one: write its file, add its line; the page finds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loadahead.reports.evidence_figures.peers import peers
 from loadahead.reports.evidence_figures.predicted_measured import predicted_measured
 from loadahead.reports.plots.base import Drawing, Missing
 
-# In the order of the page.
+# The page shows them in this order.
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Drawing | Missing]] = {
     "predicted_measured": predicted_measured,
     "horizons": horizons,

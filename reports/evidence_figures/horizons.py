@@ -1,4 +1,4 @@
-"""Step time and peak memory against the horizon, predicted and measured, a column for each model."""
+"""Draws step time and peak memory against the horizon, predicted and measured, a column for each model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Step time and peak memory against the horizon"
-# Smaller differences than this share of the value look small.
+# Differences below this share of the value are drawn small.
 _LEAST_SPAN = 0.08
 _DASHES = (0, (4, 3))
 
@@ -24,16 +24,16 @@ Series = list[Record]
 
 @styled()
 def horizons(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Lines predicted, diamonds measured; links as they are, slowed links and memory in rows of their own."""
+    """Draw predictions as lines and measurements as diamonds; slowed links and memory have rows of their own."""
     models = _by_model(evidence)
     if not models:
         return Missing(title=TITLE, reason="no two horizons of one series were measured")
-    rows = [row for row in _ROWS if any(row.shows(one) for own in models.values() for one in own)]
+    rows = [row for row in _ROWS if any(row.shows(record) for own in models.values() for record in own)]
     figure, grid = new_figure(0.7 + 2.5 * len(rows), len(rows), len(models))
     for column, series in enumerate(models.values()):
         plain = plain_beside(evidence, case_of(series[0][0]))
         for axes, row in zip((line[column] for line in grid), rows, strict=True):
-            own = [(one, SERIES[place % len(SERIES)]) for place, one in enumerate(series) if row.shows(one)]
+            own = [(record, SERIES[place % len(SERIES)]) for place, record in enumerate(series) if row.shows(record)]
             unit = _panel(axes, row, own, plain if row.plain else [])
             axes.set_ylabel(unit if column else f"{row.name} ({unit})")
         grid[0][column].set_title(short_name(case_of(series[0][0])))
@@ -49,7 +49,7 @@ def horizons(evidence: Mapping[str, Any]) -> Drawing | Missing:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What a row of panels shows, of which series, and whether beside our plan without offload."""
+    """Says what a row of panels shows, of which series, and whether beside our plan without offload."""
 
     name: str
     key: str
@@ -60,14 +60,17 @@ class _Row:
 
 _ROWS = (
     _Row("step time", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] == 1)),
-    # In a row of its own: beside it nothing could be told apart in the first.
+    # Slowed links have a row of their own: beside them, nothing could be told apart in the first.
     _Row("step time, slowed link", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] > 1), False),
     _Row("peak memory", "peak_device_bytes", byte_scale, lambda series: True),
 )
 
 
 def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[Series]]:
-    """Of each model the series of the case with most of them: horizons in tasks, window 1; fewest copies first."""
+    """Return each model's series, fewest copies first, of the case that has most of them.
+
+    These are series of horizons in tasks with a release window of 1.
+    """
     cases: dict[str, dict[Case, list[Series]]] = {}
     for series in horizon_series(evidence):
         first = series[0]
@@ -78,9 +81,9 @@ def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[Series]]:
 
 
 def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: Series) -> str:
-    """Draw it; returns the unit."""
-    found = [one for own, _ in series for one in own] + plain
-    values = [one[side][row.key] for one in found for side in ("predicted", "measured")]
+    """Draw one panel, and return its unit."""
+    records = [record for own, _ in series for record in own] + plain
+    values = [record[side][row.key] for record in records for side in ("predicted", "measured")]
     if not values:
         axes.set_axis_off()
         return ""
@@ -98,8 +101,8 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
         )
     for own, colour in series:
         axes.plot(
-            [one["horizon"] for one in own],
-            [one["measured"][row.key] / scale for one in own],
+            [record["horizon"] for record in own],
+            [record["measured"][row.key] / scale for record in own],
             linestyle="none",
             marker="D",
             markersize=4.5,
@@ -108,19 +111,19 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
             markeredgewidth=1.2,
             zorder=4,
         )
-    for one in plain:
-        axes.axhline(one["measured"][row.key] / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
+    for record in plain:
+        axes.axhline(record["measured"][row.key] / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
     low, high = min(values) / scale, max(values) / scale
     span = max((high - low) * 1.25, high * _LEAST_SPAN)
     axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
-    axes.set_xticks(sorted({one["horizon"] for own, _ in series for one in own}))
+    axes.set_xticks(sorted({record["horizon"] for own, _ in series for record in own}))
     light_grid(axes)
     return unit
 
 
 def _lines(series: Sequence[tuple[Series, str]], key: str) -> Iterator[tuple[list[int], list[int], str, str]]:
-    """Horizons, predictions, colour and label of each line; one for all series where they are predicted alike."""
-    points = [{one["horizon"]: one["predicted"][key] for one in own} for own, _ in series]
+    """Yield horizons, predictions, colour and label of each line; one for all series that are predicted alike."""
+    points = [{record["horizon"]: record["predicted"][key] for record in own} for own, _ in series]
     together = {horizon: value for own in points for horizon, value in own.items()}
     if len(series) > 1 and all(own.items() <= together.items() for own in points):
         yield sorted(together), [together[horizon] for horizon in sorted(together)], INK, ""
@@ -131,7 +134,7 @@ def _lines(series: Sequence[tuple[Series, str]], key: str) -> Iterator[tuple[lis
 
 
 def _legend(figure: Figure, series: int) -> None:
-    """One for all panels, above them."""
+    """Draw one legend for all panels, above them."""
     from matplotlib.lines import Line2D
 
     names = ["copied once", "link slowed", "link slowed more", "link slowed still more"]

@@ -1,4 +1,4 @@
-"""Our plans and the peers on the same model and batch: step time against peak memory, a panel for each case."""
+"""Draws our plans and the peers on the same model and batch: step time against peak memory, a panel per case."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 TITLE = "Beside other implementations"
 COLUMNS = 3
 _OURS = "#0072B2"
-# Of peers in the order in which they are met: places that are close together stay apart by shape and colour.
+# Peers take these in the order in which they are met, so that close marks differ by shape and colour.
 _LOOKS = (("X", "#4b5560"), ("s", "#D55E00"), ("^", "#009E73"), ("v", "#CC79A7"), ("P", "#8a6d00"))
-# How much of our colour is left for the largest horizon.
+# The largest horizon keeps at least this share of our colour.
 _PALEST = 0.25
 
 
@@ -42,9 +42,9 @@ class _Point:
 
 @styled()
 def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Circles are ours, darker for smaller horizons, other shapes the peers; down and left is better."""
-    found = [peer for peer in evidence["peers"] if peer["status"] == MEASURED]
-    cases = list(dict.fromkeys(case_of(peer) for peer in found if peer["peak_device_bytes"] is not None))
+    """Draw our plans as circles, darker for smaller horizons, and peers as other shapes; down and left is better."""
+    measured = [peer for peer in evidence["peers"] if peer["status"] == MEASURED]
+    cases = list(dict.fromkeys(case_of(peer) for peer in measured if peer["peak_device_bytes"] is not None))
     if not cases:
         return Missing(title=TITLE, reason="no peer was measured whose peak memory can be told")
     columns = min(COLUMNS, len(cases))
@@ -67,13 +67,13 @@ def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
 
 
 def _place(label: str) -> tuple[bool, bool, int, str]:
-    """Ours by horizon, ours without offload, the ring, peers."""
+    """Return the sort key of the legend: ours by horizon, ours without offload, the ring, peers."""
     number = next((int(word) for word in label.split() if word.isdigit()), 0)
     return label.startswith("peer"), not number, number, label
 
 
 def _panel(axes: Axes, case: Case, evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw it; returns its marks by label."""
+    """Draw one panel, and return its marks by label."""
     points = list(_points(case, evidence))
     (ns, time_unit), (nbytes, byte_unit) = (
         time_scale(max(point.time_ns for point in points)),
@@ -93,17 +93,21 @@ def _panel(axes: Axes, case: Case, evidence: Mapping[str, Any]) -> dict[str, Any
 
 def _points(case: Case, evidence: Mapping[str, Any]) -> Iterator[_Point]:
     chosen = chosen_beside(evidence, case)
-    ours = [one for one in ours_beside(evidence, case) if (one["horizon_unit"], one["release_window"]) == ("tasks", 1)]
-    for one in ours:
-        shade = max(_PALEST, 1 - 0.25 * (int(one["horizon"]).bit_length() - 1))
+    ours = [
+        record
+        for record in ours_beside(evidence, case)
+        if (record["horizon_unit"], record["release_window"]) == ("tasks", 1)
+    ]
+    for record in ours:
+        shade = max(_PALEST, 1 - 0.25 * (int(record["horizon"]).bit_length() - 1))
         look = {"marker": "o", "color": _mixed(shade), "s": 34, "zorder": 3}
-        yield _point(f"our plan, horizon {counted(one['horizon'], 'task')}", one["measured"], look)
-        if one is chosen:
+        yield _point(f"our plan, horizon {counted(record['horizon'], 'task')}", record["measured"], look)
+        if record is chosen:
             ring = {"marker": "o", "facecolors": "none", "edgecolors": INK, "s": 100, "linewidths": 0.9, "zorder": 4}
-            yield _point("the plan that stands for ours", one["measured"], ring)
-    for one in plain_beside(evidence, case):
+            yield _point("the plan that stands for ours", record["measured"], ring)
+    for record in plain_beside(evidence, case):
         look = {"marker": "o", "facecolors": "none", "edgecolors": _OURS, "s": 55, "linewidths": 1.4, "zorder": 3}
-        yield _point("our plan without offload", one["measured"], look)
+        yield _point("our plan without offload", record["measured"], look)
     names = list(dict.fromkeys(peer["peer"] for peer in evidence["peers"]))
     for peer in evidence["peers"]:
         if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is not None:
@@ -113,18 +117,18 @@ def _points(case: Case, evidence: Mapping[str, Any]) -> Iterator[_Point]:
             )
 
 
-def _point(label: str, found: Record, look: dict[str, Any]) -> _Point:
-    return _Point(label, found["step_time_ns"], found["peak_device_bytes"], tuple(look.items()))
+def _point(label: str, values: Record, look: dict[str, Any]) -> _Point:
+    return _Point(label, values["step_time_ns"], values["peak_device_bytes"], tuple(look.items()))
 
 
 def _mixed(shade: float) -> tuple[float, float, float]:
-    """Our colour with white."""
+    """Return our colour mixed with white."""
     red, green, blue = (int(_OURS[at : at + 2], 16) / 255 for at in (1, 3, 5))
     return 1 - shade * (1 - red), 1 - shade * (1 - green), 1 - shade * (1 - blue)
 
 
 def _unknown(case: Case, evidence: Mapping[str, Any]) -> list[str]:
-    """A line for each peer that has a time and no place in the panel."""
+    """Return a line for each peer that has a time and no place in the panel."""
     return [
         f"peer {peer['peer']}: {format_duration(peer['step_time_ns'])}, peak not known"
         for peer in evidence["peers"]

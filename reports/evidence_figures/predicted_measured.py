@@ -1,4 +1,4 @@
-"""Predicted against measured step times, and by how much each is off."""
+"""Draws predicted against measured step times, and by how much each is off."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
 from loadahead.reports.verdicts.base import percent
+from loadahead.reports.verdicts.predictions import LARGEST_TIME, MEDIAN_TIME
 from loadahead.reports.verdicts.records import measured, time_error
-from loadahead.reports.verdicts.step_time import LARGEST_TIME, MEDIAN_TIME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,15 +21,15 @@ MEDIAN, LARGEST = MEDIAN_TIME.name, LARGEST_TIME.name
 
 @styled()
 def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
-    """Left: one against the other; right: the errors, with the bands that the grid claims."""
-    found = measured(evidence)
-    if not found:
+    """Draw one against the other to the left, and the errors, with the claimed bands, to the right."""
+    records = measured(evidence)
+    if not records:
         return Missing(title=TITLE, reason="nothing was measured")
     figure, ((both, errors),) = new_figure(4.2, 1, 2)
-    scale, unit = time_scale(max(one["measured"]["step_time_ns"] for one in found))
-    for place, model in enumerate(dict.fromkeys(one["model"] for one in found)):
-        own = [one for one in found if one["model"] == model]
-        times = [one["measured"]["step_time_ns"] / scale for one in own]
+    scale, unit = time_scale(max(record["measured"]["step_time_ns"] for record in records))
+    for place, model in enumerate(dict.fromkeys(record["model"] for record in records)):
+        own = [record for record in records if record["model"] == model]
+        times = [record["measured"]["step_time_ns"] / scale for record in own]
         look: Any = {
             "color": SERIES[place % len(SERIES)],
             "s": 22,
@@ -38,8 +38,8 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
             "label": model,
             "zorder": 3,
         }
-        both.scatter(times, [one["predicted"]["step_time_ns"] / scale for one in own], **look)
-        errors.scatter(times, [100 * time_error(one) for one in own], **look)
+        both.scatter(times, [record["predicted"]["step_time_ns"] / scale for record in own], **look)
+        errors.scatter(times, [100 * time_error(record) for record in own], **look)
     for axes in (both, errors):
         axes.set_xscale("log")
         axes.set_xlabel(f"measured step time ({unit})")
@@ -49,11 +49,11 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
         _plain_numbers(axis)
     _bands(errors, evidence["claims"])
     both.legend(loc="upper left")
-    return Drawing(figure=figure, title=TITLE, caption=_caption(len(found), evidence["claims"]))
+    return Drawing(figure=figure, title=TITLE, caption=_caption(len(records), evidence["claims"]))
 
 
 def _plain_numbers(axis: Axis) -> None:
-    """1, 2, 5, 10 ... on a logarithmic axis."""
+    """Label a logarithmic axis with 1, 2, 5, 10 and so on."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -62,19 +62,21 @@ def _plain_numbers(axis: Axis) -> None:
 
 
 def _caption(count: int, limits: Mapping[str, float]) -> str:
-    says = [
+    sentences = [
         f"{count} configurations; every prediction was written down before its run. On the line, and at an error of "
         "zero, both are the same; above it the prediction is too high."
     ]
     if MEDIAN in limits:
-        says.append(f"The darker band is {percent(limits[MEDIAN])} to either side, which the median error may reach.")
+        sentences.append(
+            f"The darker band is {percent(limits[MEDIAN])} to either side, which the median error may reach."
+        )
     if LARGEST in limits:
-        says.append(f"The lighter band is {percent(limits[LARGEST])} to either side, which no error may leave.")
-    return " ".join(says)
+        sentences.append(f"The lighter band is {percent(limits[LARGEST])} to either side, which no error may leave.")
+    return " ".join(sentences)
 
 
 def _line(axes: Axes, unit: str) -> None:
-    """Where both are the same."""
+    """Draw the line on which both are the same."""
     axes.set_yscale("log")
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)

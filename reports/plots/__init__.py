@@ -1,4 +1,4 @@
-"""The figures of a report by name. To add one: write its file, add its line here; the page and the tests find it."""
+"""Registers the figures of a report by name. To add one: write its file, add its line; page and tests find it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stall
 from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
 from loadahead.reports.plots.memory import memory
 
-# In the order of the page.
+# The page shows them in this order.
 PLOTS: dict[str, Plot] = {
     "gantt": gantt,
     "memory": memory,

@@ -1,4 +1,4 @@
-"""What a plot is: a function from a run to a figure with a caption, or to the reason why there is nothing to draw."""
+"""Defines what a plot is: a function from a run to a figure with a caption, or to why there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A figure, its title, and what to see in it."""
+    """Holds a figure, its title, and what to see in it."""
 
     figure: Figure
     title: str
@@ -30,7 +30,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Nothing to draw, and why."""
+    """Says why there is nothing to draw."""
 
     title: str
     reason: str

@@ -1,4 +1,4 @@
-"""What ran when: a row per rank and queue, the prediction above the measurement, on one time axis."""
+"""Draws what ran when: a row per rank and queue, the prediction above the measurement, on one time axis."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 TITLE = "What ran when"
 MOST_RANKS = 8
-# Queues that share a lane: a rank's send and receive show two ends of transfers, and either is mostly empty.
+# A rank's send and receive share a lane, since they show two ends of transfers and are mostly empty.
 LANES = (
     ("compute", (Queue.COMPUTE,)),
     ("copy out", (Queue.D2H,)),
     ("copy in", (Queue.H2D,)),
     ("send, receive", (Queue.SEND, Queue.RECV)),
 )
-# Marks on the compute queue that take no time: the hatched wait before them is what there is to see.
+# These are marks on the compute queue that take no time; only the hatched wait before them can be seen.
 _MARKS = np.asarray([Kind.RELEASE, Kind.ACQUIRE])
 _LABELS = {
     Kind.SEND_ACTIVATION: "SEND / RECV ACTIVATION",
@@ -61,7 +61,7 @@ _REASON = (
     | dict.fromkeys(RECV_KINDS, "recv")
 )
 
-# Shares of the time axis: boxes and waits narrower than a hair are not outlined, and not hatched.
+# Waits narrower than the first share of the time axis are not hatched, boxes narrower than the second not outlined.
 _HAIR, _OUTLINED = 0.0008, 0.003
 _BLENDED = (
     " Most boxes are narrower than two dots of this picture: broad bands of colour come from drawing and mean nothing, "
@@ -73,7 +73,7 @@ _NUMBER_POINTS = 6.2
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of the picture: a source's operations of one lane of one rank."""
+    """Describes one row of the picture: a source's operations of one lane of one rank."""
 
     source: str
     rank: int
@@ -84,7 +84,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
-    """Times in which a compute queue stood still for an edge; arrays of shape (waits,)."""
+    """Holds times in which a compute queue stood still for an edge; arrays of shape (waits,)."""
 
     rank: Ints
     start_ns: Ints
@@ -102,15 +102,15 @@ def _waits_of_plan(plan: Plan, timeline: Timeline) -> _Waits:
 
 
 def _gaps(timeline: Timeline) -> _Waits:
-    """Without the plan's edges, every gap between two operations of a compute queue, for no known reason."""
+    """Return each gap between operations of a compute queue, for no known reason where the plan is not known."""
     ranks, starts, lengths = [], [], []
     for rank in np.unique(timeline.rank).tolist():
         at = np.flatnonzero((timeline.rank == rank) & (timeline.queue == Queue.COMPUTE))
         gap = timeline.start_ns[at][1:] - timeline.end_ns[at][:-1]
-        found = np.flatnonzero(gap > 0)
-        ranks.append(np.full(len(found), rank, dtype=np.int64))
-        starts.append(timeline.end_ns[at][:-1][found])
-        lengths.append(gap[found])
+        wide = np.flatnonzero(gap > 0)
+        ranks.append(np.full(len(wide), rank, dtype=np.int64))
+        starts.append(timeline.end_ns[at][:-1][wide])
+        lengths.append(gap[wide])
     columns = [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (ranks, starts, lengths)]
     return _Waits(columns[0], columns[1], columns[2], [_UNKNOWN] * len(columns[0]))
 
@@ -123,7 +123,7 @@ def _shown_ranks(ranks: list[int]) -> list[int]:
 
 
 def _rows(sources: dict[str, Timeline], ranks: list[int]) -> list[_Row]:
-    """Rows from top to bottom, one unit high; rows of a lane stand closer together than lanes and ranks do."""
+    """Return rows from top to bottom, one unit high; rows of a lane stand closer together than lanes and ranks do."""
     rows, y = [], 0.0
     for rank in ranks:
         for lane, queues in LANES:
@@ -139,7 +139,7 @@ def _rows(sources: dict[str, Timeline], ranks: list[int]) -> list[_Row]:
 
 
 def _box_numbers(axes: Axes, timeline: Timeline, at: Ints, y: float, span: float, scale: float) -> None:
-    """The microbatch's number in each box, where boxes of this kind are wide enough for numbers to be read."""
+    """Write the microbatch's number into each box, where boxes of this kind are wide enough for it to be read."""
     points = (timeline.end_ns[at] - timeline.start_ns[at]) / span * _AXES_INCHES * 72
     if np.median(points) <= 1.2 * _NUMBER_POINTS:
         return
@@ -172,11 +172,11 @@ def _draw_boxes(axes: Axes, timeline: Timeline, row: _Row, span: float, scale: f
         _box_numbers(axes, timeline, at, row.y, span, scale)
 
 
-def _draw_waits(axes: Axes, found: _Waits, row: _Row, span: float, scale: float) -> None:
-    for reason in sorted(set(found.reason)):
-        same = np.asarray([r == reason for r in found.reason])
-        at = np.flatnonzero(same & (found.rank == row.rank) & (found.length_ns > span * _HAIR))
-        bars = [(float(found.start_ns[i]) / scale, float(found.length_ns[i]) / scale) for i in at.tolist()]
+def _draw_waits(axes: Axes, queue_waits: _Waits, row: _Row, span: float, scale: float) -> None:
+    for reason in sorted(set(queue_waits.reason)):
+        same = np.asarray([r == reason for r in queue_waits.reason])
+        at = np.flatnonzero(same & (queue_waits.rank == row.rank) & (queue_waits.length_ns > span * _HAIR))
+        bars = [(float(queue_waits.start_ns[i]) / scale, float(queue_waits.length_ns[i]) / scale) for i in at.tolist()]
         if bars:
             axes.broken_barh(
                 bars,
@@ -222,8 +222,10 @@ def _label_rows(axes: Axes, rows: list[_Row], both: bool) -> None:
 
 
 def _sources(data: RunData) -> dict[str, Timeline]:
-    found = {"predicted": data.predicted, "measured": data.measured}
-    return {name: timeline for name, timeline in found.items() if timeline is not None and timeline.step_time_ns > 0}
+    timelines = {"predicted": data.predicted, "measured": data.measured}
+    return {
+        name: timeline for name, timeline in timelines.items() if timeline is not None and timeline.step_time_ns > 0
+    }
 
 
 def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_copies: bool) -> str:
@@ -247,7 +249,7 @@ def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_c
 
 @styled()
 def gantt(data: RunData) -> Drawing | Missing:
-    """Rows per rank and queue, predicted above measured; colours by kind, waits hatched in their cause's colour."""
+    """Draw rows per rank and queue, predicted above measured: colours by kind, waits hatched in their cause's."""
     sources = _sources(data)
     if not sources:
         return Missing(title=TITLE, reason="there is no timeline with operations")
@@ -259,14 +261,14 @@ def gantt(data: RunData) -> Drawing | Missing:
     longest = max(int(timeline.end_ns.max()) for timeline in sources.values())
     scale, unit = time_scale(longest)
     reasons: set[str] = set()
-    found = {name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t) for name, t in sources.items()}
+    queue_waits = {name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t) for name, t in sources.items()}
     for row in rows:
         if row.source == "measured":
             axes.axhspan(row.y, row.y + 1, color=FAINT, alpha=0.35, linewidth=0)
         _draw_boxes(axes, sources[row.source], row, longest, scale)
         if Queue.COMPUTE in row.queues:
-            _draw_waits(axes, found[row.source], row, longest, scale)
-            reasons |= _visible(found[row.source], row.rank, longest)
+            _draw_waits(axes, queue_waits[row.source], row, longest, scale)
+            reasons |= _visible(queue_waits[row.source], row.rank, longest)
     _label_rows(axes, rows, len(sources) > 1)
     axes.set(xlim=(0, longest / scale * 1.005), ylim=(rows[-1].y + 1.2, -0.2))
     axes.set_xlabel(f"time since the step began ({unit})")
@@ -283,7 +285,7 @@ def gantt(data: RunData) -> Drawing | Missing:
 
 
 def _blended(sources: dict[str, Timeline], span: int) -> bool:
-    """Whether most boxes of the compute queues are narrower than two dots of the picture."""
+    """Return whether most boxes of the compute queues are narrower than two dots of the picture."""
     for timeline in sources.values():
         tasks = (timeline.queue == Queue.COMPUTE) & (timeline.end_ns > timeline.start_ns)
         lengths = (timeline.end_ns - timeline.start_ns)[tasks]
@@ -292,6 +294,6 @@ def _blended(sources: dict[str, Timeline], span: int) -> bool:
     return False
 
 
-def _visible(found: _Waits, rank: int, span: float) -> set[str]:
-    keep: npt.NDArray[np.bool_] = (found.rank == rank) & (found.length_ns > span * _HAIR)
-    return {found.reason[i] for i in np.flatnonzero(keep).tolist()}
+def _visible(queue_waits: _Waits, rank: int, span: float) -> set[str]:
+    keep: npt.NDArray[np.bool_] = (queue_waits.rank == rank) & (queue_waits.length_ns > span * _HAIR)
+    return {queue_waits.reason[i] for i in np.flatnonzero(keep).tolist()}

@@ -1,4 +1,4 @@
-"""Whether copies hide behind compute: overlap and stalls against the horizon, a panel per microbatch count."""
+"""Draws whether copies hide behind compute: overlap and stalls against the horizon, a panel per microbatch count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLE = "Overlap and stalls against the horizon"
-# A stall shorter than this share of the step looks short.
+# Stalls below this share of the step are drawn short.
 _LEAST_SHARE = 0.02
 _ROW_NAMES = {
     "overlap": "overlap",
@@ -33,11 +33,11 @@ _ROW_NAMES = {
 }
 
 
-def _longest(found: list[Panel], stall: str) -> int:
-    return max((row[f"stall_{stall}_ns"] for panel in found for row in panel.rows), default=0)
+def _longest(shown_panels: list[Panel], stall: str) -> int:
+    return max((row[f"stall_{stall}_ns"] for panel in shown_panels for row in panel.rows), default=0)
 
 
-def _caption(found: list[Panel], never: list[str], copies: bool) -> str:
+def _caption(shown_panels: list[Panel], never: list[str], copies: bool) -> str:
     parts = []
     if copies:
         parts.append("Overlap: the share of the copies' time in which compute runs as well; 100 % is a free copy.")
@@ -51,7 +51,7 @@ def _caption(found: list[Panel], never: list[str], copies: bool) -> str:
 
 
 def _top(panel: Panel, stall: str) -> float:
-    """Where a panel's axis of stalls ends, in ns."""
+    """Return where a panel's axis of stalls ends, in ns."""
     longest = max(float(row[f"stall_{stall}_ns"]) for row in panel.rows)
     return max(longest, _LEAST_SHARE * max(float(row["step_time_ns"]) for row in panel.rows), 1.0)
 
@@ -74,30 +74,30 @@ def _fill_overlap(axes: Axes, panel: Panel, labels: list[str]) -> None:
 
 @styled()
 def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
-    """Overlap in percent above, a row for each kind of stall that occurs below; a column per microbatch count."""
-    found, notes = panels(data)
-    reason = why_no_curve(found)
+    """Draw overlap in percent above, and a row below for each kind of stall that occurs."""
+    shown_panels, notes = panels(data)
+    reason = why_no_curve(shown_panels)
     if reason is not None:
         return Missing(title=TITLE, reason=reason)
-    stalls = [name for name in STALLS if _longest(found, name)]
+    stalls = [name for name in STALLS if _longest(shown_panels, name)]
     never = [name for name in STALLS if name not in stalls]
-    copies = any(row["overlap"] is not None for panel in found for row in panel.rows)
+    copies = any(row["overlap"] is not None for panel in shown_panels for row in panel.rows)
     if not copies and not stalls:
         return Missing(title=TITLE, reason="nothing was copied and nothing waited")
     rows = ["overlap", *stalls]
-    figure, grid = new_figure(1.4 * len(rows) + 0.8, len(rows), len(found), sharex="col")
-    labels = line_labels(found)
-    for column, panel in enumerate(found):
+    figure, grid = new_figure(1.4 * len(rows) + 0.8, len(rows), len(shown_panels), sharex="col")
+    labels = line_labels(shown_panels)
+    for column, panel in enumerate(shown_panels):
         _fill_overlap(grid[0][column], panel, labels)
         for stall, line in zip(stalls, grid[1:], strict=True):
-            scale, unit = time_scale(max(_top(p, stall) for p in found))
+            scale, unit = time_scale(max(_top(p, stall) for p in shown_panels))
             _fill_stall(line[column], panel, stall, labels, scale, unit)
         horizon_axis(grid[0][column], panel)
         grid[-1][column].set_xlabel("horizon")
     for name, line in zip(rows, grid, strict=True):
         line[0].set_ylabel(f"{_ROW_NAMES[name]} ({line[0].get_ylabel()})")
     legend(figure, grid)
-    caption = _caption(found, never, copies)
-    if any(panel.measured for panel in found):
+    caption = _caption(shown_panels, never, copies)
+    if any(panel.measured for panel in shown_panels):
         caption += f" {measured_sentence(data)}"
     return Drawing(figure=figure, title=TITLE, caption=" ".join([caption, *notes]))

@@ -1,4 +1,4 @@
-"""A sweep's rows and measured horizons, sorted into panels (microbatch counts) and lines (variants of the plan)."""
+"""Sorts a sweep's rows and measured horizons into panels (microbatch counts) and lines (variants of the plan)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT = {"pipeline": "", "horizon_unit": "horizon in ", "release_window": "rele
 
 @dataclass(slots=True)
 class Panel:
-    """One microbatch count. ``lines`` are predictions by variant, ``measured`` rows of what was run; by horizon."""
+    """Holds one microbatch count: ``lines`` are predictions by variant, ``measured`` rows that were run, by horizon."""
 
     microbatches: int | None
     lines: dict[str, list[Row]] = field(default_factory=dict)
@@ -27,11 +27,13 @@ class Panel:
 
     @property
     def title(self) -> str:
+        """Return the panel's title; empty where the count is not known."""
         count = self.microbatches
         return "" if count is None else f"{count} microbatch{'' if count == 1 else 'es'}"
 
     @property
     def rows(self) -> list[Row]:
+        """Return all rows, predicted and measured."""
         return [row for line in self.lines.values() for row in line] + self.measured
 
 
@@ -41,14 +43,14 @@ def _variant(row: Row, axes: list[str]) -> str:
 
 
 def _spread_out(values: list[Any], most: int) -> list[Any]:
-    """At most ``most`` of the values, the first and the last among them."""
+    """Return at most ``most`` of the values, the first and the last among them."""
     if len(values) <= most:
         return values
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 def _row(horizon: int, summary: Row) -> Row:
-    """A summary as a row of a sweep's table."""
+    """Return a summary as a row of a sweep's table."""
     short = headline_of_summary(summary)
     stalls = short.stalls_ns or {}
     return {
@@ -61,7 +63,7 @@ def _row(horizon: int, summary: Row) -> Row:
 
 
 def _add_points(panels: dict[int | None, Panel], points: tuple[HorizonPoint, ...], microbatches: int | None) -> None:
-    """Measured horizons join the panel of their microbatch count; their predictions make a line where none is."""
+    """Add measured horizons to the panel of their microbatch count; their predictions are a line where none is."""
     by_count: dict[int | None, list[HorizonPoint]] = {}
     for point in points:
         by_count.setdefault(point.microbatches or microbatches, []).append(point)
@@ -75,20 +77,20 @@ def _add_points(panels: dict[int | None, Panel], points: tuple[HorizonPoint, ...
 
 
 def panels(data: RunData) -> tuple[list[Panel], list[str]]:
-    """Panels by microbatch count with a few lines each, and sentences about what was left out; () when empty."""
+    """Return panels by microbatch count with a few lines each, and sentences about what was left out."""
     varying = _varying(data)
     variants = list(dict.fromkeys(_variant(row, varying) for row in data.sweep))
     shown = _spread_out(variants, MOST_LINES)
-    found: dict[int | None, Panel] = {}
+    by_count: dict[int | None, Panel] = {}
     for row in sorted(data.sweep, key=lambda row: (row["microbatches"], row["horizon"])):
         label = _variant(row, varying)
         if label in shown:
-            panel = found.setdefault(row["microbatches"], Panel(row["microbatches"]))
+            panel = by_count.setdefault(row["microbatches"], Panel(row["microbatches"]))
             # An overlap of nothing is no overlap of 0 %.
             copied = row["offloaded"] > 0
             panel.lines.setdefault(label, []).append(row if copied else row | {"overlap": None})
-    _add_points(found, data.horizons, data.microbatches)
-    kept = [panel for _, panel in sorted(found.items(), key=lambda item: item[0] or 0) if panel.rows]
+    _add_points(by_count, data.horizons, data.microbatches)
+    kept = [panel for _, panel in sorted(by_count.items(), key=lambda item: item[0] or 0) if panel.rows]
     measured = [panel for panel in kept if panel.measured]
     chosen = _spread_out(kept, MOST_PANELS)
     if measured and measured[0] not in chosen:
@@ -101,22 +103,22 @@ def panels(data: RunData) -> tuple[list[Panel], list[str]]:
     return chosen, notes
 
 
-def why_no_curve(found: list[Panel]) -> str | None:
-    """The reason when there is nothing to draw against the horizon; None when there is."""
-    if not found:
+def why_no_curve(shown_panels: list[Panel]) -> str | None:
+    """Return the reason when there is nothing to draw against the horizon; None when there is."""
+    if not shown_panels:
         return "there is no sweep and no measured horizon"
-    horizons = {row["horizon"] for panel in found for row in panel.rows}
+    horizons = {row["horizon"] for panel in shown_panels for row in panel.rows}
     return None if len(horizons) > 1 else f"there is only one horizon ({horizons.pop()}); a curve needs two"
 
 
 def _varying(data: RunData) -> list[str]:
-    """The axes, beside microbatches and horizon, that have more than one value in the sweep."""
+    """Return the axes, beside microbatches and horizon, that have more than one value in the sweep."""
     axes = [name for name in (data.sweep[0] if data.sweep else ()) if name not in (*FIGURES, "microbatches", "horizon")]
     return [name for name in axes if len({row[name] for row in data.sweep}) > 1]
 
 
 def measured_sentence(data: RunData) -> str:
-    """What the diamonds are, with the variant that was run where the sweep has several."""
+    """Return what the diamonds are, with the variant that was run where the sweep has several."""
     policy = data.plan.policy if data.plan is not None else {}
     varying = _varying(data)
     known = varying and all(name in policy for name in varying)
@@ -124,7 +126,7 @@ def measured_sentence(data: RunData) -> str:
 
 
 def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[str]) -> None:
-    """The column ``key`` against the horizon: lines with dots predicted, diamonds measured."""
+    """Draw the column ``key`` against the horizon: lines with dots predicted, diamonds measured."""
     # Lines that lie on each other stay visible when the later ones are thinner.
     for name, line in panel.lines.items():
         place = labels.index(name)
@@ -158,7 +160,7 @@ def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[st
 
 
 def horizon_axis(axes: Axes, panel: Panel) -> None:
-    """Whole horizons only, about eight of them."""
+    """Label whole horizons only, about eight of them."""
     horizons = sorted({row["horizon"] for row in panel.rows})
     axes.set_xticks(_spread_out(horizons, 8))
     low, high = horizons[0], horizons[-1]
@@ -166,17 +168,17 @@ def horizon_axis(axes: Axes, panel: Panel) -> None:
     axes.set_xlim(low - margin, high + margin)
 
 
-def line_labels(found: list[Panel]) -> list[str]:
-    """The variants of all panels, in order; the place is the colour."""
-    return list(dict.fromkeys(name for panel in found for name in panel.lines))
+def line_labels(shown_panels: list[Panel]) -> list[str]:
+    """Return the variants of all panels, in order; the place is the colour."""
+    return list(dict.fromkeys(name for panel in shown_panels for name in panel.lines))
 
 
 def legend(figure: Figure, grid: list[list[Axes]]) -> None:
-    """One legend above everything, each label once."""
+    """Draw one legend above everything, each label once."""
     handles: dict[str, Any] = {}
     for axes in (axes for row in grid for axes in row):
-        found, labels = axes.get_legend_handles_labels()
-        for handle, label in zip(found, map(str, labels), strict=True):
+        artists, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(artists, map(str, labels), strict=True):
             handles.setdefault(label, handle)
     names = sorted(handles, key=lambda label: label == "measured")
     shown = [label if label in ("predicted", "measured") else f"predicted: {label}" for label in names]

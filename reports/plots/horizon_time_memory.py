@@ -1,4 +1,4 @@
-"""What a horizon costs and saves: step time and peak device memory against it, a panel per microbatch count."""
+"""Draws what a horizon costs and saves: step time and peak device memory, a panel per microbatch count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLE = "Step time and peak memory against the horizon"
-# Smaller differences than this share of the value look small.
+# Differences below this share of the value are drawn small.
 _LEAST_SPAN = 0.08
 
 
@@ -34,8 +34,8 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return max(middle - span / 2, 0.0), middle + span / 2
 
 
-def _largest(found: list[Panel], key: str) -> float:
-    return max((row[key] for panel in found for row in panel.rows), default=0)
+def _largest(shown_panels: list[Panel], key: str) -> float:
+    return max((row[key] for panel in shown_panels for row in panel.rows), default=0)
 
 
 def _fill(
@@ -62,16 +62,19 @@ def _fill(
 
 @styled()
 def horizon_time_memory(data: RunData) -> Drawing | Missing:
-    """Predicted lines and measured diamonds; a column per microbatch count, each with axes of its own."""
-    found, notes = panels(data)
-    reason = why_no_curve(found)
+    """Draw predicted lines and measured diamonds; a column per microbatch count, each with axes of its own."""
+    shown_panels, notes = panels(data)
+    reason = why_no_curve(shown_panels)
     if reason is not None:
         return Missing(title=TITLE, reason=reason)
-    figure, grid = new_figure(4.6, 2, len(found))
-    labels = line_labels(found)
-    # One unit for a whole row, so that panels can be compared at a glance.
-    times, sizes = time_scale(_largest(found, "step_time_ns")), byte_scale(_largest(found, "peak_device_bytes"))
-    for column, panel in enumerate(found):
+    figure, grid = new_figure(4.6, 2, len(shown_panels))
+    labels = line_labels(shown_panels)
+    # A whole row has one unit, so that panels can be compared at a glance.
+    times, sizes = (
+        time_scale(_largest(shown_panels, "step_time_ns")),
+        byte_scale(_largest(shown_panels, "peak_device_bytes")),
+    )
+    for column, panel in enumerate(shown_panels):
         time, memory = grid[0][column], grid[1][column]
         _fill(time, panel, "step_time_ns", labels, times)
         _fill(memory, panel, "peak_device_bytes", labels, sizes, data.capacity_bytes)
@@ -88,6 +91,6 @@ def horizon_time_memory(data: RunData) -> Drawing | Missing:
         "Where that line is flat, the shortest horizon of the flat part costs nothing and saves most.",
         "Every panel has axes of its own, which do not start at zero.",
     ]
-    if any(panel.measured for panel in found):
+    if any(panel.measured for panel in shown_panels):
         sentences.append(measured_sentence(data))
     return Drawing(figure=figure, title=TITLE, caption=" ".join([*sentences, *notes]))

@@ -1,4 +1,4 @@
-"""Device and host memory over time, a step plot per rank, predicted and measured."""
+"""Draws device and host memory over time, a step plot per rank, predicted and measured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TITLE = "Memory over time"
 MOST_RANKS = 6
-# Wide and pale below, thin and strong above: both stay visible where they agree.
+# The prediction is wide and pale, the measurement above it thin and strong, so both stay visible where they agree.
 _LINES: dict[str, dict[str, Any]] = {
     "predicted": {"color": PREDICTED, "linewidth": 2.8, "alpha": 0.45, "solid_joinstyle": "miter"},
     "measured": {"color": MEASURED, "linewidth": 1.1, "solid_joinstyle": "miter"},
@@ -39,7 +39,7 @@ _RESIDENT = 0.6
 
 
 def _line(memory: MemorySamples, rank: int, column: str, end_ns: int) -> tuple[list[int], list[int]]:
-    """Times and values of one rank's step plot, held until the step's end."""
+    """Return times and values of one rank's step plot, held until the step's end."""
     mine = memory.rank == rank
     times, values = memory.t_ns[mine].tolist(), getattr(memory, column)[mine].tolist()
     if times and times[0] > 0:
@@ -50,7 +50,7 @@ def _line(memory: MemorySamples, rank: int, column: str, end_ns: int) -> tuple[l
 
 
 def _limits(values: list[int], capacity: int | None) -> tuple[float, float, bool]:
-    """(low, high, whether the capacity is in sight) of a byte axis, headroom for a line of text included."""
+    """Return (low, high, whether the capacity is in sight) of a byte axis, headroom for a line of text included."""
     low, high = min(values, default=0), max(values, default=0)
     shown = capacity is not None and high > 0 and capacity <= high * _CAPACITY_IN_SIGHT
     if shown and capacity is not None:
@@ -96,7 +96,7 @@ def _title(what: str, peaks: dict[str, int]) -> str:
 def _panel(
     axes: Axes, sources: dict[str, Timeline], rank: int, column: str, time: float, what: str, capacity: int | None
 ) -> dict[str, int]:
-    """One rank's device or host bytes; returns the peaks by source."""
+    """Draw one rank's device or host bytes, and return the peaks by source."""
     lines = {
         name: _line(timeline.memory, rank, column, int(timeline.end_ns.max(initial=0)))
         for name, timeline in sources.items()
@@ -138,9 +138,9 @@ def _caption(data: RunData, sources: dict[str, Timeline], ranks: list[int], hidd
 
 @styled()
 def memory(data: RunData) -> Drawing | Missing:
-    """Per rank: device bytes to the left, host bytes to the right; the capacity where it does not squash the plot."""
-    found = {"predicted": data.predicted, "measured": data.measured}
-    sources = {name: t for name, t in found.items() if t is not None and len(t.memory)}
+    """Draw each rank's device bytes to the left, host bytes to the right; the capacity where there is room for it."""
+    timelines = {"predicted": data.predicted, "measured": data.measured}
+    sources = {name: t for name, t in timelines.items() if t is not None and len(t.memory)}
     if not sources:
         return Missing(title=TITLE, reason="there is no timeline with memory samples")
     every = sorted({int(rank) for timeline in sources.values() for rank in np.unique(timeline.memory.rank)})

@@ -1,4 +1,7 @@
-"""One look for every figure: colours that colour-blind readers can tell apart (Okabe and Ito), few lines, no frames."""
+"""Gives every figure one look: colours that colour-blind readers can tell apart, few lines, no frames.
+
+The colours are those of Okabe and Ito.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ KIND_COLOUR: dict[Kind, str] = {
     Kind.RECV_GRADIENT: "#8a6d00",
     Kind.OPTIMIZER_STEP: "#4b5560",
 }
-# Text on these reads better in white.
+# Text on boxes of these kinds reads better in white.
 DARK_KINDS = frozenset(
     {Kind.FORWARD, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.OFFLOAD, Kind.PREFETCH, Kind.OPTIMIZER_STEP}
 )
@@ -40,7 +43,7 @@ DARK_KINDS = frozenset(
 STALL_COLOUR = {"release": "#D55E00", "prefetch": "#CC79A7", "recv": "#8a6d00"}
 STALL_LABEL = {"release": "offload (RELEASE)", "prefetch": "prefetch", "recv": "another rank"}
 
-# Lines of one panel, when they are neither predicted nor measured but variants of a plan.
+# Lines of one panel have these colours when they are variants of a plan.
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 _SETTINGS: Any = {
@@ -74,7 +77,7 @@ _SETTINGS: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and save inside this; also a decorator, ``@styled()``. Nothing global changes."""
+    """Apply the style inside the context, or to a function as a decorator, ``@styled()``. Nothing global changes."""
     import matplotlib as mpl
 
     with mpl.rc_context(_SETTINGS):
@@ -82,9 +85,9 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of the page's width with a grid of axes; ``options`` go to ``Figure.subplots``.
+    """Return a figure of the page's width with a grid of axes; ``options`` go to ``Figure.subplots``.
 
-    Built without pyplot, so no display is needed and no figure stays behind.
+    It is built without pyplot, so no display is needed and no figure stays behind.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -96,14 +99,13 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 
 
 def light_grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
-    """Faint lines behind the data along one axis."""
+    """Draw faint lines behind the data along one axis."""
     axes.grid(axis=axis, color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def time_scale(longest_ns: float) -> tuple[float, str]:
-    """(divisor, unit) in which a time axis up to ``longest_ns`` reads well; units as :mod:`loadahead.sim.units` prints
-    them."""
+    """Return (divisor, unit) in which a time axis up to ``longest_ns`` reads well, with the units of sim.units."""
     for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if longest_ns >= factor * 2:
             return factor, unit
@@ -111,7 +113,7 @@ def time_scale(longest_ns: float) -> tuple[float, str]:
 
 
 def byte_scale(largest: float) -> tuple[float, str]:
-    """(divisor, unit) in which an axis up to ``largest`` bytes reads well."""
+    """Return (divisor, unit) in which an axis up to ``largest`` bytes reads well."""
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if largest >= factor * 2:
             return float(factor), unit

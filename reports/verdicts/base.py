@@ -1,4 +1,4 @@
-"""What a claim is, what was found about it, and what follows."""
+"""Defines what a claim is, the value that the records give it, and the verdict that follows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from loadahead.sim.units import counted
 
 HOLDS, FAILS, NOT_MEASURED, NOT_CLAIMED = "holds", "does not hold", "not measured", "not claimed"
 NOTHING = "–"
-# Where the limits come from.
-ISSUE = "issue “The CUDA executor”"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What the records say. ``value`` is the figure that the limit is about; None where nothing was measured.
+class ClaimValue:
+    """Holds what the records say about a claim.
 
     Attributes:
-        detail: in which cases it was found, or why it was not.
-        peer: the peer it is about.
-        partial: runs are missing, so that a good value shows nothing yet.
+        value: the number that the limit is about; None where nothing was measured.
+        detail: the cases that it was measured in, or why it was not.
+        peer: the peer that it is about.
+        partial: whether runs are missing, so that a good value shows nothing yet.
     """
 
     value: float | None
@@ -33,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One claim's outcome; ``limit`` is None where the grid does not claim it."""
+    """Holds one claim's outcome; ``limit`` is None where the grid does not claim it."""
 
     name: str
     claim: str
@@ -47,20 +46,21 @@ class Verdict:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON holds them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Something that a validation is to show.
+    """Describes something that a validation is to show.
 
     Attributes:
-        text: with ``{peer}`` where it is about each of the peers.
+        text: the claim in words, with ``{peer}`` where it is about each of the peers.
         bound: how the value must lie to the limit.
         limit: on a GPU; a grid may have another, or not claim it.
-        reason: why this limit, and whose it is.
-        find: the figures, one for each peer or just one.
-        show: a value or a limit as text.
+        reason: why it has this limit.
+        evaluate: returns the values, one for each peer or just one.
+        format_value: returns a value or a limit as text.
     """
 
     name: str
@@ -68,41 +68,40 @@ class Claim:
     bound: Literal["at most", "at least", "below"]
     limit: float
     reason: str
-    find: Callable[[Record], Sequence[Found]]
-    show: Callable[[float], str]
+    evaluate: Callable[[Record], Sequence[ClaimValue]]
+    format_value: Callable[[float], str]
 
     def judge(self, evidence: Record) -> list[Verdict]:
-        """Whether it holds, by the limit that the evidence's grid has for it."""
+        """Return whether the claim holds, by the limit that the evidence's grid has for it."""
         limit = evidence["claims"].get(self.name)
-        return [self._verdict(found, limit, _claimant(evidence)) for found in self.find(evidence)]
+        return [self._verdict(claim_value, limit, _claimant(evidence)) for claim_value in self.evaluate(evidence)]
 
-    def _verdict(self, found: Found, limit: float | None, claimant: str) -> Verdict:
-        threshold = f"not claimed {claimant}" if limit is None else f"{self.bound} {self.show(limit)}"
+    def _verdict(self, claim_value: ClaimValue, limit: float | None, claimant: str) -> Verdict:
+        threshold = f"not claimed {claimant}" if limit is None else f"{self.bound} {self.format_value(limit)}"
         reason = self.reason if limit in (None, self.limit) else f"{claimant}'s own; {self.reason}"
         return Verdict(
             name=self.name,
-            claim=self.text.format(peer=found.peer),
+            claim=self.text.format(peer=claim_value.peer),
             bound=self.bound,
             limit=limit,
-            value=found.value,
+            value=claim_value.value,
             threshold=threshold,
-            shown=NOTHING if found.value is None else self.show(found.value),
-            outcome=self._outcome(found, limit),
-            detail=found.detail,
+            shown=NOTHING if claim_value.value is None else self.format_value(claim_value.value),
+            outcome=self._outcome(claim_value, limit),
+            detail=claim_value.detail,
             reason=reason,
         )
 
-    def _outcome(self, found: Found, limit: float | None) -> str:
+    def _outcome(self, claim_value: ClaimValue, limit: float | None) -> str:
         if limit is None:
             return NOT_CLAIMED
-        if found.value is None:
+        if claim_value.value is None:
             return NOT_MEASURED
-        good = {"at most": found.value <= limit, "at least": found.value >= limit, "below": found.value < limit}[
-            self.bound
-        ]
-        if not good:
+        value = claim_value.value
+        within = {"at most": value <= limit, "at least": value >= limit, "below": value < limit}[self.bound]
+        if not within:
             return FAILS
-        return NOT_MEASURED if found.partial else HOLDS
+        return NOT_MEASURED if claim_value.partial else HOLDS
 
 
 def _claimant(evidence: Record) -> str:
@@ -111,21 +110,21 @@ def _claimant(evidence: Record) -> str:
 
 def worst_of(
     cases: Mapping[str, float], worst: Callable[[Sequence[float]], float] = max, why_not: str = "", peer: str = ""
-) -> Found:
-    """The worst of several cases, which is named."""
+) -> ClaimValue:
+    """Return the worst of several cases, and name it."""
     if not cases:
-        return Found(value=None, detail=why_not or "nothing of the kind was measured", peer=peer)
+        return ClaimValue(value=None, detail=why_not or "nothing of the kind was measured", peer=peer)
     value = worst(list(cases.values()))
     name = next(name for name, other in cases.items() if other == value)
-    return Found(value=value, detail=f"{counted(len(cases), 'case')}; the worst: {name}", peer=peer)
+    return ClaimValue(value=value, detail=f"{counted(len(cases), 'case')}; the worst: {name}", peer=peer)
 
 
 def percent(share: float) -> str:
-    """``1.2 %``, ``0.05 %``."""
+    """Return a share in percent, such as ``1.2 %`` or ``0.05 %``."""
     value = 100 * share
     return f"{value:.0f} %" if value == round(value) else f"{value:{'.1f' if abs(value) >= 0.1 else '.1g'}} %"
 
 
 def number(value: float) -> str:
-    """``0``, ``0.95``, ``1e-08``."""
+    """Return a number as text, such as ``0``, ``0.95`` or ``1e-08``."""
     return f"{value:.4g}"

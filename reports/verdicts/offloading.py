@@ -1,33 +1,34 @@
-"""What offloading costs: nothing where no stall is predicted, and what the link takes where it is the limit."""
+"""Claims what offloading costs: nothing where no stall is predicted, and what the link takes where it is the limit."""
 
 from __future__ import annotations
 
-from loadahead.reports.verdicts.base import ISSUE, Claim, Found, percent, worst_of
+from loadahead.reports.verdicts.base import Claim, ClaimValue, percent, worst_of
 from loadahead.reports.verdicts.records import STALL_OF, Record, case_of, is_stall_free, measured, plain_beside
 
-# A link is the limit where it is predicted to be busy all the time from its first copy to its last, and waited for.
+# A link is the limit where it is predicted to be busy for this share of the time from its first copy to its last, and
+# to be waited for during this share of a step.
 BUSY, WAITED_FOR = 0.99, 0.01
 
 
-def _overhead(evidence: Record) -> list[Found]:
-    """Against our own plan without offload."""
+def _overhead(evidence: Record) -> list[ClaimValue]:
+    """Return the largest share by which a step takes longer than that of our own plan without offload."""
     cases = {}
-    for one in measured(evidence):
-        plain = plain_beside(evidence, case_of(one))
-        if plain and is_stall_free(one):
-            cases[one["name"]] = one["measured"]["step_time_ns"] / plain[0]["measured"]["step_time_ns"] - 1
+    for record in measured(evidence):
+        plain = plain_beside(evidence, case_of(record))
+        if plain and is_stall_free(record):
+            cases[record["name"]] = record["measured"]["step_time_ns"] / plain[0]["measured"]["step_time_ns"] - 1
     return [worst_of(cases)]
 
 
-def _bandwidth(evidence: Record) -> list[Found]:
-    """From a link's first copy to its last, as a share of what was calibrated."""
+def _bandwidth(evidence: Record) -> list[ClaimValue]:
+    """Return the least share of the calibrated bandwidth that a link reached from its first copy to its last."""
     cases = {}
-    for one in measured(evidence):
+    for record in measured(evidence):
         for link, stall in STALL_OF.items():
-            ours, theirs = one["predicted"]["links"][link], one["measured"]["links"][link]
-            waited = one["predicted"][stall] > WAITED_FOR * one["predicted"]["step_time_ns"]
+            ours, theirs = record["predicted"]["links"][link], record["measured"]["links"][link]
+            waited = record["predicted"][stall] > WAITED_FOR * record["predicted"]["step_time_ns"]
             if waited and ours["span_ns"] and ours["busy_ns"] >= BUSY * ours["span_ns"] and theirs["span_ns"]:
-                cases[f"{one['name']}, {link}"] = theirs["expected_ns"] / theirs["span_ns"]
+                cases[f"{record['name']}, {link}"] = theirs["expected_ns"] / theirs["span_ns"]
     return [worst_of(cases, min)]
 
 
@@ -36,16 +37,16 @@ OVERHEAD = Claim(
     text="overhead where no stall is predicted",
     bound="at most",
     limit=0.02,
-    find=_overhead,
-    show=percent,
-    reason=f"{ISSUE}: at most 2 % longer than our plan without offload",
+    evaluate=_overhead,
+    format_value=percent,
+    reason="copies that hide behind compute take next to nothing from it",
 )
 BANDWIDTH = Claim(
     name="bandwidth",
     text="share of the copy bandwidth used where the link is the limit",
     bound="at least",
     limit=0.95,
-    find=_bandwidth,
-    show=percent,
-    reason=f"{ISSUE}: at least 95 % of the measured copy bandwidth",
+    evaluate=_bandwidth,
+    format_value=percent,
+    reason="a link that compute waits for should copy all the time",
 )

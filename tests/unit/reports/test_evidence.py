@@ -211,7 +211,7 @@ def test_other_journals_are_refused_in_one_line(
 
 def test_a_directory_that_is_not_there_could_be_a_validations(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", "nonexistent"]) == 2
-    assert "demo, execute, sweep or validate" in capsys.readouterr().err
+    assert "a demo, a run, a sweep or a validation" in capsys.readouterr().err
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from loadahead.cli.hints import reproduction_commands
 from loadahead.reports.markup import Html, element, joined
 from loadahead.reports.page import write_report
 from loadahead.reports.run_data import load_run, read_sweep
@@ -108,7 +109,7 @@ class Checker(HTMLParser):
 
 
 def page_of(root: Path) -> Checker:
-    return Checker(write_report(root).read_text(encoding="utf-8"))
+    return Checker(write_report(root, reproduction_commands).read_text(encoding="utf-8"))
 
 
 def test_a_whole_run_has_every_section(run: Path) -> None:

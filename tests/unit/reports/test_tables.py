@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loadahead.cli.tables import table_text
 from loadahead.reports.compare import KindComparison, compare
 from loadahead.reports.summary import Headline
 from loadahead.reports.tables import (
@@ -17,7 +18,6 @@ from loadahead.reports.tables import (
     ranks_grid,
     sweep_grid,
     time_per_microbatch,
-    to_text,
 )
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -87,7 +87,7 @@ def test_a_short_sweep_table_still_shows_the_best_row() -> None:
 
 
 def test_the_mark_is_seen_in_text() -> None:
-    lines = to_text(sweep_grid([row(4, 1, 50, 1), row(4, 2, 40, 2)])).splitlines()
+    lines = table_text(sweep_grid([row(4, 1, 50, 1), row(4, 2, 40, 2)])).splitlines()
     marked = [" ".join(line.split()) for line in lines if line.lstrip().startswith("*")]
     assert marked == ["* 4 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.5 us 3/4"]
     assert max(map(len, lines)) <= 120
@@ -111,7 +111,7 @@ def test_comparison_lines_up_predicted_and_measured() -> None:
         "stall: receive",
     ]
     assert {r[2] for r in rows.values()} == {"exact"}
-    assert "+ means that the prediction is too high" in to_text(grid)
+    assert "+ means that the prediction is too high" in table_text(grid)
 
 
 def test_comparison_says_nothing_where_nothing_is_known() -> None:
@@ -149,7 +149,7 @@ def test_errors_keep_their_sign(error: float | None, text: str) -> None:
 def test_text_is_no_markup() -> None:
     grid = kinds_grid(compare(simulated(), simulated()))
     rows = (("[bold]x[/bold] :smile:", *grid.rows[0][1:]),)
-    assert "[bold]x[/bold] :smile:" in to_text(type(grid)(headers=grid.headers, rows=rows))
+    assert "[bold]x[/bold] :smile:" in table_text(type(grid)(headers=grid.headers, rows=rows))
 
 
 def test_shares_and_headlines() -> None:

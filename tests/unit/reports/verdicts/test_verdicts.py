@@ -12,8 +12,8 @@ from loadahead.reports.evidence import assemble
 from loadahead.reports.statistics import rank_agreement
 from loadahead.reports.verdicts import verdicts
 from loadahead.reports.verdicts.base import FAILS, HOLDS, NOT_CLAIMED, NOT_MEASURED, percent
+from loadahead.reports.verdicts.outcome import outcome_text, require_all
 from loadahead.reports.verdicts.records import chosen_beside
-from loadahead.reports.verdicts.shown import facts_and_verdicts_text, require_all
 from loadahead.sim.errors import CheckFailed
 from tests.support.evidence import COUNT, MIB, records
 
@@ -219,7 +219,7 @@ def test_a_failure_is_one_though_not_everything_was_run() -> None:
 def test_verdicts_are_figures_too() -> None:
     found = verdict(assemble(records()), "overhead")
     assert (found["name"], found["bound"], found["limit"]) == ("overhead", "at most", 0.02)
-    assert found["value"] == 0.0 and "CUDA executor" in found["reason"]
+    assert found["value"] == 0.0 and "hide behind compute" in found["reason"]
 
 
 def test_what_the_grid_does_not_claim_cannot_fail() -> None:
@@ -283,7 +283,7 @@ def test_a_line_for_each_claim() -> None:
     found = records()
     offload_costs(found)
     evidence = assemble(found)
-    text = facts_and_verdicts_text(evidence)
+    text = outcome_text(evidence)
     assert "does not hold: overhead where no stall is predicted: 2.1 % (at most 2 %)" in text
     assert text.splitlines()[-1].endswith(f"{COUNT} of {COUNT} configurations measured")
     assert not re.search(r"\b1 (pairs|cases|configurations|tasks)\b", text)

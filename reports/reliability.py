@@ -1,4 +1,4 @@
-"""How far a measurement can be trusted, in sentences: sample count, spread, and what to do about it."""
+"""Says in sentences how far a measurement can be trusted: sample count, spread, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from loadahead.reports.tables import format_share
 from loadahead.sim.units import format_duration
 
 
-def step_sentences(steps_ns: Sequence[int]) -> list[str]:
-    """What the timed steps of a run say about its step time."""
-    found = spread(steps_ns)
-    if found is None:
+def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
+    """Return what the timed steps of a run say about its step time."""
+    steps = spread(steps_ns)
+    if steps is None:
         return ["The step times of this run were not kept, so nothing is known about their spread."]
-    if found.count == 1:
+    if steps.count == 1:
         return ["One step was timed, so nothing is known about the spread; run more steps to learn it."]
     sentences = [
-        f"{found.count} steps were timed: {format_duration(round(found.lowest))} to "
-        f"{format_duration(round(found.highest))}, median {format_duration(round(found.median))}, standard deviation "
-        f"{format_share(found.relative)} of the median."
+        f"{steps.count} steps were timed: {format_duration(round(steps.lowest))} to "
+        f"{format_duration(round(steps.highest))}, median {format_duration(round(steps.median))}, standard deviation "
+        f"{format_share(steps.relative)} of the median."
     ]
-    if found.count < FEW_SAMPLES:
+    if steps.count < FEW_SAMPLES:
         sentences.append("These are few; the median may move with more steps.")
-    if found.unstable:
+    if steps.unstable:
         sentences.append(
             f"The step time is unstable (its standard deviation is above {UNSTABLE:.0%} of the median): errors of this "
             "size say nothing about the prediction. Run again on an idle machine, with more steps."
@@ -36,7 +36,7 @@ def step_sentences(steps_ns: Sequence[int]) -> list[str]:
 
 
 def cost_sentences(source: str, evidence: Mapping[str, Any]) -> list[str]:
-    """Where the costs come from; figures of the evidence as they stand there, one level deep."""
+    """Return where the costs come from, with the evidence's numbers and words of the first level."""
     known = [f"{key.replace('_', ' ')} {value}" for key, value in evidence.items() if _is_scalar(value)]
     return [f"Costs: {source}{' (' + ', '.join(known) + ')' if known else ''}."]
 
