@@ -70,8 +70,8 @@ def _layers(model: Any) -> list[nn.Module]:
     expected = "an nn.Sequential, an nn.ModuleList or a list of modules that are run one after the other"
     if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
         raise InputError(
-            f"model is of type {type(model).__name__} with a forward of its own, which cannot be cut into units; give the "
-            "layers that are run one after the other as a list"
+            f"model is of type {type(model).__name__} with a forward of its own, which cannot be cut into units; give "
+            "the layers that are run one after the other as a list"
         )
     if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
         raise InputError(f"model is of type {type(model).__name__}; it must be {expected}")

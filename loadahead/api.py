@@ -175,7 +175,7 @@ def sweep(
     Args:
         axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``pipeline``, ``horizon_unit``,
             ``active_microbatches``, or any key's full path, e.g. ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
-        workers: processes of this machine, 0 for one a core; or a cluster's :class:`loadahead.sweeps.workers.Workers`.
+        workers: processes of this machine, 0 for one each core; or :class:`loadahead.sweeps.workers.Workers`, a cluster.
         directory: a run directory that keeps finished points, so that the same sweep goes on where it was stopped, and
             that gets the table as CSV and Parquet.
         fresh: start anew, whatever the directory holds.
@@ -264,9 +264,10 @@ def compare(
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
         return compare_arguments(Path(predicted), Path(measured))
-    ours = predicted if isinstance(predicted, Timeline) else predicted.predicted
-    theirs = measured if isinstance(measured, Timeline) else measured.measured
-    return compare_timelines(ours, theirs)
+    return compare_timelines(
+        predicted if isinstance(predicted, Timeline) else predicted.predicted,
+        measured if isinstance(measured, Timeline) else measured.measured,
+    )
 
 
 def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:

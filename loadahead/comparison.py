@@ -1,4 +1,4 @@
-"""Which timelines `loadahead compare` means, and what their horizons say."""
+"""Comparisons of files: which timelines two paths mean, and how well the order of horizons was predicted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _timeline_in(path: Path, name: str) -> Path:
 
 
 def horizons_tau(directory: Path) -> float | None:
-    """Kendall's tau of the step times of the horizons that a run directory predicted and measured; None without."""
+    """Return Kendall's tau of the step times of a run directory's horizons, predicted and measured; None without."""
     path = directory / HORIZONS
     if not path.is_file():
         return None

@@ -35,7 +35,7 @@ RULE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """The demo's results.
+    """What the demo predicted, chose and measured.
 
     Attributes:
         sweep: the predicted points, as a sweep's rows.

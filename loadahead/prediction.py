@@ -1,4 +1,4 @@
-"""A job on the simulator's clock, and what is said of the predicted step as plain data."""
+"""A job on the simulator's clock, and the predicted step as plain data."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
 
 
 def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:
-    """``{"stall_free_horizon": ...}``: None where no horizon is free of prefetch stalls; nothing for a bare plan."""
+    """Return ``{"stall_free_horizon": ...}``, None where no horizon is free of stalls; ``{}`` for a bare plan."""
     from loadahead.sim.stall_free import stall_free
 
     prepared = job.prepared
     if prepared is None or not (prepared.policy.checkpoint and prepared.policy.offload):
         return {}
     with named(job.name):
-        found = stall_free(prepared.workload, costs, prepared.policy)
-    return {"stall_free_horizon": None if found is None else found.to_dict()}
+        answer = stall_free(prepared.workload, costs, prepared.policy)
+    return {"stall_free_horizon": None if answer is None else answer.to_dict()}
 
 
 def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
-    """``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else nothing."""
+    """Return ``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else ``{}``."""
     from loadahead.sim.jitter import Spread, draws_ignore_sharing, jitter_summary, step_times
 
     scenario = job.prepared.scenario if job.prepared is not None else None

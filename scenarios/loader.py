@@ -68,7 +68,7 @@ def with_objects(scenario: Scenario, objects: Any) -> Scenario:
         return scenario
     if not isinstance(scenario.model, Module):
         raise InputError(
-            f"scenario {scenario.name!r}: model.kind is {scenario.model.kind!r}; a model, data, loss or optimizer given "
+            f"scenario {scenario.name!r}: model.kind is {scenario.model.kind!r}; a model, data, loss or optimizer "
             'given in memory needs kind = "module"'
         )
     return scenario.model_copy(update={"model": scenario.model.with_objects(objects)})
@@ -86,8 +86,8 @@ def scenario_file(source: ScenarioSource) -> ScenarioFile:
     if isinstance(source, str | Path):
         return read_scenario(str(source))
     raise InputError(
-        f"the scenario is of type {type(source).__name__}; it must be a shipped scenario's name, a path, a dictionary of "
-        "tables or a loaded scenario"
+        f"the scenario is of type {type(source).__name__}; it must be a shipped scenario's name, a path, a dictionary "
+        "of tables or a loaded scenario"
     )
 
 

@@ -150,7 +150,7 @@ def _with_options(error: LoadaheadError) -> str:
 
 
 def _usage(error: Any) -> str:
-    """One line: what is wrong on the command line, the nearest spelling, where help is."""
+    """Return one line: what is wrong on the command line, the nearest spelling, where help is."""
     message: str = error.format_message()
     context = getattr(error, "ctx", None)
     unknown = getattr(error, "option_name", None)

@@ -23,7 +23,7 @@ def shown_progress() -> Iterator[ProgressCallback]:
 
 
 class Lines:
-    """Plain lines: each piece of work once, then how far it is every few seconds."""
+    """Prints each piece of work as a line once, then how far it is every few seconds."""
 
     def __init__(self) -> None:
         self._what = ""
@@ -42,7 +42,7 @@ class Lines:
 
 
 class Bars:
-    """A bar for each piece of work, drawn by rich; messages stand above it."""
+    """Draws a bar for each piece of work, with rich; messages stand above it."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack, self._what = stack, ""

@@ -21,7 +21,7 @@ MOST_ROWS = 50
 
 
 def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
-    """The object of `simulate --json`."""
+    """Return a predicted step in words and as a table of its ranks."""
     head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
     more = [sentence] if sentence else []
     if result.get("contended"):
@@ -36,17 +36,17 @@ def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
     return "\n".join([head, *more, "", table_text(ranks_grid(result))])
 
 
-def stall_free_sentence(found: dict[str, Any] | None) -> str:
-    """Which horizon to set, and what a larger one costs."""
-    if found is None:
+def stall_free_sentence(answer: dict[str, Any] | None) -> str:
+    """Return the sentence that says which horizon to set, and what a larger one costs."""
+    if answer is None:
         return "No horizon at which anything is offloaded is free of prefetch stalls."
     text = (
-        f"The smallest horizon without prefetch stalls is {found['horizon']}: peak "
-        f"{format_bytes(found['peak_device_bytes'])}, step time {format_duration(found['step_time_ns'])}"
+        f"The smallest horizon without prefetch stalls is {answer['horizon']}: peak "
+        f"{format_bytes(answer['peak_device_bytes'])}, step time {format_duration(answer['step_time_ns'])}"
     )
-    if not found["larger"]:
+    if not answer["larger"]:
         return f"{text}."
-    costs = ", ".join(f"{one['horizon']}: {_more_bytes(one['more_bytes'])}" for one in found["larger"])
+    costs = ", ".join(f"{larger['horizon']}: {_more_bytes(larger['more_bytes'])}" for larger in answer["larger"])
     return f"{text}. Larger ones cost device memory: {costs}."
 
 
@@ -55,7 +55,7 @@ def _more_bytes(more: int) -> str:
 
 
 def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> str:
-    """A sentence for each combination of a sweep's other axes that differ; the first few."""
+    """Return a sentence for each combination of a sweep's other axes that differ; only the first few."""
     varying = [key for key in groups[0]["axes"] if len({str(group["axes"][key]) for group in groups}) > 1]
     lines = []
     for group in groups[:most]:
@@ -67,7 +67,7 @@ def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> s
 
 
 def jitter_sentence(jitter: dict[str, Any]) -> str:
-    """How far the step's time spreads."""
+    """Return the sentence that says how far the step's time spreads."""
     times = {name: format_duration(ns) for name, ns in jitter["step_time_ns"].items()}
     return (
         f"In {jitter['draws']} draws (seed {jitter['seed']}) with spread {jitter['compute']:g} on compute and "
@@ -83,18 +83,18 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
 
 
 def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
-    """A sweep's best points, the very best one marked."""
+    """Return a sweep's best points as a table, the very best one marked."""
     return table_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
 
 
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:
-    """Predicted beside measured, then every kind of operation."""
+    """Return predicted beside measured, then every kind of operation, as tables."""
     first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
     return f"{table_text(first)}\n\n{table_text(kinds_grid(result))}"
 
 
 def gradient_sentence(max_grad_error: float | None) -> str:
-    """What the gradient check found."""
+    """Return in words what the gradient check found."""
     if max_grad_error is None:
         return "gradients were not checked"
     if max_grad_error == 0:
@@ -103,7 +103,7 @@ def gradient_sentence(max_grad_error: float | None) -> str:
 
 
 def run_text(run: Run) -> str:
-    """A run beside its prediction."""
+    """Return a run beside its prediction, in words and as a table."""
     done, link = run.execution, run.measured.header.get("link")
     steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
     loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
@@ -112,7 +112,7 @@ def run_text(run: Run) -> str:
 
 
 def costs_text(name: str, costs: Costs) -> str:
-    """Calibrated costs, a row per unit."""
+    """Return calibrated costs as a table, a row per unit."""
     rows = [
         (
             f"{s}.{u}",

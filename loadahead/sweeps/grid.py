@@ -124,10 +124,12 @@ class Grid:
 
     @property
     def inner(self) -> dict[str, Sequence[Any]]:
+        """The values of the axes that only the planner has to know about, by column."""
         return {axis.column: axis.values for axis in self.axes if axis.is_policy and axis.column != "microbatches"}
 
     @property
     def outer(self) -> list[Axis]:
+        """The axes for whose values the scenario is loaded anew."""
         return [axis for axis in self.axes if axis.column not in self.inner]
 
     @property

@@ -70,7 +70,7 @@ class Journal:
 
 
 def open_journal(directory: Path, specification: dict[str, Any], points: int, *, fresh: bool = False) -> Journal:
-    """The directory's journal of this sweep, locked; with the points it holds already, unless ``fresh``.
+    """Return the directory's journal of this sweep, locked; with the points it holds already, unless ``fresh``.
 
     InputError when another process works on it, when it is another sweep's, or when it is damaged.
     """
@@ -148,8 +148,8 @@ def _check_header(journal: Journal, header: dict[str, Any], specification: dict[
         raise _damaged(journal.path, 1, f"is not the header of a {FORMAT} file of version {VERSION}")
     if (header.get("fingerprint"), header.get("points")) == (digest(specification), journal.points):
         return
-    theirs = header.get("specification")
-    known = theirs if isinstance(theirs, dict) else {}
+    known = header.get("specification")
+    known = known if isinstance(known, dict) else {}
     differing = [name for name, value in specification.items() if known.get(name) != value]
     raise InputError(
         f"{journal.path.parent}: holds another sweep (other {', '.join(differing) or 'points'}); start "

@@ -92,4 +92,4 @@ def stall_free_horizons(rows: Sequence[Row]) -> list[dict[str, Any]]:
         return []
     axes = [key for key in rows[0] if key not in FIGURES]
     groups = stall_free_groups(rows, axes)
-    return [{"axes": values, "found": None if found is None else found.to_dict()} for values, found in groups]
+    return [{"axes": values, "found": None if answer is None else answer.to_dict()} for values, answer in groups]

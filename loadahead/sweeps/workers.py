@@ -1,4 +1,4 @@
-"""Who simulates a sweep's points: this process, others by joblib, or a Dask or Ray cluster. Chunks in, rows out."""
+"""The workers that simulate a sweep's points: this process, others by joblib, or a Dask or Ray cluster."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Chunks:
 
 
 def evaluate_chunk(chunk: Chunk, engine: str) -> tuple[Finished, float]:
-    """The chunk's rows by number, and the seconds they took."""
+    """Return the chunk's rows by number, and the seconds they took."""
     began = time.perf_counter()
     points = [point for _, point in chunk]
     try:
@@ -118,7 +118,7 @@ def evaluate_chunk(chunk: Chunk, engine: str) -> tuple[Finished, float]:
 
 
 def _named(point: Point, engine: str) -> Row:
-    """The point's row; what is wrong with it says which point it is."""
+    """Return the point's row; an error in it says which point it is."""
     try:
         return evaluate_points([point], engine)[0]
     except LoadaheadError as error:
@@ -126,7 +126,7 @@ def _named(point: Point, engine: str) -> Row:
 
 
 def evaluate_all(points: Iterator[tuple[int, Point]], engine: str, workers: Workers) -> Generator[Finished, None, None]:
-    """The points' rows by number, chunk by chunk as they are finished."""
+    """Yield the points' rows by number, chunk by chunk as they are finished."""
     chunks = Chunks(points)
     here = workers.scheduler is None and workers.jobs == 1
     results = _in_this_process(chunks, engine) if here else _by_joblib(chunks, engine, workers)
@@ -179,7 +179,7 @@ def _loky(workers: Workers) -> Iterator[None]:
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """After Ctrl-C joblib counts what it threw away, and its process that cleans up finds some of it gone already."""
+    """Keep joblib quiet: after Ctrl-C it counts what it threw away, and its cleaner finds some of it gone already."""
     before = os.environ.get("PYTHONWARNINGS")
     # That process reads the variable when it starts.
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker:UserWarning"]))
@@ -194,7 +194,7 @@ def _without_noise() -> Iterator[None]:
 
 
 def _follow(parent: int) -> None:
-    """A worker ends when its parent is killed, and leaves Ctrl-C, which reaches the whole process group, to it."""
+    """Make a worker end when its parent is killed, and leave Ctrl-C, which reaches the whole group, to the parent."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -240,7 +240,7 @@ def _dask(workers: Workers) -> Iterator[None]:
 
 
 def _silence(package: str) -> None:
-    """What a package logs about a lost connection is a traceback; the error that follows says it in a line."""
+    """Silence a package that logs a lost connection as a traceback; the error that follows says it in a line."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == package:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""About how long a grid takes on an H100, from FLOPs: said before it starts, and kept under its limit by a test."""
+"""An estimate of how long a grid takes on an H100, from FLOPs: a validation tells it before it starts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ PEER_WARM_UP, CALIBRATED_MICROBATCHES, PEERS = 2, 4, 4
 
 
 def estimated_seconds(grid: Grid) -> float:
-    """Calibrations, configurations, gradient checks and all peers."""
+    """Return the seconds that calibrations, configurations, gradient checks and all peers take together."""
     sizes = {size.name: size for size in grid.sizes}
     total = 0.0
     for size in grid.sizes:
         # A calibration runs its plan in four ways, after two steps to warm up and to meter memory.
         calibration = 2 + 4 * size.repeats / CALIBRATED_MICROBATCHES
         total += 2 * build_s(size) + calibration * step_s(size, CALIBRATED_MICROBATCHES)
-    for one in grid.configurations:
-        total += build_s(sizes[one.model]) + sizes[one.model].steps * configuration_s(sizes[one.model], one)
-    for one in grid.gradients:
-        total += 2 * build_s(sizes[one.model]) + 4 * configuration_s(sizes[one.model], one)
+    for configuration in grid.configurations:
+        total += build_s(sizes[configuration.model]) + sizes[configuration.model].steps * configuration_s(
+            sizes[configuration.model], configuration
+        )
+    for configuration in grid.gradients:
+        total += 2 * build_s(sizes[configuration.model]) + 4 * configuration_s(
+            sizes[configuration.model], configuration
+        )
     for case in grid.peers:
         steps = PEER_WARM_UP + grid.peer_steps
         total += PEERS * (build_s(sizes[case.model]) + steps * step_s(sizes[case.model], case.microbatches))
@@ -33,7 +37,7 @@ def estimated_seconds(grid: Grid) -> float:
 
 
 def parameters(size: ModelSize) -> float:
-    """Of the blocks; the rest is small."""
+    """Return the number of parameters of the blocks; the rest is small."""
     return 12.0 * _option(size, "width") ** 2 * _option(size, "blocks")
 
 
@@ -42,27 +46,28 @@ def _option(size: ModelSize, name: str) -> int:
 
 
 def build_s(size: ModelSize) -> float:
+    """Return the seconds that it takes to build a model and to bring it to the device."""
     return SECONDS_PER_PARAMETER * parameters(size)
 
 
 def step_s(size: ModelSize, microbatches: int) -> float:
-    """A step's compute: FORWARD, RECOMPUTE as much again, BACKWARD twice as much."""
+    """Return the seconds of a step's compute: FORWARD, RECOMPUTE as much again, BACKWARD twice as much."""
     context, blocks = _option(size, "context"), _option(size, "blocks")
     tokens = _option(size, "batch") * context
     forward = 2 * parameters(size) * tokens + 2 * context * tokens * _option(size, "width") * blocks
     return microbatches * max(4 * forward / FLOPS, LAUNCHES_S * (blocks + 2))
 
 
-def copying_s(size: ModelSize, one: Configuration) -> float:
-    """All boundaries of a step one way, float32, as often as each is copied."""
+def copying_s(size: ModelSize, configuration: Configuration) -> float:
+    """Return the seconds that all boundaries of a step take one way, in float32, as often as each is copied."""
     boundary = 4 * _option(size, "batch") * _option(size, "context") * _option(size, "width")
-    return one.microbatches * (_option(size, "blocks") + 1) * boundary * one.copies / LINK
+    return configuration.microbatches * (_option(size, "blocks") + 1) * boundary * configuration.copies / LINK
 
 
-def configuration_s(size: ModelSize, one: Configuration) -> float:
-    """A step: at worst, copies out hide behind FORWARD alone and copies in behind the rest."""
-    compute = step_s(size, one.microbatches)
-    if not one.offload:
+def configuration_s(size: ModelSize, configuration: Configuration) -> float:
+    """Return the seconds of a step where copies out hide behind FORWARD alone and copies in behind the rest."""
+    compute = step_s(size, configuration.microbatches)
+    if not configuration.offload:
         return compute
-    copying = copying_s(size, one)
+    copying = copying_s(size, configuration)
     return max(compute / 4, copying) + max(compute * 3 / 4, copying)

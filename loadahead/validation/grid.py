@@ -1,4 +1,4 @@
-"""What a validation runs, as data: models, configurations of each, gradient checks, and where peers run beside us."""
+"""A validation as data: models, configurations of each, gradient checks, and where peers run beside us."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelSize:
     learning_rate: float = 3e-4
 
     def scenario(self, configuration: Configuration) -> dict[str, Any]:
-        """The configuration's scenario, as a file would hold it."""
+        """Return the configuration's scenario, as a file would hold it."""
         model = {
             "kind": "module",
             "python": MODEL,
@@ -62,6 +62,7 @@ class Configuration:
 
     @property
     def name(self) -> str:
+        """The configuration in words; no two of a grid have the same."""
         own = f"{self.model}, {self.microbatches} microbatches, {self.pipeline}"
         if not self.offload:
             return f"{own}, without offload"
@@ -71,7 +72,7 @@ class Configuration:
         return f"{own}, horizon {horizon}{window}{copied}"
 
     def tables(self) -> dict[str, Any]:
-        """The scenario's tables that it decides."""
+        """Return the scenario's tables that it decides."""
         return {
             "parallel": {"microbatches": self.microbatches, "pipeline": self.pipeline},
             "offload": {
@@ -83,23 +84,25 @@ class Configuration:
         }
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what tells this one from others, as records hold it."""
         return {"name": self.name} | {key: getattr(self, key) for key in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerCase:
-    """Peers run on a model with these microbatches in this order."""
+    """A model, a number of microbatches and an order with which peers are run."""
 
     model: str
     microbatches: int = 8
     pipeline: str = "simple"
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what tells this one from others, as records hold it."""
         return {key: getattr(self, key) for key in self.__dataclass_fields__}
 
     @property
     def plain(self) -> Configuration:
-        """The plan whose order of passes they follow."""
+        """The configuration whose order of passes they follow."""
         return Configuration(model=self.model, microbatches=self.microbatches, pipeline=self.pipeline, offload=False)
 
 
@@ -120,15 +123,15 @@ class Grid:
     peer_steps: int = 3
 
     def of(self, size: ModelSize) -> tuple[Configuration, ...]:
-        """The configurations of one model."""
-        return tuple(one for one in self.configurations if one.model == size.name)
+        """Return the configurations of one model."""
+        return tuple(configuration for configuration in self.configurations if configuration.model == size.name)
 
 
 def without(model: str, microbatches: int = 8, pipeline: str = "simple") -> Configuration:
-    """Nothing is offloaded."""
+    """Return a configuration in which nothing is offloaded."""
     return PeerCase(model=model, microbatches=microbatches, pipeline=pipeline).plain
 
 
 def horizons(model: str, values: Sequence[int], **more: Any) -> Iterator[Configuration]:
-    """One configuration each."""
+    """Return one configuration for each horizon."""
     return (Configuration(model=model, horizon=horizon, **more) for horizon in values)

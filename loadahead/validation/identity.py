@@ -1,4 +1,4 @@
-"""What makes a validation the one it is: records stand beside each other only where all of this is the same."""
+"""The identity of a validation: records stand beside each other only where all of this is the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FREE = {"kind", "limit_s"}
 
 
 def header(name: str, grid: Grid, device: str, limit_s: float) -> dict[str, Any]:
-    """A journal's first record: versions, machine, and what is planned."""
+    """Return a journal's first record: versions, machine, and what is planned."""
     return {
         "loadahead": __version__,
         "code": code_digest(),
@@ -37,17 +37,17 @@ def header(name: str, grid: Grid, device: str, limit_s: float) -> dict[str, Any]
 
 
 def planned(grid: Grid) -> dict[str, list[dict[str, Any]]]:
-    """Everything that is to be run, by the evidence's lists."""
+    """Return everything that is to be run, by the evidence's lists."""
     return {
-        "configurations": [one.to_dict() for one in grid.configurations],
-        "gradients": [one.to_dict() for one in grid.gradients],
+        "configurations": [configuration.to_dict() for configuration in grid.configurations],
+        "gradients": [configuration.to_dict() for configuration in grid.gradients],
         "peers": [{"peer": name} | case.to_dict() for case in grid.peers for name in PEERS],
     }
 
 
-def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """In what two headers differ so that they are not of one validation."""
-    return [key for key in dict.fromkeys([*one, *other]) if key not in _FREE and one.get(key) != other.get(key)]
+def differing(header: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the keys in which two headers differ so that they are not of one validation."""
+    return [key for key in dict.fromkeys([*header, *other]) if key not in _FREE and header.get(key) != other.get(key)]
 
 
 def code_digest() -> str:

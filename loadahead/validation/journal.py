@@ -29,9 +29,9 @@ class Journal:
         self._file, self.records = file, records
 
     def find(self, kind: str, like: Record) -> Record | None:
-        """The record of this kind with the same key, where there is one."""
+        """Return the record of this kind with the same key, or None."""
         key = key_of(kind, like)
-        return next((one for one in self.records if one["kind"] == kind and key_of(kind, one) == key), None)
+        return next((known for known in self.records if known["kind"] == kind and key_of(kind, known) == key), None)
 
     def append(self, kind: str, record: Record) -> Record:
         """Write one record, to the disk."""
@@ -52,7 +52,7 @@ class Journal:
 def open_journal(
     directory: Path, header: Record, *, fresh: bool = False, progress: ProgressCallback = silent
 ) -> Journal:
-    """The directory's journal of the validation with this header, with the records it holds already, unless ``fresh``.
+    """Return the directory's journal of the validation with this header, with its records unless ``fresh``.
 
     InputError when another process works on it, or when it is damaged.
     """
@@ -80,7 +80,7 @@ def open_journal(
 
 
 def _why_anew(path: Path, content: bytes, header: Record, fresh: bool) -> str | None:
-    """None where the journal is this validation's."""
+    """Return why the journal has to start anew; None where it is this validation's."""
     if fresh or not content:
         return "starts anew"
     try:
@@ -106,7 +106,7 @@ def _locked(path: Path) -> IO[bytes]:
 
 
 def _put_aside(path: Path) -> Path:
-    """Rename it; returns its new name."""
+    """Rename a journal and return its new name."""
     names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(1))
     free = next(name for name in names if not name.exists())
     path.rename(free)

@@ -20,8 +20,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import ModuleShapes
 from loadahead.validation.grid import Configuration, ModelSize
-from loadahead.validation.link_use import link_figures
-from loadahead.validation.slowed import execution_arguments, slowed
+from loadahead.validation.links import execution_arguments, link_usage, slowed
 
 _STEP = ("step_time_ns", "offloaded", "kept")
 _RANK = (
@@ -61,7 +60,7 @@ class Subject:
         return cls(size, device, first.microbatches, shapes, costs)
 
     def to_dict(self) -> dict[str, Any]:
-        """What to record of it."""
+        """Return what is recorded of the model."""
         costs = self.costs
         return {
             "model": self.size.name,
@@ -74,28 +73,29 @@ class Subject:
             "costs": costs.model_dump(mode="json"),
         }
 
-    def costs_for(self, one: Configuration) -> Costs:
-        """The costs with a step's data resident: it was calibrated with another number of microbatches'."""
+    def costs_for(self, configuration: Configuration) -> Costs:
+        """Return the costs with this step's data resident; they were calibrated with other microbatches' data."""
         if self.device == "cpu":  # where data lies in the same memory whether it is in use or not
             return self.costs
         # The model's data are ids and as many targets.
-        more = (one.microbatches - self.microbatches) * 2 * self.shapes.layers[0].input_bytes
+        more = (configuration.microbatches - self.microbatches) * 2 * self.shapes.layers[0].input_bytes
         (static,) = self.costs.static_bytes
         return self.costs.model_copy(update={"static_bytes": (static + more,)})
 
-    def predict(self, one: Configuration) -> tuple[jobs.Job, dict[str, Any]]:
-        """The configuration's plan, and what is predicted of it."""
-        costs = slowed(self.costs_for(one), one.copies)
-        job = replace(jobs.job_of_prepared(self._prepared(one)), costs=costs)
+    def predict(self, configuration: Configuration) -> tuple[jobs.Job, dict[str, Any]]:
+        """Return the configuration's plan, and what is predicted of it."""
+        costs = slowed(self.costs_for(configuration), configuration.copies)
+        job = replace(jobs.job_of_prepared(self._prepared(configuration)), costs=costs)
         timeline = predict(job, costs)
-        found = _figures(timeline) | {"links": link_figures(job.plan, timeline, costs)}
-        busiest = max(link["busy_ns"] for link in found["links"].values())
-        return job, found | {"copy_to_compute": busiest / found["compute_ns"] if found["compute_ns"] else 0.0}
+        predicted = _step_metrics(timeline) | {"links": link_usage(job.plan, timeline, costs)}
+        busiest = max(link["busy_ns"] for link in predicted["links"].values())
+        compute_ns = predicted["compute_ns"]
+        return job, predicted | {"copy_to_compute": busiest / compute_ns if compute_ns else 0.0}
 
-    def run(self, one: Configuration, job: jobs.Job) -> dict[str, Any]:
-        """What is measured of the plan."""
-        done = self._execute(one, job, self.size.steps, check=False)
-        links = link_figures(job.plan, done.timeline, slowed(self.costs, one.copies))
+    def run(self, configuration: Configuration, job: jobs.Job) -> dict[str, Any]:
+        """Run the plan and return what is measured."""
+        done = self._execute(configuration, job, self.size.steps, check=False)
+        links = link_usage(job.plan, done.timeline, slowed(self.costs, configuration.copies))
         # Where timing each operation takes time of its own, the steps that were not timed so are what a step takes.
         times = done.bare_step_times_ns or done.step_times_ns
         own = {
@@ -103,20 +103,22 @@ class Subject:
             "step_times_ns": times,
             "each_operation_timed_ns": done.step_times_ns,
         }
-        return _figures(done.timeline) | own | {"links": links, "losses": done.losses, "warnings": done.warnings}
+        return _step_metrics(done.timeline) | own | {"links": links, "losses": done.losses, "warnings": done.warnings}
 
-    def check_gradients(self, one: Configuration) -> dict[str, Any]:
-        """A few steps, every gradient compared with plain training's."""
-        done = self._execute(one, jobs.job_of_prepared(self._prepared(one)), CHECKED_STEPS, check=True)
+    def check_gradients(self, configuration: Configuration) -> dict[str, Any]:
+        """Run a few steps, and return the largest difference of any gradient from plain training's."""
+        done = self._execute(
+            configuration, jobs.job_of_prepared(self._prepared(configuration)), CHECKED_STEPS, check=True
+        )
         if done.max_grad_error is None or not math.isfinite(done.max_grad_error):
             raise RuntimeError(f"the largest difference is {done.max_grad_error}")
         return {"max_grad_error": done.max_grad_error, "steps": len(done.losses)}
 
     def run_peer(self, name: str, plain: Configuration, steps: int) -> dict[str, Any]:
-        """A peer on this model, in the order of that configuration's plan; or why it was skipped."""
+        """Run a peer on this model, in the order of that configuration's plan; return why if it was skipped."""
         job = jobs.job_of_prepared(self._prepared(plain))
         prepared = job.known()
-        found = run_peer(
+        result = run_peer(
             name,
             jobs.model_spec(prepared.scenario),
             prepared.workload,
@@ -124,20 +126,20 @@ class Subject:
             device=self.device,
             steps=steps,
         )
-        if isinstance(found, PeerSkipped):
-            return {"status": "skipped", "reason": found.reason}
+        if isinstance(result, PeerSkipped):
+            return {"status": "skipped", "reason": result.reason}
         return {
-            "step_time_ns": round(statistics.median(found.step_times_ns)),
-            "step_times_ns": found.step_times_ns,
-            "peak_device_bytes": found.peak_device_bytes,
-            "losses": found.losses,
+            "step_time_ns": round(statistics.median(result.step_times_ns)),
+            "step_times_ns": result.step_times_ns,
+            "peak_device_bytes": result.peak_device_bytes,
+            "losses": result.losses,
         }
 
-    def _prepared(self, one: Configuration) -> Prepared:
-        scenario = scenario_from_dict(self.size.scenario(one), one.name)
+    def _prepared(self, configuration: Configuration) -> Prepared:
+        scenario = scenario_from_dict(self.size.scenario(configuration), configuration.name)
         return prepare(scenario, shapes=self.shapes, costs=self.costs)
 
-    def _execute(self, one: Configuration, job: jobs.Job, steps: int, check: bool) -> ExecutionResult:
+    def _execute(self, configuration: Configuration, job: jobs.Job, steps: int, check: bool) -> ExecutionResult:
         prepared = job.known()
         return execute(
             job.plan,
@@ -146,12 +148,12 @@ class Subject:
             steps=steps,
             device=self.device,
             check_gradients=check,
-            **execution_arguments(self.costs, one.copies, self.device),
+            **execution_arguments(self.costs, configuration.copies, self.device),
         )
 
 
-def _figures(timeline: Timeline) -> dict[str, Any]:
-    """A step's figures, of its one rank."""
+def _step_metrics(timeline: Timeline) -> dict[str, Any]:
+    """Return a step's metrics and those of its one rank."""
     summary = timeline.header["summary"]
     (rank,) = summary["ranks"]
     return {key: summary[key] for key in _STEP} | {key: rank[key] for key in _RANK}

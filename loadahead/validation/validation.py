@@ -27,7 +27,7 @@ OUT_OF_TIME = "the time limit was reached"
 
 
 class _OutOfTime(Exception):
-    """Nothing new is begun."""
+    """Raised when the time limit is reached, after which nothing new is begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,13 @@ class Validation:
         return self.journal.records
 
     def _model(self, size: ModelSize) -> None:
-        """Everything of one model that has no record yet."""
+        """Run everything of one model that has no record yet."""
         find = self.journal.find
-        configurations = [one for one in self.grid.of(size) if find("configuration", one.to_dict()) is None]
+        configurations = [c for c in self.grid.of(size) if find("configuration", c.to_dict()) is None]
         gradients = [
-            one for one in self.grid.gradients if one.model == size.name and find("gradients", one.to_dict()) is None
+            check
+            for check in self.grid.gradients
+            if check.model == size.name and find("gradients", check.to_dict()) is None
         ]
         peers = [
             (case, name)
@@ -79,15 +81,15 @@ class Validation:
         if not (configurations or gradients or peers):
             return
         subject = self._subject(size)
-        for one in configurations:
-            self._configuration(subject, one)
-        for one in gradients:
-            self._gradients(subject, one)
+        for configuration in configurations:
+            self._configuration(subject, configuration)
+        for configuration in gradients:
+            self._gradients(subject, configuration)
         for case, name in peers:
             self._peer(subject, case, name)
 
     def _subject(self, size: ModelSize) -> Subject | Uncalibrated:
-        """Calibrated now, or with the costs of the journal; or why it cannot be had."""
+        """Return the model calibrated now, or with the costs of the journal; or why it cannot be had."""
         before = self.journal.find("model", {"model": size.name})
         if before is None:
             self._say(f"calibrating {size.name}")
@@ -108,24 +110,24 @@ class Validation:
         self._say(f"{size.name} was not calibrated, and nothing of it is run: {record['reason']}")
         return Uncalibrated(f"{size.name} was not calibrated")
 
-    def _configuration(self, subject: Subject | Uncalibrated, one: Configuration) -> None:
+    def _configuration(self, subject: Subject | Uncalibrated, configuration: Configuration) -> None:
         def work() -> Record:
             assert isinstance(subject, Subject)
-            job, predicted = subject.predict(one)
+            job, predicted = subject.predict(configuration)
             # Written down before it is run: nothing of the prediction can come from the measurement.
-            self.journal.append("prediction", one.to_dict() | {"predicted": predicted})
-            return {"predicted": predicted, "measured": subject.run(one, job)}
+            self.journal.append("prediction", configuration.to_dict() | {"predicted": predicted})
+            return {"predicted": predicted, "measured": subject.run(configuration, job)}
 
-        number = f"{self.grid.configurations.index(one) + 1}/{len(self.grid.configurations)}"
-        self._part("configuration", one.to_dict(), subject, work, f"{number} {one.name}", _outcome)
+        number = f"{self.grid.configurations.index(configuration) + 1}/{len(self.grid.configurations)}"
+        self._part("configuration", configuration.to_dict(), subject, work, f"{number} {configuration.name}", _outcome)
 
-    def _gradients(self, subject: Subject | Uncalibrated, one: Configuration) -> None:
+    def _gradients(self, subject: Subject | Uncalibrated, configuration: Configuration) -> None:
         self._part(
             "gradients",
-            one.to_dict(),
+            configuration.to_dict(),
             subject,
-            lambda: _present(subject).check_gradients(one),
-            f"gradients, {one.name}",
+            lambda: _present(subject).check_gradients(configuration),
+            f"gradients, {configuration.name}",
             lambda record: f"largest difference {record['max_grad_error']:g}",
         )
 
@@ -159,7 +161,7 @@ class Validation:
         self._say(f"{name}: {outcome(record) if measured else '{status}: {reason}'.format(**record)}")
 
     def _attempt(self, work: Callable[[], Record]) -> Record:
-        """The work's record with its status; one line about what went wrong."""
+        """Do the work and return its record with its status, and one line about what went wrong."""
         if self._elapsed() > self.limit_s:
             raise _OutOfTime
         began = time.monotonic()
@@ -180,7 +182,7 @@ class Validation:
 
 
 def _costs_of(model: Record) -> Costs:
-    """Those of an earlier calibration."""
+    """Return the costs of an earlier calibration; InputError where the journal's are damaged."""
     try:
         return Costs.model_validate_json(json.dumps(model.get("costs")))
     except ValidationError as error:
@@ -197,7 +199,7 @@ def _present(subject: Subject | Uncalibrated) -> Subject:
 
 
 def _finite(record: Any) -> Any:
-    """The record with None where a number is not finite, which JSON cannot hold."""
+    """Return the record with None where a number is not finite, which JSON cannot hold."""
     if isinstance(record, dict):
         return {key: _finite(value) for key, value in record.items()}
     if isinstance(record, list):
@@ -206,8 +208,9 @@ def _finite(record: Any) -> Any:
 
 
 def _outcome(record: Record) -> str:
-    ours, theirs = record["predicted"]["step_time_ns"], record["measured"]["step_time_ns"]
-    return f"{format_duration(ours)} predicted, {format_duration(theirs)} measured ({(ours - theirs) / theirs:+.1%})"
+    predicted, measured = record["predicted"]["step_time_ns"], record["measured"]["step_time_ns"]
+    error = (predicted - measured) / measured
+    return f"{format_duration(predicted)} predicted, {format_duration(measured)} measured ({error:+.1%})"
 
 
 def _peer_outcome(record: Record) -> str:

@@ -23,7 +23,7 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import Workload
-from loadahead.validation.slowed import slowed
+from loadahead.validation.links import slowed
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 from tests.support.models import HARDWARE, TINY, tiny_spec, workload_of

@@ -1,8 +1,8 @@
 """A record of what the command line answers about the shipped scenarios, and of every error text of the corpora.
 
-The files beside this one were first made by the code from before everything moved under ``loadahead``, and then again by
-the code after it: their history shows what changed. ``python -m tests.golden.record`` makes them anew, which is right
-only where a change of answers is meant.
+The files beside this one were first made by the code from before everything moved under ``loadahead``, and then again
+by the code after it: their history shows what changed. ``python -m tests.golden.record`` makes them anew, which is
+right only where a change of answers is meant.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def demo(
     overrides: Overrides = None,
     json_wanted: Json = False,
 ) -> None:
-    """The main job: sweep, pick a plan, run it, compare, report.
+    """Do the main job: sweep, pick a plan, run it, compare, report.
 
     It calibrates on this machine, simulates every combination, and runs the chosen plan on real tensors.
 

@@ -20,7 +20,7 @@ from loadahead.validation.grid import Configuration, Grid, PeerCase
 from loadahead.validation.grids import GRIDS, find_grid
 from loadahead.validation.grids.cpu import CPU
 from loadahead.validation.grids.gpu import GPU
-from loadahead.validation.slowed import execution_arguments, slowed
+from loadahead.validation.links import execution_arguments, slowed
 
 GIB = 2**30
 
@@ -102,9 +102,9 @@ def test_the_devices_grid_is_the_default() -> None:
     assert find_grid(None, "cpu")[0] == "cpu"
     assert find_grid(None, "cuda")[0] == "gpu"
     assert find_grid("cpu", "cuda")[0] == "cpu"
-    with pytest.raises(InputError, match="^grid is 'tpu'; it must be one of gpu, cpu"):
+    with pytest.raises(InputError, match=r"^grid is 'tpu'; it must be one of gpu, cpu"):
         find_grid("tpu", "cuda")
-    with pytest.raises(InputError, match="^grid gpu needs device cuda"):
+    with pytest.raises(InputError, match=r"^grid gpu needs device cuda"):
         find_grid("gpu", "cpu")
 
 

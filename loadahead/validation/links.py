@@ -1,4 +1,4 @@
-"""Links slowed by copying each boundary more than once: what that costs, and how it is run."""
+"""The links of a validation: how a timeline used them, and how copying boundaries more than once slows them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,41 @@ from typing import Any
 
 from loadahead.executor.links import CONFIGURED
 from loadahead.sim.costs import Costs
-from loadahead.validation.link_use import LINKS
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.metrics import merge
+from loadahead.sim.timeline import Timeline
+
+LINKS = {"d2h": Kind.OFFLOAD, "h2d": Kind.PREFETCH}
+
+
+def link_usage(plan: Plan, timeline: Timeline, costs: Costs) -> dict[str, dict[str, int]]:
+    """Return how a timeline's transfers used each link to the host.
+
+    That is their number and bytes, the time in which one was under way, the time from the first start to the last end,
+    and what they would take at these costs' latency and bandwidth; times are in ns.
+    """
+    out = {}
+    for link, kind in LINKS.items():
+        at = timeline.kind == kind
+        start, end = merge(timeline.start_ns[at], timeline.end_ns[at])
+        nbytes = plan.ops.nbytes[plan.ops.kind == kind]
+        out[link] = {
+            "transfers": len(nbytes),
+            "bytes": int(nbytes.sum()),
+            "busy_ns": int((end - start).sum()),
+            "span_ns": int(end[-1] - start[0]) if len(end) else 0,
+            "expected_ns": int(costs.transfer(kind, nbytes).sum()),
+        }
+    return out
+
 
 # What several copies share, by the names of loadahead.sim.costs.SharedLinks.
 _LIMITS = ("uplink_d2h", "uplink_h2d", "duplex", "host_memory_bandwidth")
 
 
 def slowed(costs: Costs, copies: int) -> Costs:
-    """Costs under which a transfer takes as long as one that copies its boundary that often, to the host and back.
+    """Return costs under which a transfer takes as long as one that copies its boundary that often.
 
     Bandwidths are divided, shared ones too, and each further copy adds the latency of a bare copy. What a transfer
     takes beyond that, to be started and waited for, it takes once.
@@ -34,7 +61,7 @@ def slowed(costs: Costs, copies: int) -> Costs:
 
 
 def _bare_latencies(costs: Costs) -> dict[str, int]:
-    """Of a copy by itself, by link: as configured, or as fitted to copies of many sizes; else a transfer's."""
+    """Return the latency in ns of a bare copy by link: configured, or fitted to many sizes; else a transfer's."""
     out = {}
     for link in LINKS:
         own = getattr(costs, f"{link}_latency_ns")
