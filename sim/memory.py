@@ -1,4 +1,4 @@
-"""Memory follows from the plan alone: it changes only on the compute queue, so its peak needs no clock.
+"""Memory follows from the plan alone: device memory changes only on the compute queue, so its peak needs no clock.
 
 Walking a rank's compute queue in order, what an operation takes counts while it runs, and what it frees counts until
 it has ended (DESIGN, section 2). :func:`samples` then lays those levels, or measured ones, on a timeline.

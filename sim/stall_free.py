@@ -1,4 +1,4 @@
-"""Finds the smallest horizon at which no BACKWARD waits for its PREFETCH, and what a larger one costs.
+"""A search finds the smallest horizon at which no BACKWARD waits for its PREFETCH, and what a larger one costs.
 
 A horizon at which nothing is offloaded any more waits for nothing, and does not count.
 """

@@ -12,17 +12,19 @@ from loadahead.sim.ir.plan import Buffers, Ops, Plan, Ragged
 
 
 class _RaggedBuilder:
-    """A ragged column that grows row by row."""
+    """Grows a ragged column row by row."""
 
     def __init__(self) -> None:
         self.starts = [0]
         self.values: list[int] = []
 
     def append(self, row: Sequence[int]) -> None:
+        """Add a row at the end."""
         self.values.extend(row)
         self.starts.append(len(self.values))
 
     def freeze(self) -> Ragged:
+        """Return the column."""
         return Ragged(np.asarray(self.starts, dtype=np.int64), np.asarray(self.values, dtype=np.int32))
 
 

@@ -43,7 +43,7 @@ RELEASE_WIDTH = 6
     TASK_UNIT,
     TASK_MICROBATCH,
     TASK_BACKWARD,
-    TASK_START,  # of each rank, and the end
+    TASK_START,  # where each rank's tasks begin, and the end
     FIRST_ACQUIRE,  # by slot, one more than tasks per rank: a chain of boundaries through NEXT_ACQUIRE
     RELEASES,  # each rank's queue of RELEASEs to come, two rows per task
     # units
@@ -94,7 +94,7 @@ RELEASE_WIDTH = 6
     SPAN_COUNT,  # by queue: compute, d2h, h2d
     # the rest
     LAUNCH,  # by kind
-    END,  # of each operation
+    END,  # when each operation ends
     SPANS,  # queue, span, (start, end): when something ran there
     ROWS,
     BUFFER_ROWS,

@@ -1,4 +1,4 @@
-"""Builds the plan of a workload and a policy."""
+"""The plan of a workload and a policy is built here."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
 
 _QUEUE = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int64)
-# Plain integers: members of an IntEnum are slow to compile.
+# Plain integers stand for the IntEnums, whose members are slow to compile.
 _FORWARD, _RECOMPUTE, _BACKWARD = int(Kind.FORWARD), int(Kind.RECOMPUTE), int(Kind.BACKWARD)
 _OFFLOAD, _RELEASE, _ACQUIRE, _PREFETCH = int(Kind.OFFLOAD), int(Kind.RELEASE), int(Kind.ACQUIRE), int(Kind.PREFETCH)
 _SEND_ACTIVATION, _RECV_ACTIVATION = int(Kind.SEND_ACTIVATION), int(Kind.RECV_ACTIVATION)

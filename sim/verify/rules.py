@@ -245,11 +245,13 @@ class _Pairs:
     buffer: list[Ints] = field(default_factory=list)
 
     def add(self, first: Ints, then: Ints, buffer: Ints) -> None:
+        """Add pairs of positions with the buffer each is about; shape (pairs,)."""
         self.first.append(first)
         self.then.append(then)
         self.buffer.append(buffer)
 
     def broken(self, plan: Plan) -> Iterator[Violation]:
+        """Yield a violation for each pair that the plan does not order."""
         if not self.first:
             return
         first, then, buffer = (np.concatenate(c).astype(np.int64) for c in (self.first, self.then, self.buffer))
