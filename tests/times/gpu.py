@@ -15,7 +15,7 @@ from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.workload import Workload
-from loadahead.validation.slowed import slowed
+from loadahead.validation.links import slowed
 from tests.support.models import BIG, HARDWARE, tiny_spec, workload_of
 from tests.times.figure import Figure, predicted_within
 
