@@ -34,7 +34,7 @@ __all__ = [
     "relative_error",
 ]
 
-# These are marks in the plan rather than work: costs give them no time, so a relative error of it says nothing.
+# These are marks in the plan rather than work: costs give them no time, so a relative error says nothing.
 _NO_DURATION = np.asarray([Kind.RELEASE, Kind.ACQUIRE, *sorted(RECV_KINDS)])
 _SAME = ("rank", "queue", "kind", "stage", "unit", "microbatch")
 

@@ -44,7 +44,7 @@ def kendall_tau(predicted: Sequence[float], measured: Sequence[float]) -> float 
     above = np.triu_indices(len(x), k=1)
     dx = np.sign(x[:, None] - x[None, :])[above]
     dy = np.sign(y[:, None] - y[None, :])[above]
-    # Pairs that are not tied, on either side; tau-b divides by their geometric mean.
+    # Tau-b divides by the geometric mean of the numbers of pairs that are not tied, on either side.
     free = float(np.count_nonzero(dx)) * float(np.count_nonzero(dy))
     return float((dx * dy).sum() / np.sqrt(free)) if free else None
 

@@ -1,6 +1,6 @@
 """Defines what a backend is: queues that run work in order, events between them, memory and copies.
 
-The replay loop (:mod:`loadahead.executor.replay`) issues a plan's operations in list order. For each one it calls
+The replay loop (:mod:`loadahead.executor.replay`) launches a plan's operations in list order. For each one it calls
 ``wait`` for its edges, ``launch`` with the work, and ``record``. The work itself calls ``acquire``, ``release`` and
 ``copy``.
 """

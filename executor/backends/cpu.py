@@ -1,8 +1,8 @@
 """Runs queues as threads on the CPU: one worker per queue.
 
-What is launched waits, in its worker, for the events it was told to wait for. All of a step is issued before the clock
-starts, so that issuing does not compete with the workers for the interpreter. "Device" and host memory are both RAM; a
-copy takes as long as its link's latency and bandwidth say: it copies, then waits out the rest.
+What is launched waits, in its worker, for the events it was told to wait for. All of a step is launched before the
+clock starts, so that launching does not compete with the workers for the interpreter. "Device" and host memory are both
+RAM; a copy takes as long as its link's latency and bandwidth say: it copies, then waits out the rest.
 """
 
 from __future__ import annotations

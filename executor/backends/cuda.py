@@ -1,7 +1,7 @@
 """Runs queues as CUDA streams: one persistent stream per queue, an event per operation that something waits for.
 
-The host issues a step's operations in list order and never waits for the device in between. Device memory is taken and
-given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
+The host launches a step's operations in list order and never waits for the device in between. Device memory is taken
+and given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
 ``record_stream``; what a copy reads or writes stays until the compute stream has waited for it, as the plan says.
 """
 
@@ -37,8 +37,8 @@ class CudaBackend:
         delays: seed of a random delay before every operation; None for none.
         poisoned: fill acquired and dead memory with NaN, so that a missing wait cannot go unnoticed.
         copies: how often each transfer over a link is made, to stand for a slower link.
-        held_ns: by operation: keep its queue busy so long before it, so that the host can issue it all meanwhile.
-        paced: let the host wait for each operation, so that it never waits for a full queue while it issues one.
+        held_ns: by operation: keep its queue busy so long before it, so that the host can launch it all meanwhile.
+        paced: let the host wait for each operation, so that it never waits for a full queue while it launches one.
         driver: CUDA, or a stand-in for it.
 
     Raises InputError where there is no GPU.

@@ -68,7 +68,7 @@ def measure_emulated(plan: Plan, runs: Sequence[Measured], hardware: Hardware) -
     """Return the measurements of a device whose links are emulated at the given bandwidths.
 
     An operation's time runs from the end of all it waits for to its own end. A link's latency is what its transfers
-    take beyond the time that their bytes need. The host has issued a step before its clock starts, so there are no
+    take beyond the time that their bytes need. The host has launched a step before its clock starts, so there are no
     launch times.
     """
     times = ready_to_end(plan, runs)

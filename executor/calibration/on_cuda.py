@@ -23,7 +23,7 @@ from loadahead.executor.calibration.samples import (
     FREE_KINDS,
     Key,
     Samples,
-    issue_times,
+    launch_times,
     ready_to_end,
     start_to_end,
     statistics_of,
@@ -51,15 +51,15 @@ def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link
     backend.try_spin()
     usual = run(True)
     backend.paced = True
-    issue = issue_times(plan, run(False))
+    launches = launch_times(plan, run(False))
     backend.paced = False
     bare = run(False)
     if _host_bound(bare):
-        issue = issue_times(plan, bare)
-    backend.held_ns = [2 * max(issue[op.rank, op.stage, op.unit, op.kind]) + MARGIN_NS for op in plan]
+        launches = launch_times(plan, bare)
+    backend.held_ns = [2 * max(launches[op.rank, op.stage, op.unit, op.kind]) + MARGIN_NS for op in plan]
     held = start_to_end(plan, run(True))
     backend.held_ns = ()
-    times = _device_times(ready_to_end(plan, usual), held, issue)
+    times = _device_times(ready_to_end(plan, usual), held, launches)
     bandwidth, shared, links = _links(operations.session, backend, times, link_sizes)
     directions, latencies = {}, {}
     for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
@@ -71,9 +71,9 @@ def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link
         d2h=directions[Queue.D2H],
         h2d=directions[Queue.H2D],
         memory_bytes=backend.driver.memory_bytes(),
-        launch_by_kind=_by_kind(issue),
+        launch_by_kind=_by_kind(launches),
         shared=shared,
-        evidence={"links": links, "latencies": latencies, "issue": _issue_evidence(issue)},
+        evidence={"links": links, "latencies": latencies, "issue": _launch_evidence(launches)},
     )
 
 
@@ -82,29 +82,29 @@ def _host_bound(runs: Sequence[Measured]) -> bool:
     return all(run.issue_ns is not None and run.step_time_ns <= HOST_BOUND * int(run.issue_ns.sum()) for run in runs)
 
 
-def _device_times(usual: Samples, held: Samples, issue: Samples) -> dict[Key, Sequence[int]]:
+def _device_times(usual: Samples, held: Samples, launches: Samples) -> dict[Key, Sequence[int]]:
     """Return times from a usual run where the host is ahead of the device in it, else those of a held run."""
     out: dict[Key, Sequence[int]] = {}
     for key, times in usual.items():
         if key[3] in FREE_KINDS or key[3] in COPY_KINDS:
             continue
-        ahead = float(np.median(times)) > AHEAD * float(np.median(issue[key]))
+        ahead = float(np.median(times)) > AHEAD * float(np.median(launches[key]))
         out[key] = times if ahead else held[key]
     return out
 
 
-def _by_kind(issue: Samples) -> dict[KindName, int]:
+def _by_kind(launches: Samples) -> dict[KindName, int]:
     """Return the mean launch time of each kind over its operations' medians, so that a step's sum is right."""
     medians: dict[Kind, list[float]] = defaultdict(list)
-    for key, samples in issue.items():
+    for key, samples in launches.items():
         medians[key[3]].append(float(np.median(samples)))
     names = {kind.name: kind for kind in medians}
     return {name: round(float(np.mean(medians[names[name]]))) for name in get_args(KindName) if name in names}
 
 
-def _issue_evidence(issue: Samples) -> dict[str, Any]:
+def _launch_evidence(launches: Samples) -> dict[str, Any]:
     samples: dict[Kind, list[int]] = defaultdict(list)
-    for key, values in issue.items():
+    for key, values in launches.items():
         samples[key[3]] += values
     return {kind.name: statistics_of(values) for kind, values in sorted(samples.items())}
 

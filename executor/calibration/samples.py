@@ -50,7 +50,7 @@ def start_to_end(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
     return _by_key(plan, [(run.end_ns - run.start_ns).tolist() for run in runs])
 
 
-def issue_times(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
+def launch_times(plan: Plan, runs: Sequence[Measured]) -> dict[Key, list[int]]:
     """Return the host's times in ns to launch each operation."""
     return _by_key(plan, [run.issue_ns.tolist() for run in runs if run.issue_ns is not None])
 

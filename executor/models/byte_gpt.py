@@ -16,7 +16,7 @@ from loadahead.sim.errors import InputError
 
 # Each byte is a token.
 VOCABULARY = 256
-# Enough text for thousands of steps of the demo; reading more only costs time.
+# This is enough text for thousands of steps of the demo; reading more only costs time.
 CORPUS_BYTES = 2_000_000
 
 
@@ -100,7 +100,7 @@ def copied(**options: Any) -> nn.Sequential:
 
 @lru_cache(maxsize=1)
 def _drawn(seed: int, options: tuple[tuple[str, Any], ...]) -> nn.Sequential:
-    del seed  # part of the key: the generator stands there
+    del seed  # the seed is part of the cache's key: the generator has it already
     return build(**dict(options))
 
 

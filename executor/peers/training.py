@@ -150,7 +150,7 @@ class PeerTraining:
                 torch.manual_seed(seed_of(self._spec.seed, step, stage, unit, microbatch))
             ends = layers is self._units[-1][1]
             run = partial(self._unit, layers, target if ends else None)
-            # Around each unit, or autocast would keep copies of all weights until the pass ends.
+            # Autocast is entered around each unit, or it would keep copies of all weights until the pass ends.
             with autocast(self._device, dtype):
                 offloader.mark(x)
                 x = checkpoint(run, x, use_reentrant=False)

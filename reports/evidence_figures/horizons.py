@@ -76,7 +76,9 @@ def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[Series]]:
         first = series[0]
         if first["horizon_unit"] == "tasks" and first["release_window"] == 1:
             cases.setdefault(first["model"], {}).setdefault(case_of(first), []).append(series)
-    chosen = {model: max(own.values(), key=lambda found: sum(map(len, found))) for model, own in cases.items()}
+    chosen = {
+        model: max(own.values(), key=lambda series_list: sum(map(len, series_list))) for model, own in cases.items()
+    }
     return {model: sorted(own, key=lambda series: int(series[0]["copies"])) for model, own in chosen.items()}
 
 
