@@ -1,4 +1,4 @@
-"""Reading scenarios: by a shipped name, a path or as a dictionary, with overrides by key.
+"""Scenarios are read by a shipped name, from a path or from a dictionary, with overrides by key.
 
 Every mistake is an InputError of one line that names file and key.
 """
@@ -24,23 +24,23 @@ from loadahead.sim.schema_errors import schema_error_line
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
-# What a scenario can be given as: a shipped name, a path, its tables as a dictionary, or itself.
+# A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself.
 ScenarioSource = str | Path | Mapping[str, Any] | Scenario
-# New values by the full path of a key, e.g. ``{"offload.release_window": 2}``.
+# Overrides hold new values by the full path of a key, e.g. ``{"offload.release_window": 2}``.
 Overrides = Mapping[str, Any]
-# A scenario is a page of text. What is larger is another file, and would take long to parse.
+# A scenario is a page of text. A larger file is not a scenario, and would take long to parse.
 LARGEST_FILE = 1_000_000
 LARGEST_DEPTH = 50
 
 
 def shipped_names() -> list[str]:
-    """The names of the scenarios that come with Loadahead."""
+    """Return the names of the scenarios that come with Loadahead."""
     return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioFile:
-    """A scenario file, read once, to be loaded with many overrides.
+    """Holds a scenario file, read once, to be loaded with many overrides.
 
     Attributes:
         content: the tables as they stand there.
@@ -108,12 +108,12 @@ def load_scenario(source: ScenarioSource, overrides: Overrides | None = None) ->
 
 
 def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
-    """What was written, as plain data; :func:`scenario_from_dict` makes an equal scenario of it."""
+    """Return what was written, as plain data; :func:`scenario_from_dict` makes an equal scenario of it."""
     return scenario.model_dump(mode="json", exclude_unset=True)
 
 
 def scenario_from_dict(content: dict[str, Any], source: str) -> Scenario:
-    """A scenario from plain data, e.g. a plan's policy; InputError in one line that starts with ``source``."""
+    """Return the scenario of plain data, e.g. a plan's policy; raise InputError, whose line starts with ``source``."""
     return _scenario(content, source, None)
 
 
@@ -174,7 +174,7 @@ def _set_key(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 def toml_value(text: str) -> Any:
-    """The TOML value that the text is, or else the text itself."""
+    """Return the TOML value that the text is, or else the text itself."""
     try:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -199,7 +199,7 @@ def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scen
 
 
 def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
-    """The keys that the table at a path may have."""
+    """Return the keys that the table at a path may have."""
     table: Any = Scenario
     if path:
         name = str(path[0])
@@ -208,14 +208,14 @@ def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
 
 
 def _with_costs(scenario: Scenario, folder: Path) -> Scenario:
-    """The costs file is found from wherever the scenario or its plan is used."""
+    """Return the scenario with its costs file's full path, so that it is found wherever the scenario is used."""
     if scenario.costs is None:
         return scenario
     return scenario.model_copy(update={"costs": str((folder / scenario.costs).resolve())})
 
 
 def _with_search_path(scenario: Scenario, folder: Path) -> Scenario:
-    """A module's own files are found beside the scenario, from wherever it or its plan is run."""
+    """Return the scenario with its module folder's full path, so that it is found wherever the scenario is run."""
     if not scenario.model.needs_shapes:
         return scenario
     own = getattr(scenario.model, "search_path", None)

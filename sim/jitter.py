@@ -27,7 +27,7 @@ _Run = Callable[[Floats], tuple[Ints, Ints]]
 
 DISTRIBUTION = "lognormal with mean 1, drawn for each operation by itself"
 # 64 bits must have room for factors up to this. At a variation of 1 one in three billion is larger; it is cut there.
-_ROOM = 128
+_LARGEST_FACTOR = 128
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -76,8 +76,8 @@ def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
     link = link_of(plan)
     work = plan.ops.nbytes[link >= 0] * float(NANOSECONDS_PER_SECOND)
     longest = float((work / np.asarray(table.slowest())[link[link >= 0]]).sum())
-    largest = _ROOM * float(work.max(initial=0))
-    return too_large(largest, table) is not None or _ROOM * longest > MOST_TOTAL
+    largest = _LARGEST_FACTOR * float(work.max(initial=0))
+    return too_large(largest, table) is not None or _LARGEST_FACTOR * longest > MOST_TOTAL
 
 
 def _own_links(plan: Plan, costs: Costs) -> _Run:
@@ -100,7 +100,7 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
-        moving = np.maximum(_scaled(work, np.minimum(factor, _ROOM)), link >= 0)
+        moving = np.maximum(_scaled(work, np.minimum(factor, _LARGEST_FACTOR)), link >= 0)
         return run_flows(plan, table, link, _scaled(before, factor), moving, allowed, graph)
 
     return run

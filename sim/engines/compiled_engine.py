@@ -23,10 +23,10 @@ from loadahead.sim.links import LinkTable, before_flow, contended, link_of, requ
 
 
 @njit(cache=True)
-def _forward(duration, queue_index, starts, values, from_, issued, queue_end, start, end):  # type: ignore[no-untyped-def]
+def _forward(duration, queue_index, starts, values, earliest_start, issued, queue_end, start, end):  # type: ignore[no-untyped-def]
     """Fill ``start`` and ``end``, both no earlier than the host allows; ``queue_end`` holds when each queue is free."""
     for i in range(len(duration)):
-        at = max(from_[i], queue_end[queue_index[i]])
+        at = max(earliest_start[i], queue_end[queue_index[i]])
         for e in range(starts[i], starts[i + 1]):
             if end[values[e]] > at:
                 at = end[values[e]]

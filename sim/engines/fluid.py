@@ -157,12 +157,12 @@ def run_flows(
         graph: what :func:`waiting` returns.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
-    (from_, issued), (waits, starts, values) = allowed, graph
+    (earliest_start, issued), (waits, starts, values) = allowed, graph
     _flow(
         before,
         work,
         link,
-        from_.copy(),
+        earliest_start.copy(),
         issued,
         waits.copy(),
         starts,

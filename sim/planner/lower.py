@@ -159,8 +159,8 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         buffer, received = _receive(m, rank, _RECV_GRADIENT, unit, b, nbytes, _GRADIENT, get(m, a.SENT_GRADIENT, b))
         put(m, a.GRADIENT_BUFFER, b, buffer)
     if m[a.CHECKPOINT]:
-        again = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
-        _append(m, _READS, again, get(m, a.BOUNDARY_BUFFER, b))
+        recompute = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
+        _append(m, _READS, recompute, get(m, a.BOUNDARY_BUFFER, b))
         _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
     if unit > 0:
         outgoing = _add_buffer(m, rank, _DEVICE, get(m, a.GRADIENT_BYTES, unit), _GRADIENT, b)

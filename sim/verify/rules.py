@@ -21,7 +21,7 @@ from loadahead.sim.verify.violation import Violation, title
 _TASKS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
 
 
-def _is(plan: Plan, *kinds: Kind) -> Flags:
+def _is_kind(plan: Plan, *kinds: Kind) -> Flags:
     return np.isin(plan.ops.kind, [int(kind) for kind in kinds])
 
 
@@ -149,7 +149,7 @@ def waits_only(plan: Plan) -> Iterator[Violation]:
 
 def bytes_match(plan: Plan) -> Iterator[Violation]:
     """Require that a copy or a send moves exactly its buffers' bytes, and that any other operation moves 0."""
-    moving = _is(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
+    moving = _is_kind(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
     for op in np.flatnonzero(~moving & (plan.ops.nbytes != 0)).tolist():
         yield Violation("bytes", f"{title(plan, op)} says it moves {int(plan.ops.nbytes[op])} bytes; it is 0", (op,))
     for name in ("reads", "writes"):
@@ -168,7 +168,7 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
 
 def tasks_once(plan: Plan) -> Iterator[Violation]:
     """Require that no task runs twice."""
-    tasks = np.flatnonzero(_is(plan, *_TASKS))
+    tasks = np.flatnonzero(_is_kind(plan, *_TASKS))
     ops = plan.ops
     names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
     order = np.lexsort(names.T)
@@ -186,16 +186,16 @@ _SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind
 def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
     """Require that each RECV follows exactly one SEND of its kind on another rank, and each SEND precedes one RECV."""
     after = plan.ops.after
-    receives, sends = _is(plan, *RECV_KINDS), _is(plan, *SEND_KINDS)
+    receives, sends = _is_kind(plan, *RECV_KINDS), _is_kind(plan, *SEND_KINDS)
     rows, sources = after.rows(), after.values
     joins = receives[rows] & sends[sources]
     rows, sources = rows[joins], sources[joins]
     partners = np.bincount(rows, minlength=len(plan))
     alone = partners[rows] == 1
     bad = np.zeros(len(plan), dtype=bool)
-    bad[rows[alone]] = ~_fit(plan, sources[alone], rows[alone])
+    bad[rows[alone]] = ~_sends_match(plan, sources[alone], rows[alone])
     for op in np.flatnonzero(receives & (bad | (partners != 1))).tolist():
-        yield from _pair(plan, op, sources[rows == op].tolist())
+        yield from _pair_violations(plan, op, sources[rows == op].tolist())
     received = np.bincount(sources, minlength=len(plan))
     for op in np.flatnonzero(sends & (received != 1)).tolist():
         yield Violation(
@@ -203,7 +203,7 @@ def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
         )
 
 
-def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
+def _sends_match(plan: Plan, sends: Ints, receives: Ints) -> Flags:
     """Return whether each pair has one kind, one microbatch and one size, on two ranks."""
     ops = plan.ops
     wanted = np.zeros(len(Kind), dtype=np.int8)
@@ -214,7 +214,7 @@ def _fit(plan: Plan, sends: Ints, receives: Ints) -> Flags:
     return out
 
 
-def _pair(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
+def _pair_violations(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
     if len(sends) != 1:
         yield Violation(
             "send-recv-pair",
@@ -272,7 +272,7 @@ def _owner(column: Ragged, buffers: int) -> Ints:
     return out
 
 
-def _known(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints, Ints]:
+def _where_both_exist(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints, Ints]:
     keep = (first >= 0) & (then >= 0)
     return first[keep], then[keep], buffer[keep]
 
@@ -285,10 +285,10 @@ def lifetimes(plan: Plan) -> Iterator[Violation]:
     before_free = _Pairs("free-after-use", "which still uses {}")
     for column in (ops.reads, ops.writes):
         rows, buffers = column.rows(), column.values.astype(np.int64)
-        after_take.add(*_known(taken[buffers], rows, buffers))
-        before_free.add(*_known(rows, freed[buffers], buffers))
+        after_take.add(*_where_both_exist(taken[buffers], rows, buffers))
+        before_free.add(*_where_both_exist(rows, freed[buffers], buffers))
     everything = np.arange(count, dtype=np.int64)
-    before_free.add(*_known(taken, freed, everything))
+    before_free.add(*_where_both_exist(taken, freed, everything))
     yield from after_take.broken(plan)
     yield from before_free.broken(plan)
 
@@ -308,7 +308,7 @@ def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
         op, name = int(rows[entry]), _buffer_name(plan, int(buffers[entry]))
         yield Violation("read-after-write", f"{title(plan, op)} reads {name}, never written", (op,))
     pairs = _Pairs("read-after-write", "which writes {}")
-    pairs.add(*_known(np.where(device[buffers], writer[buffers], -1), rows, buffers))
+    pairs.add(*_where_both_exist(np.where(device[buffers], writer[buffers], -1), rows, buffers))
     yield from pairs.broken(plan)
 
 
@@ -321,7 +321,7 @@ def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
     forward[buffers[of_forward]] = rows[of_forward]
     copied = plan.ops.kind[rows] == Kind.OFFLOAD
     pairs = _Pairs("offload-after-forward", "which reads {}")
-    pairs.add(*_known(forward[buffers[copied]], rows[copied], buffers[copied]))
+    pairs.add(*_where_both_exist(forward[buffers[copied]], rows[copied], buffers[copied]))
     yield from pairs.broken(plan)
 
 
@@ -346,7 +346,7 @@ def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violat
     slot, op, fills = uses.T
     again = np.append(False, slot[1:] == slot[:-1])[: len(uses)]  # whether the use before is one of the same slot
     order.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
-    filled = _latest(fills == 1, again)  # the fill before each use, or itself
+    filled = _latest_marked(fills == 1, again)  # the fill before each use, or itself
     before = np.arange(len(uses)) - 1
     full = (fills == 1) & again & (fills[before] == 1)
     never = (fills == 0) & (filled < 0)
@@ -366,7 +366,7 @@ def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violat
             yield Violation("slot-content", text, (first, this))
 
 
-def _latest(marked: Flags, again: Flags) -> Ints:
+def _latest_marked(marked: Flags, again: Flags) -> Ints:
     """Return, for each row, the last marked row up to it in its group, or -1; ``again`` says where a group goes on."""
     at = np.arange(len(marked))
     begin = np.maximum.accumulate(np.where(again, 0, at))
@@ -408,12 +408,12 @@ def optimizer_last(plan: Plan) -> Iterator[Violation]:
 def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
     """Require that a unit's RECOMPUTE and BACKWARD have a FORWARD before them and wait for it."""
     ops = plan.ops
-    tasks = np.flatnonzero(_is(plan, *_TASKS))
+    tasks = np.flatnonzero(_is_kind(plan, *_TASKS))
     names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
     order = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
     tasks, names = tasks[order], names[order]
     again = np.append(False, (names[1:] == names[:-1]).all(axis=1))[: len(tasks)]
-    forward = _latest(ops.kind[tasks] == Kind.FORWARD, again)
+    forward = _latest_marked(ops.kind[tasks] == Kind.FORWARD, again)
     later = ops.kind[tasks] != Kind.FORWARD
     for op in np.sort(tasks[later & (forward < 0)]).tolist():
         yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
