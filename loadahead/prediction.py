@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.jobs import Job, named
@@ -37,6 +38,19 @@ def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
         "contended": predicted.header.get("contended", []),
         "warnings": predicted.header["warnings"],
     }
+
+
+def write_prediction(job: Job, costs: Costs, predicted: Timeline, directory: Path) -> None:
+    """Write plan, costs and predicted timeline into a run directory, which is made where it is not there yet."""
+    from loadahead.plan_files import write_plan
+    from loadahead.reports import run_directory
+    from loadahead.sim.costs import save_costs
+    from loadahead.sim.timeline import write_timeline
+
+    run_directory.make(directory)
+    write_plan(job.plan, directory / run_directory.PLAN)
+    save_costs(costs, directory / run_directory.COSTS)
+    write_timeline(predicted, directory / run_directory.PREDICTED)
 
 
 def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:

@@ -249,3 +249,15 @@ def test_a_standard_output_that_takes_nothing_is_one_line(redirection: str) -> N
     command = f"{sys.executable} -m loadahead.cli.main show uniform {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+def test_a_prediction_is_a_run_directory_that_a_report_reads(tmp_path: Path, capsys: Captured) -> None:
+    folder = tmp_path / "predicted"
+    assert run(["simulate", "uniform", "-o", str(folder), "--json"]) == 0
+    step_time = json.loads(capsys.readouterr().out)["step_time_ns"]
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "costs.json", "predicted.jsonl"}
+    assert run(["report", str(folder)]) == 0
+    capsys.readouterr()
+    again = ["simulate", str(folder / "plan.json"), "--costs", str(folder / "costs.json"), "--json"]
+    assert run(again) == 0
+    assert json.loads(capsys.readouterr().out)["step_time_ns"] == step_time

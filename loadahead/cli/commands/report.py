@@ -13,7 +13,9 @@ from loadahead.cli.options import Json
 def report(
     directory: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="The -o directory of demo, execute, sweep or validate.", show_default=False),
+        typer.Argument(
+            metavar="DIR", help="The -o directory of demo, execute, simulate, sweep or validate.", show_default=False
+        ),
     ],
     json_wanted: Json = False,
 ) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from loadahead.cli.options import CostsFile, Draws, Engine, Json, Overrides, ScenarioOrPlan, Seed, TimelineFile
 
 
@@ -13,6 +18,9 @@ def simulate(
     timeline: TimelineFile = None,
     draws: Draws = None,
     seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write plan, costs and timeline.")
+    ] = None,
     json_wanted: Json = False,
 ) -> None:
     """Predict one step on a clock.
@@ -24,7 +32,7 @@ def simulate(
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
-    from loadahead.prediction import jitter_of, predict, result_of, stall_free_of_job
+    from loadahead.prediction import jitter_of, predict, result_of, stall_free_of_job, write_prediction
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
 
@@ -38,9 +46,13 @@ def simulate(
     predicted = predict(job, known, chosen)
     if timeline is not None:
         write_timeline(predicted, timeline)
+    if out is not None:
+        write_prediction(job, known, predicted, out)
     result = result_of(job, predicted) | stall_free_of_job(job, known) | jitter_of(job, known, predicted, draws, seed)
     warn(result["warnings"])
     if json_wanted:
         emit(result)
     else:
         say(step_text(result, job.plan.policy.get("sentence")))
+        if out is not None:
+            say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")
