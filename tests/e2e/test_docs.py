@@ -1,9 +1,12 @@
 """README.md and docs/ are right: examples are run, commands succeed and print what is shown, keys and links are there.
 
-A file's blocks are one script, run from top to bottom in an empty folder. What each block's language means:
-``python`` is executed, ``pycon`` is a session whose output is compared, ``console`` holds commands after ``$ `` and what
-they print (compared too; ``...`` stands for lines left out), ``toml`` is parsed. ``<!-- file: NAME -->`` before a block
-writes it to a file first. ``<!-- not executed: REASON -->`` skips the block.
+A file's blocks are one script, run from top to bottom in an empty folder:
+
+- ``python`` blocks are executed, and ``toml`` blocks are parsed.
+- ``pycon`` blocks are sessions whose output is compared.
+- ``console`` blocks hold commands after ``$ `` and what they print, compared too; ``...`` stands for lines left out.
+
+``<!-- file: NAME -->`` before a block writes it to a file, and ``<!-- not executed: REASON -->`` skips it.
 """
 
 from __future__ import annotations
@@ -142,9 +145,18 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for first, second in _LINK.findall(page.read_text(encoding="utf-8")):
-        target = (first or second).partition("#")[0]
-        if target and "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links {target}"
+        target, _, heading = (first or second).partition("#")
+        if "://" in target:
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links {target}"
+        assert not heading or heading in headings(linked), f"{page.name} links {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names under which a page's headings are linked, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
