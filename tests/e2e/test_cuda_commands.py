@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from loadahead.cli.main import run
 from loadahead.executor.backends import BACKENDS
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.sim.timeline import read_timeline
+from loadahead.validation.grid import Configuration, Grid, without
+from loadahead.validation.grids import GRIDS
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 
@@ -81,3 +84,23 @@ def test_more_ranks_than_one_are_one_line(capsys: Captured) -> None:
     assert run(["execute", "two-rank", "--set", TINY, "--device", "cuda"]) == 2
     err = capsys.readouterr().err
     assert "2 ranks; one run on cuda holds 1" in err.splitlines()[-1]
+
+
+def test_a_validations_claims_about_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """On the stand-in's clock they hold or do not hold for good."""
+    monkeypatch.setattr("loadahead.validation.identity.device_facts", lambda device: {})
+    monkeypatch.setattr("loadahead.validation.validation.clear_device", lambda device: None)
+    (size,) = GRIDS["cpu"].sizes
+    options = size.options | {"blocks": 2, "width": 32, "context": 16, "batch": 2}
+    grid = Grid(
+        sizes=(replace(size, options=options, steps=4, repeats=1),),
+        configurations=(without("tiny", 3), Configuration(model="tiny", microbatches=3, horizon=1, copies=20)),
+        claims={"runs": 0, "median_time": 0.01, "largest_time": 0.02},
+    )
+    monkeypatch.setitem(GRIDS, "gpu", grid)
+    evidence = done(["validate", "--device", "cuda", "-o", str(tmp_path / "right")], capsys)
+    times = [one["measured"]["step_time_ns"] for one in evidence["configurations"]]
+    assert times[1] > 1.5 * times[0]  # links so slow that there is something to predict
+    monkeypatch.setitem(GRIDS, "gpu", replace(grid, claims={"median_time": 0.0}))
+    assert run(["validate", "--device", "cuda", "-o", str(tmp_path / "wrong")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 1 of 1 claim does not hold"

@@ -1,0 +1,58 @@
+"""What must hold of the archives: python check_dist.py SDIST WHEEL WHEEL_FROM_SDIST."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+# Packages of loadahead; at the top of an archive they would be there a second time.
+PACKAGES = ("cli", "executor", "reports", "scenarios", "sim", "sweeps", "validation")
+SCENARIOS = ("demo", "uniform", "two-rank", "four-rank", "slow-link", "no-help", "shared-switch")
+GENERATED = ("loadahead/reports/measured/", "reports/measured/", "out/", "dist/", "build/")
+
+
+def files_of_wheel(path: Path) -> list[str]:
+    return sorted(zipfile.ZipFile(path).namelist())
+
+
+def files_of_sdist(path: Path) -> list[str]:
+    """Names below the archive's one folder."""
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+    links = [member.name for member in members if member.issym() or member.islnk()]
+    assert not links, f"{path.name} holds the link {links[0]}"
+    files = [PurePosixPath(member.name) for member in members if member.isfile()]
+    assert len({name.parts[0] for name in files}) == 1, f"{path.name} holds more than one folder"
+    return sorted(str(PurePosixPath(*name.parts[1:])) for name in files)
+
+
+def check_content(archive: str, files: list[str]) -> None:
+    assert len(set(files)) == len(files), f"{archive} holds a file twice"
+    for package in PACKAGES:
+        assert f"loadahead/{package}/__init__.py" in files, f"{archive} lacks loadahead.{package}"
+        twice = [name for name in files if name.startswith(f"{package}/")]
+        assert not twice, f"{archive} holds {twice[0]} beside loadahead/{twice[0]}"
+    for scenario in SCENARIOS:
+        assert f"loadahead/scenarios/{scenario}.toml" in files, f"{archive} lacks the scenario {scenario}"
+    strays = [name for name in files if name.startswith(GENERATED) or "__pycache__" in name]
+    assert not strays, f"{archive} holds {strays[0]}"
+
+
+def main(sdist: Path, wheel: Path, again: Path) -> None:
+    wheel_files, sdist_files = files_of_wheel(wheel), files_of_sdist(sdist)
+    check_content(wheel.name, wheel_files)
+    check_content(sdist.name, sdist_files)
+    tops = {name.partition("/")[0] for name in wheel_files}
+    info = {top for top in tops if top.endswith(".dist-info")}
+    assert len(info) == 1 and tops - info == {"loadahead"}, f"{wheel.name} installs {', '.join(sorted(tops))}"
+    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/unit/loadahead/test_imports.py"):
+        assert name in sdist_files, f"{sdist.name} lacks {name}"
+    differing = set(wheel_files) ^ set(files_of_wheel(again))
+    assert not differing, f"the wheel and that of the sdist differ in {sorted(differing)[0]}"
+    print(f"{wheel.name} ({len(wheel_files)} files) and {sdist.name} ({len(sdist_files)}) hold what they must")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
