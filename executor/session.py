@@ -89,7 +89,7 @@ class Session:
                     )
                 x = own_storage(unit.run(x, self.loss_of(target, 1) if key == self.last else None))
         if x.numel() != 1 or not x.is_floating_point():
-            raise InputError(f"model.loss {self.spec.loss!r} returns {Layout.of(x)}; it must return one number")
+            raise InputError(f"{self.spec.loss_name} returns {Layout.of(x)}; it must return one number")
         return layouts
 
     def _optimizer(self, rank: int) -> torch.optim.Optimizer | None:

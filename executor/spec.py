@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,24 @@ class ModelObjects:
     data: BatchOf | None = None
     loss: LossFunction | None = None
     optimizer: MakeOptimizer | None = None
+
+    def fingerprint(self) -> str:
+        """Return a text that differs where other layers or other functions were given, as far as their code shows."""
+        modules = [part for layer in self.layers or () for part in layer.modules()]
+        layers = [f"{_qualified(type(part))} {part.extra_repr()} {_code(type(part).forward)}" for part in modules]
+        functions = [_qualified(f) + _code(f) for f in (self.data, self.loss, self.optimizer) if f is not None]
+        return hashlib.sha256("\n".join([*layers, "", *functions]).encode()).hexdigest()
+
+
+def _qualified(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _code(function: Any) -> str:
+    """Return a function's byte code and constants; nothing for what is not written in Python."""
+    code = getattr(function, "__code__", None)
+    constants = [c for c in code.co_consts if isinstance(c, str | int | float | bool)] if code is not None else []
+    return "" if code is None else f"{code.co_code.hex()} {constants!r} {code.co_names!r}"
 
 
 def model_objects(
@@ -123,14 +142,35 @@ class ModelSpec:
         if self.autocast not in AUTOCAST:
             raise InputError(f"model.autocast is {self.autocast!r}; it must be one of {', '.join(AUTOCAST)}")
 
+    @property
+    def loss_name(self) -> str:
+        """The loss as errors name it."""
+        given = self.objects is not None and self.objects.loss is not None
+        return "the loss given" if given else f"model.loss {self.loss!r}"
+
     def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimizer over these parameters, fused on CUDA: others take temporary memory of the weights' size."""
         if self.objects is not None and self.objects.optimizer is not None:
-            return self.objects.optimizer(parameters)
+            return _given_optimizer(self.objects.optimizer, parameters)
         fused = True if parameters and parameters[0].is_cuda else None
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=self.learning_rate, fused=fused)
         return torch.optim.AdamW(parameters, lr=self.learning_rate, fused=fused)
+
+
+def _given_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the caller's optimizer; InputError where its function fails or returns something else."""
+    try:
+        optimizer: Any = make(parameters)
+    except Exception as error:  # whatever the caller's function does
+        raise InputError(f"optimizer fails: {type(error).__name__}: {one_line(error)}") from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        kind = type(optimizer).__name__
+        raise InputError(f"optimizer returned a value of type {kind}; it must return a torch.optim.Optimizer")
+    if not all("lr" in group for group in optimizer.param_groups):
+        kind = type(optimizer).__name__
+        raise InputError(f"optimizer returned {kind}, which has no learning rate (lr); that is not supported")
+    return optimizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,12 @@ def _name_in_memory(content: Row) -> None:
     table = content.setdefault("model", {})
     if not isinstance(table, dict):
         raise InputError(f"model = {table!r:.40}: it must be a table")
-    table.setdefault("kind", "module")
+    kind = table.setdefault("kind", "module")
+    if kind != "module":
+        raise InputError(
+            f'model.kind is {kind!r:.40} and a model is given too; a model in memory needs kind = "module": leave the '
+            "table out"
+        )
     if table.setdefault("python", IN_MEMORY) != IN_MEMORY:
         raise InputError(f"model.python is {table['python']!r:.60} and a model is given too; give one of the two")
 
@@ -106,7 +111,7 @@ def simulate(
     *,
     costs: Costs | str | Path | None = None,
     engine: str | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback | None = None,
 ) -> Timeline:
     """Predict one step of a scenario, a plan or a plan file, and return its timeline.
 
@@ -118,7 +123,7 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job, known = with_costs(job_of(source, overrides, costs_given(costs)), progress=progress)
+    job, known = with_costs(job_of(source, overrides, costs_given(costs)), progress=progress or silent)
     return predict(job, known, chosen)
 
 
@@ -168,9 +173,11 @@ def sweep(
     fresh: bool = False,
     costs: Costs | str | Path | None = None,
     engine: str | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback | None = None,
 ) -> SweepTable:
-    """Plan, prove and simulate every combination of the axes' values, and return the table.
+    """Predict the step of every combination of the axes' values, and return the table.
+
+    Each point is the step of the plan that :func:`plan` would make of it.
 
     Args:
         axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``pipeline``, ``horizon_unit``,
@@ -190,13 +197,13 @@ def sweep(
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
     crew = workers if isinstance(workers, Workers) else workers_of("loky", workers, None)
-    whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress)
+    whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress or silent)
     grid = Grid(whole, axes_of(axes))
     grid.try_out()
     if directory is None:
-        rows = rows_of(grid, chosen, crew, progress=progress)
+        rows = rows_of(grid, chosen, crew, progress=progress or silent)
     else:
-        rows = rows_in(Path(directory), grid, chosen, crew, fresh=fresh, progress=progress)
+        rows = rows_in(Path(directory), grid, chosen, crew, fresh=fresh, progress=progress or silent)
     return SweepTable(rows=tuple(rows), warnings=tuple(whole.warnings), stall_free=tuple(stall_free_horizons(rows)))
 
 
@@ -207,7 +214,7 @@ def calibrate(
     device: str = "cpu",
     repeats: int | None = None,
     check: bool = True,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback | None = None,
 ) -> Costs:
     """Measure on this machine what the units of a scenario's module cost, and return the costs.
 
@@ -219,8 +226,10 @@ def calibrate(
     require_device(device)
     prepared = uncalibrated(source, overrides, device)
     module_of(prepared.scenario)
-    progress(Progress(f"calibrating {prepared.scenario.name} on {device}"))
-    return calibrate_prepared(prepared, repeats or CALIBRATION_REPEATS, device, deterministic=check)
+    (progress or silent)(Progress(f"calibrating {prepared.scenario.name} on {device}"))
+    return calibrate_prepared(
+        prepared, CALIBRATION_REPEATS if repeats is None else repeats, device, deterministic=check
+    )
 
 
 def execute(
@@ -231,7 +240,7 @@ def execute(
     costs: Costs | str | Path | None = None,
     steps: int | None = None,
     check: bool = True,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback | None = None,
 ) -> Run:
     """Run a plan on real tensors for some optimizer steps, beside its prediction.
 
@@ -245,8 +254,8 @@ def execute(
 
     require_device(device)
     job = job_of(source, overrides, costs_given(costs), device)
-    job, known = with_costs(job, device=device, deterministic=check, progress=progress)
-    return run_job(job, known, device=device, steps=steps, check=check, progress=progress)
+    job, known = with_costs(job, device=device, deterministic=check, progress=progress or silent)
+    return run_job(job, known, device=device, steps=steps, check=check, progress=progress or silent)
 
 
 def compare(
@@ -283,6 +292,11 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
 
     if isinstance(subject, str | Path):
         return write_report(Path(subject))
+    if not isinstance(subject, Run | SweepTable | Timeline):
+        raise InputError(
+            f"the report's subject is of type {type(subject).__name__}; it must be a run, a sweep's table, a timeline "
+            "or a run directory's path"
+        )
     if directory is None:
         raise InputError("the report needs a directory to be written to; give one", parameters=("directory",))
     folder = run_directory.make(Path(directory))
@@ -290,7 +304,7 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
         write_run(subject, folder)
     elif isinstance(subject, SweepTable):
         run_directory.write_sweep(folder, subject.rows)
-    else:
+    elif isinstance(subject, Timeline):
         name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
         write_timeline(subject, folder / name)
     return write_report(folder)

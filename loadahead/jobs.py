@@ -52,6 +52,11 @@ class Job:
 
     def known(self) -> Prepared:
         """Return the prepared scenario; raise InputError for a plan that has none."""
+        if self.prepared is None and _in_memory(self.plan.policy.get("scenario")):
+            raise InputError(
+                f"plan {self.name!r} was made from a model in memory, which a plan does not hold; give the scenario in "
+                "its place"
+            )
         if self.prepared is None:
             raise InputError(
                 f"plan {self.name!r} does not say which scenario it was made from; only plans made from a scenario can "
@@ -287,9 +292,9 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
     )
 
 
-def _in_memory(echo: dict[str, Any]) -> bool:
+def _in_memory(echo: Any) -> bool:
     """Return whether a plan's scenario had a model in memory, which the plan cannot hold."""
-    model = echo.get("model")
+    model = echo.get("model") if isinstance(echo, dict) else None
     return isinstance(model, dict) and model.get("python") == IN_MEMORY
 
 

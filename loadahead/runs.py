@@ -14,6 +14,7 @@ from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.sim.errors import CheckFailed
 from loadahead.sim.timeline import write_timeline
+from loadahead.sim.units import format_duration
 
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from loadahead.sim.timeline import Timeline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run:
     """One plan, predicted and measured.
 
@@ -39,6 +40,10 @@ class Run:
     predicted: Timeline
     measured: Timeline
     execution: ExecutionResult
+
+    def __repr__(self) -> str:
+        measured, predicted = (format_duration(side.step_time_ns) for side in (self.measured, self.predicted))
+        return f"<Run of {self.job.name} on {self.measured.source}: step {measured}, predicted {predicted}>"
 
     @property
     def metrics(self) -> StepMetrics:
@@ -96,7 +101,7 @@ def run_job(
 ) -> Run:
     """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
     scenario = job.known().scenario
-    wanted = steps or module_of(scenario).steps
+    wanted = module_of(scenario).steps if steps is None else steps
     predicted = predict(job, costs)
     horizon = f"{job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
     what = f"running {job.name} on {device}, {horizon}: {wanted} steps"

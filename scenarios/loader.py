@@ -57,6 +57,11 @@ class ScenarioFile:
     def scenario(self, overrides: Overrides | None = None) -> Scenario:
         """Return the scenario with these overrides; raise InputError in one line where it holds a mistake."""
         content = copy.deepcopy(self.content)
+        if not isinstance(overrides, Mapping | None):
+            raise InputError(
+                f"the overrides are of type {type(overrides).__name__}; give a dictionary, e.g. "
+                '{"offload.release_window": 2}'
+            )
         for key, value in (overrides or {}).items():
             _set_key(content, key, value)
         return with_objects(_scenario(content, self.source, self.folder), self.objects)

@@ -22,6 +22,7 @@ from loadahead.version import __version__
 
 if TYPE_CHECKING:
     from loadahead.scenarios.prepare import Prepared
+    from loadahead.scenarios.schema import Scenario
 
 # A row takes about a kilobyte while the sweep runs.
 MOST_POINTS = 1_000_000
@@ -100,7 +101,7 @@ def calibration_key(prepared: Prepared) -> str:
     """Return a key that is the same for scenarios whose calibration measures the same."""
     scenario = prepared.scenario
     tables = [scenario.model.model_dump(mode="json"), scenario.hardware.links(), scenario.checkpoint.enabled]
-    return digest([*tables, repr(prepared.workload)])
+    return digest([*tables, repr(prepared.workload), _fingerprint(scenario)])
 
 
 @dataclass(slots=True)
@@ -179,6 +180,7 @@ class Grid:
             "engine": engine,
             "costs": None if given is None else digest(given.model_dump(mode="json")),
             "model's shapes": digest(repr(first.workload)),
+            "model in memory": _fingerprint(first.scenario),
         }
 
     def _places(self) -> Iterator[tuple[int, ...]]:
@@ -194,6 +196,12 @@ class Grid:
                 return prepared
             self._traced[group] = prepared
         return self._traced[group]
+
+
+def _fingerprint(scenario: Scenario) -> str | None:
+    """Return what tells models given in memory apart; None where none is."""
+    objects = getattr(scenario.model, "objects", None)
+    return None if objects is None else str(objects.fingerprint())
 
 
 def point_name(axes: Mapping[str, Any]) -> str:

@@ -45,6 +45,8 @@ def workers_of(backend: str, jobs: int | None, scheduler: str | None) -> Workers
         raise InputError(
             f"backend is {backend!r:.40}; it must be one of {', '.join(BACKENDS)}", parameters=("backend",)
         )
+    if jobs is not None and type(jobs) is not int:
+        raise InputError(f"jobs is {jobs!r:.40}; it must be a whole number", parameters=("jobs",))
     if backend == "loky":
         if scheduler is not None:
             raise InputError(

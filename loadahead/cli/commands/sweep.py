@@ -49,8 +49,9 @@ def sweep(
 ) -> None:
     """Simulate every combination of horizons, microbatches, ...
 
-    Each is planned and proven first. What is not given is the scenario's. Rows are in the order of the axes: those of
-    --set-range change slowest, then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
+    Each point is the step of the plan that `loadahead plan` would make. What is not given is the scenario's. Rows are
+    in the order of the axes: those of --set-range change slowest, then microbatches, pipeline, horizon unit, active
+    microbatches, horizon, release window.
     """
     from loadahead.cli.axes import parse_axes
     from loadahead.cli.output import emit, say, warn

@@ -121,6 +121,10 @@ def test_a_model_whose_forward_would_not_be_called_is_refused() -> None:
         in_memory(model=Doubled(nn.Tanh()))
 
 
+def test_a_run_shows_itself_in_a_line() -> None:
+    assert repr(la.execute(in_memory(), costs=la.calibrate(in_memory(), repeats=1), steps=2)).count("\n") == 0
+
+
 def test_a_model_cannot_be_given_twice_or_to_another_kind() -> None:
     with pytest.raises(la.InputError, match=r"model.python is .byte-gpt. and a model is given too"):
         la.load({**TABLES, "model": {"kind": "module", "python": "byte-gpt"}}, model=layers())
@@ -224,7 +228,7 @@ def test_a_plan_of_a_model_in_memory_needs_costs_and_cannot_be_run() -> None:
     assert la.simulate(plan, costs=costs).metrics == la.simulate(scenario, costs=costs).metrics
     with pytest.raises(la.InputError, match="give a costs file"):
         la.simulate(plan)
-    with pytest.raises(la.InputError, match="only plans made from a scenario can be run"):
+    with pytest.raises(la.InputError, match="was made from a model in memory"):
         la.execute(plan, costs=costs)
 
 
@@ -245,3 +249,49 @@ def test_weights_keep_their_types() -> None:
     plan = la.plan(scenario)
     buffers = [plan.buffer(index) for index in range(len(plan.buffers.nbytes))]
     assert {buffer.nbytes for buffer in buffers if buffer.role.label == "boundary"} == {4 * 8 * 2}
+
+
+def test_another_model_in_memory_is_another_sweep(tmp_path: Path) -> None:
+    class Slow(nn.Tanh):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(super().forward(x))
+
+    axes = {"horizon": [1, 2]}
+    first = in_memory(model=nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)))
+    other = in_memory(model=nn.Sequential(nn.Linear(8, 8), Slow(), nn.Linear(8, 3)))
+    table = la.sweep(first, axes, directory=tmp_path)
+    assert la.sweep(first, axes, directory=tmp_path).rows == table.rows
+    with pytest.raises(la.InputError, match=r"holds another sweep .*model in memory"):
+        la.sweep(other, axes, directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"optimizer": lambda parameters: None}, "optimizer returned a value of type NoneType"),
+        ({"optimizer": lambda parameters: 1 // 0}, "optimizer fails: ZeroDivisionError"),
+        ({"loss": lambda output, target: output}, "the loss given returns"),
+        ({"data": lambda step, microbatch, microbatches: 1}, "data returned int; it must return (input, target)"),
+    ],
+)
+def test_what_is_wrong_with_given_functions_is_one_line(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(la.InputError, match=r"^[^\n]*$") as caught:
+        la.calibrate(in_memory(**changes), repeats=1)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: la.load("uniform", ["a"]), "the overrides are of type list"),
+        (lambda: la.load("uniform", model=layers()), "model.kind is 'uniform' and a model is given too"),
+        (lambda: la.sweep("uniform", {"horizon": [1]}, workers="x"), "jobs is 'x'; it must be a whole number"),
+        (lambda: la.report(3, "out"), "the report's subject is of type int"),
+        (lambda: la.execute("demo", steps=0), "steps is 0; at least"),
+        (lambda: la.calibrate("demo", repeats=0), "repeats is 0; it must be at least 1"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(call: Any, says: str) -> None:
+    with pytest.raises(la.InputError, match=r"^[^\n]*$") as caught:
+        call()
+    assert says in str(caught.value)
