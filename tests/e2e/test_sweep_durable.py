@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(whole: Path, tmp_pa
         assert (process.returncode, out) == (130, ""), err
         last = err.splitlines()[-1]
         assert last.startswith("error: interrupted; ")
-        assert last.endswith(f" of {POINTS} points are kept in {tmp_path}, the same command goes on from there")
+        assert last.endswith(f" of {POINTS} points are kept in {tmp_path}, the same sweep goes on from there")
         assert before < int(last.split()[2]) <= finished(tmp_path) < POINTS
         assert "Traceback" not in err
         assert "Warning" not in err
@@ -161,7 +161,7 @@ def test_two_sweeps_in_one_directory(small: Path, tmp_path: Path, capsys: Captur
     process = start("1:pause", [*SWEEP, "-o", str(tmp_path)])
     wait_for(tmp_path, 1, process)
     assert run([*SMALL, "-o", str(tmp_path)]) == 2
-    line = f"error: {tmp_path}: another sweep works there; wait for it or give another -o DIR\n"
+    line = f"error: {tmp_path}: another sweep works there; wait for it or use another directory (-o DIR)\n"
     assert capsys.readouterr().err == line
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

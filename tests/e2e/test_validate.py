@@ -17,6 +17,7 @@ import torch
 
 from loadahead import jobs
 from loadahead.cli.main import run
+from loadahead.progress import Progress
 from loadahead.reports.evidence import JOURNAL, JSON, PAGE
 from loadahead.reports.verdicts.base import HOLDS, NOT_CLAIMED
 from loadahead.sim.errors import InputError
@@ -221,9 +222,11 @@ def test_other_versions_and_machines_start_anew(tmp_path: Path, other: str) -> N
     header = {"loadahead": "0.1.0", "code": "a", "machine": {"cores": 2}, "packages": {}, "device": "cpu"}
     with open_journal(tmp_path, header):
         pass
-    with redirect_stderr(io.StringIO()) as said, open_journal(tmp_path, header | {other: "another"}) as opened:
+    said: list[Progress] = []
+    with open_journal(tmp_path, header | {other: "another"}, progress=said.append) as opened:
         assert [record["kind"] for record in opened.records] == ["machine"]
-    assert f"(other {other})" in said.getvalue() and said.getvalue().count("\n") == 1
+    (line,) = said
+    assert f"(other {other})" in line.what and "\n" not in line.what
     assert (tmp_path / "journal-1.jsonl").exists()
 
 
@@ -258,9 +261,9 @@ def test_places_that_cannot_be_written_are_noticed_before_the_work(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--device", "tpu"], "--device is 'tpu'"),
-        (["--device", "cpu", "--grid", "tpu"], "--grid is 'tpu'; it must be one of gpu, cpu"),
-        (["--device", "cpu", "--grid", "gpu"], "--grid gpu needs --device cuda"),
+        (["--device", "tpu"], "device is 'tpu'; it must be one of cpu, cuda (--device)"),
+        (["--device", "cpu", "--grid", "tpu"], "grid is 'tpu'; it must be one of gpu, cpu (--grid)"),
+        (["--device", "cpu", "--grid", "gpu"], "grid gpu needs device cuda"),
         (["--device", "cpu", "--limit", "soon"], "--limit is 'soon'"),
     ],
 )
