@@ -37,9 +37,9 @@ class Figure:
     def line(self) -> str:
         """Median with smallest and largest sample, the prediction beside it, and the outcome."""
         show, samples = self.show, self.measured
-        text = (
-            f"{self.name}: {show(self.median)} ({show(min(samples))} to {show(max(samples))}, {len(samples)} samples)"
-        )
+        text = f"{self.name}: {show(self.median)}"
+        if len(samples) > 1:
+            text += f" ({show(min(samples))} to {show(max(samples))}, {len(samples)} samples)"
         if self.predicted is not None:
             error = f", {self.predicted / self.median - 1:+.1%}" if self.median else ""
             text += f"; predicted {show(self.predicted)}{error}"

@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from loadahead.cli.main import run
@@ -15,7 +15,8 @@ from tests.times.figure import Figure
 
 
 def evidence() -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as out, redirect_stdout(io.StringIO()) as printed:
+    said = io.StringIO()  # the figures are printed when all are there
+    with tempfile.TemporaryDirectory() as out, redirect_stdout(io.StringIO()) as printed, redirect_stderr(said):
         run(["validate", "--device", "cpu", "-o", out, "--json"])
     return json.loads(printed.getvalue())  # type: ignore[no-any-return]
 
