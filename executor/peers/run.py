@@ -14,6 +14,7 @@ from loadahead.executor.peers.device import allocated, begin_peak, clear, descri
 from loadahead.executor.peers.training import Pass, PeerTraining
 from loadahead.executor.spec import ModelSpec
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
+from loadahead.executor.user_code import importable_from
 from loadahead.sim.workload import Workload
 
 # This many steps come before the timed ones: they make pinned memory, streams and the allocator's blocks.
@@ -66,7 +67,7 @@ def run_peer(
         return PeerSkipped(name=name, reason="needs a CUDA device")
     clear(where)
     try:
-        with single_threaded():
+        with single_threaded(), importable_from(spec.search_path):
             before = allocated(where)
             training = PeerTraining(peer, spec, workload, passes, where, seeded=seeded)
             return _measure(peer, training, where, steps, before)
