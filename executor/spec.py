@@ -52,13 +52,29 @@ class ModelObjects:
     def fingerprint(self) -> str:
         """Return a text that differs where other layers or other functions were given, as far as their code shows."""
         modules = [part for layer in self.layers or () for part in layer.modules()]
-        layers = [f"{_qualified(type(part))} {part.extra_repr()} {_code(type(part).forward)}" for part in modules]
+        layers = [f"{_qualified(type(part))} {part.extra_repr()} {_settings(part)}" for part in modules]
         functions = [_qualified(f) + _code(f) for f in (self.data, self.loss, self.optimizer) if f is not None]
         return hashlib.sha256("\n".join([*layers, "", *functions]).encode()).hexdigest()
 
 
+def _has_more_than_layers(container: nn.Module) -> bool:
+    """Return whether a container does or holds something that running its layers one by one would leave out."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(container, name) for name in (*hooks, "_parameters", "_buffers"))
+
+
 def _qualified(value: Any) -> str:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _settings(module: nn.Module) -> str:
+    """Return what a module's code and its plain attributes tell of it."""
+    own = {
+        name: value if isinstance(value, str | int | float | bool | None) else _qualified(value)
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+    }
+    return f"{_code(type(module).forward)} {own!r}"
 
 
 def _code(function: Any) -> str:
@@ -92,6 +108,11 @@ def _layers(model: Any) -> list[nn.Module]:
             f"model is of type {type(model).__name__} with a forward of its own, which cannot be cut into units; give "
             "the layers that are run one after the other as a list"
         )
+    if isinstance(model, nn.Sequential | nn.ModuleList) and _has_more_than_layers(model):
+        raise InputError(
+            f"model is of type {type(model).__name__} and has hooks, parameters or buffers of its own, which its "
+            "layers do not have; give the layers that are run one after the other as a list"
+        )
     if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
         raise InputError(f"model is of type {type(model).__name__}; it must be {expected}")
     layers = list(model)
@@ -114,7 +135,8 @@ class ModelSpec:
         data: ``"package.module:function"`` called as (step, microbatch, microbatches) -> (input, target).
         loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
-        dtype: of the weights, ``"float32"`` or ``"bfloat16"``; floating-point input is brought to it.
+        dtype: of the weights, ``"float32"`` or ``"bfloat16"``; floating-point input is brought to it. None: both
+            stay as they are.
         search_path: folder to look for ``python`` in first.
         objects: what was given in memory; it stands for what the other attributes name.
     """
@@ -128,7 +150,7 @@ class ModelSpec:
     input_high: int = 2
     optimizer: str = "adamw"
     learning_rate: float = 3e-4
-    dtype: str = "float32"
+    dtype: str | None = "float32"
     autocast: str = "none"
     seed: int = 0
     search_path: str | None = None
@@ -137,7 +159,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"model.optimizer is {self.optimizer!r}; it must be one of {', '.join(OPTIMIZERS)}")
-        if self.dtype not in DTYPES:
+        if self.dtype is not None and self.dtype not in DTYPES:
             raise InputError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         if self.autocast not in AUTOCAST:
             raise InputError(f"model.autocast is {self.autocast!r}; it must be one of {', '.join(AUTOCAST)}")
@@ -162,11 +184,13 @@ def _given_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> tor
     """Return the caller's optimizer; InputError where its function fails or returns something else."""
     try:
         optimizer: Any = make(parameters)
-    except Exception as error:  # whatever the caller's function does
+    except (Exception, SystemExit) as error:  # whatever the caller's function does
         raise InputError(f"optimizer fails: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
         raise InputError(f"optimizer returned a value of type {kind}; it must return a torch.optim.Optimizer")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError("optimizer returned LBFGS, which runs the model itself; that is not supported")
     if not all("lr" in group for group in optimizer.param_groups):
         kind = type(optimizer).__name__
         raise InputError(f"optimizer returned {kind}, which has no learning rate (lr); that is not supported")
@@ -188,7 +212,10 @@ class LoadedModel:
 
 def _accepted_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options that a function takes."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # a function that is not written in Python
+        return {}
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return options
     return {parameter.name: options[parameter.name] for parameter in parameters if parameter.name in options}
@@ -233,17 +260,17 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
 def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
-    A model given in memory is copied, and keeps its dtypes and its train and eval flags. InputError, one line, on
-    whatever is wrong with it.
+    A model given in memory is copied, and keeps its train and eval flags. InputError, one line, on whatever is wrong
+    with it.
     """
     if device.type == "cuda":
         choose_cublas_workspace()
     torch.manual_seed(spec.seed)
     objects = spec.objects
-    dtype: torch.dtype | None = DTYPES[spec.dtype]
+    dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     with importable_from(spec.search_path):
         if objects is not None and objects.layers is not None:
-            module, dtype = _copy_of(objects.layers).to(device=device), None
+            module = _copy_of(objects.layers).to(device=device, dtype=dtype)
         else:
             module = _built(spec).train().to(device=device, dtype=dtype)
         loss = _loss(spec)
@@ -268,7 +295,7 @@ def _built(spec: ModelSpec) -> nn.Sequential:
         module = build(**spec.options)
     except LoadaheadError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         kind = type(error).__name__
         raise InputError(f"model.python {spec.python!r} fails with model.options: {kind}: {one_line(error)}") from error
     if not isinstance(module, nn.Sequential) or not len(module):
@@ -336,7 +363,7 @@ def _checked(data: Callable[..., Any], options: dict[str, Any], name: str) -> Ba
             pair = data(step, microbatch, microbatches, **options)
         except LoadaheadError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise InputError(f"{name} fails: {kind}: {one_line(error)}") from error
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, torch.Tensor) for t in pair):

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
+# Threads, random state, kernels and garbage collection are the whole process': one run at a time may change them.
+_lock = threading.RLock()
+
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Use one thread per operator, so that queues are the only parallelism; put back the random state as well."""
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(state)
+    """Use one thread per operator, so that queues are the only parallelism; put back the random state as well.
+
+    The caller's autocast, no_grad and inference mode do not reach inside. Another thread waits until this one is done.
+    """
+    with _lock:
+        threads, state = torch.get_num_threads(), torch.get_rng_state()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
+                yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_rng_state(state)
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 @contextmanager

@@ -98,6 +98,8 @@ def verify(plan: Plan | str | Path) -> None:
     from loadahead.plan_files import read_plan
     from loadahead.sim.verify import verify as broken_rules
 
+    if not isinstance(plan, Plan | str | Path):
+        raise InputError(f"the plan is of type {type(plan).__name__}; it must be a plan or the path of a plan file")
     whole = plan if isinstance(plan, Plan) else read_plan(plan)
     broken = broken_rules(whole)
     if broken:
@@ -196,6 +198,8 @@ def sweep(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
+    if fresh and directory is None:
+        raise InputError("fresh needs the directory to start anew in", parameters=("directory",))
     crew = workers if isinstance(workers, Workers) else workers_of("loky", workers, None)
     whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress or silent)
     grid = Grid(whole, axes_of(axes))
@@ -227,9 +231,10 @@ def calibrate(
     prepared = uncalibrated(source, overrides, device)
     module_of(prepared.scenario)
     (progress or silent)(Progress(f"calibrating {prepared.scenario.name} on {device}"))
-    return calibrate_prepared(
-        prepared, CALIBRATION_REPEATS if repeats is None else repeats, device, deterministic=check
-    )
+    count = CALIBRATION_REPEATS if repeats is None else repeats
+    if type(count) is not int:
+        raise InputError(f"repeats is {count!r:.40}; it must be a whole number")
+    return calibrate_prepared(prepared, count, device, deterministic=check)
 
 
 def execute(
@@ -268,11 +273,15 @@ def compare(
     """
     from loadahead.comparison import compare_arguments
     from loadahead.reports.compare import compare as compare_timelines
+    from loadahead.runs import Run
 
     if isinstance(predicted, str | Path) or isinstance(measured, str | Path):
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
         return compare_arguments(Path(predicted), Path(measured))
+    for name, side in (("prediction", predicted), ("measurement", measured)):
+        if not isinstance(side, Timeline | Run):
+            raise InputError(f"the {name} is of type {type(side).__name__}; it must be a timeline, a run or a path")
     return compare_timelines(
         predicted if isinstance(predicted, Timeline) else predicted.predicted,
         measured if isinstance(measured, Timeline) else measured.measured,
@@ -306,5 +315,8 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
         run_directory.write_sweep(folder, subject.rows)
     elif isinstance(subject, Timeline):
         name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
+        for other in run_directory.FILES:
+            if other != name and (folder / other).exists():
+                raise InputError(f"{folder}: holds a run or a sweep already ({other}); give another directory")
         write_timeline(subject, folder / name)
     return write_report(folder)

@@ -134,9 +134,13 @@ def prepared_of(
 
 def costs_given(costs: Costs | Path | str | None) -> Costs | None:
     """Return costs that were given as such, or as their file."""
-    from loadahead.sim.costs import load_costs
+    from loadahead.sim.costs import Costs, load_costs
 
-    return load_costs(Path(costs)) if isinstance(costs, str | Path) else costs
+    if isinstance(costs, str | Path):
+        return load_costs(Path(costs))
+    if costs is not None and not isinstance(costs, Costs):
+        raise InputError(f"the costs are of type {type(costs).__name__}; give costs or the path of a costs file")
+    return costs
 
 
 def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, device: str = "cpu") -> Prepared:
@@ -193,6 +197,9 @@ def model_spec(scenario: Scenario) -> ModelSpec:
 
     module = module_of(scenario)
     given: dict[str, Any] = {field.name: getattr(module, field.name) for field in fields(ModelSpec)}
+    in_memory = module.objects is not None and module.objects.layers is not None
+    if in_memory and "dtype" not in module.model_fields_set:
+        given["dtype"] = None  # the caller's model stays as it is
     shape = given["input_shape"]
     return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 

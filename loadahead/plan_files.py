@@ -22,7 +22,7 @@ def is_plan_file(argument: str | Path) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(64).lstrip()
-    except OSError:
+    except (OSError, ValueError):
         return False  # a scenario's name, or a path that its loader will complain about
     return start.startswith((b"{", _TEXT_START))
 

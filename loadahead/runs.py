@@ -12,7 +12,7 @@ from loadahead.jobs import Job, model_spec, module_of
 from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
-from loadahead.sim.errors import CheckFailed
+from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.timeline import write_timeline
 from loadahead.sim.units import format_duration
 
@@ -102,6 +102,8 @@ def run_job(
     """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
     scenario = job.known().scenario
     wanted = module_of(scenario).steps if steps is None else steps
+    if type(wanted) is not int:
+        raise InputError(f"steps is {wanted!r:.40}; it must be a whole number")
     predicted = predict(job, costs)
     horizon = f"{job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
     what = f"running {job.name} on {device}, {horizon}: {wanted} steps"

@@ -9,14 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from loadahead.sim.errors import InputError
+
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
 SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
+FILES = (PLAN, COSTS, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, SWEEP_CSV, SWEEP_PARQUET)
 
 
 def make(directory: Path) -> Path:
     """Make the directory where it is not there yet, and return it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{directory}: is a file or lies below one; give a directory") from error
     return directory
 
 

@@ -21,6 +21,7 @@ from loadahead.scenarios.schema import Scenario
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import schema_error_line
+from loadahead.sim.workload import IN_MEMORY
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
@@ -76,6 +77,11 @@ def with_objects(scenario: Scenario, objects: Any) -> Scenario:
             f"scenario {scenario.name!r}: model.kind is {scenario.model.kind!r}; a model, data, loss or optimizer "
             'given in memory needs kind = "module"'
         )
+    if getattr(objects, "layers", None) is not None and scenario.model.python != IN_MEMORY:
+        raise InputError(
+            f"scenario {scenario.name!r}: model.python is {scenario.model.python!r} and a model is given in memory; "
+            "give one of the two"
+        )
     return scenario.model_copy(update={"model": scenario.model.with_objects(objects)})
 
 
@@ -125,7 +131,11 @@ def scenario_from_dict(content: dict[str, Any], source: str) -> Scenario:
 def _find(argument: str) -> Path:
     path = Path(argument)
     names = shipped_names()
-    if path.suffix == SUFFIX or len(path.parts) > 1 or path.is_file():
+    try:
+        is_path = path.suffix == SUFFIX or len(path.parts) > 1 or path.is_file()
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        is_path = False
+    if is_path and "\0" not in argument:
         return path
     if argument in names:
         return SHIPPED / f"{argument}{SUFFIX}"

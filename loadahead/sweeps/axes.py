@@ -56,6 +56,9 @@ def policy_axis(column: str, values: Sequence[int | str], name: str | None = Non
     from loadahead.sim.planner import HORIZON_UNITS, order_names
 
     name = name or column
+    for value in values:
+        if not isinstance(value, str | int):
+            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number or a name")
     chosen = tuple(dict.fromkeys(values))
     if column in _INTEGER_COLUMNS:
         for value in chosen:
@@ -82,6 +85,10 @@ def axes_of(values: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
 
     InputError, in one line, for what is not a key, has no values or is given twice.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f'the axes are of type {type(values).__name__}; give a dictionary, e.g. {{"horizon": range(1, 9)}}'
+        )
     axes = []
     for name, some in values.items():
         settings = _listed(name, some)
@@ -103,7 +110,9 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
     listed: list[Any] = []
     for value in values:
         # numpy's numbers count as Python's.
-        value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+        value = value.item() if getattr(value, "ndim", None) == 0 else value
+        if getattr(value, "ndim", 0):
+            raise InputError(f"{name} has an array among its values; give numbers or texts")
         if value not in listed:
             listed.append(value)
         if len(listed) > MOST_VALUES:

@@ -61,6 +61,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self.file = scenario_file(self.source)
+        if not isinstance(self.overrides, Mapping):
+            raise InputError(f"the overrides are of type {type(self.overrides).__name__}; give a dictionary")
 
     def prepared(self, more: Overrides | None = None) -> Prepared:
         """Return the scenario with further overrides, ready to be planned."""

@@ -190,7 +190,7 @@ def _without_noise() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were still)", category=UserWarning)
             yield
     finally:
-        os.environ.pop("PYTHONWARNINGS")
+        os.environ.pop("PYTHONWARNINGS", None)
         if before is not None:
             os.environ["PYTHONWARNINGS"] = before
 

@@ -16,7 +16,7 @@ from loadahead.sim.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays() -> Iterator[None]:
+def nothing_stays(tmp_path: Path) -> Iterator[None]:  # tmp_path comes first: making it imports modules of pytest's
     """Whatever a test here does: ``sys.path`` and the names of loaded modules are as before it."""
     path, names = list(sys.path), set(sys.modules)
     yield
@@ -122,3 +122,76 @@ def test_what_is_wrong_with_it_is_one_line(path: str, says: str, tmp_path: Path)
     assert str(caught.value).startswith(f"model.python is {path!r}; ")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_installed_modules_below_the_folder_stay_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment often lies in the project's folder: what is installed there is not the folder's own."""
+    installed = tmp_path / "venv" / "site-packages"
+    write(installed, some_package="VALUE = 1")
+    monkeypatch.setattr("loadahead.executor.user_code._INSTALLED", (installed,))
+    monkeypatch.syspath_prepend(str(installed))
+    with importable_from(write(tmp_path, model="import some_package")):
+        import model  # type: ignore[import-not-found]
+    assert sys.modules["some_package"] is model.some_package
+    assert "model" not in sys.modules
+    del sys.modules["some_package"]
+    monkeypatch.undo()
+
+
+def test_an_edited_module_is_imported_anew(tmp_path: Path) -> None:
+    folder = write(tmp_path, model="import helper\ndef build(): return helper.VALUE", helper="VALUE = 1")
+    assert find_function("model:build", "python", folder)() == 1
+    write(tmp_path, helper="VALUE = 22")
+    assert find_function("model:build", "python", folder)() == 22
+
+
+def test_the_callers_module_of_the_same_folder_stays_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path, model="def build(): return 5")
+    assert find_function("model:build", "python", folder)() == 5
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend("/nowhere")
+        patch.syspath_prepend(folder)
+        import model
+
+        mine = model
+        sys.path.remove(folder)
+        assert find_function("model:build", "python", folder)() == 5
+        assert sys.modules["model"] is mine
+    del sys.modules["model"]
+
+
+def test_the_scenarios_folder_comes_before_others_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = write(tmp_path / "one", model="def build(): return 1")
+    two = write(tmp_path / "two", model="def build(): return 2")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(two)
+        patch.syspath_prepend(one)
+        assert find_function("model:build", "python", two)() == 2
+
+
+def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="importing leaving fails: SystemExit: 0"):
+        find_function("leaving:build", "python", write(tmp_path, leaving="import sys\nsys.exit(0)"))
+
+
+def test_an_attribute_error_inside_a_module_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"importing odd fails: AttributeError: .*nope"):
+        find_function("odd:build", "python", write(tmp_path, odd="import sys\nsys.nope"))
+
+
+def test_what_a_module_appends_to_the_path_does_not_stay(tmp_path: Path) -> None:
+    folder = write(tmp_path, model="import sys\nsys.path.append('/elsewhere')\ndef build(): return 1")
+    assert find_function("model:build", "python", folder)() == 1
+    assert "/elsewhere" not in sys.path
+
+
+def test_threads_get_their_own_folders_modules(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    text = "import time\ntime.sleep(0.01)\nimport helper\ndef build(): return helper.VALUE"
+    folders = [write(tmp_path / str(n), model=text, helper=f"VALUE = {n}") for n in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        built = list(pool.map(lambda folder: find_function("model:build", "python", folder)(), folders))
+    assert built == list(range(6))

@@ -14,6 +14,7 @@ from torch import nn
 import loadahead as la
 from loadahead.cli.main import run as command_line
 
+COSTS = Path(__file__).parents[2] / "golden" / "costs" / "demo.json"
 HARDWARE = {"d2h": "1 GB/s", "h2d": "1 GB/s", "memory": "1 GiB"}
 TABLES = {"hardware": HARDWARE, "parallel": {"microbatches": 2}, "offload": {"activation_loading_horizon": 1}}
 
@@ -123,6 +124,50 @@ def test_a_model_whose_forward_would_not_be_called_is_refused() -> None:
 
 def test_a_run_shows_itself_in_a_line() -> None:
     assert repr(la.execute(in_memory(), costs=la.calibrate(in_memory(), repeats=1), steps=2)).count("\n") == 0
+
+
+def test_hooks_and_parameters_of_the_container_are_refused() -> None:
+    hooked = layers()
+    hooked.register_forward_hook(lambda module, args, output: output * 2)
+    owner = layers()
+    owner.scale = nn.Parameter(torch.ones(1))
+    for model in (hooked, owner):
+        with pytest.raises(la.InputError, match="has hooks, parameters or buffers of its own"):
+            in_memory(model=model)
+
+
+def test_a_written_dtype_is_taken_for_a_model_in_memory() -> None:
+    halved = la.load(in_memory(), {"model.dtype": "bfloat16"})
+    costs = la.calibrate(halved, repeats=1)
+    assert costs.static_bytes[0] < la.calibrate(in_memory(), repeats=1).static_bytes[0]
+
+
+def test_the_callers_autocast_and_inference_mode_do_not_reach_inside() -> None:
+    scenario = in_memory()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert la.execute(scenario, steps=2).max_grad_error == 0.0
+    with torch.inference_mode():
+        assert la.execute(scenario, steps=2).max_grad_error == 0.0
+
+
+def test_threads_take_turns() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    scenario, state = in_memory(), torch.get_rng_state()
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: la.execute(scenario, steps=2), range(3)))
+    assert [run.max_grad_error for run in runs] == [0.0] * 3
+    assert len({tuple(run.execution.losses) for run in runs}) == 1
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_timeline_does_not_take_the_place_of_a_run(tmp_path: Path) -> None:
+    step = la.simulate("uniform")
+    assert la.report(step, tmp_path / "step") == la.report(step, tmp_path / "step")
+    run = la.execute(in_memory(), steps=2)
+    la.report(run, tmp_path / "run")
+    with pytest.raises(la.InputError, match="holds a run or a sweep already"):
+        la.report(step, tmp_path / "run")
 
 
 def test_a_model_cannot_be_given_twice_or_to_another_kind() -> None:
@@ -289,6 +334,20 @@ def test_what_is_wrong_with_given_functions_is_one_line(changes: dict[str, Any],
         (lambda: la.report(3, "out"), "the report's subject is of type int"),
         (lambda: la.execute("demo", steps=0), "steps is 0; at least"),
         (lambda: la.calibrate("demo", repeats=0), "repeats is 0; it must be at least 1"),
+        (lambda: la.calibrate("demo", repeats="3"), "repeats is '3'; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: la.execute("demo", steps=2.5, costs=COSTS), "steps is 2.5; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: la.simulate("uniform", costs=3), "the costs are of type int"),  # type: ignore[arg-type]
+        (lambda: la.verify(3), "the plan is of type int"),  # type: ignore[arg-type]
+        (lambda: la.sweep("uniform", [1]), "the axes are of type list"),  # type: ignore[arg-type]
+        (lambda: la.sweep("uniform", {"horizon": [[1]]}), "horizon has the value [1]"),
+        (lambda: la.sweep("uniform", {"horizon": torch.ones(2, 2)}), "horizon has an array among its values"),
+        (lambda: la.sweep("uniform", {"horizon": [1]}, overrides=[1]), "the overrides are of type list"),  # type: ignore[arg-type]
+        (lambda: la.sweep("uniform", {"horizon": [1]}, fresh=True), "fresh needs the directory"),
+        (lambda: la.sweep("uniform", {"horizon": [1]}, directory=__file__), "is a file or lies below one"),
+        (lambda: la.compare(la.simulate("uniform"), 3), "the measurement is of type int"),  # type: ignore[arg-type]
+        (lambda: la.load("a" * 5000), "is neither a scenario file"),
+        (lambda: la.load("/a\0b"), "is neither a scenario file"),
+        (lambda: la.load(in_memory(), {"model.python": "byte-gpt"}), "and a model is given in memory"),
     ],
 )
 def test_a_wrong_argument_is_one_line(call: Any, says: str) -> None:
