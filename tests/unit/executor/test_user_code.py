@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -188,8 +189,6 @@ def test_what_a_module_appends_to_the_path_does_not_stay(tmp_path: Path) -> None
 
 
 def test_threads_get_their_own_folders_modules(tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     text = "import time\ntime.sleep(0.01)\nimport helper\ndef build(): return helper.VALUE"
     folders = [write(tmp_path / str(n), model=text, helper=f"VALUE = {n}") for n in range(6)]
     with ThreadPoolExecutor(6) as pool:
