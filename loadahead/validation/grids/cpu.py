@@ -7,7 +7,7 @@ from loadahead.validation.grid import Configuration, Grid, ModelSize, PeerCase, 
 
 # Queues are threads that share the cores with whatever else runs, and copies take memory bandwidth from compute: what
 # offloading adds to a step cannot be told, nor how it does beside peers, nor the order of horizons a few percent apart.
-# Times are within the tenth that the tests ask for on a CPU (tests/e2e/test_execute_timing.py).
+# Times are within the tenth that `make check-times` asks for on a CPU (tests/times/steps.py).
 _CLAIMS = {name: CLAIMS[name].limit for name in ("runs", "gradients", "peak_memory")} | {
     "median_time": 0.10,
     "bandwidth": 0.90,
