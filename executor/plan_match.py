@@ -22,12 +22,12 @@ def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
             units.add((op.stage, op.unit))
             if ranks.setdefault(op.stage, op.rank) != op.rank:
                 raise InputError(f"the plan runs stage {op.stage} on ranks {ranks[op.stage]} and {op.rank}")
-    ours = {(stage, unit) for stage, shapes in enumerate(workload.stages) for unit in range(len(shapes))}
-    if units != ours:
-        odd = min(units ^ ours)
+    model_units = {(stage, unit) for stage, shapes in enumerate(workload.stages) for unit in range(len(shapes))}
+    if units != model_units:
+        odd = min(units ^ model_units)
         raise InputError(
-            f"the plan has {len(units)} units, the model is cut into {len(ours)}; unit {odd[0]}.{odd[1]} is only in "
-            f"the {'plan' if odd in units else 'model'}: plan for this model"
+            f"the plan has {len(units)} units, the model is cut into {len(model_units)}; unit "
+            f"{odd[0]}.{odd[1]} is only in the {'plan' if odd in units else 'model'}: plan for this model"
         )
     return tuple(ranks[stage] for stage in sorted(ranks))
 

@@ -85,20 +85,20 @@ class Comparison:
     @property
     def peak_device_error(self) -> float | None:
         """Return the error of the largest rank's peak device bytes; None where one is not known."""
-        ours, theirs = self.predicted.largest_device_bytes, self.measured.largest_device_bytes
-        return None if ours is None or theirs is None else relative_error(ours, theirs)
+        predicted, measured = self.predicted.largest_device_bytes, self.measured.largest_device_bytes
+        return None if predicted is None or measured is None else relative_error(predicted, measured)
 
     @property
     def rank_errors(self) -> tuple[float | None, ...]:
         """Return the peak device error of each rank; empty when memory is not known on both sides."""
-        ours, theirs = self.predicted.peak_device_bytes, self.measured.peak_device_bytes
-        if len(ours) != len(theirs):
+        predicted, measured = self.predicted.peak_device_bytes, self.measured.peak_device_bytes
+        if len(predicted) != len(measured):
             return ()
-        return tuple(relative_error(p, m) for p, m in zip(ours, theirs, strict=True))
+        return tuple(relative_error(p, m) for p, m in zip(predicted, measured, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as the command line's JSON has it (DESIGN, section 4)."""
-        ours, theirs = self.predicted, self.measured
+        predicted, measured = self.predicted, self.measured
         out: dict[str, Any] = {
             "plan": self.plan_name,
             "step_time_error": self.step_time_error,
@@ -108,17 +108,17 @@ class Comparison:
             "ranking_tau": self.ranking_tau,
             "ops": self.ops,
             "ops_left_out": self.ops_left_out,
-            "step_time_ns": _pair(ours.step_time_ns, theirs.step_time_ns),
-            "peak_device_bytes": _pair(list(ours.peak_device_bytes), list(theirs.peak_device_bytes))
+            "step_time_ns": _pair(predicted.step_time_ns, measured.step_time_ns),
+            "peak_device_bytes": _pair(list(predicted.peak_device_bytes), list(measured.peak_device_bytes))
             | {"error": list(self.rank_errors)},
         }
-        if ours.peak_host_bytes is not None and theirs.peak_host_bytes is not None:
-            out["peak_host_bytes"] = _pair(ours.peak_host_bytes, theirs.peak_host_bytes) | {
-                "error": relative_error(ours.peak_host_bytes, theirs.peak_host_bytes)
+        if predicted.peak_host_bytes is not None and measured.peak_host_bytes is not None:
+            out["peak_host_bytes"] = _pair(predicted.peak_host_bytes, measured.peak_host_bytes) | {
+                "error": relative_error(predicted.peak_host_bytes, measured.peak_host_bytes)
             }
-        if ours.stalls_ns is not None and theirs.stalls_ns is not None:
-            out["overlap"] = _pair(ours.overlap, theirs.overlap)
-            out["stalls_ns"] = {name: _pair(ours.stalls_ns[name], theirs.stalls_ns[name]) for name in STALLS}
+        if predicted.stalls_ns is not None and measured.stalls_ns is not None:
+            out["overlap"] = _pair(predicted.overlap, measured.overlap)
+            out["stalls_ns"] = {name: _pair(predicted.stalls_ns[name], measured.stalls_ns[name]) for name in STALLS}
         return out
 
 
@@ -137,22 +137,23 @@ def _order_by_id(timeline: Timeline, what: str) -> Ints:
 
 def _matched(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
     """Return rows of both that stand for the same operation, by id; InputError when the two are not of one plan."""
-    ours, theirs = _order_by_id(predicted, "predicted"), _order_by_id(measured, "measured")
+    predicted_rows, measured_rows = _order_by_id(predicted, "predicted"), _order_by_id(measured, "measured")
     advice = "compare two timelines of the same plan"
-    if len(ours) != len(theirs) or (predicted.op[ours] != measured.op[theirs]).any():
+    if len(predicted_rows) != len(measured_rows) or (predicted.op[predicted_rows] != measured.op[measured_rows]).any():
         raise InputError(
-            f"the predicted timeline has {len(ours)} operations of plan {predicted.plan_name!r}, the measured one "
-            f"{len(theirs)} of plan {measured.plan_name!r}, and their ids differ; {advice}"
+            f"the predicted timeline has {len(predicted_rows)} operations of plan {predicted.plan_name!r}, the "
+            f"measured one {len(measured_rows)} of plan {measured.plan_name!r}, and their ids differ; {advice}"
         )
     for name in _SAME:
-        differs = np.flatnonzero(getattr(predicted, name)[ours] != getattr(measured, name)[theirs])
+        differs = np.flatnonzero(getattr(predicted, name)[predicted_rows] != getattr(measured, name)[measured_rows])
         if len(differs):
             at = differs[0]
             raise InputError(
-                f"operation {int(predicted.op[ours[at]])} has {name} {_shown(predicted, name, ours[at])} in the "
-                f"predicted and {_shown(measured, name, theirs[at])} in the measured timeline; {advice}"
+                f"operation {int(predicted.op[predicted_rows[at]])} has {name} "
+                f"{_shown(predicted, name, predicted_rows[at])} in the predicted and "
+                f"{_shown(measured, name, measured_rows[at])} in the measured timeline; {advice}"
             )
-    return ours, theirs
+    return predicted_rows, measured_rows
 
 
 def _shown(timeline: Timeline, name: str, row: int) -> str:
@@ -176,17 +177,20 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     """Return the comparison, matched by operation id; InputError when they are not timelines of the same plan."""
     rows, others = _matched(predicted, measured)
     kinds = predicted.kind[rows]
-    ours = (predicted.end_ns - predicted.start_ns)[rows]
-    theirs = (measured.end_ns - measured.start_ns)[others]
-    for name, lengths, ids in (("predicted", ours, predicted.op[rows]), ("measured", theirs, measured.op[others])):
+    predicted_ns = (predicted.end_ns - predicted.start_ns)[rows]
+    measured_ns = (measured.end_ns - measured.start_ns)[others]
+    for name, lengths, ids in (
+        ("predicted", predicted_ns, predicted.op[rows]),
+        ("measured", measured_ns, measured.op[others]),
+    ):
         if (lengths < 0).any():
             raise InputError(f"operation {int(ids[np.argmin(lengths)])} of the {name} timeline ends before it starts")
-    errors = _absolute_errors(ours, theirs)
+    errors = _absolute_errors(predicted_ns, measured_ns)
     working = ~np.isin(kinds, _NO_DURATION)
     per_kind = {}
     for code in np.unique(kinds).tolist():
         at = kinds == code
-        sums = int(ours[at].sum()), int(theirs[at].sum())
+        sums = int(predicted_ns[at].sum()), int(measured_ns[at].sum())
         per_kind[Kind(code).name] = KindComparison(
             count=int(at.sum()),
             predicted_ns=sums[0],
@@ -293,14 +297,16 @@ def compare_many(pairs: Sequence[tuple[Timeline, Timeline]], names: Sequence[str
 
 def compare_directories(predicted: str | Path, measured: str | Path) -> ComparisonOfMany:
     """Compare the ``*.jsonl`` timelines that have the same name in both directories; InputError when none has."""
-    ours, theirs = ({path.name: path for path in Path(where).glob("*.jsonl")} for where in (predicted, measured))
-    names = sorted(ours.keys() & theirs.keys())
+    predicted_files, measured_files = (
+        {path.name: path for path in Path(where).glob("*.jsonl")} for where in (predicted, measured)
+    )
+    names = sorted(predicted_files.keys() & measured_files.keys())
     if not names:
         raise InputError(
             f"{predicted} and {measured} have no *.jsonl file of the same name; "
             "give two directories whose timelines are named alike"
         )
-    pairs = [(read_timeline(ours[name]), read_timeline(theirs[name])) for name in names]
+    pairs = [(read_timeline(predicted_files[name]), read_timeline(measured_files[name])) for name in names]
     return compare_many(pairs, [name.removesuffix(".jsonl") for name in names])
 
 

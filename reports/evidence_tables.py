@@ -104,18 +104,18 @@ def _configuration(record: Record) -> tuple[str, ...]:
     )
     if record["status"] != "measured":
         return *own, NOTHING, f"{record['status']}: {record['reason']}", *(NOTHING,) * 7
-    ours, theirs = record["predicted"], record["measured"]
+    predicted, measured = record["predicted"], record["measured"]
     return (
         *own,
-        f"{ours['copy_to_compute']:.2f}" if record["offload"] else NOTHING,
-        format_duration(ours["step_time_ns"]),
-        format_duration(theirs["step_time_ns"]),
+        f"{predicted['copy_to_compute']:.2f}" if record["offload"] else NOTHING,
+        format_duration(predicted["step_time_ns"]),
+        format_duration(measured["step_time_ns"]),
         format_error(time_error(record)),
-        format_bytes(ours["peak_device_bytes"]),
-        format_bytes(theirs["peak_device_bytes"]),
+        format_bytes(predicted["peak_device_bytes"]),
+        format_bytes(measured["peak_device_bytes"]),
         format_error(peak_error(record)),
-        f"{ours['offloaded']}/{ours['offloaded'] + ours['kept']}",
-        format_share(theirs["overlap"] if ours["offloaded"] else None),
+        f"{predicted['offloaded']}/{predicted['offloaded'] + predicted['kept']}",
+        format_share(measured["overlap"] if predicted["offloaded"] else None),
     )
 
 

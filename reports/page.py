@@ -175,11 +175,11 @@ def _sweep(data: RunData) -> Html:
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
-    ours = headline_of_summary(point.predicted) if point.predicted else None
-    theirs = headline_of_summary(point.measured) if point.measured else None
+    predicted_side = headline_of_summary(point.predicted) if point.predicted else None
+    measured_side = headline_of_summary(point.measured) if point.measured else None
     cells = [str(point.horizon)]
     for name, show in (("step_time_ns", format_duration), ("largest_device_bytes", format_bytes)):
-        predicted, measured = (getattr(side, name) if side else None for side in (ours, theirs))
+        predicted, measured = (getattr(side, name) if side else None for side in (predicted_side, measured_side))
         error = None if predicted is None or measured is None else relative_error(predicted, measured)
         cells += [*("–" if value is None else show(value) for value in (predicted, measured)), format_error(error)]
     return tuple(cells)
@@ -201,17 +201,17 @@ def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     both = [(p.horizon, p.predicted, p.measured) for p in points if p.predicted and p.measured]
     if len(both) < 2:
         return []
-    ours, theirs = [p["step_time_ns"] for _, p, _ in both], [m["step_time_ns"] for _, _, m in both]
-    if max(ours) <= min(ours) * (1 + MARGIN):
+    predicted_ns, measured_ns = [p["step_time_ns"] for _, p, _ in both], [m["step_time_ns"] for _, _, m in both]
+    if max(predicted_ns) <= min(predicted_ns) * (1 + MARGIN):
         return [f"All predictions lie within {MARGIN:.0%} of each other: no order of the horizons is claimed."]
-    wrong = order_disagreements(ours, theirs, MARGIN)
+    wrong = order_disagreements(predicted_ns, measured_ns, MARGIN)
     pairs = ", ".join(f"{both[i][0]} and {both[j][0]}" for i, j in wrong)
     sentence = (
         f"Predicted more than {MARGIN:.0%} apart and measured the other way round: horizons {pairs}."
         if wrong
         else f"Horizons that are predicted more than {MARGIN:.0%} apart were all measured in that order."
     )
-    tau = kendall_tau(ours, theirs)
+    tau = kendall_tau(predicted_ns, measured_ns)
     if tau is not None:
         sentence += f" Kendall's tau-b of all step times is {tau:.2f}; it counts differences below the spread as well."
     return [sentence]

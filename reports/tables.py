@@ -62,33 +62,38 @@ def _duration(value: int | None) -> str:
     return NOTHING if value is None else format_duration(value)
 
 
-def _pair(name: str, ours: int | None, theirs: int | None, show: Any) -> tuple[str, str, str, str]:
-    error = None if ours is None or theirs is None else relative_error(ours, theirs)
-    return name, show(ours), show(theirs), format_error(error)
+def _pair(name: str, predicted: int | None, measured: int | None, show: Any) -> tuple[str, str, str, str]:
+    error = None if predicted is None or measured is None else relative_error(predicted, measured)
+    return name, show(predicted), show(measured), format_error(error)
 
 
-def _points(ours: float | None, theirs: float | None) -> str:
+def _points(predicted: float | None, measured: float | None) -> str:
     """Return two shares' difference in percentage points: an error relative to a share says little."""
-    if ours is None or theirs is None:
+    if predicted is None or measured is None:
         return NOTHING
-    return "exact" if ours == theirs else f"{100 * (ours - theirs):+.1f} points".replace("-", "−")
+    return "exact" if predicted == measured else f"{100 * (predicted - measured):+.1f} points".replace("-", "−")
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
     """Return predicted beside measured: step time, peaks, overlap, stalls, and operations' durations."""
-    ours, theirs = comparison.predicted, comparison.measured
-    rows = [_pair("step time", ours.step_time_ns, theirs.step_time_ns, _duration)]
-    rows.append(_pair("peak device memory", ours.largest_device_bytes, theirs.largest_device_bytes, _bytes))
-    if len(ours.peak_device_bytes) == len(theirs.peak_device_bytes) > 1:
-        for rank, peaks in enumerate(zip(ours.peak_device_bytes, theirs.peak_device_bytes, strict=True)):
+    predicted, measured = comparison.predicted, comparison.measured
+    rows = [_pair("step time", predicted.step_time_ns, measured.step_time_ns, _duration)]
+    rows.append(_pair("peak device memory", predicted.largest_device_bytes, measured.largest_device_bytes, _bytes))
+    if len(predicted.peak_device_bytes) == len(measured.peak_device_bytes) > 1:
+        for rank, peaks in enumerate(zip(predicted.peak_device_bytes, measured.peak_device_bytes, strict=True)):
             rows.append(_pair(f"  rank {rank}", *peaks, _bytes))
-    rows.append(_pair("peak host memory", ours.peak_host_bytes, theirs.peak_host_bytes, _bytes))
-    if ours.stalls_ns is not None or theirs.stalls_ns is not None:
+    rows.append(_pair("peak host memory", predicted.peak_host_bytes, measured.peak_host_bytes, _bytes))
+    if predicted.stalls_ns is not None or measured.stalls_ns is not None:
         rows.append(
-            ("overlap", format_share(ours.overlap), format_share(theirs.overlap), _points(ours.overlap, theirs.overlap))
+            (
+                "overlap",
+                format_share(predicted.overlap),
+                format_share(measured.overlap),
+                _points(predicted.overlap, measured.overlap),
+            )
         )
         for stall in STALLS:
-            rows.append(_pair(_STALL_TITLE[stall], _stall(ours, stall), _stall(theirs, stall), _duration))
+            rows.append(_pair(_STALL_TITLE[stall], _stall(predicted, stall), _stall(measured, stall), _duration))
     return Grid(
         headers=("", "predicted", "measured", "error"),
         rows=tuple(rows),

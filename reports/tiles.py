@@ -17,11 +17,11 @@ def _tile(title: str, value: str, *notes: str) -> Html:
     return element("div", *spans, class_="tile")
 
 
-def _against(ours: int | None, theirs: int | None, show: Any) -> tuple[str, ...]:
+def _against(predicted: int | None, measured: int | None, show: Any) -> tuple[str, ...]:
     """Return the notes below a measured number."""
-    if ours is None or theirs is None:
+    if predicted is None or measured is None:
         return ()
-    return (f"predicted {show(ours)}", f"error {format_error(relative_error(ours, theirs))}")
+    return (f"predicted {show(predicted)}", f"error {format_error(relative_error(predicted, measured))}")
 
 
 def tiles(data: RunData) -> Html:

@@ -25,10 +25,10 @@ def _bandwidth(evidence: Record) -> list[ClaimValue]:
     cases = {}
     for record in measured(evidence):
         for link, stall in STALL_OF.items():
-            ours, theirs = record["predicted"]["links"][link], record["measured"]["links"][link]
+            planned, used = record["predicted"]["links"][link], record["measured"]["links"][link]
             waited = record["predicted"][stall] > WAITED_FOR * record["predicted"]["step_time_ns"]
-            if waited and ours["span_ns"] and ours["busy_ns"] >= BUSY * ours["span_ns"] and theirs["span_ns"]:
-                cases[f"{record['name']}, {link}"] = theirs["expected_ns"] / theirs["span_ns"]
+            if waited and planned["span_ns"] and planned["busy_ns"] >= BUSY * planned["span_ns"] and used["span_ns"]:
+                cases[f"{record['name']}, {link}"] = used["expected_ns"] / used["span_ns"]
     return [worst_of(cases, min)]
 
 

@@ -107,8 +107,12 @@ def _sweep(run: Run, arguments: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         made = _result(run(["sweep", *arguments, "-o", folder, "--json"]))
         table = (Path(folder) / "sweep.csv").read_text()
-    return {"points": len(made["points"]), "first": made["points"][0], "stall_free": made["stall_free"],
-            "csv sha256": digest(table)}  # fmt: skip
+    return {
+        "points": len(made["points"]),
+        "first": made["points"][0],
+        "stall_free": made["stall_free"],
+        "csv sha256": digest(table),
+    }
 
 
 def _result(answer: Answer) -> Any:
