@@ -25,6 +25,7 @@ def plan(
     from loadahead.cli.overrides import parse_overrides
     from loadahead.jobs import named, plan_prepared, prepared_of
     from loadahead.plan_files import write_plan
+    from loadahead.sim.units import counted
 
     prepared = prepared_of(scenario, parse_overrides(overrides))
     with named(scenario):
@@ -38,7 +39,7 @@ def plan(
         path = None if out is None else str(out)
         emit({"scenario": made.name, "plan": path} | sizes | facts | {"warnings": list(prepared.warnings)})
         return
-    size = f"{len(made)} operations on {made.ranks} ranks, {made.microbatches} microbatches"
+    size = f"{len(made)} operations on {counted(made.ranks, 'rank')}, {made.microbatches} microbatches"
     say(f"{made.name}: {size}; proven safe to run")
     say(made.policy["sentence"])
     if out is not None:

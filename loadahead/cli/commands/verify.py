@@ -24,6 +24,7 @@ def verify(
     from loadahead.cli.output import emit, say
     from loadahead.plan_files import read_plan
     from loadahead.sim.errors import CheckFailed
+    from loadahead.sim.units import counted
     from loadahead.sim.verify import explain
     from loadahead.sim.verify import verify as broken_rules
 
@@ -38,5 +39,5 @@ def verify(
     if broken:
         raise CheckFailed(f"{plan}: {len(broken)} rules are broken, first {broken[0].rule}: {broken[0].message}")
     if not json_wanted:
-        size = f"{len(read)} operations on {read.ranks} ranks"
+        size = f"{len(read)} operations on {counted(read.ranks, 'rank')}"
         say(f"{plan}: {size} are safe to run: no race, no deadlock, no use after free")
