@@ -18,7 +18,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from loadahead.executor.layout import Layout, own_storage, storage_id
 from loadahead.executor.randomness import RandomState, drawing_from, seeded_state
 from loadahead.executor.saved import SavedTensors
-from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
 LossOf = Callable[[torch.Tensor], torch.Tensor]
 
@@ -39,7 +39,7 @@ def model_errors_in_one_line(where: str) -> Iterator[None]:
     except (LoadaheadError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:200]
+        text = one_line(error)
         advice = (
             "; run without the check of gradients"
             if "does not have a deterministic implementation" in str(error)

@@ -21,7 +21,7 @@ from loadahead.executor.spec import ModelSpec
 from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.verify import check
 from loadahead.sim.verify.rules import well_formed
@@ -90,7 +90,7 @@ def execute(
             records = _train(operations, oracle, steps, foreign, on_step)
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"plan {plan.name!r} ran out of device memory ({' '.join(str(error).split())[:120]}); use a smaller "
+            f"plan {plan.name!r} ran out of device memory ({one_line(error, 120)}); use a smaller "
             "horizon or release_window, fewer microbatches, or no second copy of the model (do not check gradients)"
         ) from error
     finally:

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.models import SHIPPED_MODELS
-from loadahead.executor.user_code import find_function, importable_from, one_line
-from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.executor.user_code import find_function, importable_from
+from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.workload import IN_MEMORY
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, one_line
 
 Modules = dict[str, ModuleType]
 
@@ -160,8 +160,3 @@ def find_function(path: str, key: str, folder: str | None) -> Callable[..., Any]
     if not callable(function):
         raise InputError(f"model.{key} is {path!r}; {function_name!r} is no function")
     return function  # type: ignore[no-any-return]
-
-
-def one_line(error: BaseException) -> str:
-    """Return the error's message without line breaks, cut short; its type's name where it has none."""
-    return " ".join(str(error).split())[:200] or error.__class__.__name__

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from loadahead.scenarios.kinds import KINDS
 from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.schema import Scenario
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
@@ -160,7 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
-        reason = " ".join(str(error).partition(";")[0].split())[:120]
+        reason = one_line(str(error).partition(";")[0], 120)
         raise InputError(f'{path}: is not TOML ({reason}); write keys as in `[model]` kind = "uniform"') from error
 
 

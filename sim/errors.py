@@ -37,3 +37,8 @@ class CheckFailed(LoadaheadError):
 
 class Interrupted(LoadaheadError):
     """The user interrupted long work; the message says what is kept and how to go on."""
+
+
+def one_line(text: object, most: int | None = 200) -> str:
+    """Return a text, or an error's message, without line breaks and of at most so many characters (None: all)."""
+    return " ".join(str(text).split())[:most]

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from loadahead.sim.errors import one_line
+
 
 class Offloader(Protocol):
     """Offloads one microbatch, from its forward pass to the end of its backward pass."""
@@ -78,4 +80,4 @@ def import_optional(package: str, module: str, name: str) -> Any:
 
 
 def _import_failure(module: str, error: Exception) -> str:
-    return f"{module} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    return f"{module} cannot be imported: {type(error).__name__}: {one_line(error, 120)}"

@@ -22,8 +22,8 @@ from loadahead.cli.commands.simulate import simulate
 from loadahead.cli.commands.sweep import sweep
 from loadahead.cli.commands.validate import validate
 from loadahead.cli.commands.verify import verify
-from loadahead.cli.output import note, one_line
-from loadahead.sim.errors import CheckFailed, Interrupted, LoadaheadError
+from loadahead.cli.output import note
+from loadahead.sim.errors import CheckFailed, Interrupted, LoadaheadError, one_line
 from loadahead.version import __version__
 
 # In the order of the help.
@@ -135,7 +135,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    note(f"error: {one_line(message)}")
+    note(f"error: {one_line(message, None)}")
     return code
 
 

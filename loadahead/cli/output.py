@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from loadahead.sim.errors import one_line
+
 
 def emit(result: dict[str, Any]) -> None:
     """Print the command's one JSON object, on stdout. NaN and infinity are no JSON and must not occur."""
@@ -26,14 +28,9 @@ def note(text: str) -> None:
 def warn(warnings: Iterable[str]) -> None:
     """Print each warning as a line on stderr."""
     for text in warnings:
-        note(f"warning: {one_line(text)}")
+        note(f"warning: {one_line(text, None)}")
 
 
 def note_calibration(name: str) -> None:
     """Say how the costs that a command calibrates by itself can be kept, on stderr."""
     note(f"{name}: keep what is calibrated with `loadahead calibrate -o`, and give it with --costs")
-
-
-def one_line(text: str) -> str:
-    """Return the text without line breaks."""
-    return " ".join(text.split())

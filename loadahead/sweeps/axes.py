@@ -89,19 +89,19 @@ def axes_of(values: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
         raise InputError(
             f'the axes are of type {type(values).__name__}; give a dictionary, e.g. {{"horizon": range(1, 9)}}'
         )
-    axes = []
+    axes: list[tuple[str, Axis]] = []
     for name, some in values.items():
         settings = _listed(name, some)
         if name in KEY_OF_COLUMN or name in POLICY_COLUMNS:
-            axes.append(policy_axis(POLICY_COLUMNS.get(name, name), settings, name))
+            axes.append((name, policy_axis(POLICY_COLUMNS.get(name, name), settings, name)))
         elif "." not in str(name):
             raise InputError(
                 f"sweep axis {name!r} is unknown; it must be one of {', '.join(KEY_OF_COLUMN)} or a key's full path, "
                 "e.g. hardware.d2h"
             )
         else:
-            axes.append(key_axis(".".join(split_key(name)), settings))
-    return in_order([(axis.key if axis.column == axis.key else axis.column, axis) for axis in axes])
+            axes.append((name, key_axis(".".join(split_key(name)), settings)))
+    return in_order(axes)
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import clear_device
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.costs import Costs
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.units import format_bytes, format_duration
 from loadahead.validation.grid import Configuration, Grid, ModelSize, PeerCase
@@ -168,7 +168,7 @@ class Validation:
         try:
             record: Record = _finite({"status": "measured"} | work())
         except Exception as error:  # whatever it is, the other configurations can still be measured
-            record = {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+            record = {"status": "failed", "reason": f"{type(error).__name__}: {one_line(error, 300)}"}
         with suppress(RuntimeError):  # of a device that is lost: what was measured before is kept
             clear_device(self.device)
         return record | {"seconds": round(time.monotonic() - began, 2)}
