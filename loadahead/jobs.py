@@ -286,6 +286,12 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
     given = costs_given(costs)
     echo = plan.policy.get("scenario")
     if not isinstance(echo, dict) or _in_memory(echo):
+        if given is None and _in_memory(echo):
+            raise InputError(
+                f"{name}: was made from a model in memory, which a plan does not hold; give a costs file to predict "
+                "it, or the scenario in its place",
+                parameters=("costs",),
+            )
         if given is None:
             raise InputError(
                 f"{name}: does not say its scenario, so its costs are not known; give a costs file",
