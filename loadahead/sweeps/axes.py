@@ -56,19 +56,13 @@ def policy_axis(column: str, values: Sequence[int | str], name: str | None = Non
     from loadahead.sim.planner import HORIZON_UNITS, order_names
 
     name = name or column
+    names = order_names() if column == "pipeline" else [*HORIZON_UNITS]
     for value in values:
-        if not isinstance(value, str | int):
-            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number or a name")
+        if column in _INTEGER_COLUMNS and (type(value) is not int or value < 1):
+            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least 1")
+        if column not in _INTEGER_COLUMNS and value not in names:
+            raise InputError(f"{name} has the value {value!r:.40}; it must be one of {', '.join(names)}")
     chosen = tuple(dict.fromkeys(values))
-    if column in _INTEGER_COLUMNS:
-        for value in chosen:
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least 1")
-    else:
-        allowed = order_names() if column == "pipeline" else [*HORIZON_UNITS]
-        for value in chosen:
-            if value not in allowed:
-                raise InputError(f"{name} has the value {value!r:.40}; it must be one of {', '.join(allowed)}")
     return Axis(key=KEY_OF_COLUMN[column], column=column, values=chosen, settings=chosen)
 
 

@@ -101,7 +101,9 @@ def _locked(path: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise InputError(f"{path.parent}: another validation works there; wait or use another directory") from error
+        raise InputError(
+            f"{path.parent}: another validation works there; wait or use another directory", parameters=("directory",)
+        ) from error
     return file
 
 
