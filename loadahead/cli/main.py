@@ -63,7 +63,6 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 # typer carries click's exceptions under changing names; the ancestors of its public BadParameter stay the same.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
