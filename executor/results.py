@@ -12,7 +12,6 @@ from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
 from loadahead.sim.costs import Costs
-from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import MemoryWalk, samples
 from loadahead.sim.metrics import step_metrics
@@ -117,10 +116,8 @@ def _summary(
     plan: Plan, source: str, start: Ints, end: Ints, issue: Ints | None, levels: MemorySamples, memory: MemoryWalk
 ) -> dict[str, Any]:
     """Return the measured summary, by the keys of the command line's JSON (DESIGN, section 4)."""
-    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
-    counts = {"offloaded": offloaded, "kept": int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded}
     bare = Timeline.of_plan(plan, source, start, end, levels)
-    return step_metrics(plan, bare, memory, issue).to_dict() | counts
+    return step_metrics(plan, bare, memory, issue).to_dict()
 
 
 def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:

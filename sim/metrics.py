@@ -111,4 +111,11 @@ def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: I
     for rank in range(plan.ranks):
         peaks = (int(memory.peak_device[rank]), int(memory.peak_boundary[rank]), int(memory.peak_host[rank]))
         ranks.append(_rank_metrics(plan, timeline, rank, peaks, wait, waited_for))
-    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=tuple(ranks))
+    offloaded, kept = offload_counts(plan)
+    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=tuple(ranks), offloaded=offloaded, kept=kept)
+
+
+def offload_counts(plan: Plan) -> tuple[int, int]:
+    """Return how many boundaries leave the GPU and how many stay, counted from the plan's operations."""
+    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
+    return offloaded, int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded

@@ -7,7 +7,7 @@ only in what is offloaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,19 +24,11 @@ from loadahead.sim.planner.build import operations_of
 from loadahead.sim.planner.lower import lower
 from loadahead.sim.planner.offload import decide
 from loadahead.sim.planner.tasks import tasks_of
+from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
 from loadahead.sim.workload import Workload
 
-# A row's integer metrics stand in the order of a sweep's table; ``overlap``, a float, is computed beside them.
-INTEGER_METRICS = (
-    "step_time_ns",
-    "peak_device_bytes",
-    "peak_boundary_bytes",
-    "peak_host_bytes",
-    "stall_release_ns",
-    "stall_prefetch_ns",
-    "stall_recv_ns",
-    "offloaded",
-)
+# A row's integer metrics, in the order in which the compiled walk writes them; ``overlap``, a float, comes beside them.
+_INTEGERS = [name for name in METRIC_COLUMNS if name not in ("overlap", "kept")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +80,27 @@ def _require_totals(arena: Arena, sizes: UnitSizes, operations: int) -> None:
             raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
 
 
-def metrics_rows(group: PolicyGroup, policies: Sequence[Policy]) -> list[dict[str, Any]]:
-    """Return each policy's row of a sweep's table, without the axes; times are in ns, sizes in bytes.
+def metrics_rows(
+    group: PolicyGroup, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]] | None = None
+) -> list[SweepRow]:
+    """Return each policy's row of a sweep's table; ``axes`` holds each row's.
 
-    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
     Raise InputError for a pipeline order that deadlocks.
     """
     settings = np.asarray(
         [(p.horizon, p.horizon_unit == "layers", p.release_window, p.offload) for p in policies], dtype=np.int64
     ).reshape(len(policies), 4)
-    ints, overlap = np.empty((len(policies), len(INTEGER_METRICS)), dtype=np.int64), np.empty(len(policies))
+    ints, overlap = np.empty((len(policies), len(_INTEGERS)), dtype=np.int64), np.empty(len(policies))
     stuck = int(_evaluate(group.arena.memory, settings, ints, overlap))
     if stuck >= 0:
         raise InputError(f"pipeline {policies[0].pipeline!r} deadlocks: rank {stuck} waits and no rank can go on")
-    out = []
-    for values, hidden_share in zip(ints.tolist(), overlap.tolist(), strict=True):
-        row = dict(zip(INTEGER_METRICS[:7], values[:7], strict=True))
-        out.append(row | {"overlap": hidden_share, "offloaded": values[7], "kept": group.boundaries - values[7]})
-    return out
+    rows = zip(axes or [{}] * len(policies), ints.tolist(), overlap.tolist(), strict=True)
+    return [_row(group, own, values, hidden_share) for own, values, hidden_share in rows]
+
+
+def _row(group: PolicyGroup, axes: Mapping[str, Any], values: list[int], overlap: float) -> SweepRow:
+    metrics = dict(zip(_INTEGERS, values, strict=True))
+    return SweepRow(axes=axes, overlap=overlap, kept=group.boundaries - metrics["offloaded"], **metrics)
 
 
 @njit(cache=True)
@@ -177,4 +172,4 @@ def _moving(busy, leaving, coming):  # type: ignore[no-untyped-def]
     return moving, both
 
 
-__all__ = ["INTEGER_METRICS", "PolicyGroup", "metrics_rows"]
+__all__ = ["PolicyGroup", "metrics_rows"]

@@ -1,10 +1,23 @@
-"""A step's metrics are typed results, which :mod:`loadahead.sim.metrics` computes and everything else reads."""
+"""The results of a step are typed here, and every metric has its name and its place in a table here and nowhere else.
+
+:mod:`loadahead.sim.metrics` computes a :class:`StepMetrics` from a plan and a timeline, a sweep makes a
+:class:`SweepRow` of each of its points, and everything else reads their attributes. To add a metric, add a field.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+
+# A rank's compute queue waits for one of these. Each has a field of RankMetrics, StepMetrics and SweepRow,
+# whose name :func:`stall_field` gives.
+STALLS = ("release", "prefetch", "recv")
+
+
+def stall_field(stall: str) -> str:
+    """Return the name of the field that holds a stall's ns."""
+    return f"stall_{stall}_ns"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +41,20 @@ class RankMetrics:
     copy_ns: int
     overlap: float
 
+    @property
+    def stalls_ns(self) -> dict[str, int]:
+        """Return the rank's stalls in ns, by the names of :data:`STALLS`."""
+        return {stall: getattr(self, stall_field(stall)) for stall in STALLS}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
-    """Holds the step's time in ns and every rank's metrics."""
+    """Holds the step's time in ns, every rank's metrics, and how many boundaries leave the GPU and how many stay."""
 
     step_time_ns: int
     ranks: tuple[RankMetrics, ...]
+    offloaded: int
+    kept: int
 
     @property
     def peak_device_bytes(self) -> int:
@@ -42,17 +62,115 @@ class StepMetrics:
         return max((rank.peak_device_bytes for rank in self.ranks), default=0)
 
     @property
+    def peak_boundary_bytes(self) -> int:
+        """Return the peak of the boundaries on the device, in bytes, of the rank that has most."""
+        return max((rank.peak_boundary_bytes for rank in self.ranks), default=0)
+
+    @property
     def peak_host_bytes(self) -> int:
         """Return the peak of host memory, in bytes, of the rank that has most."""
         return max((rank.peak_host_bytes for rank in self.ranks), default=0)
+
+    @property
+    def stalls_ns(self) -> dict[str, int]:
+        """Return each stall in ns, of the rank that has most of it, by the names of :data:`STALLS`."""
+        return {stall: max((rank.stalls_ns[stall] for rank in self.ranks), default=0) for stall in STALLS}
+
+    @property
+    def copy_ns(self) -> int:
+        """Return the time in ns in which a copy runs, summed over the ranks."""
+        return sum(rank.copy_ns for rank in self.ranks)
+
+    @property
+    def overlap(self) -> float:
+        """Return the overlap of all ranks' copies together; 0.0 without copies."""
+        return sum(rank.overlap * rank.copy_ns for rank in self.ranks) / self.copy_ns if self.copy_ns else 0.0
 
     @classmethod
     def from_dict(cls, summary: Mapping[str, Any]) -> Self:
         """Return the metrics that :meth:`to_dict` made a dictionary of; other keys are left out."""
         names = [field.name for field in fields(RankMetrics)]
         ranks = tuple(RankMetrics(**{name: rank[name] for name in names}) for rank in summary["ranks"])
-        return cls(step_time_ns=summary["step_time_ns"], ranks=ranks)
+        own = {field.name: summary[field.name] for field in fields(cls) if field.name != "ranks"}
+        return cls(ranks=ranks, **own)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as plain data."""
-        return {"step_time_ns": self.step_time_ns, "ranks": [asdict(rank) for rank in self.ranks]}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {"ranks": [asdict(rank) for rank in self.ranks]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRow(Mapping[str, Any]):
+    """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
+
+    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
+    The row is also a mapping from each column of the sweep's table to its value.
+    """
+
+    axes: Mapping[str, Any]
+    step_time_ns: int
+    peak_device_bytes: int
+    peak_boundary_bytes: int
+    peak_host_bytes: int
+    stall_release_ns: int
+    stall_prefetch_ns: int
+    stall_recv_ns: int
+    overlap: float
+    offloaded: int
+    kept: int
+
+    @classmethod
+    def of(cls, axes: Mapping[str, Any], metrics: StepMetrics) -> Self:
+        """Return the row of a point whose step has these metrics."""
+        return cls(
+            axes=axes,
+            step_time_ns=metrics.step_time_ns,
+            peak_device_bytes=metrics.peak_device_bytes,
+            peak_boundary_bytes=metrics.peak_boundary_bytes,
+            peak_host_bytes=metrics.peak_host_bytes,
+            **{stall_field(stall): ns for stall, ns in metrics.stalls_ns.items()},
+            overlap=metrics.overlap,
+            offloaded=metrics.offloaded,
+            kept=metrics.kept,
+        )
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Any]) -> Self:
+        """Return the row of a table's columns; those that are no metric are axes."""
+        metrics = {name: columns[name] for name in METRIC_COLUMNS}
+        return cls(axes={name: value for name, value in columns.items() if name not in metrics}, **metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain data, by column."""
+        return {**self.axes, **{name: getattr(self, name) for name in METRIC_COLUMNS}}
+
+    @property
+    def horizon(self) -> int:
+        """Return the point's ``activation_loading_horizon``."""
+        return int(self.axes["horizon"])
+
+    @property
+    def microbatches(self) -> int:
+        """Return the point's number of microbatches."""
+        return int(self.axes["microbatches"])
+
+    @property
+    def stalls_ns(self) -> dict[str, int]:
+        """Return the row's stalls in ns, by the names of :data:`STALLS`."""
+        return {stall: getattr(self, stall_field(stall)) for stall in STALLS}
+
+    def __getitem__(self, column: str) -> Any:
+        return getattr(self, column) if column in _METRICS else self.axes[column]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.axes
+        yield from METRIC_COLUMNS
+
+    def __len__(self) -> int:
+        return len(self.axes) + len(METRIC_COLUMNS)
+
+
+# A sweep's table has these columns behind its axes, in this order; every other column is an axis.
+METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name != "axes")
+_METRICS = frozenset(METRIC_COLUMNS)

@@ -12,6 +12,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
 
@@ -44,44 +45,19 @@ def grid(workload: Workload, costs: Costs, base: Policy, axes: Mapping[str, Sequ
         yield Point(workload=workload, costs=costs, policy=policy, axes=columns)
 
 
-def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> dict[str, Any]:
-    """Return the point's row: its axes, then its metrics.
-
-    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
-    Times are in ns, sizes in bytes. Raise CheckFailed when the plan cannot be proven safe.
-    """
+def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> SweepRow:
+    """Return the point's row; raise CheckFailed when the plan cannot be proven safe."""
     plan = build_plan(point.workload, point.policy)
     check(plan)
-    summary = simulate(plan, point.costs, engine).header["summary"]
-    ranks = summary["ranks"]
-    copying = sum(rank["copy_ns"] for rank in ranks)
-    hidden = sum(rank["overlap"] * rank["copy_ns"] for rank in ranks)
-    most = {
-        key: max(rank[key] for rank in ranks)
-        for key in (
-            "peak_device_bytes",
-            "peak_boundary_bytes",
-            "peak_host_bytes",
-            "stall_release_ns",
-            "stall_prefetch_ns",
-            "stall_recv_ns",
-        )
-    }
-    return dict(point.axes) | {
-        "step_time_ns": summary["step_time_ns"],
-        **most,
-        "overlap": hidden / copying if copying else 0.0,
-        "offloaded": summary["offloaded"],
-        "kept": summary["kept"],
-    }
+    return SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics)
 
 
-def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[dict[str, Any]]:
+def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[SweepRow]:
     """Return each point's row, as :func:`evaluate_point` makes it, in the points' order.
 
     The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`).
     """
-    out: list[dict[str, Any]] = []
+    out: list[SweepRow] = []
     for _, run in itertools.groupby(points, _group_key):
         alike = list(run)
         first = alike[0]
@@ -89,8 +65,7 @@ def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> li
             out += [evaluate_point(point, engine) for point in alike]
             continue
         group = PolicyGroup.of(first.workload, first.costs, first.policy)
-        rows = metrics_rows(group, [point.policy for point in alike])
-        out += [dict(point.axes) | row for point, row in zip(alike, rows, strict=True)]
+        out += metrics_rows(group, [point.policy for point in alike], [point.axes for point in alike])
     return out
 
 

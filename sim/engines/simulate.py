@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines.base import Engine, Times
 from loadahead.sim.engines.compiled_engine import run as compiled_run
 from loadahead.sim.engines.simpy_engine import run as simpy_run
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.links import LinkTable, before_flow, contended, link_of
 from loadahead.sim.memory import MemoryWalk, samples, walk
@@ -31,7 +28,7 @@ def find_engine(name: str) -> Engine:
 def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     """Return the predicted timeline of one step; raise InputError when the costs do not describe the plan.
 
-    ``header["summary"]`` holds the step's metrics and the counts of offloaded and kept boundaries,
+    ``header["summary"]`` holds the step's metrics,
     ``header["warnings"]`` sentences about them, ``header["capacity_bytes"]`` the device's memory, and
     ``header["contended"]`` the names of the shared links that were asked for more than they have.
     """
@@ -39,7 +36,7 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     memory = walk(plan, costs)
     levels = samples(plan, memory.during, memory.after, times.start_ns, times.end_ns)
     without_summary = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
-    summary = step_metrics(plan, without_summary, memory, costs.launches(plan)).to_dict() | offload_counts(plan)
+    summary = step_metrics(plan, without_summary, memory, costs.launches(plan)).to_dict()
     return Timeline.of_plan(
         plan,
         engine,
@@ -52,13 +49,6 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
         capacity_bytes=costs.memory_bytes,
         costs=costs.source,
     )
-
-
-def offload_counts(plan: Plan) -> dict[str, Any]:
-    """Return how many boundaries the plan offloads and keeps, counted from its operations."""
-    offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
-    tasks = int((plan.ops.kind == Kind.FORWARD).sum())
-    return {"offloaded": offloaded, "kept": tasks - offloaded}
 
 
 def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
