@@ -14,6 +14,9 @@ from loadahead.sim.errors import InputError
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
 SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
+SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
+EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
+PAGE, FIGURES_FOLDER = "report.html", "figures"
 FILES = (PLAN, COSTS, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, SWEEP_CSV, SWEEP_PARQUET)
 
 
