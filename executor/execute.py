@@ -61,7 +61,7 @@ def execute(
         delays_seed: put random delays before all operations; times then mean nothing.
         poison: fill memory with NaN when it is taken, freed or emptied.
         check_gradients: train a copy plainly, and compare every gradient of every step with it.
-        verify: prove the plan first; only a test of what an unproven plan does switches this off.
+        verify: prove the plan first, unless it is proven; only a test of an unproven plan switches this off.
         on_step: called after each step with its number and its loss.
         backend_settings: keyword arguments of the backend's class, e.g. ``copies`` of the cuda backend.
 

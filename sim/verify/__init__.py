@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from loadahead.sim.errors import CheckFailed
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.verify.rules import COUNTING, ORDERING, well_formed
 from loadahead.sim.verify.violation import Violation, explain
+
+# The proven plans, by identity: a plan is never changed, and a changed copy of it is another object.
+_proven: WeakValueDictionary[int, Plan] = WeakValueDictionary()
 
 
 def verify(plan: Plan) -> list[Violation]:
@@ -20,11 +25,15 @@ def verify(plan: Plan) -> list[Violation]:
 
 
 def check(plan: Plan) -> None:
-    """Raise CheckFailed with one line unless the plan is proven safe."""
+    """Raise CheckFailed with one line unless the plan is proven safe; a plan is proven once, however often asked."""
+    # A plan's id is another's once it is gone, so that the entry must be this very plan.
+    if _proven.get(id(plan)) is plan:
+        return
     broken = verify(plan)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise CheckFailed(f"plan {plan.name!r} is not safe to run: {broken[0].rule}: {broken[0].message}{more}")
+    _proven[id(plan)] = plan
 
 
 __all__ = ["Violation", "check", "explain", "verify"]
