@@ -100,7 +100,8 @@ class StepMetrics:
         return own | {"ranks": [asdict(rank) for rank in self.ranks]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Two rows are equal where they are equal as mappings, as a row and a dictionary of its columns are.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
@@ -174,3 +175,6 @@ class SweepRow(Mapping[str, Any]):
 # A sweep's table has these columns behind its axes, in this order; every other column is an axis.
 METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name != "axes")
 _METRICS = frozenset(METRIC_COLUMNS)
+
+# JSON that holds some of the metrics alone has them under these names.
+STEP_TIME, PEAK_DEVICE, PEAK_BOUNDARY, PEAK_HOST = METRIC_COLUMNS[:4]
