@@ -152,12 +152,17 @@ def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, dev
         return prepare_scenario(scenario.model_copy(update={"costs": None}), None, device)
 
 
-def prepare_scenario(scenario: Scenario, costs: Costs | None = None, device: str = "cpu") -> Prepared:
-    """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs."""
+def prepare_scenario(
+    scenario: Scenario, costs: Costs | None = None, device: str = "cpu", stages: int | None = None
+) -> Prepared:
+    """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs.
+
+    ``stages`` is how many stages the model is cut into; None: one for each rank.
+    """
     from loadahead.scenarios.prepare import prepare
 
     known = costs or named_costs(scenario)
-    prepared = prepare(scenario, shapes=trace(scenario, device), costs=known)
+    prepared = prepare(scenario, shapes=trace(scenario, device), costs=known, stages=stages)
     return replace(prepared, warnings=(*prepared.warnings, *_other_model(scenario, known)))
 
 

@@ -10,7 +10,7 @@ from loadahead.scenarios.layers import unit_cost, unit_shape
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
-from loadahead.sim.planner import Policy
+from loadahead.sim.planner import Policy, require_few_tasks
 from loadahead.sim.units import format_bytes, format_rate
 from loadahead.sim.workload import ModuleShapes, Workload
 
@@ -31,16 +31,26 @@ def needs_shapes(scenario: Scenario) -> bool:
     return scenario.model.needs_shapes
 
 
-def prepare(scenario: Scenario, shapes: ModuleShapes | None = None, costs: Costs | None = None) -> Prepared:
+def prepare(
+    scenario: Scenario,
+    shapes: ModuleShapes | None = None,
+    costs: Costs | None = None,
+    *,
+    stages: int | None = None,
+) -> Prepared:
     """Cut the model into units and stages, and derive costs unless some are given.
 
     Args:
         shapes: layers of the traced module, where :func:`needs_shapes` is true.
         costs: calibrated costs, which replace the scenario's own, links included.
+        stages: how many stages the model is cut into; None: one for each rank.
 
-    Raise InputError where the tables do not go together.
+    Raise InputError where the tables do not go together, and for more tasks than can be planned.
     """
-    units = scenario.model.units(scenario.setting(shapes))
+    setting = scenario.setting(shapes, stages)
+    # The check comes before the units are made, as there may be billions.
+    require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(setting.stages))
+    units = scenario.model.units(setting)
     return Prepared(
         scenario=scenario,
         workload=Workload(stages=tuple(tuple(map(unit_shape, stage)) for stage in units)),

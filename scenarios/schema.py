@@ -38,6 +38,15 @@ class Scenario(Table):
     offload: Offload = Offload()
     jitter: Jitter = Jitter()
 
-    def setting(self, shapes: ModuleShapes | None = None) -> Setting:
-        """Return the tables that a model's kind may look at, and the traced shapes where it needs them."""
-        return Setting(hardware=self.hardware, parallel=self.parallel, checkpoint=self.checkpoint, shapes=shapes)
+    def setting(self, shapes: ModuleShapes | None = None, stages: int | None = None) -> Setting:
+        """Return what a model's units depend on beside its table; ``stages`` is None for one stage on each rank."""
+        ranks = self.parallel.pipeline_parallel_degree
+        return Setting(
+            ranks=ranks,
+            stages=ranks if stages is None else stages,
+            tensor_parallel_degree=self.parallel.tensor_parallel_degree,
+            checkpoint=self.checkpoint.enabled,
+            strategy=self.checkpoint.strategy,
+            compute=self.hardware.compute(),
+            shapes=shapes,
+        )

@@ -6,6 +6,7 @@ SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -59,6 +60,21 @@ def _draws(value: object) -> object:
 # With more draws nothing is gained: a quantile's error is far below any other by then.
 MOST_DRAWS = 1_000_000
 Weight = Annotated[int, BeforeValidator(_weight)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Says how fast one GPU computes: the part of ``[hardware]`` that a model's times follow from. None: not given."""
+
+    flops: int | None
+    efficiency: float
+    memory_bandwidth: int | None
+
+    def speed(self) -> int:
+        """Return the FLOPs per second that layers reach; raise InputError where neither they nor a preset are given."""
+        if self.flops is None:
+            raise _missing("flops", "989 TFLOP/s")
+        return int(self.flops * self.efficiency)
 
 
 class Hardware(Table):
@@ -120,10 +136,16 @@ class Hardware(Table):
         """Return a value as written or the preset's; raise InputError where neither it nor a preset is given."""
         value = self.value_of(name)
         if value is None:
-            raise InputError(
-                f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
-            )
+            raise _missing(name, example)
         return value
+
+    def compute(self) -> Compute:
+        """Return how fast the GPU computes, its links apart."""
+        return Compute(
+            flops=self.value_of("flops"),
+            efficiency=self.efficiency,
+            memory_bandwidth=self.value_of("memory_bandwidth"),
+        )
 
     def links(self) -> dict[str, Any]:
         """Return the links and the memory under the names of :class:`loadahead.sim.costs.Costs`; raise InputError."""
@@ -142,6 +164,12 @@ class Hardware(Table):
         """Return what copies share; None where nothing of it is written."""
         written = {name: getattr(self, name) for name in SharedLinks.model_fields if getattr(self, name) is not None}
         return SharedLinks(**written) if written else None
+
+
+def _missing(name: str, example: str) -> InputError:
+    return InputError(
+        f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
+    )
 
 
 class Parallel(Table):

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from loadahead.scenarios.fields import Table
 from loadahead.scenarios.layers import Layer, deal_out, group
-from loadahead.scenarios.tables import Checkpoint, Hardware, Parallel
+from loadahead.scenarios.tables import Compute
+from loadahead.sim.errors import InputError
 from loadahead.sim.workload import ModuleShapes
 
 Units = list[list[tuple[Layer, ...]]]  # [stage][unit] -> its layers
@@ -15,17 +16,35 @@ Units = list[list[tuple[Layer, ...]]]  # [stage][unit] -> its layers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Holds the scenario's other tables, and the traced module's shapes where the kind needs them."""
+    """Holds all that a model's units depend on beside its own table; settings that are equal give equal units.
 
-    hardware: Hardware
-    parallel: Parallel
-    checkpoint: Checkpoint
+    Attributes:
+        ranks: number of GPUs in the pipeline.
+        stages: number of stages that the model is cut into; above ``ranks`` a rank holds several.
+        tensor_parallel_degree: number of GPUs that share a stage's work.
+        checkpoint: whether activation checkpointing is on.
+        strategy: how checkpointing groups layers into units.
+        compute: how fast a GPU computes; links are no part of it.
+        shapes: the traced module's layers, where the kind needs them.
+    """
+
+    ranks: int
+    stages: int
+    tensor_parallel_degree: int
+    checkpoint: bool
+    strategy: str
+    compute: Compute
     shapes: ModuleShapes | None = None
 
     def cut(self, layers: list[Layer]) -> Units:
         """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing."""
-        strategy = self.checkpoint.strategy if self.checkpoint.enabled else "each"
-        return [group(stage, strategy) for stage in deal_out(layers, self.parallel.pipeline_parallel_degree)]
+        if len(layers) < self.stages != self.ranks:
+            raise InputError(
+                f"the model is cut into {self.stages} stages and has {len(layers)} layers; each stage needs at least "
+                "one: use fewer stages"
+            )
+        strategy = self.strategy if self.checkpoint else "each"
+        return [group(stage, strategy) for stage in deal_out(layers, self.stages)]
 
 
 class Model(Table):
@@ -35,6 +54,10 @@ class Model(Table):
     needs_shapes: ClassVar[bool] = False
 
     kind: str
+
+    def units_known(self, stages: int) -> int:
+        """Return how many units so many stages have, where the table says it; 0 where it follows from the layers."""
+        return 0
 
     def units(self, setting: Setting) -> Units:
         """Return every stage's units; raise InputError where the tables do not go together."""

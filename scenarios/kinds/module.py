@@ -113,6 +113,6 @@ class Module(Model):
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""
-        if setting.parallel.tensor_parallel_degree == 1:
+        if setting.tensor_parallel_degree == 1:
             return []
         return ["parallel.tensor_parallel_degree has no effect on a module: its layers run as they are, on one GPU"]

@@ -50,7 +50,7 @@ class Transformer(Model):
 
     def units(self, setting: Setting) -> Units:
         """Return every stage's units: embedding, blocks and head; raise InputError when sizes do not go together."""
-        hidden, heads, t = self.shape("hidden"), self.shape("heads"), setting.parallel.tensor_parallel_degree
+        hidden, heads, t = self.shape("hidden"), self.shape("heads"), setting.tensor_parallel_degree
         if hidden % heads:
             raise InputError(f"model.hidden is {hidden}; it must be a multiple of heads, {heads}")
         if heads % t:
@@ -60,7 +60,7 @@ class Transformer(Model):
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, whose all-reduces are not modelled."""
-        if setting.parallel.tensor_parallel_degree == 1:
+        if setting.tensor_parallel_degree == 1:
             return []
         return ["parallel.tensor_parallel_degree divides work and memory; the time of its all-reduces is not modelled"]
 
@@ -72,7 +72,7 @@ class Transformer(Model):
 
     def _block(self, setting: Setting) -> Layer:
         s, h, a, sb = self.shape("sequence"), self.shape("hidden"), self.shape("heads"), self._tokens()
-        t = setting.parallel.tensor_parallel_degree
+        t = setting.tensor_parallel_degree
         kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
         return self._layer(
             setting,
@@ -101,7 +101,7 @@ class Transformer(Model):
         It keeps the norm's output and the logits in 32 bits (Korthikanti et al., section 4.3).
         """
         sb, h, v = self._tokens(), self.shape("hidden"), self.shape("vocabulary")
-        t = setting.parallel.tensor_parallel_degree
+        t = setting.tensor_parallel_degree
         return self._layer(
             setting,
             flops=2 * sb * h * v,
@@ -114,10 +114,9 @@ class Transformer(Model):
     def _layer(
         self, setting: Setting, *, flops: int, saved: int, parameters: int, boundary: int, gradient: int
     ) -> Layer:
-        t, hardware = setting.parallel.tensor_parallel_degree, setting.hardware
-        speed = int(hardware.required_value("flops", "989 TFLOP/s") * hardware.efficiency)
-        forward = _ns(flops, speed * t)
-        bandwidth, state = hardware.value_of("memory_bandwidth"), -(-parameters // t)
+        t, compute = setting.tensor_parallel_degree, setting.compute
+        forward = _ns(flops, compute.speed() * t)
+        bandwidth, state = compute.memory_bandwidth, -(-parameters // t)
         amounts: dict[str, Any] = {
             "boundary_bytes": boundary,
             "gradient_bytes": gradient,

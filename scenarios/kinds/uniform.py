@@ -8,11 +8,11 @@ from loadahead.scenarios.fields import Bytes, Count, Duration
 from loadahead.scenarios.kinds.base import Model, Setting, Units
 from loadahead.scenarios.layers import Layer
 from loadahead.sim.costs import UnitCost
-from loadahead.sim.planner import require_few_tasks
+from loadahead.sim.errors import InputError
 
 
 class Uniform(Model):
-    """Holds the costs of a unit for one microbatch; ``static`` is a rank's.
+    """Holds the costs of a unit for one microbatch; ``static`` is a rank's, divided evenly over its stages.
 
     RECOMPUTE has BACKWARD's workspace: the activations that it makes are those that BACKWARD uses.
     """
@@ -29,12 +29,12 @@ class Uniform(Model):
     workspace_backward: Bytes = 0
     static: Bytes = 0
 
+    def units_known(self, stages: int) -> int:
+        """Return how many units so many stages have."""
+        return self.units_per_stage * stages
+
     def units(self, setting: Setting) -> Units:
-        """Return equal units for every stage; raise InputError for more tasks than can be planned."""
-        # The check comes before the units are made, as there may be billions.
-        require_few_tasks(
-            setting.parallel.microbatches, self.units_per_stage * setting.parallel.pipeline_parallel_degree
-        )
+        """Return equal units for every stage; raise InputError where ``static`` cannot be divided over the stages."""
         cost = UnitCost(
             forward_ns=self.forward,
             recompute_ns=self.recompute,
@@ -46,19 +46,31 @@ class Uniform(Model):
             workspace_backward=self.workspace_backward,
         )
         unit = Layer(boundary_bytes=self.boundary, gradient_bytes=self.boundary, cost=cost)
-        first = unit.with_static(self.static)
-        stage: list[tuple[Layer, ...]] = [(first,), *[(unit,)] * (self.units_per_stage - 1)]
-        return [stage] * setting.parallel.pipeline_parallel_degree
+        others: list[tuple[Layer, ...]] = [(unit,)] * (self.units_per_stage - 1)
+        return [[(unit.with_static(static),), *others] for static in self._static(setting)]
+
+    def _static(self, setting: Setting) -> list[int]:
+        """Return each stage's part of a rank's static bytes; what division leaves goes to the first stage of each."""
+        each, uneven = divmod(setting.stages, setting.ranks)
+        if uneven and self.static:
+            raise InputError(
+                f"model.static is a rank's and {setting.stages} stages are no multiple of {setting.ranks} ranks, so "
+                "that it cannot be divided; leave model.static out or use as many stages on every rank"
+            )
+        if not self.static:
+            return [0] * setting.stages
+        share, rest = divmod(self.static, each)
+        return [share + rest] * setting.ranks + [share] * (setting.stages - setting.ranks)
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning for a checkpoint strategy or tensor parallelism, which a uniform model ignores."""
         out = []
-        if setting.checkpoint.strategy != "each":
+        if setting.strategy != "each":
             out.append(
-                f'checkpoint.strategy = "{setting.checkpoint.strategy}" has no effect on a uniform model, whose units '
+                f'checkpoint.strategy = "{setting.strategy}" has no effect on a uniform model, whose units '
                 "are given as such: set model.units_per_stage"
             )
-        if setting.parallel.tensor_parallel_degree > 1:
+        if setting.tensor_parallel_degree > 1:
             out.append(
                 "parallel.tensor_parallel_degree has no effect on a uniform model: its figures are taken as one GPU's"
             )
