@@ -10,11 +10,11 @@ from typing import Any
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.sim.errors import Interrupted
+from loadahead.sim.stall_free import stall_free_groups
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
 from loadahead.sweeps.workers import Workers, evaluate_all
-
-Row = dict[str, Any]
 
 
 def rows_of(
@@ -23,9 +23,9 @@ def rows_of(
     workers: Workers | None = None,
     journal: Journal | None = None,
     progress: ProgressCallback = silent,
-) -> list[Row]:
+) -> list[SweepRow]:
     """Return every point's row, in the grid's order. Finished ones come from the journal, new ones go there."""
-    rows: dict[int, Row] = {} if journal is None else journal.rows
+    rows: dict[int, SweepRow] = {} if journal is None else journal.rows
     before, total = len(rows), len(grid)
     if before == total:
         return [rows[number] for number in range(total)]
@@ -52,13 +52,15 @@ def rows_in(
     *,
     fresh: bool = False,
     progress: ProgressCallback = silent,
-) -> list[Row]:
+) -> list[SweepRow]:
     """Return the same rows, with a journal in the directory, where the tables are written at the end."""
     specification = grid.specification(engine)
-    with open_journal(run_directory.make(directory), specification, len(grid), fresh=fresh) as journal:
-        if not journal.rows:
-            run_directory.remove_sweep(directory)  # another sweep's tables would pass for this one's until it is done
-        else:
+    run_directory.make(directory)
+    with open_journal(directory, specification, len(grid), fresh=fresh, progress=progress) as journal:
+        if len(journal.rows) < len(grid):
+            # Tables that are there are another sweep's, and would pass for this one's until it is done.
+            run_directory.remove_sweep(directory)
+        if journal.rows:
             taken = f"{len(journal.rows)} of {len(grid)} points were finished before and are taken over"
             progress(Progress(f"{directory}: {taken}"))
         grid.sweep.known |= journal.costs
@@ -80,16 +82,12 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
         ) from error
 
 
-def stall_free_horizons(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def stall_free_horizons(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
 
     Each is ``{"axes", "found"}``; empty where just one horizon was swept, which says nothing about smaller ones.
     """
-    from loadahead.reports.run_data import FIGURES
-    from loadahead.sim.stall_free import stall_free_groups
-
-    if len({row["horizon"] for row in rows}) < 2:
+    if len({row.horizon for row in rows}) < 2:
         return []
-    axes = [key for key in rows[0] if key not in FIGURES]
-    groups = stall_free_groups(rows, axes)
+    groups = stall_free_groups(rows, list(rows[0].axes))
     return [{"axes": values, "found": None if answer is None else answer.to_dict()} for values, answer in groups]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, evaluate_points
 from loadahead.sweeps.grid import point_name
 
@@ -25,9 +26,8 @@ CHUNK_SECONDS = 0.1
 MOST_IN_CHUNK = 1000
 CONNECT_SECONDS = 5
 
-Row = dict[str, Any]
 Chunk = Sequence[tuple[int, Point]]
-Finished = list[tuple[int, Row]]
+Finished = list[tuple[int, SweepRow]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def evaluate_chunk(chunk: Chunk, engine: str) -> tuple[Finished, float]:
     return list(zip(numbers, rows, strict=True)), time.perf_counter() - began
 
 
-def _named(point: Point, engine: str) -> Row:
+def _named(point: Point, engine: str) -> SweepRow:
     """Return the point's row; an error in it says which point it is."""
     try:
         return evaluate_points([point], engine)[0]

@@ -21,7 +21,7 @@ _FREE = {"kind", "limit_s"}
 
 
 def header(name: str, grid: Grid, device: str, limit_s: float) -> dict[str, Any]:
-    """Return a journal's first record: versions, machine, and what is planned."""
+    """Return what a journal's header says of the validation: versions, machine, and what is planned."""
     return {
         "loadahead": __version__,
         "code": code_digest(),
