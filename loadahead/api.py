@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
+    from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
 
 Row = dict[str, Any]
@@ -134,12 +135,12 @@ class SweepTable:
     """A sweep's points, one row each: the axes' values, then the step's metrics. Times are in ns, sizes in bytes.
 
     Attributes:
-        rows: the points, the first axis changing slowest.
+        rows: the points, the first axis changing slowest; each is a mapping by column as well.
         warnings: sentences about settings that do not do what they seem to.
         stall_free: for each combination of the other axes the smallest swept horizon without prefetch stalls.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     warnings: tuple[str, ...] = ()
     stall_free: tuple[dict[str, Any], ...] = field(default=())
 
@@ -150,18 +151,18 @@ class SweepTable:
         """Return one row per point."""
         import pandas as pd
 
-        return pd.DataFrame.from_records(list(self.rows))
+        return pd.DataFrame.from_records([row.to_dict() for row in self.rows])
 
-    def best(self, memory: int | str | None = None) -> Row | None:
+    def best(self, memory: int | str | None = None) -> SweepRow | None:
         """Return the best point that fits into so much device memory; None where none does.
 
-        Of those that fit, the fastest per microbatch counts; of those within 1 % of it, the one with the lowest peak of
-        device memory is returned. ``memory`` is a number of bytes or a text such as ``"60 GiB"``; None: no limit.
+        :data:`loadahead.sim.choice.RULE` says which is the best. ``memory`` is a number of bytes or a text such as
+        ``"60 GiB"``; None: no limit.
         """
-        from loadahead.reports.tables import best_row
+        from loadahead.sim.choice import best
         from loadahead.sim.units import parse_bytes
 
-        index = best_row(self.rows, None if memory is None else parse_bytes(memory))
+        index = best(self.rows, None if memory is None else parse_bytes(memory))
         return None if index is None else self.rows[index]
 
 

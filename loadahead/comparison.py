@@ -25,4 +25,4 @@ def horizons_tau(directory: Path) -> float | None:
     if not path.is_file():
         return None
     pairs = [(p.predicted, p.measured) for p in read_horizons(path) if p.predicted and p.measured]
-    return kendall_tau([p["step_time_ns"] for p, _ in pairs], [m["step_time_ns"] for _, m in pairs])
+    return kendall_tau([p.step_time_ns for p, _ in pairs], [m.step_time_ns for _, m in pairs])

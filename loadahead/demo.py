@@ -14,9 +14,10 @@ from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
 from loadahead.reports.run_data import RunData
 from loadahead.reports.statistics import kendall_tau, order_disagreements
-from loadahead.reports.tables import best_row
 from loadahead.runs import Run, run_job, write_run
+from loadahead.sim.choice import RULE, best
 from loadahead.sim.engines import DEFAULT_ENGINE
+from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
 from loadahead.sweeps.axes import policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
 from loadahead.sweeps.run import rows_of
@@ -27,10 +28,25 @@ if TYPE_CHECKING:
 
 # Timed steps of each horizon that is measured beside the chosen one.
 HORIZON_STEPS = 4
-RULE = (
-    "Of the plans that fit the device the fastest per microbatch counts; of those within 1 % of it, the one is taken "
-    "that needs the least device memory."
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HorizonRun:
+    """One horizon of the chosen microbatch count, predicted and measured."""
+
+    horizon: int
+    microbatches: int
+    run: Run
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the horizon as a run directory keeps it."""
+        return {
+            "horizon": self.horizon,
+            "microbatches": self.microbatches,
+            "predicted": result_of(self.run.job, self.run.predicted),
+            "measured": self.run.measured_result(),
+            "max_grad_error": self.run.max_grad_error,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +63,11 @@ class DemoResult:
         rule: how the plan was chosen, in a sentence.
     """
 
-    sweep: Sequence[dict[str, Any]]
-    chosen: dict[str, Any]
-    without: dict[str, Any]
+    sweep: Sequence[SweepRow]
+    chosen: SweepRow
+    without: StepMetrics
     run: Run
-    horizons: Sequence[dict[str, Any]]
+    horizons: Sequence[HorizonRun]
     report: Path
     warnings: Sequence[str]
     rule: str = RULE
@@ -66,13 +82,17 @@ class DemoResult:
         return {
             "scenario": self.run.job.name,
             "rule": self.rule,
-            "chosen": self.chosen,
-            "points": list(self.sweep),
-            "without_offload": self.without,
+            "chosen": self.chosen.to_dict(),
+            "points": [row.to_dict() for row in self.sweep],
+            "without_offload": {
+                STEP_TIME: self.without.step_time_ns,
+                PEAK_DEVICE: self.without.peak_device_bytes,
+                PEAK_BOUNDARY: self.without.peak_boundary_bytes,
+            },
             "predicted": measured.pop("predicted"),
             "measured": measured,
             "comparison": self.run.comparison().to_dict() | {"ranking_tau": self.ranking_tau()},
-            "horizons": list(self.horizons),
+            "horizons": [point.to_dict() for point in self.horizons],
             "max_grad_error": measured["max_grad_error"],
             "report": str(self.report),
             "warnings": list(self.warnings),
@@ -83,9 +103,9 @@ class DemoResult:
         return len(order_disagreements(*_step_times(self.horizons)))
 
 
-def _step_times(horizons: Sequence[dict[str, Any]]) -> tuple[list[int], list[int]]:
-    predicted = [point["predicted"]["step_time_ns"] for point in horizons]
-    return predicted, [point["measured"]["step_time_ns"] for point in horizons]
+def _step_times(horizons: Sequence[HorizonRun]) -> tuple[list[int], list[int]]:
+    predicted = [point.run.predicted.metrics.step_time_ns for point in horizons]
+    return predicted, [point.run.metrics.step_time_ns for point in horizons]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +139,14 @@ class Demo:
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows)
-        index = best_row(rows, costs.memory_bytes)
+        index = best(rows, costs.memory_bytes)
         chosen = rows[0 if index is None else index]
-        job, known = self._job(sweep, chosen["microbatches"], chosen["horizon"])
+        job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
         write_run(run, self.directory)
-        horizons = [self._horizon(sweep, chosen["microbatches"], horizon) for horizon in self.horizons]
-        run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": horizons})
+        horizons = [self._horizon(sweep, chosen.microbatches, horizon) for horizon in self.horizons]
+        points = [point.to_dict() for point in horizons]
+        run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})
         return DemoResult(
             sweep=rows,
             chosen=chosen,
@@ -144,21 +165,12 @@ class Demo:
         costs = sweep.costs_of(prepared)
         return jobs.job_of_prepared(replace(prepared, costs=costs)), costs
 
-    def _horizon(self, sweep: Sweep, microbatches: int, horizon: int) -> dict[str, Any]:
+    def _horizon(self, sweep: Sweep, microbatches: int, horizon: int) -> HorizonRun:
         job, costs = self._job(sweep, microbatches, horizon)
         run = run_job(job, costs, device=self.device, steps=HORIZON_STEPS, progress=self.progress)
-        return {
-            "horizon": horizon,
-            "microbatches": microbatches,
-            "predicted": result_of(job, run.predicted),
-            "measured": run.measured_result(),
-            "max_grad_error": run.execution.max_grad_error,
-        }
+        return HorizonRun(horizon=horizon, microbatches=microbatches, run=run)
 
-    def _without(self, sweep: Sweep, chosen: dict[str, Any]) -> dict[str, Any]:
+    def _without(self, sweep: Sweep, chosen: SweepRow) -> StepMetrics:
         more = {"offload.offload_activations": False}
-        job, costs = self._job(sweep, chosen["microbatches"], chosen["horizon"], more)
-        result = result_of(job, predict(job, costs))
-        keys = ("peak_device_bytes", "peak_boundary_bytes")
-        peaks = {key: max(rank[key] for rank in result["ranks"]) for key in keys}
-        return {"step_time_ns": result["step_time_ns"]} | peaks
+        job, costs = self._job(sweep, chosen.microbatches, chosen.horizon, more)
+        return predict(job, costs).metrics

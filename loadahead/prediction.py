@@ -1,8 +1,8 @@
-"""A job on the simulator's clock, and the predicted step as plain data."""
+"""A job on the simulator's clock, and what else is predicted of it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from loadahead.sim.engines import simulate as run_engine
 
 if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
+    from loadahead.sim.stall_free import StallFree
     from loadahead.sim.timeline import Timeline
 
 
@@ -23,21 +24,64 @@ def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
 
 
-def result_of(job: Job, predicted: Timeline) -> dict[str, Any]:
+def result_of(job: Job, step: Timeline) -> dict[str, Any]:
     """Return a step's results as plain data (DESIGN, section 4, simulate). Times are in ns, sizes in bytes."""
-    summary = predicted.header["summary"]
+    metrics = step.metrics.to_dict()
+    ranks = metrics.pop("ranks")
     return {
         "scenario": job.name,
-        "engine": predicted.source,
-        "step_time_ns": summary["step_time_ns"],
-        "offloaded": summary["offloaded"],
-        "kept": summary["kept"],
-        "ranks": summary["ranks"],
-        "costs": predicted.header["costs"],
-        "capacity_bytes": predicted.header["capacity_bytes"],
-        "contended": predicted.header.get("contended", []),
-        "warnings": predicted.header["warnings"],
+        "engine": step.source,
+        **metrics,
+        "ranks": ranks,
+        "costs": step.header["costs"],
+        "capacity_bytes": step.header["capacity_bytes"],
+        "contended": step.header.get("contended", []),
+        "warnings": step.header["warnings"],
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What is predicted of a job.
+
+    Attributes:
+        job: the plan and where it came from.
+        step: the step on the simulator's clock.
+        searched: whether a horizon without stalls was searched.
+        stall_free: the smallest such horizon and what larger ones cost; None where there is none.
+        jitter: how far the step's time spreads, as the command line's JSON has it; None where it was not asked for.
+    """
+
+    job: Job
+    step: Timeline
+    searched: bool
+    stall_free: StallFree | None
+    jitter: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as plain data (DESIGN, section 4, simulate)."""
+        out = result_of(self.job, self.step)
+        if self.searched:
+            out["stall_free_horizon"] = None if self.stall_free is None else self.stall_free.to_dict()
+        if self.jitter is not None:
+            out["jitter"] = self.jitter
+        return out
+
+
+def prediction_of(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None) -> Prediction:
+    """Return a predicted step with the horizon that has no stalls, and with its jitter where that is asked for.
+
+    Draws and seed are asked for here, or by the scenario's ``[jitter]``.
+    """
+    policy = None if job.prepared is None else job.prepared.policy
+    searched = policy is not None and policy.checkpoint and policy.offload
+    return Prediction(
+        job=job,
+        step=step,
+        searched=searched,
+        stall_free=_stall_free(job, costs) if searched else None,
+        jitter=_jitter(job, costs, step, draws, seed),
+    )
 
 
 def write_prediction(job: Job, costs: Costs, predicted: Timeline, directory: Path) -> None:
@@ -53,29 +97,24 @@ def write_prediction(job: Job, costs: Costs, predicted: Timeline, directory: Pat
     write_timeline(predicted, directory / run_directory.PREDICTED)
 
 
-def stall_free_of_job(job: Job, costs: Costs) -> dict[str, Any]:
-    """Return ``{"stall_free_horizon": ...}``, None where no horizon is free of stalls; ``{}`` for a bare plan."""
+def _stall_free(job: Job, costs: Costs) -> StallFree | None:
     from loadahead.sim.stall_free import stall_free
 
-    prepared = job.prepared
-    if prepared is None or not (prepared.policy.checkpoint and prepared.policy.offload):
-        return {}
+    prepared = job.known()
     with named(job.name):
-        answer = stall_free(prepared.workload, costs, prepared.policy)
-    return {"stall_free_horizon": None if answer is None else answer.to_dict()}
+        return stall_free(prepared.workload, costs, prepared.policy)
 
 
-def jitter_of(job: Job, costs: Costs, predicted: Timeline, draws: int | None, seed: int | None) -> dict[str, Any]:
-    """Return ``{"jitter": ...}`` where draws are asked for, here or by the scenario's ``[jitter]``; else ``{}``."""
+def _jitter(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None) -> dict[str, Any] | None:
     from loadahead.sim.jitter import Spread, draws_ignore_sharing, jitter_summary, step_times
 
     scenario = job.prepared.scenario if job.prepared is not None else None
     if draws is None and seed is None and (scenario is None or "jitter" not in scenario.model_fields_set):
-        return {}
+        return None
     written = scenario.jitter.model_dump() if scenario is not None else {}
     asked = {name: value for name, value in (("draws", draws), ("seed", seed)) if value is not None}
     spread = Spread(**written | asked)
     with named(job.name):
         times = step_times(job.plan, costs, spread)
-        unlike = bool(predicted.header["contended"]) and draws_ignore_sharing(job.plan, costs)
-    return {"jitter": jitter_summary(times, spread, unlike)}
+        unlike = bool(step.header["contended"]) and draws_ignore_sharing(job.plan, costs)
+    return jitter_summary(times, spread, unlike)

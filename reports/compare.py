@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from loadahead.reports.statistics import kendall_tau, order_disagreements, relative_error
-from loadahead.reports.summary import STALLS, Headline, headline
+from loadahead.reports.summary import Headline, headline
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
+from loadahead.sim.step_metrics import PEAK_DEVICE, PEAK_HOST, STALLS, STEP_TIME
 from loadahead.sim.timeline import Timeline, read_timeline
 
 __all__ = [
@@ -108,12 +109,12 @@ class Comparison:
             "ranking_tau": self.ranking_tau,
             "ops": self.ops,
             "ops_left_out": self.ops_left_out,
-            "step_time_ns": _pair(predicted.step_time_ns, measured.step_time_ns),
-            "peak_device_bytes": _pair(list(predicted.peak_device_bytes), list(measured.peak_device_bytes))
+            STEP_TIME: _pair(predicted.step_time_ns, measured.step_time_ns),
+            PEAK_DEVICE: _pair(list(predicted.peak_device_bytes), list(measured.peak_device_bytes))
             | {"error": list(self.rank_errors)},
         }
         if predicted.peak_host_bytes is not None and measured.peak_host_bytes is not None:
-            out["peak_host_bytes"] = _pair(predicted.peak_host_bytes, measured.peak_host_bytes) | {
+            out[PEAK_HOST] = _pair(predicted.peak_host_bytes, measured.peak_host_bytes) | {
                 "error": relative_error(predicted.peak_host_bytes, measured.peak_host_bytes)
             }
         if predicted.stalls_ns is not None and measured.stalls_ns is not None:

@@ -14,13 +14,13 @@ from loadahead.reports.evidence_figures import FIGURES
 from loadahead.reports.evidence_schema import check_evidence, check_record
 from loadahead.reports.evidence_tables import page_of
 from loadahead.reports.plots.base import Drawing
+from loadahead.reports.run_directory import EVIDENCE, EVIDENCE_PAGE, VALIDATION_JOURNAL
 from loadahead.reports.verdicts import verdicts
 from loadahead.reports.verdicts.outcome import coverage
 from loadahead.reports.verdicts.records import LISTS, NOT_RUN
 from loadahead.sim.errors import InputError
 
 FORMAT, VERSION = "loadahead-evidence", 2
-JSON, JOURNAL, PAGE = "evidence.json", "journal.jsonl", "evidence.md"
 STOPPED = "the validation was stopped"
 
 Record = dict[str, Any]
@@ -68,27 +68,27 @@ def _with_verdicts(evidence: Record) -> Record:
 def write_evidence(evidence: Record, directory: Path) -> list[Path]:
     """Write the JSON, a page of tables and the figures into the directory; return their paths."""
     remove_evidence(directory)
-    path = directory / JSON
+    path = directory / EVIDENCE
     path.write_text(json.dumps(evidence, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     drawings = {name: draw(evidence) for name, draw in FIGURES.items()}
-    files = [path, directory / PAGE]
+    files = [path, directory / EVIDENCE_PAGE]
     for name, drawing in drawings.items():
         if isinstance(drawing, Drawing):
             drawing.save(directory / f"{name}.png")
             files.append(directory / f"{name}.png")
-    (directory / PAGE).write_text(page_of(evidence, drawings), encoding="utf-8")
+    (directory / EVIDENCE_PAGE).write_text(page_of(evidence, drawings), encoding="utf-8")
     return files
 
 
 def remove_evidence(directory: Path) -> None:
     """Remove what was made of other records, so that it does not pass for these; the journal stays."""
-    for name in (JSON, PAGE, *(f"{figure}.png" for figure in FIGURES)):
+    for name in (EVIDENCE, EVIDENCE_PAGE, *(f"{figure}.png" for figure in FIGURES)):
         (directory / name).unlink(missing_ok=True)
 
 
 def has_evidence(directory: Path) -> bool:
     """Return whether a validation was written there, finished or not."""
-    return any((directory / name).is_file() for name in (JSON, JOURNAL))
+    return any((directory / name).is_file() for name in (EVIDENCE, VALIDATION_JOURNAL))
 
 
 def read_evidence(directory: Path) -> Record:
@@ -96,7 +96,7 @@ def read_evidence(directory: Path) -> Record:
 
     Raises InputError in one line where neither can be read.
     """
-    path, journal = directory / JSON, directory / JOURNAL
+    path, journal = directory / EVIDENCE, directory / VALIDATION_JOURNAL
     if journal.is_file():
         records = read_journal(journal, journal.read_bytes())
         if not records:

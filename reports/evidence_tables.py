@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.run_directory import EVIDENCE
 from loadahead.reports.tables import NOTHING, Grid, format_error, format_share
 from loadahead.reports.verdicts.outcome import coverage_text, verdicts_grid
 from loadahead.reports.verdicts.records import (
@@ -29,7 +30,7 @@ def page_of(evidence: Record, drawings: Mapping[str, Drawing | Missing]) -> str:
     took = f"It took {evidence['seconds'] / 60:.1f} minutes{'' if stopped is None else f' until {stopped}'}."
     parts = [
         f"# Predicted and measured on {device}",
-        f"Made by a validation; a report of its directory makes it again from `evidence.json` alone. {took}",
+        f"Made by a validation; a report of its directory makes it again from `{EVIDENCE}` alone. {took}",
         "## What holds",
         markdown(verdicts_grid(evidence["verdicts"])),
         f"Covered: {coverage_text(evidence['facts'])}.",

@@ -8,13 +8,14 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from loadahead.reports import run_directory
 from loadahead.reports.compare import Comparison, compare, kendall_tau, order_disagreements
 from loadahead.reports.markup import Html, element, joined, page, table
 from loadahead.reports.plots import PLOTS, Drawing
 from loadahead.reports.reliability import cost_sentences, step_time_sentences
 from loadahead.reports.run_data import HorizonPoint, RunData, load_run
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.summary import headline_of_summary, step_times
+from loadahead.reports.summary import step_times
 from loadahead.reports.tables import (
     Grid,
     comparison_grid,
@@ -25,22 +26,28 @@ from loadahead.reports.tables import (
 )
 from loadahead.reports.tiles import tiles
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, format_duration
 
-NAME, FIGURES_FOLDER = "report.html", "figures"
 # The page of a longer sweep shows its best rows and links the file.
 LONGEST_SWEEP, BEST_ROWS = 24, 12
 # Predictions closer than this claim no order.
 MARGIN = 0.10
-_WITHOUT = {
-    "plan.json": "the plan (waits in the Gantt chart have no stated cause)",
-    "predicted.jsonl": "the predicted timeline",
-    "measured.jsonl": "the measured timeline",
-    "costs.json": "the costs",
-    "sweep": "the sweep",
-    "horizons.json": "horizons run one by one",
-    "result.json": "the result of the execution",
-}
+# What of a step is shown for each horizon.
+_OF_A_STEP: tuple[tuple[Callable[[StepMetrics], int], Callable[[int], str]], ...] = (
+    (lambda step: step.step_time_ns, format_duration),
+    (lambda step: step.peak_device_bytes, format_bytes),
+)
+# What a run may lack, in words, and whether it is there.
+_PARTS: tuple[tuple[str, Callable[[RunData], bool]], ...] = (
+    ("the plan (waits in the Gantt chart have no stated cause)", lambda data: data.plan is not None),
+    ("the predicted timeline", lambda data: data.predicted is not None),
+    ("the measured timeline", lambda data: data.measured is not None),
+    ("the costs", lambda data: data.costs is not None),
+    ("the sweep", lambda data: bool(data.sweep)),
+    ("horizons run one by one", lambda data: bool(data.horizons)),
+    ("the result of the execution", lambda data: bool(data.result)),
+)
 
 
 def write_report(directory: str | Path, commands: Callable[[RunData], Sequence[str]] | None = None) -> Path:
@@ -56,8 +63,8 @@ def write_report(directory: str | Path, commands: Callable[[RunData], Sequence[s
     if data.predicted is not None and data.measured is not None:
         comparison = compare(data.predicted, data.measured)
     try:
-        figures = _figures(data, root / FIGURES_FOLDER)
-        out = root / NAME
+        figures = _figures(data, root / run_directory.FIGURES_FOLDER)
+        out = root / run_directory.PAGE
         out.write_text(_page(data, comparison, figures, commands(data) if commands else ()), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{root}: the report cannot be written there ({error.strerror})") from error
@@ -169,19 +176,19 @@ def _sweep(data: RunData) -> Html:
     long = len(data.sweep) > LONGEST_SWEEP
     grid = sweep_grid(data.sweep, data.capacity_bytes, BEST_ROWS if long else None)
     assert data.directory is not None
-    files = [name for name in ("sweep.csv", "sweep.parquet") if (data.directory / name).is_file()]
+    files = [
+        name for name in (run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET) if (data.directory / name).is_file()
+    ]
     links = [joined(element("a", name, href=name), " ") for name in files]
     return _section("Sweep, simulated", table(grid), element("p", "All rows: ", *links, class_="note"))
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
-    predicted_side = headline_of_summary(point.predicted) if point.predicted else None
-    measured_side = headline_of_summary(point.measured) if point.measured else None
     cells = [str(point.horizon)]
-    for name, show in (("step_time_ns", format_duration), ("largest_device_bytes", format_bytes)):
-        predicted, measured = (getattr(side, name) if side else None for side in (predicted_side, measured_side))
+    for value, show in _OF_A_STEP:
+        predicted, measured = (None if side is None else value(side) for side in (point.predicted, point.measured))
         error = None if predicted is None or measured is None else relative_error(predicted, measured)
-        cells += [*("–" if value is None else show(value) for value in (predicted, measured)), format_error(error)]
+        cells += [*("–" if number is None else show(number) for number in (predicted, measured)), format_error(error)]
     return tuple(cells)
 
 
@@ -201,7 +208,7 @@ def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     both = [(p.horizon, p.predicted, p.measured) for p in points if p.predicted and p.measured]
     if len(both) < 2:
         return []
-    predicted_ns, measured_ns = [p["step_time_ns"] for _, p, _ in both], [m["step_time_ns"] for _, _, m in both]
+    predicted_ns, measured_ns = [p.step_time_ns for _, p, _ in both], [m.step_time_ns for _, _, m in both]
     if max(predicted_ns) <= min(predicted_ns) * (1 + MARGIN):
         return [f"All predictions lie within {MARGIN:.0%} of each other: no order of the horizons is claimed."]
     wrong = order_disagreements(predicted_ns, measured_ns, MARGIN)
@@ -230,14 +237,14 @@ def _ranks(data: RunData) -> Html:
     parts = []
     for title, timeline in (("Predicted", data.predicted), ("Measured", data.measured)):
         if timeline is not None and "summary" in timeline.header:
-            parts += [element("h3", title), table(ranks_grid(timeline.header["summary"]))]
+            parts += [element("h3", title), table(ranks_grid(timeline.metrics))]
     return _section("Rank by rank", *parts)
 
 
 def _reliability(data: RunData) -> Html:
     sentences = []
     if data.measured is not None:
-        steps = step_times(data.measured, "measured.jsonl")
+        steps = step_times(data.measured, run_directory.MEASURED)
         sentences += step_time_sentences(steps)
         link = data.measured.header.get("link")
         if isinstance(link, str):
@@ -284,16 +291,7 @@ def _reproduce(commands: Sequence[str]) -> Html:
 
 
 def _missing(data: RunData) -> Html:
-    there = {
-        "plan.json": data.plan,
-        "predicted.jsonl": data.predicted,
-        "measured.jsonl": data.measured,
-        "costs.json": data.costs,
-        "sweep": data.sweep or None,
-        "horizons.json": data.horizons or None,
-        "result.json": data.result or None,
-    }
-    without = [text for name, text in _WITHOUT.items() if there[name] is None]
+    without = [text for text, is_there in _PARTS if not is_there(data)]
     if not without:
         return Html()
     return element("p", f"This run has no: {'; '.join(without)}. What needs them is left out.", class_="note")

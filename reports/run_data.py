@@ -10,30 +10,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadahead.reports.summary import check_summary, headline
+from loadahead.reports.run_directory import (
+    COSTS,
+    HORIZONS,
+    MEASURED,
+    PLAN,
+    PREDICTED,
+    RESULT,
+    SWEEP_CSV,
+    SWEEP_PARQUET,
+)
+from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import load_plan
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.step_metrics import METRIC_COLUMNS, StepMetrics, SweepRow
 from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
 
-# A sweep's figures; every other column is an axis.
-FIGURES = (
-    "step_time_ns",
-    "peak_device_bytes",
-    "peak_boundary_bytes",
-    "peak_host_bytes",
-    "overlap",
-    "stall_release_ns",
-    "stall_prefetch_ns",
-    "stall_recv_ns",
-    "offloaded",
-    "kept",
-)
 REQUIRED_AXES = ("microbatches", "horizon")
-PARTS = ("plan.json", "predicted.jsonl", "measured.jsonl", "costs.json", "sweep.csv", "horizons.json", "result.json")
+# Any of these makes a run directory.
+PARTS = (PLAN, PREDICTED, MEASURED, COSTS, SWEEP_CSV, HORIZONS, RESULT)
 
 
 def _finite(value: object, where: str) -> float:
@@ -44,15 +43,15 @@ def _finite(value: object, where: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizonPoint:
-    """One horizon that was run: the summaries of ``simulate --json`` and ``execute --json``, either may be missing.
+    """One horizon that was run: the step as it was predicted and as it was measured, either may be missing.
 
     ``max_grad_error`` is None where gradients were not checked.
     """
 
     horizon: int
     microbatches: int | None
-    predicted: Row | None
-    measured: Row | None
+    predicted: StepMetrics | None
+    measured: StepMetrics | None
     max_grad_error: float | None = None
 
 
@@ -65,7 +64,7 @@ class RunData:
     predicted: Timeline | None = None
     measured: Timeline | None = None
     costs: Costs | None = None
-    sweep: tuple[Row, ...] = ()
+    sweep: tuple[SweepRow, ...] = ()
     horizons: tuple[HorizonPoint, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,13 +84,13 @@ class RunData:
         """The result's loss of each step; empty where there is none."""
         found = self.result.get("losses", self.result.get("loss"))
         losses = found if isinstance(found, list) else [] if found is None else [found]
-        return tuple(_finite(loss, "result.json: loss") for loss in losses)
+        return tuple(_finite(loss, f"{RESULT}: loss") for loss in losses)
 
     @property
     def max_grad_error(self) -> float | None:
         """The result's largest difference to plain training's gradients; None where they were not checked."""
         found = self.result.get("max_grad_error")
-        return None if found is None else _finite(found, "result.json: max_grad_error")
+        return None if found is None else _finite(found, f"{RESULT}: max_grad_error")
 
     @property
     def microbatches(self) -> int | None:
@@ -107,9 +106,9 @@ def load_run(directory: str | Path) -> RunData:
     def there(name: str) -> Path | None:
         return root / name if (root / name).is_file() else None
 
-    plan, predicted, measured = there("plan.json"), there("predicted.jsonl"), there("measured.jsonl")
-    costs, horizons, result = there("costs.json"), there("horizons.json"), there("result.json")
-    sweep = there("sweep.csv") or there("sweep.parquet")
+    plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
+    costs, horizons, result = there(COSTS), there(HORIZONS), there(RESULT)
+    sweep = there(SWEEP_CSV) or there(SWEEP_PARQUET)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -129,7 +128,7 @@ def load_run(directory: str | Path) -> RunData:
 def _check(data: RunData) -> None:
     """Everything that can be wrong is found before anything is drawn or written."""
     _check_rows(data)
-    for timeline, name in ((data.predicted, "predicted.jsonl"), (data.measured, "measured.jsonl")):
+    for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
     _ = data.capacity_bytes, data.losses, data.max_grad_error
@@ -139,13 +138,13 @@ def _check_rows(data: RunData) -> None:
     """A timeline beside a plan must have the plan's rows, in its order."""
     if data.plan is None:
         return
-    for name, timeline in (("predicted.jsonl", data.predicted), ("measured.jsonl", data.measured)):
+    for name, timeline in ((PREDICTED, data.predicted), (MEASURED, data.measured)):
         if timeline is None:
             continue
         ids = range(len(data.plan)) if data.plan.op_ids is None else data.plan.op_ids.tolist()
         if timeline.op.tolist() != list(ids) or (timeline.kind != data.plan.ops.kind).any():
             raise InputError(
-                f"{data.directory}: {name} has {len(timeline)} operations that are not those of plan.json "
+                f"{data.directory}: {name} has {len(timeline)} operations that are not those of {PLAN} "
                 f"({len(data.plan)}); both must come from the same run"
             )
 
@@ -175,7 +174,7 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
             if (value is not None or name == "horizon") and (type(value) is not int or value < 1):
                 raise InputError(f"{where}.{name} is {value!r:.60}; it must be an integer of at least 1")
         sides = {
-            side: None if point.get(side) is None else check_summary(point[side], f"{where}.{side}")
+            side: None if point.get(side) is None else read_step_metrics(point[side], f"{where}.{side}")
             for side in ("predicted", "measured")
         }
         error = point.get("max_grad_error")
@@ -184,10 +183,10 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
     return tuple(sorted(out, key=lambda point: point.horizon))
 
 
-def read_sweep(path: Path) -> tuple[Row, ...]:
+def read_sweep(path: Path) -> tuple[SweepRow, ...]:
     """Read ``sweep.csv`` or ``sweep.parquet``; InputError when a column is missing or holds what it must not."""
     rows = _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
-    return tuple(_checked(row, f"{path} row {number}") for number, row in enumerate(rows, 1))
+    return tuple(read_sweep_row(row, f"{path} row {number}") for number, row in enumerate(rows, 1))
 
 
 def _csv_rows(path: Path) -> list[Row]:
@@ -222,15 +221,16 @@ def _parquet_rows(path: Path) -> list[Row]:
     return [{str(key): value for key, value in row.items()} for row in rows]
 
 
-def _checked(row: Row, where: str) -> Row:
-    for key in (*REQUIRED_AXES, *FIGURES):
-        if key not in row:
-            raise InputError(f"{where}: column {key} is missing; a sweep's table has {', '.join(FIGURES)}")
-        value = row[key]
+def read_sweep_row(columns: Row, where: str) -> SweepRow:
+    """Return the row of a table from a file; InputError when a column is missing or holds what it must not."""
+    for key in (*REQUIRED_AXES, *METRIC_COLUMNS):
+        if key not in columns:
+            raise InputError(f"{where}: column {key} is missing; a sweep's table has {', '.join(METRIC_COLUMNS)}")
+        value = columns[key]
         if key == "overlap":
             if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
                 raise InputError(f"{where}: overlap is {value!r:.60}; it must be a number from 0 to 1")
         elif type(value) is not int or value < (key in REQUIRED_AXES):
             lowest = int(key in REQUIRED_AXES)
             raise InputError(f"{where}: {key} is {value!r:.60}; it must be an integer of at least {lowest}")
-    return row
+    return SweepRow.from_dict(columns)

@@ -1,4 +1,7 @@
-"""A run directory: the files that a demo, a run and a sweep write, and that reports and comparisons read."""
+"""A run directory: the files that a demo, a run, a sweep and a validation write, and that reports and comparisons read.
+
+Their names stand here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import SweepRow
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED = "predicted.jsonl", "measured.jsonl"
@@ -17,6 +21,7 @@ SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
+# A run and a sweep have these files; the page and the figures are made of them.
 FILES = (PLAN, COSTS, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, SWEEP_CSV, SWEEP_PARQUET)
 
 
@@ -43,11 +48,11 @@ def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
     (directory / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_sweep(directory: Path, points: Sequence[dict[str, Any]]) -> None:
+def write_sweep(directory: Path, rows: Sequence[SweepRow]) -> None:
     """Write the sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
     import pandas as pd
 
-    table = pd.DataFrame.from_records(list(points))
+    table = pd.DataFrame.from_records([row.to_dict() for row in rows])
     with _replacing(directory / SWEEP_CSV) as path:
         table.to_csv(path, index=False)
     with _replacing(directory / SWEEP_PARQUET) as path:

@@ -1,4 +1,4 @@
-"""Reads one step's numbers in short from the ``summary`` that a timeline's header or a result file carries.
+"""Reads one step's metrics from the ``summary`` that a timeline's header or a result file carries, and its headline.
 
 Peaks and stalls are those of the rank that has most of each, as in a sweep's table; overlap is that of all ranks'
 copies together.
@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import STEP_TIME, RankMetrics, StepMetrics
 from loadahead.sim.timeline import Timeline
 
-STALLS = ("release", "prefetch", "recv")
-_RANK_INTS = (
-    "rank",
-    "peak_device_bytes",
-    "peak_boundary_bytes",
-    "peak_host_bytes",
-    "compute_ns",
-    "idle_ns",
-    "stall_release_ns",
-    "stall_prefetch_ns",
-    "stall_recv_ns",
-    "copy_ns",
-)
+# These metrics of a rank are whole numbers; its overlap is a share.
+_COUNTS = tuple(field.name for field in fields(RankMetrics) if field.name != "overlap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +32,6 @@ class Headline:
     step_time_ns: int
     peak_device_bytes: tuple[int, ...]
     peak_host_bytes: int | None = None
-    peak_boundary_bytes: int | None = None
     overlap: float | None = None
     stalls_ns: Mapping[str, int] | None = None
 
@@ -59,36 +48,33 @@ def _count(row: Mapping[str, Any], key: str, where: str) -> int:
     return value
 
 
-def check_summary(summary: object, where: str) -> dict[str, Any]:
-    """Return the summary, when it has the keys of the command line's JSON (DESIGN, section 4); else InputError."""
+def read_step_metrics(summary: object, where: str) -> StepMetrics:
+    """Return the metrics of a summary from a file; InputError when it has not what the command line's JSON has."""
     if not isinstance(summary, dict):
-        raise InputError(f"{where} is {summary!r:.60}; it must be an object with step_time_ns and ranks")
-    _count(summary, "step_time_ns", where)
+        raise InputError(f"{where} is {summary!r:.60}; it must be an object with {STEP_TIME} and ranks")
+    _count(summary, STEP_TIME, where)
     ranks = summary.get("ranks")
     if not isinstance(ranks, list) or not ranks or not all(isinstance(rank, dict) for rank in ranks):
         raise InputError(f"{where}.ranks is {ranks!r:.60}; it must be a list of objects, one per rank")
     for index, rank in enumerate(ranks):
-        for key in _RANK_INTS:
+        for key in _COUNTS:
             _count(rank, key, f"{where}.ranks[{index}]")
         overlap = rank.get("overlap")
         if type(overlap) not in (int, float) or not math.isfinite(overlap) or not 0 <= overlap <= 1:
             raise InputError(f"{where}.ranks[{index}].overlap is {overlap!r:.60}; it must be a number from 0 to 1")
-    return summary
+    for key in ("offloaded", "kept"):
+        _count(summary, key, where)
+    return StepMetrics.from_dict(summary)
 
 
-def headline_of_summary(summary: object, where: str = "summary") -> Headline:
-    """Return a summary's numbers in short; InputError when it is malformed."""
-    checked = check_summary(summary, where)
-    ranks = checked["ranks"]
-    copying = sum(rank["copy_ns"] for rank in ranks)
-    hidden = sum(rank["overlap"] * rank["copy_ns"] for rank in ranks)
+def headline_of(metrics: StepMetrics) -> Headline:
+    """Return a step's numbers in short."""
     return Headline(
-        step_time_ns=checked["step_time_ns"],
-        peak_device_bytes=tuple(rank["peak_device_bytes"] for rank in sorted(ranks, key=lambda rank: rank["rank"])),
-        peak_host_bytes=max(rank["peak_host_bytes"] for rank in ranks),
-        peak_boundary_bytes=max(rank["peak_boundary_bytes"] for rank in ranks),
-        overlap=hidden / copying if copying else None,
-        stalls_ns={name: max(rank[f"stall_{name}_ns"] for rank in ranks) for name in STALLS},
+        step_time_ns=metrics.step_time_ns,
+        peak_device_bytes=tuple(rank.peak_device_bytes for rank in sorted(metrics.ranks, key=lambda rank: rank.rank)),
+        peak_host_bytes=metrics.peak_host_bytes,
+        overlap=metrics.overlap if metrics.copy_ns else None,
+        stalls_ns=metrics.stalls_ns,
     )
 
 
@@ -104,7 +90,7 @@ def headline(timeline: Timeline, where: str = "timeline") -> Headline:
     """
     steps = step_times(timeline, where)
     if "summary" in timeline.header:
-        short = headline_of_summary(timeline.header["summary"], f"{where} summary")
+        short = headline_of(read_step_metrics(timeline.header["summary"], f"{where} summary"))
     else:
         host = timeline.memory.host_bytes
         short = Headline(
@@ -112,10 +98,7 @@ def headline(timeline: Timeline, where: str = "timeline") -> Headline:
             peak_device_bytes=_peaks_of_samples(timeline),
             peak_host_bytes=int(host.max()) if len(host) else None,
         )
-    if not steps:
-        return short
-    fields = {name: getattr(short, name) for name in Headline.__dataclass_fields__}
-    return Headline(**fields | {"step_time_ns": round(float(np.median(steps)))})
+    return replace(short, step_time_ns=round(float(np.median(steps)))) if steps else short
 
 
 def step_times(timeline: Timeline, where: str = "timeline") -> list[int]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from loadahead.reports.compare import Comparison, ComparisonOfMany
-from loadahead.reports.run_data import FIGURES
+from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.summary import STALLS, Headline, check_summary
+from loadahead.reports.summary import Headline
+from loadahead.sim.choice import MARKED, best, time_per_microbatch
+from loadahead.sim.step_metrics import STALLS, StepMetrics, SweepRow
 from loadahead.sim.units import format_bytes, format_duration
 
-Row = Mapping[str, Any]
-
 NOTHING = "–"
-# Step times closer than this share count as equal; of equal ones the one that needs less memory is better.
-AS_FAST = 0.01
 _SHORT = {
     "pipeline": "pipeline",
     "microbatches": "mb.",
@@ -25,7 +23,6 @@ _SHORT = {
     "horizon_unit": "unit",
     "release_window": "window",
 }
-_STALL_TITLE = {"release": "stall: offload", "prefetch": "stall: prefetch", "recv": "stall: receive"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +90,11 @@ def comparison_grid(comparison: Comparison) -> Grid:
             )
         )
         for stall in STALLS:
-            rows.append(_pair(_STALL_TITLE[stall], _stall(predicted, stall), _stall(measured, stall), _duration))
+            rows.append(
+                _pair(
+                    f"stall: {STALL_LOOKS[stall].title}", _stall(predicted, stall), _stall(measured, stall), _duration
+                )
+            )
     return Grid(
         headers=("", "predicted", "measured", "error"),
         rows=tuple(rows),
@@ -143,94 +144,62 @@ def many_grid(many: ComparisonOfMany) -> Grid:
     )
 
 
-def ranks_grid(summary: object) -> Grid:
-    """Return one step's numbers, a row per rank; InputError when the summary is malformed."""
-    ranks = check_summary(summary, "summary")["ranks"]
+def ranks_grid(metrics: StepMetrics) -> Grid:
+    """Return one step's numbers, a row per rank."""
     rows = [
         (
-            str(r["rank"]),
-            format_bytes(r["peak_device_bytes"]),
-            format_bytes(r["peak_boundary_bytes"]),
-            format_bytes(r["peak_host_bytes"]),
-            format_duration(r["compute_ns"]),
-            format_duration(r["idle_ns"]),
-            *(format_duration(r[f"stall_{stall}_ns"]) for stall in STALLS),
-            format_share(r["overlap"] if r["copy_ns"] else None),
+            str(rank.rank),
+            format_bytes(rank.peak_device_bytes),
+            format_bytes(rank.peak_boundary_bytes),
+            format_bytes(rank.peak_host_bytes),
+            format_duration(rank.compute_ns),
+            format_duration(rank.idle_ns),
+            *(format_duration(ns) for ns in rank.stalls_ns.values()),
+            format_share(rank.overlap if rank.copy_ns else None),
         )
-        for r in ranks
+        for rank in metrics.ranks
     ]
+    first, *others = (STALL_LOOKS[stall].title for stall in STALLS)
+    stalls = (f"stall: {first}", *others)
     return Grid(
-        headers=(
-            "rank",
-            "peak device",
-            "boundaries",
-            "peak host",
-            "compute",
-            "idle",
-            "stall: offload",
-            "prefetch",
-            "receive",
-            "overlap",
-        ),
+        headers=("rank", "peak device", "boundaries", "peak host", "compute", "idle", *stalls, "overlap"),
         rows=tuple(rows),
         text_columns=frozenset(),
     )
 
 
-def time_per_microbatch(row: Row) -> float:
-    """Return the step time in ns divided by the number of microbatches.
-
-    A microbatch is the same work in every step, so steps of different numbers of microbatches compare by it.
-    """
-    return float(row["step_time_ns"] / row["microbatches"])
-
-
-def best_row(rows: Sequence[Row], capacity_bytes: int | None = None) -> int | None:
-    """Return the index of the best configuration of a sweep; None when there is none that fits.
-
-    Of those that fit the device, the fastest per microbatch; of those within 1 % of it, the one with the lowest peak of
-    device memory, then the fastest, then the shortest horizon, then the first.
-    """
-    fits = [i for i, row in enumerate(rows) if capacity_bytes is None or row["peak_device_bytes"] <= capacity_bytes]
-    if not fits:
-        return None
-    fastest = min(time_per_microbatch(rows[i]) for i in fits)
-    close = [i for i in fits if time_per_microbatch(rows[i]) <= fastest * (1 + AS_FAST)]
-    return min(close, key=lambda i: (rows[i]["peak_device_bytes"], time_per_microbatch(rows[i]), rows[i]["horizon"], i))
-
-
-def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: int | None = None) -> Grid:
+def sweep_grid(rows: Sequence[SweepRow], capacity_bytes: int | None = None, limit: int | None = None) -> Grid:
     """Return a sweep's rows, fastest per microbatch first, the best one marked; axes of one value are left out.
 
     With ``limit``, that many rows come back, the best one always among them.
     """
-    best = best_row(rows, capacity_bytes)
-    order = sorted(range(len(rows)), key=lambda i: (time_per_microbatch(rows[i]), rows[i]["peak_device_bytes"], i))
+    marked = best(rows, capacity_bytes)
+    order = sorted(range(len(rows)), key=lambda i: (time_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
     shown = order if limit is None else order[:limit]
-    if best is not None and best not in shown:
-        shown = [*shown[:-1], best]
-    axes = [key for key in (rows[0] if rows else ()) if key not in FIGURES]
-    varying = [key for key in axes if len({row[key] for row in rows}) > 1 or key in ("microbatches", "horizon")]
-    over = capacity_bytes is not None and any(row["peak_device_bytes"] > capacity_bytes for row in rows)
+    if marked is not None and marked not in shown:
+        shown = [*shown[:-1], marked]
+    axes = list(rows[0].axes) if rows else []
+    varying = [key for key in axes if len({row.axes[key] for row in rows}) > 1 or key in ("microbatches", "horizon")]
+    over = capacity_bytes is not None and any(row.peak_device_bytes > capacity_bytes for row in rows)
     lines = []
     for i in shown:
         row = rows[i]
-        too_much = over and row["peak_device_bytes"] > (capacity_bytes or 0)
+        too_much = over and row.peak_device_bytes > (capacity_bytes or 0)
         lines.append(
             (
-                *(NOTHING if row[key] is None else str(row[key]) for key in varying),
+                *(NOTHING if row.axes[key] is None else str(row.axes[key]) for key in varying),
                 format_duration(round(time_per_microbatch(row))),
-                format_duration(row["step_time_ns"]),
-                format_bytes(row["peak_device_bytes"]) + (" !" if too_much else ""),
-                format_bytes(row["peak_host_bytes"]),
-                format_share(row["overlap"] if row["offloaded"] else None),
-                format_duration(sum(row[f"stall_{stall}_ns"] for stall in STALLS)),
-                f"{row['offloaded']}/{row['offloaded'] + row['kept']}",
+                format_duration(row.step_time_ns),
+                format_bytes(row.peak_device_bytes) + (" !" if too_much else ""),
+                format_bytes(row.peak_host_bytes),
+                format_share(row.overlap if row.offloaded else None),
+                format_duration(sum(row.stalls_ns.values())),
+                f"{row.offloaded}/{row.offloaded + row.kept}",
             )
         )
     note = ["mb.: microbatches."]
-    if best is not None:
-        note.append("Marked: the fastest per microbatch, and within 1 % of it the one that needs least device memory.")
+    if marked is not None:
+        note.append(MARKED)
     if over:
         note.append(f"!: more than the device has, {format_bytes(capacity_bytes or 0)}.")
     if len(shown) < len(rows):
@@ -247,7 +216,7 @@ def sweep_grid(rows: Sequence[Row], capacity_bytes: int | None = None, limit: in
             "offloaded",
         ),
         rows=tuple(lines),
-        text_columns=frozenset(i for i, key in enumerate(varying) if any(isinstance(r[key], str) for r in rows)),
-        best=None if best is None else shown.index(best),
+        text_columns=frozenset(i for i, key in enumerate(varying) if any(isinstance(r.axes[key], str) for r in rows)),
+        best=None if marked is None else shown.index(marked),
         note=" ".join(note),
     )

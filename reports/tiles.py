@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from loadahead.reports.markup import Html, element
 from loadahead.reports.run_data import RunData
+from loadahead.reports.run_directory import MEASURED, PREDICTED
+from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
-from loadahead.reports.tables import best_row, format_error
+from loadahead.reports.tables import format_error
+from loadahead.sim.choice import best
 from loadahead.sim.units import format_bytes, format_duration
 
 
@@ -17,7 +20,7 @@ def _tile(title: str, value: str, *notes: str) -> Html:
     return element("div", *spans, class_="tile")
 
 
-def _against(predicted: int | None, measured: int | None, show: Any) -> tuple[str, ...]:
+def _against(predicted: int | None, measured: int | None, show: Callable[[int], str]) -> tuple[str, ...]:
     """Return the notes below a measured number."""
     if predicted is None or measured is None:
         return ()
@@ -26,8 +29,8 @@ def _against(predicted: int | None, measured: int | None, show: Any) -> tuple[st
 
 def tiles(data: RunData) -> Html:
     """Return the run's headline numbers; where nothing was run or simulated alone, those of the sweep's best row."""
-    predicted = None if data.predicted is None else headline(data.predicted, "predicted.jsonl")
-    measured = None if data.measured is None else headline(data.measured, "measured.jsonl")
+    predicted = None if data.predicted is None else headline(data.predicted, PREDICTED)
+    measured = None if data.measured is None else headline(data.measured, MEASURED)
     boxes = _step_tiles(predicted, measured) if predicted or measured else []
     boxes += _result_tiles(data)
     if not boxes and data.sweep:
@@ -41,16 +44,17 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
     assert shown is not None
     word = "measured" if measured else "predicted"
 
-    def below(name: str, show: Any) -> tuple[str, ...]:
-        return _against(getattr(predicted, name), getattr(measured, name), show) if predicted and measured else ()
+    def below(value: Callable[[Headline], int | None], show: Callable[[int], str]) -> tuple[str, ...]:
+        return _against(value(predicted), value(measured), show) if predicted and measured else ()
 
-    boxes = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *below("step_time_ns", format_duration))]
+    notes = below(lambda side: side.step_time_ns, format_duration)
+    boxes = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *notes)]
     if shown.largest_device_bytes is not None:
-        notes = below("largest_device_bytes", format_bytes)
+        notes = below(lambda side: side.largest_device_bytes, format_bytes)
         boxes.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
     if shown.stalls_ns is not None:
-        # 'recv' is the pipeline's own bubble and no cost of offloading.
-        stalls = shown.stalls_ns["release"] + shown.stalls_ns["prefetch"]
+        # Waits for another rank are the pipeline's own bubble and no cost of offloading.
+        stalls = sum(ns for stall, ns in shown.stalls_ns.items() if STALL_LOOKS[stall].of_copies)
         hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
         note = f"compute waits {format_duration(stalls)} for them"
         boxes.append(_tile(f"Copies behind compute, {word}", hidden, note))
@@ -70,11 +74,11 @@ def _result_tiles(data: RunData) -> list[Html]:
 
 
 def _sweep_tiles(data: RunData) -> list[Html]:
-    best = best_row(data.sweep, data.capacity_bytes)
-    if best is None:
+    index = best(data.sweep, data.capacity_bytes)
+    if index is None:
         return [_tile("Best of the sweep", "none fits", "every configuration needs more than the device has")]
-    row = data.sweep[best]
+    row = data.sweep[index]
     return [
-        _tile("Best step time, predicted", format_duration(row["step_time_ns"]), f"{row['microbatches']} microbatches"),
-        _tile("Its peak device memory", format_bytes(row["peak_device_bytes"]), f"horizon {row['horizon']}"),
+        _tile("Best step time, predicted", format_duration(row.step_time_ns), f"{row.microbatches} microbatches"),
+        _tile("Its peak device memory", format_bytes(row.peak_device_bytes), f"horizon {row.horizon}"),
     ]

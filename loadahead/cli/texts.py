@@ -2,51 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid
+from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
     from loadahead.demo import DemoResult
+    from loadahead.prediction import Prediction
     from loadahead.runs import Run
     from loadahead.sim.costs import Costs
+    from loadahead.sim.stall_free import StallFree
+    from loadahead.sim.step_metrics import SweepRow
 
 
 # Rows of a sweep that are shown; the files hold all of them.
 MOST_ROWS = 50
 
 
-def step_text(result: dict[str, Any], sentence: str | None = None) -> str:
+def step_text(predicted: Prediction) -> str:
     """Return a predicted step in words and as a table of its ranks."""
-    head = f"{result['scenario']}: one step takes {format_duration(result['step_time_ns'])} ({result['engine']})"
-    more = [sentence] if sentence else []
-    if result.get("contended"):
-        more.append(
-            f"Copies slow each other down on {len(result['contended'])} shared links: "
-            f"{', '.join(result['contended'][:4])}{', ...' if len(result['contended']) > 4 else ''}."
+    job, step, metrics = predicted.job, predicted.step, predicted.step.metrics
+    lines = [f"{job.name}: one step takes {format_duration(metrics.step_time_ns)} ({step.source})"]
+    lines += [job.plan.policy["sentence"]] if job.plan.policy.get("sentence") else []
+    contended = step.header.get("contended", [])
+    if contended:
+        lines.append(
+            f"Copies slow each other down on {len(contended)} shared links: "
+            f"{', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}."
         )
-    if "stall_free_horizon" in result:
-        more.append(stall_free_sentence(result["stall_free_horizon"]))
-    if "jitter" in result:
-        more.append(jitter_sentence(result["jitter"]))
-    return "\n".join([head, *more, "", table_text(ranks_grid(result))])
+    if predicted.searched:
+        lines.append(stall_free_sentence(predicted.stall_free))
+    if predicted.jitter is not None:
+        lines.append(jitter_sentence(predicted.jitter))
+    return "\n".join([*lines, "", table_text(ranks_grid(metrics))])
 
 
-def stall_free_sentence(answer: dict[str, Any] | None) -> str:
+def stall_free_sentence(answer: StallFree | None) -> str:
     """Return the sentence that says which horizon to set, and what a larger one costs."""
     if answer is None:
         return "No horizon at which anything is offloaded is free of prefetch stalls."
     text = (
-        f"The smallest horizon without prefetch stalls is {answer['horizon']}: peak "
-        f"{format_bytes(answer['peak_device_bytes'])}, step time {format_duration(answer['step_time_ns'])}"
+        f"The smallest horizon without prefetch stalls is {answer.horizon}: peak "
+        f"{format_bytes(answer.peak_device_bytes)}, step time {format_duration(answer.step_time_ns)}"
     )
-    if not answer["larger"]:
+    if not answer.larger:
         return f"{text}."
-    costs = ", ".join(f"{larger['horizon']}: {_more_bytes(larger['more_bytes'])}" for larger in answer["larger"])
+    costs = ", ".join(f"{horizon}: {_more_bytes(more)}" for horizon, more in answer.larger)
     return f"{text}. Larger ones cost device memory: {costs}."
 
 
@@ -54,13 +60,13 @@ def _more_bytes(more: int) -> str:
     return f"{'-' if more < 0 else '+'}{format_bytes(abs(more))}"
 
 
-def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> str:
+def stall_free_groups_text(groups: Sequence[tuple[Mapping[str, Any], StallFree | None]], most: int = 8) -> str:
     """Return a sentence for each combination of a sweep's other axes that differ; only the first few."""
-    varying = [key for key in groups[0]["axes"] if len({str(group["axes"][key]) for group in groups}) > 1]
+    varying = [key for key in groups[0][0] if len({str(axes[key]) for axes, _ in groups}) > 1]
     lines = []
-    for group in groups[:most]:
-        name = ", ".join(f"{key.replace('_', ' ')} {group['axes'][key]}" for key in varying)
-        lines.append(f"{name}: {stall_free_sentence(group['found'])}" if name else stall_free_sentence(group["found"]))
+    for axes, answer in groups[:most]:
+        name = ", ".join(f"{key.replace('_', ' ')} {axes[key]}" for key in varying)
+        lines.append(f"{name}: {stall_free_sentence(answer)}" if name else stall_free_sentence(answer))
     if len(groups) > most:
         lines.append(f"... and {len(groups) - most} more combinations (all of them: --json)")
     return "\n".join(lines)
@@ -68,7 +74,7 @@ def stall_free_groups_text(groups: Sequence[dict[str, Any]], most: int = 8) -> s
 
 def jitter_sentence(jitter: dict[str, Any]) -> str:
     """Return the sentence that says how far the step's time spreads."""
-    times = {name: format_duration(ns) for name, ns in jitter["step_time_ns"].items()}
+    times = {name: format_duration(ns) for name, ns in jitter[STEP_TIME].items()}
     return (
         f"In {jitter['draws']} draws (seed {jitter['seed']}) with spread {jitter['compute']:g} on compute and "
         f"{jitter['copies']:g} on copies, {jitter['distribution']}, the step takes {times['mean']} on average, "
@@ -82,7 +88,7 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
 
 
-def sweep_text(rows: Sequence[dict[str, Any]], capacity_bytes: int | None = None) -> str:
+def sweep_text(rows: Sequence[SweepRow], capacity_bytes: int | None = None) -> str:
     """Return a sweep's best points as a table, the very best one marked."""
     return table_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
 
@@ -131,7 +137,7 @@ def costs_text(name: str, costs: Costs) -> str:
 
 def demo_text(done: DemoResult) -> str:
     """Return the demo's sweep, choice, run beside prediction, and where its report is."""
-    chosen = f"{done.rule} Chosen: {done.chosen['microbatches']} microbatches, horizon {done.chosen['horizon']}."
+    chosen = f"{done.rule} Chosen: {done.chosen.microbatches} microbatches, horizon {done.chosen.horizon}."
     sweep = sweep_text(done.sweep, done.run.costs.memory_bytes)
     parts = [sweep, f"{chosen}\n{_saving(done)}", run_text(done.run), *_order(done), f"report: {done.report}"]
     return "\n\n".join(parts)
@@ -140,18 +146,18 @@ def demo_text(done: DemoResult) -> str:
 def _saving(done: DemoResult) -> str:
     chosen, without = done.chosen, done.without
     return (
-        f"Predicted against keeping all on the device: peak {format_bytes(chosen['peak_device_bytes'])} instead of "
-        f"{format_bytes(without['peak_device_bytes'])}, of it boundaries "
-        f"{format_bytes(chosen['peak_boundary_bytes'])} instead of {format_bytes(without['peak_boundary_bytes'])}; "
-        f"step time {format_duration(chosen['step_time_ns'])} instead of {format_duration(without['step_time_ns'])}."
+        f"Predicted against keeping all on the device: peak {format_bytes(chosen.peak_device_bytes)} instead of "
+        f"{format_bytes(without.peak_device_bytes)}, of it boundaries "
+        f"{format_bytes(chosen.peak_boundary_bytes)} instead of {format_bytes(without.peak_boundary_bytes)}; "
+        f"step time {format_duration(chosen.step_time_ns)} instead of {format_duration(without.step_time_ns)}."
     )
 
 
 def _order(done: DemoResult) -> list[str]:
     if not done.horizons:
         return []
-    errors = [point["max_grad_error"] for point in done.horizons]
+    errors = [error for point in done.horizons if (error := point.run.max_grad_error) is not None]
     return [
         f"Horizons measured: {len(done.horizons)}; pairs predicted more than 10 % apart and measured in the other "
-        f"order: {done.horizons_in_wrong_order()}. In all of them {gradient_sentence(max(errors))}."
+        f"order: {done.horizons_in_wrong_order()}. In all of them {gradient_sentence(max(errors, default=None))}."
     ]

@@ -8,6 +8,7 @@ from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.plots.horizon_series import (
     Panel,
     draw_lines,
+    hidden_share,
     horizon_axis,
     legend,
     line_labels,
@@ -17,7 +18,8 @@ from loadahead.reports.plots.horizon_series import (
 )
 from loadahead.reports.plots.style import QUIET, new_figure, styled, time_scale
 from loadahead.reports.run_data import RunData
-from loadahead.reports.summary import STALLS
+from loadahead.reports.stalls import STALL_LOOKS
+from loadahead.sim.step_metrics import STALLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,16 +27,10 @@ if TYPE_CHECKING:
 TITLE = "Overlap and stalls against the horizon"
 # Stalls below this share of the step are drawn short.
 _LEAST_SHARE = 0.02
-_ROW_NAMES = {
-    "overlap": "overlap",
-    "release": "waits for\noffload",
-    "prefetch": "waits for\nprefetch",
-    "recv": "waits for\nanother rank",
-}
 
 
 def _longest(shown_panels: list[Panel], stall: str) -> int:
-    return max((row[f"stall_{stall}_ns"] for panel in shown_panels for row in panel.rows), default=0)
+    return max((row.stalls_ns[stall] for panel in shown_panels for row in panel.rows), default=0)
 
 
 def _caption(shown_panels: list[Panel], never: list[str], copies: bool) -> str:
@@ -45,30 +41,29 @@ def _caption(shown_panels: list[Panel], never: list[str], copies: bool) -> str:
         parts.append("Nothing was copied in any of these plans, so there is no overlap to show.")
     parts.append("Stalls: how long the worst rank's compute queue waits in one step; each panel has its own scale.")
     if never:
-        names = {"release": "an offload (RELEASE)", "prefetch": "a prefetch", "recv": "another rank"}
-        parts.append(f"No plan here waits for {' or '.join(names[name] for name in never)}.")
+        parts.append(f"No plan here waits for {' or '.join(STALL_LOOKS[name].in_a_sentence for name in never)}.")
     return " ".join(parts)
 
 
 def _top(panel: Panel, stall: str) -> float:
     """Return where a panel's axis of stalls ends, in ns."""
-    longest = max(float(row[f"stall_{stall}_ns"]) for row in panel.rows)
-    return max(longest, _LEAST_SHARE * max(float(row["step_time_ns"]) for row in panel.rows), 1.0)
+    longest = max(float(row.stalls_ns[stall]) for row in panel.rows)
+    return max(longest, _LEAST_SHARE * max(float(row.step_time_ns) for row in panel.rows), 1.0)
 
 
 def _fill_stall(axes: Axes, panel: Panel, stall: str, labels: list[str], scale: float, unit: str) -> None:
-    key, top = f"stall_{stall}_ns", _top(panel, stall)
-    draw_lines(axes, panel, key, scale, labels)
+    top = _top(panel, stall)
+    draw_lines(axes, panel, lambda row: row.stalls_ns[stall], scale, labels)
     axes.set_ylim(-0.03 * top / scale, top / scale * 1.15)
     axes.set_ylabel(unit)
 
 
 def _fill_overlap(axes: Axes, panel: Panel, labels: list[str]) -> None:
-    draw_lines(axes, panel, "overlap", 0.01, labels)
+    draw_lines(axes, panel, hidden_share, 0.01, labels)
     axes.set_ylim(-4, 108)
     axes.set_ylabel("%")
     axes.set_title(panel.title)
-    if all(row["overlap"] is None for row in panel.rows):
+    if all(hidden_share(row) is None for row in panel.rows):
         axes.text(0.5, 0.5, "no copies", transform=axes.transAxes, ha="center", va="center", color=QUIET)
 
 
@@ -81,10 +76,10 @@ def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
         return Missing(title=TITLE, reason=reason)
     stalls = [name for name in STALLS if _longest(shown_panels, name)]
     never = [name for name in STALLS if name not in stalls]
-    copies = any(row["overlap"] is not None for panel in shown_panels for row in panel.rows)
+    copies = any(hidden_share(row) is not None for panel in shown_panels for row in panel.rows)
     if not copies and not stalls:
         return Missing(title=TITLE, reason="nothing was copied and nothing waited")
-    rows = ["overlap", *stalls]
+    rows = ["overlap", *(f"waits for\n{STALL_LOOKS[stall].cause}" for stall in stalls)]
     figure, grid = new_figure(1.4 * len(rows) + 0.8, len(rows), len(shown_panels), sharex="col")
     labels = line_labels(shown_panels)
     for column, panel in enumerate(shown_panels):
@@ -95,7 +90,7 @@ def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
         horizon_axis(grid[0][column], panel)
         grid[-1][column].set_xlabel("horizon")
     for name, line in zip(rows, grid, strict=True):
-        line[0].set_ylabel(f"{_ROW_NAMES[name]} ({line[0].get_ylabel()})")
+        line[0].set_ylabel(f"{name} ({line[0].get_ylabel()})")
     legend(figure, grid)
     caption = _caption(shown_panels, never, copies)
     if any(panel.measured for panel in shown_panels):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from loadahead.reports.plots.style import MEASURED, SERIES, light_grid
-from loadahead.reports.run_data import FIGURES, HorizonPoint, Row, RunData
-from loadahead.reports.summary import STALLS, headline_of_summary
+from loadahead.reports.run_data import REQUIRED_AXES, HorizonPoint, RunData
+from loadahead.sim.step_metrics import StepMetrics, SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# What of a row is drawn; None where the row has none.
+Value: TypeAlias = Callable[[SweepRow], float | None]
 
 MOST_PANELS, MOST_LINES = 4, len(SERIES)
 _SHORT = {"pipeline": "", "horizon_unit": "horizon in ", "release_window": "release window "}
@@ -22,8 +26,8 @@ class Panel:
     """Holds one microbatch count: ``lines`` are predictions by variant, ``measured`` rows that were run, by horizon."""
 
     microbatches: int | None
-    lines: dict[str, list[Row]] = field(default_factory=dict)
-    measured: list[Row] = field(default_factory=list)
+    lines: dict[str, list[SweepRow]] = field(default_factory=dict)
+    measured: list[SweepRow] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -32,13 +36,14 @@ class Panel:
         return "" if count is None else f"{count} microbatch{'' if count == 1 else 'es'}"
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SweepRow]:
         """Return all rows, predicted and measured."""
         return [row for line in self.lines.values() for row in line] + self.measured
 
 
-def _variant(row: Row, axes: list[str]) -> str:
-    parts = [f"{_SHORT.get(name, name.replace('_', ' ') + ' ')}{row[name]}" for name in axes if row[name] is not None]
+def _variant(values: Mapping[str, Any], axes: list[str]) -> str:
+    known = {name: values[name] for name in axes if values[name] is not None}
+    parts = [f"{_SHORT.get(name, name.replace('_', ' ') + ' ')}{value}" for name, value in known.items()]
     return ", ".join(parts) or "predicted"
 
 
@@ -49,17 +54,13 @@ def _spread_out(values: list[Any], most: int) -> list[Any]:
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
-def _row(horizon: int, summary: Row) -> Row:
-    """Return a summary as a row of a sweep's table."""
-    short = headline_of_summary(summary)
-    stalls = short.stalls_ns or {}
-    return {
-        "horizon": horizon,
-        "step_time_ns": short.step_time_ns,
-        "peak_device_bytes": short.largest_device_bytes,
-        "overlap": short.overlap,
-        **{f"stall_{name}_ns": stalls.get(name, 0) for name in STALLS},
-    }
+def hidden_share(row: SweepRow) -> float | None:
+    """Return the row's overlap; None where nothing was copied: an overlap of nothing is no overlap of 0 %."""
+    return row.overlap if row.offloaded else None
+
+
+def _row(horizon: int, metrics: StepMetrics) -> SweepRow:
+    return SweepRow.of({"horizon": horizon}, metrics)
 
 
 def _add_points(panels: dict[int | None, Panel], points: tuple[HorizonPoint, ...], microbatches: int | None) -> None:
@@ -79,16 +80,14 @@ def _add_points(panels: dict[int | None, Panel], points: tuple[HorizonPoint, ...
 def panels(data: RunData) -> tuple[list[Panel], list[str]]:
     """Return panels by microbatch count with a few lines each, and sentences about what was left out."""
     varying = _varying(data)
-    variants = list(dict.fromkeys(_variant(row, varying) for row in data.sweep))
+    variants = list(dict.fromkeys(_variant(row.axes, varying) for row in data.sweep))
     shown = _spread_out(variants, MOST_LINES)
     by_count: dict[int | None, Panel] = {}
-    for row in sorted(data.sweep, key=lambda row: (row["microbatches"], row["horizon"])):
-        label = _variant(row, varying)
+    for row in sorted(data.sweep, key=lambda row: (row.microbatches, row.horizon)):
+        label = _variant(row.axes, varying)
         if label in shown:
-            panel = by_count.setdefault(row["microbatches"], Panel(row["microbatches"]))
-            # An overlap of nothing is no overlap of 0 %.
-            copied = row["offloaded"] > 0
-            panel.lines.setdefault(label, []).append(row if copied else row | {"overlap": None})
+            panel = by_count.setdefault(row.microbatches, Panel(row.microbatches))
+            panel.lines.setdefault(label, []).append(row)
     _add_points(by_count, data.horizons, data.microbatches)
     kept = [panel for _, panel in sorted(by_count.items(), key=lambda item: item[0] or 0) if panel.rows]
     measured = [panel for panel in kept if panel.measured]
@@ -107,14 +106,14 @@ def why_no_curve(shown_panels: list[Panel]) -> str | None:
     """Return the reason when there is nothing to draw against the horizon; None when there is."""
     if not shown_panels:
         return "there is no sweep and no measured horizon"
-    horizons = {row["horizon"] for panel in shown_panels for row in panel.rows}
+    horizons = {row.horizon for panel in shown_panels for row in panel.rows}
     return None if len(horizons) > 1 else f"there is only one horizon ({horizons.pop()}); a curve needs two"
 
 
 def _varying(data: RunData) -> list[str]:
     """Return the axes, beside microbatches and horizon, that have more than one value in the sweep."""
-    axes = [name for name in (data.sweep[0] if data.sweep else ()) if name not in (*FIGURES, "microbatches", "horizon")]
-    return [name for name in axes if len({row[name] for row in data.sweep}) > 1]
+    axes = [name for name in (data.sweep[0].axes if data.sweep else ()) if name not in REQUIRED_AXES]
+    return [name for name in axes if len({row.axes[name] for row in data.sweep}) > 1]
 
 
 def measured_sentence(data: RunData) -> str:
@@ -125,15 +124,13 @@ def measured_sentence(data: RunData) -> str:
     return f"Diamonds were measured{f' ({_variant(policy, varying)})' if known else ''}."
 
 
-def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[str]) -> None:
-    """Draw the column ``key`` against the horizon: lines with dots predicted, diamonds measured."""
+def draw_lines(axes: Axes, panel: Panel, value: Value, scale: float, labels: list[str]) -> None:
+    """Draw a value against the horizon: lines with dots predicted, diamonds measured."""
     # Lines that lie on each other stay visible when the later ones are thinner.
     for name, line in panel.lines.items():
         place = labels.index(name)
-        shown = [row for row in line if row[key] is not None]
         axes.plot(
-            [row["horizon"] for row in shown],
-            [row[key] / scale for row in shown],
+            *_points(line, value, scale),
             color=SERIES[place],
             label=name,
             marker="o",
@@ -141,11 +138,11 @@ def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[st
             linewidth=max(2.2 - 0.4 * place, 0.8),
             zorder=2 + place,
         )
-    shown = [row for row in panel.measured if row[key] is not None]
-    if shown:
+    horizons, values = _points(panel.measured, value, scale)
+    if horizons:
         axes.plot(
-            [row["horizon"] for row in shown],
-            [row[key] / scale for row in shown],
+            horizons,
+            values,
             linestyle="none",
             marker="D",
             markersize=5,
@@ -159,9 +156,15 @@ def draw_lines(axes: Axes, panel: Panel, key: str, scale: float, labels: list[st
     light_grid(axes)
 
 
+def _points(rows: list[SweepRow], value: Value, scale: float) -> tuple[list[int], list[float]]:
+    """Return horizons and scaled values of the rows that have one."""
+    known = [(row.horizon, number) for row in rows if (number := value(row)) is not None]
+    return [horizon for horizon, _ in known], [number / scale for _, number in known]
+
+
 def horizon_axis(axes: Axes, panel: Panel) -> None:
     """Label whole horizons only, about eight of them."""
-    horizons = sorted({row["horizon"] for row in panel.rows})
+    horizons = sorted({row.horizon for row in panel.rows})
     axes.set_xticks(_spread_out(horizons, 8))
     low, high = horizons[0], horizons[-1]
     margin = max((high - low) * 0.05, 0.5 if low == high else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from loadahead.reports.plots.base import Drawing, Missing
@@ -17,6 +18,7 @@ from loadahead.reports.plots.horizon_series import (
 )
 from loadahead.reports.plots.style import INK, byte_scale, new_figure, styled, time_scale
 from loadahead.reports.run_data import RunData
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.units import format_bytes
 
 if TYPE_CHECKING:
@@ -34,16 +36,29 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return max(middle - span / 2, 0.0), middle + span / 2
 
 
-def _largest(shown_panels: list[Panel], key: str) -> float:
-    return max((row[key] for panel in shown_panels for row in panel.rows), default=0)
+def _step_time(row: SweepRow) -> int:
+    return row.step_time_ns
+
+
+def _peak(row: SweepRow) -> int:
+    return row.peak_device_bytes
+
+
+def _largest(shown_panels: list[Panel], value: Callable[[SweepRow], int]) -> int:
+    return max((value(row) for panel in shown_panels for row in panel.rows), default=0)
 
 
 def _fill(
-    axes: Axes, panel: Panel, key: str, labels: list[str], unit: tuple[float, str], capacity: int | None = None
+    axes: Axes,
+    panel: Panel,
+    value: Callable[[SweepRow], int],
+    labels: list[str],
+    unit: tuple[float, str],
+    capacity: int | None = None,
 ) -> None:
-    values, (scale, name) = [row[key] for row in panel.rows], unit
-    draw_lines(axes, panel, key, scale, labels)
-    low, high = _limits([value / scale for value in values])
+    values, (scale, name) = [value(row) for row in panel.rows], unit
+    draw_lines(axes, panel, value, scale, labels)
+    low, high = _limits([number / scale for number in values])
     axes.set_ylim(low, high)
     axes.set_ylabel(name)
     if capacity is not None and low <= capacity / scale <= high:
@@ -71,13 +86,13 @@ def horizon_time_memory(data: RunData) -> Drawing | Missing:
     labels = line_labels(shown_panels)
     # A whole row has one unit, so that panels can be compared at a glance.
     times, sizes = (
-        time_scale(_largest(shown_panels, "step_time_ns")),
-        byte_scale(_largest(shown_panels, "peak_device_bytes")),
+        time_scale(_largest(shown_panels, _step_time)),
+        byte_scale(_largest(shown_panels, _peak)),
     )
     for column, panel in enumerate(shown_panels):
         time, memory = grid[0][column], grid[1][column]
-        _fill(time, panel, "step_time_ns", labels, times)
-        _fill(memory, panel, "peak_device_bytes", labels, sizes, data.capacity_bytes)
+        _fill(time, panel, _step_time, labels, times)
+        _fill(memory, panel, _peak, labels, sizes, data.capacity_bytes)
         for axes in (time, memory):
             horizon_axis(axes, panel)
         time.set_title(panel.title)

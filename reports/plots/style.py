@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.sim.ir.kinds import Kind
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ KIND_COLOUR: dict[Kind, str] = {
 DARK_KINDS = frozenset(
     {Kind.FORWARD, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.OFFLOAD, Kind.PREFETCH, Kind.OPTIMIZER_STEP}
 )
-# A stall has the colour of what is waited for.
-STALL_COLOUR = {"release": "#D55E00", "prefetch": "#CC79A7", "recv": "#8a6d00"}
-STALL_LABEL = {"release": "offload (RELEASE)", "prefetch": "prefetch", "recv": "another rank"}
+STALL_COLOUR = {stall: look.colour for stall, look in STALL_LOOKS.items()}
+STALL_LABEL = {stall: look.label for stall, look in STALL_LOOKS.items()}
 
 # Lines of one panel have these colours when they are variants of a plan.
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")

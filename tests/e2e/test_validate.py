@@ -18,7 +18,7 @@ import torch
 from loadahead import jobs
 from loadahead.cli.main import run
 from loadahead.progress import Progress
-from loadahead.reports.evidence import JOURNAL, JSON, PAGE
+from loadahead.reports.run_directory import EVIDENCE, EVIDENCE_PAGE, VALIDATION_JOURNAL
 from loadahead.reports.verdicts.base import HOLDS, NOT_CLAIMED
 from loadahead.sim.errors import InputError
 from loadahead.validation.grid import Configuration, Grid, PeerCase, without
@@ -43,7 +43,7 @@ def validate(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
 
 
 def journal(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
+    return [json.loads(line) for line in (out / VALIDATION_JOURNAL).read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_everything_is_predicted_run_and_told(whole: tuple[Path, int, dict[str, 
     assert [one["max_grad_error"] for one in evidence["gradients"]] == [0.0]
     status = {peer["peer"]: peer["status"] for peer in evidence["peers"]}
     assert status == {"none": "measured", "save_on_cpu": "measured", "trl": "skipped", "deepspeed": "skipped"}
-    assert json.loads((out / JSON).read_text()) == evidence
-    assert (out / PAGE).is_file()
+    assert json.loads((out / EVIDENCE).read_text()) == evidence
+    assert (out / EVIDENCE_PAGE).is_file()
     assert len(list(out.glob("*.png"))) == 3
 
 
@@ -152,15 +152,15 @@ def test_a_killed_validation_can_still_be_reported(
     monkeypatch.setattr(Subject, "check_gradients", interrupted)
     one = without("tiny", 2)
     grid(Grid(sizes=(SMALL,), configurations=(one,), gradients=(one,)))
-    (tmp_path / JSON).write_text("another validation's")
+    (tmp_path / EVIDENCE).write_text("another validation's")
     (tmp_path / "horizons.png").write_text("another validation's")
     (tmp_path / "README.md").write_text("a user's")
     assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 130
     assert "interrupted; 1 of 1 configuration kept in" in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, "README.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {VALIDATION_JOURNAL, "README.md"}
     assert [record["kind"] for record in journal(tmp_path)] == ["machine", "model", "prediction", "configuration"]
     assert run(["report", str(tmp_path), "--json"]) == 0
-    page = (tmp_path / PAGE).read_text()
+    page = (tmp_path / EVIDENCE_PAGE).read_text()
     assert "1 of 1 configuration measured" in page and "not run: the validation was stopped" in page
     assert (tmp_path / "README.md").read_text() == "a user's"
 
@@ -180,15 +180,15 @@ def test_the_same_command_goes_on_where_it_was_killed(
     """Killed while its second configuration runs: neither the first nor the calibration is done again."""
 
     assert validate(tmp_path)[0] == 0
-    whole = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    whole = (tmp_path / VALIDATION_JOURNAL).read_bytes().splitlines(keepends=True)
     kinds = [json.loads(line)["kind"] for line in whole]
     assert kinds == ["machine", "model", *["prediction", "configuration"] * 2, "gradients", "end"]
-    (tmp_path / JOURNAL).write_bytes(b"".join(whole[:5]) + whole[5][:20])
+    (tmp_path / VALIDATION_JOURNAL).write_bytes(b"".join(whole[:5]) + whole[5][:20])
     monkeypatch.setattr(jobs, "calibrate_prepared", None)
     status, evidence, said = validate(tmp_path)
     assert status == 0 and evidence["stopped"] is None
     assert "1 of them were run before" in said and "calibrating" not in said
-    after = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    after = (tmp_path / VALIDATION_JOURNAL).read_bytes().splitlines(keepends=True)
     assert after[:5] == whole[:5]
     assert [json.loads(line)["kind"] for line in after[5:]] == ["prediction", "configuration", "gradients", "end"]
     assert json.loads(after[5])["predicted"] == json.loads(whole[4])["predicted"]
@@ -198,7 +198,7 @@ def test_damaged_costs_are_one_line(tmp_path: Path, pair: Grid, capsys: pytest.C
     assert validate(tmp_path)[0] == 0
     first, model = journal(tmp_path)[:2]
     model["costs"]["d2h_bandwidth"] = "fast"
-    (tmp_path / JOURNAL).write_text(f"{json.dumps(first)}\n{json.dumps(model)}\n")
+    (tmp_path / VALIDATION_JOURNAL).write_text(f"{json.dumps(first)}\n{json.dumps(model)}\n")
     assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: the journal's costs of tiny: d2h_bandwidth = 'fast': ") and "--fresh" in last
@@ -206,7 +206,7 @@ def test_damaged_costs_are_one_line(tmp_path: Path, pair: Grid, capsys: pytest.C
 
 def test_another_grid_starts_anew_and_keeps_the_journal_before(tmp_path: Path, pair: Grid, grid: Any) -> None:
     assert validate(tmp_path)[0] == 0
-    before = (tmp_path / JOURNAL).read_bytes()
+    before = (tmp_path / VALIDATION_JOURNAL).read_bytes()
     grid(replace(pair, sizes=(replace(SMALL, steps=4),)))
     _, _, said = validate(tmp_path)
     told = f"{tmp_path}: starts anew, as another validation was there (other contents); the journal before is kept as "
@@ -236,7 +236,7 @@ def test_two_validations_do_not_share_a_directory(tmp_path: Path) -> None:
 
 
 def test_a_damaged_journal_is_one_line(tmp_path: Path, pair: Grid, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / JOURNAL).write_text("[]\n")
+    (tmp_path / VALIDATION_JOURNAL).write_text("[]\n")
     assert run(["validate", "--device", "cpu", "-o", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "journal.jsonl line 1" in said and "--fresh" in said and said.count("\n") == 1
@@ -246,10 +246,10 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path, pair: Grid, capsys: pytes
 def test_places_that_cannot_be_written_are_noticed_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / JSON).mkdir()
+    (tmp_path / EVIDENCE).mkdir()
     (tmp_path / "afile").write_text("x")
     for out, says in (
-        (str(tmp_path), f"error: {tmp_path / JSON}: Is a directory"),
+        (str(tmp_path), f"error: {tmp_path / EVIDENCE}: Is a directory"),
         ("", "error: --out is empty; give a directory"),
         (str(tmp_path / "afile"), "is a file; give a directory"),
     ):

@@ -22,12 +22,13 @@ def report(
     """Write a run directory's page of plots and numbers; for `validate`'s directory its tables and figures anew."""
     from loadahead.cli.hints import reproduction_commands
     from loadahead.cli.output import emit, say
-    from loadahead.reports.evidence import PAGE, has_evidence, read_evidence, write_evidence
+    from loadahead.reports.evidence import has_evidence, read_evidence, write_evidence
     from loadahead.reports.page import write_report
+    from loadahead.reports.run_directory import EVIDENCE_PAGE
 
     if has_evidence(directory):
         write_evidence(read_evidence(directory), directory)
-        page = directory / PAGE
+        page = directory / EVIDENCE_PAGE
     else:
         page = write_report(directory, reproduction_commands)
     if json_wanted:

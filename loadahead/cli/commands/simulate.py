@@ -32,7 +32,7 @@ def simulate(
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
-    from loadahead.prediction import jitter_of, predict, result_of, stall_free_of_job, write_prediction
+    from loadahead.prediction import predict, prediction_of, write_prediction
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
 
@@ -43,16 +43,16 @@ def simulate(
         note_calibration(job.name)
     with shown_progress() as progress:
         job, known = with_costs(job, progress=progress)
-    predicted = predict(job, known, chosen)
+    step = predict(job, known, chosen)
     if timeline is not None:
-        write_timeline(predicted, timeline)
+        write_timeline(step, timeline)
     if out is not None:
-        write_prediction(job, known, predicted, out)
-    result = result_of(job, predicted) | stall_free_of_job(job, known) | jitter_of(job, known, predicted, draws, seed)
-    warn(result["warnings"])
+        write_prediction(job, known, step, out)
+    predicted = prediction_of(job, known, step, draws, seed)
+    warn(step.header["warnings"])
     if json_wanted:
-        emit(result)
+        emit(predicted.to_dict())
     else:
-        say(step_text(result, job.plan.policy.get("sentence")))
+        say(step_text(predicted))
         if out is not None:
             say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")

@@ -62,6 +62,7 @@ def sweep(
     from loadahead.reports import run_directory
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError
+    from loadahead.sim.stall_free import stall_free_groups
     from loadahead.sweeps.grid import Grid, Sweep
     from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
     from loadahead.sweeps.workers import workers_of
@@ -95,7 +96,7 @@ def sweep(
             {
                 "scenario": scenario,
                 "engine": chosen,
-                "points": rows,
+                "points": [row.to_dict() for row in rows],
                 "stall_free": groups,
                 "directory": directory,
                 "warnings": warnings,
@@ -104,6 +105,6 @@ def sweep(
         return
     say(sweep_text(rows))
     if groups:
-        say(f"\n{stall_free_groups_text(groups)}")
+        say(f"\n{stall_free_groups_text(stall_free_groups(rows, list(rows[0].axes)))}")
     if out is not None:
         say(f"\n{len(rows)} points: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")

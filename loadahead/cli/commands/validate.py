@@ -36,7 +36,7 @@ def validate(
     from loadahead.cli.ranges import directory_named, parse_limit_s
     from loadahead.jobs import require_device
     from loadahead.reports import run_directory
-    from loadahead.reports.evidence import JSON, PAGE, write_evidence
+    from loadahead.reports.evidence import write_evidence
     from loadahead.reports.verdicts.outcome import outcome_text, require_all
     from loadahead.validation.directory import evidence_in
     from loadahead.validation.grids import find_grid
@@ -46,7 +46,7 @@ def validate(
     name, chosen = find_grid(grid, device)
     require_device(device)
     run_directory.make(directory)
-    for file in (JSON, PAGE):
+    for file in (run_directory.EVIDENCE, run_directory.EVIDENCE_PAGE):
         run_directory.require_writable(directory / file)
     with shown_progress() as progress:
         evidence = evidence_in(directory, name, chosen, device, limit_s, fresh=fresh, progress=progress)

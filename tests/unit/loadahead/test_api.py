@@ -305,9 +305,11 @@ def test_another_model_in_memory_is_another_sweep(tmp_path: Path) -> None:
     first = in_memory(model=nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)))
     other = in_memory(model=nn.Sequential(nn.Linear(8, 8), Slow(), nn.Linear(8, 3)))
     table = la.sweep(first, axes, directory=tmp_path)
-    assert la.sweep(first, axes, directory=tmp_path).rows == table.rows
-    with pytest.raises(la.InputError, match=r"holds another sweep .*model in memory"):
-        la.sweep(other, axes, directory=tmp_path)
+    reports: list[la.Progress] = []
+    assert la.sweep(first, axes, directory=tmp_path, progress=reports.append).rows == table.rows
+    assert not any("starts anew" in report.what for report in reports)
+    la.sweep(other, axes, directory=tmp_path, progress=reports.append)
+    assert any("starts anew" in report.what and "model in memory" in report.what for report in reports)
 
 
 @pytest.mark.parametrize(

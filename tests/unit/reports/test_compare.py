@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from loadahead.reports.compare import (
 from loadahead.reports.statistics import spread
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import QUEUE_OF, Kind
+from loadahead.sim.step_metrics import RankMetrics
 from loadahead.sim.timeline import MemorySamples, Timeline, write_timeline
 
 
@@ -114,22 +115,11 @@ def test_steps_that_were_timed_as_a_whole_count_where_there_are_some() -> None:
     assert compare(PREDICTED, replace(MEASURED, header=header)).step_time_error == 0.0
 
 
+COUNTS = {"offloaded": 1, "kept": 2}
+
+
 def rank(number: int, **changes: Any) -> dict[str, Any]:
-    zero = dict.fromkeys(
-        (
-            "peak_device_bytes",
-            "peak_boundary_bytes",
-            "peak_host_bytes",
-            "compute_ns",
-            "idle_ns",
-            "stall_release_ns",
-            "stall_prefetch_ns",
-            "stall_recv_ns",
-            "copy_ns",
-        ),
-        0,
-    )
-    return {"rank": number, **zero, "overlap": 0.0} | changes
+    return {field.name: 0 for field in fields(RankMetrics)} | {"rank": number, "overlap": 0.0} | changes
 
 
 def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:
@@ -139,8 +129,8 @@ def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:
             rank(0, copy_ns=30, overlap=1.0, stall_release_ns=5, peak_host_bytes=8),
             rank(1, copy_ns=10, overlap=0.0, stall_release_ns=7),
         ],
-    }
-    theirs = {"step_time_ns": 405, "ranks": [rank(0), rank(1, stall_prefetch_ns=3)]}
+    } | COUNTS
+    theirs = {"step_time_ns": 405, "ranks": [rank(0), rank(1, stall_prefetch_ns=3)]} | COUNTS
     found = compare(
         replace(PREDICTED, header={"summary": ours}), replace(MEASURED, header={"summary": theirs})
     ).to_dict()
@@ -162,6 +152,7 @@ def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:
         (replace(MEASURED, header={"summary": []}), "summary is []"),
         (replace(MEASURED, header={"summary": {"step_time_ns": -1}}), "step_time_ns is -1"),
         (replace(MEASURED, header={"summary": {"step_time_ns": 1, "ranks": [rank(0, overlap=2.0)]}}), "from 0 to 1"),
+        (replace(MEASURED, header={"summary": {"step_time_ns": 1, "ranks": [rank(0)]}}), "offloaded is None"),
         (replace(MEASURED, header={"step_times_ns": [1, "2"]}), "list of integers above 0"),
     ],
 )

@@ -11,28 +11,29 @@ from typing import Any
 import pytest
 
 from loadahead.cli.main import run
-from loadahead.reports.evidence import JOURNAL, JSON, PAGE, assemble, has_evidence, read_evidence, write_evidence
+from loadahead.reports.evidence import assemble, has_evidence, read_evidence, write_evidence
 from loadahead.reports.evidence_figures import FIGURES
 from loadahead.reports.evidence_tables import configurations_grid, markdown, page_of, peers_grid
 from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.run_directory import EVIDENCE, EVIDENCE_PAGE, VALIDATION_JOURNAL
 from loadahead.reports.tables import Grid
 from loadahead.sim.errors import InputError
 from tests.support.evidence import COUNT, records
 
 
 def journal(directory: Path, found: list[dict[str, Any]], torn: str = "") -> None:
-    (directory / JOURNAL).write_text("".join(json.dumps(record) + "\n" for record in found) + torn)
+    (directory / VALIDATION_JOURNAL).write_text("".join(json.dumps(record) + "\n" for record in found) + torn)
 
 
 def test_the_page_is_made_again_from_the_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = write_evidence(assemble(records()), tmp_path)
-    assert {path.name for path in written} == {JSON, PAGE, *(f"{name}.png" for name in FIGURES)}
-    page = (tmp_path / PAGE).read_text()
+    assert {path.name for path in written} == {EVIDENCE, EVIDENCE_PAGE, *(f"{name}.png" for name in FIGURES)}
+    page = (tmp_path / EVIDENCE_PAGE).read_text()
     for path in written[1:]:
         path.unlink()
     assert run(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"report: {tmp_path / PAGE}\n"
-    assert (tmp_path / PAGE).read_text() == page
+    assert capsys.readouterr().out == f"report: {tmp_path / EVIDENCE_PAGE}\n"
+    assert (tmp_path / EVIDENCE_PAGE).read_text() == page
     assert all(path.stat().st_size > 0 for path in written)
     for words in ("Some GPU", "2.9.0", "deepspeed is not installed", "not installed", "It took 2.3 minutes."):
         assert words in page
@@ -62,7 +63,7 @@ def test_a_killed_validation_keeps_what_it_had(tmp_path: Path) -> None:
     assert {one["status"] for one in [*evidence["gradients"], *evidence["peers"]]} == {"not run"}
     assert evidence["facts"]["configurations"] == {"measured": done, "planned": COUNT}
     write_evidence(evidence, tmp_path)
-    page = (tmp_path / PAGE).read_text()
+    page = (tmp_path / EVIDENCE_PAGE).read_text()
     assert "until the validation was stopped" in page and f"{done} of {COUNT} configurations measured" in page
     assert page.count("not run: the validation was stopped") > COUNT - done
 
@@ -94,8 +95,8 @@ def test_figures_that_are_not_drawn_again_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "own.png").write_text("a user's")
     (tmp_path / "README.md").write_text("a user's")
     left = write_evidence(assemble(records()[:1]), tmp_path)
-    assert {path.name for path in left} == {JSON, PAGE}
-    assert {path.name for path in tmp_path.iterdir()} == {JSON, PAGE, "own.png", "README.md"}
+    assert {path.name for path in left} == {EVIDENCE, EVIDENCE_PAGE}
+    assert {path.name for path in tmp_path.iterdir()} == {EVIDENCE, EVIDENCE_PAGE, "own.png", "README.md"}
     assert (tmp_path / "README.md").read_text() == "a user's"
 
 
@@ -190,7 +191,7 @@ def test_the_bands_are_the_grids_own() -> None:
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / JSON).write_bytes(content.encode("latin-1"))
+    (tmp_path / EVIDENCE).write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError):
         read_evidence(tmp_path)
     assert run(["report", str(tmp_path)]) == 2
@@ -203,10 +204,10 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str, capsy
 def test_other_journals_are_refused_in_one_line(
     tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / JOURNAL).write_bytes(content.encode("latin-1"))
+    (tmp_path / VALIDATION_JOURNAL).write_bytes(content.encode("latin-1"))
     assert run(["report", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {tmp_path / JOURNAL}") and said.count("\n") == 1
+    assert said.startswith(f"error: {tmp_path / VALIDATION_JOURNAL}") and said.count("\n") == 1
 
 
 def test_a_directory_that_is_not_there_could_be_a_validations(capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,20 +248,20 @@ def test_malformed_evidence_is_refused_in_one_line_or_harmless(tmp_path: Path, v
     whole = {name: content for name, content in whole.items() if name not in ("verdicts", "facts")}
     refused = []
     for path in places(whole):
-        (tmp_path / JSON).write_text(json.dumps(changed(whole, path, value)))
+        (tmp_path / EVIDENCE).write_text(json.dumps(changed(whole, path, value)))
         try:
             page_of(read_evidence(tmp_path), {})
         except InputError as error:
             refused.append(str(error))
     assert len(refused) > 50
-    assert all("\n" not in text and text.startswith(str(tmp_path / JSON)) for text in refused)
+    assert all("\n" not in text and text.startswith(str(tmp_path / EVIDENCE)) for text in refused)
 
 
 @pytest.mark.parametrize("key", ["step_time_ns", "peak_device_bytes"])
 def test_a_measured_0_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     whole = assemble(records("cpu"))
     whole["configurations"][2]["measured"][key] = 0
-    (tmp_path / JSON).write_text(json.dumps(whole))
+    (tmp_path / EVIDENCE).write_text(json.dumps(whole))
     assert run(["report", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert f"configurations.2.measured.{key} = 0: it must be greater than or equal to 1" in said

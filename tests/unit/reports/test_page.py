@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from loadahead.cli.hints import reproduction_commands
 from loadahead.reports.markup import Html, element, joined
 from loadahead.reports.page import write_report
 from loadahead.reports.run_data import load_run, read_sweep
+from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import save_plan
 from loadahead.sim.planner import Policy
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
 from loadahead.sim.timeline import Timeline, write_timeline
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
@@ -29,7 +31,7 @@ LINK = "Copies go through an emulated link of 250 MB/s: a memory copy, then a wa
 COSTS = uniform_costs(1, 2, d2h_bandwidth=GB // 4, h2d_bandwidth=GB // 4)
 
 
-def sweep_rows(horizons: int = 4) -> list[dict[str, Any]]:
+def sweep_rows(horizons: int = 4) -> list[SweepRow]:
     axes = {"microbatches": [2, 4], "horizon": list(range(1, horizons + 1))}
     policy = Policy(pipeline="simple", microbatches=4, ranks=1)
     return [evaluate_point(point, "compiled") for point in grid(uniform_workload(1, 2), COSTS, policy, axes)]
@@ -57,7 +59,8 @@ def write_run(root: Path, name: str = "example", steps: int = 6) -> Path:
     save_costs(COSTS, root / "costs.json")
     write_timeline(predicted, root / "predicted.jsonl")
     write_timeline(measured_of(predicted, [once + i * once // 100 for i in range(steps)]), root / "measured.jsonl")
-    pd.DataFrame.from_records(sweep_rows()).to_csv(root / "sweep.csv", index=False)
+    write_sweep(root, sweep_rows())
+    (root / SWEEP_PARQUET).unlink()
     summary = predicted.header["summary"]
     points = [
         {
@@ -219,17 +222,16 @@ def test_figures_of_an_earlier_run_do_not_stay(run: Path) -> None:
 
 def test_a_long_sweep_shows_its_best_rows_and_links_the_rest(run: Path) -> None:
     rows = sweep_rows(16)
-    pd.DataFrame.from_records(rows).to_csv(run / "sweep.csv", index=False)
+    write_sweep(run, rows)
     assert f"12 of {len(rows)} configurations." in page_of(run).text
 
 
 def test_a_sweep_reads_the_same_from_either_file(tmp_path: Path) -> None:
-    table = pd.DataFrame.from_records([row | {"active_microbatches": None} for row in sweep_rows()])
-    table.to_csv(tmp_path / "sweep.csv", index=False)
-    table.to_parquet(tmp_path / "sweep.parquet", index=False)
-    rows = read_sweep(tmp_path / "sweep.csv")
-    assert rows == read_sweep(tmp_path / "sweep.parquet")
-    assert [{k: v for k, v in row.items() if k != "active_microbatches"} for row in rows] == sweep_rows()
+    written = [replace(row, axes={**row.axes, "active_microbatches": None}) for row in sweep_rows()]
+    write_sweep(tmp_path, written)
+    rows = read_sweep(tmp_path / SWEEP_CSV)
+    assert rows == read_sweep(tmp_path / SWEEP_PARQUET) == tuple(written)
+    assert [list(row) for row in rows] == [list(row) for row in written]
 
 
 def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:

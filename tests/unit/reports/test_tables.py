@@ -8,26 +8,20 @@ import pytest
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import KindComparison, compare
-from loadahead.reports.summary import Headline
-from loadahead.reports.tables import (
-    best_row,
-    comparison_grid,
-    format_error,
-    format_share,
-    kinds_grid,
-    ranks_grid,
-    sweep_grid,
-    time_per_microbatch,
-)
+from loadahead.reports.stalls import STALL_LOOKS
+from loadahead.reports.summary import Headline, read_step_metrics
+from loadahead.reports.tables import comparison_grid, format_error, format_share, kinds_grid, ranks_grid, sweep_grid
+from loadahead.sim.choice import best
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import STALLS, SweepRow
 from loadahead.sim.timeline import Timeline
 from tests.support.plans import uniform_costs, uniform_plan
 
 
-def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> dict[str, Any]:
+def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> SweepRow:
     """A row of a sweep's table."""
-    return {
+    columns = {
         "pipeline": "simple",
         "microbatches": microbatches,
         "horizon": horizon,
@@ -43,26 +37,17 @@ def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes:
         "stall_recv_ns": 500,
         "offloaded": 3,
         "kept": 1,
-    } | changes
+    }
+    return SweepRow.from_dict(columns | changes)
 
 
 def simulated(**policy: Any) -> Timeline:
     return simulate(uniform_plan(ranks=2, **{"horizon": 1} | policy), uniform_costs(2))
 
 
-def test_the_fastest_per_microbatch_is_best_and_not_the_one_with_least_work() -> None:
-    rows = [row(2, 1, 20, 100), row(8, 1, 60, 100), row(8, 4, 90, 10)]
-    assert [time_per_microbatch(r) for r in rows] == [10e6, 7.5e6, 11.25e6]
-    assert best_row(rows) == 1
-
-
-def test_within_a_percent_less_memory_wins_then_the_shorter_horizon() -> None:
-    assert best_row([row(4, 5, 40.0, 90), row(4, 2, 40.3, 50), row(4, 1, 40.3, 50), row(4, 3, 41, 10)]) == 2
-
-
-def test_what_does_not_fit_is_not_best() -> None:
+def test_what_does_not_fit_is_shown_and_not_best() -> None:
     rows = [row(4, 2, 10, 1000), row(4, 1, 20, 100)]
-    assert (best_row(rows, 100), best_row(rows, 99), best_row([])) == (1, None, None)
+    assert best(rows, 100) == 1
     grid = sweep_grid(rows, 100)
     assert grid.best == 1
     assert grid.rows[0][4] == "1000 B !"
@@ -97,7 +82,7 @@ def test_comparison_lines_up_predicted_and_measured() -> None:
     predicted = simulated()
     grid = comparison_grid(compare(predicted, predicted))
     rows = {r[0].strip(): r[1:] for r in grid.rows}
-    step = predicted.header["summary"]["step_time_ns"] / 1e6
+    step = predicted.metrics.step_time_ns / 1e6
     assert rows["step time"] == (f"{step:g} ms", f"{step:g} ms", "exact")
     assert list(rows) == [
         "step time",
@@ -131,11 +116,16 @@ def test_kinds_are_listed() -> None:
 
 
 def test_ranks_are_listed_and_checked() -> None:
-    grid = ranks_grid(simulated().header["summary"])
+    grid = ranks_grid(simulated().metrics)
     assert [r[0] for r in grid.rows] == ["0", "1"]
     assert grid.rows[0][4] == "12 ms"
+    assert grid.headers[6:9] == ("stall: offload", "prefetch", "receive")
     with pytest.raises(InputError, match="ranks is None"):
-        ranks_grid({"step_time_ns": 1})
+        read_step_metrics({"step_time_ns": 1}, "summary")
+
+
+def test_every_stall_has_its_words_in_order() -> None:
+    assert tuple(STALL_LOOKS) == STALLS
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,14 @@ def sweep(*horizons: int, units: tuple[str, ...] = ("tasks",), counts: tuple[int
 
 
 def point(horizon: int, microbatches: int | None = None) -> HorizonPoint:
-    summary = run(horizon=horizon).predicted
-    assert summary is not None
-    found = summary.header["summary"]
+    timeline = run(horizon=horizon).predicted
+    assert timeline is not None
+    found = timeline.metrics
     return HorizonPoint(
         horizon=horizon,
         microbatches=microbatches,
         predicted=found,
-        measured=found | {"step_time_ns": found["step_time_ns"] + 1_000_000},
+        measured=replace(found, step_time_ns=found.step_time_ns + 1_000_000),
     )
 
 
@@ -204,9 +204,9 @@ def test_gantt_hatches_the_waits_that_the_summary_counts() -> None:
     hatched = [c for c in drawing.figure.axes[0].collections if c.get_hatch()]
     total = sum(float(np.ptp(path.vertices[:, 0])) for c in hatched for path in c.get_paths())
     assert data.predicted is not None
-    rank = data.predicted.header["summary"]["ranks"][0]
-    assert rank["stall_release_ns"] > 0
-    assert total * 1e6 == pytest.approx(rank["stall_release_ns"] + rank["stall_prefetch_ns"] + rank["stall_recv_ns"])
+    (rank,) = data.predicted.metrics.ranks
+    assert rank.stall_release_ns > 0
+    assert total * 1e6 == pytest.approx(sum(rank.stalls_ns.values()))
     labels = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
     assert "waits for offload (RELEASE)" in labels
 
@@ -262,19 +262,19 @@ def test_horizon_lines_are_the_sweep_and_diamonds_the_measurement() -> None:
     axes = drawn("horizon_time_memory", data).figure.axes
     assert [a.get_title(loc="left") for a in axes[:2]] == ["2 microbatches", "4 microbatches"]
     line, measured = axes[1].get_lines()
-    rows = [row for row in data.sweep if row["microbatches"] == 4]
+    rows = [row for row in data.sweep if row.microbatches == 4]
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 4])
-    np.testing.assert_allclose(line.get_ydata(), [row["step_time_ns"] / 1e6 for row in rows])
-    summaries = [p.measured for p in data.horizons]
+    np.testing.assert_allclose(line.get_ydata(), [row.step_time_ns / 1e6 for row in rows])
+    steps = [p.measured for p in data.horizons if p.measured is not None]
     np.testing.assert_allclose(measured.get_xdata(), [1, 3])
-    np.testing.assert_allclose(measured.get_ydata(), [s["step_time_ns"] / 1e6 for s in summaries if s])
+    np.testing.assert_allclose(measured.get_ydata(), [step.step_time_ns / 1e6 for step in steps])
     assert measured.get_markeredgecolor() == MEASURED
     assert len(axes[0].get_lines()) == 1
 
 
 def test_overlap_of_nothing_is_not_drawn_as_zero() -> None:
     rows = sweep(1, 8, counts=(2,))
-    assert [row["offloaded"] > 0 for row in rows] == [True, False]
+    assert [row.offloaded > 0 for row in rows] == [True, False]
     axes = drawn("horizon_overlap_stalls", RunData(sweep=rows)).figure.axes[0]
     np.testing.assert_allclose(axes.get_lines()[0].get_xdata(), [1])
 
