@@ -106,26 +106,15 @@ def _sum(values: Sequence[int | None]) -> int | None:
 def deal_out(layers: Sequence[Layer], stages: int) -> list[tuple[Layer, ...]]:
     """Return consecutive layers for each stage, cut so that the stage with most work has as little as possible.
 
-    Of several such cuts it is the one whose later stages start earliest; dynamic programming over (stage, layers so
-    far) finds it. Raise InputError when there are fewer layers than stages.
+    Of several such cuts it is the one whose later stages start earliest. Raise InputError when there are fewer layers
+    than stages.
     """
     if len(layers) < stages:
         raise InputError(
             f"parallel.pipeline_parallel_degree is {stages} and the model has {len(layers)} layers; each stage needs "
             "at least one"
         )
-    total = [0]
-    for layer in layers:
-        total.append(total[-1] + layer.weight)
-    worst = [[0] * (len(layers) + 1) for _ in range(stages + 1)]
-    cut = [[0] * (len(layers) + 1) for _ in range(stages + 1)]
-    worst[1] = total
-    for stage in range(2, stages + 1):
-        for end in range(stage, len(layers) + 1):
-            choices = [(max(worst[stage - 1][at], total[end] - total[at]), at) for at in range(stage - 1, end)]
-            worst[stage][end], cut[stage][end] = min(choices)
-    ends = [len(layers)]
-    for stage in range(stages, 1, -1):
-        ends.append(cut[stage][ends[-1]])
-    ends.append(0)
-    return [tuple(layers[a:b]) for a, b in pairwise(reversed(ends))]
+    from loadahead.sim.cuts import even_cuts
+
+    starts = even_cuts([layer.weight for layer in layers], stages)
+    return [tuple(layers[a:b]) for a, b in pairwise(starts)]

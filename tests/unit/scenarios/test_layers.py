@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadahead.scenarios.layers import Layer, deal_out, group, is_strategy, unit_cost, unit_shape
@@ -19,6 +19,7 @@ def layer(weight: int, index: int = -1, **fields: int) -> Layer:
     return Layer(**given | fields)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.data())
 def test_no_cut_has_a_lighter_heaviest_stage(weights: list[int], data: st.DataObject) -> None:
     stages = data.draw(st.integers(1, len(weights)))
