@@ -7,75 +7,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from loadahead.reports.recorded_steps import Above0, Count, Finite, MeasuredStep, Open, PeerStep, PredictedStep
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import schema_error_line
 
-# No time and no size is larger than this, and numbers up to it can be drawn.
-_MOST = 2**62
-_Count = Annotated[int, Field(ge=0, le=_MOST)]
-_Above0 = Annotated[int, Field(ge=1, le=_MOST)]
-_Finite = Annotated[float, Field(allow_inf_nan=False, ge=0, le=_MOST)]
+# The names of what is measured of a peer.
+_PEER_TIME, _PEER_PEAK = PeerStep.model_fields
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class _Link(_Open):
-    busy_ns: _Count
-    span_ns: _Count
-    expected_ns: _Count
-
-
-class _Links(_Open):
-    d2h: _Link
-    h2d: _Link
-
-
-class _StepMetrics(_Open):
-    step_time_ns: _Above0
-    peak_device_bytes: _Above0
-    offloaded: _Count
-    kept: _Count
-    stall_release_ns: _Count
-    stall_prefetch_ns: _Count
-    overlap: _Finite | None
-    links: _Links
-
-
-class _Predicted(_StepMetrics):
-    copy_to_compute: _Finite
-
-
-class _Case(_Open):
+class _Case(Open):
     model: str
-    microbatches: _Above0
+    microbatches: Above0
     pipeline: str
 
 
 class _Planned(_Case):
     name: str
-    horizon: _Above0
+    horizon: Above0
     horizon_unit: Literal["tasks", "layers"]
-    release_window: _Above0
-    copies: _Above0
+    release_window: Above0
+    copies: Above0
     offload: bool
 
 
-class _Part(_Open):
+class _Part(Open):
     """Describes something that was measured, or else the reason why not."""
 
     status: Literal["measured", "failed", "skipped", "not run"]
     reason: str | None = None
-    seconds: _Finite = 0.0
+    seconds: Finite = 0.0
 
     @model_validator(mode="after")
     def _complete(self) -> _Part:
         needed = self.needed() if self.status == "measured" else ("reason",)
         for name in needed:
-            if name not in self.model_fields_set or (getattr(self, name) is None and name != "peak_device_bytes"):
+            if name not in self.model_fields_set or (getattr(self, name) is None and name != _PEER_PEAK):
                 raise ValueError(f"{name} is missing; it is required of what is {self.status}")
         return self
 
@@ -85,19 +53,19 @@ class _Part(_Open):
 
 
 class _Prediction(_Planned):
-    predicted: _Predicted
+    predicted: PredictedStep
 
 
 class _Configuration(_Part, _Planned):
-    predicted: _Predicted | None = None
-    measured: _StepMetrics | None = None
+    predicted: PredictedStep | None = None
+    measured: MeasuredStep | None = None
 
     def needed(self) -> tuple[str, ...]:
         return "predicted", "measured"
 
 
 class _Gradients(_Part, _Planned):
-    max_grad_error: _Finite | None = None
+    max_grad_error: Finite | None = None
 
     def needed(self) -> tuple[str, ...]:
         return ("max_grad_error",)
@@ -105,21 +73,21 @@ class _Gradients(_Part, _Planned):
 
 class _Peer(_Part, _Case):
     peer: str
-    step_time_ns: _Above0 | None = None
-    peak_device_bytes: _Above0 | None = None  # None where it cannot be told
+    step_time_ns: Above0 | None = None
+    peak_device_bytes: Above0 | None = None  # None where it cannot be told
 
     def needed(self) -> tuple[str, ...]:
-        return "step_time_ns", "peak_device_bytes"
+        return _PEER_TIME, _PEER_PEAK
 
 
 class _Model(_Part):
     model: str
     options: dict[str, Any] | None = None
     autocast: str | None = None
-    units: _Above0 | None = None
-    static_bytes: _Count | None = None
-    d2h_bandwidth: _Above0 | None = None
-    h2d_bandwidth: _Above0 | None = None
+    units: Above0 | None = None
+    static_bytes: Count | None = None
+    d2h_bandwidth: Above0 | None = None
+    h2d_bandwidth: Above0 | None = None
 
     def needed(self) -> tuple[str, ...]:
         return "options", "autocast", "units", "static_bytes", "d2h_bandwidth", "h2d_bandwidth"
@@ -129,13 +97,13 @@ class _PlannedPeer(_Case):
     peer: str
 
 
-class _Plans(_Open):
+class _Plans(Open):
     configurations: list[_Planned]
     gradients: list[_Planned]
     peers: list[_PlannedPeer]
 
 
-class _Machine(_Open):
+class _Machine(Open):
     loadahead: str
     device: str
     grid: str
@@ -145,12 +113,12 @@ class _Machine(_Open):
     packages: dict[str, str | None]
 
 
-class _End(_Open):
+class _End(Open):
     stopped: str | None
 
 
 class _Evidence(_Machine):
-    seconds: _Finite
+    seconds: Finite
     stopped: str | None
     models: list[_Model]
     configurations: list[_Configuration]
@@ -158,7 +126,7 @@ class _Evidence(_Machine):
     peers: list[_Peer]
 
 
-RECORDS: dict[str, type[_Open]] = {
+RECORDS: dict[str, type[Open]] = {
     "machine": _Machine,
     "model": _Model,
     "prediction": _Prediction,
@@ -182,7 +150,7 @@ def check_evidence(evidence: dict[str, Any], where: str) -> None:
     _check(_Evidence, evidence, where)
 
 
-def _check(schema: type[_Open], content: dict[str, Any], where: str) -> None:
+def _check(schema: type[Open], content: dict[str, Any], where: str) -> None:
     try:
         schema.model_validate(content)
     except ValidationError as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.recorded_steps import MeasuredStep, PeerStep, measured_step, peer_step, predicted_step
 from loadahead.reports.run_directory import EVIDENCE
 from loadahead.reports.tables import NOTHING, Grid, format_error, format_share
 from loadahead.reports.verdicts.outcome import coverage_text, verdicts_grid
@@ -105,18 +106,18 @@ def _configuration(record: Record) -> tuple[str, ...]:
     )
     if record["status"] != "measured":
         return *own, NOTHING, f"{record['status']}: {record['reason']}", *(NOTHING,) * 7
-    predicted, measured = record["predicted"], record["measured"]
+    predicted, measured = predicted_step(record), measured_step(record)
     return (
         *own,
-        f"{predicted['copy_to_compute']:.2f}" if record["offload"] else NOTHING,
-        format_duration(predicted["step_time_ns"]),
-        format_duration(measured["step_time_ns"]),
+        f"{predicted.copy_to_compute:.2f}" if record["offload"] else NOTHING,
+        format_duration(predicted.step_time_ns),
+        format_duration(measured.step_time_ns),
         format_error(time_error(record)),
-        format_bytes(predicted["peak_device_bytes"]),
-        format_bytes(measured["peak_device_bytes"]),
+        format_bytes(predicted.peak_device_bytes),
+        format_bytes(measured.peak_device_bytes),
         format_error(peak_error(record)),
-        f"{predicted['offloaded']}/{predicted['offloaded'] + predicted['kept']}",
-        format_share(measured["overlap"] if predicted["offloaded"] else None),
+        f"{predicted.offloaded}/{predicted.offloaded + predicted.kept}",
+        format_share(measured.overlap if predicted.offloaded else None),
     )
 
 
@@ -131,13 +132,13 @@ def peers_grid(evidence: Record) -> Grid:
         chosen = chosen_beside(evidence, case)
         for record in ours_beside(evidence, case):
             mark = " (stands for ours)" if record is chosen else ""
-            rows.append(_peer(case, f"our plan, horizon {_horizon(record)}{mark}", record["measured"], "measured"))
+            rows.append(_peer(case, f"our plan, horizon {_horizon(record)}{mark}", measured_step(record), "measured"))
         for record in plain_beside(evidence, case):
-            rows.append(_peer(case, "our plan without offload", record["measured"], "measured"))
+            rows.append(_peer(case, "our plan without offload", measured_step(record), "measured"))
         for peer in evidence["peers"]:
             if case_of(peer) == case:
-                values = peer if peer["status"] == "measured" else None
-                rows.append(_peer(case, f"peer {peer['peer']}", values, f"{peer['status']}: {peer.get('reason')}"))
+                step = peer_step(peer) if peer["status"] == "measured" else None
+                rows.append(_peer(case, f"peer {peer['peer']}", step, f"{peer['status']}: {peer.get('reason')}"))
     return Grid(
         headers=("model", "mb.", "pipeline", "", "step time", "peak device"),
         rows=tuple(rows),
@@ -148,12 +149,12 @@ def peers_grid(evidence: Record) -> Grid:
     )
 
 
-def _peer(case: tuple[str, int, str], name: str, values: Record | None, status: str) -> tuple[str, ...]:
+def _peer(case: tuple[str, int, str], name: str, step: MeasuredStep | PeerStep | None, status: str) -> tuple[str, ...]:
     own = (case[0], str(case[1]), case[2], name)
-    if values is None:
+    if step is None:
         return *own, status, NOTHING
-    peak = values["peak_device_bytes"]
-    return *own, format_duration(values["step_time_ns"]), NOTHING if peak is None else format_bytes(peak)
+    peak = step.peak_device_bytes
+    return *own, format_duration(step.step_time_ns), NOTHING if peak is None else format_bytes(peak)
 
 
 def gradients_grid(evidence: Record) -> Grid:

@@ -14,26 +14,14 @@ from loadahead.executor.peers.training import passes_of
 from loadahead.executor.results import ExecutionResult
 from loadahead.executor.trace import trace_module
 from loadahead.prediction import predict
+from loadahead.reports.recorded_steps import RecordedStep
 from loadahead.scenarios.loader import scenario_from_dict
 from loadahead.scenarios.prepare import Prepared, prepare
 from loadahead.sim.costs import Costs
-from loadahead.sim.timeline import Timeline
+from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
 from loadahead.sim.workload import ModuleShapes
 from loadahead.validation.grid import Configuration, ModelSize
 from loadahead.validation.links import execution_arguments, link_usage, slowed
-
-_STEP = ("step_time_ns", "offloaded", "kept")
-_RANK = (
-    "peak_device_bytes",
-    "peak_boundary_bytes",
-    "peak_host_bytes",
-    "compute_ns",
-    "copy_ns",
-    "stall_release_ns",
-    "stall_prefetch_ns",
-    "overlap",
-)
-
 
 # Of a gradient check: what a backend needs at least, to warm up and to meter memory.
 CHECKED_STEPS = 3
@@ -87,10 +75,10 @@ class Subject:
         costs = slowed(self.costs_for(configuration), configuration.copies)
         job = replace(jobs.job_of_prepared(self._prepared(configuration)), costs=costs)
         timeline = predict(job, costs)
-        predicted = _step_metrics(timeline) | {"links": link_usage(job.plan, timeline, costs)}
-        busiest = max(link["busy_ns"] for link in predicted["links"].values())
-        compute_ns = predicted["compute_ns"]
-        return job, predicted | {"copy_to_compute": busiest / compute_ns if compute_ns else 0.0}
+        step, links = RecordedStep.of(timeline.metrics), link_usage(job.plan, timeline, costs)
+        busiest = max(link["busy_ns"] for link in links.values())
+        ratio = busiest / step.compute_ns if step.compute_ns else 0.0
+        return job, step.model_dump() | {"links": links, "copy_to_compute": ratio}
 
     def run(self, configuration: Configuration, job: jobs.Job) -> dict[str, Any]:
         """Run the plan and return what is measured."""
@@ -98,12 +86,10 @@ class Subject:
         links = link_usage(job.plan, done.timeline, slowed(self.costs, configuration.copies))
         # Where timing each operation takes time of its own, the steps that were not timed so are what a step takes.
         times = done.bare_step_times_ns or done.step_times_ns
-        own = {
-            "step_time_ns": round(statistics.median(times)),
-            "step_times_ns": times,
-            "each_operation_timed_ns": done.step_times_ns,
-        }
-        return _step_metrics(done.timeline) | own | {"links": links, "losses": done.losses, "warnings": done.warnings}
+        metrics = replace(done.timeline.metrics, step_time_ns=round(statistics.median(times)))
+        own = {"step_times_ns": times, "each_operation_timed_ns": done.step_times_ns}
+        more = {"links": links, "losses": done.losses, "warnings": done.warnings}
+        return RecordedStep.of(metrics).model_dump() | own | more
 
     def check_gradients(self, configuration: Configuration) -> dict[str, Any]:
         """Run a few steps, and return the largest difference of any gradient from plain training's."""
@@ -129,9 +115,9 @@ class Subject:
         if isinstance(result, PeerSkipped):
             return {"status": "skipped", "reason": result.reason}
         return {
-            "step_time_ns": round(statistics.median(result.step_times_ns)),
+            STEP_TIME: round(statistics.median(result.step_times_ns)),
             "step_times_ns": result.step_times_ns,
-            "peak_device_bytes": result.peak_device_bytes,
+            PEAK_DEVICE: result.peak_device_bytes,
             "losses": result.losses,
         }
 
@@ -150,10 +136,3 @@ class Subject:
             check_gradients=check,
             **execution_arguments(self.costs, configuration.copies, self.device),
         )
-
-
-def _step_metrics(timeline: Timeline) -> dict[str, Any]:
-    """Return a step's metrics and those of its one rank."""
-    summary = timeline.header["summary"]
-    (rank,) = summary["ranks"]
-    return {key: summary[key] for key in _STEP} | {key: rank[key] for key in _RANK}

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import clear_device
 from loadahead.progress import Progress, ProgressCallback, silent
+from loadahead.reports.recorded_steps import measured_step, peer_step, predicted_step
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
@@ -208,11 +209,12 @@ def _finite(record: Any) -> Any:
 
 
 def _outcome(record: Record) -> str:
-    predicted, measured = record["predicted"]["step_time_ns"], record["measured"]["step_time_ns"]
+    predicted, measured = predicted_step(record).step_time_ns, measured_step(record).step_time_ns
     error = (predicted - measured) / measured
     return f"{format_duration(predicted)} predicted, {format_duration(measured)} measured ({error:+.1%})"
 
 
 def _peer_outcome(record: Record) -> str:
-    peak = record["peak_device_bytes"]
-    return f"{format_duration(record['step_time_ns'])}, peak {'not known' if peak is None else format_bytes(peak)}"
+    step = peer_step(record)
+    peak = step.peak_device_bytes
+    return f"{format_duration(step.step_time_ns)}, peak {'not known' if peak is None else format_bytes(peak)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.plots.style import INK, QUIET, SERIES, byte_scale, light_grid, new_figure, styled, time_scale
+from loadahead.reports.recorded_steps import RecordedStep, measured_step, predicted_step
 from loadahead.reports.verdicts.records import Case, Record, case_of, horizon_series, plain_beside, short_name
 
 if TYPE_CHECKING:
@@ -52,17 +53,25 @@ class _Row:
     """Says what a row of panels shows, of which series, and whether beside our plan without offload."""
 
     name: str
-    key: str
+    value: Callable[[RecordedStep], int]
     scale: Callable[[float], tuple[float, str]]
     shows: Callable[[Series], bool]
     plain: bool = True
 
 
+def _step_time(step: RecordedStep) -> int:
+    return step.step_time_ns
+
+
+def _peak(step: RecordedStep) -> int:
+    return step.peak_device_bytes
+
+
 _ROWS = (
-    _Row("step time", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] == 1)),
+    _Row("step time", _step_time, time_scale, lambda series: bool(series[0]["copies"] == 1)),
     # Slowed links have a row of their own: beside them, nothing could be told apart in the first.
-    _Row("step time, slowed link", "step_time_ns", time_scale, lambda series: bool(series[0]["copies"] > 1), False),
-    _Row("peak memory", "peak_device_bytes", byte_scale, lambda series: True),
+    _Row("step time, slowed link", _step_time, time_scale, lambda series: bool(series[0]["copies"] > 1), False),
+    _Row("peak memory", _peak, byte_scale, lambda series: True),
 )
 
 
@@ -85,12 +94,12 @@ def _by_model(evidence: Mapping[str, Any]) -> dict[str, list[Series]]:
 def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: Series) -> str:
     """Draw one panel, and return its unit."""
     records = [record for own, _ in series for record in own] + plain
-    values = [record[side][row.key] for record in records for side in ("predicted", "measured")]
+    values = [row.value(step) for record in records for step in (predicted_step(record), measured_step(record))]
     if not values:
         axes.set_axis_off()
         return ""
     scale, unit = row.scale(max(values))
-    for at, predicted, colour, label in _lines(series, row.key):
+    for at, predicted, colour, label in _lines(series, row.value):
         axes.plot(at, [value / scale for value in predicted], color=colour, linewidth=1.6, zorder=3)
         axes.annotate(
             label,
@@ -104,7 +113,7 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
     for own, colour in series:
         axes.plot(
             [record["horizon"] for record in own],
-            [record["measured"][row.key] / scale for record in own],
+            [row.value(measured_step(record)) / scale for record in own],
             linestyle="none",
             marker="D",
             markersize=4.5,
@@ -114,7 +123,7 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
             zorder=4,
         )
     for record in plain:
-        axes.axhline(record["measured"][row.key] / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
+        axes.axhline(row.value(measured_step(record)) / scale, color=QUIET, linewidth=1, linestyle=_DASHES, zorder=1)
     low, high = min(values) / scale, max(values) / scale
     span = max((high - low) * 1.25, high * _LEAST_SPAN)
     axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
@@ -123,10 +132,12 @@ def _panel(axes: Axes, row: _Row, series: Sequence[tuple[Series, str]], plain: S
     return unit
 
 
-def _lines(series: Sequence[tuple[Series, str]], key: str) -> Iterator[tuple[list[int], list[int], str, str]]:
+def _lines(
+    series: Sequence[tuple[Series, str]], value: Callable[[RecordedStep], int]
+) -> Iterator[tuple[list[int], list[int], str, str]]:
     """Yield horizons, predictions, colour and label of each line; one for all series that are predicted alike."""
-    points = [{record["horizon"]: record["predicted"][key] for record in own} for own, _ in series]
-    together = {horizon: value for own in points for horizon, value in own.items()}
+    points = [{record["horizon"]: value(predicted_step(record)) for record in own} for own, _ in series]
+    together = {horizon: number for own in points for horizon, number in own.items()}
     if len(series) > 1 and all(own.items() <= together.items() for own in points):
         yield sorted(together), [together[horizon] for horizon in sorted(together)], INK, ""
         return

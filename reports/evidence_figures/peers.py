@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.plots.style import INK, byte_scale, light_grid, new_figure, styled, time_scale
+from loadahead.reports.recorded_steps import MeasuredStep, PeerStep, measured_step, peer_step
 from loadahead.reports.verdicts.records import (
     MEASURED,
     Case,
-    Record,
     case_of,
     chosen_beside,
     ours_beside,
@@ -44,7 +44,7 @@ class _Point:
 def peers(evidence: Mapping[str, Any]) -> Drawing | Missing:
     """Draw our plans as circles, darker for smaller horizons, and peers as other shapes; down and left is better."""
     measured = [peer for peer in evidence["peers"] if peer["status"] == MEASURED]
-    cases = list(dict.fromkeys(case_of(peer) for peer in measured if peer["peak_device_bytes"] is not None))
+    cases = list(dict.fromkeys(case_of(peer) for peer in measured if peer_step(peer).peak_device_bytes is not None))
     if not cases:
         return Missing(title=TITLE, reason="no peer was measured whose peak memory can be told")
     columns = min(COLUMNS, len(cases))
@@ -101,24 +101,34 @@ def _points(case: Case, evidence: Mapping[str, Any]) -> Iterator[_Point]:
     for record in ours:
         shade = max(_PALEST, 1 - 0.25 * (int(record["horizon"]).bit_length() - 1))
         look = {"marker": "o", "color": _mixed(shade), "s": 34, "zorder": 3}
-        yield _point(f"our plan, horizon {counted(record['horizon'], 'task')}", record["measured"], look)
+        own = measured_step(record)
+        yield _point(f"our plan, horizon {counted(record['horizon'], 'task')}", own, own.peak_device_bytes, look)
         if record is chosen:
             ring = {"marker": "o", "facecolors": "none", "edgecolors": INK, "s": 100, "linewidths": 0.9, "zorder": 4}
-            yield _point("the plan that stands for ours", record["measured"], ring)
+            yield _point("the plan that stands for ours", own, own.peak_device_bytes, ring)
     for record in plain_beside(evidence, case):
         look = {"marker": "o", "facecolors": "none", "edgecolors": _OURS, "s": 55, "linewidths": 1.4, "zorder": 3}
-        yield _point("our plan without offload", record["measured"], look)
+        own = measured_step(record)
+        yield _point("our plan without offload", own, own.peak_device_bytes, look)
     names = list(dict.fromkeys(peer["peer"] for peer in evidence["peers"]))
-    for peer in evidence["peers"]:
-        if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is not None:
-            marker, colour = _LOOKS[names.index(peer["peer"]) % len(_LOOKS)]
-            yield _point(
-                f"peer {peer['peer']}", peer, {"marker": marker, "color": colour, "s": 30, "linewidths": 0, "zorder": 5}
-            )
+    for name, step in _measured_peers(case, evidence):
+        if step.peak_device_bytes is not None:
+            marker, colour = _LOOKS[names.index(name) % len(_LOOKS)]
+            look = {"marker": marker, "color": colour, "s": 30, "linewidths": 0, "zorder": 5}
+            yield _point(f"peer {name}", step, step.peak_device_bytes, look)
 
 
-def _point(label: str, values: Record, look: dict[str, Any]) -> _Point:
-    return _Point(label, values["step_time_ns"], values["peak_device_bytes"], tuple(look.items()))
+def _measured_peers(case: Case, evidence: Mapping[str, Any]) -> list[tuple[str, PeerStep]]:
+    """Return the case's peers that were run, by name."""
+    return [
+        (peer["peer"], peer_step(peer))
+        for peer in evidence["peers"]
+        if case_of(peer) == case and peer["status"] == MEASURED
+    ]
+
+
+def _point(label: str, step: MeasuredStep | PeerStep, nbytes: int, look: dict[str, Any]) -> _Point:
+    return _Point(label, step.step_time_ns, nbytes, tuple(look.items()))
 
 
 def _mixed(shade: float) -> tuple[float, float, float]:
@@ -130,7 +140,7 @@ def _mixed(shade: float) -> tuple[float, float, float]:
 def _unknown(case: Case, evidence: Mapping[str, Any]) -> list[str]:
     """Return a line for each peer that has a time and no place in the panel."""
     return [
-        f"peer {peer['peer']}: {format_duration(peer['step_time_ns'])}, peak not known"
-        for peer in evidence["peers"]
-        if case_of(peer) == case and peer["status"] == MEASURED and peer["peak_device_bytes"] is None
+        f"peer {name}: {format_duration(step.step_time_ns)}, peak not known"
+        for name, step in _measured_peers(case, evidence)
+        if step.peak_device_bytes is None
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Drawing, Missing
 from loadahead.reports.plots.style import FAINT, INK, QUIET, SERIES, light_grid, new_figure, styled, time_scale
+from loadahead.reports.recorded_steps import measured_step, predicted_step
 from loadahead.reports.verdicts.base import percent
 from loadahead.reports.verdicts.predictions import LARGEST_TIME, MEDIAN_TIME
 from loadahead.reports.verdicts.records import measured, time_error
@@ -26,10 +27,10 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
     if not records:
         return Missing(title=TITLE, reason="nothing was measured")
     figure, ((both, errors),) = new_figure(4.2, 1, 2)
-    scale, unit = time_scale(max(record["measured"]["step_time_ns"] for record in records))
+    scale, unit = time_scale(max(measured_step(record).step_time_ns for record in records))
     for place, model in enumerate(dict.fromkeys(record["model"] for record in records)):
         own = [record for record in records if record["model"] == model]
-        times = [record["measured"]["step_time_ns"] / scale for record in own]
+        times = [measured_step(record).step_time_ns / scale for record in own]
         look: Any = {
             "color": SERIES[place % len(SERIES)],
             "s": 22,
@@ -38,7 +39,7 @@ def predicted_measured(evidence: Mapping[str, Any]) -> Drawing | Missing:
             "label": model,
             "zorder": 3,
         }
-        both.scatter(times, [record["predicted"]["step_time_ns"] / scale for record in own], **look)
+        both.scatter(times, [predicted_step(record).step_time_ns / scale for record in own], **look)
         errors.scatter(times, [100 * time_error(record) for record in own], **look)
     for axes in (both, errors):
         axes.set_xscale("log")

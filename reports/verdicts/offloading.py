@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loadahead.reports.recorded_steps import measured_step, predicted_step
 from loadahead.reports.verdicts.base import Claim, ClaimValue, percent, worst_of
 from loadahead.reports.verdicts.records import STALL_OF, Record, case_of, is_stall_free, measured, plain_beside
 
@@ -16,7 +17,7 @@ def _overhead(evidence: Record) -> list[ClaimValue]:
     for record in measured(evidence):
         plain = plain_beside(evidence, case_of(record))
         if plain and is_stall_free(record):
-            cases[record["name"]] = record["measured"]["step_time_ns"] / plain[0]["measured"]["step_time_ns"] - 1
+            cases[record["name"]] = measured_step(record).step_time_ns / measured_step(plain[0]).step_time_ns - 1
     return [worst_of(cases)]
 
 
@@ -24,11 +25,12 @@ def _bandwidth(evidence: Record) -> list[ClaimValue]:
     """Return the least share of the calibrated bandwidth that a link reached from its first copy to its last."""
     cases = {}
     for record in measured(evidence):
+        predicted, own = predicted_step(record), measured_step(record)
         for link, stall in STALL_OF.items():
-            planned, used = record["predicted"]["links"][link], record["measured"]["links"][link]
-            waited = record["predicted"][stall] > WAITED_FOR * record["predicted"]["step_time_ns"]
-            if waited and planned["span_ns"] and planned["busy_ns"] >= BUSY * planned["span_ns"] and used["span_ns"]:
-                cases[f"{record['name']}, {link}"] = used["expected_ns"] / used["span_ns"]
+            planned, used = predicted.links.of(link), own.links.of(link)
+            waited = predicted.stall_ns(stall) > WAITED_FOR * predicted.step_time_ns
+            if waited and planned.span_ns and planned.busy_ns >= BUSY * planned.span_ns and used.span_ns:
+                cases[f"{record['name']}, {link}"] = used.expected_ns / used.span_ns
     return [worst_of(cases, min)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from loadahead.reports.recorded_steps import predicted_step
 from loadahead.reports.tables import Grid
 from loadahead.reports.verdicts.base import FAILS, NOT_CLAIMED
 from loadahead.reports.verdicts.records import FAILED, NOT_RUN, Record, everything, measured
@@ -17,7 +18,7 @@ def coverage(evidence: Record) -> dict[str, Any]:
 
     The result is the evidence's ``facts``: numbers that no claim is about.
     """
-    ratios = [record["predicted"]["copy_to_compute"] for record in measured(evidence) if record["offload"]]
+    ratios = [predicted_step(record).copy_to_compute for record in measured(evidence) if record["offload"]]
     reach = {"low": min(ratios), "high": max(ratios), "configurations": len(ratios)} if ratios else None
     return {
         "configurations": {"measured": len(measured(evidence)), "planned": len(evidence["configurations"])},

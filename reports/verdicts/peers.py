@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from loadahead.reports.recorded_steps import MeasuredStep, PeerStep, measured_step, peer_step
 from loadahead.reports.verdicts.base import Claim, ClaimValue, number, percent, worst_of
 from loadahead.reports.verdicts.records import MEASURED, NONE, Record, case_name, case_of, chosen_beside
 
 # The function returns a number of our measured plan over the peer's; None where the peer's is not known.
-Ratio = Callable[[Record, Record], float | None]
+Ratio = Callable[[MeasuredStep, PeerStep], float | None]
 
 
-def _time(ours: Record, peer: Record) -> float | None:
-    return float(ours["step_time_ns"] / peer["step_time_ns"])
+def _time(ours: MeasuredStep, peer: PeerStep) -> float | None:
+    return ours.step_time_ns / peer.step_time_ns
 
 
-def _more_time(ours: Record, peer: Record) -> float | None:
-    return float(ours["step_time_ns"] / peer["step_time_ns"] - 1)
+def _more_time(ours: MeasuredStep, peer: PeerStep) -> float | None:
+    return ours.step_time_ns / peer.step_time_ns - 1
 
 
-def _peak(ours: Record, peer: Record) -> float | None:
-    return None if peer["peak_device_bytes"] is None else float(ours["peak_device_bytes"] / peer["peak_device_bytes"])
+def _peak(ours: MeasuredStep, peer: PeerStep) -> float | None:
+    return None if peer.peak_device_bytes is None else ours.peak_device_bytes / peer.peak_device_bytes
 
 
 def _beside(evidence: Record, name: str, ratio: Ratio) -> ClaimValue:
@@ -34,7 +35,7 @@ def _beside(evidence: Record, name: str, ratio: Ratio) -> ClaimValue:
             why_not = why_not or peer["reason"]
         elif record is None or record["status"] != MEASURED:
             why_not = why_not or "our plan was not measured beside it"
-        elif (value := ratio(record["measured"], peer)) is None:
+        elif (value := ratio(measured_step(record), peer_step(peer))) is None:
             why_not = why_not or "its peak memory cannot be told on this device"
         else:
             cases[f"{case_name(case_of(peer))}, our horizon {record['horizon']}"] = value

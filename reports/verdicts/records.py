@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadahead.reports.recorded_steps import measured_step, predicted_step
+
 Record = Mapping[str, Any]
 Case = tuple[str, int, str]
 
@@ -13,7 +15,8 @@ MEASURED, FAILED, NOT_RUN = "measured", "failed", "not run"
 LISTS = {"model": "models", "configuration": "configurations", "gradients": "gradients", "peer": "peers"}
 # Stalls below this share of a step count as none.
 NO_STALL = 0.001
-STALL_OF = {"d2h": "stall_release_ns", "h2d": "stall_prefetch_ns"}
+# The stall in which compute waits for a link's copies.
+STALL_OF = {"d2h": "release", "h2d": "prefetch"}
 # This peer offloads nothing.
 NONE = "none"
 
@@ -37,18 +40,18 @@ def name_of(record: Record) -> str:
 
 def time_error(record: Record) -> float:
     """Return (predicted - measured) / measured step time."""
-    return float(record["predicted"]["step_time_ns"] / record["measured"]["step_time_ns"] - 1)
+    return predicted_step(record).step_time_ns / measured_step(record).step_time_ns - 1
 
 
 def peak_error(record: Record) -> float:
     """Return (predicted - measured) / measured peak of device memory."""
-    return float(record["predicted"]["peak_device_bytes"] / record["measured"]["peak_device_bytes"] - 1)
+    return predicted_step(record).peak_device_bytes / measured_step(record).peak_device_bytes - 1
 
 
 def step_times(series: Sequence[Record]) -> tuple[list[int], list[int]]:
     """Return predicted and measured step times in ns."""
-    predicted = [record["predicted"]["step_time_ns"] for record in series]
-    return predicted, [record["measured"]["step_time_ns"] for record in series]
+    predicted = [predicted_step(record).step_time_ns for record in series]
+    return predicted, [measured_step(record).step_time_ns for record in series]
 
 
 def case_of(record: Record) -> Case:
@@ -68,9 +71,9 @@ def short_name(case: Case) -> str:
 
 def is_stall_free(record: Record) -> bool:
     """Return whether something is offloaded and no wait for it is predicted."""
-    predicted = record["predicted"]
-    stalls = sum(predicted[name] for name in STALL_OF.values())
-    return bool(record["offload"] and predicted["offloaded"] > 0 and stalls <= NO_STALL * predicted["step_time_ns"])
+    predicted = predicted_step(record)
+    stalls = sum(predicted.stall_ns(stall) for stall in STALL_OF.values())
+    return bool(record["offload"] and predicted.offloaded > 0 and stalls <= NO_STALL * predicted.step_time_ns)
 
 
 def horizon_series(evidence: Record) -> list[list[Record]]:
@@ -115,4 +118,4 @@ def chosen_beside(evidence: Record, case: Case) -> Record | None:
     free = [record for record in ours if is_stall_free(record)]
     if free:
         return min(free, key=lambda record: int(record["horizon"]))
-    return min(ours, key=lambda record: int(record["predicted"]["step_time_ns"]), default=None)
+    return min(ours, key=lambda record: predicted_step(record).step_time_ns, default=None)
