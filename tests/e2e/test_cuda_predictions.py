@@ -21,6 +21,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.step_metrics import RankMetrics
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import Workload
 from loadahead.validation.links import slowed
@@ -73,8 +74,8 @@ def run(plan: Plan, name: str, **more: Any) -> ExecutionResult:
     return execute(plan, workload(), spec(), device="cuda", driver=FakeCuda(GPUS[name]), **settings)
 
 
-def rank(timeline: Timeline) -> dict[str, Any]:
-    return timeline.header["summary"]["ranks"][0]  # type: ignore[no-any-return]
+def rank(timeline: Timeline) -> RankMetrics:
+    return timeline.metrics.ranks[0]
 
 
 @pytest.mark.parametrize(("pipeline", "horizon"), [("simple", 1), ("interleaved", 1), ("interleaved", 4)])
@@ -82,7 +83,7 @@ def rank(timeline: Timeline) -> dict[str, Any]:
 def test_step_time_and_memory_are_as_predicted(name: str, pipeline: str, horizon: int) -> None:
     plan = plan_of(pipeline=pipeline, horizon=horizon)
     done, predicted = run(plan, name), simulate(plan, costs_of(name))
-    assert rank(predicted)["peak_device_bytes"] == rank(done.timeline)["peak_device_bytes"]
+    assert rank(predicted).peak_device_bytes == rank(done.timeline).peak_device_bytes
     assert len(set(done.bare_step_times_ns)) == 1  # nothing is random there
     assert predicted.step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
 
@@ -94,7 +95,7 @@ def test_each_stall_is_as_predicted(name: str, policy: dict[str, Any]) -> None:
     plan = plan_of(**policy)
     measured, predicted = rank(run(plan, name).timeline), rank(simulate(plan, costs_of(name)))
     for figure in ("stall_release_ns", "stall_prefetch_ns", "copy_ns", "compute_ns"):
-        assert predicted[figure] == pytest.approx(measured[figure], rel=0.01, abs=2_000), figure
+        assert getattr(predicted, figure) == pytest.approx(getattr(measured, figure), rel=0.01, abs=2_000), figure
 
 
 @pytest.mark.parametrize("name", ["link-bound", "launch-bound, slow link"])
@@ -119,7 +120,7 @@ def test_copies_made_several_times_stand_for_a_slower_link() -> None:
     slower = slowed(costs_of(name), copies)
     done = run(plan, name, costs=slower, copies=copies)
     assert simulate(plan, slower).step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
-    assert rank(done.timeline)["copy_ns"] > 20 * rank(run(plan, name).timeline)["copy_ns"]
+    assert rank(done.timeline).copy_ns > 20 * rank(run(plan, name).timeline).copy_ns
 
 
 # ---- what the calibration finds ----
@@ -196,7 +197,7 @@ def test_a_measured_timeline_holds_the_allocators_figures_and_what_measuring_cos
     figures = header["allocator"]
     computes = np.flatnonzero(plan.ops.queue == Queue.COMPUTE).tolist()
     assert figures["op"] == computes
-    assert max(figures["max_memory_allocated"]) == rank(done.timeline)["peak_device_bytes"]
+    assert max(figures["max_memory_allocated"]) == rank(done.timeline).peak_device_bytes
     assert all(a <= b for a, b in zip(figures["memory_allocated"], figures["max_memory_allocated"], strict=True))
     assert all(a <= b for a, b in zip(figures["max_memory_allocated"], figures["max_memory_reserved"], strict=True))
     assert header["bare_step_times_ns"] == done.bare_step_times_ns
@@ -210,7 +211,7 @@ def test_the_oracle_beside_it_does_not_count_as_the_runs_memory() -> None:
     plan = plan_of(horizon=2)
     alone, checked = run(plan, "device-bound"), run(plan, "device-bound", check_gradients=True)
     assert checked.max_grad_error == 0.0
-    assert rank(alone.timeline)["peak_device_bytes"] == rank(checked.timeline)["peak_device_bytes"]
+    assert rank(alone.timeline).peak_device_bytes == rank(checked.timeline).peak_device_bytes
 
 
 def test_where_pinning_fails_it_says_so_and_still_trains() -> None:

@@ -49,8 +49,7 @@ def compare_peaks(ranks: int, workload: Any, spec: Any, costs: Any, case: dict[s
     measured = execute(plan, workload, spec, costs=costs, steps=2, check_gradients=False).timeline
     predicted = simulate(plan, costs)
     for name in ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes"):
-        ours = [rank[name] for rank in measured.header["summary"]["ranks"]]
-        theirs = [rank[name] for rank in predicted.header["summary"]["ranks"]]
+        ours, theirs = ([getattr(rank, name) for rank in side.metrics.ranks] for side in (measured, predicted))
         assert ours == theirs, (case, name)
     for rank in range(ranks):
         mine = measured.memory.device_bytes[measured.memory.rank == rank]
@@ -89,7 +88,7 @@ def test_offloading_takes_the_boundaries_off_the_device() -> None:
     def peak(**policy: Any) -> int:
         plan = build_plan(workload, Policy(ranks=1, microbatches=8, pipeline="simple", **policy))
         run = execute(plan, workload, spec, costs=link_costs(workload), steps=2, check_gradients=False)
-        return int(run.timeline.header["summary"]["ranks"][0]["peak_boundary_bytes"])
+        return run.timeline.metrics.peak_boundary_bytes
 
     block = workload.stages[0][1].boundary_bytes
     assert peak(offload=False) == sum(unit.boundary_bytes for unit in workload.stages[0]) * 8

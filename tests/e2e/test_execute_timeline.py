@@ -35,7 +35,7 @@ def test_the_timeline_obeys_the_plan() -> None:
     taken = end - start
     assert taken[plan.ops.kind == Kind.OFFLOAD].min() >= 500_000
     assert taken[plan.ops.kind == Kind.SEND_ACTIVATION].min() >= 700_000
-    assert sorted(run.step_times_ns)[1] == timeline.step_time_ns == timeline.header["summary"]["step_time_ns"]
+    assert sorted(run.step_times_ns)[1] == timeline.step_time_ns == timeline.metrics.step_time_ns
     assert len(run.step_times_ns) == 3
     assert "emulated link" in timeline.header["link"]
 

@@ -86,16 +86,16 @@ def order_of_horizons() -> Sequence[Figure]:
 def copies() -> Sequence[Figure]:
     """The time of all copies, and how much of it lies under compute."""
     costs, plan = calibrated(SLOW), plan_of(2)
-    (ours,) = simulate(plan, costs).header["summary"]["ranks"]
-    runs = [measured(plan, costs).timeline.header["summary"]["ranks"][0] for _ in range(3)]
+    (ours,) = simulate(plan, costs).metrics.ranks
+    runs = [measured(plan, costs).timeline.metrics.ranks[0] for _ in range(3)]
     overlap = Figure(
         name="overlap",
-        measured=[run["overlap"] for run in runs],
-        predicted=ours["overlap"],
+        measured=[run.overlap for run in runs],
+        predicted=ours.overlap,
         show=lambda share: f"{share:.1%}",
     )
-    near = abs(ours["overlap"] - overlap.median) <= 0.15
+    near = abs(ours.overlap - overlap.median) <= 0.15
     return [
-        predicted_within("time of all copies", [run["copy_ns"] for run in runs], ours["copy_ns"], 0.25),
+        predicted_within("time of all copies", [run.copy_ns for run in runs], ours.copy_ns, 0.25),
         replace(overlap, wanted="within 15 points", holds=near),
     ]
