@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loadahead.executor.spec import ModelSpec
     from loadahead.scenarios.kinds.module import Module
     from loadahead.scenarios.loader import Overrides, ScenarioSource
-    from loadahead.scenarios.prepare import Prepared
+    from loadahead.scenarios.prepare import Preparation, Prepared
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
     from loadahead.sim.workload import ModuleShapes
@@ -153,16 +153,23 @@ def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, dev
 
 
 def prepare_scenario(
-    scenario: Scenario, costs: Costs | None = None, device: str = "cpu", stages: int | None = None
+    scenario: Scenario,
+    costs: Costs | None = None,
+    device: str = "cpu",
+    stages: int | None = None,
+    preparation: Preparation | None = None,
 ) -> Prepared:
     """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs.
 
-    ``stages`` is how many stages the model is cut into; None: one for each rank.
+    ``stages`` is how many stages the model is cut into; None: one for each rank. ``preparation`` keeps what scenarios
+    agree on that are prepared one after another.
     """
-    from loadahead.scenarios.prepare import prepare
+    from loadahead.scenarios.prepare import Preparation
 
+    preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
-    prepared = prepare(scenario, shapes=trace(scenario, device), costs=known, stages=stages)
+    shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
+    prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages)
     return replace(prepared, warnings=(*prepared.warnings, *_other_model(scenario, known)))
 
 

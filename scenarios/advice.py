@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
 
 
-def advice(scenario: Scenario) -> list[str]:
+def advice(scenario: Scenario, setting: Setting | None = None) -> list[str]:
     """Return a sentence for each setting that does not do what its name says."""
     of_tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
-    return [*of_tables, *scenario.model.advice(scenario.setting())]
+    return [*of_tables, *scenario.model.advice(setting or scenario.setting())]
 
 
 def _offloading(scenario: Scenario) -> list[str]:

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,6 +33,7 @@ Overrides = Mapping[str, Any]
 # A scenario is a page of text. A larger file is not a scenario, and would take long to parse.
 LARGEST_FILE = 1_000_000
 LARGEST_DEPTH = 50
+NOTHING_KNOWN: Mapping[str, Any] = MappingProxyType({})
 
 
 def shipped_names() -> list[str]:
@@ -55,16 +57,21 @@ class ScenarioFile:
     folder: Path | None
     objects: Any = None
 
-    def scenario(self, overrides: Overrides | None = None) -> Scenario:
-        """Return the scenario with these overrides; raise InputError in one line where it holds a mistake."""
-        content = copy.deepcopy(self.content)
+    def scenario(self, overrides: Overrides | None = None, known: Mapping[str, Any] = NOTHING_KNOWN) -> Scenario:
+        """Return the scenario with these overrides; raise InputError in one line where it holds a mistake.
+
+        ``known`` holds tables of a scenario of this file: they are taken as they are, whatever is overridden in them.
+        """
+        content = {name: copy.deepcopy(table) for name, table in self.content.items() if name not in known}
         if not isinstance(overrides, Mapping | None):
             raise InputError(
                 f"the overrides are of type {type(overrides).__name__}; give a dictionary, e.g. "
                 '{"offload.release_window": 2}'
             )
         for key, value in (overrides or {}).items():
-            _set_key(content, key, value)
+            if not known or split_key(key)[0] not in known:
+                _set_key(content, key, value)
+        content |= known
         return with_objects(_scenario(content, self.source, self.folder), self.objects)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from loadahead.scenarios.advice import advice
-from loadahead.scenarios.kinds import Units
-from loadahead.scenarios.layers import unit_cost, unit_shape
+from loadahead.scenarios.kept import Kept, Same
+from loadahead.scenarios.parts import PartsOfModels
 from loadahead.scenarios.schema import Scenario
-from loadahead.scenarios.tables import policy_of
+from loadahead.scenarios.tables import Hardware, policy_of
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy, require_few_tasks
 from loadahead.sim.units import format_bytes, format_rate
 from loadahead.sim.workload import ModuleShapes, Workload
+
+# As many costs are kept as an axis of a sweep may have values, each a kilobyte or two beside its units.
+MOST_COSTS = 10_000
+# A traced module takes some kilobytes.
+MOST_TRACED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,34 +53,70 @@ def prepare(
 
     Raise InputError where the tables do not go together, and for more tasks than can be planned.
     """
-    setting = scenario.setting(shapes, stages)
-    # The check comes before the units are made, as there may be billions.
-    require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(setting.stages))
-    units = scenario.model.units(setting)
-    return Prepared(
-        scenario=scenario,
-        workload=Workload(stages=tuple(tuple(map(unit_shape, stage)) for stage in units)),
-        policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
-        costs=_costs(scenario, units) if costs is None else costs,
-        warnings=(*advice(scenario), *([] if costs is None else _other_links(scenario, costs))),
-    )
+    return Preparation().prepare(scenario, shapes, costs, stages=stages)
 
 
-def _costs(scenario: Scenario, units: Units) -> Costs | None:
-    unit_costs = [[unit_cost(layers, scenario.checkpoint.enabled) for layers in stage] for stage in units]
-    known = tuple(tuple(cost for cost in stage if cost is not None) for stage in unit_costs)
-    if any(len(some) != len(stage) for some, stage in zip(known, unit_costs, strict=True)):
-        return None
-    stages = [[layer for unit in stage for layer in unit] for stage in units]
-    return Costs(
-        units=known,
-        static_bytes=tuple(sum(layer.static_bytes for layer in stage) for stage in stages),
-        optimizer_ns=tuple(sum(layer.optimizer_ns for layer in stage) for stage in stages),
-        launch_ns=scenario.hardware.launch,
-        launch_by_kind=scenario.hardware.launch_by_kind,
-        shared=scenario.hardware.shared(),
-        **scenario.hardware.links(),
-    )
+class Preparation:
+    """Prepares many scenarios as :func:`prepare` does one; what they agree on is made once and is one object in all.
+
+    Scenarios that share their table ``model`` and differ in links have the same workload and the same ``costs.units``.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        self._models = PartsOfModels()
+        self._costs: Kept[Costs] = Kept(MOST_COSTS)
+        self._shapes: Kept[ModuleShapes] = Kept(MOST_TRACED)
+
+    def shapes(self, scenario: Scenario, trace: Callable[[], ModuleShapes | None]) -> ModuleShapes | None:
+        """Return the shapes of the scenario's module, traced once for each model and number of microbatches."""
+        if not needs_shapes(scenario):
+            return None
+
+        def traced() -> ModuleShapes:
+            found = trace()
+            assert found is not None, "a module has shapes"
+            return found
+
+        return self._shapes.get((Same(scenario.model), scenario.parallel.microbatches), traced)
+
+    def prepare(
+        self,
+        scenario: Scenario,
+        shapes: ModuleShapes | None = None,
+        costs: Costs | None = None,
+        *,
+        stages: int | None = None,
+    ) -> Prepared:
+        """Return the scenario, ready to be planned; the arguments are those of :func:`prepare`."""
+        setting = scenario.setting(shapes, stages)
+        # The check comes before the units are made, as there may be billions.
+        require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(setting.stages))
+        parts = self._models.of(scenario.model, setting)
+        warnings = advice(scenario, setting)
+        if costs is None and parts.costs is not None:
+            of_model, hardware = parts.costs, scenario.hardware
+            costs = self._costs.get((Same(of_model), Same(hardware)), lambda: _with_links(of_model, hardware))
+        elif costs is not None:
+            warnings += _other_links(scenario, costs)
+        return Prepared(
+            scenario=scenario,
+            workload=parts.workload,
+            policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
+            costs=costs,
+            warnings=tuple(warnings),
+        )
+
+
+def _with_links(costs: Costs, hardware: Hardware) -> Costs:
+    """Return a model's costs on this hardware, whose keys allow no value that the costs do not."""
+    own = {
+        "launch_ns": hardware.launch,
+        "launch_by_kind": hardware.launch_by_kind,
+        "shared": hardware.shared(),
+        **hardware.links(),
+    }
+    return costs.model_copy(update=own)
 
 
 def _other_links(scenario: Scenario, costs: Costs) -> list[str]:

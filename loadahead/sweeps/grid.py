@@ -8,12 +8,15 @@ import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
 from loadahead.scenarios.advice import advice
 from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
+from loadahead.scenarios.prepare import Preparation
+from loadahead.scenarios.variants import Variants
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.sweep import Point, grid
@@ -35,7 +38,7 @@ def digest(content: Any) -> str:
 
 @dataclass(slots=True)
 class Sweep:
-    """One scenario to sweep. Its files are read once: what is changed meanwhile has no effect.
+    """One scenario to sweep. Its files, costs included, are read once: what is changed meanwhile has no effect.
 
     Attributes:
         source: the scenario, by name, path, dictionary or as such.
@@ -58,6 +61,8 @@ class Sweep:
     device: str = "cpu"
     progress: ProgressCallback = silent
     file: ScenarioFile = field(init=False)
+    _preparation: Preparation = field(default_factory=Preparation)
+    _named_costs: dict[str, Costs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.file = scenario_file(self.source)
@@ -66,20 +71,39 @@ class Sweep:
 
     def prepared(self, more: Overrides | None = None) -> Prepared:
         """Return the scenario with further overrides, ready to be planned."""
+        return self.prepare(lambda: self.file.scenario({**self.overrides, **(more or {})}))
+
+    def prepare(self, load: Callable[[], Scenario]) -> Prepared:
+        """Return a scenario of this sweep's file, ready to be planned; ``load`` returns it."""
         with jobs.named(self.source):
-            scenario = self.file.scenario({**self.overrides, **(more or {})})
-            prepared = jobs.prepare_scenario(scenario, self.given, self.device)
-        self.warnings |= dict.fromkeys(prepared.warnings)
+            scenario = load()
+            costs = self.given or self.costs_named(scenario)
+            prepared = jobs.prepare_scenario(scenario, costs, self.device, preparation=self._preparation)
+        self.warn(prepared.warnings)
         return prepared
 
-    def try_out(self, more: Overrides) -> None:
-        """Raise InputError where these overrides are not allowed; a module is not traced for it."""
+    def try_out(self, load: Callable[[], Scenario]) -> None:
+        """Raise InputError where a scenario of this sweep's file is not allowed; a module is not traced for it."""
         with jobs.named(self.source):
-            scenario = self.file.scenario({**self.overrides, **more})
+            scenario = load()
         if scenario.model.needs_shapes:
-            self.warnings |= dict.fromkeys(advice(scenario))
+            self.warn(advice(scenario))
         else:
-            self.prepared(more)
+            self.prepare(lambda: scenario)
+
+    def warn(self, sentences: Sequence[str]) -> None:
+        """Take warnings over that are new."""
+        if sentences:
+            self.warnings |= dict.fromkeys(sentences)
+
+    def costs_named(self, scenario: Scenario) -> Costs | None:
+        """Return the costs of the file that the scenario names; None where it names none."""
+        path = scenario.costs
+        if path is not None and path not in self._named_costs:
+            found = jobs.named_costs(scenario)
+            assert found is not None, "a file is named"
+            self._named_costs[path] = found
+        return None if path is None else self._named_costs[path]
 
     def know(self, prepared: Prepared, costs: Costs) -> None:
         """Keep these as the prepared scenario's calibrated costs."""
@@ -112,28 +136,29 @@ class Grid:
 
     Axes that only the planner has to know about, but microbatches, which may change a module's shapes, are *inner*.
     The scenario is loaded once for each combination of the others, the *outer* ones.
+
+    Attributes:
+        inner: the values of the inner axes, by column.
+        outer: the axes for whose values the scenario is loaded anew.
     """
 
     sweep: Sweep
     axes: tuple[Axis, ...]
-    _traced: dict[int, Prepared] = field(default_factory=dict)
+    inner: dict[str, Sequence[Any]] = field(init=False)
+    outer: list[Axis] = field(init=False)
+    _variants: Variants = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self) > MOST_POINTS:
             raise InputError(f"the sweep has {len(self)} points; at most {MOST_POINTS} can be, give coarser axes")
+        inner = [axis for axis in self.axes if axis.is_policy and axis.column != "microbatches"]
+        self.inner = {axis.column: axis.values for axis in inner}
+        self.outer = [axis for axis in self.axes if axis.column not in self.inner]
+        changing = [(axis.key, axis.settings) for axis in self.outer]
+        self._variants = Variants(self.sweep.file, self.sweep.overrides, changing)
 
     def __len__(self) -> int:
         return math.prod(len(axis.values) for axis in self.axes)
-
-    @property
-    def inner(self) -> dict[str, Sequence[Any]]:
-        """The values of the axes that only the planner has to know about, by column."""
-        return {axis.column: axis.values for axis in self.axes if axis.is_policy and axis.column != "microbatches"}
-
-    @property
-    def outer(self) -> list[Axis]:
-        """The axes for whose values the scenario is loaded anew."""
-        return [axis for axis in self.axes if axis.column not in self.inner]
 
     @property
     def _width(self) -> int:
@@ -141,15 +166,15 @@ class Grid:
 
     def points(self, finished: Container[int] = ()) -> Iterator[tuple[int, Point]]:
         """Yield number and point of all that are not finished; they are made as they are asked for."""
-        inner, width = self.inner, self._width
+        width = self._width
+        shown = [(at, axis.column, axis.values) for at, axis in enumerate(self.outer) if axis.column != "microbatches"]
         for group, places in enumerate(self._places()):
             numbers = range(group * width, (group + 1) * width)
             if all(number in finished for number in numbers):
                 continue
-            prepared = self._prepared(group, places)
-            cells = {axis.column: axis.values[i] for axis, i in zip(self.outer, places, strict=True)}
-            own = {column: cell for column, cell in cells.items() if column != "microbatches"}
-            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, inner)
+            prepared = self._prepared(places)
+            own = {column: values[places[at]] for at, column, values in shown}
+            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
                     yield number, replace(point, axes={**point.axes, **own}) if own else point
@@ -158,22 +183,21 @@ class Grid:
         """Trace and calibrate modules now, while nothing else runs."""
         width = self._width
         for group, places in enumerate(self._places()):
-            prepared = self._prepared(group, places) if group == 0 else None
-            if prepared is not None and not prepared.scenario.model.needs_shapes:
+            if group == 0 and not self._prepared(places).scenario.model.needs_shapes:
                 return
             if not all(number in finished for number in range(group * width, (group + 1) * width)):
-                self.sweep.costs_of(prepared or self._prepared(group, places))
+                self.sweep.costs_of(self._prepared(places))
 
     def try_out(self) -> None:
         """Raise InputError where a value is not allowed: each is tried before the first point is simulated."""
-        outer = self.outer
-        for place, axis in enumerate(outer):
-            for i in range(len(axis.values)):
-                self.sweep.try_out(self._overrides([i if other == place else 0 for other in range(len(outer))]))
+        for number, axis in enumerate(self.outer):
+            for place in range(len(axis.values)):
+                places = [place if other == number else 0 for other in range(len(self.outer))]
+                self.sweep.try_out(partial(self._variants.scenario, places))
 
     def specification(self, engine: str) -> dict[str, Any]:
         """Return everything that the rows follow from, as plain data."""
-        first = self._prepared(0, [0] * len(self.outer))
+        first = self._prepared([0] * len(self.outer))
         given = self.sweep.given or jobs.named_costs(first.scenario)
         return {
             "loadahead": __version__,
@@ -188,16 +212,8 @@ class Grid:
     def _places(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))
 
-    def _overrides(self, places: Sequence[int]) -> dict[str, Any]:
-        return {axis.key: axis.settings[i] for axis, i in zip(self.outer, places, strict=True)}
-
-    def _prepared(self, group: int, places: Sequence[int]) -> Prepared:
-        if group not in self._traced:
-            prepared = self.sweep.prepared(self._overrides(places))
-            if not prepared.scenario.model.needs_shapes:
-                return prepared
-            self._traced[group] = prepared
-        return self._traced[group]
+    def _prepared(self, places: Sequence[int]) -> Prepared:
+        return self.sweep.prepare(lambda: self._variants.scenario(places))
 
 
 def _fingerprint(scenario: Scenario) -> str | None:
