@@ -233,6 +233,21 @@ def test_the_best_point_fits_the_memory() -> None:
     assert table.best(10**15) is not None
 
 
+FIRST = {"offload.activation_loading_horizon": 1, "hardware.d2h": "1 GB/s"}
+
+
+def test_a_row_has_attributes_and_is_a_mapping_of_its_columns() -> None:
+    table = la.sweep("uniform", {"horizon": [1, 2], "hardware.d2h": ["1 GB/s"]})
+    row = table.rows[0]
+    assert row.horizon == row["horizon"] == 1 and row["hardware.d2h"] == "1 GB/s"
+    assert row.step_time_ns == row["step_time_ns"] == la.simulate("uniform", FIRST).step_time_ns
+    assert list(row) == list(row.to_dict()) == list(table.to_pandas().columns)
+    assert row == dict(row) == row.to_dict() != table.rows[1]
+    assert sum(row.stalls_ns.values()) == sum(row[name] for name in row if name.startswith("stall_"))
+    with pytest.raises(KeyError):
+        row["step_time"]
+
+
 def test_a_model_in_memory_is_trained_as_a_plain_loop_trains_it(tmp_path: Path) -> None:
     model = layers()
     scenario = in_memory(model=model)

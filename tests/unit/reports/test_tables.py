@@ -14,14 +14,14 @@ from loadahead.reports.tables import comparison_grid, format_error, format_share
 from loadahead.sim.choice import best
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import STALLS, SweepRow
+from loadahead.sim.step_metrics import METRIC_COLUMNS, STALLS, SweepRow
 from loadahead.sim.timeline import Timeline
 from tests.support.plans import uniform_costs, uniform_plan
 
 
 def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> SweepRow:
     """A row of a sweep's table."""
-    columns = {
+    columns = dict.fromkeys(METRIC_COLUMNS, 0) | {
         "pipeline": "simple",
         "microbatches": microbatches,
         "horizon": horizon,
@@ -29,11 +29,9 @@ def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes:
         "release_window": 1,
         "step_time_ns": round(step_ms * 1e6),
         "peak_device_bytes": device,
-        "peak_boundary_bytes": 0,
         "peak_host_bytes": 2**20,
         "overlap": 0.5,
         "stall_release_ns": 1000,
-        "stall_prefetch_ns": 0,
         "stall_recv_ns": 500,
         "offloaded": 3,
         "kept": 1,
