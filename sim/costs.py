@@ -102,8 +102,8 @@ class Costs(_Frozen):
 
     Attributes:
         units: each unit's cost, indexed ``[stage][unit]``.
-        static_bytes: each rank's weights, gradients and optimizer state, which stay in memory throughout.
-        optimizer_ns, optimizer_workspace: each rank's OPTIMIZER_STEP; an empty tuple means 0.
+        static_bytes: each stage's weights, gradients and optimizer state, which stay in memory throughout.
+        optimizer_ns, optimizer_workspace: each stage's part of its rank's OPTIMIZER_STEP; an empty tuple means 0.
         launch_ns: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names.
             :mod:`loadahead.sim.launch` describes what it delays.
         memory_bytes: capacity of one rank's device.
@@ -137,7 +137,7 @@ class Costs(_Frozen):
         RELEASE and ACQUIRE take no time of their own, and a RECV none beyond its SEND, which carries the transfer.
         Raise InputError when the costs do not describe the plan's units or the sum is too large to simulate.
         """
-        out = self._per_task(plan, 0, self.optimizer(plan.ranks))
+        out = self._per_task(plan, 0, self.optimizer(plan.stage_rank, plan.ranks))
         for kind in MOVING_KINDS:
             at = plan.ops.kind == kind
             out[at] = self.transfer(kind, plan.ops.nbytes[at])
@@ -152,32 +152,44 @@ class Costs(_Frozen):
         }.get(kind, (self.p2p_latency_ns, self.p2p_bandwidth))
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
-    def tables(self, units: Sequence[int]) -> tuple[Ints, Ints]:
+    def tables(self) -> tuple[Ints, Ints]:
         """Return durations in ns and workspaces in bytes of every unit and kind, both of shape (units, kinds).
 
-        Kinds that do not compute have 0. ``units`` holds each stage's number of units; raise InputError unless the
-        costs describe as many.
+        Kinds that do not compute have 0.
         """
+        # Most units of a model are one and the same object.
+        distinct: dict[int, UnitCost] = {}
+        at: dict[int, int] = {}
+        rows = []
+        for stage in self.units:
+            for unit in stage:
+                number = id(unit)
+                if number not in at:
+                    at[number] = len(distinct)
+                    distinct[number] = unit
+                rows.append(at[number])
+        out = np.zeros((2, len(distinct), len(Kind)), dtype=np.int64)
+        for row, unit in enumerate(distinct.values()):
+            for kind, pair in unit.by_kind().items():
+                out[:, row, kind] = pair
+        return out[0][rows], out[1][rows]
+
+    def require_units(self, units: Sequence[int]) -> None:
+        """Raise InputError unless the costs describe as many units of each stage."""
         described = [len(stage) for stage in self.units]
         if described != list(units):
             raise InputError(
                 f"costs.units describes {len(described)} stages with {described} units; the workload has {len(units)} "
                 f"with {list(units)}: use costs made for this workload"
             )
-        flat = [unit for stage in self.units for unit in stage]
-        out = np.zeros((2, len(flat), len(Kind)), dtype=np.int64)
-        for row, unit in enumerate(flat):
-            for kind, pair in unit.by_kind().items():
-                out[:, row, kind] = pair
-        return out[0], out[1]
 
-    def optimizer(self, ranks: int) -> Ints:
-        """Return how long each rank's OPTIMIZER_STEP takes, in ns; shape (ranks,)."""
-        return self._per_rank("optimizer_ns", ranks)
+    def optimizer(self, stage_rank: Ints, ranks: int) -> Ints:
+        """Return how long each rank's OPTIMIZER_STEP takes, in ns, for all its stages; shape (ranks,)."""
+        return self._per_rank("optimizer_ns", stage_rank, ranks)
 
-    def optimizer_bytes(self, ranks: int) -> Ints:
-        """Return the bytes in use only while each rank's OPTIMIZER_STEP runs; shape (ranks,)."""
-        return self._per_rank("optimizer_workspace", ranks)
+    def optimizer_bytes(self, stage_rank: Ints, ranks: int) -> Ints:
+        """Return the bytes in use only while each rank's OPTIMIZER_STEP runs, for all its stages; shape (ranks,)."""
+        return self._per_rank("optimizer_workspace", stage_rank, ranks)
 
     def launch_table(self) -> Ints:
         """Return the host time to issue an operation of each kind, in ns; shape (kinds,)."""
@@ -192,17 +204,25 @@ class Costs(_Frozen):
 
     def workspace(self, plan: Plan) -> Ints:
         """Return the bytes in use only while each operation runs; shape (operations,)."""
-        return self._per_task(plan, 1, self.optimizer_bytes(plan.ranks))
+        return self._per_task(plan, 1, self.optimizer_bytes(plan.stage_rank, plan.ranks))
 
-    def static(self, ranks: int) -> Ints:
-        """Return the bytes that stay on each rank's device throughout; shape (ranks,)."""
-        return self._per_rank("static_bytes", ranks)
+    def static(self, stage_rank: Ints, ranks: int) -> Ints:
+        """Return the bytes that stay on each rank's device throughout, its stages' together; shape (ranks,)."""
+        return self._per_rank("static_bytes", stage_rank, ranks)
 
-    def _per_rank(self, name: str, ranks: int) -> Ints:
+    def _per_rank(self, name: str, stage_rank: Ints, ranks: int) -> Ints:
+        """Add up the stages' entries on their ranks; ``stage_rank`` is the rank of each stage, -1 where none has it."""
         values: tuple[int, ...] = getattr(self, name)
-        if len(values) not in (0, ranks):
-            raise InputError(f"costs.{name} has {len(values)} entries; the plan has {ranks} ranks, give one per rank")
-        return np.asarray(values or (0,) * ranks, dtype=np.int64)
+        if len(values) not in (0, len(self.units)):
+            raise InputError(
+                f"costs.{name} has {len(values)} entries and costs.units describes {len(self.units)} stages; give one "
+                "entry per stage"
+            )
+        out = np.zeros(ranks, dtype=np.int64)
+        for value, rank in zip(values, stage_rank.tolist(), strict=False):
+            if rank >= 0:
+                out[rank] += value
+        return out
 
     def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
         """Look up ``UnitCost.by_kind()[kind][which]`` for every task, and ``optimizer`` for OPTIMIZER_STEP."""
@@ -216,6 +236,11 @@ class Costs(_Frozen):
                 for kind, pair in unit.by_kind().items():
                     table[s, u, kind] = pair[which]
         task = ops.kind <= Kind.BACKWARD_WEIGHT
+        if task.any() and len(plan.stage_rank) < len(self.units):
+            raise InputError(
+                f"costs.units describes {len(self.units)} stages and the plan has {len(plan.stage_rank)}: use costs "
+                "made for this plan"
+            )
         stage_of, unit_of = np.where(task, ops.stage, 0), np.where(task, ops.unit, 0)
         outside = (stage_of < 0) | (stage_of >= len(self.units)) | (unit_of < 0) | (unit_of >= width)
         if outside.any() or not known[stage_of, unit_of].all():
@@ -241,15 +266,19 @@ def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str,
         raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
 
 
+# So few sizes are worked through one by one: finding the distinct ones would take longer.
+_FEW = 16
+
+
 def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     """Return the time of each transfer without latency, rounded up to whole ns; shape as ``nbytes``.
 
     ``nbytes * 1e9`` leaves int64 above 9 GB, so seconds and the rest are taken apart, and a rest that could still
     overflow (bandwidths above 9 GB/s) goes through Python's integers, once per distinct size.
     """
-    sizes, back = np.unique(nbytes, return_inverse=True)
+    sizes, back = (nbytes, slice(None)) if len(nbytes) < _FEW else np.unique(nbytes, return_inverse=True)
     exact = [-(-int(n) * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
-    return np.asarray(exact, dtype=np.int64)[back] if exact else np.zeros(0, dtype=np.int64)
+    return np.asarray(exact, dtype=np.int64)[back]
 
 
 def _keys(path: KeyPath) -> list[str]:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.sim.clock import host_times
 from loadahead.sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND, Costs, require_total
 from loadahead.sim.engines.compiled_engine import forward
 from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import earliest_times
 from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
 
 
 def _own_links(plan: Plan, costs: Costs) -> _Run:
-    durations, allowed = costs.durations(plan), earliest_times(plan, costs.launches(plan))
+    durations, allowed = costs.durations(plan), host_times(plan, costs.launches(plan))
 
     def run(factor: Floats) -> tuple[Ints, Ints]:
         times = forward(plan, _scaled(durations, factor), allowed)
@@ -96,7 +96,7 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
     A copy's latency and work are scaled alike, so that alone it takes its duration times its factor.
     """
     table, link, graph = LinkTable.of(costs, plan.ranks), link_of(plan), waiting(plan)
-    before, allowed = before_flow(plan, costs, link), earliest_times(plan, costs.launches(plan))
+    before, allowed = before_flow(plan, costs, link), host_times(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 
     def run(factor: Floats) -> tuple[Ints, Ints]:

@@ -1,4 +1,4 @@
-"""Memory follows from the plan alone: device memory changes only on the compute queue, so its peak needs no clock.
+"""What a step holds in memory is said here, once. It needs no clock: only compute queues change device memory.
 
 Walking a rank's compute queue in order, what an operation takes counts while it runs, and what it frees counts until
 it has ended (DESIGN, section 2). :func:`samples` then lays those levels, or measured ones, on a timeline.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.costs import Costs, require_total
 from loadahead.sim.ir.kinds import Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
@@ -47,15 +48,27 @@ def _device(plan: Plan, role: Role | None = None) -> Ints:
     return np.where(keep, buffers.nbytes, 0)
 
 
-def _walk_rank(order: Ints, taken: Ints, freed: Ints, base: int) -> tuple[Ints, Ints]:
-    """Return (bytes during, bytes after) along one compute queue; ``order`` holds its operations' positions."""
-    after: Ints = base + np.cumsum(taken[order] - freed[order], dtype=np.int64)
-    return after + freed[order], after
+@inlined
+def level_during(level, taken, workspace):  # type: ignore[no-untyped-def]
+    """Return the bytes held while an operation runs that finds ``level`` and takes ``taken``."""
+    return level + taken + workspace
 
 
-def _peaks(values: list[Ints], floor: Ints) -> Ints:
-    tops = [max(int(v.max()), int(low)) if len(v) else int(low) for v, low in zip(values, floor, strict=True)]
-    return np.asarray(tops, dtype=np.int64)
+@inlined
+def level_after(level, taken, freed):  # type: ignore[no-untyped-def]
+    """Return the bytes held once that operation has ended."""
+    return level + taken - freed
+
+
+@compiled
+def _walk(rank, on_compute, taken, freed, workspace, level, peak, during, after):  # type: ignore[no-untyped-def]
+    """Fill the levels at each operation of a compute queue; each rank's ``level`` and ``peak`` are changed."""
+    for i in range(len(rank)):
+        if on_compute[i]:
+            r = rank[i]
+            during[i] = level_during(level[r], taken[i], workspace[i])
+            after[i] = level[r] = level_after(level[r], taken[i], freed[i])
+            peak[r] = max(peak[r], during[i])
 
 
 def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
@@ -65,29 +78,27 @@ def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
     """
     for amounts in (plan.buffers.nbytes, workspace, static):
         require_total(amounts, "sizes", "bytes")
-    device, boundary = _device(plan), _device(plan, Role.BOUNDARY)
-    taken, freed = row_sums(plan.ops.allocs, device), row_sums(plan.ops.frees, device)
-    taken_boundary, freed_boundary = row_sums(plan.ops.allocs, boundary), row_sums(plan.ops.frees, boundary)
-    during, after, boundary_during = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
-    tops, boundary_tops = [], []
-    for rank in range(plan.ranks):
-        order = plan.queue_ops(rank, Queue.COMPUTE)
-        during[order], after[order] = _walk_rank(order, taken, freed, int(static[rank]))
-        during[order] += workspace[order]
-        boundary_during[order], _ = _walk_rank(order, taken_boundary, freed_boundary, 0)
-        tops.append(during[order])
-        boundary_tops.append(boundary_during[order])
+    during, after, peak = _levels(plan, _device(plan), workspace, static)
+    nothing = np.zeros(len(plan), dtype=np.int64)
+    boundary_during, _, boundary_peak = _levels(plan, _device(plan, Role.BOUNDARY), nothing, np.zeros_like(static))
     host = np.zeros(plan.ranks, dtype=np.int64)
     slots = plan.buffers.space == Space.HOST
     np.add.at(host, plan.buffers.rank[slots], plan.buffers.nbytes[slots])
-    return MemoryWalk(
-        during, after, boundary_during, _peaks(tops, static), _peaks(boundary_tops, np.zeros_like(static)), host
-    )
+    return MemoryWalk(during, after, boundary_during, peak, boundary_peak, host)
+
+
+def _levels(plan: Plan, nbytes: Ints, workspace: Ints, floor: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return (bytes during, bytes after) each operation, 0 off the compute queues, and each rank's peak."""
+    ops, peak = plan.ops, floor.astype(np.int64)
+    during, after = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
+    taken, freed = row_sums(ops.allocs, nbytes), row_sums(ops.frees, nbytes)
+    _walk(ops.rank, ops.queue == Queue.COMPUTE, taken, freed, workspace, peak.copy(), peak, during, after)
+    return during, after, peak
 
 
 def walk(plan: Plan, costs: Costs) -> MemoryWalk:
     """Return the walk with the workspace and resident bytes of the costs."""
-    return walk_bytes(plan, costs.workspace(plan), costs.static(plan.ranks))
+    return walk_bytes(plan, costs.workspace(plan), costs.static(plan.stage_rank, plan.ranks))
 
 
 def samples(plan: Plan, during: Ints, after: Ints, start_ns: Ints, end_ns: Ints) -> MemorySamples:

@@ -11,7 +11,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
+from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
@@ -58,14 +58,15 @@ def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> li
     The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`).
     """
     out: list[SweepRow] = []
+    groups = Groups()
     for _, run in itertools.groupby(points, _group_key):
         alike = list(run)
         first = alike[0]
         if engine != PLANLESS_ENGINE or first.costs.shared is not None:
             out += [evaluate_point(point, engine) for point in alike]
             continue
-        group = PolicyGroup.of(first.workload, first.costs, first.policy)
-        out += metrics_rows(group, [point.policy for point in alike], [point.axes for point in alike])
+        alike_axes = [point.axes for point in alike]
+        out += groups.rows(first.workload, first.costs, [point.policy for point in alike], alike_axes)
     return out
 
 
@@ -73,4 +74,4 @@ def _group_key(point: Point) -> tuple[Any, ...]:
     """Return a key that is equal for points whose tasks and costs are the same."""
     policy = point.policy
     choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.checkpoint)
-    return id(point.workload), id(point.costs), *choices
+    return id(point.workload), id(point.costs), id(policy.order), *choices

@@ -8,7 +8,7 @@ from loadahead.executor.links import CONFIGURED
 from loadahead.sim.costs import Costs
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.metrics import merge
+from loadahead.sim.overlap import merge
 from loadahead.sim.timeline import Timeline
 
 LINKS = {"d2h": Kind.OFFLOAD, "h2d": Kind.PREFETCH}

@@ -27,7 +27,7 @@ from loadahead.reports.plots.style import (
 from loadahead.reports.run_data import RunData
 from loadahead.sim.ir.kinds import COPY_KINDS, RECV_KINDS, SEND_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.metrics import waits
+from loadahead.sim.stalls import waits
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_duration
 

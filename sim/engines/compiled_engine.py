@@ -1,8 +1,7 @@
 """The compiled engine makes one pass over the plan's columns, in numba.
 
-With fixed durations, FIFO queues and static edges an operation starts at the latest of what the host allows
-(:mod:`loadahead.sim.launch`), the end of the operation before it on its queue and the ends of its edges, and list order
-visits every one of those first.
+With fixed durations, FIFO queues and static edges, an operation's times follow from those of operations listed before
+it (:mod:`loadahead.sim.clock`), so that list order visits every one of them first.
 
 Where copies share links, that pass takes each copy at its own link's bandwidth. If nothing shared was then ever asked
 for more than it has, every copy gets its whole link, and the result stands; otherwise the flows are followed event by
@@ -12,33 +11,31 @@ event (:mod:`loadahead.sim.engines.fluid`).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from loadahead.sim.clock import finish, host_times, later
+from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import earliest_times
 from loadahead.sim.links import LinkTable, before_flow, contended, link_of, require_fits
 
 
-@njit(cache=True)
-def _forward(duration, queue_index, starts, values, earliest_start, issued, queue_end, start, end):  # type: ignore[no-untyped-def]
-    """Fill ``start`` and ``end``, both no earlier than the host allows; ``queue_end`` holds when each queue is free."""
+@compiled
+def _forward(duration, queue_index, starts, values, allowed, issued, queue_end, start, end):  # type: ignore[no-untyped-def]
+    """Fill ``start`` and ``end``; ``queue_end`` holds when each queue is free."""
     for i in range(len(duration)):
-        at = max(earliest_start[i], queue_end[queue_index[i]])
+        at = later(allowed[i], queue_end[queue_index[i]])
         for e in range(starts[i], starts[i + 1]):
-            if end[values[e]] > at:
-                at = end[values[e]]
+            at = later(at, end[values[e]])
         start[i] = at
-        end[i] = max(at + duration[i], issued[i])
-        queue_end[queue_index[i]] = end[i]
+        end[i] = queue_end[queue_index[i]] = finish(at, duration[i], issued[i])
 
 
 def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
     """Return the times with fixed durations; arrays have shape (operations,) and are in ns.
 
-    ``allowed`` is what :func:`loadahead.sim.launch.earliest_times` returns.
+    ``allowed`` is what :func:`loadahead.sim.clock.host_times` returns.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
@@ -49,7 +46,7 @@ def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
 
 def run(plan: Plan, costs: Costs) -> Times:
     """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
-    allowed = earliest_times(plan, costs.launches(plan))
+    allowed = host_times(plan, costs.launches(plan))
     times = forward(plan, costs.durations(plan), allowed)
     if costs.shared is None:
         return times

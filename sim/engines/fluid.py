@@ -8,8 +8,9 @@ engine's pass.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from loadahead.sim.clock import finish, later
+from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.links import LinkTable
@@ -28,7 +29,7 @@ def too_large(work: float, table: LinkTable) -> str | None:
     return None
 
 
-@njit(cache=True)
+@compiled
 def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: ignore[no-untyped-def]
     """Fill ``rate`` of the flowing links by progressive filling; ``room`` and ``total`` are the groups' work space."""
     room[:] = capacity
@@ -63,7 +64,7 @@ def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: 
                         room[member[link, role]] = max(0, room[member[link, role]] - rate[link])
 
 
-@njit(cache=True)
+@compiled
 def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weight, member, capacity, start, end):  # type: ignore[no-untyped-def]
     """Fill ``start`` and ``end``.
 
@@ -92,10 +93,10 @@ def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weig
                 continue
             if link[i] < 0:
                 start[i] = ready_at[i]
-                end[i] = max(start[i] + before[i], issued[i])
+                end[i] = finish(start[i], before[i], issued[i])
             for e in range(starts[i], starts[i + 1]):
                 j = values[e]
-                ready_at[j] = max(ready_at[j], end[i])
+                ready_at[j] = later(ready_at[j], end[i])
                 waits[j] -= 1
                 if waits[j] == 0:
                     ready[top] = j
@@ -153,7 +154,7 @@ def run_flows(
         link: what :func:`loadahead.sim.links.link_of` returns.
         before: time in ns before a flow begins, or the whole duration of an operation that is no flow.
         work: the flows' work in bytes * ns/s.
-        allowed: what :func:`loadahead.sim.launch.earliest_times` returns.
+        allowed: what :func:`loadahead.sim.clock.host_times` returns.
         graph: what :func:`waiting` returns.
     """
     start, end = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)

@@ -1,10 +1,8 @@
 """The reference engine is a discrete-event simulation on SimPy.
 
-Every queue is a process, every link a resource, and every rank's host a process that issues the rank's operations in
-list order. An operation starts when the operation before it on its queue has ended, all its edges have ended, its link
-is free and the host has issued it. A task starts when the host begins to issue it, and ends no earlier than that has
-ended (:mod:`loadahead.sim.launch`). Where links are shared, a copy under way is a flow that learns of every change of
-its bandwidth (:mod:`loadahead.sim.links`).
+Every queue is a process and every link a resource. An operation waits for the operation before it on its queue, for
+all its edges, for its host and for its link (:mod:`loadahead.sim.clock`). Where links are shared, a copy under way is a
+flow that learns of every change of its bandwidth (:mod:`loadahead.sim.links`).
 """
 
 from __future__ import annotations
@@ -15,13 +13,13 @@ from typing import Any
 import numpy as np
 import simpy
 
+from loadahead.sim.clock import finish, host_times, later
 from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.launch import STARTS_BEFORE_ISSUED
 from loadahead.sim.links import LinkTable, before_flow, link_of, max_min, require_fits
-from loadahead.sim.memory import row_sums
+from loadahead.sim.memory import level_after, level_during, row_sums
 
 _Steps = Generator[simpy.Event, Any, None]
 
@@ -74,20 +72,17 @@ class Simulation:
     def __init__(self, plan: Plan, costs: Costs) -> None:
         self.env = simpy.Environment()
         self._plan = plan
-        self._launch = costs.launches(plan).tolist()
+        self._allowed, self._issued = (times.tolist() for times in host_times(plan, costs.launches(plan)))
         self._link_of = link_of(plan)
         self._duration = costs.durations(plan).tolist()
         self._shared = self._make_shared(plan, costs)
         self._edges = plan.ops.after.to_lists()
         self._start, self._end = [0] * len(plan), [0] * len(plan)
         self._done = [self.env.event() for _ in range(len(plan))]
-        count = len(plan) if any(self._launch) else 0
-        self._begun, self._issued = [[self.env.event() for _ in range(count)] for _ in range(2)]
-        self._starts_while_issued = STARTS_BEFORE_ISSUED[plan.ops.kind].tolist()
         self._links = self._make_links(plan)
         self._rank = plan.ops.rank.tolist()
         self._taken, self._freed, self._workspace = self._memory(plan, costs)
-        self.device_bytes = costs.static(plan.ranks).tolist()
+        self.device_bytes = costs.static(plan.stage_rank, plan.ranks).tolist()
         self.peak_device = list(self.device_bytes)
 
     def _make_links(self, plan: Plan) -> list[simpy.Resource | None]:
@@ -120,25 +115,16 @@ class Simulation:
                 order = self._plan.queue_ops(rank, queue).tolist()
                 if order:
                     self.env.process(self._queue(order))
-            if self._issued:
-                self.env.process(self._host(np.flatnonzero(self._plan.ops.rank == rank).tolist()))
         self.env.run()
         assert all(event.processed for event in self._done), "a well-formed plan cannot deadlock"
         return Times(np.asarray(self._start, dtype=np.int64), np.asarray(self._end, dtype=np.int64))
 
-    def _host(self, order: list[int]) -> _Steps:
-        for op in order:
-            self._begun[op].succeed()
-            yield self.env.timeout(self._launch[op])
-            self._issued[op].succeed()
-
     def _queue(self, order: list[int]) -> _Steps:
         for op in order:
-            if self._issued:
-                yield (self._begun if self._starts_while_issued[op] else self._issued)[op]
             for edge in self._edges[op]:
                 if not self._done[edge].processed:
                     yield self._done[edge]
+            yield from self._until(later(self._allowed[op], self.env.now))
             link = self._links[op]
             if link is None:
                 yield from self._occupy(op)
@@ -147,20 +133,24 @@ class Simulation:
                 yield granted
                 yield from self._occupy(op)
 
+    def _until(self, time: int) -> _Steps:
+        if time > self.env.now:
+            yield self.env.timeout(time - int(self.env.now))
+
     def _occupy(self, op: int) -> _Steps:
         """Run one operation: the memory it takes counts from its start, what it frees until its end."""
-        rank = self._rank[op]
-        self._start[op] = int(self.env.now)
-        self.device_bytes[rank] += self._taken[op] + self._workspace[op]
-        self.peak_device[rank] = max(self.peak_device[rank], self.device_bytes[rank])
-        if self._duration[op]:
-            yield self.env.timeout(self._duration[op])
+        rank, start = self._rank[op], int(self.env.now)
+        level = self.device_bytes[rank]
+        during = level_during(level, self._taken[op], self._workspace[op])
+        self.device_bytes[rank] = during
+        self.peak_device[rank] = max(self.peak_device[rank], during)
         if self._shared is not None and self._link_of[op] >= 0:
+            yield from self._until(start + self._duration[op])
             yield from self._shared.flow(int(self._link_of[op]), int(self._plan.ops.nbytes[op]))
-        if self._issued:
-            yield self._issued[op]
-        self._end[op] = int(self.env.now)
-        self.device_bytes[rank] -= self._freed[op] + self._workspace[op]
+        else:
+            yield from self._until(finish(start, self._duration[op], self._issued[op]))
+        self._start[op], self._end[op] = start, int(self.env.now)
+        self.device_bytes[rank] += level_after(level, self._taken[op], self._freed[op]) - during
         self._done[op].succeed()
 
 

@@ -213,14 +213,31 @@ class Plan:
         """Return each operation's global queue number, ``rank * QUEUES_PER_RANK + queue``; shape (operations,)."""
         return self.ops.rank.astype(np.int64) * QUEUES_PER_RANK + self.ops.queue
 
+    @cached_property
+    def _by_queue(self) -> tuple[Ints, Ints]:
+        """Return the positions of all operations queue by queue, in list order, and where each queue's begin."""
+        counts = np.bincount(self.queue_index, minlength=self.ranks * QUEUES_PER_RANK)
+        return np.argsort(self.queue_index, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
     def queue_ops(self, rank: int, queue: Queue) -> Ints:
         """Return the positions of the operations on one queue, in order."""
-        return np.flatnonzero(self.queue_index == rank * QUEUES_PER_RANK + int(queue))
+        (order, starts), number = self._by_queue, rank * QUEUES_PER_RANK + int(queue)
+        return order[starts[number] : starts[number + 1]]
+
+    @cached_property
+    def stage_rank(self) -> Ints:
+        """Return the rank of each stage's first task, or else first operation, -1 without any; shape (stages,)."""
+        is_task = self.ops.kind <= Kind.BACKWARD_WEIGHT
+        out = np.full(int(self.ops.stage.max(initial=-1)) + 1, -1, dtype=np.int64)
+        for some in (~is_task, is_task):
+            rows = np.flatnonzero(some & (self.ops.stage >= 0))[::-1]
+            out[self.ops.stage[rows]] = self.ops.rank[rows]
+        return out
 
     @cached_property
     def previous_in_queue(self) -> Ints:
         """Return the position of the operation before each one on its queue, or -1; shape (operations,)."""
-        order = np.argsort(self.queue_index, kind="stable")
+        order, _ = self._by_queue
         before = np.full(len(self), -1, dtype=np.int64)
         same = self.queue_index[order[1:]] == self.queue_index[order[:-1]]
         before[order[1:][same]] = order[:-1][same]
@@ -229,9 +246,7 @@ class Plan:
     @cached_property
     def place_in_queue(self) -> Ints:
         """Return how many operations stand before each one on its queue; shape (operations,)."""
-        order = np.argsort(self.queue_index, kind="stable")
-        queues = self.queue_index[order]
-        first = np.searchsorted(queues, queues, side="left")
+        order, starts = self._by_queue
         place = np.empty(len(self), dtype=np.int64)
-        place[order] = np.arange(len(self)) - first
+        place[order] = np.arange(len(self)) - starts[self.queue_index[order]]
         return place

@@ -1,58 +1,93 @@
-"""The plan of a workload and a policy is built here."""
+"""The plan of a workload and a policy is built here: order -> tasks -> decisions -> lowering."""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from loadahead.sim.compiled import compiled
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.ir.kinds import QUEUE_OF, Kind
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged, SmallInts
-from loadahead.sim.planner.arena import (
-    BUFFER_ROWS,
-    BUFFERS,
-    CHECKPOINT,
-    EDGES,
-    LISTED,
-    NEXT_TASK,
-    OP_WIDTH,
-    OPS,
-    ROWS,
-    Arena,
-    UnitSizes,
-)
+from loadahead.sim.planner import arena as a
+from loadahead.sim.planner.arena import EDGES, LISTED, OP_WIDTH, Arena, UnitSizes
+from loadahead.sim.planner.given import require_decisions
+from loadahead.sim.planner.horizon import AS_GIVEN, horizon_decisions, outcome_sentence, reasons_kept
 from loadahead.sim.planner.lower import lower
-from loadahead.sim.planner.offload import decide, outcome_sentence, reasons_kept
+from loadahead.sim.planner.orders import Order
 from loadahead.sim.planner.policy import Policy
-from loadahead.sim.planner.tasks import Tasks, tasks_of
+from loadahead.sim.planner.tasks import Tasks, require_few_tasks, tasks_of, units_of
 from loadahead.sim.workload import Workload
 
 
-def build_plan(workload: Workload, policy: Policy, *, name: str = "plan", echo: dict[str, Any] | None = None) -> Plan:
-    """Return the plan of one step; raise InputError where workload and policy do not go together.
+def build_plan(
+    workload: Workload,
+    policy: Policy,
+    *,
+    decisions: Decisions | None = None,
+    name: str = "plan",
+    echo: dict[str, Any] | None = None,
+) -> Plan:
+    """Return the plan of one step; raise InputError where workload, policy and decisions do not go together.
 
-    ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and the outcome: ``offloaded``, ``kept``,
-    ``kept_because`` (reason -> count) and ``sentence``.
+    Decisions that are given stand for those that the policy's horizon would make; a boundary that they do not name
+    stays. ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and the outcome: ``offloaded``,
+    ``kept``, ``kept_because`` (reason -> count) and ``sentence``.
     """
-    tasks = tasks_of(workload, policy)
-    most = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint and policy.offload else 0)
-    arena = Arena(tasks, UnitSizes.of(workload), most, recording=True)
-    offloaded = lay_out(arena, policy)
-    kept_because = reasons_kept(tasks.boundaries - offloaded, policy)
+    order = order_for(workload, policy)
+    tasks = tasks_of(units_of(workload, order), order)
+    if decisions is None:
+        chosen = horizon_decisions(tasks, policy)
+        facts, kept = policy.to_dict(), reasons_kept(tasks.boundaries - chosen.offloaded, policy)
+        sentence = outcome_sentence(chosen.offloaded, kept, policy)
+    else:
+        chosen = require_decisions(decisions, tasks, policy.checkpoint)
+        facts, kept = _without_horizon(policy), Counter({AS_GIVEN: tasks.boundaries - chosen.offloaded})
+        sentence = f"{chosen.offloaded} of {tasks.boundaries} boundaries are offloaded, as the decisions given say."
     outcome = {
-        "offloaded": offloaded,
-        "kept": tasks.boundaries - offloaded,
-        "kept_because": dict(kept_because),
-        "sentence": outcome_sentence(offloaded, kept_because, policy),
+        "offloaded": chosen.offloaded,
+        "kept": tasks.boundaries - chosen.offloaded,
+        "kept_because": {reason: count for reason, count in kept.items() if count or decisions is None},
+        "sentence": sentence,
     }
-    rows = arena.view(ROWS)[: operations_of(tasks, policy.checkpoint, offloaded)]
-    buffers = arena.view(BUFFER_ROWS)[: int(arena.memory[BUFFERS])]
-    assert len(rows) == int(arena.memory[OPS])
-    facts = (echo or {}) | policy.to_dict() | outcome
-    return Plan(name, policy.ranks, policy.microbatches, _ops(rows, tasks), _buffers(buffers, tasks), facts)
+    ops, buffers = lower_tasks(workload, tasks, order, chosen, policy.checkpoint, policy.release_window)
+    return Plan(name, order.ranks, order.microbatches, ops, buffers, (echo or {}) | facts | outcome)
+
+
+def order_for(workload: Workload, policy: Policy) -> Order:
+    """Return the policy's order; raise InputError, before it is made, for more tasks than can be planned."""
+    require_few_tasks(policy.microbatches, sum(map(len, workload.stages)))
+    return policy.make_order()
+
+
+def _without_horizon(policy: Policy) -> dict[str, Any]:
+    """Return the policy's fields but those by which a horizon decides."""
+    horizon = ("horizon", "horizon_unit", "release_window")
+    return {name: value for name, value in policy.to_dict().items() if name not in horizon}
+
+
+def lower_tasks(
+    workload: Workload, tasks: Tasks, order: Order, decisions: Decisions, checkpoint: bool, sent_window: int
+) -> tuple[Ops, Buffers]:
+    """Return the operations and buffers of tasks under decisions on every boundary, in the tasks' order.
+
+    ``sent_window`` is the number of tasks that follow one before the RELEASE of what it sent. Raise InputError for an
+    order that deadlocks.
+    """
+    operations = operations_of(tasks, checkpoint, decisions.offloaded)
+    arena = Arena(tasks, UnitSizes.of(workload), operations, recording=True)
+    arena.memory[a.CHECKPOINT], arena.memory[a.SENT_WINDOW] = checkpoint, sent_window
+    arena.view(a.RELEASE_SLOT)[...], arena.view(a.ACQUIRE_SLOT)[...] = decisions.release, decisions.acquire
+    stuck = int(lower(arena.memory))
+    require_no_deadlock(arena, stuck, tasks, order)
+    arena.require_room()
+    assert int(arena.memory[a.OPS]) == operations, "operations_of counts what the walk adds"
+    rows, buffers = arena.view(a.ROWS), arena.view(a.BUFFER_ROWS)[: int(arena.memory[a.BUFFERS])]
+    return _ops(rows, tasks), _buffers(buffers, tasks)
 
 
 def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
@@ -61,25 +96,19 @@ def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
     return tasks.boundaries * (3 if checkpoint else 2) + 4 * offloaded + 8 * sent + tasks.ranks
 
 
-def lay_out(arena: Arena, policy: Policy) -> int:
-    """Decide what is offloaded, walk the tasks, and return how many boundaries are offloaded.
-
-    Raise InputError for a pipeline order that deadlocks.
-    """
-    m = arena.memory
-    m[CHECKPOINT] = policy.checkpoint
-    layers = policy.horizon_unit == "layers"
-    offloaded = int(decide(m, policy.horizon, layers, policy.release_window, policy.offload))
-    stuck = int(lower(m))
-    if stuck >= 0:
-        raise InputError(
-            f"pipeline {policy.pipeline!r} deadlocks: rank {stuck} waits for the input of its task "
-            f"{int(arena.view(NEXT_TASK)[stuck])} and no rank can go on"
-        )
-    return offloaded
+def require_no_deadlock(arena: Arena, stuck: int, tasks: Tasks, order: Order) -> None:
+    """Raise InputError where the walk came to a halt; ``stuck`` is a rank that waits for ever, or -1."""
+    if stuck < 0:
+        return
+    at = int(tasks.start[stuck]) + int(arena.view(a.NEXT_TASK)[stuck])
+    kind = Kind.BACKWARD if tasks.backward[at] else Kind.FORWARD
+    raise InputError(
+        f"order {order.name!r} deadlocks: rank {stuck} waits for what its {kind.name} "
+        f"{tasks.name(int(tasks.unit[at]), int(tasks.microbatch[at]))} reads, and no rank can go on"
+    )
 
 
-@njit(cache=True)
+@compiled
 def _compact(rows, begin, end, starts, values):  # type: ignore[no-untyped-def]
     """Copy each row's entries from ``begin`` to ``end``, up to the first -1, and return how many there are."""
     count = 0

@@ -1,24 +1,43 @@
-"""Lowering turns tasks and offload decisions into operations, buffers and edges, in an order that can be issued.
+"""Lowering turns tasks and decisions into operations, buffers and edges, in an order that can be issued.
 
 Ranks take turns, one task each, as soon as what the task receives has been sent; so every edge points backwards and
-one host thread can issue the list as it stands.
+one host thread can issue the list as it stands. It knows no policy: where a boundary's RELEASE and ACQUIRE stand has
+been decided.
 
 One compiled walk does it. It keeps the clock and the memory, and writes the plan's rows where they are wanted, so that
-a sweep evaluates the very plan that would be built. Its state lies in the arena (``m``), see
+a sweep evaluates the very plan that would be built. When an operation starts and ends, what it holds and what it waits
+for are asked of the functions that the engines and the metrics ask. Its state lies in the arena (``m``), see
 :mod:`loadahead.sim.planner.arena`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from loadahead.sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Role, Space
-from loadahead.sim.launch import STARTS_BEFORE_ISSUED
+from loadahead.sim.clock import STARTS_BEFORE_ISSUED, finish, host_allows, later
+from loadahead.sim.compiled import compiled, inlined
+from loadahead.sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Queue, Role, Space
+from loadahead.sim.memory import level_after, level_during
 from loadahead.sim.planner import arena as a
-from loadahead.sim.planner.arena import BUFFER_WIDTH, EDGES, KINDS, LISTED, OP_WIDTH, RELEASE_WIDTH, add, get, put
+from loadahead.sim.planner.arena import (
+    BUFFER_WIDTH,
+    EDGES,
+    END_WIDTH,
+    KINDS,
+    LISTED,
+    OP_WIDTH,
+    RELEASE_WIDTH,
+    SPANNED,
+    add,
+    claim,
+    get,
+    put,
+)
+from loadahead.sim.stalls import NO_EDGE, STALL_OF, is_to_blame, stall
+from loadahead.sim.step_metrics import STALLS
 
 _QUEUE = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int64)
+_STALLS = len(STALLS)
 # Plain integers stand for the IntEnums, whose members are slow to compile.
 _FORWARD, _RECOMPUTE, _BACKWARD = int(Kind.FORWARD), int(Kind.RECOMPUTE), int(Kind.BACKWARD)
 _OFFLOAD, _RELEASE, _ACQUIRE, _PREFETCH = int(Kind.OFFLOAD), int(Kind.RELEASE), int(Kind.ACQUIRE), int(Kind.PREFETCH)
@@ -27,11 +46,11 @@ _SEND_GRADIENT, _RECV_GRADIENT = int(Kind.SEND_GRADIENT), int(Kind.RECV_GRADIENT
 _OPTIMIZER_STEP = int(Kind.OPTIMIZER_STEP)
 _BOUNDARY, _OUTPUT, _GRADIENT, _SAVED = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT), int(Role.WORKSPACE)
 _DEVICE, _HOST = int(Space.DEVICE), int(Space.HOST)
-_COMPUTE, _H2D = 0, 2  # queues
+_COMPUTE = int(Queue.COMPUTE)
 _READS, _WRITES, _ALLOCS, _FREES = range(4)
 
 
-@njit(cache=True)
+@compiled
 def lower(m):  # type: ignore[no-untyped-def]
     """Walk all tasks and return -1, or the rank that waits for ever in an order that deadlocks."""
     _clear(m)
@@ -44,7 +63,7 @@ def lower(m):  # type: ignore[no-untyped-def]
             if at < get(m, a.TASK_START, rank + 1):
                 unit = get(m, a.TASK_UNIT, at)
                 b = unit * microbatches + get(m, a.TASK_MICROBATCH, at)
-                if _is_ready(m, rank, at, unit, b):
+                if _is_ready(m, at, unit, b):
                     _lower_task(m, rank, at, unit, b)
                     left -= 1
         if left == before:
@@ -52,30 +71,28 @@ def lower(m):  # type: ignore[no-untyped-def]
                 if get(m, a.TASK_START, rank) + get(m, a.NEXT_TASK, rank) < get(m, a.TASK_START, rank + 1):
                     return rank
     for rank in range(ranks):
-        _add_due_releases(m, rank, get(m, a.TASK_START, rank + 1) - get(m, a.TASK_START, rank))
+        _add_releases(m, rank, get(m, a.TASK_START, rank + 1) + rank)
         _add_operation(m, rank, _OPTIMIZER_STEP, 0, -1, 0, -1, -1)
-        _update_peaks(m, rank, get(m, a.OPTIMIZER_WORKSPACE, rank))
+        _hold(m, rank, 0, 0, get(m, a.OPTIMIZER_WORKSPACE, rank), 0, 0)
     for slot in range(m[a.SLOTS]):
         _append(m, _FREES, get(m, a.EMPTIED_BY, slot), get(m, a.SLOT_BUFFER, slot))
     return -1
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _clear(m):  # type: ignore[no-untyped-def]
     """Set the arena's state to that before the first task."""
     ranks, microbatches = m[a.RANKS], m[a.MICROBATCHES]
-    m[a.OPS] = m[a.BUFFERS] = m[a.SLOTS] = 0
+    m[a.OPS] = m[a.BUFFERS] = m[a.SLOTS] = m[a.RELEASED] = m[a.FULL] = 0
     m[m[a.BOUNDARY_BUFFER] : m[a.SLOT_BUFFER]] = -1  # every boundary's operations and buffers
-    m[m[a.FREE] : m[a.RELEASE_HEAD]] = -1
-    m[m[a.FIRST_ACQUIRE] : m[a.RELEASES]] = -1
+    m[m[a.FREE] : m[a.NEXT_TASK]] = -1
+    m[m[a.FIRST_ACQUIRE] : m[a.LAST_RELEASE]] = -1
     m[m[a.NEXT_TASK] : m[a.OPTIMIZER]] = 0
     m[m[a.LEVEL] : m[a.SPAN_START]] = 0
     m[m[a.SPAN_COUNT] : m[a.LAUNCH]] = 0
     m[a.FIRST_START], m[a.LAST_END] = np.iinfo(np.int64).max, 0
     for rank in range(ranks):
         begin, end = get(m, a.TASK_START, rank), get(m, a.TASK_START, rank + 1)
-        put(m, a.RELEASE_HEAD, rank, 2 * begin)
-        put(m, a.RELEASE_TAIL, rank, 2 * begin)
         put(m, a.LEVEL, rank, get(m, a.STATIC, rank))
         put(m, a.PEAK, rank, get(m, a.STATIC, rank))
         # BACKWARDs are put in front of the chain from last to first, so that it begins with what is needed soonest.
@@ -89,19 +106,17 @@ def _clear(m):  # type: ignore[no-untyped-def]
                     put(m, a.FIRST_ACQUIRE, place, b)
 
 
-@njit(cache=True, forceinline=True)
-def _is_ready(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
-    """Return whether what the task receives has been sent."""
+@inlined
+def _is_ready(m, at, unit, b):  # type: ignore[no-untyped-def]
+    """Return whether what the task reads has been made on its rank, or sent to it."""
     if get(m, a.TASK_BACKWARD, at):
-        last = unit + 1 == m[a.UNITS]
-        return last or get(m, a.UNIT_RANK, unit + 1) == rank or get(m, a.SENT_GRADIENT, b) >= 0
-    return unit == 0 or get(m, a.UNIT_RANK, unit - 1) == rank or get(m, a.SENT, b) >= 0
+        return unit + 1 == m[a.UNITS] or get(m, a.GRADIENT_BUFFER, b) >= 0 or get(m, a.SENT_GRADIENT, b) >= 0
+    return unit == 0 or get(m, a.BOUNDARY_BUFFER, b) >= 0 or get(m, a.SENT, b) >= 0
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _lower_task(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
-    place = at - get(m, a.TASK_START, rank)
-    _add_due_releases(m, rank, place)
+    _add_releases(m, rank, at + rank)
     wanted = get(m, a.FIRST_ACQUIRE, at + rank)
     while wanted >= 0:
         _prefetch(m, rank, get(m, a.UNIT_OF, wanted), wanted)
@@ -110,34 +125,37 @@ def _lower_task(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
         _backward(m, rank, unit, b)
     else:
         _forward(m, rank, unit, b)
-    put(m, a.NEXT_TASK, rank, place + 1)
+    add(m, a.NEXT_TASK, rank, 1)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
     own = output = saved = received = -1
+    taken = taken_boundary = 0
     if get(m, a.SENT, b) >= 0:
         nbytes = get(m, a.BOUNDARY_BYTES, unit)
         buffer, received = _receive(m, rank, _RECV_ACTIVATION, unit, b, nbytes, _BOUNDARY, get(m, a.SENT, b))
         put(m, a.BOUNDARY_BUFFER, b, buffer)
     elif unit == 0:
-        own = _add_buffer(m, rank, _DEVICE, get(m, a.BOUNDARY_BYTES, unit), _BOUNDARY, b)
+        nbytes = get(m, a.BOUNDARY_BYTES, unit)
+        own = _add_buffer(m, rank, _DEVICE, nbytes, _BOUNDARY, b)
         put(m, a.BOUNDARY_BUFFER, b, own)
-        _take(m, rank, get(m, a.BOUNDARY_BYTES, unit), True)
+        taken, taken_boundary = nbytes, nbytes
     ends, local, nbytes = unit + 1 == m[a.UNITS], False, 0
     if not ends:
         nbytes, local = get(m, a.BOUNDARY_BYTES, unit + 1), get(m, a.UNIT_RANK, unit + 1) == rank
         above = b + m[a.MICROBATCHES]
         output = _add_buffer(m, rank, _DEVICE, nbytes, _BOUNDARY if local else _OUTPUT, above if local else b)
+        taken += nbytes
         if local:
             put(m, a.BOUNDARY_BUFFER, above, output)
-        _take(m, rank, nbytes, local)
+            taken_boundary += nbytes
     if not m[a.CHECKPOINT] and get(m, a.SAVED_BYTES, unit):
         saved = _add_buffer(m, rank, _DEVICE, get(m, a.SAVED_BYTES, unit), _SAVED, b)
         put(m, a.SAVED_BUFFER, b, saved)
-        _take(m, rank, get(m, a.SAVED_BYTES, unit), False)
+        taken += get(m, a.SAVED_BYTES, unit)
     done = _add_operation(m, rank, _FORWARD, unit, b, 0, received, -1)
-    _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _FORWARD))
+    _hold(m, rank, taken, 0, get(m, a.WORKSPACE, unit * KINDS + _FORWARD), taken_boundary, 0)
     _append(m, _READS, done, get(m, a.BOUNDARY_BUFFER, b))
     for buffer in (own, output, saved):
         _append(m, _WRITES, done, buffer)
@@ -148,10 +166,10 @@ def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         send = _add_operation(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, -1)
         _append(m, _READS, send, output)
         put(m, a.SENT, b + m[a.MICROBATCHES], send)
-        _release_later(m, rank, send, output, b, nbytes, _OUTPUT)
+        _release_sent(m, rank, send, output, b, nbytes, _OUTPUT)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
     ends, received, incoming, outgoing = unit + 1 == m[a.UNITS], -1, -1, -1
     if get(m, a.SENT_GRADIENT, b) >= 0:
@@ -161,18 +179,19 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
     if m[a.CHECKPOINT]:
         recompute = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
         _append(m, _READS, recompute, get(m, a.BOUNDARY_BUFFER, b))
-        _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
+        _hold(m, rank, 0, 0, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE), 0, 0)
+    taken, boundary = 0, get(m, a.BOUNDARY_BYTES, unit)
     if unit > 0:
-        outgoing = _add_buffer(m, rank, _DEVICE, get(m, a.GRADIENT_BYTES, unit), _GRADIENT, b)
-        _take(m, rank, get(m, a.GRADIENT_BYTES, unit), False)
-    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, -1)
-    _update_peaks(m, rank, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD))
-    _take(m, rank, -get(m, a.BOUNDARY_BYTES, unit), True)
+        taken = get(m, a.GRADIENT_BYTES, unit)
+        outgoing = _add_buffer(m, rank, _DEVICE, taken, _GRADIENT, b)
+    freed = boundary
     if not ends:
         incoming = get(m, a.GRADIENT_BUFFER, b)
-        _take(m, rank, -get(m, a.GRADIENT_BYTES, unit + 1), False)
+        freed += get(m, a.GRADIENT_BYTES, unit + 1)
     if get(m, a.SAVED_BUFFER, b) >= 0:
-        _take(m, rank, -get(m, a.SAVED_BYTES, unit), False)
+        freed += get(m, a.SAVED_BYTES, unit)
+    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, -1)
+    _hold(m, rank, taken, freed, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD), 0, boundary)
     for buffer in (get(m, a.BOUNDARY_BUFFER, b), incoming, get(m, a.SAVED_BUFFER, b)):
         _append(m, _READS, done, buffer)
         _append(m, _FREES, done, buffer)
@@ -184,20 +203,19 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         below = b - m[a.MICROBATCHES]
         if get(m, a.UNIT_RANK, unit - 1) == rank:
             put(m, a.GRADIENT_BUFFER, below, outgoing)
-            return
-        nbytes = get(m, a.GRADIENT_BYTES, unit)
-        send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, nbytes, done, -1)
-        _append(m, _READS, send, outgoing)
-        put(m, a.SENT_GRADIENT, below, send)
-        _release_later(m, rank, send, outgoing, b, nbytes, _GRADIENT)
+        else:
+            send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, taken, done, -1)
+            _append(m, _READS, send, outgoing)
+            put(m, a.SENT_GRADIENT, below, send)
+            _release_sent(m, rank, send, outgoing, b, taken, _GRADIENT)
 
 
 # ---- copies and messages --------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
-    """Add the OFFLOAD into a host slot, and queue its RELEASE.
+    """Add the OFFLOAD into a host slot, and note its RELEASE.
 
     A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
     PREFETCH has ended and the reuse never makes a copy wait.
@@ -206,8 +224,7 @@ def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
     slot, emptied = get(m, a.FREE, chain), -1
     fresh = slot < 0
     if fresh:
-        slot = m[a.SLOTS]
-        m[a.SLOTS] = slot + 1
+        slot = claim(m, a.SLOTS, a.SLOT_ROOM, a.SLOT_BUFFER)
         put(m, a.SLOT_BUFFER, slot, _add_buffer(m, rank, _HOST, nbytes, _BOUNDARY, b))
         add(m, a.HOST_BYTES, rank, nbytes)
     else:
@@ -220,23 +237,23 @@ def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
         _append(m, _ALLOCS, op, get(m, a.SLOT_BUFFER, slot))
     put(m, a.SLOT, b, slot)
     put(m, a.OFFLOAD_OP, b, op)
-    _release_later(m, rank, op, get(m, a.BOUNDARY_BUFFER, b), b, nbytes, _BOUNDARY)
+    _release_at(m, rank, get(m, a.RELEASE_SLOT, b), op, get(m, a.BOUNDARY_BUFFER, b), b, nbytes, _BOUNDARY)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _free_chain(m, rank, unit):  # type: ignore[no-untyped-def]
     """Return where the chain of a rank's free slots of a unit's size begins, in FREE."""
     return rank * m[a.CLASSES] + get(m, a.SIZE_CLASS, unit)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _give_back_slot(m, rank, unit, slot):  # type: ignore[no-untyped-def]
     chain = _free_chain(m, rank, unit)
     put(m, a.NEXT_FREE, slot, get(m, a.FREE, chain))
     put(m, a.FREE, chain, slot)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
     """Add the ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
     nbytes, slot = get(m, a.BOUNDARY_BYTES, unit), get(m, a.SLOT, b)
@@ -249,7 +266,7 @@ def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
     put(m, a.EMPTIED_BY, slot, load)
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-untyped-def]
     """Add ACQUIRE and RECV directly before the task that reads; return (buffer, RECV)."""
     buffer, acquire = _acquire(m, rank, unit, b, nbytes, role)
@@ -258,60 +275,67 @@ def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-unt
     return buffer, received
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _acquire(m, rank, unit, b, nbytes, role):  # type: ignore[no-untyped-def]
     buffer = _add_buffer(m, rank, _DEVICE, nbytes, role, b)
     acquire = _add_operation(m, rank, _ACQUIRE, unit, b, 0, -1, -1)
     _append(m, _ALLOCS, acquire, buffer)
-    _take(m, rank, nbytes, role == _BOUNDARY)
-    _update_peaks(m, rank, 0)
+    _hold(m, rank, nbytes, 0, 0, nbytes if role == _BOUNDARY else 0, 0)
     return buffer, acquire
 
 
-@njit(cache=True, forceinline=True)
-def _release_later(m, rank, waited, buffer, b, nbytes, role):  # type: ignore[no-untyped-def]
-    at = get(m, a.RELEASE_TAIL, rank)
-    put(m, a.RELEASE_TAIL, rank, at + 1)
+@inlined
+def _release_sent(m, rank, send, buffer, b, nbytes, role):  # type: ignore[no-untyped-def]
+    """Note the RELEASE of what was sent, as many tasks after the one that wrote it as the window says."""
     tasks = get(m, a.TASK_START, rank + 1) - get(m, a.TASK_START, rank)
+    slot = min(get(m, a.NEXT_TASK, rank) + m[a.SENT_WINDOW] + 1, tasks)
+    _release_at(m, rank, slot, send, buffer, b, nbytes, role)
+
+
+@inlined
+def _release_at(m, rank, slot, waited, buffer, b, nbytes, role):  # type: ignore[no-untyped-def]
+    """Note a RELEASE, behind those that the slot has already."""
+    at = claim(m, a.RELEASED, a.RELEASE_ROOM, a.RELEASES)
     row = m[a.RELEASES] + at * RELEASE_WIDTH
-    m[row] = min(get(m, a.NEXT_TASK, rank) + m[a.WINDOW] + 1, tasks)
-    m[row + 1], m[row + 2], m[row + 3], m[row + 4], m[row + 5] = waited, buffer, b, nbytes, role
+    m[row], m[row + 1], m[row + 2], m[row + 3], m[row + 4], m[row + 5] = -1, waited, buffer, b, nbytes, role
+    place = get(m, a.TASK_START, rank) + rank + slot
+    if get(m, a.FIRST_RELEASE, place) < 0:
+        put(m, a.FIRST_RELEASE, place, at)
+    else:
+        m[m[a.RELEASES] + get(m, a.LAST_RELEASE, place) * RELEASE_WIDTH] = at
+    put(m, a.LAST_RELEASE, place, at)
 
 
-@njit(cache=True, forceinline=True)
-def _add_due_releases(m, rank, slot):  # type: ignore[no-untyped-def]
-    """Add the RELEASEs that are due at a slot or were due before it."""
-    while get(m, a.RELEASE_HEAD, rank) < get(m, a.RELEASE_TAIL, rank):
-        row = m[a.RELEASES] + get(m, a.RELEASE_HEAD, rank) * RELEASE_WIDTH
-        if m[row] > slot:
-            return
-        add(m, a.RELEASE_HEAD, rank, 1)
+@inlined
+def _add_releases(m, rank, place):  # type: ignore[no-untyped-def]
+    """Add the RELEASEs of a slot, in the order in which they were noted."""
+    at = get(m, a.FIRST_RELEASE, place)
+    while at >= 0:
+        row = m[a.RELEASES] + at * RELEASE_WIDTH
         op = _add_operation(m, rank, _RELEASE, get(m, a.UNIT_OF, m[row + 3]), m[row + 3], 0, m[row + 1], -1)
         _append(m, _FREES, op, m[row + 2])
-        _update_peaks(m, rank, 0)
-        _take(m, rank, -m[row + 4], m[row + 5] == _BOUNDARY)
+        _hold(m, rank, 0, m[row + 4], 0, 0, m[row + 4] if m[row + 5] == _BOUNDARY else 0)
+        at = m[row]
 
 
 # ---- rows, clock and memory -----------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _add_buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def]
     """Add a buffer and return its position; return 0 where no rows are written, as no position is needed then."""
     if not m[a.RECORDING]:
         return 0
-    index = m[a.BUFFERS]
-    m[a.BUFFERS] = index + 1
+    index = claim(m, a.BUFFERS, a.BUFFER_ROOM, a.BUFFER_ROWS)
     row = m[a.BUFFER_ROWS] + index * BUFFER_WIDTH
     m[row], m[row + 1], m[row + 2], m[row + 3], m[row + 4] = rank, space, nbytes, role, b
     return index
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _add_operation(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignore[no-untyped-def]
     """Add an operation and return its position; the second edge, or both, may be -1 for none."""
-    index = m[a.OPS]
-    m[a.OPS] = index + 1
+    index = claim(m, a.OPS, a.OP_ROOM, a.ENDS)
     if m[a.RECORDING]:
         row = m[a.ROWS] + index * OP_WIDTH
         m[row], m[row + 1], m[row + 2], m[row + 3] = rank, kind, b, nbytes
@@ -321,62 +345,66 @@ def _add_operation(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignor
     return index
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _append(m, which, op, value):  # type: ignore[no-untyped-def]
     """Put a buffer, unless it is -1, at the end of one of an operation's lists."""
     if m[a.RECORDING] and value >= 0:
         at = m[a.ROWS] + op * OP_WIDTH + 4 + EDGES + which * LISTED
+        last = at + LISTED - 1
         while m[at] >= 0:
+            if at == last:
+                m[a.FULL] = a.ROWS
+                return
             at += 1
         m[at] = value
 
 
-@njit(cache=True, forceinline=True)
+@inlined
 def _time_operation(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
-    """Time an operation: it starts once the host allows it, its queue is free and its edges have ended."""
+    """Time an operation, and keep its stall and its span."""
     queue = _QUEUE[kind]
     begun = get(m, a.HOST_CLOCK, rank)
     issued = begun + get(m, a.LAUNCH, kind)
     put(m, a.HOST_CLOCK, rank, issued)
     line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
-    ready = max(begun if STARTS_BEFORE_ISSUED[kind] else issued, m[line])
-    start = ready
-    if edge0 >= 0:
-        start = max(start, get(m, a.END, edge0))
-    if edge1 >= 0:
-        start = max(start, get(m, a.END, edge1))
+    ready = later(m[line], host_allows(begun, issued, STARTS_BEFORE_ISSUED[kind]))
+    start, latest, blamed = ready, 0, NO_EDGE
+    for edge in (edge0, edge1):
+        if edge >= 0:
+            ended = get(m, a.ENDS, edge * END_WIDTH)
+            start = later(start, ended)
+            if is_to_blame(ended, latest, blamed):
+                latest, blamed = ended, get(m, a.ENDS, edge * END_WIDTH + 1)
     if kind == _OPTIMIZER_STEP:
-        end = start + get(m, a.OPTIMIZER, rank)
+        end = finish(start, get(m, a.OPTIMIZER, rank), issued)
     else:
-        end = start + get(m, a.DURATION, unit * KINDS + kind)
-    if STARTS_BEFORE_ISSUED[kind]:
-        end = max(end, issued)
-    put(m, a.END, index, end)
+        end = finish(start, get(m, a.DURATION, unit * KINDS + kind), issued)
+    put(m, a.ENDS, index * END_WIDTH, end)
+    put(m, a.ENDS, index * END_WIDTH + 1, kind)
     m[line] = end
     m[a.FIRST_START], m[a.LAST_END] = min(m[a.FIRST_START], start), max(m[a.LAST_END], end)
-    if queue > _H2D:
+    if queue >= SPANNED:
         return
-    if queue == _COMPUTE and start > ready:
-        # An operation of this planner waits for a copy out or a send, for a copy in, or for a receive, never for two.
-        stall = a.STALL_RELEASE if kind == _RELEASE else a.STALL_PREFETCH if kind == _RECOMPUTE else a.STALL_RECV
-        add(m, stall, rank, start - ready)
+    if queue == _COMPUTE and STALL_OF[blamed] >= 0:
+        add(m, a.STALLED, rank * _STALLS + STALL_OF[blamed], stall(ready, latest))
     if end > start:
-        count = m[a.SPAN_COUNT] + rank * 3 + queue
-        row = m[a.SPANS] + 2 * (queue * m[a.SPAN_ROOM] + get(m, a.SPAN_START, rank) + m[count])
+        count = m[a.SPAN_COUNT] + rank * SPANNED + queue
+        begin = get(m, a.SPAN_START, rank)
+        room = (get(m, a.SPAN_START, rank + 1) if rank + 1 < m[a.RANKS] else m[a.SPAN_ROOM]) - begin
+        if m[count] == room:
+            m[a.FULL] = a.SPANS
+            return
+        row = m[a.SPANS] + 2 * (queue * m[a.SPAN_ROOM] + begin + m[count])
         m[row], m[row + 1] = start, end
         m[count] += 1
 
 
-@njit(cache=True, forceinline=True)
-def _take(m, rank, nbytes, is_boundary):  # type: ignore[no-untyped-def]
-    """Count device memory that an operation of the compute queue takes or, below zero, frees."""
-    add(m, a.LEVEL, rank, nbytes)
-    if is_boundary:
-        add(m, a.BOUNDARY_LEVEL, rank, nbytes)
-
-
-@njit(cache=True, forceinline=True)
-def _update_peaks(m, rank, workspace):  # type: ignore[no-untyped-def]
-    """Raise the peaks to the level while an operation runs, after what it takes and before what it frees."""
-    put(m, a.PEAK, rank, max(get(m, a.PEAK, rank), get(m, a.LEVEL, rank) + workspace))
-    put(m, a.BOUNDARY_PEAK, rank, max(get(m, a.BOUNDARY_PEAK, rank), get(m, a.BOUNDARY_LEVEL, rank)))
+@inlined
+def _hold(m, rank, taken, freed, workspace, taken_boundary, freed_boundary):  # type: ignore[no-untyped-def]
+    """Keep the levels and peaks of device memory over an operation of the compute queue."""
+    level, boundaries = get(m, a.LEVEL, rank), get(m, a.BOUNDARY_LEVEL, rank)
+    put(m, a.PEAK, rank, max(get(m, a.PEAK, rank), level_during(level, taken, workspace)))
+    put(m, a.LEVEL, rank, level_after(level, taken, freed))
+    peak = max(get(m, a.BOUNDARY_PEAK, rank), level_during(boundaries, taken_boundary, 0))
+    put(m, a.BOUNDARY_PEAK, rank, peak)
+    put(m, a.BOUNDARY_LEVEL, rank, level_after(boundaries, taken_boundary, freed_boundary))

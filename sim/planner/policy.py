@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.planner.orders import Order, make_order
 
 HORIZON_UNITS = ("tasks", "layers")
 
@@ -20,7 +21,7 @@ class Policy:
     """Says how a workload is cut into tasks and which boundaries leave the GPU.
 
     Attributes:
-        pipeline: a name in :data:`loadahead.sim.planner.orders.ORDERS`.
+        pipeline: a name in :data:`loadahead.sim.planner.orders.ORDERS`, or the name of ``order``.
         microbatches: number of microbatches in a step.
         ranks: number of GPUs in the pipeline.
         active_microbatches: cap on microbatches in flight on a rank; None means no cap beyond the order's own.
@@ -29,6 +30,7 @@ class Policy:
         horizon: ``activation_loading_horizon``, in ``horizon_unit``.
         horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
         release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
+        order: an order that is given as such; None for the one that ``pipeline`` names.
     """
 
     pipeline: str = "interleaved"
@@ -40,6 +42,7 @@ class Policy:
     horizon: int = 4
     horizon_unit: str = "tasks"
     release_window: int = 1
+    order: Order | None = None
 
     def __post_init__(self) -> None:
         _positive("microbatches", self.microbatches)
@@ -50,7 +53,27 @@ class Policy:
             _positive("active_microbatches", self.active_microbatches)
         if self.horizon_unit not in HORIZON_UNITS:
             raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
+        if self.order is not None:
+            self._require_order(self.order)
+
+    def _require_order(self, order: Order) -> None:
+        for what, key, of_order, own in (
+            ("ranks", "parallel.pipeline_parallel_degree", order.ranks, self.ranks),
+            ("microbatches", "parallel.microbatches", order.microbatches, self.microbatches),
+        ):
+            if of_order != own:
+                raise InputError(
+                    f"order {order.name!r} has {of_order} {what} and {key} is {own}; they must be equal, change one of "
+                    "them"
+                )
+
+    def make_order(self) -> Order:
+        """Return the order given, or else the one that ``pipeline`` names; raise InputError when there is none."""
+        if self.order is not None:
+            return self.order
+        return make_order(self.pipeline, self.ranks, self.microbatches, self.active_microbatches)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the choices as plain data."""
-        return asdict(self)
+        """Return the choices as plain data; an order that is given is its name, under ``pipeline``."""
+        out = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "order"}
+        return out if self.order is None else out | {"pipeline": self.order.name}

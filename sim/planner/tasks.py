@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
+from loadahead.sim.compiled import compiled
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Ints
-from loadahead.sim.planner.orders import find_order
-from loadahead.sim.planner.policy import Policy
+from loadahead.sim.planner.orders import Order
 from loadahead.sim.workload import Workload
 
 # A plan of this many tasks has some ten million operations and takes some GB to make; a larger number is likelier a
@@ -33,18 +31,20 @@ class Tasks:
         forward_at, backward_at: places of each boundary's two tasks on its rank's queue; shape (boundaries,).
         stage, place: the stage of each unit, and which of the stage's units it is; shape (units,).
         rank: the rank that runs each unit; shape (units,).
+        stage_rank: the rank that holds each stage; shape (stages,).
     """
 
     microbatches: int
     start: Ints
     unit: Ints
     microbatch: Ints
-    backward: npt.NDArray[np.bool_]
+    backward: Ints
     forward_at: Ints
     backward_at: Ints
     stage: Ints
     place: Ints
     rank: Ints
+    stage_rank: Ints
 
     @property
     def ranks(self) -> int:
@@ -56,26 +56,24 @@ class Tasks:
         """Return the number of boundaries: one for each unit and microbatch."""
         return len(self.forward_at)
 
+    def name(self, unit: int, microbatch: int) -> str:
+        """Return a boundary's stage.unit.microbatch."""
+        return f"{self.stage[unit]}.{self.place[unit]}.{microbatch}"
 
-@njit(cache=True)
+
+@compiled
 def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forward_at, backward_at):  # type: ignore[no-untyped-def]
-    """Cut one rank's passes into units, forwards up and backwards down; return whether each task is there once."""
+    """Cut one rank's passes into units, forwards up and backwards down."""
     at = 0
     for p in range(len(passes)):
         is_backward, stage, mb = passes[p, 0] != 0, passes[p, 1], passes[p, 2]
-        if stage < 0 or stage + 1 >= len(first_unit) or mb < 0 or mb >= microbatches:
-            return False
         count = first_unit[stage + 1] - first_unit[stage]
         for step in range(count):
             u = first_unit[stage + 1] - 1 - step if is_backward else first_unit[stage] + step
-            b = u * microbatches + mb
-            seen = backward_at if is_backward else forward_at
-            if at >= len(unit) or seen[b] >= 0 or (is_backward and forward_at[b] < 0):
-                return False
-            seen[b] = at
+            place = backward_at if is_backward else forward_at
+            place[u * microbatches + mb] = at
             unit[at], microbatch[at], backward[at] = u, mb, is_backward
             at += 1
-    return at == len(unit)
 
 
 def require_few_tasks(microbatches: int, units: int) -> None:
@@ -88,44 +86,40 @@ def require_few_tasks(microbatches: int, units: int) -> None:
         )
 
 
-def tasks_of(workload: Workload, policy: Policy) -> Tasks:
-    """Return the tasks of every rank; raise InputError where workload and policy do not go together."""
-    stages = len(workload.stages)
-    if stages != policy.ranks:
-        raise InputError(
-            f"the workload has {stages} stages and the pipeline {policy.ranks} ranks; "
-            f"{policy.pipeline!r} runs one stage on each rank"
-        )
-    units = [len(stage) for stage in workload.stages]
-    total = 2 * policy.microbatches * sum(units)
-    require_few_tasks(policy.microbatches, sum(units))
-    order = find_order(policy.pipeline)
-    active = min(policy.active_microbatches or policy.microbatches, policy.microbatches)
-    passes = [order(rank, policy.ranks, policy.microbatches, active) for rank in range(policy.ranks)]
+def tasks_of(units: tuple[int, ...], order: Order) -> Tasks:
+    """Return the tasks of every rank; ``units`` holds the number of each stage's units, for the order's stages."""
+    microbatches, total = order.microbatches, 2 * order.microbatches * sum(units)
     first_unit = np.concatenate([[0], np.cumsum(units)]).astype(np.int64)
-    counts = [int(np.asarray(units)[of_rank[:, 1]].sum()) for of_rank in passes]
+    counts = [int(np.asarray(units)[own[:, 1]].sum()) for own in order.passes]
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    rank_of = np.zeros(sum(units), dtype=np.int64)
-    for rank, of_rank in enumerate(passes):
-        for stage in np.unique(of_rank[:, 1]).tolist():
-            rank_of[first_unit[stage] : first_unit[stage + 1]] = rank
-    unit, microbatch = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
-    backward = np.empty(total, dtype=np.bool_)
-    forward_at, backward_at = np.full(total // 2, -1, dtype=np.int64), np.full(total // 2, -1, dtype=np.int64)
-    for rank, of_rank in enumerate(passes):
+    unit, microbatch, backward = (np.empty(total, dtype=np.int64) for _ in range(3))
+    forward_at, backward_at = (np.empty(total // 2, dtype=np.int64) for _ in range(2))
+    for rank, own in enumerate(order.passes):
         rows = slice(int(start[rank]), int(start[rank + 1]))
         columns = (unit[rows], microbatch[rows], backward[rows])
-        complete = _expand(of_rank, first_unit, policy.microbatches, *columns, forward_at, backward_at)
-        assert complete, f"pipeline {policy.pipeline!r} must run each microbatch once forward, then once backward"
+        _expand(own, first_unit, microbatches, *columns, forward_at, backward_at)
     return Tasks(
-        microbatches=policy.microbatches,
+        microbatches=microbatches,
         start=start,
         unit=unit,
         microbatch=microbatch,
         backward=backward,
         forward_at=forward_at,
         backward_at=backward_at,
-        stage=np.repeat(np.arange(stages), units),
+        stage=np.repeat(np.arange(len(units)), units),
         place=np.concatenate([np.arange(n) for n in units]),
-        rank=rank_of,
+        rank=np.repeat(order.stage_rank, units),
+        stage_rank=order.stage_rank,
     )
+
+
+def units_of(workload: Workload, order: Order) -> tuple[int, ...]:
+    """Return the number of each stage's units; raise InputError where workload and order do not go together."""
+    units = tuple(len(stage) for stage in workload.stages)
+    if len(units) != order.stages:
+        raise InputError(
+            f"the workload has {len(units)} stages and order {order.name!r} runs {order.stages}, on {order.ranks} "
+            "ranks; cut the model into as many stages as the order runs"
+        )
+    require_few_tasks(order.microbatches, sum(units))
+    return units

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from loadahead.sim.compiled import compiled
 from loadahead.sim.ir.plan import Ints, Plan
 
 Flags = npt.NDArray[np.bool_]
 
 
-@njit(cache=True)
+@compiled
 def _clock(queue, queue_index, place, previous, starts, values, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the place of the last operation on ``queue`` that happens before or is each one, else -1."""
     for i in range(len(out)):

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from loadahead.sim.clock import host_times
 from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.engines import find_engine, simulate
 from loadahead.sim.engines.compiled_engine import forward
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.launch import earliest_times
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.sweep import evaluate_points, grid
 from loadahead.sim.verify import check
@@ -67,7 +67,7 @@ def engines() -> None:
     units = 1
     policy = Policy(pipeline="interleaved", microbatches=32, ranks=RANKS, horizon=2)
     figures, plan = costs(units), build_plan(workload(units), policy)
-    durations, allowed = figures.durations(plan), earliest_times(plan, figures.launches(plan))
+    durations, allowed = figures.durations(plan), host_times(plan, figures.launches(plan))
 
     def everything() -> None:
         made = build_plan(workload(units), policy)

@@ -56,7 +56,7 @@ def test_live_memory_agrees_with_the_walk(data: st.DataObject) -> None:
     simulation.run()
     expected = walk(plan, costs)
     assert simulation.peak_device == expected.peak_device.tolist()
-    assert simulation.device_bytes == costs.static(plan.ranks).tolist()  # all that was taken was freed
+    assert simulation.device_bytes == costs.static(plan.stage_rank, plan.ranks).tolist()  # all that was taken was freed
 
 
 @thorough
@@ -72,7 +72,7 @@ def test_lower_bounds_and_memory_samples(data: st.DataObject) -> None:
             assert timeline.step_time_ns >= int(duration[plan.queue_ops(rank, queue)].sum())
         mine = timeline.memory.rank == rank
         assert timeline.memory.device_bytes[mine].max() == walk(plan, costs).peak_device[rank]
-        assert timeline.memory.device_bytes[mine][-1] == costs.static(plan.ranks)[rank]
+        assert timeline.memory.device_bytes[mine][-1] == costs.static(plan.stage_rank, plan.ranks)[rank]
         assert timeline.memory.host_bytes[mine][-1] == 0
         assert (np.diff(timeline.memory.t_ns[mine]) >= 0).all()
 

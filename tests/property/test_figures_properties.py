@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
-from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
+from loadahead.sim.policy_metrics import Groups
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, evaluate_points, grid
 from loadahead.sim.verify import verify
 from loadahead.sim.workload import Workload
@@ -20,24 +20,11 @@ from tests.support.plans import costs_for, policies, workloads
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def expected(workload: Workload, costs: Costs, policy: Policy) -> dict[str, Any]:
+def expected(workload: Workload, costs: Costs, policy: Policy) -> SweepRow:
     """The row, from a plan that was built, proven and simulated."""
     plan = build_plan(workload, policy)
     assert verify(plan) == []
-    summary = simulate(plan, costs, "simpy").header["summary"]
-    ranks = summary["ranks"]
-    copying = sum(rank["copy_ns"] for rank in ranks)
-    keys = (
-        "peak_device_bytes",
-        "peak_boundary_bytes",
-        "peak_host_bytes",
-        "stall_release_ns",
-        "stall_prefetch_ns",
-        "stall_recv_ns",
-    )
-    row = {"step_time_ns": summary["step_time_ns"]} | {key: max(rank[key] for rank in ranks) for key in keys}
-    row["overlap"] = sum(rank["overlap"] * rank["copy_ns"] for rank in ranks) / copying if copying else 0.0
-    return row | {"offloaded": summary["offloaded"], "kept": summary["kept"]}
+    return SweepRow.of({}, simulate(plan, costs, "simpy").metrics)
 
 
 @thorough
@@ -46,7 +33,7 @@ def test_figures_are_those_of_the_simulated_plan(data: st.DataObject) -> None:
     workload = data.draw(workloads())
     policy = data.draw(policies(len(workload.stages), most_microbatches=8))
     costs = data.draw(costs_for(build_plan(workload, policy)))
-    assert metrics_rows(PolicyGroup.of(workload, costs, policy), [policy]) == [expected(workload, costs, policy)]
+    assert Groups().rows(workload, costs, [policy], [{}]) == [expected(workload, costs, policy)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,7 +52,7 @@ def test_one_group_serves_many_policies_in_any_order(data: st.DataObject) -> Non
         }
     )
     many = [replace(policy, **change) for change in data.draw(st.lists(changes, min_size=2, max_size=6))]
-    found = metrics_rows(PolicyGroup.of(workload, costs, policy), many)
+    found = Groups().rows(workload, costs, many, [{}] * len(many))
     assert found == [expected(workload, costs, one) for one in many]
 
 

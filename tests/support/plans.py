@@ -111,7 +111,7 @@ def shared_links(draw: st.DrawFn) -> SharedLinks:
 def costs_for(draw: st.DrawFn, plan: Plan, shared: bool = False) -> Costs:
     """Uneven costs that fit a plan, zero durations included; with shared links if asked for."""
     tasks = plan.ops.kind <= 4
-    stages = int(plan.ops.stage[tasks].max()) + 1
+    stages = len(plan.stage_rank)
     duration = st.integers(0, 20)
     unit = st.builds(
         UnitCost,
@@ -126,13 +126,13 @@ def costs_for(draw: st.DrawFn, plan: Plan, shared: bool = False) -> Costs:
     for stage in range(stages):
         count = int(plan.ops.unit[tasks & (plan.ops.stage == stage)].max(initial=0)) + 1
         units.append(tuple(draw(st.lists(unit, min_size=count, max_size=count))))
-    per_rank = st.lists(duration, min_size=plan.ranks, max_size=plan.ranks).map(tuple)
+    per_stage = st.lists(duration, min_size=stages, max_size=stages).map(tuple)
     rate = st.sampled_from([GB, GB // 3, 10 * GB, 100_000_000])
     return Costs(
         units=tuple(units),
-        static_bytes=draw(per_rank),
-        optimizer_ns=draw(per_rank),
-        optimizer_workspace=draw(per_rank),
+        static_bytes=draw(per_stage),
+        optimizer_ns=draw(per_stage),
+        optimizer_workspace=draw(per_stage),
         d2h_bandwidth=draw(rate),
         h2d_bandwidth=draw(rate),
         d2h_latency_ns=draw(duration),

@@ -13,8 +13,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.planner.offload import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
-from loadahead.sim.planner.orders import find_order
+from loadahead.sim.planner.horizon import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import UnitShape, Workload
 
@@ -53,12 +52,11 @@ class RankTasks:
 def rank_tasks(workload: Workload, policy: Policy) -> list[RankTasks]:
     """The tasks of every rank: stages' passes cut into units, forwards up and backwards down."""
     units = [len(stage) for stage in workload.stages]
-    order = find_order(policy.pipeline)
-    active = min(policy.active_microbatches or policy.microbatches, policy.microbatches)
+    order = policy.make_order()
     out = []
-    for rank in range(policy.ranks):
+    for passes in order.passes:
         tasks = RankTasks([], [], {}, {})
-        for backward, stage, microbatch in order(rank, policy.ranks, policy.microbatches, active).tolist():
+        for backward, stage, microbatch in passes.tolist():
             steps = range(units[stage])
             for unit in reversed(steps) if backward else steps:
                 key = (stage, unit, microbatch)

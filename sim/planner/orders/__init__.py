@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.planner.orders.base import Passes, PipelineOrder
+from loadahead.sim.planner.orders.base import Order, Passes, PassKind, PipelineOrder
+from loadahead.sim.planner.orders.files import read_order, write_order
 from loadahead.sim.planner.orders.interleaved import interleaved
 from loadahead.sim.planner.orders.simple import simple
 
@@ -20,11 +21,25 @@ def order_names() -> list[str]:
     return list(ORDERS)
 
 
-def find_order(name: str) -> PipelineOrder:
-    """Return the order of that name; raise InputError when there is none."""
+def make_order(name: str, ranks: int, microbatches: int, active: int | None = None) -> Order:
+    """Return the order of that name, of one stage a rank; raise InputError when there is none.
+
+    ``active`` caps the microbatches in flight on a rank; None means no cap beyond the order's own.
+    """
     if name not in ORDERS:
         raise InputError(f"pipeline is {name!r}; it must be one of {', '.join(ORDERS)}")
-    return ORDERS[name]
+    cap = min(active or microbatches, microbatches)
+    return Order(name, tuple(ORDERS[name](ranks, microbatches, cap))).checked()
 
 
-__all__ = ["ORDERS", "Passes", "PipelineOrder", "find_order", "order_names"]
+__all__ = [
+    "ORDERS",
+    "Order",
+    "PassKind",
+    "Passes",
+    "PipelineOrder",
+    "make_order",
+    "order_names",
+    "read_order",
+    "write_order",
+]

@@ -9,6 +9,6 @@ from __future__ import annotations
 from loadahead.sim.planner.orders.base import Passes, eager_forward
 
 
-def interleaved(rank: int, ranks: int, microbatches: int, active: int) -> Passes:
-    """Return the passes of one rank, which runs the stage of its own number."""
-    return eager_forward(rank, microbatches, min(ranks - rank, active))  # type: ignore[no-any-return]
+def interleaved(ranks: int, microbatches: int, active: int) -> list[Passes]:
+    """Return the passes of each rank, which runs the stage of its own number."""
+    return [eager_forward(rank, microbatches, min(ranks - rank, active)) for rank in range(ranks)]

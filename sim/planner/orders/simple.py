@@ -9,11 +9,10 @@ from __future__ import annotations
 from loadahead.sim.planner.orders.base import Passes, eager_forward
 
 
-def simple(rank: int, ranks: int, microbatches: int, active: int) -> Passes:
-    """Return the passes of one rank, which runs the stage of its own number.
+def simple(ranks: int, microbatches: int, active: int) -> list[Passes]:
+    """Return the passes of each rank, which runs the stage of its own number.
 
     Under a cap on active microbatches it runs as many forwards as the cap allows, then one backward and one forward in
     turn.
     """
-    del ranks
-    return eager_forward(rank, microbatches, active)  # type: ignore[no-any-return]
+    return [eager_forward(rank, microbatches, active) for rank in range(ranks)]

@@ -66,7 +66,7 @@ def test_costs_that_do_not_fit_the_plan() -> None:
     with pytest.raises(InputError, match="describes 1 stages"):
         uniform_costs(1).durations(uniform_plan(2))
     with pytest.raises(InputError, match="static_bytes"):
-        uniform_costs(1).static(3)
+        uniform_costs(1, static_bytes=(0, 0)).static(np.zeros(1, dtype=np.int64), 1)
 
 
 def test_the_schemas_know_every_kind() -> None:

@@ -9,7 +9,7 @@ from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.memory import walk
-from loadahead.sim.metrics import intersection, merge
+from loadahead.sim.overlap import merge, of_spans, spans
 from tests.support.plans import GB, MB, MS, uniform_costs, uniform_plan
 
 
@@ -99,13 +99,16 @@ def test_over_capacity_is_said() -> None:
     assert len(timeline.header["warnings"]) == 1 and "out of memory" in timeline.header["warnings"][0]
 
 
-def test_merge_and_intersection_by_hand() -> None:
-    def intervals(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-        return merge(*np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T)
+def test_merged_spans_and_what_they_have_in_common_by_hand() -> None:
+    def of(*pairs: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
+        return spans(*np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T)
 
-    a = intervals((5, 9), (0, 4), (3, 5), (20, 20), (30, 32))
-    assert [x.tolist() for x in a] == [[0, 30], [9, 32]]
-    assert intersection(a, intervals((8, 31))) == 2
-    assert intersection(intervals((8, 31)), a) == 2
-    assert intersection(a, intervals((9, 30))) == 0
-    assert intersection(a, intervals()) == 0
+    a, nothing = of((5, 9), (0, 4), (3, 5), (20, 20), (30, 32)), of()
+    assert a.tolist() == [0, 9, 30, 32]
+    assert [x.tolist() for x in merge(a[::2], a[1::2])] == [[0, 30], [9, 32]]
+    assert of_spans(a, of((8, 31)), nothing) == (23, 2)
+    assert of_spans(of((8, 31)), a, nothing) == of_spans(of((8, 31)), nothing, a) == (11, 2)
+    assert of_spans(a, of((9, 30)), nothing) == (21, 0)
+    assert of_spans(a, nothing, nothing) == (0, 0)
+    # Copies in both directions count once where they meet, and what compute hides of both counts once.
+    assert of_spans(of((0, 10)), of((2, 6), (8, 12)), of((4, 9), (20, 21))) == (11, 8)

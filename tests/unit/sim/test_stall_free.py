@@ -13,6 +13,7 @@ from loadahead.cli.main import run
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.stall_free import stall_free, stall_free_groups
+from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
 from tests.support.plans import MB, MS, costs_for, policies, uniform_costs, uniform_workload, workloads
 
 
@@ -51,9 +52,10 @@ def test_against_every_horizon_on_the_reference_engine(data: st.DataObject) -> N
     assert (None if found is None else (found.horizon, found.peak_device_bytes)) == expected
 
 
-def row(horizon: int, window: int, stall: int, peak: int) -> dict[str, int]:
-    figures = {"stall_prefetch_ns": stall, "peak_device_bytes": peak, "step_time_ns": 9, "offloaded": 1}
-    return {"horizon": horizon, "release_window": window} | figures
+def row(horizon: int, window: int, stall: int, peak: int) -> SweepRow:
+    figures = dict.fromkeys(METRIC_COLUMNS, 0) | {"step_time_ns": 9, "offloaded": 1}
+    figures |= {"stall_prefetch_ns": stall, "peak_device_bytes": peak}
+    return SweepRow.from_dict({"horizon": horizon, "release_window": window} | figures)
 
 
 def test_a_sweeps_other_axes_each_have_their_answer() -> None:

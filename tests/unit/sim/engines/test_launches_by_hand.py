@@ -15,7 +15,7 @@ from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import COPY_KINDS, TASK_KINDS, Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.policy_metrics import PolicyGroup, metrics_rows
+from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.workload import Workload
 from tests.support.plans import GB, policies, uniform_costs, uniform_plan, workloads
 
@@ -111,7 +111,7 @@ def test_launches_where_links_are_shared(engine: str) -> None:
     builder = PlanBuilder()
     builder.op(0, Kind.FORWARD, (0, 0, 0))
     copy = builder.op(0, Kind.OFFLOAD, (0, 0, 0), nbytes=100)
-    builder.op(1, Kind.OFFLOAD, (0, 0, 0), nbytes=100)
+    builder.op(1, Kind.OFFLOAD, (1, 0, 0), nbytes=100)
     builder.op(0, Kind.RECOMPUTE, (0, 0, 0), after=[copy])
     plan = builder.freeze("shared", 2, 1, {})
     launches = {"FORWARD": 5, "OFFLOAD": 3, "RECOMPUTE": 300}
@@ -179,4 +179,4 @@ def test_a_launch_bound_step_takes_the_sum_of_all_launches(made: tuple[Workload,
     expected = sum(costs.launches(plan).tolist())
     for engine in ENGINES:
         assert simulate(plan, costs, engine).step_time_ns == expected
-    assert metrics_rows(PolicyGroup.of(workload, costs, policy), [policy])[0]["step_time_ns"] == expected
+    assert Groups().rows(workload, costs, [policy], [{}])[0].step_time_ns == expected

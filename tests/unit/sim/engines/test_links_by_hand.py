@@ -44,7 +44,8 @@ def _copies(ranks: int, *copies: tuple[str, int]) -> Plan:
     """Copies of so many bytes; each waits for its queue only."""
     builder = PlanBuilder()
     for flow, nbytes in copies:
-        builder.op(int(flow[1:]), Kind.PREFETCH if flow[0] == "h" else Kind.OFFLOAD, (0, 0, 0), nbytes=nbytes)
+        rank = int(flow[1:])
+        builder.op(rank, Kind.PREFETCH if flow[0] == "h" else Kind.OFFLOAD, (rank, 0, 0), nbytes=nbytes)
     return builder.freeze("copies", ranks, 1, {})
 
 
@@ -98,8 +99,8 @@ def test_a_flow_that_joins_in_the_middle(engine: str) -> None:
     """
     builder = PlanBuilder()
     builder.op(0, Kind.OFFLOAD, (0, 0, 0), nbytes=1000)
-    send = builder.op(1, Kind.SEND_ACTIVATION, (0, 0, 0), nbytes=1)
-    builder.op(1, Kind.OFFLOAD, (0, 0, 0), after=[send], nbytes=100)
+    send = builder.op(1, Kind.SEND_ACTIVATION, (1, 0, 0), nbytes=1)
+    builder.op(1, Kind.OFFLOAD, (1, 0, 0), after=[send], nbytes=100)
     costs = _costs(2, gpus_per_switch=2, uplink_d2h=GB).model_copy(update={"p2p_latency_ns": 400})
     assert _ends(engine, builder.freeze("joins", 2, 1, {}), costs) == [1100, 400, 600]
 
@@ -214,7 +215,7 @@ def test_the_quick_pass_stands_where_nothing_is_contended(monkeypatch: pytest.Mo
     monkeypatch.setattr(fluid, "run_flows", lambda *_: followed.append(1) or (None, None))
     builder = PlanBuilder()
     first = builder.op(0, Kind.OFFLOAD, (0, 0, 0), nbytes=100)
-    builder.op(1, Kind.OFFLOAD, (0, 0, 0), after=[first], nbytes=100)
+    builder.op(1, Kind.OFFLOAD, (1, 0, 0), after=[first], nbytes=100)
     costs = _costs(2, gpus_per_switch=2, uplink_d2h=GB)
     assert _ends("compiled", builder.freeze("turns", 2, 1, {}), costs) == [100, 200]
     assert not followed

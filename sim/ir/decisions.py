@@ -1,0 +1,170 @@
+"""Decisions say, per boundary, whether it stays on the GPU or leaves, and where its RELEASE and its ACQUIRE stand.
+
+Places are *slots*: slot k lies directly before the task at place k of the rank's compute queue, counted in tasks (a
+RECOMPUTE and its BACKWARD are one), and slot ``tasks`` before the OPTIMIZER_STEP. Within a slot RELEASE comes before
+ACQUIRE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, Queue, Role, Space
+from loadahead.sim.ir.plan import Ints, Plan, Ragged
+
+# What is done with the activations inside a unit: RECOMPUTE makes them again, or they stay from FORWARD to BACKWARD.
+RECOMPUTE, KEEP = "recompute", "keep"
+MODES = (RECOMPUTE, KEEP)
+# The slot of a boundary that stays.
+STAYS = -1
+_KEYS = ("stage", "unit", "microbatch", "release", "acquire")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """Holds the decisions on some boundaries, each named by stage, unit and microbatch; all of shape (boundaries,).
+
+    ``release`` and ``acquire`` hold slots, both -1 where the boundary stays. ``recompute`` says whether the unit's
+    activations are made again for that microbatch.
+    """
+
+    stage: Ints
+    unit: Ints
+    microbatch: Ints
+    recompute: npt.NDArray[np.bool_]
+    release: Ints
+    acquire: Ints
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    @property
+    def offloaded(self) -> int:
+        """Return how many boundaries leave the GPU."""
+        return int((self.acquire >= 0).sum())
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], source: str = "decisions") -> Self:
+        """Return the decisions of rows as a plan file has them; raise InputError where one is malformed.
+
+        Each has ``stage``, ``unit``, ``microbatch``, ``release`` and ``acquire``, and may have ``mode``.
+        """
+        if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+            raise InputError(f"{source}: is of type {type(rows).__name__}; it must be a list of objects")
+        read = [_read_row(row, f"{source}[{number}]") for number, row in enumerate(rows)]
+        columns = np.asarray([row[:5] for row in read], dtype=np.int64).reshape(len(read), 5).T
+        stage, unit, microbatch, release, acquire = columns
+        recompute = np.asarray([row[5] for row in read], dtype=np.bool_)
+        twice = _twice(np.stack([stage, unit, microbatch], axis=1))
+        if twice is not None:
+            name = f"{stage[twice]}.{unit[twice]}.{microbatch[twice]}"
+            raise InputError(f"{source}[{twice}]: boundary {name} is there twice; decide on it once")
+        return cls(stage, unit, microbatch, recompute, release, acquire)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the decisions as a plan file has them (DESIGN, section 3)."""
+        columns = (self.stage, self.unit, self.microbatch, self.recompute, self.release, self.acquire)
+        for stage, unit, microbatch, recompute, release, acquire in zip(*(c.tolist() for c in columns), strict=True):
+            yield {
+                "stage": stage,
+                "unit": unit,
+                "microbatch": microbatch,
+                "mode": RECOMPUTE if recompute else KEEP,
+                "release": release,
+                "acquire": acquire,
+            }
+
+
+def _read_row(row: object, where: str) -> tuple[int, int, int, int, int, bool]:
+    if not isinstance(row, Mapping):
+        raise InputError(f"{where} is {row!r:.60}; it must be an object with {', '.join(_KEYS)}")
+    odd = [key for key in row if key not in (*_KEYS, "mode")]
+    if odd:
+        raise InputError(f"{where}: key {odd[0]!r:.40} is unknown; the keys are {', '.join((*_KEYS, 'mode'))}")
+    values = []
+    for key in _KEYS:
+        value, lowest = row.get(key), STAYS if key in ("release", "acquire") else 0
+        if isinstance(value, np.integer):
+            value = int(value)
+        if type(value) is not int or not lowest <= value < 2**31:
+            raise InputError(f"{where}: {key} is {value!r:.40}; it must be an integer of at least {lowest}")
+        values.append(value)
+    mode = row.get("mode", RECOMPUTE)
+    if mode not in MODES:
+        raise InputError(f"{where}: mode is {mode!r:.40}; it must be one of {', '.join(MODES)}")
+    stage, unit, microbatch, release, acquire = values
+    if (release == STAYS) != (acquire == STAYS):
+        raise InputError(
+            f"{where}: release is {release} and acquire {acquire}; give both slots, or {STAYS} twice for a boundary "
+            "that stays"
+        )
+    return stage, unit, microbatch, release, acquire, mode == RECOMPUTE
+
+
+def _twice(names: Ints) -> int | None:
+    """Return the first row that was there before; None where all differ."""
+    order = np.lexsort(names.T)
+    again = (names[order[1:]] == names[order[:-1]]).all(axis=1)
+    return int(order[1:][again].min()) if again.any() else None
+
+
+def decisions_of(plan: Plan) -> Decisions:
+    """Return what a plan decides on each boundary, read off its operations, in the order of stage, unit, microbatch."""
+    ops, names = plan.ops, _names(plan)
+    forwards = np.flatnonzero(ops.kind == Kind.FORWARD)
+    forwards = forwards[np.argsort(names[forwards], kind="stable")]
+    known = names[forwards]
+    slots = _slots(plan)
+    release, acquire = (np.full(len(known), STAYS, dtype=np.int64) for _ in range(2))
+    for out, kind, copied, column in (
+        (release, Kind.OFFLOAD, ops.reads, ops.frees),
+        (acquire, Kind.PREFETCH, ops.writes, ops.allocs),
+    ):
+        rows, slot = _slots_of(plan, kind, copied, column, slots)
+        at, there = _find(known, names[rows])
+        out[at[there]] = slot[there]
+    stays = (release == STAYS) | (acquire == STAYS)
+    release[stays] = acquire[stays] = STAYS
+    stage, unit, microbatch = (column[forwards].astype(np.int64) for column in (ops.stage, ops.unit, ops.microbatch))
+    return Decisions(stage, unit, microbatch, np.isin(known, names[ops.kind == Kind.RECOMPUTE]), release, acquire)
+
+
+def _names(plan: Plan) -> Ints:
+    """Return one number for each operation's (stage, unit, microbatch), in their order; shape (operations,)."""
+    out = np.zeros(len(plan), dtype=np.int64)
+    for column in (plan.ops.stage, plan.ops.unit, plan.ops.microbatch):
+        values, code = np.unique(column, return_inverse=True)
+        out = out * len(values) + code
+    return out
+
+
+def _find(known: Ints, wanted: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Return where each wanted number stands among the known ones, which are sorted, and whether it does."""
+    at = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
+    return at, known[at] == wanted if len(known) else np.zeros(len(wanted), dtype=np.bool_)
+
+
+def _slots(plan: Plan) -> Ints:
+    """Return how many tasks stand before each operation of a compute queue; shape (operations,)."""
+    ops, out = plan.ops, np.zeros(len(plan), dtype=np.int64)
+    ends_task = np.isin(ops.kind, [Kind.FORWARD, Kind.BACKWARD, Kind.BACKWARD_INPUT])
+    for rank in range(plan.ranks):
+        own = plan.queue_ops(rank, Queue.COMPUTE)
+        out[own] = np.cumsum(ends_task[own]) - ends_task[own]
+    return out
+
+
+def _slots_of(plan: Plan, kind: Kind, copied: Ragged, column: Ragged, slots: Ints) -> tuple[Ints, Ints]:
+    """Return the copies of a kind, and the slot in which the compute queue takes or frees the boundary of each."""
+    rows, buffers = copied.rows(), copied.values
+    own = (plan.ops.kind[rows] == kind) & (plan.buffers.space[buffers] == Space.DEVICE)
+    own &= plan.buffers.role[buffers] == Role.BOUNDARY
+    slot_of = np.full(len(plan.buffers), STAYS, dtype=np.int64)
+    slot_of[column.values] = slots[column.rows()]
+    return rows[own], slot_of[buffers[own]]
