@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import add
 
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
@@ -48,11 +49,22 @@ def is_strategy(text: object) -> bool:
     return isinstance(text, str) and (text in ("each", "contiguous") or _GROUP.fullmatch(text) is not None)
 
 
-def group(layers: Sequence[Layer], strategy: str) -> list[tuple[Layer, ...]]:
-    """Return a stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
+def group(stages: Sequence[Sequence[Layer]], strategy: str) -> list[list[tuple[Layer, ...]]]:
+    """Return each stage's layers cut into units: each alone, N at a time, or all together (smp's strategies).
+
+    Units of the same layers are one object.
+    """
     match = _GROUP.fullmatch(strategy)
-    size = int(match[1]) if match else 1 if strategy == "each" else len(layers)
-    return [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
+    if strategy == "each" or (match and int(match[1]) == 1):
+        alone = {id(layer): (layer,) for layers in stages for layer in layers}
+        return [[alone[id(layer)] for layer in layers] for layers in stages]
+    same: dict[tuple[int, ...], tuple[Layer, ...]] = {}
+    out = []
+    for layers in stages:
+        size = int(match[1]) if match else len(layers)
+        units = [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
+        out.append([same.setdefault(tuple(map(id, unit)), unit) for unit in units])
+    return out
 
 
 def saved_bytes(layers: Sequence[Layer]) -> int:
@@ -81,21 +93,18 @@ def unit_cost(layers: Sequence[Layer], checkpoint: bool) -> UnitCost | None:
     if len(costs) != len(layers):
         return None
     recomputed = saved_bytes(layers) if checkpoint else 0
-    two_inputs = max(a.boundary_bytes + b.boundary_bytes for a, b in pairwise([*layers[1:], *_NOTHING]))
+    inputs = [*[layer.boundary_bytes for layer in layers[1:]], 0, 0]
+    two_inputs = max(map(add, inputs, inputs[1:]))
     return UnitCost(
-        forward_ns=sum(cost.forward_ns for cost in costs),
-        recompute_ns=sum(cost.recompute_ns for cost in costs),
-        backward_ns=sum(cost.backward_ns for cost in costs),
+        forward_ns=sum([cost.forward_ns for cost in costs]),
+        recompute_ns=sum([cost.recompute_ns for cost in costs]),
+        backward_ns=sum([cost.backward_ns for cost in costs]),
         backward_input_ns=_sum([cost.backward_input_ns for cost in costs]),
         backward_weight_ns=_sum([cost.backward_weight_ns for cost in costs]),
-        workspace_forward=max(cost.workspace_forward for cost in costs) + (two_inputs if checkpoint else 0),
-        workspace_recompute=max(cost.workspace_recompute for cost in costs) + recomputed,
-        workspace_backward=max(cost.workspace_backward for cost in costs) + recomputed,
+        workspace_forward=max([cost.workspace_forward for cost in costs]) + (two_inputs if checkpoint else 0),
+        workspace_recompute=max([cost.workspace_recompute for cost in costs]) + recomputed,
+        workspace_backward=max([cost.workspace_backward for cost in costs]) + recomputed,
     )
-
-
-# These stand past a unit's last layer.
-_NOTHING = (Layer(boundary_bytes=0, gradient_bytes=0),) * 2
 
 
 def _sum(values: Sequence[int | None]) -> int | None:

@@ -6,7 +6,9 @@ makes tables of them has to make only as many as there are different ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from loadahead.scenarios.kept import Kept, Same
 from loadahead.scenarios.kinds import Model, Setting, Units
@@ -48,58 +50,59 @@ class PartsOfModels:
         self._shapes: Kept[UnitShape] = Kept(MOST_DIFFERENT)
         self._costs: Kept[UnitCost] = Kept(MOST_DIFFERENT)
         self._workloads: Kept[Workload] = Kept(MOST_UNITS, lambda workload: sum(map(len, workload.stages)))
-        self._unit_costs: Kept[_UnitCosts] = Kept(MOST_UNITS, lambda stages: sum(map(len, stages)))
+        self._unit_costs: Kept[tuple[tuple[UnitCost | None, ...], ...]] = Kept(
+            MOST_UNITS, lambda stages: sum(map(len, stages))
+        )
 
     def of(self, model: Model, setting: Setting) -> ModelParts:
         """Return the parts of a model; raise InputError where model and setting do not go together."""
         return self._parts.get((Same(model), setting), lambda: self._made(model.units(setting), setting.checkpoint))
 
     def _made(self, units: Units, checkpoint: bool) -> ModelParts:
-        made: dict[tuple[int, ...], _Unit] = {}
-        stages = [[self._unit(layers, checkpoint, made) for layers in stage] for stage in units]
-        workload = self._workload(tuple([tuple([unit.shape for unit in stage]) for stage in stages]))
-        known = tuple([tuple([unit.cost for unit in stage if unit.cost is not None]) for stage in stages])
-        if any(len(some) != len(stage) for some, stage in zip(known, stages, strict=True)):
+        # Few units of a model differ. They are looked up by identity, in one call for all units.
+        flat = [unit for stage in units for unit in stage]
+        stages = [slice(end - len(stage), end) for stage, end in zip(units, accumulate(map(len, units)), strict=True)]
+        places = list(map(id, flat))
+        different = dict(zip(places, flat, strict=True))
+        workload = self._workload({place: self._same_shape(unit) for place, unit in different.items()}, places, stages)
+        cost_of = {place: self._same_cost(unit, checkpoint) for place, unit in different.items()}
+        if None in cost_of.values():
             return ModelParts(workload=workload, costs=None)
+        static = {place: sum([layer.static_bytes for layer in unit]) for place, unit in different.items()}
+        optimizer = {place: sum([layer.optimizer_ns for layer in unit]) for place, unit in different.items()}
         costs = Costs(
-            units=known,
-            static_bytes=tuple([sum([unit.static_bytes for unit in stage]) for stage in stages]),
-            optimizer_ns=tuple([sum([unit.optimizer_ns for unit in stage]) for stage in stages]),
+            units=(),
+            static_bytes=_sums(static, places, stages),
+            optimizer_ns=_sums(optimizer, places, stages),
             d2h_bandwidth=1,
             h2d_bandwidth=1,
             memory_bytes=1,
         )
-        same = self._unit_costs.get(_ids(costs.units), lambda: costs.units)
-        return ModelParts(workload=workload, costs=costs.model_copy(update={"units": same}))
+        of_units = self._unit_costs_of(cost_of, places, stages)
+        return ModelParts(workload=workload, costs=costs.model_copy(update={"units": of_units}))
 
-    def _unit(self, layers: tuple[Layer, ...], checkpoint: bool, made: dict[tuple[int, ...], _Unit]) -> _Unit:
-        """Return the unit of these layers; ``made`` holds those of this model, by the layers' identities."""
-        key = tuple([id(layer) for layer in layers])
-        if key not in made:
-            shape, cost = unit_shape(layers), unit_cost(layers, checkpoint)
-            made[key] = _Unit(
-                shape=self._shapes.get(shape, lambda: shape),
-                cost=None if cost is None else self._costs.get(cost, lambda: cost),
-                static_bytes=sum(layer.static_bytes for layer in layers),
-                optimizer_ns=sum(layer.optimizer_ns for layer in layers),
-            )
-        return made[key]
+    def _workload(self, shape_of: Mapping[int, UnitShape], places: list[int], stages: list[slice]) -> Workload:
+        shapes = list(map(shape_of.__getitem__, places))
+        # Shapes that are equal are one object, and what is kept keeps it alive: its identity stands for it in the key.
+        key = (tuple(map(id, shapes)), tuple([stage.stop for stage in stages]))
+        return self._workloads.get(key, lambda: Workload(stages=tuple([tuple(shapes[stage]) for stage in stages])))
 
-    def _workload(self, stages: tuple[tuple[UnitShape, ...], ...]) -> Workload:
-        # Members that are equal are the same, and what is kept keeps them alive: their identities tell it apart.
-        return self._workloads.get(_ids(stages), lambda: Workload(stages=stages))
+    def _unit_costs_of(
+        self, cost_of: Mapping[int, UnitCost | None], places: list[int], stages: list[slice]
+    ) -> tuple[tuple[UnitCost | None, ...], ...]:
+        costs = list(map(cost_of.__getitem__, places))
+        key = (tuple(map(id, costs)), tuple([stage.stop for stage in stages]))
+        return self._unit_costs.get(key, lambda: tuple([tuple(costs[stage]) for stage in stages]))
 
+    def _same_shape(self, layers: tuple[Layer, ...]) -> UnitShape:
+        shape = unit_shape(layers)
+        return self._shapes.get(shape, lambda: shape)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unit:
-    shape: UnitShape
-    cost: UnitCost | None
-    static_bytes: int
-    optimizer_ns: int
+    def _same_cost(self, layers: tuple[Layer, ...], checkpoint: bool) -> UnitCost | None:
+        cost = unit_cost(layers, checkpoint)
+        return None if cost is None else self._costs.get(cost, lambda: cost)
 
 
-_UnitCosts = tuple[tuple[UnitCost, ...], ...]
-
-
-def _ids(stages: tuple[tuple[UnitShape, ...], ...] | _UnitCosts) -> tuple[tuple[int, ...], ...]:
-    return tuple([tuple(map(id, stage)) for stage in stages])
+def _sums(amount_of: Mapping[int, int], places: list[int], stages: list[slice]) -> tuple[int, ...]:
+    amounts = list(map(amount_of.__getitem__, places))
+    return tuple([sum(amounts[stage]) for stage in stages])

@@ -59,6 +59,7 @@ def _draws(value: object) -> object:
 
 # With more draws nothing is gained: a quantile's error is far below any other by then.
 MOST_DRAWS = 1_000_000
+_SHARED = tuple(SharedLinks.model_fields)
 Weight = Annotated[int, BeforeValidator(_weight)]
 
 
@@ -162,7 +163,7 @@ class Hardware(Table):
 
     def shared(self) -> SharedLinks | None:
         """Return what copies share; None where nothing of it is written."""
-        written = {name: getattr(self, name) for name in SharedLinks.model_fields if getattr(self, name) is not None}
+        written = {name: getattr(self, name) for name in _SHARED if getattr(self, name) is not None}
         return SharedLinks(**written) if written else None
 
 

@@ -15,8 +15,8 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.extending import register_jitable
+
+from loadahead.sim.compiled import compiled, inlined
 
 # Sums are compared and halved, so that twice the largest has to fit int64.
 MOST_SUM = 2**62 - 1
@@ -41,7 +41,7 @@ def even_cuts(weights: Sequence[int], parts: int) -> list[int]:
     return list(starts.tolist())
 
 
-@register_jitable
+@inlined
 def _first_at_least(totals: Any, amount: Any, low: int, high: int) -> int:
     """Return the first place from ``low`` on whose total is at least this; ``high`` where none before it is."""
     while low < high:
@@ -53,7 +53,7 @@ def _first_at_least(totals: Any, amount: Any, low: int, high: int) -> int:
     return low
 
 
-@register_jitable
+@inlined
 def _fill(totals: Any, most: Any, last: Any) -> bool:
     """Put down the latest end of each part when none is heavier than ``most``; return whether that reaches the end."""
     parts, end = len(last) - 1, len(totals) - 1
@@ -112,4 +112,4 @@ def _cut_in_python(totals: Any, first: Any, last: Any, worst: Any, starts: Any) 
         row -= last[part - 1] - first[part - 1] + 1
 
 
-_find_ends, _cut = njit(cache=True)(_find_ends_in_python), njit(cache=True)(_cut_in_python)
+_find_ends, _cut = compiled(_find_ends_in_python), compiled(_cut_in_python)

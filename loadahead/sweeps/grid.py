@@ -82,14 +82,17 @@ class Sweep:
         self.warn(prepared.warnings)
         return prepared
 
-    def try_out(self, load: Callable[[], Scenario]) -> None:
-        """Raise InputError where a scenario of this sweep's file is not allowed; a module is not traced for it."""
+    def try_out(self, load: Callable[[], Scenario]) -> Prepared | None:
+        """Prepare a scenario of this sweep's file, but for a module, which is not traced for it: None.
+
+        Raise InputError where the scenario is not allowed.
+        """
         with jobs.named(self.source):
             scenario = load()
         if scenario.model.needs_shapes:
             self.warn(advice(scenario))
-        else:
-            self.prepare(lambda: scenario)
+            return None
+        return self.prepare(lambda: scenario)
 
     def warn(self, sentences: Sequence[str]) -> None:
         """Take warnings over that are new."""
@@ -147,6 +150,8 @@ class Grid:
     inner: dict[str, Sequence[Any]] = field(init=False)
     outer: list[Axis] = field(init=False)
     _variants: Variants = field(init=False)
+    # What was prepared to try the axes' values out, by the places of these.
+    _tried: dict[tuple[int, ...], Prepared] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self) > MOST_POINTS:
@@ -193,7 +198,9 @@ class Grid:
         for number, axis in enumerate(self.outer):
             for place in range(len(axis.values)):
                 places = [place if other == number else 0 for other in range(len(self.outer))]
-                self.sweep.try_out(partial(self._variants.scenario, places))
+                prepared = self.sweep.try_out(partial(self._variants.scenario, places))
+                if prepared is not None:
+                    self._tried[tuple(places)] = prepared
 
     def specification(self, engine: str) -> dict[str, Any]:
         """Return everything that the rows follow from, as plain data."""
@@ -213,7 +220,7 @@ class Grid:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))
 
     def _prepared(self, places: Sequence[int]) -> Prepared:
-        return self.sweep.prepare(lambda: self._variants.scenario(places))
+        return self._tried.get(tuple(places)) or self.sweep.prepare(lambda: self._variants.scenario(places))
 
 
 def _fingerprint(scenario: Scenario) -> str | None:

@@ -44,7 +44,7 @@ class Setting:
                 "one: use fewer stages"
             )
         strategy = self.strategy if self.checkpoint else "each"
-        return [group(stage, strategy) for stage in deal_out(layers, self.stages)]
+        return group(deal_out(layers, self.stages), strategy)
 
 
 class Model(Table):

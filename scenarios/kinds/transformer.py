@@ -9,12 +9,14 @@ State: Rajbhandari et al., "ZeRO" (2020), section 3.1: Adam in mixed precision h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.fields import Count, one_of
 from loadahead.scenarios.kinds.base import Model, Setting, Units
 from loadahead.scenarios.layers import Layer
+from loadahead.scenarios.tables import Compute
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import LARGEST_AMOUNT
@@ -55,8 +57,12 @@ class Transformer(Model):
             raise InputError(f"model.hidden is {hidden}; it must be a multiple of heads, {heads}")
         if heads % t:
             raise InputError(f"parallel.tensor_parallel_degree is {t}; it must divide model.heads, {heads}")
-        block = self._block(setting)
-        return setting.cut([self._embedding(setting), *[block] * self.shape("layers"), self._head(setting)])
+        sequence = self.shape("sequence")
+        tokens = sequence * self.microbatch_size
+        size = _Size(hidden=hidden, heads=heads, sequence=sequence, tokens=tokens, t=t, compute=setting.compute)
+        block = size.block()
+        vocabulary, layers = self.shape("vocabulary"), self.shape("layers")
+        return setting.cut([size.embedding(vocabulary), *[block] * layers, size.head(vocabulary)])
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, whose all-reduces are not modelled."""
@@ -64,18 +70,22 @@ class Transformer(Model):
             return []
         return ["parallel.tensor_parallel_degree divides work and memory; the time of its all-reduces is not modelled"]
 
-    def _tokens(self) -> int:
-        return self.shape("sequence") * self.microbatch_size
 
-    def _boundary(self) -> int:
-        return ACTIVATION * self._tokens() * self.shape("hidden")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """Holds a block's dimensions, the tokens of a microbatch, and how many GPUs of which speed share a layer."""
 
-    def _block(self, setting: Setting) -> Layer:
-        s, h, a, sb = self.shape("sequence"), self.shape("hidden"), self.shape("heads"), self._tokens()
-        t = setting.tensor_parallel_degree
+    hidden: int
+    heads: int
+    sequence: int
+    tokens: int
+    t: int
+    compute: Compute
+
+    def block(self) -> Layer:
+        s, h, a, sb, t = self.sequence, self.hidden, self.heads, self.tokens, self.t
         kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
         return self._layer(
-            setting,
             flops=24 * sb * h * h + 4 * sb * s * h,
             saved=kept - self._boundary(),
             parameters=12 * h * h + 13 * h,
@@ -83,40 +93,36 @@ class Transformer(Model):
             gradient=self._boundary(),
         )
 
-    def _embedding(self, setting: Setting) -> Layer:
+    def embedding(self, vocabulary: int) -> Layer:
         """Return the embedding: its look-up takes no FLOPs, and it keeps its dropout's mask, a byte per element."""
-        parameters = (self.shape("vocabulary") + self.shape("sequence")) * self.shape("hidden")
         return self._layer(
-            setting,
             flops=0,
             saved=self._boundary() // ACTIVATION,
-            parameters=parameters,
-            boundary=ID * self._tokens(),
+            parameters=(vocabulary + self.sequence) * self.hidden,
+            boundary=ID * self.tokens,
             gradient=0,
         )
 
-    def _head(self, setting: Setting) -> Layer:
+    def head(self, vocabulary: int) -> Layer:
         """Return the layer of logits and loss.
 
         It keeps the norm's output and the logits in 32 bits (Korthikanti et al., section 4.3).
         """
-        sb, h, v = self._tokens(), self.shape("hidden"), self.shape("vocabulary")
-        t = setting.tensor_parallel_degree
+        sb, h, v = self.tokens, self.hidden, vocabulary
         return self._layer(
-            setting,
             flops=2 * sb * h * v,
-            saved=self._boundary() + FLOAT * sb * v // t,
+            saved=self._boundary() + FLOAT * sb * v // self.t,
             parameters=h * v + 2 * h,
             boundary=self._boundary(),
             gradient=self._boundary(),
         )
 
-    def _layer(
-        self, setting: Setting, *, flops: int, saved: int, parameters: int, boundary: int, gradient: int
-    ) -> Layer:
-        t, compute = setting.tensor_parallel_degree, setting.compute
-        forward = _ns(flops, compute.speed() * t)
-        bandwidth, state = compute.memory_bandwidth, -(-parameters // t)
+    def _boundary(self) -> int:
+        return ACTIVATION * self.tokens * self.hidden
+
+    def _layer(self, *, flops: int, saved: int, parameters: int, boundary: int, gradient: int) -> Layer:
+        forward = _ns(flops, self.compute.speed() * self.t)
+        bandwidth, state = self.compute.memory_bandwidth, -(-parameters // self.t)
         amounts: dict[str, Any] = {
             "boundary_bytes": boundary,
             "gradient_bytes": gradient,

@@ -42,7 +42,18 @@ def test_fewer_layers_than_stages() -> None:
 )
 def test_strategies(strategy: str, sizes: list[int]) -> None:
     assert is_strategy(strategy)
-    assert [len(unit) for unit in group([layer(1)] * 5, strategy)] == sizes
+    stages = group([[layer(1)] * 5, [layer(1), layer(2)]], strategy)
+    assert [len(unit) for unit in stages[0]] == sizes
+    assert [[part.weight for part in unit] for unit in stages[1]] == ([[1], [2]] if strategy == "each" else [[1, 2]])
+
+
+def test_units_of_the_same_layers_are_one_object() -> None:
+    one, other = layer(1), layer(1)
+    assert one == other
+    ((a, b, c), (d,)) = group([[one, one, other], [one]], "each")
+    assert a is b is d and a is not c
+    ((a, b), (c,)) = group([[one, other, one, other], [other, one]], "group_2")
+    assert a is b and a is not c
 
 
 @pytest.mark.parametrize("word", ["group_0", "group_", "group_-1", "group_02", "all", "", None, 3])
