@@ -28,13 +28,15 @@ class Variants:
         for number, (key, _) in enumerate(axes):
             table = split_key(key)[0]
             self._changed[table] = (*self._changed.get(table, ()), number)
+        # The first scenario that could be loaded, and its places: its tables stand in for those that do not matter.
         self._first: Scenario | None = None
+        self._at: tuple[int, ...] = ()
         self._table = lru_cache(maxsize=MOST_TABLES * max(len(self._changed), 1))(self._made)
 
     def scenario(self, places: Sequence[int]) -> Scenario:
         """Return the scenario with the value at this place of every key; raise InputError where it holds a mistake."""
         if self._first is None:
-            self._first = self._file.scenario(self._all([0] * len(places)))
+            self._first, self._at = self._file.scenario(self._all(places)), tuple(places)
         try:
             tables = {
                 name: self._table(name, tuple([places[number] for number in numbers]))
@@ -53,11 +55,12 @@ class Variants:
     def _made(self, name: str, own: tuple[int, ...]) -> Any:
         """Return one table, made with the first scenario's other tables, which are known to be right."""
         assert self._first is not None
-        places = dict(zip(self._changed[name], own, strict=True))
-        if not any(own):
+        places = list(self._at)
+        for number, place in zip(self._changed[name], own, strict=True):
+            places[number] = place
+        if tuple(places) == self._at:
             return getattr(self._first, name)
         known: Mapping[str, Any] = {
             other: getattr(self._first, other) for other in self._first.model_fields_set if other != name
         }
-        overrides = self._all([places.get(number, 0) for number in range(len(self._axes))])
-        return getattr(self._file.scenario(overrides, known), name)
+        return getattr(self._file.scenario(self._all(places), known), name)

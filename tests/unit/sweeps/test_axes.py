@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loadahead.cli.axes import parse_axes
+from loadahead.scenarios.loader import SHIPPED, load_scenario
+from loadahead.sim.costs import save_costs
 from loadahead.sim.errors import InputError
 from loadahead.sweeps.axes import Axis, axes_of, policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
@@ -176,3 +179,38 @@ def test_an_error_in_the_stream_of_points_ends_it_and_is_kept() -> None:
     chunks = Chunks(points())
     assert len(list(chunks)) == 1
     assert str(chunks.error) == "no more"
+
+
+def test_points_that_differ_in_links_share_workload_and_units() -> None:
+    grid = uniform("hardware.d2h=1 GB/s,2 GB/s", "parallel.microbatches=2,4", "offload.release_window=1,2")
+    grid.try_out()
+    made = [point for _, point in grid.points()]
+    assert len(made) == 8
+    assert len({id(point.workload) for point in made}) == len({id(point.costs.units) for point in made}) == 1
+    assert {point.costs.d2h_bandwidth for point in made} == {10**9, 2 * 10**9}
+
+
+def test_points_are_the_same_whether_values_were_tried_before_or_not() -> None:
+    ranges = ["hardware.d2h=1 GB/s,2 GB/s", "model.boundary=1 MB,2 MB", "offload.release_window=1,2"]
+    tried, fresh = uniform(*ranges), uniform(*ranges)
+    tried.try_out()
+    assert list(tried.points()) == list(fresh.points())
+
+
+def test_a_costs_file_is_read_once(tmp_path: Path) -> None:
+    first, path = next(uniform("hardware.d2h=1 GB/s").points())[1], tmp_path / "costs.json"
+    save_costs(first.costs, path)
+    (tmp_path / "s.toml").write_text('costs = "costs.json"\n' + (SHIPPED / "uniform.toml").read_text())
+    grid = Grid(Sweep(str(tmp_path / "s.toml")), parse_axes({}, ["parallel.microbatches=1:3"]))
+    grid.try_out()
+    path.unlink()
+    assert [point.costs for _, point in grid.points()] == [first.costs] * 3
+    assert len({id(point.costs) for _, point in grid.points()}) == 1
+
+
+def test_a_mistake_is_told_before_the_first_point_as_by_loading_the_scenario() -> None:
+    with pytest.raises(InputError) as swept:
+        uniform("hardware.gpus_per_switch=2", "hardware.uplink_d2h=1 GB/s,0 GB/s").try_out()
+    with pytest.raises(InputError) as loaded:
+        load_scenario("uniform", {"hardware.gpus_per_switch": 2, "hardware.uplink_d2h": "0 GB/s"})
+    assert str(swept.value) == str(loaded.value.about("uniform"))
