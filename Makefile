@@ -66,6 +66,7 @@ wheel-check: $(STAMP) ## build sdist and wheel, install into an empty environmen
 bench: $(STAMP) ## operations per second of planner, verifier and engines; points per second of a sweep; host time of a step
 	$(BIN)/python tests/bench/bench_engines.py
 	$(BIN)/python tests/bench/bench_sweep.py
+	$(BIN)/python tests/bench/bench_axes.py
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/bench/bench_host.py
 
 ci: ## everything that must hold

@@ -1,0 +1,74 @@
+"""Points per second of sweeps over policies, links and models, and seconds to plan many ranks: bench_axes.py.
+
+GPT-3 175B on 8 ranks, 64 microbatches: 98 units, plans of some 40,000 operations. How long a point's step takes to walk
+through depends on what is offloaded; the policies swept are horizons and release windows near those of the other axes,
+which have the scenario's own. Seconds are those of this process's CPU, best of a few rounds, with compiled code warm;
+the ratios within one run say more than either of their sides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import loadahead as la
+
+ROUNDS = 3
+POINTS = 200
+GPT: dict[str, Any] = {
+    "name": "gpt3-175b",
+    "model": {"kind": "transformer", "preset": "gpt3-175b"},
+    "hardware": {"preset": "h100-sxm"},
+    "parallel": {"microbatches": 64, "pipeline_parallel_degree": 8, "tensor_parallel_degree": 8},
+}
+AXES: dict[str, Mapping[str, Sequence[Any]]] = {
+    "policy": {"horizon": range(1, 21), "release_window": range(1, POINTS // 20 + 1)},
+    "link": {"hardware.d2h": [f"{100 + i} GB/s" for i in range(POINTS)]},
+    "model": {"model.microbatch_size": range(1, POINTS + 1)},
+}
+MANY_RANKS = 1024
+# A layer each, and an embedding and a head beside them.
+DEEP = GPT | {
+    "model": {
+        "kind": "transformer",
+        "layers": 1024,
+        "hidden": 4096,
+        "heads": 32,
+        "sequence": 2048,
+        "vocabulary": 50_000,
+    }
+}
+UNIFORM = {
+    "name": "uniform",
+    "model": {"kind": "uniform", "forward": "1 ms", "backward": "2 ms", "boundary": "1 MB"},
+    "hardware": {"d2h": "10 GB/s", "h2d": "10 GB/s"},
+}
+PLANNED = {"uniform, 1 unit each": UNIFORM, "transformer of 1024 layers": DEEP}
+
+
+def best(work: Callable[[], Any]) -> float:
+    """CPU seconds of the quickest round."""
+    times = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def main() -> None:
+    for axes in AXES.values():
+        la.sweep(GPT, {key: list(values)[:2] for key, values in axes.items()})
+    seconds = {name: best(lambda axes=axes: la.sweep(GPT, axes)) for name, axes in AXES.items()}
+    for name, taken in seconds.items():
+        rate, each, ratio = POINTS / taken, 1e6 * taken / POINTS, seconds["policy"] / taken
+        print(f"sweep over a {name} axis: {rate:,.0f} configurations/s, {each:.0f} µs each, {ratio:.2f} times policy's")
+    for name, scenario in PLANNED.items():
+        many = scenario | {"parallel": {"pipeline_parallel_degree": MANY_RANKS, "microbatches": 8}}
+        taken = best(lambda many=many: la.plan(many))
+        print(f"plan of {MANY_RANKS} ranks, 8 microbatches, {name}: {taken:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
