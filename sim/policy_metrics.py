@@ -22,7 +22,8 @@ from loadahead.sim.overlap import copying_and_hidden, overlap
 from loadahead.sim.planner import Order, Policy
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import SPANNED, Arena, UnitSizes, get
-from loadahead.sim.planner.build import operations_of, order_for, require_no_deadlock
+from loadahead.sim.planner.build import order_for
+from loadahead.sim.planner.columns import operations_of, require_no_deadlock
 from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.lower import lower
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of

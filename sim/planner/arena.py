@@ -31,8 +31,6 @@ OP_WIDTH = 4 + EDGES + 4 * LISTED
 BUFFER_WIDTH = 5
 # A row of RELEASES holds the next row of its slot or -1, operation to wait for, buffer, boundary, bytes and role.
 RELEASE_WIDTH = 6
-# A row of ENDS holds when an operation ends, and its kind.
-END_WIDTH = 2
 # Queues whose spans are kept: compute, d2h, h2d.
 SPANNED = 3
 
@@ -106,7 +104,7 @@ SPANNED = 3
     SPAN_COUNT,  # by queue: compute, d2h, h2d
     # the rest
     LAUNCH,  # by kind
-    ENDS,  # of each operation
+    END,  # when each operation ends
     SPANS,  # queue, span, (start, end): when something ran there
     ROWS,
     BUFFER_ROWS,
@@ -195,7 +193,7 @@ class Arena:
             STALLED: (ranks, len(STALLS)),
             SPAN_COUNT: (ranks, SPANNED),
             LAUNCH: (KINDS,),
-            ENDS: (operations, END_WIDTH),
+            END: (operations,),
             SPANS: (SPANNED, int(spans.sum()), 2),
             ROWS: (operations * recording, OP_WIDTH),
             BUFFER_ROWS: (buffers * recording, BUFFER_WIDTH),

@@ -22,7 +22,6 @@ from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import (
     BUFFER_WIDTH,
     EDGES,
-    END_WIDTH,
     KINDS,
     LISTED,
     OP_WIDTH,
@@ -47,6 +46,7 @@ _OPTIMIZER_STEP = int(Kind.OPTIMIZER_STEP)
 _BOUNDARY, _OUTPUT, _GRADIENT, _SAVED = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT), int(Role.WORKSPACE)
 _DEVICE, _HOST = int(Space.DEVICE), int(Space.HOST)
 _COMPUTE = int(Queue.COMPUTE)
+_NOTHING = -1  # no boundary, no edge
 _READS, _WRITES, _ALLOCS, _FREES = range(4)
 
 
@@ -72,8 +72,8 @@ def lower(m):  # type: ignore[no-untyped-def]
                     return rank
     for rank in range(ranks):
         _add_releases(m, rank, get(m, a.TASK_START, rank + 1) + rank)
-        _add_operation(m, rank, _OPTIMIZER_STEP, 0, -1, 0, -1, -1)
-        _hold(m, rank, 0, 0, get(m, a.OPTIMIZER_WORKSPACE, rank), 0, 0)
+        _add_operation(m, rank, _OPTIMIZER_STEP, 0, _NOTHING, 0, _NOTHING, NO_EDGE, _NOTHING, NO_EDGE)
+        _hold(m, rank, 0, 0, get(m, a.OPTIMIZER_WORKSPACE, rank))
     for slot in range(m[a.SLOTS]):
         _append(m, _FREES, get(m, a.EMPTIED_BY, slot), get(m, a.SLOT_BUFFER, slot))
     return -1
@@ -154,8 +154,9 @@ def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         saved = _add_buffer(m, rank, _DEVICE, get(m, a.SAVED_BYTES, unit), _SAVED, b)
         put(m, a.SAVED_BUFFER, b, saved)
         taken += get(m, a.SAVED_BYTES, unit)
-    done = _add_operation(m, rank, _FORWARD, unit, b, 0, received, -1)
-    _hold(m, rank, taken, 0, get(m, a.WORKSPACE, unit * KINDS + _FORWARD), taken_boundary, 0)
+    done = _add_operation(m, rank, _FORWARD, unit, b, 0, received, _RECV_ACTIVATION, _NOTHING, NO_EDGE)
+    _hold(m, rank, taken, 0, get(m, a.WORKSPACE, unit * KINDS + _FORWARD))
+    _hold_boundaries(m, rank, taken_boundary, 0)
     _append(m, _READS, done, get(m, a.BOUNDARY_BUFFER, b))
     for buffer in (own, output, saved):
         _append(m, _WRITES, done, buffer)
@@ -163,7 +164,7 @@ def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
     if get(m, a.ACQUIRE_SLOT, b) >= 0:
         _offload(m, rank, unit, b, done)
     if not ends and not local:
-        send = _add_operation(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, -1)
+        send = _add_operation(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, _FORWARD, _NOTHING, NO_EDGE)
         _append(m, _READS, send, output)
         put(m, a.SENT, b + m[a.MICROBATCHES], send)
         _release_sent(m, rank, send, output, b, nbytes, _OUTPUT)
@@ -177,9 +178,10 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         buffer, received = _receive(m, rank, _RECV_GRADIENT, unit, b, nbytes, _GRADIENT, get(m, a.SENT_GRADIENT, b))
         put(m, a.GRADIENT_BUFFER, b, buffer)
     if m[a.CHECKPOINT]:
-        recompute = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, get(m, a.PREFETCH_OP, b), -1)
+        loaded = get(m, a.PREFETCH_OP, b)
+        recompute = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, loaded, _PREFETCH, _NOTHING, NO_EDGE)
         _append(m, _READS, recompute, get(m, a.BOUNDARY_BUFFER, b))
-        _hold(m, rank, 0, 0, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE), 0, 0)
+        _hold(m, rank, 0, 0, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
     taken, boundary = 0, get(m, a.BOUNDARY_BYTES, unit)
     if unit > 0:
         taken = get(m, a.GRADIENT_BYTES, unit)
@@ -190,8 +192,9 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         freed += get(m, a.GRADIENT_BYTES, unit + 1)
     if get(m, a.SAVED_BUFFER, b) >= 0:
         freed += get(m, a.SAVED_BYTES, unit)
-    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, -1)
-    _hold(m, rank, taken, freed, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD), 0, boundary)
+    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, _RECV_GRADIENT, _NOTHING, NO_EDGE)
+    _hold(m, rank, taken, freed, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD))
+    _hold_boundaries(m, rank, 0, boundary)
     for buffer in (get(m, a.BOUNDARY_BUFFER, b), incoming, get(m, a.SAVED_BUFFER, b)):
         _append(m, _READS, done, buffer)
         _append(m, _FREES, done, buffer)
@@ -204,7 +207,7 @@ def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
         if get(m, a.UNIT_RANK, unit - 1) == rank:
             put(m, a.GRADIENT_BUFFER, below, outgoing)
         else:
-            send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, taken, done, -1)
+            send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, taken, done, _BACKWARD, _NOTHING, NO_EDGE)
             _append(m, _READS, send, outgoing)
             put(m, a.SENT_GRADIENT, below, send)
             _release_sent(m, rank, send, outgoing, b, taken, _GRADIENT)
@@ -230,7 +233,7 @@ def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
     else:
         put(m, a.FREE, chain, get(m, a.NEXT_FREE, slot))
         emptied = get(m, a.EMPTIED_BY, slot)
-    op = _add_operation(m, rank, _OFFLOAD, unit, b, nbytes, done, emptied)
+    op = _add_operation(m, rank, _OFFLOAD, unit, b, nbytes, done, _FORWARD, emptied, _PREFETCH)
     _append(m, _READS, op, get(m, a.BOUNDARY_BUFFER, b))
     _append(m, _WRITES, op, get(m, a.SLOT_BUFFER, slot))
     if fresh:
@@ -258,7 +261,8 @@ def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
     """Add the ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
     nbytes, slot = get(m, a.BOUNDARY_BYTES, unit), get(m, a.SLOT, b)
     buffer, acquire = _acquire(m, rank, unit, b, nbytes, _BOUNDARY)
-    load = _add_operation(m, rank, _PREFETCH, unit, b, nbytes, acquire, get(m, a.OFFLOAD_OP, b))
+    stored = get(m, a.OFFLOAD_OP, b)
+    load = _add_operation(m, rank, _PREFETCH, unit, b, nbytes, acquire, _ACQUIRE, stored, _OFFLOAD)
     _append(m, _READS, load, get(m, a.SLOT_BUFFER, slot))
     _append(m, _WRITES, load, buffer)
     put(m, a.BOUNDARY_BUFFER, b, buffer)
@@ -270,7 +274,8 @@ def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
 def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-untyped-def]
     """Add ACQUIRE and RECV directly before the task that reads; return (buffer, RECV)."""
     buffer, acquire = _acquire(m, rank, unit, b, nbytes, role)
-    received = _add_operation(m, rank, kind, unit, b, nbytes, send, acquire)
+    sent = _SEND_ACTIVATION if kind == _RECV_ACTIVATION else _SEND_GRADIENT
+    received = _add_operation(m, rank, kind, unit, b, nbytes, send, sent, acquire, _ACQUIRE)
     _append(m, _WRITES, received, buffer)
     return buffer, received
 
@@ -278,9 +283,11 @@ def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-unt
 @inlined
 def _acquire(m, rank, unit, b, nbytes, role):  # type: ignore[no-untyped-def]
     buffer = _add_buffer(m, rank, _DEVICE, nbytes, role, b)
-    acquire = _add_operation(m, rank, _ACQUIRE, unit, b, 0, -1, -1)
+    acquire = _add_operation(m, rank, _ACQUIRE, unit, b, 0, _NOTHING, NO_EDGE, _NOTHING, NO_EDGE)
     _append(m, _ALLOCS, acquire, buffer)
-    _hold(m, rank, nbytes, 0, 0, nbytes if role == _BOUNDARY else 0, 0)
+    _hold(m, rank, nbytes, 0, 0)
+    if role == _BOUNDARY:
+        _hold_boundaries(m, rank, nbytes, 0)
     return buffer, acquire
 
 
@@ -312,9 +319,13 @@ def _add_releases(m, rank, place):  # type: ignore[no-untyped-def]
     at = get(m, a.FIRST_RELEASE, place)
     while at >= 0:
         row = m[a.RELEASES] + at * RELEASE_WIDTH
-        op = _add_operation(m, rank, _RELEASE, get(m, a.UNIT_OF, m[row + 3]), m[row + 3], 0, m[row + 1], -1)
+        b, role = m[row + 3], m[row + 5]
+        kind = _OFFLOAD if role == _BOUNDARY else _SEND_ACTIVATION if role == _OUTPUT else _SEND_GRADIENT
+        op = _add_operation(m, rank, _RELEASE, get(m, a.UNIT_OF, b), b, 0, m[row + 1], kind, _NOTHING, NO_EDGE)
         _append(m, _FREES, op, m[row + 2])
-        _hold(m, rank, 0, m[row + 4], 0, 0, m[row + 4] if m[row + 5] == _BOUNDARY else 0)
+        _hold(m, rank, 0, m[row + 4], 0)
+        if role == _BOUNDARY:
+            _hold_boundaries(m, rank, 0, m[row + 4])
         at = m[row]
 
 
@@ -333,15 +344,15 @@ def _add_buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _add_operation(m, rank, kind, unit, b, nbytes, edge0, edge1):  # type: ignore[no-untyped-def]
-    """Add an operation and return its position; the second edge, or both, may be -1 for none."""
-    index = claim(m, a.OPS, a.OP_ROOM, a.ENDS)
+def _add_operation(m, rank, kind, unit, b, nbytes, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
+    """Add an operation and return its position; an edge comes with its kind, and the second, or both, may be -1."""
+    index = claim(m, a.OPS, a.OP_ROOM, a.END)
     if m[a.RECORDING]:
         row = m[a.ROWS] + index * OP_WIDTH
         m[row], m[row + 1], m[row + 2], m[row + 3] = rank, kind, b, nbytes
         m[row + 4], m[row + 5] = edge0, edge1
         m[row + 4 + EDGES : row + OP_WIDTH] = -1
-    _time_operation(m, index, rank, kind, unit, edge0, edge1)
+    _time_operation(m, index, rank, kind, unit, edge0, kind0, edge1, kind1)
     return index
 
 
@@ -360,7 +371,7 @@ def _append(m, which, op, value):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _time_operation(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[no-untyped-def]
+def _time_operation(m, index, rank, kind, unit, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
     """Time an operation, and keep its stall and its span."""
     queue = _QUEUE[kind]
     begun = get(m, a.HOST_CLOCK, rank)
@@ -369,18 +380,17 @@ def _time_operation(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[n
     line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
     ready = later(m[line], host_allows(begun, issued, STARTS_BEFORE_ISSUED[kind]))
     start, latest, blamed = ready, 0, NO_EDGE
-    for edge in (edge0, edge1):
+    for edge, edge_kind in ((edge0, kind0), (edge1, kind1)):
         if edge >= 0:
-            ended = get(m, a.ENDS, edge * END_WIDTH)
+            ended = get(m, a.END, edge)
             start = later(start, ended)
             if is_to_blame(ended, latest, blamed):
-                latest, blamed = ended, get(m, a.ENDS, edge * END_WIDTH + 1)
+                latest, blamed = ended, edge_kind
     if kind == _OPTIMIZER_STEP:
         end = finish(start, get(m, a.OPTIMIZER, rank), issued)
     else:
         end = finish(start, get(m, a.DURATION, unit * KINDS + kind), issued)
-    put(m, a.ENDS, index * END_WIDTH, end)
-    put(m, a.ENDS, index * END_WIDTH + 1, kind)
+    put(m, a.END, index, end)
     m[line] = end
     m[a.FIRST_START], m[a.LAST_END] = min(m[a.FIRST_START], start), max(m[a.LAST_END], end)
     if queue >= SPANNED:
@@ -400,11 +410,16 @@ def _time_operation(m, index, rank, kind, unit, edge0, edge1):  # type: ignore[n
 
 
 @inlined
-def _hold(m, rank, taken, freed, workspace, taken_boundary, freed_boundary):  # type: ignore[no-untyped-def]
-    """Keep the levels and peaks of device memory over an operation of the compute queue."""
-    level, boundaries = get(m, a.LEVEL, rank), get(m, a.BOUNDARY_LEVEL, rank)
+def _hold(m, rank, taken, freed, workspace):  # type: ignore[no-untyped-def]
+    """Keep the level and the peak of device memory over an operation of the compute queue."""
+    level = get(m, a.LEVEL, rank)
     put(m, a.PEAK, rank, max(get(m, a.PEAK, rank), level_during(level, taken, workspace)))
     put(m, a.LEVEL, rank, level_after(level, taken, freed))
-    peak = max(get(m, a.BOUNDARY_PEAK, rank), level_during(boundaries, taken_boundary, 0))
-    put(m, a.BOUNDARY_PEAK, rank, peak)
-    put(m, a.BOUNDARY_LEVEL, rank, level_after(boundaries, taken_boundary, freed_boundary))
+
+
+@inlined
+def _hold_boundaries(m, rank, taken, freed):  # type: ignore[no-untyped-def]
+    """Keep the same of the boundaries alone."""
+    level = get(m, a.BOUNDARY_LEVEL, rank)
+    put(m, a.BOUNDARY_PEAK, rank, max(get(m, a.BOUNDARY_PEAK, rank), level_during(level, taken, 0)))
+    put(m, a.BOUNDARY_LEVEL, rank, level_after(level, taken, freed))
