@@ -105,17 +105,22 @@ def samples(plan: Plan, during: Ints, after: Ints, start_ns: Ints, end_ns: Ints)
     """Return memory over time from each operation's bytes and times, all of shape (operations,)."""
     host = np.where(plan.buffers.space == Space.HOST, plan.buffers.nbytes, 0)
     taken, freed = row_sums(plan.ops.allocs, host), row_sums(plan.ops.frees, host)
-    parts = [_rank_samples(plan, rank, (during, after), (taken, freed), start_ns, end_ns) for rank in range(plan.ranks)]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0, np.int64)] * 4
-    return MemorySamples(*columns)
+    copies = np.flatnonzero((taken > 0) | (freed > 0))
+    copies = copies[np.argsort(plan.ops.rank[copies], kind="stable")]
+    of_rank = np.split(copies, np.searchsorted(plan.ops.rank[copies], np.arange(1, plan.ranks)))
+    bytes_of = ((during, after), (taken, freed))
+    parts = [_rank_samples(plan, rank, own, *bytes_of, start_ns, end_ns) for rank, own in enumerate(of_rank)]
+    return MemorySamples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _rank_samples(
-    plan: Plan, rank: int, device: tuple[Ints, Ints], host: tuple[Ints, Ints], start: Ints, end: Ints
+    plan: Plan, rank: int, copies: Ints, device: tuple[Ints, Ints], host: tuple[Ints, Ints], start: Ints, end: Ints
 ) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return (rank, t_ns, device, host) of one rank, ordered by time and, at one instant, by the queue's order."""
+    """Return (rank, t_ns, device, host) of one rank, ordered by time and, at one instant, by the queue's order.
+
+    ``copies`` holds the positions of the rank's operations that take or free host memory, in list order.
+    """
     order = plan.queue_ops(rank, Queue.COMPUTE)
-    copies = np.flatnonzero((plan.ops.rank == rank) & ((host[0] > 0) | (host[1] > 0)))
     # A compute operation makes two events (bytes while it runs, bytes after it), and so does a change of host memory.
     times = [np.stack([start[order], end[order]], axis=1).ravel(), start[copies], end[copies]]
     levels = np.stack([device[0][order], device[1][order]], axis=1).ravel()

@@ -217,7 +217,9 @@ class Plan:
     def _by_queue(self) -> tuple[Ints, Ints]:
         """Return the positions of all operations queue by queue, in list order, and where each queue's begin."""
         counts = np.bincount(self.queue_index, minlength=self.ranks * QUEUES_PER_RANK)
-        return np.argsort(self.queue_index, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+        # numpy's stable sort of numbers of one or two bytes counts them, which is several times as quick.
+        numbers = self.queue_index.astype(np.min_scalar_type(len(counts)))
+        return np.argsort(numbers, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
     def queue_ops(self, rank: int, queue: Queue) -> Ints:
         """Return the positions of the operations on one queue, in order."""

@@ -94,8 +94,15 @@ def _backward_edges(plan: Plan, where: str) -> None:
 
 def _no_doubles(plan: Plan, column: Ragged, key: str, where: str) -> None:
     rows = column.rows()
-    order = np.lexsort((column.values, rows))
-    r, v = rows[order], column.values[order]
+    # A row whose values rise has none twice; only the others are sorted.
+    falls = (rows[1:] == rows[:-1]) & (column.values[1:] <= column.values[:-1])
+    if not falls.any():
+        return
+    suspects = np.zeros(len(column), dtype=np.bool_)
+    suspects[rows[1:][falls]] = True
+    r, v = rows[suspects[rows]], column.values[suspects[rows]]
+    order = np.lexsort((v, r))
+    r, v = r[order], v[order]
     twice = np.flatnonzero((r[1:] == r[:-1]) & (v[1:] == v[:-1]))
     if len(twice):
         at = int(twice[0])

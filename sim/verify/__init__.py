@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 from loadahead.sim.errors import CheckFailed
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.verify.happens_before import HappensBefore
 from loadahead.sim.verify.rules import COUNTING, ORDERING, well_formed
 from loadahead.sim.verify.violation import Violation, explain
 
@@ -21,7 +22,9 @@ def verify(plan: Plan) -> list[Violation]:
     malformed = list(well_formed(plan))
     if malformed:
         return malformed
-    return [violation for rule in COUNTING + ORDERING for violation in rule(plan)]
+    order = HappensBefore(plan)
+    counted = [violation for count in COUNTING for violation in count(plan)]
+    return counted + [violation for rule in ORDERING for violation in rule(plan, order)]
 
 
 def check(plan: Plan) -> None:

@@ -15,14 +15,17 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.ir.wellformed import require_well_formed
-from loadahead.sim.verify.happens_before import Flags, ordered
+from loadahead.sim.verify.happens_before import Flags, HappensBefore
 from loadahead.sim.verify.violation import Violation, title
 
 _TASKS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
 
 
 def _is_kind(plan: Plan, *kinds: Kind) -> Flags:
-    return np.isin(plan.ops.kind, [int(kind) for kind in kinds])
+    table = np.zeros(len(Kind), dtype=np.bool_)
+    table[list(kinds)] = True
+    out: Flags = table[plan.ops.kind]
+    return out
 
 
 def _buffer_name(plan: Plan, buffer: int) -> str:
@@ -115,28 +118,48 @@ _SHAPES: dict[Kind, _Shape] = {
 
 def operation_shapes(plan: Plan) -> Iterator[Violation]:
     """Require that each kind reads, writes, takes and frees as many buffers as its name says, in the right space."""
+    # What is wrong is found in few passes over all kinds; it is told kind by kind.
+    wrong_number = {name: _wrong_number(plan, name) for name in ("reads", "writes", "allocs", "frees")}
+    wrong_space = {name: _wrong_space(plan, name) for name in ("reads", "writes")}
     for kind, shape in _SHAPES.items():
-        of_kind = plan.ops.kind == kind
-        for name in ("reads", "writes", "allocs", "frees"):
-            column: Ragged = getattr(plan.ops, name)
-            wanted: int | None = getattr(shape, name)
-            if wanted is not None:
-                counts = np.diff(column.starts)
-                for op in np.flatnonzero(of_kind & (counts != wanted)).tolist():
-                    yield Violation(
-                        "operation-shape",
-                        f"{title(plan, op)} has {int(counts[op])} buffers under {name}; {kind.name} has {wanted}",
-                        (op,),
-                    )
-        for name, space in (("reads", shape.read_space), ("writes", shape.write_space)):
-            column = getattr(plan.ops, name)
-            rows = column.rows()
-            for entry in np.flatnonzero(of_kind[rows] & (plan.buffers.space[column.values] != space)).tolist():
-                op = int(rows[entry])
-                buffer = _buffer_name(plan, int(column.values[entry]))
+        for name, (ops, counts) in wrong_number.items():
+            of_kind = plan.ops.kind[ops] == kind
+            for op, count in zip(ops[of_kind].tolist(), counts[of_kind].tolist(), strict=True):
+                wanted = getattr(shape, name)
                 yield Violation(
-                    "operation-shape", f"{title(plan, op)} {name} {buffer}; it must be in {space.label} memory", (op,)
+                    "operation-shape",
+                    f"{title(plan, op)} has {count} buffers under {name}; {kind.name} has {wanted}",
+                    (op,),
                 )
+        for name, (ops, buffers) in wrong_space.items():
+            of_kind = plan.ops.kind[ops] == kind
+            for op, buffer in zip(ops[of_kind].tolist(), buffers[of_kind].tolist(), strict=True):
+                space = shape.read_space if name == "reads" else shape.write_space
+                text = f"{title(plan, op)} {name} {_buffer_name(plan, buffer)}; it must be in {space.label} memory"
+                yield Violation("operation-shape", text, (op,))
+
+
+def _wrong_number(plan: Plan, name: str) -> tuple[Ints, Ints]:
+    """Return the operations whose kind has another number of buffers under ``name``, and the number they have."""
+    any_number = -1
+    wanted = np.full(len(Kind), any_number, dtype=np.int64)
+    for kind, shape in _SHAPES.items():
+        number: int | None = getattr(shape, name)
+        wanted[kind] = any_number if number is None else number
+    counts, needed = np.diff(getattr(plan.ops, name).starts), wanted[plan.ops.kind]
+    ops = np.flatnonzero((needed != any_number) & (counts != needed))
+    return ops, counts[ops]
+
+
+def _wrong_space(plan: Plan, name: str) -> tuple[Ints, Ints]:
+    """Return the operations that have a buffer under ``name`` outside their kind's space, and that buffer."""
+    wanted = np.zeros(len(Kind), dtype=np.int8)
+    for kind, shape in _SHAPES.items():
+        wanted[kind] = shape.read_space if name == "reads" else shape.write_space
+    column: Ragged = getattr(plan.ops, name)
+    rows = column.rows()
+    wrong = np.flatnonzero(plan.buffers.space[column.values] != wanted[plan.ops.kind[rows]])
+    return rows[wrong], column.values[wrong].astype(np.int64)
 
 
 def waits_only(plan: Plan) -> Iterator[Violation]:
@@ -250,12 +273,12 @@ class _Pairs:
         self.then.append(then)
         self.buffer.append(buffer)
 
-    def broken(self, plan: Plan) -> Iterator[Violation]:
+    def broken(self, plan: Plan, order: HappensBefore) -> Iterator[Violation]:
         """Yield a violation for each pair that the plan does not order."""
         if not self.first:
             return
         first, then, buffer = (np.concatenate(c).astype(np.int64) for c in (self.first, self.then, self.buffer))
-        for index in np.flatnonzero(~ordered(plan, first, then)).tolist():
+        for index in np.flatnonzero(~order.ordered(first, then)).tolist():
             a, b = int(first[index]), int(then[index])
             about = _buffer_name(plan, int(buffer[index]))
             yield Violation(
@@ -277,7 +300,7 @@ def _where_both_exist(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints
     return first[keep], then[keep], buffer[keep]
 
 
-def lifetimes(plan: Plan) -> Iterator[Violation]:
+def lifetimes(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that memory is taken before it is used and freed after every read, write and copy of it."""
     ops, count = plan.ops, len(plan.buffers)
     taken, freed = _owner(ops.allocs, count), _owner(ops.frees, count)
@@ -289,11 +312,11 @@ def lifetimes(plan: Plan) -> Iterator[Violation]:
         before_free.add(*_where_both_exist(rows, freed[buffers], buffers))
     everything = np.arange(count, dtype=np.int64)
     before_free.add(*_where_both_exist(taken, freed, everything))
-    yield from after_take.broken(plan)
-    yield from before_free.broken(plan)
+    yield from after_take.broken(plan, order)
+    yield from before_free.broken(plan, order)
 
 
-def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
+def reads_follow_writes(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that device memory is written once, before every read of it."""
     ops, count = plan.ops, len(plan.buffers)
     device = plan.buffers.space == Space.DEVICE
@@ -309,10 +332,10 @@ def reads_follow_writes(plan: Plan) -> Iterator[Violation]:
         yield Violation("read-after-write", f"{title(plan, op)} reads {name}, never written", (op,))
     pairs = _Pairs("read-after-write", "which writes {}")
     pairs.add(*_where_both_exist(np.where(device[buffers], writer[buffers], -1), rows, buffers))
-    yield from pairs.broken(plan)
+    yield from pairs.broken(plan, order)
 
 
-def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
+def offload_follows_forward(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that an OFFLOAD starts only after the FORWARD that reads the boundary."""
     reads = plan.ops.reads
     rows, buffers = reads.rows(), reads.values.astype(np.int64)
@@ -322,10 +345,10 @@ def offload_follows_forward(plan: Plan) -> Iterator[Violation]:
     copied = plan.ops.kind[rows] == Kind.OFFLOAD
     pairs = _Pairs("offload-after-forward", "which reads {}")
     pairs.add(*_where_both_exist(forward[buffers[copied]], rows[copied], buffers[copied]))
-    yield from pairs.broken(plan)
+    yield from pairs.broken(plan, order)
 
 
-def host_slots(plan: Plan) -> Iterator[Violation]:
+def host_slots(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that a host slot is filled, emptied and only then filled again, and that its content is loaded back."""
     ops = plan.ops
     host = plan.buffers.space == Space.HOST
@@ -336,16 +359,16 @@ def host_slots(plan: Plan) -> Iterator[Violation]:
         entries.append(np.stack([slots, rows, np.full(len(rows), fills)], axis=1))
     uses = np.concatenate(entries)
     uses = uses[np.lexsort((uses[:, 1], uses[:, 0]))]
-    order = _Pairs("slot-reuse", "which uses {} before")
-    yield from _fills_and_empties(plan, uses, order)
-    yield from order.broken(plan)
+    pairs = _Pairs("slot-reuse", "which uses {} before")
+    yield from _fills_and_empties(plan, uses, pairs)
+    yield from pairs.broken(plan, order)
 
 
-def _fills_and_empties(plan: Plan, uses: Ints, order: _Pairs) -> Iterator[Violation]:
-    """Check ``uses``, sorted rows of (slot, operation, fills); ``order`` collects the pairs that must be ordered."""
+def _fills_and_empties(plan: Plan, uses: Ints, pairs: _Pairs) -> Iterator[Violation]:
+    """Check ``uses``, sorted rows of (slot, operation, fills); ``pairs`` collects what must be ordered."""
     slot, op, fills = uses.T
     again = np.append(False, slot[1:] == slot[:-1])[: len(uses)]  # whether the use before is one of the same slot
-    order.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
+    pairs.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
     filled = _latest_marked(fills == 1, again)  # the fill before each use, or itself
     before = np.arange(len(uses)) - 1
     full = (fills == 1) & again & (fills[before] == 1)
@@ -393,25 +416,27 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
 
 def optimizer_last(plan: Plan) -> Iterator[Violation]:
     """Require at most one OPTIMIZER_STEP on a rank, after the rank's last task."""
-    for rank in range(plan.ranks):
+    stepping = np.unique(plan.ops.rank[plan.ops.kind == Kind.OPTIMIZER_STEP])
+    is_task = _is_kind(plan, *_TASKS)
+    for rank in stepping.tolist():
         order = plan.queue_ops(rank, Queue.COMPUTE)
         steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
-        tasks = np.flatnonzero(np.isin(plan.ops.kind[order], _TASKS))
+        tasks = np.flatnonzero(is_task[order])
         if len(steps) > 1:
             twice = (int(order[steps[0]]), int(order[steps[1]]))
             yield Violation("optimizer-last", f"{title(plan, twice[1])} is the rank's second", twice)
-        if len(steps) and len(tasks) and steps[0] < tasks[-1]:
+        if len(tasks) and steps[0] < tasks[-1]:
             early = (int(order[steps[0]]), int(order[tasks[-1]]))
             yield Violation("optimizer-last", f"{title(plan, early[1])} runs after {title(plan, early[0])}", early)
 
 
-def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
+def backward_follows_forward(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that a unit's RECOMPUTE and BACKWARD have a FORWARD before them and wait for it."""
     ops = plan.ops
     tasks = np.flatnonzero(_is_kind(plan, *_TASKS))
     names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
-    order = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
-    tasks, names = tasks[order], names[order]
+    by_name = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
+    tasks, names = tasks[by_name], names[by_name]
     again = np.append(False, (names[1:] == names[:-1]).all(axis=1))[: len(tasks)]
     forward = _latest_marked(ops.kind[tasks] == Kind.FORWARD, again)
     later = ops.kind[tasks] != Kind.FORWARD
@@ -419,15 +444,13 @@ def backward_follows_forward(plan: Plan) -> Iterator[Violation]:
         yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
     known = later & (forward >= 0)
     a, b = tasks[forward[known]], tasks[known]
-    for index in np.flatnonzero(~ordered(plan, a, b)).tolist():
+    for index in np.flatnonzero(~order.ordered(a, b)).tolist():
         pair = (int(a[index]), int(b[index]))
         message = f"{title(plan, pair[1])} does not wait for {title(plan, pair[0])}"
         yield Violation("backward-after-forward", message, pair)
 
 
-Rule = Callable[[Plan], Iterator[Violation]]
-
-COUNTING: tuple[Rule, ...] = (
+COUNTING: tuple[Callable[[Plan], Iterator[Violation]], ...] = (
     taken_and_freed_once,
     own_rank,
     memory_on_compute,
@@ -439,7 +462,7 @@ COUNTING: tuple[Rule, ...] = (
     copies_carry_their_boundary,
     optimizer_last,
 )
-ORDERING: tuple[Rule, ...] = (
+ORDERING: tuple[Callable[[Plan, HappensBefore], Iterator[Violation]], ...] = (
     reads_follow_writes,
     lifetimes,
     offload_follows_forward,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind
 from loadahead.sim.ir.plan import Plan, Ragged
 from loadahead.sim.verify import verify
+from loadahead.sim.verify.happens_before import HappensBefore
 from tests.support.edits import take_ops, with_column, with_entry, without_entry
-from tests.support.plans import plans
+from tests.support.plans import plans, stray_plans
 
 SMALL = {"most_ranks": 3, "most_units": 2}
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,15 +116,50 @@ def test_rejects_a_removed_or_doubled_operation(plan: Plan, data: st.DataObject)
         assert verify(take_ops(plan, everything[:op] + everything[op + 1 :]))
 
 
-@thorough
-@given(plans(**SMALL), st.data())
-def test_happens_before_agrees_with_plain_reachability(plan: Plan, data: st.DataObject) -> None:
-    import numpy as np
-
-    from loadahead.sim.verify.happens_before import ordered
-
-    pair = st.tuples(st.integers(0, len(plan) - 1), st.integers(0, len(plan) - 1))
-    first, then = np.asarray(data.draw(st.lists(pair, min_size=1, max_size=20)), dtype=np.int64).T
+def asked_and_expected(plan: Plan, pairs: list[tuple[int, int]]) -> tuple[list[bool], list[bool]]:
+    first, then = np.asarray(pairs, dtype=np.int64).T
     masks = ancestors(plan)
-    expected = [a == b or bool(masks[b] >> a & 1) for a, b in zip(first.tolist(), then.tolist(), strict=True)]
-    assert ordered(plan, first, then).tolist() == expected
+    expected = [a == b or bool(masks[b] >> a & 1) for a, b in pairs]
+    return HappensBefore(plan).ordered(first, then).tolist(), expected
+
+
+@settings(thorough, max_examples=400)
+@given(plans(**SMALL) | stray_plans(), st.data())
+def test_happens_before_agrees_with_plain_reachability(plan: Plan, data: st.DataObject) -> None:
+    """Strangers' plans are full of edges between ranks, and of orders that go through several of them."""
+    pair = st.tuples(st.integers(0, len(plan) - 1), st.integers(0, len(plan) - 1))
+    got, expected = asked_and_expected(plan, data.draw(st.lists(pair, min_size=1, max_size=20)))
+    assert got == expected
+
+
+@settings(thorough, max_examples=100)
+@given(plans(most_ranks=4, most_units=1) | stray_plans(most_ops=25))
+def test_happens_before_of_all_pairs_at_once(plan: Plan) -> None:
+    assume(len(plan) <= 120)
+    got, expected = asked_and_expected(plan, [(a, b) for a in range(len(plan)) for b in range(len(plan))])
+    assert got == expected
+
+
+def test_an_order_through_another_rank_is_found_and_one_place_further_is_not() -> None:
+    """Rank 0's OFFLOAD waits for rank 1's FORWARD, which waits for rank 0's first: no path lies on rank 0 alone."""
+    builder = PlanBuilder()
+    early = builder.op(0, Kind.FORWARD, (0, 0, 0))
+    late = builder.op(0, Kind.FORWARD, (0, 0, 1))
+    abroad = builder.op(1, Kind.FORWARD, (1, 0, 0), after=[early])
+    offload = builder.op(0, Kind.OFFLOAD, (0, 0, 0), after=[abroad])
+    plan = builder.freeze("through rank 1", 2, 1, {})
+    got, expected = asked_and_expected(plan, [(early, offload), (late, offload), (abroad, offload), (offload, early)])
+    assert got == expected == [True, False, True, False]
+
+
+@thorough
+@given(plans())
+def test_plans_of_the_planner_are_proven_without_the_exact_passes(plan: Plan) -> None:
+    """Those take a pass over all operations for each queue, which is why a plan of many ranks would be slow."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("an exact pass was made")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HappensBefore, "_exactly", refuse)
+        assert verify(plan) == []
