@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from operator import add
+from itertools import groupby, pairwise
 
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
@@ -49,27 +48,23 @@ def is_strategy(text: object) -> bool:
     return isinstance(text, str) and (text in ("each", "contiguous") or _GROUP.fullmatch(text) is not None)
 
 
-def group(stages: Sequence[Sequence[Layer]], strategy: str) -> list[list[tuple[Layer, ...]]]:
-    """Return each stage's layers cut into units: each alone, N at a time, or all together (smp's strategies).
+# Units of the same layers that follow each other: the layers of one, and how many units there are.
+Run = tuple[tuple[Layer, ...], int]
 
-    Units of the same layers are one object.
-    """
+
+def group(layers: Sequence[Layer], strategy: str) -> list[Run]:
+    """Return a stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
     match = _GROUP.fullmatch(strategy)
-    if strategy == "each" or (match and int(match[1]) == 1):
-        alone = {id(layer): (layer,) for layers in stages for layer in layers}
-        return [[alone[id(layer)] for layer in layers] for layers in stages]
-    same: dict[tuple[int, ...], tuple[Layer, ...]] = {}
-    out = []
-    for layers in stages:
-        size = int(match[1]) if match else len(layers)
-        units = [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
-        out.append([same.setdefault(tuple(map(id, unit)), unit) for unit in units])
-    return out
+    size = int(match[1]) if match else 1 if strategy == "each" else len(layers)
+    if size > 1:
+        return [(tuple(layers[at : at + size]), 1) for at in range(0, len(layers), size)]
+    runs = [list(same) for _, same in groupby(layers, id)]
+    return [((same[0],), len(same)) for same in runs]
 
 
 def saved_bytes(layers: Sequence[Layer]) -> int:
     """Return the bytes a unit keeps beside its boundary: its layers' inner activations and the inputs between them."""
-    return sum(layer.saved_bytes for layer in layers) + sum(layer.boundary_bytes for layer in layers[1:])
+    return sum([layer.saved_bytes for layer in layers]) + sum([layer.boundary_bytes for layer in layers[1:]])
 
 
 def unit_shape(layers: Sequence[Layer]) -> UnitShape:
@@ -92,18 +87,29 @@ def unit_cost(layers: Sequence[Layer], checkpoint: bool) -> UnitCost | None:
     costs = [layer.cost for layer in layers if layer.cost is not None]
     if len(costs) != len(layers):
         return None
-    recomputed = saved_bytes(layers) if checkpoint else 0
-    inputs = [*[layer.boundary_bytes for layer in layers[1:]], 0, 0]
-    two_inputs = max(map(add, inputs, inputs[1:]))
+    cost = costs[0] if len(costs) == 1 else _together(costs, layers, checkpoint)
+    if not checkpoint:
+        return cost
+    recomputed = saved_bytes(layers)
+    more = {
+        "workspace_recompute": cost.workspace_recompute + recomputed,
+        "workspace_backward": cost.workspace_backward + recomputed,
+    }
+    return UnitCost(**vars(cost) | more)
+
+
+def _together(costs: Sequence[UnitCost], layers: Sequence[Layer], checkpoint: bool) -> UnitCost:
+    inputs = [layer.boundary_bytes for layer in layers[1:]]
+    two_inputs = max(a + b for a, b in pairwise([*inputs, 0, 0])) if checkpoint else 0
     return UnitCost(
-        forward_ns=sum([cost.forward_ns for cost in costs]),
-        recompute_ns=sum([cost.recompute_ns for cost in costs]),
-        backward_ns=sum([cost.backward_ns for cost in costs]),
+        forward_ns=sum(cost.forward_ns for cost in costs),
+        recompute_ns=sum(cost.recompute_ns for cost in costs),
+        backward_ns=sum(cost.backward_ns for cost in costs),
         backward_input_ns=_sum([cost.backward_input_ns for cost in costs]),
         backward_weight_ns=_sum([cost.backward_weight_ns for cost in costs]),
-        workspace_forward=max([cost.workspace_forward for cost in costs]) + (two_inputs if checkpoint else 0),
-        workspace_recompute=max([cost.workspace_recompute for cost in costs]) + recomputed,
-        workspace_backward=max([cost.workspace_backward for cost in costs]) + recomputed,
+        workspace_forward=max(cost.workspace_forward for cost in costs) + two_inputs,
+        workspace_recompute=max(cost.workspace_recompute for cost in costs),
+        workspace_backward=max(cost.workspace_backward for cost in costs),
     )
 
 

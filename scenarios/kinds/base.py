@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from loadahead.scenarios.fields import Table
-from loadahead.scenarios.layers import Layer, deal_out, group
+from loadahead.scenarios.layers import Layer, Run, deal_out, group
 from loadahead.scenarios.tables import Compute
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import ModuleShapes
 
-Units = list[list[tuple[Layer, ...]]]  # [stage][unit] -> its layers
+Units = list[list[Run]]  # of each stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Setting:
                 "one: use fewer stages"
             )
         strategy = self.strategy if self.checkpoint else "each"
-        return group(deal_out(layers, self.stages), strategy)
+        return [group(stage, strategy) for stage in deal_out(layers, self.stages)]
 
 
 class Model(Table):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from loadahead.scenarios.fields import Bytes, Count, Duration
 from loadahead.scenarios.kinds.base import Model, Setting, Units
-from loadahead.scenarios.layers import Layer
+from loadahead.scenarios.layers import Layer, Run
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
@@ -46,8 +46,9 @@ class Uniform(Model):
             workspace_backward=self.workspace_backward,
         )
         unit = Layer(boundary_bytes=self.boundary, gradient_bytes=self.boundary, cost=cost)
-        others: list[tuple[Layer, ...]] = [(unit,)] * (self.units_per_stage - 1)
-        return [[(unit.with_static(static),), *others] for static in self._static(setting)]
+        others: list[Run] = [((unit,), self.units_per_stage - 1)] if self.units_per_stage > 1 else []
+        first = {static: unit.with_static(static) for static in set(self._static(setting))}
+        return [[((first[static],), 1), *others] for static in self._static(setting)]
 
     def _static(self, setting: Setting) -> list[int]:
         """Return each stage's part of a rank's static bytes; what division leaves goes to the first stage of each."""

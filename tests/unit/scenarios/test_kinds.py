@@ -135,6 +135,15 @@ def test_impossible_transformers(changes: dict[str, Any], words: str) -> None:
         prepare(scenario(model))
 
 
+@pytest.mark.parametrize("strategy", ["each", "contiguous"])
+def test_layers_that_are_too_large_together(strategy: str) -> None:
+    # Each layer's state is below 8 PiB.
+    model = {"kind": "transformer"} | SHAPE | {"hidden": 4_000_000}
+    with pytest.raises(InputError, match="model: the layers of a unit or a stage add up to more than") as caught:
+        prepare(scenario(model, checkpoint={"strategy": strategy}, hardware=LINKS | {"flops": "9 PFLOP/s"}))
+    assert "\n" not in str(caught.value)
+
+
 def test_tensor_parallelism_must_divide_the_heads() -> None:
     with pytest.raises(InputError, match=r"tensor_parallel_degree is 3; it must divide model\.heads, 4"):
         transformer(parallel={"tensor_parallel_degree": 3})

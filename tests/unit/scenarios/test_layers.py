@@ -42,18 +42,22 @@ def test_fewer_layers_than_stages() -> None:
 )
 def test_strategies(strategy: str, sizes: list[int]) -> None:
     assert is_strategy(strategy)
-    stages = group([[layer(1)] * 5, [layer(1), layer(2)]], strategy)
-    assert [len(unit) for unit in stages[0]] == sizes
-    assert [[part.weight for part in unit] for unit in stages[1]] == ([[1], [2]] if strategy == "each" else [[1, 2]])
+    layers = [layer(1, index) for index in range(5)]
+    units = group(layers, strategy)
+    assert [len(unit) for unit, count in units for _ in range(count)] == sizes
+    assert [part for unit, count in units for _ in range(count) for part in unit] == layers
 
 
-def test_units_of_the_same_layers_are_one_object() -> None:
+def test_units_of_the_same_layers_are_counted() -> None:
     one, other = layer(1), layer(1)
     assert one == other
-    ((a, b, c), (d,)) = group([[one, one, other], [one]], "each")
-    assert a is b is d and a is not c
-    ((a, b), (c,)) = group([[one, other, one, other], [other, one]], "group_2")
-    assert a is b and a is not c
+    assert [(unit[0] is one, count) for unit, count in group([one, one, other, one], "each")] == [
+        (True, 2),
+        (False, 1),
+        (True, 1),
+    ]
+    assert group([one, one, other], "group_1") == [((one,), 2), ((other,), 1)]
+    assert group([one, one, one], "group_2") == [((one, one), 1), ((one,), 1)]
 
 
 @pytest.mark.parametrize("word", ["group_0", "group_", "group_-1", "group_02", "all", "", None, 3])
