@@ -21,6 +21,7 @@ from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
+from loadahead.sim.step_metrics import STEP_TIME
 
 Floats = npt.NDArray[np.float64]
 _Run = Callable[[Floats], tuple[Ints, Ints]]
@@ -121,7 +122,7 @@ def jitter_summary(times: Ints, spread: Spread, alone_though_contended: bool) ->
         "distribution": DISTRIBUTION,
         "compute": spread.compute,
         "copies": spread.copies,
-        "step_time_ns": quantiles | {"mean": round(float(times.mean()))},
+        STEP_TIME: quantiles | {"mean": round(float(times.mean()))},
     }
     if alone_though_contended:
         out["note"] = (

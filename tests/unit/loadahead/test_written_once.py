@@ -28,7 +28,6 @@ FILES = frozenset(value for name, value in vars(run_directory).items() if name.i
 ALLOWED = {
     ("cli/commands/sweep.py", run_directory.SWEEP_CSV): "a help text is made before reports may be imported",
     ("cli/commands/sweep.py", run_directory.SWEEP_PARQUET): "a help text is made before reports may be imported",
-    ("sim/jitter.py", "step_time_ns"): "a key of jitter's own JSON, which holds quantiles",
 }
 
 
