@@ -170,7 +170,8 @@ def prepare_scenario(
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages)
-    return replace(prepared, warnings=(*prepared.warnings, *_other_model(scenario, known)))
+    more = _other_model(scenario, known)
+    return replace(prepared, warnings=(*prepared.warnings, *more)) if more else prepared
 
 
 def named_costs(scenario: Scenario) -> Costs | None:

@@ -76,11 +76,7 @@ class Sweep:
     def prepare(self, load: Callable[[], Scenario]) -> Prepared:
         """Return a scenario of this sweep's file, ready to be planned; ``load`` returns it."""
         with jobs.named(self.source):
-            scenario = load()
-            costs = self.given or self.costs_named(scenario)
-            prepared = jobs.prepare_scenario(scenario, costs, self.device, preparation=self._preparation)
-        self.warn(prepared.warnings)
-        return prepared
+            return self._prepare(load())
 
     def try_out(self, load: Callable[[], Scenario]) -> Prepared | None:
         """Prepare a scenario of this sweep's file, but for a module, which is not traced for it: None.
@@ -89,10 +85,16 @@ class Sweep:
         """
         with jobs.named(self.source):
             scenario = load()
-        if scenario.model.needs_shapes:
-            self.warn(advice(scenario))
-            return None
-        return self.prepare(lambda: scenario)
+            if not scenario.model.needs_shapes:
+                return self._prepare(scenario)
+        self.warn(advice(scenario))
+        return None
+
+    def _prepare(self, scenario: Scenario) -> Prepared:
+        costs = self.given or self.costs_named(scenario)
+        prepared = jobs.prepare_scenario(scenario, costs, self.device, preparation=self._preparation)
+        self.warn(prepared.warnings)
+        return prepared
 
     def warn(self, sentences: Sequence[str]) -> None:
         """Take warnings over that are new."""
