@@ -44,6 +44,23 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.stage)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Decisions):
+            return NotImplemented
+        return all(map(np.array_equal, self._columns(), other._columns()))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.stage, self.unit, self.microbatch, self.recompute, self.release, self.acquire
+
+    @classmethod
+    def of(cls, plan: Plan) -> Decisions:
+        """Return what a plan decides on each boundary, see :func:`decisions_of`."""
+        if not isinstance(plan, Plan):
+            raise InputError(f"the plan is of type {type(plan).__name__}; it must be a plan")
+        return decisions_of(plan)
+
     @property
     def offloaded(self) -> int:
         """Return how many boundaries leave the GPU."""
@@ -55,22 +72,28 @@ class Decisions:
 
         Each has ``stage``, ``unit``, ``microbatch``, ``release`` and ``acquire``, and may have ``mode``.
         """
-        if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
             raise InputError(f"{source}: is of type {type(rows).__name__}; it must be a list of objects")
         read = [_read_row(row, f"{source}[{number}]") for number, row in enumerate(rows)]
         columns = np.asarray([row[:5] for row in read], dtype=np.int64).reshape(len(read), 5).T
         stage, unit, microbatch, release, acquire = columns
         recompute = np.asarray([row[5] for row in read], dtype=np.bool_)
-        twice = _twice(np.stack([stage, unit, microbatch], axis=1))
+        return cls(stage, unit, microbatch, recompute, release, acquire)._once(source)
+
+    def _once(self, source: str) -> Self:
+        """Return the decisions themselves; raise InputError where a boundary is named twice."""
+        names = np.stack([self.stage, self.unit, self.microbatch], axis=1)
+        twice = _twice(names)
         if twice is not None:
-            name = f"{stage[twice]}.{unit[twice]}.{microbatch[twice]}"
+            name = ".".join(map(str, names[twice].tolist()))
             raise InputError(f"{source}[{twice}]: boundary {name} is there twice; decide on it once")
-        return cls(stage, unit, microbatch, recompute, release, acquire)
+        return self
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the decisions as a plan file has them (DESIGN, section 3)."""
-        columns = (self.stage, self.unit, self.microbatch, self.recompute, self.release, self.acquire)
-        for stage, unit, microbatch, recompute, release, acquire in zip(*(c.tolist() for c in columns), strict=True):
+        for stage, unit, microbatch, recompute, release, acquire in zip(
+            *(column.tolist() for column in self._columns()), strict=True
+        ):
             yield {
                 "stage": stage,
                 "unit": unit,
@@ -96,7 +119,7 @@ def _read_row(row: object, where: str) -> tuple[int, int, int, int, int, bool]:
             raise InputError(f"{where}: {key} is {value!r:.40}; it must be an integer of at least {lowest}")
         values.append(value)
     mode = row.get("mode", RECOMPUTE)
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise InputError(f"{where}: mode is {mode!r:.40}; it must be one of {', '.join(MODES)}")
     stage, unit, microbatch, release, acquire = values
     if (release == STAYS) != (acquire == STAYS):
@@ -114,12 +137,47 @@ def _twice(names: Ints) -> int | None:
     return int(order[1:][again].min()) if again.any() else None
 
 
+def require_agreement(said: Decisions, plan: Plan, source: str) -> None:
+    """Raise InputError, which names the boundary, unless decisions say what the plan's operations do.
+
+    A boundary that they do not name stays. ``source`` begins the error's line.
+    """
+    done = decisions_of(plan)
+    if said == done:
+        return
+    said._once(source)
+    actions = {_boundary(row): _action(row) for row in done.rows()}
+    for number, row in enumerate(said.rows()):
+        name, action = _boundary(row), actions.pop(_boundary(row), None)
+        if action != _action(row):
+            what = f"the operations say to {action}" if action else "they have no such boundary"
+            raise InputError(f"{source}[{number}]: boundary {name} is to {_action(row)} and {what}; {_MEND}")
+    left = next(((name, action) for name, action in actions.items() if _LEAVES in action), None)
+    if left is not None:
+        raise InputError(f"{source}: boundary {left[0]} is not named, and the operations say to {left[1]}; {_MEND}")
+
+
+_LEAVES = "leave"
+_MEND = "a file's decisions say what its operations do, correct one of the two or leave decisions out"
+
+
+def _boundary(row: Mapping[str, Any]) -> str:
+    return f"{row['stage']}.{row['unit']}.{row['microbatch']}"
+
+
+def _action(row: Mapping[str, Any]) -> str:
+    """Return in words what a row says, e.g. ``leave in slots 3 to 7 (recompute)``."""
+    stays = row["release"] == row["acquire"] == STAYS
+    where = "stay" if stays else f"{_LEAVES} in slots {row['release']} to {row['acquire']}"
+    return f"{where} ({row['mode']})"
+
+
 def decisions_of(plan: Plan) -> Decisions:
     """Return what a plan decides on each boundary, read off its operations, in the order of stage, unit, microbatch."""
     ops, names = plan.ops, _names(plan)
     forwards = np.flatnonzero(ops.kind == Kind.FORWARD)
-    forwards = forwards[np.argsort(names[forwards], kind="stable")]
-    known = names[forwards]
+    known, first = np.unique(names[forwards], return_index=True)
+    forwards = forwards[first]
     slots = _slots(plan)
     release, acquire = (np.full(len(known), STAYS, dtype=np.int64) for _ in range(2))
     for out, kind, copied, column in (

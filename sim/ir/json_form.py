@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.decisions import RECOMPUTE, Decisions, decisions_of, require_agreement
 from loadahead.sim.ir.kinds import Kind, KindName, Queue, Role, Space
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
 from loadahead.sim.ir.wellformed import Ids, positions, require_well_formed
@@ -28,6 +29,16 @@ _SpaceName = Literal["device", "host"]
 _RoleName = Literal["boundary", "output", "gradient", "workspace"]
 _QueueName = Literal["compute", "d2h", "h2d", "send", "recv"]
 _STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@with_config(_STRICT)
+class _DecisionRow(TypedDict):
+    stage: _Label
+    unit: _Label
+    microbatch: _Label
+    mode: Literal["recompute", "keep"]
+    release: _Label
+    acquire: _Label
 
 
 @with_config(_STRICT)
@@ -67,6 +78,7 @@ class _PlanFile(TypedDict):
     ranks: Annotated[int, Field(ge=1, le=2**16)]
     microbatches: Annotated[int, Field(ge=1, lt=2**31)]
     policy: dict[str, Any]
+    decisions: NotRequired[list[_DecisionRow]]
     buffers: list[_BufferRow]
     ops: list[_OpRow]
 
@@ -119,9 +131,17 @@ def _op_rows(plan: Plan) -> Iterator[dict[str, Any]]:
         yield head | dict(zip(_LISTS, entries, strict=True)) | {"bytes": nbytes}
 
 
+def _decision_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    return decisions_of(plan).rows()
+
+
+# The lists of a plan file, in their order.
+_ROWS = (("decisions", _decision_rows), ("buffers", _buffer_rows), ("ops", _op_rows))
+
+
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as one JSON object (DESIGN, section 3)."""
-    return _head(plan) | {"buffers": list(_buffer_rows(plan)), "ops": list(_op_rows(plan))}
+    return _head(plan) | {key: list(rows(plan)) for key, rows in _ROWS}
 
 
 def _head(plan: Plan) -> dict[str, Any]:
@@ -130,11 +150,11 @@ def _head(plan: Plan) -> dict[str, Any]:
 
 
 def _chunks(plan: Plan) -> Iterator[str]:
-    """Yield the file's text, a buffer or an operation a line so that plans can be diffed, never whole in memory."""
+    """Yield the file's text, a row of its lists a line so that plans can be diffed, never whole in memory."""
     yield json.dumps(_head(plan))[:-1]
-    for key, rows in (("buffers", _buffer_rows(plan)), ("ops", _op_rows(plan))):
+    for key, rows in _ROWS:
         yield f',\n "{key}": ['
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows(plan)):
             yield (",\n  " if number else "\n  ") + json.dumps(row)
         yield "\n ]"
     yield "\n}\n"
@@ -153,8 +173,8 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 def _keys(path: KeyPath) -> list[str]:
     """Return the keys that the object at a path of the file may have."""
-    row = {"ops": _OpRow, "buffers": _BufferRow}.get(str(path[0]), _PlanFile) if path else _PlanFile
-    return list(row.__annotations__)
+    rows = {"ops": _OpRow, "buffers": _BufferRow, "decisions": _DecisionRow}
+    return list((rows.get(str(path[0]), _PlanFile) if path else _PlanFile).__annotations__)
 
 
 def _error_line(error: ValidationError) -> str:
@@ -173,6 +193,14 @@ def _codes(rows: list[Any], key: str, names: list[str]) -> Any:
 
 def _labels(rows: list[Any]) -> dict[str, Any]:
     return {key: _column(rows, key, np.int32) for key in ("rank", "stage", "unit", "microbatch")}
+
+
+def _decisions(rows: list[_DecisionRow]) -> Decisions:
+    stage, unit, microbatch, release, acquire = (
+        _column(rows, key, np.int64) for key in ("stage", "unit", "microbatch", "release", "acquire")
+    )
+    recompute = np.asarray([row["mode"] == RECOMPUTE for row in rows], dtype=np.bool_)
+    return Decisions(stage, unit, microbatch, recompute, release, acquire)
 
 
 def _from_file(file: _PlanFile, source: str) -> Plan:
@@ -217,6 +245,8 @@ def _from_file(file: _PlanFile, source: str) -> Plan:
         buffer_ids.unless_positions(),
     )
     require_well_formed(plan, source)
+    if "decisions" in file:
+        require_agreement(_decisions(file["decisions"]), plan, f"{source}: decisions")
     return plan
 
 

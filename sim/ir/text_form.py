@@ -2,7 +2,8 @@
 
 An operation is a word such as ``7:F0.1.3@4,5<2>3+3-2#100``: position in the list, kind, stage.unit.microbatch, then
 ``@`` edges, ``<`` reads, ``>`` writes, ``+`` allocs, ``-`` frees and ``#`` bytes moved; empty lists and 0 bytes are
-left out. A position is the operation's id unless an ``op-ids`` row lists other ids.
+left out. A position is the operation's id unless an ``op-ids`` row lists other ids. The decisions of the plan's file
+follow from the operations and are left out too.
 """
 
 from __future__ import annotations

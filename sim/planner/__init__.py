@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from loadahead.sim.planner.build import build_plan
-from loadahead.sim.planner.orders import ORDERS, Order, PassKind, make_order, order_names, read_order, write_order
+from loadahead.sim.planner.orders import (
+    ORDERS,
+    Order,
+    PassKind,
+    make_order,
+    order_names,
+    order_of,
+    read_order,
+    write_order,
+)
 from loadahead.sim.planner.policy import HORIZON_UNITS, Policy
 from loadahead.sim.planner.tasks import require_few_tasks
 
@@ -16,6 +25,7 @@ __all__ = [
     "build_plan",
     "make_order",
     "order_names",
+    "order_of",
     "read_order",
     "require_few_tasks",
     "write_order",

@@ -57,14 +57,15 @@ class Policy:
             self._require_order(self.order)
 
     def _require_order(self, order: Order) -> None:
+        order.checked()
         for what, key, of_order, own in (
             ("ranks", "parallel.pipeline_parallel_degree", order.ranks, self.ranks),
             ("microbatches", "parallel.microbatches", order.microbatches, self.microbatches),
         ):
             if of_order != own:
                 raise InputError(
-                    f"order {order.name!r} has {of_order} {what} and {key} is {own}; they must be equal, change one of "
-                    "them"
+                    f"order {order.name!r} has {of_order} {what} and {key} is {own}; they must be equal, change one "
+                    "of the two"
                 )
 
     def make_order(self) -> Order:
@@ -74,6 +75,6 @@ class Policy:
         return make_order(self.pipeline, self.ranks, self.microbatches, self.active_microbatches)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the choices as plain data; an order that is given is its name, under ``pipeline``."""
+        """Return the choices as plain data; an order that is given is its name, under ``pipeline``, and has no cap."""
         out = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "order"}
-        return out if self.order is None else out | {"pipeline": self.order.name}
+        return out if self.order is None else out | {"pipeline": self.order.name, "active_microbatches": None}

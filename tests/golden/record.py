@@ -89,12 +89,16 @@ def record_answers_of(name: str, run: Run) -> dict[str, Any]:
 
 
 def _plan(name: str, run: Run) -> dict[str, Any]:
-    """Return the plan's digests, of its text form and of its file, both without the echo of its scenario."""
+    """Return the plan's digests, of its text form and of its file, both without the echo of its scenario.
+
+    The file's decisions follow from its operations; they came after the record.
+    """
     status, text, warnings = run(["show", name])
     assert status == 0, warnings
     rows = [line for line in text.splitlines() if not line.startswith("policy ")]
     plan = json.loads(run(["show", name, "--json"])[1])
     plan["policy"].pop("scenario")
+    del plan["decisions"]
     return {
         "operations": len(plan["ops"]),
         "text sha256": digest("\n".join(rows)),

@@ -6,6 +6,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.planner.orders.base import Order, Passes, PassKind, PipelineOrder
 from loadahead.sim.planner.orders.files import read_order, write_order
 from loadahead.sim.planner.orders.interleaved import interleaved
+from loadahead.sim.planner.orders.of_plan import order_of
 from loadahead.sim.planner.orders.simple import simple
 
 ORDERS: dict[str, PipelineOrder] = {
@@ -40,6 +41,7 @@ __all__ = [
     "PipelineOrder",
     "make_order",
     "order_names",
+    "order_of",
     "read_order",
     "write_order",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -43,17 +43,21 @@ class Order:
     passes: tuple[Passes, ...]
 
     @classmethod
-    def of(cls, rows: Sequence[Iterable[str]], name: str = "order") -> Self:
+    def of(cls, rows: Sequence[Sequence[str]], name: str = "order") -> Self:
         """Return the order of passes as they are written, e.g. ``[["0F0", "0B0"], ["1F0", "1B0"]]``, a list per rank.
 
         A pass is its stage, ``F`` or ``B``, and its microbatch. Raise InputError in one line where that is no order.
         """
-        if isinstance(rows, str) or not isinstance(rows, Sequence):
-            raise InputError(
-                f'order {name!r}: is of type {type(rows).__name__}; give a list per rank, e.g. [["0F0", "0B0"]]'
-            )
-        read = [[_read_pass(text, name, rank) for text in row] for rank, row in enumerate(rows)]
+        _require_list(rows, f"order {name!r}", 'a list per rank, e.g. [["0F0", "0B0"]]')
+        read = []
+        for rank, row in enumerate(rows):
+            _require_list(row, f"order {name!r}: rank {rank}", 'a list of its passes, e.g. ["0F0", "0B0"]')
+            read.append([_read_pass(word, name, rank) for word in row])
         return cls(name, tuple(np.asarray(row, dtype=np.int32).reshape(-1, 3) for row in read)).checked()
+
+    def same_passes(self, other: Order) -> bool:
+        """Return whether another order has the same passes on the same ranks, whatever the two are called."""
+        return self.ranks == other.ranks and all(map(np.array_equal, self.passes, other.passes))
 
     @property
     def ranks(self) -> int:
@@ -86,6 +90,7 @@ class Order:
 
     def checked(self) -> Self:
         """Return the order itself; raise InputError in one line unless every stage runs whole, on one rank."""
+        self._require_columns()
         rank, kind, stage, microbatch = self._all
         empty = [number for number, own in enumerate(self.passes) if not len(own)]
         if empty or not self.passes:
@@ -110,6 +115,21 @@ class Order:
             name = f"{early[0] // self.microbatches}{{}}{early[0] % self.microbatches}"
             raise InputError(f"order {self.name!r}: {name.format('B')} stands before {name.format('F')}")
         return self
+
+    def _require_columns(self) -> None:
+        """Raise InputError for passes that are no numbers of passes; :meth:`of` makes none of these."""
+        passes: tuple[object, ...] = self.passes
+        for rank, own in enumerate(passes):
+            if not isinstance(own, np.ndarray) or own.ndim != 2 or own.shape[1] != 3 or own.dtype.kind not in "iu":
+                raise InputError(
+                    f"order {self.name!r}: the passes of rank {rank} are no integer array of shape (passes, 3); make "
+                    "an order of the passes as they are written"
+                )
+            if len(own) and (own.min() < 0 or own.max() > _LARGEST_NUMBER or own[:, 0].max() > max(PassKind)):
+                raise InputError(
+                    f"order {self.name!r}: rank {rank} has a number that is none of a pass; kinds are 0 (F) and 1 (B), "
+                    f"stages and microbatches 0 to {_LARGEST_NUMBER}"
+                )
 
     def _odd(self, kind: Ints, stage: Ints, microbatch: Ints) -> str:
         """Return which pass is missing or there twice."""
@@ -158,8 +178,14 @@ def _read_pass(text: object, name: str, rank: int) -> tuple[int, int, int]:
             "built yet, write B for the whole of it"
         )
     raise InputError(
-        f"order {name!r}: rank {rank} has {word!r:.40}, which is no pass; write stage, F or B, and microbatch, e.g. 1F0"
+        f"order {name!r}: rank {rank} has {word!r:.40}, which is no pass; write stage, F or B, and microbatch, e.g. "
+        f"1F0, with numbers up to {_LARGEST_NUMBER}"
     )
+
+
+def _require_list(value: object, where: str, wanted: str) -> None:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise InputError(f"{where}: is of type {type(value).__name__}; give {wanted}")
 
 
 def _is_number(text: str) -> bool:

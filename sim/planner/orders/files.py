@@ -6,6 +6,7 @@ A pass is its stage, ``F`` or ``B``, and its microbatch; an empty cell, torch's 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from loadahead.sim.errors import InputError
@@ -17,22 +18,29 @@ _LARGEST_FILE = 512 * 2**20
 
 def read_order(path: str | Path) -> Order:
     """Read an order file; raise InputError in one line where it is none."""
-    path = Path(path)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{path}: has {path.stat().st_size} bytes; an order file has at most {_LARGEST_FILE}")
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [[cell for cell in row if cell.strip()] for row in csv.reader(lines, strict=True)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise InputError(f"{path}: has more than {_LARGEST_FILE} bytes; an order file has at most so many")
+        lines = io.StringIO(data.decode("utf-8-sig"), newline="")
+        rows = [[cell for cell in row if cell.strip()] for row in csv.reader(lines, strict=True)]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path}: cannot be read as an order ({reason}); give a CSV file with a row per rank, e.g. 0F0,0F1,0B0,0B1"
+            f"{path}: cannot be read as an order ({_reason(error)}); give a CSV file with a row per rank, e.g. "
+            "0F0,0F1,0B0,0B1"
         ) from error
     while rows and not rows[-1]:
         rows.pop()
     if not rows:
         raise InputError(f"{path}: is empty; an order has a row per rank, e.g. 0F0,0F1,0B0,0B1")
-    return Order.of(rows, path.name)
+    return Order.of(rows, Path(path).name)
+
+
+def _reason(error: OSError | ValueError | csv.Error) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write_order(order: Order, path: str | Path) -> None:
