@@ -72,7 +72,8 @@ bench: $(STAMP) ## operations per second of planner, verifier and engines; point
 ci: ## everything that must hold
 	.ci/run
 
-clean-compiled: ## forget what numba compiled, after an edit of a function that others call
+clean-compiled: ## forget what numba compiled, of this and of former sources
+	rm -rf sim/__pycache__/compiled-*
 	find sim -name '*.nb[ic]' -delete
 
 clean: ## remove what was generated, .venv included

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 _SOURCES = Path(__file__).parent
-# A file of this name in the folder says that all that a run needs was compiled once.
-_COMPLETE = "complete"
 
 
 @cache
@@ -55,17 +55,41 @@ def _user_caches() -> list[Path]:
         return []
 
 
-def is_warm() -> bool:
-    """Return whether everything that a run needs was compiled before and is kept."""
+@cache
+def _marker() -> Path | None:
+    """Return the file that says that all that a run needs was compiled and is kept; None where nothing is kept.
+
+    numba keeps what it compiled apart by what is in the marker's name.
+    """
+    import numba
+    from llvmlite import binding
+
+    machine = (str(_SOURCES), sys.implementation.cache_tag, numba.__version__, binding.get_host_cpu_name())
     found = folder()
-    return found is not None and (found / _COMPLETE).exists()
+    return None if found is None else found / f"complete-{hashlib.sha256(repr(machine).encode()).hexdigest()[:16]}"
+
+
+# Whether this process has compiled everything, which counts where nothing is kept.
+_warm_here = False
+
+
+def is_warm() -> bool:
+    """Return whether nothing that a run needs has to be compiled any more."""
+    import numba
+
+    settings: Any = numba.config
+    marker = _marker()
+    return bool(_warm_here or settings.DISABLE_JIT or (marker is not None and marker.exists()))
 
 
 def mark_warm() -> None:
     """Remember that everything was compiled; :func:`loadahead.sim.warm_up.warm_up` has seen to it."""
-    found = folder()
-    if found is not None:
-        (found / _COMPLETE).touch()
+    global _warm_here
+    _warm_here = True
+    marker = _marker()
+    if marker is not None:
+        with suppress(OSError):  # a full disk: the next process compiles what is not there
+            marker.touch()
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -1,0 +1,75 @@
+"""Everything that is compiled is compiled at once, on tiny plans, so that a long run's first part takes no longer.
+
+numba compiles a function when it is first called, and anew for other types of arguments. So what follows goes the ways
+that commands go, rather than to list functions and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from loadahead.sim import compiled
+from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.jitter import Spread, step_times
+from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.sweep import Point, evaluate_points
+from loadahead.sim.verify import check
+from loadahead.sim.verify.happens_before import HappensBefore
+from loadahead.sim.workload import UnitShape, Workload
+
+_RANKS, _UNITS = 2, 2
+_MS, _MB, _GB = 10**6, 10**6, 10**9
+
+
+def warm_up() -> None:
+    """Compile all that a run needs, and remember that it was."""
+    workload, own = _workload(), _costs()
+    # Links so slow that copies meet, which makes the engine follow their flows.
+    shared = own.model_copy(update={"shared": SharedLinks(host_memory_bandwidth=_GB // 10)})
+    for policy in _policies():
+        plan = build_plan(workload, policy)
+        check(plan)
+        _exact_order(plan)
+        for costs in (own, shared):
+            simulate(plan, costs, "compiled")
+            step_times(plan, costs, Spread(compute=0.1, copies=0.1, draws=1))
+        evaluate_points([Point(workload=workload, costs=own, policy=policy, axes={})], "compiled")
+    compiled.mark_warm()
+
+
+def _policies() -> Iterator[Policy]:
+    for pipeline in ORDERS:
+        for unit in HORIZON_UNITS:
+            offloading = Policy(pipeline=pipeline, microbatches=4, ranks=_RANKS, horizon=1, horizon_unit=unit)
+            yield offloading
+            yield replace(offloading, offload=False)
+            yield replace(offloading, checkpoint=False)
+
+
+def _exact_order(plan: Plan) -> None:
+    """Ask about operations of two ranks, as a plan that the planner made gives no reason to."""
+    last = len(plan) - 1
+    other = int(np.flatnonzero(plan.ops.rank != plan.ops.rank[last])[0])
+    HappensBefore(plan).ordered(np.asarray([other]), np.asarray([last]))
+
+
+def _workload() -> Workload:
+    unit = UnitShape(boundary_bytes=_MB, gradient_bytes=_MB)
+    return Workload(stages=((unit,) * _UNITS,) * _RANKS)
+
+
+def _costs() -> Costs:
+    unit = UnitCost(forward_ns=_MS, recompute_ns=_MS, backward_ns=2 * _MS)
+    return Costs(
+        units=((unit,) * _UNITS,) * _RANKS,
+        static_bytes=(0,) * _RANKS,
+        d2h_bandwidth=_GB,
+        h2d_bandwidth=_GB,
+        launch_ns=1,
+        memory_bytes=_GB,
+    )
