@@ -16,16 +16,16 @@ import numpy as np
 from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import MOST_TOTAL, Costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.overlap import copying_and_hidden, overlap
 from loadahead.sim.planner import Order, Policy
 from loadahead.sim.planner import arena as a
-from loadahead.sim.planner.arena import SPANNED, Arena, UnitSizes, get
+from loadahead.sim.planner.arena import Arena, UnitSizes
 from loadahead.sim.planner.build import order_for
 from loadahead.sim.planner.columns import operations_of, require_no_deadlock
 from loadahead.sim.planner.horizon import decide
-from loadahead.sim.planner.lower import lower
+from loadahead.sim.planner.lower import lower_without_rows
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.step_metrics import METRIC_COLUMNS, STALLS, SweepRow, stall_field
 from loadahead.sim.workload import Workload
@@ -41,12 +41,16 @@ _MOST_KEPT = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Holds what points share whose order, checkpointing and numbers of units are the same."""
+    """Holds what points share whose order, checkpointing and numbers of units are the same.
+
+    ``slots`` is where the decisions of one policy after the other are written, (release, acquire).
+    """
 
     order: Order
     tasks: Tasks
     arena: Arena
     operations: int
+    slots: tuple[Ints, Ints]
 
     @classmethod
     def of(cls, workload: Workload, policy: Policy, sizes: UnitSizes) -> Group:
@@ -56,35 +60,19 @@ class Group:
         operations = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint else 0)
         arena = Arena(tasks, sizes, operations, recording=False)
         arena.memory[a.CHECKPOINT] = policy.checkpoint
-        return cls(order=order, tasks=tasks, arena=arena, operations=operations)
+        slots = (np.empty(tasks.boundaries, dtype=np.int64), np.empty(tasks.boundaries, dtype=np.int64))
+        return cls(order=order, tasks=tasks, arena=arena, operations=operations, slots=slots)
 
     def put(self, sizes: UnitSizes, tables: tuple[Ints, Ints], costs: Costs) -> None:
         """Take a point's sizes and costs; raise InputError where its step cannot be simulated."""
-        arena, ranks, placement = self.arena, self.tasks.ranks, self.tasks.stage_rank
-        arena.put_sizes(sizes)
-        duration = arena.view(a.DURATION)
-        duration[...], arena.view(a.WORKSPACE)[...] = tables
-        boundary, gradient = sizes.boundaries, sizes.gradients
-        duration[:, Kind.OFFLOAD] = costs.transfer(Kind.OFFLOAD, boundary.distinct)[boundary.of_unit]
-        duration[:, Kind.PREFETCH] = costs.transfer(Kind.PREFETCH, boundary.distinct)[boundary.of_unit]
-        duration[:-1, Kind.SEND_ACTIVATION] = costs.transfer(Kind.SEND_ACTIVATION, boundary.distinct)[
-            boundary.of_unit[1:]
-        ]
-        duration[:, Kind.SEND_GRADIENT] = costs.transfer(Kind.SEND_GRADIENT, gradient.distinct)[gradient.of_unit]
-        arena.view(a.LAUNCH)[...] = costs.launch_table()
-        arena.view(a.OPTIMIZER)[...] = costs.optimizer(placement, ranks)
-        arena.view(a.OPTIMIZER_WORKSPACE)[...] = costs.optimizer_bytes(placement, ranks)
-        arena.view(a.STATIC)[...] = costs.static(placement, ranks)
-        self._require_totals(sizes)
-
-    def _require_totals(self, sizes: UnitSizes) -> None:
-        """Raise InputError unless every sum of the step stays well inside int64; floats are used, which do not wrap."""
-        view, microbatches = self.arena.view, float(self.tasks.microbatches)
-        times = float(view(a.DURATION).sum(dtype=np.float64)) * microbatches
-        times += float(view(a.OPTIMIZER).sum()) + float(view(a.LAUNCH).max()) * self.operations
+        self.arena.put_sizes(sizes)
+        self.arena.put_costs(costs, tables, sizes, self.tasks)
         # No unit has more than seven buffers of a microbatch at once.
-        nbytes = 7 * microbatches * sizes.total
-        for total, what, unit in ((times, "durations", "ns"), (nbytes, "sizes", "bytes")):
+        nbytes = 7 * self.tasks.microbatches * sizes.total
+        for total, what, unit in (
+            (self.arena.longest_ns(self.operations), "durations", "ns"),
+            (nbytes, "sizes", "bytes"),
+        ):
             if total > MOST_TOTAL:
                 raise InputError(
                     f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated"
@@ -96,7 +84,7 @@ class Group:
             [(p.horizon, p.horizon_unit == "layers", p.release_window, p.offload) for p in policies], dtype=np.int64
         ).reshape(len(policies), 4)
         ints, shares = np.empty((len(policies), len(_INTEGERS)), dtype=np.int64), np.empty(len(policies))
-        stuck = int(_evaluate(self.arena.memory, settings, ints, shares))
+        stuck = int(_evaluate(self.arena.memory, self.tasks.columns(), *self.slots, settings, ints, shares))
         require_no_deadlock(self.arena, stuck, self.tasks, self.order)
         self.arena.require_room()
         rows = zip(axes, ints.tolist(), shares.tolist(), strict=True)
@@ -154,24 +142,13 @@ def _make_room(kept: dict[Any, Any]) -> None:
 
 
 @compiled
-def _evaluate(m, settings, ints, shares):  # type: ignore[no-untyped-def]
-    boundaries, tasks, ranks = m[a.UNITS] * m[a.MICROBATCHES], get(m, a.TASK_START, m[a.RANKS]), m[a.RANKS]
-    columns = (
-        m[m[a.TASK_START] : m[a.TASK_START] + ranks + 1],
-        m[m[a.TASK_UNIT] : m[a.TASK_UNIT] + tasks],
-        m[m[a.TASK_MICROBATCH] : m[a.TASK_MICROBATCH] + tasks],
-        m[m[a.TASK_BACKWARD] : m[a.TASK_BACKWARD] + tasks],
-        m[m[a.FORWARD_AT] : m[a.FORWARD_AT] + boundaries],
-        m[m[a.BACKWARD_AT] : m[a.BACKWARD_AT] + boundaries],
-    )
-    release = m[m[a.RELEASE_SLOT] : m[a.RELEASE_SLOT] + boundaries]
-    acquire = m[m[a.ACQUIRE_SLOT] : m[a.ACQUIRE_SLOT] + boundaries]
+def _evaluate(m, tasks, release, acquire, settings, ints, shares):  # type: ignore[no-untyped-def]
     for p in range(len(settings)):
         horizon, layers, window, offload = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3] != 0
         leave = offload and m[a.CHECKPOINT] != 0
         m[a.SENT_WINDOW] = window
-        ints[p, _OFFLOADED] = decide(columns, m[a.MICROBATCHES], horizon, layers, window, leave, release, acquire)
-        stuck = lower(m)
+        ints[p, _OFFLOADED] = decide(tasks, m[a.MICROBATCHES], horizon, layers, window, leave, release, acquire)
+        stuck = lower_without_rows(m, release, acquire)
         if stuck >= 0:
             return stuck
         shares[p] = _summary(m, ints[p])
@@ -181,21 +158,19 @@ def _evaluate(m, settings, ints, shares):  # type: ignore[no-untyped-def]
 @compiled
 def _summary(m, out):  # type: ignore[no-untyped-def]
     """Fill all integer metrics but the number offloaded, and return the overlap."""
-    out[0] = m[a.LAST_END] - m[a.FIRST_START]
-    out[1:_OFFLOADED] = 0
+    out[:_OFFLOADED] = 0
     copying, hidden = 0, 0.0
-    spans = m[a.SPAN_ROOM]
-    for rank in range(m[a.RANKS]):
-        out[1], out[2] = max(out[1], get(m, a.PEAK, rank)), max(out[2], get(m, a.BOUNDARY_PEAK, rank))
-        out[3] = max(out[3], get(m, a.HOST_BYTES, rank))
+    for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], a.RANK_WIDTH):
+        for queue in range(QUEUES_PER_RANK):
+            out[0] = max(out[0], m[r + a.R_QUEUE_END + queue])
+        out[1], out[2] = max(out[1], m[r + a.R_PEAK]), max(out[2], m[r + a.R_BOUNDARY_PEAK])
+        out[3] = max(out[3], m[r + a.R_HOST])
         for stall in range(_STALLS):
-            at = _FIRST_STALL + stall
-            out[at] = max(out[at], get(m, a.STALLED, rank * _STALLS + stall))
-        first, counts = m[a.SPANS] + 2 * get(m, a.SPAN_START, rank), m[a.SPAN_COUNT] + SPANNED * rank
-        busy = m[first : first + 2 * m[counts]]
-        leaving = m[first + 2 * spans : first + 2 * spans + 2 * m[counts + 1]]
-        coming = m[first + 4 * spans : first + 4 * spans + 2 * m[counts + 2]]
+            out[_FIRST_STALL + stall] = max(out[_FIRST_STALL + stall], m[r + a.R_STALLED + stall])
+        first, end = r + a.R_FIRST_SPAN, r + a.R_SPAN
+        busy, leaving, coming = m[m[first] : m[end]], m[m[first + 1] : m[end + 1]], m[m[first + 2] : m[end + 2]]
         moving, both = copying_and_hidden(busy, leaving, coming)
         copying += moving
         hidden += overlap(moving, both) * moving
+    out[0] -= m[a.FIRST_START]
     return overlap(copying, hidden)

@@ -1,7 +1,9 @@
-"""One flat array of int64, in named sections, holds everything that the compiled planner reads and writes.
+"""One flat array of int64 holds everything that the compiled walk reads and writes.
 
 Compiled functions get arrays by value, a dozen words each, and a bundle of them costs more to hand on than the work of
-an operation. So they get this one array, whose first places hold the scalars and where each section begins.
+an operation. So they get this one array. Its first places hold scalars; then come sections of rows, a row for each
+task, rank, unit, boundary and so on. The walk knows a row by its place in the array, so that an entry is one addition
+away, and what is used together lies together: a task's row is one cache line.
 
 A section that grows as the walk goes on has room for so many rows. A row too many is not written into the next section:
 :func:`claim` writes the section's last row again and notes it, and :meth:`Arena.require_room` raises.
@@ -9,13 +11,14 @@ A section that grows as the walk goes on has room for so many rows. A row too ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
+from loadahead.sim.costs import Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner.tasks import Tasks
@@ -23,102 +26,96 @@ from loadahead.sim.step_metrics import STALLS
 from loadahead.sim.workload import Workload
 
 KINDS = len(Kind)
-# A row of ROWS holds rank, kind, boundary (-1: none), bytes, edges, then reads, writes, allocs and frees; short lists
-# are padded with -1.
-EDGES, LISTED = 2, 3
-OP_WIDTH = 4 + EDGES + 4 * LISTED
-# A row of BUFFER_ROWS holds rank, space, bytes, role and boundary.
-BUFFER_WIDTH = 5
-# A row of RELEASES holds the next row of its slot or -1, operation to wait for, buffer, boundary, bytes and role.
-RELEASE_WIDTH = 6
 # Queues whose spans are kept: compute, d2h, h2d.
 SPANNED = 3
 
+# ---- rows: the places of their entries -------------------------------------------------------------------------------
 
-# These are places at the array's start: the scalars come first, then where each section begins.
+# A task, or a rank's end, with the slot before it: a chain of boundaries to ACQUIRE, and one of RELEASE_ROWS.
+T_UNIT, T_BOUNDARY, T_BACKWARD, T_ACQUIRE, T_RELEASE, T_LAST_RELEASE = range(6)
+TASK_WIDTH = 8  # a cache line
+# A boundary: rows, operations and buffers, -1 for none. All but the first two are -1 again when its BACKWARD is done.
 (
-    RANKS,
-    UNITS,
+    X_UNIT,
+    X_INDEX,
+    X_SENT,  # the operation that sent it
+    X_BUFFER,
+    X_RELEASE,  # the slot of its RELEASE, where it leaves
+    X_SLOT,
+    X_OFFLOAD,
+    X_PREFETCH,
+    X_NEXT,  # the next boundary whose ACQUIRE stands in the same slot
+    X_SENT_GRADIENT,  # the operation that sent the gradient of the unit's output
+    X_GRADIENT,  # the buffer of that gradient
+    X_SAVED,
+) = range(12)
+BOUNDARY_WIDTH, FIRST_CLEARED = 12, X_SENT
+# A unit, its durations and workspaces by kind.
+U_BOUNDARY, U_GRADIENT, U_SAVED, U_CLASS, U_ABOVE, U_BELOW, U_DURATION = range(7)
+U_WORKSPACE = U_DURATION + KINDS
+UNIT_WIDTH = U_WORKSPACE + KINDS
+# What stands above or below a unit: nothing, a unit of the same rank, or one of another.
+END_OF_MODEL, SAME_RANK, OTHER_RANK = range(3)
+# A rank. Spans are known by the place of the next one, of the first and behind the last, for each of the queues.
+R_NUMBER, R_FIRST, R_NEXT, R_END, R_FREE, R_STATIC, R_OPTIMIZER, R_OPTIMIZER_WORKSPACE, R_CLOCK = range(9)
+R_QUEUE_END = R_CLOCK + 1
+R_LEVEL = R_QUEUE_END + QUEUES_PER_RANK
+R_PEAK, R_BOUNDARY_LEVEL, R_BOUNDARY_PEAK, R_HOST, R_STALLED = range(R_LEVEL + 1, R_LEVEL + 6)
+R_SPAN = R_STALLED + len(STALLS)
+R_FIRST_SPAN, R_LAST_SPAN = R_SPAN + SPANNED, R_SPAN + 2 * SPANNED
+R_NEEDED = R_LAST_SPAN + SPANNED  # where its boundaries begin in NEEDED
+R_LAST_NEEDED = R_NEEDED + 1
+RANK_WIDTH = R_LAST_NEEDED + 1
+# A host slot.
+S_BUFFER, S_EMPTIED_BY, S_NEXT = range(3)
+SLOT_WIDTH = 3
+# A RELEASE to come: the next one of its slot or -1, what it waits for, what it frees, its boundary, bytes and role.
+L_NEXT, L_WAITED, L_BUFFER, L_BOUNDARY, L_BYTES, L_ROLE = range(6)
+RELEASE_WIDTH = 6
+# An operation: rank, kind, boundary (-1: none), bytes, edges, then reads, writes, allocs and frees; short lists are
+# padded with -1.
+EDGES, LISTED = 2, 3
+OP_WIDTH = 4 + EDGES + 4 * LISTED
+# A buffer: rank, space, bytes, role and boundary.
+BUFFER_WIDTH = 5
+
+# ---- the array's first places ----------------------------------------------------------------------------------------
+
+(
     MICROBATCHES,
     CLASSES,  # number of different boundary sizes
-    SPAN_ROOM,  # spans that one queue has room for, those of all ranks together
     CHECKPOINT,
     SENT_WINDOW,  # number of tasks that follow one before the RELEASE of what it sent
-    RECORDING,  # whether rows are written
     OP_ROOM,
     BUFFER_ROOM,
     RELEASE_ROOM,
     SLOT_ROOM,
-    # tasks of all ranks, one rank after the other
-    TASK_UNIT,
-    TASK_MICROBATCH,
-    TASK_BACKWARD,
-    TASK_START,  # where each rank's tasks begin, and the end
-    # chains by slot, one more than tasks per rank
-    FIRST_ACQUIRE,  # of boundaries, through NEXT_ACQUIRE
-    FIRST_RELEASE,  # of rows of RELEASES
-    LAST_RELEASE,
-    RELEASES,  # two rows per task
-    # units
-    UNIT_RANK,
-    BOUNDARY_BYTES,
-    GRADIENT_BYTES,
-    SAVED_BYTES,
-    SIZE_CLASS,
-    DURATION,  # by kind
-    WORKSPACE,  # by kind
-    # boundaries: operations and buffers by position, -1 for none
-    UNIT_OF,
-    FORWARD_AT,
-    BACKWARD_AT,
-    RELEASE_SLOT,
-    ACQUIRE_SLOT,
-    NEXT_ACQUIRE,
-    BOUNDARY_BUFFER,
-    GRADIENT_BUFFER,
-    SAVED_BUFFER,
-    OFFLOAD_OP,
-    PREFETCH_OP,
-    SENT,
-    SENT_GRADIENT,
-    SLOT,
-    # host slots, at most one per boundary
-    SLOT_BUFFER,
-    EMPTIED_BY,
-    NEXT_FREE,
-    # ranks
-    FREE,  # by size class: a chain of slots through NEXT_FREE
-    NEXT_TASK,
-    HOST_CLOCK,
-    QUEUE_END,  # by queue
-    OPTIMIZER,
-    OPTIMIZER_WORKSPACE,
-    STATIC,
-    LEVEL,
-    BOUNDARY_LEVEL,
-    PEAK,
-    BOUNDARY_PEAK,
-    HOST_BYTES,
-    STALLED,  # by stall
-    SPAN_START,
-    SPAN_COUNT,  # by queue: compute, d2h, h2d
-    # the rest
-    LAUNCH,  # by kind
+    # where each section begins
+    TASK_ROWS,
+    RANK_ROWS,
+    UNIT_ROWS,
+    BOUNDARY_ROWS,
+    SLOT_ROWS,
+    RELEASE_ROWS,
+    NEEDED,  # the boundaries of each rank, the one whose BACKWARD is last first: (index, row)
+    FREE,  # by rank and size class: a chain of slots
     END,  # when each operation ends
-    SPANS,  # queue, span, (start, end): when something ran there
+    SPANS,  # queue by queue, rank by rank, (start, end): when something ran there
     ROWS,
     BUFFER_ROWS,
-) = range(64)
-PLACES = 64
-_FIRST_SECTION = TASK_UNIT
+    LAUNCH,  # by kind, to the end
+) = range(21)
+_FIRST_SECTION, _SECTIONS_END = TASK_ROWS, LAUNCH
+_LAUNCH_END = LAUNCH + KINDS
 # Scalars that change at every operation have a cache line each: a place that shares its line with one just written
 # takes the processor longer to read than an operation's work takes.
-OPS, BUFFERS, SLOTS, RELEASED, FIRST_START, LAST_END, FULL = range(72, 128, 8)
-_HEADER = 136
-assert BUFFER_ROWS < PLACES <= OPS and FULL < _HEADER, "a section has no place of its own"
+OPS, BUFFERS, SLOTS, RELEASED, FIRST_START, FULL = range(40, 88, 8)
+HEADER = 96
+assert _LAUNCH_END <= OPS and FULL < HEADER, "the header's scalars overlap"
 
-# The sections' names, for people.
-_NAMES = {place: name for name, place in list(globals().items()) if name.isupper() and isinstance(place, int)}
+# The growing sections' names, for people.
+_NAMES = {SLOT_ROWS: "SLOT_ROWS", RELEASE_ROWS: "RELEASE_ROWS", END: "END", SPANS: "SPANS", ROWS: "ROWS"}
+_NAMES |= {BUFFER_ROWS: "BUFFER_ROWS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +165,7 @@ class Arena:
 
     Args:
         operations: how many the largest plan has.
-        recording: whether rows are written. Clock and memory are always kept; without costs they stay at 0.
+        recording: whether there is room for the plan's rows.
     """
 
     def __init__(self, tasks: Tasks, sizes: UnitSizes, operations: int, *, recording: bool) -> None:
@@ -178,72 +175,121 @@ class Arena:
         # A unit may have an input, an output, saved bytes, a gradient, a loaded and a received buffer, and a host slot.
         buffers = 7 * boundaries
         self.classes = len(sizes.boundaries.distinct)
-        slots = count + ranks
         shapes: dict[int, tuple[int, ...]] = {
-            **_alike((count,), TASK_UNIT, TASK_MICROBATCH, TASK_BACKWARD),
-            TASK_START: (ranks + 1,),
-            **_alike((slots,), FIRST_ACQUIRE, FIRST_RELEASE, LAST_RELEASE),
-            RELEASES: (2 * count, RELEASE_WIDTH),
-            **_alike((units,), *_between(UNIT_RANK, DURATION)),
-            **_alike((units, KINDS), DURATION, WORKSPACE),
-            **_alike((boundaries,), *_between(UNIT_OF, FREE)),
+            TASK_ROWS: (count + ranks, TASK_WIDTH),
+            RANK_ROWS: (ranks, RANK_WIDTH),
+            UNIT_ROWS: (units, UNIT_WIDTH),
+            BOUNDARY_ROWS: (boundaries, BOUNDARY_WIDTH),
+            SLOT_ROWS: (boundaries, SLOT_WIDTH),
+            RELEASE_ROWS: (2 * count, RELEASE_WIDTH),
+            NEEDED: (boundaries, 2),
             FREE: (ranks, self.classes),
-            **_alike((ranks,), *_between(NEXT_TASK, LAUNCH)),
-            QUEUE_END: (ranks, QUEUES_PER_RANK),
-            STALLED: (ranks, len(STALLS)),
-            SPAN_COUNT: (ranks, SPANNED),
-            LAUNCH: (KINDS,),
             END: (operations,),
             SPANS: (SPANNED, int(spans.sum()), 2),
             ROWS: (operations * recording, OP_WIDTH),
             BUFFER_ROWS: (buffers * recording, BUFFER_WIDTH),
         }
-        sections = range(_FIRST_SECTION, PLACES)
-        ends = np.cumsum([_HEADER, *(prod(shapes[section]) for section in sections)])
+        sections = range(_FIRST_SECTION, _SECTIONS_END)
+        ends = np.cumsum([HEADER, *(prod(shapes[section]) for section in sections)])
         self.memory: Ints = np.zeros(int(ends[-1]), dtype=np.int64)
-        self.memory[_FIRST_SECTION:PLACES] = ends[:-1]
+        self.memory[_FIRST_SECTION:_SECTIONS_END] = ends[:-1]
         self._views = {
             section: self.memory[begin:end].reshape(shapes[section])
             for section, begin, end in zip(sections, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
         }
         for scalar, value in (
-            (RANKS, ranks),
-            (UNITS, units),
             (MICROBATCHES, tasks.microbatches),
             (CLASSES, self.classes),
-            (SPAN_ROOM, int(spans.sum())),
-            (RECORDING, recording),
             (OP_ROOM, operations),
             (BUFFER_ROOM, buffers),
             (RELEASE_ROOM, 2 * count),
             (SLOT_ROOM, boundaries),
         ):
             self.memory[scalar] = value
-        for section, column in (
-            (TASK_UNIT, tasks.unit),
-            (TASK_MICROBATCH, tasks.microbatch),
-            (TASK_BACKWARD, tasks.backward),
-            (TASK_START, tasks.start),
-            (UNIT_RANK, tasks.rank),
-            (UNIT_OF, np.arange(boundaries) // tasks.microbatches),
-            (FORWARD_AT, tasks.forward_at),
-            (BACKWARD_AT, tasks.backward_at),
-            (SPAN_START, np.cumsum(spans) - spans),
-        ):
-            self.view(section)[...] = column
+        self._put_tasks(tasks)
+        self._put_ranks(tasks, spans)
         self.put_sizes(sizes)
+
+    def _put_tasks(self, tasks: Tasks) -> None:
+        boundary = np.arange(tasks.boundaries)
+        rows = self._views[BOUNDARY_ROWS]
+        rows[:, X_UNIT] = self._place(UNIT_ROWS, boundary // tasks.microbatches)
+        rows[:, X_INDEX] = boundary
+        above, below = (np.full(len(tasks.rank), END_OF_MODEL) for _ in range(2))
+        above[:-1] = below[1:] = np.where(tasks.rank[1:] == tasks.rank[:-1], SAME_RANK, OTHER_RANK)
+        self._views[UNIT_ROWS][:, U_ABOVE], self._views[UNIT_ROWS][:, U_BELOW] = above, below
+        # Behind each rank's tasks stands a row for its last slot.
+        at = np.arange(len(tasks.unit)) + np.repeat(np.arange(tasks.ranks), np.diff(tasks.start))
+        index = tasks.unit * tasks.microbatches + tasks.microbatch
+        rows = self._views[TASK_ROWS]
+        rows[at, T_UNIT], rows[at, T_BOUNDARY] = (
+            self._place(UNIT_ROWS, tasks.unit),
+            self._place(BOUNDARY_ROWS, index),
+        )
+        rows[at, T_BACKWARD] = tasks.backward
+        latest = np.flatnonzero(tasks.backward)[::-1]
+        rank = np.searchsorted(tasks.start, latest, side="right") - 1
+        needed = index[latest[np.argsort(rank, kind="stable")]]
+        self._views[NEEDED][:, 0], self._views[NEEDED][:, 1] = needed, self._place(BOUNDARY_ROWS, needed)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(rank, minlength=tasks.ranks))])
+        rows = self._views[RANK_ROWS]
+        rows[:, R_NEEDED], rows[:, R_LAST_NEEDED] = self._place(NEEDED, ends[:-1]), self._place(NEEDED, ends[1:])
+        self.clear()
+
+    def _put_ranks(self, tasks: Tasks, spans: Ints) -> None:
+        rank = np.arange(tasks.ranks)
+        rows = self._views[RANK_ROWS]
+        rows[:, R_NUMBER], rows[:, R_FREE] = rank, self._place(FREE, rank)
+        rows[:, R_FIRST] = self._place(TASK_ROWS, tasks.start[:-1] + rank)
+        rows[:, R_END] = self._place(TASK_ROWS, tasks.start[1:] + rank)
+        for queue in range(SPANNED):
+            last = int(self.memory[SPANS]) + 2 * (queue * int(spans.sum()) + np.cumsum(spans))
+            rows[:, R_FIRST_SPAN + queue], rows[:, R_LAST_SPAN + queue] = last - 2 * spans, last
+
+    def _place(self, section: int, row: Ints) -> Ints:
+        """Return the places of a section's rows in the array."""
+        out: Ints = int(self.memory[section]) + row * self._views[section].shape[1]
+        return out
 
     def view(self, section: int) -> Ints:
         """Return a section of the array, in its shape, without copying."""
         return self._views[section]
 
+    def clear(self) -> None:
+        """Forget a walk that came to a halt; one that reached its end leaves nothing behind."""
+        self._views[BOUNDARY_ROWS][:, FIRST_CLEARED:] = -1
+        self._views[TASK_ROWS][:, [T_ACQUIRE, T_RELEASE]] = -1
+
     def put_sizes(self, sizes: UnitSizes) -> None:
         """Take other sizes, of as many units and with as many different boundaries."""
         assert len(sizes.boundaries.distinct) == self.classes, "an arena has room for its number of size classes"
-        self._views[BOUNDARY_BYTES][...] = sizes.boundaries.by_unit()
-        self._views[GRADIENT_BYTES][...] = sizes.gradients.by_unit()
-        self._views[SAVED_BYTES][...] = sizes.saved
-        self._views[SIZE_CLASS][...] = sizes.boundaries.of_unit
+        rows = self._views[UNIT_ROWS]
+        rows[:, U_BOUNDARY], rows[:, U_CLASS] = sizes.boundaries.by_unit(), sizes.boundaries.of_unit
+        rows[:, U_GRADIENT], rows[:, U_SAVED] = sizes.gradients.by_unit(), sizes.saved
+
+    def put_costs(self, costs: Costs, tables: tuple[Ints, Ints], sizes: UnitSizes, tasks: Tasks) -> None:
+        """Take costs; ``tables`` is what :meth:`loadahead.sim.costs.Costs.tables` returns."""
+        units, (duration, workspace) = self._views[UNIT_ROWS], tables
+        units[:, U_DURATION:U_WORKSPACE], units[:, U_WORKSPACE:] = duration, workspace
+        boundary, gradient = sizes.boundaries, sizes.gradients
+        for kind, amounts, of_unit in (
+            (Kind.OFFLOAD, boundary, boundary.of_unit),
+            (Kind.PREFETCH, boundary, boundary.of_unit),
+            (Kind.SEND_ACTIVATION, boundary, boundary.of_unit[1:]),  # what the unit above reads
+            (Kind.SEND_GRADIENT, gradient, gradient.of_unit),
+        ):
+            units[: len(of_unit), U_DURATION + kind] = costs.transfer(kind, amounts.distinct)[of_unit]
+        self.memory[LAUNCH:_LAUNCH_END] = costs.launch_table()
+        ranks, placement = self._views[RANK_ROWS], (tasks.stage_rank, tasks.ranks)
+        ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
+        ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
+
+    def longest_ns(self, operations: int) -> float:
+        """Return no less than all durations and launches of a step together, in ns, as a float, which does not wrap."""
+        durations = float(self._views[UNIT_ROWS][:, U_DURATION:U_WORKSPACE].sum(dtype=np.float64))
+        launches = float(self.memory[LAUNCH:_LAUNCH_END].max()) * operations
+        optimizer = float(self._views[RANK_ROWS][:, R_OPTIMIZER].sum(dtype=np.float64))
+        return durations * float(self.memory[MICROBATCHES]) + optimizer + launches
 
     def require_room(self) -> None:
         """Raise RuntimeError where the walk met a section that had no room left: a fault of the planner's."""
@@ -252,30 +298,22 @@ class Arena:
             raise RuntimeError(f"the planner's arena is too small: section {name} has no room for what the walk adds")
 
 
-def _between(first: int, end: int) -> Iterable[int]:
-    return range(first, end)
-
-
-def _alike(shape: tuple[int, ...], *sections: int) -> dict[int, tuple[int, ...]]:
-    return dict.fromkeys(sections, shape)
+@compiled
+def get(m, place):  # type: ignore[no-untyped-def]
+    """Return the entry at a place; unsigned, so that numba does not look whether it is counted from the end."""
+    return m[np.uint64(place)]
 
 
 @compiled
-def get(m, section, index):  # type: ignore[no-untyped-def]
-    """Return an entry of a section."""
-    return m[np.uint64(m[section] + index)]
+def put(m, place, value):  # type: ignore[no-untyped-def]
+    """Set the entry at a place."""
+    m[np.uint64(place)] = value
 
 
 @compiled
-def put(m, section, index, value):  # type: ignore[no-untyped-def]
-    """Set an entry of a section."""
-    m[np.uint64(m[section] + index)] = value
-
-
-@compiled
-def add(m, section, index, value):  # type: ignore[no-untyped-def]
-    """Add to an entry of a section."""
-    m[np.uint64(m[section] + index)] += value
+def add(m, place, value):  # type: ignore[no-untyped-def]
+    """Add to the entry at a place."""
+    m[np.uint64(place)] += value
 
 
 @inlined

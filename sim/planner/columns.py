@@ -30,8 +30,7 @@ def lower_tasks(
     operations = operations_of(tasks, checkpoint, decisions.offloaded)
     arena = Arena(tasks, UnitSizes.of(workload), operations, recording=True)
     arena.memory[a.CHECKPOINT], arena.memory[a.SENT_WINDOW] = checkpoint, sent_window
-    arena.view(a.RELEASE_SLOT)[...], arena.view(a.ACQUIRE_SLOT)[...] = decisions.release, decisions.acquire
-    stuck = int(lower(arena.memory))
+    stuck = int(lower(arena.memory, decisions.release, decisions.acquire))
     require_no_deadlock(arena, stuck, tasks, order)
     arena.require_room()
     assert int(arena.memory[a.OPS]) == operations, "operations_of counts what the walk adds"
@@ -49,7 +48,9 @@ def require_no_deadlock(arena: Arena, stuck: int, tasks: Tasks, order: Order) ->
     """Raise InputError where the walk came to a halt; ``stuck`` is a rank that waits for ever, or -1."""
     if stuck < 0:
         return
-    at = int(tasks.start[stuck]) + int(arena.view(a.NEXT_TASK)[stuck])
+    rank = arena.view(a.RANK_ROWS)[stuck]
+    at = int(tasks.start[stuck]) + int(rank[a.R_NEXT] - rank[a.R_FIRST]) // a.TASK_WIDTH
+    arena.clear()
     kind = Kind.BACKWARD if tasks.backward[at] else Kind.FORWARD
     raise InputError(
         f"order {order.name!r} deadlocks: rank {stuck} waits for what its {kind.name} "

@@ -25,10 +25,10 @@ AS_GIVEN = "decisions_given"
 def horizon_decisions(tasks: Tasks, policy: Policy) -> Decisions:
     """Return the decisions that the policy's horizon and release window make, on every boundary."""
     release, acquire = (np.empty(tasks.boundaries, dtype=np.int64) for _ in range(2))
-    columns = (tasks.start, tasks.unit, tasks.microbatch, tasks.backward, tasks.forward_at, tasks.backward_at)
     offload = policy.offload and policy.checkpoint
     layers = policy.horizon_unit == "layers"
-    decide(columns, tasks.microbatches, policy.horizon, layers, policy.release_window, offload, release, acquire)
+    window = policy.release_window
+    decide(tasks.columns(), tasks.microbatches, policy.horizon, layers, window, offload, release, acquire)
     return decisions_on(tasks, release, acquire, policy.checkpoint)
 
 
@@ -43,17 +43,16 @@ def decisions_on(tasks: Tasks, release: Ints, acquire: Ints, checkpoint: bool) -
 def decide(tasks, microbatches, horizon, layers, window, offload, release, acquire):  # type: ignore[no-untyped-def]
     """Fill the slots of every boundary, -1 where it stays, and return how many leave.
 
-    ``tasks`` holds the columns start, unit, microbatch, backward, forward_at and backward_at of
-    :class:`loadahead.sim.planner.tasks.Tasks`.
+    ``tasks`` is what :meth:`loadahead.sim.planner.tasks.Tasks.columns` returns.
     """
     start, unit, microbatch, backward, forward_at, backward_at = tasks
+    if offload and not layers:
+        return _by_tasks(forward_at, backward_at, horizon, window, release, acquire)
+    count = 0
     release[:] = -1
     acquire[:] = -1
     if not offload:
-        return 0
-    if not layers:
-        return _by_tasks(forward_at, backward_at, horizon, window, release, acquire)
-    count = 0
+        return count
     for rank in range(len(start) - 1):
         own = slice(start[rank], start[rank + 1])
         columns = (unit[own], microbatch[own], backward[own])
@@ -66,10 +65,10 @@ def _by_tasks(forward_at, backward_at, horizon, window, release, acquire):  # ty
     """Decide as smp v1: the ACQUIRE stands directly before task k - h, where BACKWARD k needs the boundary."""
     count = 0
     for b in range(len(forward_at)):
-        slot = backward_at[b] - horizon
-        if slot > forward_at[b] + window:
-            release[b], acquire[b] = forward_at[b] + window + 1, slot
-            count += 1
+        slot, last = backward_at[b] - horizon, forward_at[b] + window
+        leaves = slot > last
+        release[b], acquire[b] = last + 1 if leaves else -1, slot if leaves else -1
+        count += leaves
     return count
 
 

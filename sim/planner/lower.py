@@ -16,27 +16,23 @@ import numpy as np
 
 from loadahead.sim.clock import STARTS_BEFORE_ISSUED, finish, host_allows, later
 from loadahead.sim.compiled import compiled, inlined
-from loadahead.sim.ir.kinds import QUEUE_OF, QUEUES_PER_RANK, Kind, Queue, Role, Space
+from loadahead.sim.ir.kinds import QUEUE_OF, Kind, Queue, Role, Space
 from loadahead.sim.memory import level_after, level_during
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import (
-    BUFFER_WIDTH,
-    EDGES,
-    KINDS,
-    LISTED,
-    OP_WIDTH,
-    RELEASE_WIDTH,
+    BOUNDARY_WIDTH,
+    RANK_WIDTH,
     SPANNED,
+    TASK_WIDTH,
+    UNIT_WIDTH,
     add,
     claim,
     get,
     put,
 )
 from loadahead.sim.stalls import NO_EDGE, STALL_OF, is_to_blame, stall
-from loadahead.sim.step_metrics import STALLS
 
 _QUEUE = np.asarray([QUEUE_OF[kind] for kind in Kind], dtype=np.int64)
-_STALLS = len(STALLS)
 # Plain integers stand for the IntEnums, whose members are slow to compile.
 _FORWARD, _RECOMPUTE, _BACKWARD = int(Kind.FORWARD), int(Kind.RECOMPUTE), int(Kind.BACKWARD)
 _OFFLOAD, _RELEASE, _ACQUIRE, _PREFETCH = int(Kind.OFFLOAD), int(Kind.RELEASE), int(Kind.ACQUIRE), int(Kind.PREFETCH)
@@ -46,322 +42,353 @@ _OPTIMIZER_STEP = int(Kind.OPTIMIZER_STEP)
 _BOUNDARY, _OUTPUT, _GRADIENT, _SAVED = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT), int(Role.WORKSPACE)
 _DEVICE, _HOST = int(Space.DEVICE), int(Space.HOST)
 _COMPUTE = int(Queue.COMPUTE)
-_NOTHING = -1  # no boundary, no edge
+_NONE = -1  # no boundary, no buffer, no edge
 _READS, _WRITES, _ALLOCS, _FREES = range(4)
 
 
 @compiled
-def lower(m):  # type: ignore[no-untyped-def]
-    """Walk all tasks and return -1, or the rank that waits for ever in an order that deadlocks."""
-    _clear(m)
-    ranks, microbatches = m[a.RANKS], m[a.MICROBATCHES]
-    left = get(m, a.TASK_START, ranks)
+def lower(m, release, acquire):  # type: ignore[no-untyped-def]
+    """Walk all tasks and write rows; return -1, or the rank that waits for ever in an order that deadlocks.
+
+    ``release`` and ``acquire`` hold the slots decided for each boundary, -1 where it stays; shape (boundaries,).
+    """
+    return _walk(m, True, release, acquire)
+
+
+@compiled
+def lower_without_rows(m, release, acquire):  # type: ignore[no-untyped-def]
+    """Walk all tasks in the same way and write no rows: the clock and the memory are all that is wanted."""
+    return _walk(m, False, release, acquire)
+
+
+# Below, ``recording`` says whether rows are written; it is known when the walk is compiled. ``r``, ``t``, ``x`` and
+# ``u`` are the places of the rows of a rank, a task, a boundary and its unit.
+
+
+@inlined
+def _walk(m, recording, release, acquire):  # type: ignore[no-untyped-def]
+    ranks, left = _begin(m, release, acquire)
     while left:
         before = left
-        for rank in range(ranks):
-            at = get(m, a.TASK_START, rank) + get(m, a.NEXT_TASK, rank)
-            if at < get(m, a.TASK_START, rank + 1):
-                unit = get(m, a.TASK_UNIT, at)
-                b = unit * microbatches + get(m, a.TASK_MICROBATCH, at)
-                if _is_ready(m, at, unit, b):
-                    _lower_task(m, rank, at, unit, b)
+        for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
+            t = get(m, r + a.R_NEXT)
+            if t < get(m, r + a.R_END):
+                x = get(m, t + a.T_BOUNDARY)
+                if _is_ready(m, t, x):
+                    _lower_task(m, recording, r, t, x)
                     left -= 1
         if left == before:
             for rank in range(ranks):
-                if get(m, a.TASK_START, rank) + get(m, a.NEXT_TASK, rank) < get(m, a.TASK_START, rank + 1):
+                r = m[a.RANK_ROWS] + rank * RANK_WIDTH
+                if get(m, r + a.R_NEXT) < get(m, r + a.R_END):
                     return rank
-    for rank in range(ranks):
-        _add_releases(m, rank, get(m, a.TASK_START, rank + 1) + rank)
-        _add_operation(m, rank, _OPTIMIZER_STEP, 0, _NOTHING, 0, _NOTHING, NO_EDGE, _NOTHING, NO_EDGE)
-        _hold(m, rank, 0, 0, get(m, a.OPTIMIZER_WORKSPACE, rank))
-    for slot in range(m[a.SLOTS]):
-        _append(m, _FREES, get(m, a.EMPTIED_BY, slot), get(m, a.SLOT_BUFFER, slot))
+    for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
+        _add_releases(m, recording, r, get(m, r + a.R_END))
+        duration = get(m, r + a.R_OPTIMIZER)
+        _add_operation(m, recording, r, _OPTIMIZER_STEP, _NONE, 0, duration, _NONE, NO_EDGE, _NONE, NO_EDGE)
+        _hold(m, r, 0, 0, get(m, r + a.R_OPTIMIZER_WORKSPACE))
+    if recording:
+        for s in range(m[a.SLOT_ROWS], m[a.SLOT_ROWS] + m[a.SLOTS] * a.SLOT_WIDTH, a.SLOT_WIDTH):
+            _append(m, recording, _FREES, get(m, s + a.S_EMPTIED_BY), get(m, s + a.S_BUFFER))
     return -1
 
 
 @inlined
-def _clear(m):  # type: ignore[no-untyped-def]
-    """Set the arena's state to that before the first task."""
-    ranks, microbatches = m[a.RANKS], m[a.MICROBATCHES]
+def _begin(m, release, acquire):  # type: ignore[no-untyped-def]
+    """Set all to before the first task, put each ACQUIRE into its slot, and return the numbers of ranks and tasks."""
     m[a.OPS] = m[a.BUFFERS] = m[a.SLOTS] = m[a.RELEASED] = m[a.FULL] = 0
-    m[m[a.BOUNDARY_BUFFER] : m[a.SLOT_BUFFER]] = -1  # every boundary's operations and buffers
-    m[m[a.FREE] : m[a.NEXT_TASK]] = -1
-    m[m[a.FIRST_ACQUIRE] : m[a.LAST_RELEASE]] = -1
-    m[m[a.NEXT_TASK] : m[a.OPTIMIZER]] = 0
-    m[m[a.LEVEL] : m[a.SPAN_START]] = 0
-    m[m[a.SPAN_COUNT] : m[a.LAUNCH]] = 0
-    m[a.FIRST_START], m[a.LAST_END] = np.iinfo(np.int64).max, 0
-    for rank in range(ranks):
-        begin, end = get(m, a.TASK_START, rank), get(m, a.TASK_START, rank + 1)
-        put(m, a.LEVEL, rank, get(m, a.STATIC, rank))
-        put(m, a.PEAK, rank, get(m, a.STATIC, rank))
-        # BACKWARDs are put in front of the chain from last to first, so that it begins with what is needed soonest.
-        for at in range(end - 1, begin - 1, -1):
-            if get(m, a.TASK_BACKWARD, at):
-                b = get(m, a.TASK_UNIT, at) * microbatches + get(m, a.TASK_MICROBATCH, at)
-                slot = get(m, a.ACQUIRE_SLOT, b)
-                if slot >= 0:
-                    place = begin + rank + slot
-                    put(m, a.NEXT_ACQUIRE, b, get(m, a.FIRST_ACQUIRE, place))
-                    put(m, a.FIRST_ACQUIRE, place, b)
+    m[a.FIRST_START] = np.iinfo(np.int64).max
+    ranks = tasks = 0
+    for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
+        first, end = get(m, r + a.R_FIRST), get(m, r + a.R_END)
+        put(m, r + a.R_NEXT, first)
+        m[r + a.R_CLOCK : r + a.R_SPAN] = 0
+        m[r + a.R_LEVEL] = m[r + a.R_PEAK] = m[r + a.R_STATIC]
+        m[r + a.R_SPAN : r + a.R_FIRST_SPAN] = m[r + a.R_FIRST_SPAN : r + a.R_LAST_SPAN]
+        m[m[r + a.R_FREE] : m[r + a.R_FREE] + m[a.CLASSES]] = -1
+        # The last BACKWARD's boundary is put into its chain first, so that a chain begins with what is needed soonest.
+        for needed in range(m[r + a.R_NEEDED], m[r + a.R_LAST_NEEDED], 2):
+            index = get(m, needed)
+            slot = acquire[np.uint64(index)]
+            if slot >= 0:
+                x, place = get(m, needed + 1), first + slot * TASK_WIDTH
+                put(m, x + a.X_RELEASE, release[np.uint64(index)])
+                put(m, x + a.X_NEXT, get(m, place + a.T_ACQUIRE))
+                put(m, place + a.T_ACQUIRE, x)
+        ranks += 1
+        tasks += (end - first) // TASK_WIDTH
+    return ranks, tasks
 
 
 @inlined
-def _is_ready(m, at, unit, b):  # type: ignore[no-untyped-def]
+def _is_ready(m, t, x):  # type: ignore[no-untyped-def]
     """Return whether what the task reads has been made on its rank, or sent to it."""
-    if get(m, a.TASK_BACKWARD, at):
-        return unit + 1 == m[a.UNITS] or get(m, a.GRADIENT_BUFFER, b) >= 0 or get(m, a.SENT_GRADIENT, b) >= 0
-    return unit == 0 or get(m, a.BOUNDARY_BUFFER, b) >= 0 or get(m, a.SENT, b) >= 0
+    u = get(m, t + a.T_UNIT)
+    if get(m, t + a.T_BACKWARD):
+        above = get(m, u + a.U_ABOVE)
+        return above == a.END_OF_MODEL or get(m, x + a.X_GRADIENT) >= 0 or get(m, x + a.X_SENT_GRADIENT) >= 0
+    return get(m, u + a.U_BELOW) == a.END_OF_MODEL or get(m, x + a.X_BUFFER) >= 0 or get(m, x + a.X_SENT) >= 0
 
 
 @inlined
-def _lower_task(m, rank, at, unit, b):  # type: ignore[no-untyped-def]
-    _add_releases(m, rank, at + rank)
-    wanted = get(m, a.FIRST_ACQUIRE, at + rank)
+def _lower_task(m, recording, r, t, x):  # type: ignore[no-untyped-def]
+    _add_releases(m, recording, r, t)
+    wanted = get(m, t + a.T_ACQUIRE)
     while wanted >= 0:
-        _prefetch(m, rank, get(m, a.UNIT_OF, wanted), wanted)
-        wanted = get(m, a.NEXT_ACQUIRE, wanted)
-    if get(m, a.TASK_BACKWARD, at):
-        _backward(m, rank, unit, b)
+        _prefetch(m, recording, r, wanted)
+        wanted = get(m, wanted + a.X_NEXT)
+    put(m, t + a.T_ACQUIRE, -1)
+    if get(m, t + a.T_BACKWARD):
+        _backward(m, recording, r, t, x)
     else:
-        _forward(m, rank, unit, b)
-    add(m, a.NEXT_TASK, rank, 1)
+        _forward(m, recording, r, t, x)
+    put(m, r + a.R_NEXT, t + TASK_WIDTH)
 
 
 @inlined
-def _forward(m, rank, unit, b):  # type: ignore[no-untyped-def]
-    own = output = saved = received = -1
+def _forward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
+    u, own, output, saved, received = get(m, t + a.T_UNIT), _NONE, _NONE, _NONE, _NONE
     taken = taken_boundary = 0
-    if get(m, a.SENT, b) >= 0:
-        nbytes = get(m, a.BOUNDARY_BYTES, unit)
-        buffer, received = _receive(m, rank, _RECV_ACTIVATION, unit, b, nbytes, _BOUNDARY, get(m, a.SENT, b))
-        put(m, a.BOUNDARY_BUFFER, b, buffer)
-    elif unit == 0:
-        nbytes = get(m, a.BOUNDARY_BYTES, unit)
-        own = _add_buffer(m, rank, _DEVICE, nbytes, _BOUNDARY, b)
-        put(m, a.BOUNDARY_BUFFER, b, own)
-        taken, taken_boundary = nbytes, nbytes
-    ends, local, nbytes = unit + 1 == m[a.UNITS], False, 0
-    if not ends:
-        nbytes, local = get(m, a.BOUNDARY_BYTES, unit + 1), get(m, a.UNIT_RANK, unit + 1) == rank
-        above = b + m[a.MICROBATCHES]
-        output = _add_buffer(m, rank, _DEVICE, nbytes, _BOUNDARY if local else _OUTPUT, above if local else b)
+    sent, above = get(m, x + a.X_SENT), get(m, u + a.U_ABOVE)
+    if sent >= 0:
+        nbytes = get(m, u + a.U_BOUNDARY)
+        buffer, received = _receive(m, recording, r, _RECV_ACTIVATION, x, nbytes, _BOUNDARY, sent, _SEND_ACTIVATION)
+        put(m, x + a.X_BUFFER, buffer)
+    elif get(m, u + a.U_BELOW) == a.END_OF_MODEL:
+        taken = taken_boundary = get(m, u + a.U_BOUNDARY)
+        own = _add_buffer(m, recording, r, _DEVICE, taken, _BOUNDARY, x)
+        put(m, x + a.X_BUFFER, own)
+    nbytes, next_x = 0, x + m[a.MICROBATCHES] * BOUNDARY_WIDTH
+    if above != a.END_OF_MODEL:
+        nbytes = get(m, u + UNIT_WIDTH + a.U_BOUNDARY)
         taken += nbytes
-        if local:
-            put(m, a.BOUNDARY_BUFFER, above, output)
+        if above == a.SAME_RANK:
+            output = _add_buffer(m, recording, r, _DEVICE, nbytes, _BOUNDARY, next_x)
+            put(m, next_x + a.X_BUFFER, output)
             taken_boundary += nbytes
-    if not m[a.CHECKPOINT] and get(m, a.SAVED_BYTES, unit):
-        saved = _add_buffer(m, rank, _DEVICE, get(m, a.SAVED_BYTES, unit), _SAVED, b)
-        put(m, a.SAVED_BUFFER, b, saved)
-        taken += get(m, a.SAVED_BYTES, unit)
-    done = _add_operation(m, rank, _FORWARD, unit, b, 0, received, _RECV_ACTIVATION, _NOTHING, NO_EDGE)
-    _hold(m, rank, taken, 0, get(m, a.WORKSPACE, unit * KINDS + _FORWARD))
-    _hold_boundaries(m, rank, taken_boundary, 0)
-    _append(m, _READS, done, get(m, a.BOUNDARY_BUFFER, b))
-    for buffer in (own, output, saved):
-        _append(m, _WRITES, done, buffer)
-        _append(m, _ALLOCS, done, buffer)
-    if get(m, a.ACQUIRE_SLOT, b) >= 0:
-        _offload(m, rank, unit, b, done)
-    if not ends and not local:
-        send = _add_operation(m, rank, _SEND_ACTIVATION, unit, b, nbytes, done, _FORWARD, _NOTHING, NO_EDGE)
-        _append(m, _READS, send, output)
-        put(m, a.SENT, b + m[a.MICROBATCHES], send)
-        _release_sent(m, rank, send, output, b, nbytes, _OUTPUT)
+        else:
+            output = _add_buffer(m, recording, r, _DEVICE, nbytes, _OUTPUT, x)
+    if not m[a.CHECKPOINT] and get(m, u + a.U_SAVED):
+        saved = _add_buffer(m, recording, r, _DEVICE, get(m, u + a.U_SAVED), _SAVED, x)
+        put(m, x + a.X_SAVED, saved)
+        taken += get(m, u + a.U_SAVED)
+    duration = get(m, u + a.U_DURATION + _FORWARD)
+    done = _add_operation(m, recording, r, _FORWARD, x, 0, duration, received, _RECV_ACTIVATION, _NONE, NO_EDGE)
+    _hold(m, r, taken, 0, get(m, u + a.U_WORKSPACE + _FORWARD))
+    _hold_boundaries(m, r, taken_boundary, 0)
+    if recording:
+        _append(m, recording, _READS, done, get(m, x + a.X_BUFFER))
+        for buffer in (own, output, saved):
+            _append(m, recording, _WRITES, done, buffer)
+            _append(m, recording, _ALLOCS, done, buffer)
+    if get(m, x + a.X_RELEASE) >= 0:
+        _offload(m, recording, r, u, x, done)
+    if above == a.OTHER_RANK:
+        duration = get(m, u + a.U_DURATION + _SEND_ACTIVATION)
+        send = _send(m, recording, r, t, _SEND_ACTIVATION, x, nbytes, duration, done, _FORWARD, output, _OUTPUT)
+        put(m, next_x + a.X_SENT, send)
 
 
 @inlined
-def _backward(m, rank, unit, b):  # type: ignore[no-untyped-def]
-    ends, received, incoming, outgoing = unit + 1 == m[a.UNITS], -1, -1, -1
-    if get(m, a.SENT_GRADIENT, b) >= 0:
-        nbytes = get(m, a.GRADIENT_BYTES, unit + 1)
-        buffer, received = _receive(m, rank, _RECV_GRADIENT, unit, b, nbytes, _GRADIENT, get(m, a.SENT_GRADIENT, b))
-        put(m, a.GRADIENT_BUFFER, b, buffer)
-    if m[a.CHECKPOINT]:
-        loaded = get(m, a.PREFETCH_OP, b)
-        recompute = _add_operation(m, rank, _RECOMPUTE, unit, b, 0, loaded, _PREFETCH, _NOTHING, NO_EDGE)
-        _append(m, _READS, recompute, get(m, a.BOUNDARY_BUFFER, b))
-        _hold(m, rank, 0, 0, get(m, a.WORKSPACE, unit * KINDS + _RECOMPUTE))
-    taken, boundary = 0, get(m, a.BOUNDARY_BYTES, unit)
-    if unit > 0:
-        taken = get(m, a.GRADIENT_BYTES, unit)
-        outgoing = _add_buffer(m, rank, _DEVICE, taken, _GRADIENT, b)
-    freed = boundary
-    if not ends:
-        incoming = get(m, a.GRADIENT_BUFFER, b)
-        freed += get(m, a.GRADIENT_BYTES, unit + 1)
-    if get(m, a.SAVED_BUFFER, b) >= 0:
-        freed += get(m, a.SAVED_BYTES, unit)
-    done = _add_operation(m, rank, _BACKWARD, unit, b, 0, received, _RECV_GRADIENT, _NOTHING, NO_EDGE)
-    _hold(m, rank, taken, freed, get(m, a.WORKSPACE, unit * KINDS + _BACKWARD))
-    _hold_boundaries(m, rank, 0, boundary)
-    for buffer in (get(m, a.BOUNDARY_BUFFER, b), incoming, get(m, a.SAVED_BUFFER, b)):
-        _append(m, _READS, done, buffer)
-        _append(m, _FREES, done, buffer)
-    _append(m, _WRITES, done, outgoing)
-    _append(m, _ALLOCS, done, outgoing)
-    if get(m, a.SLOT, b) >= 0:
-        _give_back_slot(m, rank, unit, get(m, a.SLOT, b))
-    if unit > 0:
-        below = b - m[a.MICROBATCHES]
-        if get(m, a.UNIT_RANK, unit - 1) == rank:
-            put(m, a.GRADIENT_BUFFER, below, outgoing)
+def _backward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
+    u, received, incoming, outgoing = get(m, t + a.T_UNIT), _NONE, _NONE, _NONE
+    above, below = get(m, u + a.U_ABOVE), get(m, u + a.U_BELOW)
+    freed = boundary = get(m, u + a.U_BOUNDARY)
+    if above != a.END_OF_MODEL:
+        nbytes, sent = get(m, u + UNIT_WIDTH + a.U_GRADIENT), get(m, x + a.X_SENT_GRADIENT)
+        freed += nbytes
+        if sent >= 0:
+            incoming, received = _receive(m, recording, r, _RECV_GRADIENT, x, nbytes, _GRADIENT, sent, _SEND_GRADIENT)
         else:
-            send = _add_operation(m, rank, _SEND_GRADIENT, unit, b, taken, done, _BACKWARD, _NOTHING, NO_EDGE)
-            _append(m, _READS, send, outgoing)
-            put(m, a.SENT_GRADIENT, below, send)
-            _release_sent(m, rank, send, outgoing, b, taken, _GRADIENT)
+            incoming = get(m, x + a.X_GRADIENT)
+    if m[a.CHECKPOINT]:
+        loaded, duration = get(m, x + a.X_PREFETCH), get(m, u + a.U_DURATION + _RECOMPUTE)
+        done = _add_operation(m, recording, r, _RECOMPUTE, x, 0, duration, loaded, _PREFETCH, _NONE, NO_EDGE)
+        _append(m, recording, _READS, done, get(m, x + a.X_BUFFER))
+        _hold(m, r, 0, 0, get(m, u + a.U_WORKSPACE + _RECOMPUTE))
+    taken = 0
+    if below != a.END_OF_MODEL:
+        taken = get(m, u + a.U_GRADIENT)
+        outgoing = _add_buffer(m, recording, r, _DEVICE, taken, _GRADIENT, x)
+    if get(m, x + a.X_SAVED) >= 0:
+        freed += get(m, u + a.U_SAVED)
+    duration = get(m, u + a.U_DURATION + _BACKWARD)
+    done = _add_operation(m, recording, r, _BACKWARD, x, 0, duration, received, _RECV_GRADIENT, _NONE, NO_EDGE)
+    _hold(m, r, taken, freed, get(m, u + a.U_WORKSPACE + _BACKWARD))
+    _hold_boundaries(m, r, 0, boundary)
+    if recording:
+        for buffer in (get(m, x + a.X_BUFFER), incoming, get(m, x + a.X_SAVED)):
+            _append(m, recording, _READS, done, buffer)
+            _append(m, recording, _FREES, done, buffer)
+        _append(m, recording, _WRITES, done, outgoing)
+        _append(m, recording, _ALLOCS, done, outgoing)
+    if get(m, x + a.X_SLOT) >= 0:
+        _give_back_slot(m, r, u, get(m, x + a.X_SLOT))
+    # Nothing of the boundary is needed any more.
+    for entry in range(x + a.FIRST_CLEARED, x + BOUNDARY_WIDTH):
+        put(m, entry, -1)
+    next_x = x - m[a.MICROBATCHES] * BOUNDARY_WIDTH
+    if below == a.SAME_RANK:
+        put(m, next_x + a.X_GRADIENT, outgoing)
+    elif below == a.OTHER_RANK:
+        duration = get(m, u + a.U_DURATION + _SEND_GRADIENT)
+        send = _send(m, recording, r, t, _SEND_GRADIENT, x, taken, duration, done, _BACKWARD, outgoing, _GRADIENT)
+        put(m, next_x + a.X_SENT_GRADIENT, send)
 
 
 # ---- copies and messages --------------------------------------------------------------------------------------------
 
 
 @inlined
-def _offload(m, rank, unit, b, done):  # type: ignore[no-untyped-def]
+def _offload(m, recording, r, u, x, done):  # type: ignore[no-untyped-def]
     """Add the OFFLOAD into a host slot, and note its RELEASE.
 
     A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
     PREFETCH has ended and the reuse never makes a copy wait.
     """
-    nbytes, chain = get(m, a.BOUNDARY_BYTES, unit), _free_chain(m, rank, unit)
-    slot, emptied = get(m, a.FREE, chain), -1
-    fresh = slot < 0
+    nbytes, chain, emptied = get(m, u + a.U_BOUNDARY), get(m, r + a.R_FREE) + get(m, u + a.U_CLASS), _NONE
+    s = get(m, chain)
+    fresh = s < 0
     if fresh:
-        slot = claim(m, a.SLOTS, a.SLOT_ROOM, a.SLOT_BUFFER)
-        put(m, a.SLOT_BUFFER, slot, _add_buffer(m, rank, _HOST, nbytes, _BOUNDARY, b))
-        add(m, a.HOST_BYTES, rank, nbytes)
+        s = m[a.SLOT_ROWS] + claim(m, a.SLOTS, a.SLOT_ROOM, a.SLOT_ROWS) * a.SLOT_WIDTH
+        put(m, s + a.S_BUFFER, _add_buffer(m, recording, r, _HOST, nbytes, _BOUNDARY, x))
+        add(m, r + a.R_HOST, nbytes)
     else:
-        put(m, a.FREE, chain, get(m, a.NEXT_FREE, slot))
-        emptied = get(m, a.EMPTIED_BY, slot)
-    op = _add_operation(m, rank, _OFFLOAD, unit, b, nbytes, done, _FORWARD, emptied, _PREFETCH)
-    _append(m, _READS, op, get(m, a.BOUNDARY_BUFFER, b))
-    _append(m, _WRITES, op, get(m, a.SLOT_BUFFER, slot))
+        put(m, chain, get(m, s + a.S_NEXT))
+        emptied = get(m, s + a.S_EMPTIED_BY)
+    duration, buffer = get(m, u + a.U_DURATION + _OFFLOAD), get(m, x + a.X_BUFFER)
+    op = _add_operation(m, recording, r, _OFFLOAD, x, nbytes, duration, done, _FORWARD, emptied, _PREFETCH)
+    _append(m, recording, _READS, op, buffer)
+    _append(m, recording, _WRITES, op, get(m, s + a.S_BUFFER))
     if fresh:
-        _append(m, _ALLOCS, op, get(m, a.SLOT_BUFFER, slot))
-    put(m, a.SLOT, b, slot)
-    put(m, a.OFFLOAD_OP, b, op)
-    _release_at(m, rank, get(m, a.RELEASE_SLOT, b), op, get(m, a.BOUNDARY_BUFFER, b), b, nbytes, _BOUNDARY)
+        _append(m, recording, _ALLOCS, op, get(m, s + a.S_BUFFER))
+    put(m, x + a.X_SLOT, s)
+    put(m, x + a.X_OFFLOAD, op)
+    place = get(m, r + a.R_FIRST) + get(m, x + a.X_RELEASE) * TASK_WIDTH
+    _release_at(m, recording, place, op, buffer, x, nbytes, _BOUNDARY)
 
 
 @inlined
-def _free_chain(m, rank, unit):  # type: ignore[no-untyped-def]
-    """Return where the chain of a rank's free slots of a unit's size begins, in FREE."""
-    return rank * m[a.CLASSES] + get(m, a.SIZE_CLASS, unit)
+def _give_back_slot(m, r, u, s):  # type: ignore[no-untyped-def]
+    chain = get(m, r + a.R_FREE) + get(m, u + a.U_CLASS)
+    put(m, s + a.S_NEXT, get(m, chain))
+    put(m, chain, s)
 
 
 @inlined
-def _give_back_slot(m, rank, unit, slot):  # type: ignore[no-untyped-def]
-    chain = _free_chain(m, rank, unit)
-    put(m, a.NEXT_FREE, slot, get(m, a.FREE, chain))
-    put(m, a.FREE, chain, slot)
-
-
-@inlined
-def _prefetch(m, rank, unit, b):  # type: ignore[no-untyped-def]
+def _prefetch(m, recording, r, x):  # type: ignore[no-untyped-def]
     """Add the ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
-    nbytes, slot = get(m, a.BOUNDARY_BYTES, unit), get(m, a.SLOT, b)
-    buffer, acquire = _acquire(m, rank, unit, b, nbytes, _BOUNDARY)
-    stored = get(m, a.OFFLOAD_OP, b)
-    load = _add_operation(m, rank, _PREFETCH, unit, b, nbytes, acquire, _ACQUIRE, stored, _OFFLOAD)
-    _append(m, _READS, load, get(m, a.SLOT_BUFFER, slot))
-    _append(m, _WRITES, load, buffer)
-    put(m, a.BOUNDARY_BUFFER, b, buffer)
-    put(m, a.PREFETCH_OP, b, load)
-    put(m, a.EMPTIED_BY, slot, load)
+    u, s = get(m, x + a.X_UNIT), get(m, x + a.X_SLOT)
+    nbytes, duration, stored = get(m, u + a.U_BOUNDARY), get(m, u + a.U_DURATION + _PREFETCH), get(m, x + a.X_OFFLOAD)
+    buffer, acquire = _acquire(m, recording, r, x, nbytes, _BOUNDARY)
+    load = _add_operation(m, recording, r, _PREFETCH, x, nbytes, duration, acquire, _ACQUIRE, stored, _OFFLOAD)
+    _append(m, recording, _READS, load, get(m, s + a.S_BUFFER))
+    _append(m, recording, _WRITES, load, buffer)
+    put(m, x + a.X_BUFFER, buffer)
+    put(m, x + a.X_PREFETCH, load)
+    put(m, s + a.S_EMPTIED_BY, load)
 
 
 @inlined
-def _receive(m, rank, kind, unit, b, nbytes, role, send):  # type: ignore[no-untyped-def]
+def _send(m, recording, r, t, kind, x, nbytes, duration, done, done_kind, buffer, role):  # type: ignore[no-untyped-def]
+    """Add a send behind the task that wrote the buffer, note its RELEASE, and return it."""
+    send = _add_operation(m, recording, r, kind, x, nbytes, duration, done, done_kind, _NONE, NO_EDGE)
+    _append(m, recording, _READS, send, buffer)
+    place = min(t + (m[a.SENT_WINDOW] + 1) * TASK_WIDTH, get(m, r + a.R_END))
+    _release_at(m, recording, place, send, buffer, x, nbytes, role)
+    return send
+
+
+@inlined
+def _receive(m, recording, r, kind, x, nbytes, role, sent, sent_kind):  # type: ignore[no-untyped-def]
     """Add ACQUIRE and RECV directly before the task that reads; return (buffer, RECV)."""
-    buffer, acquire = _acquire(m, rank, unit, b, nbytes, role)
-    sent = _SEND_ACTIVATION if kind == _RECV_ACTIVATION else _SEND_GRADIENT
-    received = _add_operation(m, rank, kind, unit, b, nbytes, send, sent, acquire, _ACQUIRE)
-    _append(m, _WRITES, received, buffer)
+    buffer, acquire = _acquire(m, recording, r, x, nbytes, role)
+    received = _add_operation(m, recording, r, kind, x, nbytes, 0, sent, sent_kind, acquire, _ACQUIRE)
+    _append(m, recording, _WRITES, received, buffer)
     return buffer, received
 
 
 @inlined
-def _acquire(m, rank, unit, b, nbytes, role):  # type: ignore[no-untyped-def]
-    buffer = _add_buffer(m, rank, _DEVICE, nbytes, role, b)
-    acquire = _add_operation(m, rank, _ACQUIRE, unit, b, 0, _NOTHING, NO_EDGE, _NOTHING, NO_EDGE)
-    _append(m, _ALLOCS, acquire, buffer)
-    _hold(m, rank, nbytes, 0, 0)
+def _acquire(m, recording, r, x, nbytes, role):  # type: ignore[no-untyped-def]
+    buffer = _add_buffer(m, recording, r, _DEVICE, nbytes, role, x)
+    acquire = _add_operation(m, recording, r, _ACQUIRE, x, 0, 0, _NONE, NO_EDGE, _NONE, NO_EDGE)
+    _append(m, recording, _ALLOCS, acquire, buffer)
+    _hold(m, r, nbytes, 0, 0)
     if role == _BOUNDARY:
-        _hold_boundaries(m, rank, nbytes, 0)
+        _hold_boundaries(m, r, nbytes, 0)
     return buffer, acquire
 
 
 @inlined
-def _release_sent(m, rank, send, buffer, b, nbytes, role):  # type: ignore[no-untyped-def]
-    """Note the RELEASE of what was sent, as many tasks after the one that wrote it as the window says."""
-    tasks = get(m, a.TASK_START, rank + 1) - get(m, a.TASK_START, rank)
-    slot = min(get(m, a.NEXT_TASK, rank) + m[a.SENT_WINDOW] + 1, tasks)
-    _release_at(m, rank, slot, send, buffer, b, nbytes, role)
-
-
-@inlined
-def _release_at(m, rank, slot, waited, buffer, b, nbytes, role):  # type: ignore[no-untyped-def]
-    """Note a RELEASE, behind those that the slot has already."""
-    at = claim(m, a.RELEASED, a.RELEASE_ROOM, a.RELEASES)
-    row = m[a.RELEASES] + at * RELEASE_WIDTH
-    m[row], m[row + 1], m[row + 2], m[row + 3], m[row + 4], m[row + 5] = -1, waited, buffer, b, nbytes, role
-    place = get(m, a.TASK_START, rank) + rank + slot
-    if get(m, a.FIRST_RELEASE, place) < 0:
-        put(m, a.FIRST_RELEASE, place, at)
+def _release_at(m, recording, place, waited, buffer, x, nbytes, role):  # type: ignore[no-untyped-def]
+    """Note a RELEASE, behind those that the slot has already; ``place`` is the row of the task after the slot."""
+    row = m[a.RELEASE_ROWS] + claim(m, a.RELEASED, a.RELEASE_ROOM, a.RELEASE_ROWS) * a.RELEASE_WIDTH
+    put(m, row + a.L_NEXT, -1)
+    put(m, row + a.L_WAITED, waited)
+    if recording:
+        put(m, row + a.L_BUFFER, buffer)
+        put(m, row + a.L_BOUNDARY, x)
+    put(m, row + a.L_BYTES, nbytes)
+    put(m, row + a.L_ROLE, role)
+    if get(m, place + a.T_RELEASE) < 0:
+        put(m, place + a.T_RELEASE, row)
     else:
-        m[m[a.RELEASES] + get(m, a.LAST_RELEASE, place) * RELEASE_WIDTH] = at
-    put(m, a.LAST_RELEASE, place, at)
+        put(m, get(m, place + a.T_LAST_RELEASE) + a.L_NEXT, row)
+    put(m, place + a.T_LAST_RELEASE, row)
 
 
 @inlined
-def _add_releases(m, rank, place):  # type: ignore[no-untyped-def]
-    """Add the RELEASEs of a slot, in the order in which they were noted."""
-    at = get(m, a.FIRST_RELEASE, place)
-    while at >= 0:
-        row = m[a.RELEASES] + at * RELEASE_WIDTH
-        b, role = m[row + 3], m[row + 5]
+def _add_releases(m, recording, r, t):  # type: ignore[no-untyped-def]
+    """Add the RELEASEs of the slot before a task, in the order in which they were noted."""
+    row = get(m, t + a.T_RELEASE)
+    while row >= 0:
+        role, waited, x = get(m, row + a.L_ROLE), get(m, row + a.L_WAITED), get(m, row + a.L_BOUNDARY)
         kind = _OFFLOAD if role == _BOUNDARY else _SEND_ACTIVATION if role == _OUTPUT else _SEND_GRADIENT
-        op = _add_operation(m, rank, _RELEASE, get(m, a.UNIT_OF, b), b, 0, m[row + 1], kind, _NOTHING, NO_EDGE)
-        _append(m, _FREES, op, m[row + 2])
-        _hold(m, rank, 0, m[row + 4], 0)
+        op = _add_operation(m, recording, r, _RELEASE, x, 0, 0, waited, kind, _NONE, NO_EDGE)
+        _append(m, recording, _FREES, op, get(m, row + a.L_BUFFER))
+        nbytes = get(m, row + a.L_BYTES)
+        _hold(m, r, 0, nbytes, 0)
         if role == _BOUNDARY:
-            _hold_boundaries(m, rank, 0, m[row + 4])
-        at = m[row]
+            _hold_boundaries(m, r, 0, nbytes)
+        row = get(m, row + a.L_NEXT)
+    put(m, t + a.T_RELEASE, -1)
 
 
 # ---- rows, clock and memory -----------------------------------------------------------------------------------------
 
 
 @inlined
-def _add_buffer(m, rank, space, nbytes, role, b):  # type: ignore[no-untyped-def]
+def _add_buffer(m, recording, r, space, nbytes, role, x):  # type: ignore[no-untyped-def]
     """Add a buffer and return its position; return 0 where no rows are written, as no position is needed then."""
-    if not m[a.RECORDING]:
+    if not recording:
         return 0
     index = claim(m, a.BUFFERS, a.BUFFER_ROOM, a.BUFFER_ROWS)
-    row = m[a.BUFFER_ROWS] + index * BUFFER_WIDTH
-    m[row], m[row + 1], m[row + 2], m[row + 3], m[row + 4] = rank, space, nbytes, role, b
+    row = m[a.BUFFER_ROWS] + index * a.BUFFER_WIDTH
+    m[row], m[row + 1], m[row + 2], m[row + 3] = m[r + a.R_NUMBER], space, nbytes, role
+    m[row + 4] = m[x + a.X_INDEX]
     return index
 
 
 @inlined
-def _add_operation(m, rank, kind, unit, b, nbytes, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
+def _add_operation(m, recording, r, kind, x, nbytes, duration, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
     """Add an operation and return its position; an edge comes with its kind, and the second, or both, may be -1."""
     index = claim(m, a.OPS, a.OP_ROOM, a.END)
-    if m[a.RECORDING]:
-        row = m[a.ROWS] + index * OP_WIDTH
-        m[row], m[row + 1], m[row + 2], m[row + 3] = rank, kind, b, nbytes
+    if recording:
+        row = m[a.ROWS] + index * a.OP_WIDTH
+        m[row], m[row + 1], m[row + 3] = m[r + a.R_NUMBER], kind, nbytes
+        m[row + 2] = m[x + a.X_INDEX] if x >= 0 else _NONE
         m[row + 4], m[row + 5] = edge0, edge1
-        m[row + 4 + EDGES : row + OP_WIDTH] = -1
-    _time_operation(m, index, rank, kind, unit, edge0, kind0, edge1, kind1)
+        m[row + 4 + a.EDGES : row + a.OP_WIDTH] = -1
+    _time_operation(m, index, r, kind, duration, edge0, kind0, edge1, kind1)
     return index
 
 
 @inlined
-def _append(m, which, op, value):  # type: ignore[no-untyped-def]
+def _append(m, recording, which, op, value):  # type: ignore[no-untyped-def]
     """Put a buffer, unless it is -1, at the end of one of an operation's lists."""
-    if m[a.RECORDING] and value >= 0:
-        at = m[a.ROWS] + op * OP_WIDTH + 4 + EDGES + which * LISTED
-        last = at + LISTED - 1
+    if recording and value >= 0:
+        at = m[a.ROWS] + op * a.OP_WIDTH + 4 + a.EDGES + which * a.LISTED
+        last = at + a.LISTED - 1
         while m[at] >= 0:
             if at == last:
                 m[a.FULL] = a.ROWS
@@ -371,55 +398,53 @@ def _append(m, which, op, value):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _time_operation(m, index, rank, kind, unit, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
+def _time_operation(m, index, r, kind, duration, edge0, kind0, edge1, kind1):  # type: ignore[no-untyped-def]
     """Time an operation, and keep its stall and its span."""
     queue = _QUEUE[kind]
-    begun = get(m, a.HOST_CLOCK, rank)
-    issued = begun + get(m, a.LAUNCH, kind)
-    put(m, a.HOST_CLOCK, rank, issued)
-    line = m[a.QUEUE_END] + rank * QUEUES_PER_RANK + queue
-    ready = later(m[line], host_allows(begun, issued, STARTS_BEFORE_ISSUED[kind]))
+    begun = get(m, r + a.R_CLOCK)
+    issued = begun + m[a.LAUNCH + kind]
+    put(m, r + a.R_CLOCK, issued)
+    line = r + a.R_QUEUE_END + queue
+    ready = later(get(m, line), host_allows(begun, issued, STARTS_BEFORE_ISSUED[kind]))
     start, latest, blamed = ready, 0, NO_EDGE
     for edge, edge_kind in ((edge0, kind0), (edge1, kind1)):
         if edge >= 0:
-            ended = get(m, a.END, edge)
+            ended = get(m, m[a.END] + edge)
             start = later(start, ended)
             if is_to_blame(ended, latest, blamed):
                 latest, blamed = ended, edge_kind
-    if kind == _OPTIMIZER_STEP:
-        end = finish(start, get(m, a.OPTIMIZER, rank), issued)
-    else:
-        end = finish(start, get(m, a.DURATION, unit * KINDS + kind), issued)
-    put(m, a.END, index, end)
-    m[line] = end
-    m[a.FIRST_START], m[a.LAST_END] = min(m[a.FIRST_START], start), max(m[a.LAST_END], end)
+    end = finish(start, duration, issued)
+    put(m, m[a.END] + index, end)
+    put(m, line, end)
+    if start < m[a.FIRST_START]:
+        m[a.FIRST_START] = start
     if queue >= SPANNED:
         return
     if queue == _COMPUTE and STALL_OF[blamed] >= 0:
-        add(m, a.STALLED, rank * _STALLS + STALL_OF[blamed], stall(ready, latest))
+        waited = stall(ready, latest)
+        if waited:
+            add(m, r + a.R_STALLED + STALL_OF[blamed], waited)
     if end > start:
-        count = m[a.SPAN_COUNT] + rank * SPANNED + queue
-        begin = get(m, a.SPAN_START, rank)
-        room = (get(m, a.SPAN_START, rank + 1) if rank + 1 < m[a.RANKS] else m[a.SPAN_ROOM]) - begin
-        if m[count] == room:
+        place = get(m, r + a.R_SPAN + queue)
+        if place == get(m, r + a.R_LAST_SPAN + queue):
             m[a.FULL] = a.SPANS
             return
-        row = m[a.SPANS] + 2 * (queue * m[a.SPAN_ROOM] + begin + m[count])
-        m[row], m[row + 1] = start, end
-        m[count] += 1
+        put(m, place, start)
+        put(m, place + 1, end)
+        put(m, r + a.R_SPAN + queue, place + 2)
 
 
 @inlined
-def _hold(m, rank, taken, freed, workspace):  # type: ignore[no-untyped-def]
+def _hold(m, r, taken, freed, workspace):  # type: ignore[no-untyped-def]
     """Keep the level and the peak of device memory over an operation of the compute queue."""
-    level = get(m, a.LEVEL, rank)
-    put(m, a.PEAK, rank, max(get(m, a.PEAK, rank), level_during(level, taken, workspace)))
-    put(m, a.LEVEL, rank, level_after(level, taken, freed))
+    level = get(m, r + a.R_LEVEL)
+    put(m, r + a.R_PEAK, max(get(m, r + a.R_PEAK), level_during(level, taken, workspace)))
+    put(m, r + a.R_LEVEL, level_after(level, taken, freed))
 
 
 @inlined
-def _hold_boundaries(m, rank, taken, freed):  # type: ignore[no-untyped-def]
+def _hold_boundaries(m, r, taken, freed):  # type: ignore[no-untyped-def]
     """Keep the same of the boundaries alone."""
-    level = get(m, a.BOUNDARY_LEVEL, rank)
-    put(m, a.BOUNDARY_PEAK, rank, max(get(m, a.BOUNDARY_PEAK, rank), level_during(level, taken, 0)))
-    put(m, a.BOUNDARY_LEVEL, rank, level_after(level, taken, freed))
+    level = get(m, r + a.R_BOUNDARY_LEVEL)
+    put(m, r + a.R_BOUNDARY_PEAK, max(get(m, r + a.R_BOUNDARY_PEAK), level_during(level, taken, 0)))
+    put(m, r + a.R_BOUNDARY_LEVEL, level_after(level, taken, freed))

@@ -56,6 +56,10 @@ class Tasks:
         """Return the number of boundaries: one for each unit and microbatch."""
         return len(self.forward_at)
 
+    def columns(self) -> tuple[Ints, ...]:
+        """Return what makers of decisions look at: start, unit, microbatch, backward, forward_at, backward_at."""
+        return self.start, self.unit, self.microbatch, self.backward, self.forward_at, self.backward_at
+
     def name(self, unit: int, microbatch: int) -> str:
         """Return a boundary's stage.unit.microbatch."""
         return f"{self.stage[unit]}.{self.place[unit]}.{microbatch}"
