@@ -57,6 +57,6 @@ def order_for(workload: Workload, policy: Policy) -> Order:
 
 
 def _without_horizon(policy: Policy) -> dict[str, Any]:
-    """Return the policy's fields but those by which a horizon decides."""
-    horizon = ("horizon", "horizon_unit", "release_window")
+    """Return the policy's fields but those by which a horizon decides; the window is that of what was sent, too."""
+    horizon = ("offload", "horizon", "horizon_unit")
     return {name: value for name, value in policy.to_dict().items() if name not in horizon}

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.ir.json_form import dumps_plan
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from tests.support.orders import INTERLEAVED, V_SHAPED, decision_rows, written
 from tests.support.plans import policies, uniform_workload, workloads
 from tests.support.slow_planner import slow_plan
 
@@ -41,3 +43,17 @@ def test_both_planners_make_the_same_larger_file(pipeline: str, horizon_unit: st
         )
         ours, theirs = build_plan(workload, policy), slow_plan(workload, policy)
         assert json.loads(dumps_plan(ours)) == json.loads(dumps_plan(theirs))
+
+
+@pytest.mark.parametrize("rows", [INTERLEAVED, V_SHAPED], ids=["interleaved", "v"])
+@settings(thorough, max_examples=60)
+@given(st.data())
+def test_both_planners_make_the_same_file_of_several_stages_a_rank(rows: tuple[str, ...], data: st.DataObject) -> None:
+    """With the horizon's decisions, and with any that are given."""
+    workload = uniform_workload(4, data.draw(st.integers(1, 3)))
+    order = written(rows)
+    policy = Policy(order=order, ranks=2, microbatches=4, horizon=data.draw(st.integers(1, 8)))
+    assert dumps_plan(build_plan(workload, policy)) == dumps_plan(slow_plan(workload, policy))
+    given_rows = data.draw(decision_rows(workload, policy))
+    ours = build_plan(workload, policy, decisions=Decisions.from_rows(given_rows))
+    assert dumps_plan(ours) == dumps_plan(slow_plan(workload, policy, decisions=given_rows))

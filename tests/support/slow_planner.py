@@ -6,6 +6,7 @@ It is written for reading, from DESIGN, section 2, and shares with the compiled 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,23 +14,33 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.planner.horizon import NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
+from loadahead.sim.planner.horizon import AS_GIVEN, NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import UnitShape, Workload
 
 BoundaryKey = tuple[int, int, int]  # (stage, unit, microbatch)
 
 
-def slow_plan(workload: Workload, policy: Policy, name: str = "plan") -> Plan:
-    """The same plan as :func:`loadahead.sim.planner.build_plan`."""
+def slow_plan(
+    workload: Workload, policy: Policy, name: str = "plan", decisions: Iterable[Mapping[str, Any]] | None = None
+) -> Plan:
+    """The same plan as :func:`loadahead.sim.planner.build_plan`; ``decisions`` are rows as a plan's file has them."""
     tasks = rank_tasks(workload, policy)
-    offloads = [decide(mine, policy) for mine in tasks]
+    given = None if decisions is None else list(decisions)
+    offloads = [decide(mine, policy) if given is None else as_given(mine, given) for mine in tasks]
     rows, last_uses = Lowering(workload, policy, tasks, offloads).run()
     kept: Counter[str] = sum((decided.kept for decided in offloads), Counter())
     offloaded = sum(len(decided.release_slot) for decided in offloads)
     outcome: dict[str, Any] = {"offloaded": offloaded, "kept": kept.total(), "kept_because": dict(kept)}
-    facts = policy.to_dict() | outcome | {"sentence": outcome_sentence(offloaded, kept, policy)}
-    return rows.freeze(name, policy.ranks, policy.microbatches, facts, frees=last_uses)
+    choices = policy.to_dict()
+    if given is None:
+        sentence = outcome_sentence(offloaded, kept, policy)
+    else:
+        sentence = f"{offloaded} of {offloaded + kept.total()} boundaries are offloaded, as the decisions given say."
+        choices = {key: choices[key] for key in choices if key not in ("offload", "horizon", "horizon_unit")}
+    return rows.freeze(
+        name, policy.ranks, policy.microbatches, choices | outcome | {"sentence": sentence}, frees=last_uses
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,18 @@ def decide(tasks: RankTasks, policy: Policy) -> Offloads:
             out.acquire_slot[key] = slots[key]
         else:
             out.kept[TOO_SOON] += 1
+    return out
+
+
+def as_given(tasks: RankTasks, decisions: list[Mapping[str, Any]]) -> Offloads:
+    """Offload the rank's boundaries that the decisions say, in their slots."""
+    out = Offloads()
+    for row in decisions:
+        key = (row["stage"], row["unit"], row["microbatch"])
+        if key in tasks.forward_at and row["acquire"] >= 0:
+            out.release_slot[key], out.acquire_slot[key] = row["release"], row["acquire"]
+    if len(out.release_slot) < len(tasks.forward_at):
+        out.kept[AS_GIVEN] = len(tasks.forward_at) - len(out.release_slot)
     return out
 
 
@@ -177,10 +200,7 @@ class Lowering:
             waiting = [rank for rank in waiting if rank.next < len(rank.tasks)]
             if waiting and not moved:
                 stuck = waiting[0]
-                raise InputError(
-                    f"pipeline {self._policy.pipeline!r} deadlocks: rank {stuck.rank} waits for the input of "
-                    f"{stuck.tasks.key[stuck.next]} and no rank can go on"
-                )
+                raise InputError(f"deadlock: rank {stuck.rank} waits for what {stuck.tasks.key[stuck.next]} reads")
         for rank in self._ranks:
             self._releases(rank, len(rank.tasks))
             self._out.op(rank.rank, Kind.OPTIMIZER_STEP)
@@ -206,10 +226,8 @@ class Lowering:
     def _ready(self, rank: _Rank) -> bool:
         key = rank.tasks.key[rank.next]
         if rank.tasks.backward[rank.next]:
-            above = self._above(key)
-            return above is None or above in rank.tasks.backward_at or key in self._sent_gradient
-        below = self._below(key)
-        return below is None or below in rank.tasks.forward_at or key in self._sent
+            return self._above(key) is None or key in rank.gradient or key in self._sent_gradient
+        return self._below(key) is None or key in rank.boundary or key in self._sent
 
     def _task(self, rank: _Rank) -> None:
         at, key = rank.next, rank.tasks.key[rank.next]
@@ -227,7 +245,8 @@ class Lowering:
             self._out.op(rank.rank, Kind.RELEASE, key, after=[waited], frees=[buffer])
 
     def _release_later(self, rank: _Rank, key: BoundaryKey, waited: int, buffer: int) -> None:
-        slot = min(rank.next + self._policy.release_window + 1, len(rank.tasks))
+        sent = min(rank.next + self._policy.release_window + 1, len(rank.tasks))
+        slot = rank.offloads.release_slot[key] if waited == rank.offload.get(key) else sent
         rank.releases[slot].append((key, waited, buffer))
 
     def _load(self, rank: _Rank, key: BoundaryKey) -> None:

@@ -1,0 +1,98 @@
+"""Orders and decisions for tests: interleaved by hand, and any that are valid at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from loadahead.sim.planner import Order, Policy
+from loadahead.sim.workload import UnitShape, Workload
+from tests.support.slow_planner import rank_tasks
+
+# Two ranks of two stages each and four microbatches, interleaved: what torch's ScheduleInterleaved1F1B runs.
+INTERLEAVED = (
+    "0F0,0F1,2F0,2F1,0F2,2B0,0F3,2B1,2F2,0B0,2F3,0B1,2B2,2B3,0B2,0B3",
+    "1F0,1F1,3F0,3B0,3F1,3B1,1F2,1B0,1F3,1B1,3F2,3B2,3F3,3B3,1B2,1B3",
+)
+# The same ranks in a V: each microbatch comes back the way it went, and stages 1 and 2 are neighbours on one rank.
+V_SHAPED = (
+    "0F0,0F1,0F2,3F0,3B0,0F3,3F1,3B1,3F2,3B2,0B0,3F3,3B3,0B1,0B2,0B3",
+    "1F0,2F0,1F1,2F1,1F2,2F2,1F3,2F3,2B0,1B0,2B1,1B1,2B2,1B2,2B3,1B3",
+)
+
+
+def written(rows: tuple[str, ...], name: str = "interleaved-by-hand") -> Order:
+    """The order of rows as a file has them."""
+    return Order.of([row.split(",") for row in rows], name)
+
+
+@st.composite
+def orders(draw: st.DrawFn, most_ranks: int = 3, most_stages: int = 5, most_microbatches: int = 4) -> Order:
+    """Any order that does not deadlock: stages on any ranks, and passes as some run of the whole pipeline has them.
+
+    In that run a pass comes once what it reads is there; which of those comes next, and so on which rank, is drawn.
+    """
+    stages = draw(st.integers(1, most_stages))
+    ranks = draw(st.integers(1, min(most_ranks, stages)))
+    more = st.lists(st.integers(0, ranks - 1), min_size=stages - ranks, max_size=stages - ranks)
+    placement = draw(st.permutations([*range(ranks), *draw(more)]))
+    microbatches = draw(st.integers(1, most_microbatches))
+    rows: list[list[str]] = [[] for _ in range(ranks)]
+    done: set[tuple[str, int, int]] = set()
+    waiting = [(kind, stage, mb) for kind in "FB" for stage in range(stages) for mb in range(microbatches)]
+    while waiting:
+        ready = [one for one in waiting if _reads(*one, stages) <= done]
+        kind, stage, mb = draw(st.sampled_from(ready))
+        rows[placement[stage]].append(f"{stage}{kind}{mb}")
+        done.add((kind, stage, mb))
+        waiting.remove((kind, stage, mb))
+    return Order.of(rows, "drawn")
+
+
+def _reads(kind: str, stage: int, mb: int, stages: int) -> set[tuple[str, int, int]]:
+    if kind == "F":
+        return {("F", stage - 1, mb)} if stage else set()
+    return {("F", stage, mb), ("B", stage + 1, mb)} if stage + 1 < stages else {("F", stage, mb)}
+
+
+@st.composite
+def workloads_for(draw: st.DrawFn, order: Order, most_units: int = 2) -> Workload:
+    """Stages of differing numbers of units, as many as the order runs."""
+    size = st.integers(0, 5)
+    unit = st.builds(lambda b, g, s: UnitShape(boundary_bytes=b, gradient_bytes=g, saved_bytes=s), size, size, size)
+    stage = st.lists(unit, min_size=1, max_size=most_units).map(tuple)
+    return Workload(stages=tuple(draw(st.lists(stage, min_size=order.stages, max_size=order.stages))))
+
+
+@st.composite
+def policies_for(draw: st.DrawFn, order: Order) -> Policy:
+    """Any policy over an order that is given."""
+    return Policy(
+        order=order,
+        microbatches=order.microbatches,
+        ranks=order.ranks,
+        checkpoint=draw(st.sampled_from([True, True, True, False])),
+        offload=draw(st.sampled_from([True, True, True, False])),
+        horizon=draw(st.integers(1, 6)),
+        horizon_unit=draw(st.sampled_from(["tasks", "layers"])),
+        release_window=draw(st.integers(1, 3)),
+    )
+
+
+@st.composite
+def decision_rows(draw: st.DrawFn, workload: Workload, policy: Policy) -> list[Mapping[str, Any]]:
+    """Any valid decisions, on every boundary in the order of a plan's file; without checkpointing all stay."""
+    rows: list[Mapping[str, Any]] = []
+    for tasks in rank_tasks(workload, policy):
+        for (stage, unit, microbatch), made in tasks.forward_at.items():
+            release = acquire = -1
+            if policy.checkpoint and draw(st.sampled_from([True, True, False])):
+                needed = tasks.backward_at[stage, unit, microbatch]
+                release = draw(st.integers(made + 1, needed))
+                acquire = draw(st.integers(release, needed))
+            mode = "recompute" if policy.checkpoint else "keep"
+            place = {"stage": stage, "unit": unit, "microbatch": microbatch}
+            rows.append(place | {"mode": mode, "release": release, "acquire": acquire})
+    return sorted(rows, key=lambda row: (row["stage"], row["unit"], row["microbatch"]))
