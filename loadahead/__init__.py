@@ -20,6 +20,8 @@ _HOMES = {
     "Progress": "loadahead.progress",
     "Scenario": "loadahead.scenarios.schema",
     "Plan": "loadahead.sim.ir.plan",
+    "Order": "loadahead.sim.planner",
+    "Decisions": "loadahead.sim.ir.decisions",
     "Costs": "loadahead.sim.costs",
     "Timeline": "loadahead.sim.timeline",
     "Run": "loadahead.runs",
@@ -43,15 +45,19 @@ if TYPE_CHECKING:
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
     from loadahead.sim.errors import CheckFailed, InputError, Interrupted, LoadaheadError
+    from loadahead.sim.ir.decisions import Decisions
     from loadahead.sim.ir.plan import Plan
+    from loadahead.sim.planner import Order
     from loadahead.sim.timeline import Timeline
 
 __all__ = [
     "CheckFailed",
     "Costs",
+    "Decisions",
     "InputError",
     "Interrupted",
     "LoadaheadError",
+    "Order",
     "Plan",
     "Progress",
     "Run",

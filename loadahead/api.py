@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from loadahead.executor.spec import BatchOf, LossFunction, MakeOptimizer, Modules
+    from loadahead.jobs import DecisionsSource, OrderSource
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
@@ -85,13 +86,28 @@ def _name_in_memory(content: Row) -> None:
         raise InputError(f"model.python is {table['python']!r:.60} and a model is given too; give one of the two")
 
 
-def plan(source: ScenarioSource, overrides: Overrides | None = None) -> Plan:
-    """Return the scenario's plan, proven free of races, deadlocks and uses after a free."""
-    from loadahead.jobs import named, plan_prepared, prepared_of
+def plan(
+    source: ScenarioSource,
+    overrides: Overrides | None = None,
+    *,
+    order: OrderSource | None = None,
+    decisions: DecisionsSource | None = None,
+) -> Plan:
+    """Return the scenario's plan, proven free of races, deadlocks and uses after a free.
 
-    prepared = prepared_of(source, overrides)
+    Args:
+        order: which passes each rank runs, in place of ``parallel.pipeline``: the name of an order, an order file, a
+            :class:`loadahead.Order`, or a list of passes per rank. The model is cut into as many stages as it runs.
+        decisions: which boundaries leave the device and when, in place of the scenario's horizon:
+            :class:`loadahead.Decisions`, a list of rows as a plan file has them, a plan whose decisions are taken, or
+            the path of a plan file or of a JSON file with such rows. A boundary that is not named stays.
+    """
+    from loadahead.jobs import decisions_given, named, plan_prepared, prepared_of
+
+    given = decisions_given(decisions)
+    prepared = prepared_of(source, overrides, order=order)
     with named(source):
-        return plan_prepared(prepared)
+        return plan_prepared(prepared, given)
 
 
 def verify(plan: Plan | str | Path) -> None:

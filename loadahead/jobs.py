@@ -6,13 +6,14 @@ scenario it was made from stands in its policy, so that costs can be derived aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead.plan_files import is_plan_file, read_plan
+from loadahead.plan_files import is_plan_file, read_decisions, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from loadahead.scenarios.prepare import Preparation, Prepared
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
+    from loadahead.sim.ir.decisions import Decisions
+    from loadahead.sim.planner import Order, Policy
     from loadahead.sim.workload import ModuleShapes
+
+    # What an order and decisions may be given as; a text is a name of an order, or a path.
+    OrderSource = Order | str | Path | Sequence[Sequence[str]]
+    DecisionsSource = Decisions | Plan | str | Path | Iterable[Mapping[str, Any]]
 
 # Timed runs of each operation in a calibration that is made on the way to something else.
 REPEATS = 5
@@ -42,6 +49,7 @@ class Job:
         prepared: the scenario, ready to be planned; None for a plan that does not say its scenario.
         costs: None when there are none yet (a module that was not calibrated).
         warnings: sentences about settings that do not do what they seem to.
+        by_horizon: whether a horizon decided, in the order of ``prepared.policy``; decisions may be given, too.
     """
 
     name: str
@@ -49,6 +57,7 @@ class Job:
     prepared: Prepared | None
     costs: Costs | None
     warnings: tuple[str, ...] = ()
+    by_horizon: bool = True
 
     def known(self) -> Prepared:
         """Return the prepared scenario; raise InputError for a plan that has none."""
@@ -89,14 +98,17 @@ def job_of_prepared(prepared: Prepared) -> Job:
     )
 
 
-def plan_prepared(prepared: Prepared) -> Plan:
-    """Return the prepared scenario's plan, proven; its policy holds the whole scenario."""
+def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Plan:
+    """Return the prepared scenario's plan, proven; its policy holds the whole scenario.
+
+    Decisions that are given stand for those of the scenario's horizon.
+    """
     from loadahead.scenarios.loader import scenario_to_dict
     from loadahead.sim.planner import build_plan
     from loadahead.sim.verify import check
 
     echo = {"scenario": scenario_to_dict(prepared.scenario)}
-    plan = build_plan(prepared.workload, prepared.policy, name=prepared.scenario.name, echo=echo)
+    plan = build_plan(prepared.workload, prepared.policy, decisions=decisions, name=prepared.scenario.name, echo=echo)
     check(plan)
     return plan
 
@@ -123,13 +135,49 @@ def prepared_of(
     overrides: Overrides | None = None,
     costs: Costs | Path | None = None,
     device: str = "cpu",
+    order: OrderSource | None = None,
 ) -> Prepared:
-    """Return a scenario with its overrides, ready to be planned."""
+    """Return a scenario with its overrides, ready to be planned; an order stands for the scenario's own."""
     from loadahead.scenarios.loader import load_scenario
 
-    given = costs_given(costs)
+    given, own = costs_given(costs), order_given(order)
+    if isinstance(own, str):
+        overrides, own = {**(overrides or {}), "parallel.pipeline": own}, None
     with named(source):
-        return prepare_scenario(load_scenario(source, overrides), given, device)
+        return prepare_scenario(load_scenario(source, overrides), given, device, order=own)
+
+
+def order_given(order: OrderSource | None) -> Order | str | None:
+    """Return an order that was given as such, as its rows or as its file; a registered order's name stays a name."""
+    from loadahead.sim.planner import Order, order_names, read_order
+
+    if order is None or isinstance(order, Order):
+        return order
+    if isinstance(order, Path):
+        return read_order(order)
+    if not isinstance(order, str):
+        return Order.of(order)
+    if order in order_names():
+        return order
+    if not Path(order).suffix and not os.path.exists(order):
+        raise InputError(
+            f"order {order!r:.60}: is neither a name nor a file; the names are {', '.join(order_names())}, and a file "
+            "has a row of passes per rank, e.g. 0F0,0B0"
+        )
+    return read_order(order)
+
+
+def decisions_given(decisions: DecisionsSource | None) -> Decisions | None:
+    """Return decisions that were given as such, as rows, as a file of either, or as a plan that makes them."""
+    from loadahead.sim.ir.decisions import Decisions
+
+    if decisions is None or isinstance(decisions, Decisions):
+        return decisions
+    if isinstance(decisions, Plan):
+        return Decisions.of(decisions)
+    if isinstance(decisions, str | Path):
+        return read_decisions(decisions)
+    return Decisions.from_rows(decisions)
 
 
 def costs_given(costs: Costs | Path | str | None) -> Costs | None:
@@ -158,20 +206,37 @@ def prepare_scenario(
     device: str = "cpu",
     stages: int | None = None,
     preparation: Preparation | None = None,
+    order: Order | None = None,
 ) -> Prepared:
     """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs.
 
-    ``stages`` is how many stages the model is cut into; None: one for each rank. ``preparation`` keeps what scenarios
-    agree on that are prepared one after another.
+    ``stages`` is how many stages the model is cut into; None: as many as the order given runs, or else one for each
+    rank. ``preparation`` keeps what scenarios agree on that are prepared one after another. ``order`` stands for the
+    scenario's own.
     """
     from loadahead.scenarios.prepare import Preparation
+    from loadahead.scenarios.tables import policy_of
 
+    if order is not None:
+        # Whether they go together is known before the model is traced and cut.
+        replace(policy_of(scenario.parallel, scenario.checkpoint, scenario.offload), order=order)
+        stages = order.stages if stages is None else stages
     preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages)
-    more = _other_model(scenario, known)
-    return replace(prepared, warnings=(*prepared.warnings, *more)) if more else prepared
+    more = (*_other_model(scenario, known), *_without_cap(scenario, order))
+    if not more and order is None:
+        return prepared
+    return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
+
+
+def _without_cap(scenario: Scenario, order: Order | None) -> list[str]:
+    """Return a warning where an order is given and the scenario caps the microbatches of its own."""
+    active = scenario.parallel.active_microbatches
+    if order is None or active is None:
+        return []
+    return [f"parallel.active_microbatches = {active} has no effect: order {order.name!r} is given as such"]
 
 
 def named_costs(scenario: Scenario) -> Costs | None:
@@ -312,10 +377,30 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
             )
         return Job(name=plan.name, plan=plan, prepared=None, costs=given)
     with named(name):
-        prepared = prepare_scenario(scenario_from_dict(echo, f"{name}: policy.scenario"), given, device)
+        scenario = scenario_from_dict(echo, f"{name}: policy.scenario")
+        prepared = prepare_scenario(scenario, given, device, stages=len(plan.stage_rank) or None)
+        policy = _policy_of(plan, prepared.policy)
     return Job(
-        name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
+        name=prepared.scenario.name,
+        plan=plan,
+        prepared=prepared if policy is None else replace(prepared, policy=policy),
+        costs=prepared.costs,
+        warnings=prepared.warnings,
+        by_horizon=policy is not None and "horizon" in plan.policy,
     )
+
+
+def _policy_of(plan: Plan, policy: Policy) -> Policy | None:
+    """Return the scenario's policy with the plan's own order; None for a plan whose tasks are in no order of passes."""
+    from loadahead.sim.planner import order_of
+
+    order = order_of(plan)
+    if order is None:
+        return None
+    same = (order.ranks, order.microbatches) == (policy.ranks, policy.microbatches)
+    if same and order.same_passes(policy.make_order()):
+        return policy
+    return replace(policy, order=order, ranks=order.ranks, microbatches=order.microbatches)
 
 
 def _in_memory(echo: Any) -> bool:

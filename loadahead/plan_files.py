@@ -1,17 +1,23 @@
-"""Plan files, in either of their two forms."""
+"""Plan files, in either of their two forms, and files of decisions."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.json_form import load_plan, save_plan
+from loadahead.sim.ir.decisions import Decisions
+from loadahead.sim.ir.json_form import FORMAT, load_plan, plan_from_json, save_plan
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
 
 # How a plan's text form begins.
 _TEXT_START = b"loadahead-plan "
 JSON_SUFFIX = ".json"
+# How a plan's file begins as we write it: such a file is read at once as a plan, the quicker way.
+_PLAN_START = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode())
 
 
 def is_plan_file(argument: str | Path) -> bool:
@@ -41,6 +47,39 @@ def read_plan(path: str | Path) -> Plan:
         raise InputError(f"{path}: is not UTF-8 text; give a plan file in JSON or text form") from error
     except InputError as error:
         raise error.about(str(path)) from error
+
+
+def read_decisions(path: str | Path) -> Decisions:
+    """Read the decisions of a plan file, or a JSON file of rows as a plan file has them.
+
+    Such a file holds a list of rows, or an object with them under ``decisions``. Raise InputError in one line on
+    anything malformed.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read as decisions ({reason}); {_DECISIONS}") from error
+    if data.startswith(_TEXT_START) or _PLAN_START.match(data):
+        return Decisions.of(read_plan(path))
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON text; {_DECISIONS}") from error
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        return Decisions.of(plan_from_json(content, str(path)))
+    return Decisions.from_rows(_rows_of(content, path), f"{path}: decisions")
+
+
+_DECISIONS = "give a plan file, or a JSON file with a list of decisions"
+
+
+def _rows_of(content: Any, path: str | Path) -> list[Any]:
+    if isinstance(content, dict) and list(content) == ["decisions"]:
+        content = content["decisions"]
+    if not isinstance(content, list):
+        raise InputError(f"{path}: holds neither a plan nor a list of decisions; {_DECISIONS}")
+    return content
 
 
 def write_plan(plan: Plan, path: Path, text: bool = False) -> None:

@@ -74,7 +74,7 @@ def prediction_of(job: Job, costs: Costs, step: Timeline, draws: int | None, see
     Draws and seed are asked for here, or by the scenario's ``[jitter]``.
     """
     policy = None if job.prepared is None else job.prepared.policy
-    searched = policy is not None and policy.checkpoint and policy.offload
+    searched = job.by_horizon and policy is not None and policy.checkpoint and policy.offload
     return Prediction(
         job=job,
         step=step,

@@ -105,8 +105,8 @@ def run_job(
     if type(wanted) is not int:
         raise InputError(f"steps is {wanted!r:.40}; it must be a whole number")
     predicted = predict(job, costs)
-    horizon = f"{job.plan.microbatches} microbatches, horizon {job.known().policy.horizon}"
-    what = f"running {job.name} on {device}, {horizon}: {wanted} steps"
+    decided = f"horizon {job.known().policy.horizon}" if job.by_horizon else "its own decisions"
+    what = f"running {job.name} on {device}, {job.plan.microbatches} microbatches, {decided}: {wanted} steps"
     progress(Progress(what, 0, wanted))
     execution = execute(
         job.plan,

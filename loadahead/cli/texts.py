@@ -9,19 +9,29 @@ from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid
 from loadahead.sim.step_metrics import STEP_TIME
-from loadahead.sim.units import format_bytes, format_duration, format_rate
+from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
     from loadahead.demo import DemoResult
     from loadahead.prediction import Prediction
     from loadahead.runs import Run
     from loadahead.sim.costs import Costs
+    from loadahead.sim.ir.plan import Plan
     from loadahead.sim.stall_free import StallFree
     from loadahead.sim.step_metrics import SweepRow
 
 
 # Rows of a sweep that are shown; the files hold all of them.
 MOST_ROWS = 50
+
+
+def plan_text(plan: Plan, order_given: bool) -> str:
+    """Return in words what a plan is, what it offloads, and the order that was given for it."""
+    ranks = counted(plan.ranks, "rank")
+    lines = [f"{plan.name}: {len(plan)} operations on {ranks}, {plan.microbatches} microbatches; proven safe to run"]
+    if order_given:
+        lines.append(f"Order {plan.policy['pipeline']}: {counted(len(plan.stage_rank), 'stage')} on {ranks}.")
+    return "\n".join([*lines, plan.policy["sentence"]])
 
 
 def step_text(predicted: Prediction) -> str:
@@ -132,7 +142,7 @@ def costs_text(name: str, costs: Costs) -> str:
     link = f"link {format_rate(costs.d2h_bandwidth)} out, {format_rate(costs.h2d_bandwidth)} in"
     static = ", ".join(format_bytes(n) for n in costs.static_bytes)
     text = table_text(Grid(headers=headers, rows=tuple(rows)))
-    return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per rank: {static}"
+    return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per stage: {static}"
 
 
 def demo_text(done: DemoResult) -> str:

@@ -14,6 +14,16 @@ def plan(
     scenario: Scenario,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan.")] = None,
     overrides: Overrides = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            "--order", metavar="NAME|FILE", help="The passes of each rank: an order's name, or a CSV file of 0F0,0B0."
+        ),
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option("--decisions", metavar="FILE", help="Which boundaries leave: a plan, or a JSON file of rows."),
+    ] = None,
     text: Annotated[bool, typer.Option("--text", help="Write the text form instead of JSON.")] = False,
     json_wanted: Json = False,
 ) -> None:
@@ -23,24 +33,25 @@ def plan(
     """
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
-    from loadahead.jobs import named, plan_prepared, prepared_of
+    from loadahead.cli.texts import plan_text
+    from loadahead.jobs import decisions_given, named, plan_prepared, prepared_of
     from loadahead.plan_files import write_plan
-    from loadahead.sim.units import counted
 
-    prepared = prepared_of(scenario, parse_overrides(overrides))
+    given = decisions_given(decisions)
+    prepared = prepared_of(scenario, parse_overrides(overrides), order=order)
     with named(scenario):
-        made = plan_prepared(prepared)
+        made = plan_prepared(prepared, given)
     warn(prepared.warnings)
     if out is not None:
         write_plan(made, out, text)
     if json_wanted:
         facts = {key: made.policy[key] for key in ("offloaded", "kept", "kept_because", "sentence")}
         sizes = {"ranks": made.ranks, "microbatches": made.microbatches, "operations": len(made)}
+        chosen = {"order": made.policy["pipeline"], "stages": len(made.stage_rank)}
+        chosen |= {"decisions": None if decisions is None else str(decisions)}
         path = None if out is None else str(out)
-        emit({"scenario": made.name, "plan": path} | sizes | facts | {"warnings": list(prepared.warnings)})
+        emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | {"warnings": list(prepared.warnings)})
         return
-    size = f"{len(made)} operations on {counted(made.ranks, 'rank')}, {made.microbatches} microbatches"
-    say(f"{made.name}: {size}; proven safe to run")
-    say(made.policy["sentence"])
+    say(plan_text(made, order is not None))
     if out is not None:
         say(f"plan: {out}")
