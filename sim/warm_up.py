@@ -13,6 +13,7 @@ import numpy as np
 
 from loadahead.sim import compiled
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.cuts import even_cuts
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.jitter import Spread, step_times
@@ -28,6 +29,7 @@ _MS, _MB, _GB = 10**6, 10**6, 10**9
 
 def warm_up() -> None:
     """Compile all that a run needs, and remember that it was."""
+    even_cuts([1, 2, 3], 2)
     workload, own = _workload(), _costs()
     # Links so slow that copies meet, which makes the engine follow their flows.
     shared = own.model_copy(update={"shared": SharedLinks(host_memory_bandwidth=_GB // 10)})
