@@ -23,6 +23,7 @@ from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
 from loadahead.sim.units import LARGEST_AMOUNT
+from loadahead.sim.workload import distinct_units
 
 # The largest sum over a step: it has to fit int64 with room for what is added to it.
 MOST_TOTAL = 2**62
@@ -69,6 +70,13 @@ class UnitCost(_Frozen):
             Kind.BACKWARD_INPUT: (first, self.workspace_backward),
             Kind.BACKWARD_WEIGHT: (second, self.workspace_backward),
         }
+
+    def by_every_kind(self) -> list[int]:
+        """Return the durations of all kinds, then their workspaces; 0 for kinds that do not compute."""
+        out = [0] * (2 * len(Kind))
+        for kind, (duration, workspace) in self.by_kind().items():
+            out[kind], out[len(Kind) + kind] = duration, workspace
+        return out
 
 
 class SharedLinks(_Frozen):
@@ -146,10 +154,14 @@ class Costs(_Frozen):
 
     def transfer(self, kind: Kind, nbytes: Ints) -> Ints:
         """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``."""
-        latency, bandwidth = {
-            Kind.OFFLOAD: (self.d2h_latency_ns, self.d2h_bandwidth),
-            Kind.PREFETCH: (self.h2d_latency_ns, self.h2d_bandwidth),
-        }.get(kind, (self.p2p_latency_ns, self.p2p_bandwidth))
+        latency: int
+        bandwidth: int | None
+        if kind == Kind.OFFLOAD:
+            latency, bandwidth = self.d2h_latency_ns, self.d2h_bandwidth
+        elif kind == Kind.PREFETCH:
+            latency, bandwidth = self.h2d_latency_ns, self.h2d_bandwidth
+        else:
+            latency, bandwidth = self.p2p_latency_ns, self.p2p_bandwidth
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
     def tables(self) -> tuple[Ints, Ints]:
@@ -157,22 +169,12 @@ class Costs(_Frozen):
 
         Kinds that do not compute have 0.
         """
-        # Most units of a model are one and the same object.
-        distinct: dict[int, UnitCost] = {}
-        at: dict[int, int] = {}
-        rows = []
-        for stage in self.units:
-            for unit in stage:
-                number = id(unit)
-                if number not in at:
-                    at[number] = len(distinct)
-                    distinct[number] = unit
-                rows.append(at[number])
-        out = np.zeros((2, len(distinct), len(Kind)), dtype=np.int64)
-        for row, unit in enumerate(distinct.values()):
-            for kind, pair in unit.by_kind().items():
-                out[:, row, kind] = pair
-        return out[0][rows], out[1][rows]
+        distinct, of_unit = distinct_units(self.units)
+        kinds = len(Kind)
+        table = np.zeros((len(distinct), 2 * kinds), dtype=np.int64)
+        table[...] = [unit.by_every_kind() for unit in distinct]
+        table = table[of_unit]
+        return table[:, :kinds], table[:, kinds:]
 
     def require_units(self, units: Sequence[int]) -> None:
         """Raise InputError unless the costs describe as many units of each stage."""
@@ -193,6 +195,8 @@ class Costs(_Frozen):
 
     def launch_table(self) -> Ints:
         """Return the host time to issue an operation of each kind, in ns; shape (kinds,)."""
+        if not self.launch_by_kind:
+            return np.full(len(Kind), self.launch_ns, dtype=np.int64)
         own: dict[str, int] = {str(name): ns for name, ns in self.launch_by_kind.items()}
         return np.asarray([own.get(kind.name, self.launch_ns) for kind in Kind], dtype=np.int64)
 
@@ -218,11 +222,11 @@ class Costs(_Frozen):
                 f"costs.{name} has {len(values)} entries and costs.units describes {len(self.units)} stages; give one "
                 "entry per stage"
             )
-        out = np.zeros(ranks, dtype=np.int64)
+        out = [0] * ranks
         for value, rank in zip(values, stage_rank.tolist(), strict=False):
             if rank >= 0:
                 out[rank] += value
-        return out
+        return np.asarray(out, dtype=np.int64)
 
     def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
         """Look up ``UnitCost.by_kind()[kind][which]`` for every task, and ``optimizer`` for OPTIMIZER_STEP."""

@@ -35,8 +35,9 @@ _INTEGERS = [name for name in METRIC_COLUMNS if name not in ("overlap", "kept")]
 _STALLS = len(STALLS)
 _FIRST_STALL, _OFFLOADED = 4, 4 + _STALLS
 assert _INTEGERS[_FIRST_STALL:] == [*map(stall_field, STALLS), "offloaded"], "the walk writes peaks, stalls, offloaded"
-# More kept tables and tasks than these are thrown away: a sweep of a million models must not fill the memory.
+# What is kept beyond these is thrown away, the oldest first: a sweep of a million models must not fill the memory.
 _MOST_KEPT = 64
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,8 @@ class Groups:
         key = (choices, policy.checkpoint, units, len(sizes.boundaries.distinct))
         if key not in self._groups:
             _make_room(self._groups)
+            while sum(group.arena.memory.nbytes for group in self._groups.values()) > _MOST_BYTES:
+                self._groups.pop(next(iter(self._groups)))
             self._groups[key] = Group.of(workload, policy, sizes)
         group = self._groups[key]
         group.put(sizes, self._tables_of(costs, units), costs)

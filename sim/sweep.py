@@ -52,13 +52,16 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> SweepRow:
     return SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics)
 
 
-def evaluate_points(points: Sequence[Point], engine: str = DEFAULT_ENGINE) -> list[SweepRow]:
+def evaluate_points(
+    points: Sequence[Point], engine: str = DEFAULT_ENGINE, groups: Groups | None = None
+) -> list[SweepRow]:
     """Return each point's row, as :func:`evaluate_point` makes it, in the points' order.
 
-    The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`).
+    The compiled engine needs no plan for it where links are private (:mod:`loadahead.sim.policy_metrics`). ``groups``
+    is what earlier points of the sweep left to be used again.
     """
     out: list[SweepRow] = []
-    groups = Groups()
+    groups = groups or Groups()
     for _, run in itertools.groupby(points, _group_key):
         alike = list(run)
         first = alike[0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from loadahead.sim.errors import InputError
+
+_Unit = TypeVar("_Unit")
 
 # What ``model.python`` is where a model was given in memory: a file cannot hold it.
 IN_MEMORY = "in-memory"
@@ -67,3 +71,25 @@ class ModuleShapes:
     """Holds the layers of a traced ``nn.Sequential``, in order."""
 
     layers: tuple[LayerShape, ...]
+
+
+def distinct_units(stages: Sequence[Sequence[_Unit]]) -> tuple[list[_Unit], list[int]]:
+    """Return the units that are different objects, and for each unit of the model which of them it is.
+
+    Most units of a large model are one and the same object, and so are most stages.
+    """
+    distinct: dict[int, int] = {}
+    units: list[_Unit] = []
+    known: dict[int, list[int]] = {}
+    out: list[int] = []
+    for stage in stages:
+        rows = known.get(id(stage))
+        if rows is None:
+            rows = known[id(stage)] = []
+            for unit in stage:
+                row = distinct.setdefault(id(unit), len(units))
+                if row == len(units):
+                    units.append(unit)
+                rows.append(row)
+        out += rows
+    return units, out

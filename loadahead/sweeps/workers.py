@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.sim.errors import InputError, LoadaheadError
+from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, evaluate_points
 from loadahead.sweeps.grid import point_name
@@ -107,12 +108,12 @@ class Chunks:
         self.size = max(1, min(wanted, 2 * count, MOST_IN_CHUNK))
 
 
-def evaluate_chunk(chunk: Chunk, engine: str) -> tuple[Finished, float]:
+def evaluate_chunk(chunk: Chunk, engine: str, groups: Groups | None = None) -> tuple[Finished, float]:
     """Return the chunk's rows by number, and the seconds they took."""
     began = time.perf_counter()
     points = [point for _, point in chunk]
     try:
-        rows = evaluate_points(points, engine)
+        rows = evaluate_points(points, engine, groups)
     except LoadaheadError:
         rows = [_named(point, engine) for point in points]
     numbers = [number for number, _ in chunk]
@@ -141,8 +142,9 @@ def evaluate_all(points: Iterator[tuple[int, Point]], engine: str, workers: Work
 
 
 def _in_this_process(chunks: Chunks, engine: str) -> Generator[tuple[Finished, float], None, None]:
+    groups = Groups()
     for chunk in chunks:
-        yield evaluate_chunk(chunk, engine)
+        yield evaluate_chunk(chunk, engine, groups)
 
 
 def _by_joblib(chunks: Chunks, engine: str, workers: Workers) -> Generator[tuple[Finished, float], None, None]:

@@ -23,7 +23,7 @@ from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner.tasks import Tasks
 from loadahead.sim.step_metrics import STALLS
-from loadahead.sim.workload import Workload
+from loadahead.sim.workload import Workload, distinct_units
 
 KINDS = len(Kind)
 # Queues whose spans are kept: compute, d2h, h2d.
@@ -126,10 +126,12 @@ class Distinct:
     of_unit: Ints
 
     @classmethod
-    def of(cls, amounts: Sequence[int]) -> Distinct:
-        """Return the distinct amounts, smallest first."""
-        distinct, of_unit = np.unique(np.asarray(amounts, dtype=np.int64), return_inverse=True)
-        return cls(distinct, of_unit.astype(np.int64))
+    def of(cls, amounts: Sequence[int], of_unit: Ints) -> Distinct:
+        """Return the distinct amounts, smallest first; ``of_unit`` says which of the amounts is each unit's."""
+        distinct = sorted(set(amounts))
+        place = {amount: at for at, amount in enumerate(distinct)}
+        places = np.asarray([place[amount] for amount in amounts], dtype=np.int64)
+        return cls(np.asarray(distinct, dtype=np.int64), places[of_unit])
 
     def by_unit(self) -> Ints:
         """Return each unit's amount; shape (units,)."""
@@ -152,12 +154,17 @@ class UnitSizes:
     @classmethod
     def of(cls, workload: Workload) -> UnitSizes:
         """Return the sizes of all units of a workload."""
-        units = [unit for stage in workload.stages for unit in stage]
-        boundaries = Distinct.of([unit.boundary_bytes for unit in units])
-        gradients = Distinct.of([unit.gradient_bytes for unit in units])
-        saved = np.asarray([unit.saved_bytes for unit in units], dtype=np.int64)
-        amounts = (boundaries.by_unit(), gradients.by_unit(), saved)
-        return cls(boundaries, gradients, saved, sum(float(column.sum(dtype=np.float64)) for column in amounts))
+        units, rows = distinct_units(workload.stages)
+        of_unit = np.asarray(rows, dtype=np.int64)
+        sizes = [(unit.boundary_bytes, unit.gradient_bytes, unit.saved_bytes) for unit in units]
+        boundary, gradient, saved = zip(*sizes, strict=True)
+        total = np.asarray([sum(map(float, unit)) for unit in sizes])[of_unit].sum()
+        return cls(
+            Distinct.of(boundary, of_unit),
+            Distinct.of(gradient, of_unit),
+            np.asarray(saved, dtype=np.int64)[of_unit],
+            float(total),
+        )
 
 
 class Arena:
