@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.compiling import compile_first, tells_of_compiling
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
@@ -118,12 +119,14 @@ def verify(plan: Plan | str | Path) -> None:
     if not isinstance(plan, Plan | str | Path):
         raise InputError(f"the plan is of type {type(plan).__name__}; it must be a plan or the path of a plan file")
     whole = plan if isinstance(plan, Plan) else read_plan(plan)
+    compile_first()
     broken = broken_rules(whole)
     if broken:
         first = broken[0]
         raise CheckFailed(f"plan {whole.name!r}: {len(broken)} rules are broken, first {first.rule}: {first.message}")
 
 
+@tells_of_compiling
 def simulate(
     source: ScenarioSource | Plan,
     overrides: Overrides | None = None,
@@ -182,6 +185,7 @@ class SweepTable:
         return None if index is None else self.rows[index]
 
 
+@tells_of_compiling
 def sweep(
     source: ScenarioSource,
     axes: Mapping[str, Iterable[Any]],
@@ -221,6 +225,7 @@ def sweep(
     whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress or silent)
     grid = Grid(whole, axes_of(axes))
     grid.try_out()
+    compile_first()
     if directory is None:
         rows = rows_of(grid, chosen, crew, progress=progress or silent)
     else:
@@ -254,6 +259,7 @@ def calibrate(
     return calibrate_prepared(prepared, count, device, deterministic=check)
 
 
+@tells_of_compiling
 def execute(
     source: ScenarioSource | Plan,
     overrides: Overrides | None = None,

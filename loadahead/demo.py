@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
+from loadahead.compiling import compile_first
 from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
@@ -137,6 +138,7 @@ class Demo:
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))
         costs = sweep.costs_of(base)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
+        compile_first(self.progress)
         rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows)
         index = best(rows, costs.memory_bytes)

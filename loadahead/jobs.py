@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.compiling import compile_first
 from loadahead.plan_files import is_plan_file, read_decisions, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
@@ -108,6 +109,7 @@ def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Pla
     from loadahead.sim.verify import check
 
     echo = {"scenario": scenario_to_dict(prepared.scenario)}
+    compile_first()
     plan = build_plan(prepared.workload, prepared.policy, decisions=decisions, name=prepared.scenario.name, echo=echo)
     check(plan)
     return plan
@@ -360,6 +362,7 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
     from loadahead.sim.verify import check
 
     _refuse_overrides(name, overrides)
+    compile_first()
     check(plan)
     given = costs_given(costs)
     echo = plan.policy.get("scenario")

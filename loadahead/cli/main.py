@@ -23,6 +23,7 @@ from loadahead.cli.commands.sweep import sweep
 from loadahead.cli.commands.validate import validate
 from loadahead.cli.commands.verify import verify
 from loadahead.cli.output import note
+from loadahead.compiling import telling
 from loadahead.sim.errors import CheckFailed, Interrupted, LoadaheadError, one_line
 from loadahead.version import __version__
 
@@ -129,7 +130,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     # typer turns a KeyboardInterrupt into Exit(130), which comes back as a value here.
-    code: Any = typer.main.get_command(app).main(args=arguments, prog_name="loadahead", standalone_mode=False)
+    with telling(lambda report: note(report.what)):
+        code: Any = typer.main.get_command(app).main(args=arguments, prog_name="loadahead", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from loadahead.compiling import compile_first
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import clear_device
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -54,6 +55,7 @@ class Validation:
 
     def run(self) -> list[Record]:
         """Run all of it and return the records."""
+        compile_first(self.progress)
         stopped = None
         try:
             for size in self.grid.sizes:

@@ -58,6 +58,7 @@ def sweep(
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import stall_free_groups_text, sweep_text, warnings_to_show
+    from loadahead.compiling import compile_first
     from loadahead.jobs import costs_given
     from loadahead.reports import run_directory
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
@@ -83,6 +84,7 @@ def sweep(
         sweep_of = Sweep(scenario, parse_overrides(overrides), costs_given(costs), progress=progress)
         grid = Grid(sweep_of, parse_axes(short, set_range or []))
         grid.try_out()
+        compile_first()
         if out is None:
             rows = rows_of(grid, chosen, workers, progress=progress)
         else:

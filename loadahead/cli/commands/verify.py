@@ -22,6 +22,7 @@ def verify(
     No race, no deadlock, no use after free. When there is: exit 1, the rule, and its operations in their queues.
     """
     from loadahead.cli.output import emit, say
+    from loadahead.compiling import compile_first
     from loadahead.plan_files import read_plan
     from loadahead.sim.errors import CheckFailed
     from loadahead.sim.units import counted
@@ -29,6 +30,7 @@ def verify(
     from loadahead.sim.verify import verify as broken_rules
 
     read = read_plan(plan)
+    compile_first()
     broken = broken_rules(read)
     if json_wanted:
         rows = [{"rule": v.rule, "message": v.message, "ops": [read.op_id(op) for op in v.ops]} for v in broken]
