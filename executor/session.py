@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ UnitKey = tuple[int, int]  # (stage, unit)
 class Session:
     """Holds the units of a workload over one freshly loaded model.
 
-    Gradients are allocated and optimizer state is made here, so that both are resident before the first step.
+    Gradients are allocated and optimizer state is made here, so that both are resident before the first step. Each
+    stage has an optimizer of its own: what its step costs does not depend on the rank that holds it.
 
     Args:
         stage_rank: the rank that runs each stage.
@@ -38,7 +39,7 @@ class Session:
         self.units = self._units(self.model.module)
         self._check_sharing()
         self.layouts = self._trace()
-        self.optimizers = [self._optimizer(rank) for rank in range(max(stage_rank) + 1)]
+        self.optimizers = [self._optimizer(stage) for stage in range(len(stage_rank))]
 
     @property
     def last(self) -> UnitKey:
@@ -92,16 +93,20 @@ class Session:
             raise InputError(f"{self.spec.loss_name} returns {Layout.of(x)}; it must return one number")
         return layouts
 
-    def _optimizer(self, rank: int) -> torch.optim.Optimizer | None:
-        parameters = [p for p in self.parameters(rank) if p.requires_grad]
-        return primed_optimizer(self.spec, parameters)
+    def _optimizer(self, stage: int) -> torch.optim.Optimizer | None:
+        units = [unit for (own, _), unit in self.units.items() if own == stage]
+        return primed_optimizer(self.spec, [p for p in _parameters(units) if p.requires_grad])
 
-    def _rank_units(self, rank: int) -> Iterator[CheckpointedUnit]:
-        return (unit for (stage, _), unit in self.units.items() if self.stage_rank[stage] == rank)
+    def _rank_units(self, rank: int) -> list[CheckpointedUnit]:
+        return [unit for (stage, _), unit in self.units.items() if self.stage_rank[stage] == rank]
+
+    def _rank_optimizers(self, rank: int) -> list[torch.optim.Optimizer]:
+        pairs = zip(self.stage_rank, self.optimizers, strict=True)
+        return [optimizer for own, optimizer in pairs if own == rank and optimizer is not None]
 
     def parameters(self, rank: int) -> list[nn.Parameter]:
         """Return a rank's parameters, each once."""
-        return list({id(p): p for unit in self._rank_units(rank) for p in unit.parameters()}.values())
+        return _parameters(self._rank_units(rank))
 
     def resident(self, rank: int) -> Iterator[torch.Tensor]:
         """Yield weights, gradients, module buffers and optimizer state of a rank."""
@@ -112,14 +117,13 @@ class Session:
         for unit in self._rank_units(rank):
             for layer in unit.layers:
                 yield from layer.buffers()
-        optimizer = self.optimizers[rank]
-        for state in optimizer.state.values() if optimizer else ():
-            yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+        for optimizer in self._rank_optimizers(rank):
+            for state in optimizer.state.values():
+                yield from (value for value in state.values() if isinstance(value, torch.Tensor))
 
     def optimizer_step(self, rank: int) -> None:
-        """Take one optimizer step on a rank's parameters."""
-        optimizer = self.optimizers[rank]
-        if optimizer is not None:
+        """Take one optimizer step on each stage of a rank, one after the other."""
+        for optimizer in self._rank_optimizers(rank):
             optimizer.step()
 
     def begin_step(self) -> None:
@@ -145,6 +149,11 @@ class Session:
     def seed(self, step: int, stage: int, unit: int, microbatch: int) -> int:
         """Return the seed of a unit's random numbers for one step and microbatch."""
         return seed_of(self.spec.seed, step, stage, unit, microbatch)
+
+
+def _parameters(units: Iterable[CheckpointedUnit]) -> list[nn.Parameter]:
+    """Return the units' parameters, each once."""
+    return list({id(p): p for unit in units for p in unit.parameters()}.values())
 
 
 def primed_optimizer(spec: ModelSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | None:

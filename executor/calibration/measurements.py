@@ -91,17 +91,19 @@ def measure_emulated(plan: Plan, runs: Sequence[Measured], hardware: Hardware) -
 
 def costs_of(
     plan: Plan,
-    stage_rank: tuple[int, ...],
     measurements: Measurements,
     held: Samples,
     static: Sequence[int],
     source: str,
 ) -> Costs:
-    """Return the costs: medians of the times, maxima of the workspaces ``held``, and the evidence for both."""
+    """Return the costs: medians of the times, maxima of the workspaces ``held``, and the evidence for both.
+
+    The plan is a calibration's, in which each stage is a rank of its own; ``static`` holds the bytes of each.
+    """
     units: dict[int, list[UnitCost]] = defaultdict(list)
     for stage, unit in sorted({(op.stage, op.unit) for op in plan if op.kind == Kind.FORWARD}):
-        units[stage].append(_unit(stage_rank[stage], stage, unit, measurements.times, held))
-    steps = [(rank, -1, -1, Kind.OPTIMIZER_STEP) for rank in range(plan.ranks)]
+        units[stage].append(_unit(stage, unit, measurements.times, held))
+    steps = [(stage, -1, -1, Kind.OPTIMIZER_STEP) for stage in sorted(units)]
     return Costs(
         units=tuple(tuple(units[stage]) for stage in sorted(units)),
         static_bytes=tuple(static),
@@ -129,9 +131,9 @@ def costs_of(
     )
 
 
-def _unit(rank: int, stage: int, unit: int, times: Samples, held: Samples) -> UnitCost:
+def _unit(stage: int, unit: int, times: Samples, held: Samples) -> UnitCost:
     def at(source: Samples, kind: Kind) -> Sequence[int]:
-        key: Key = (rank, stage, unit, kind)
+        key: Key = (stage, stage, unit, kind)
         return source.get(key, (0,))
 
     return UnitCost(

@@ -1,8 +1,9 @@
 """Makes the plan that a calibration runs: every unit's operations in a realistic order, one rank at a time.
 
 It has all FORWARDs of a few microbatches, then their RECOMPUTEs and BACKWARDs. With checkpointing every boundary is
-offloaded and brought back, and stages on different ranks send to each other. Edges between the ranks' tasks keep ranks
-from running at once, so that none is measured while another takes its time.
+offloaded and brought back. Each stage is a rank of its own, so that what is measured is a stage's, on whatever rank it
+will be; stages send to each other. Edges between the ranks' tasks keep ranks from running at once, so that none is
+measured while another takes its time.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from loadahead.sim.workload import UnitShape, Workload
 Key = tuple[int, int, int]  # (stage, unit, microbatch)
 
 
-def calibration_plan(workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> Plan:
+def calibration_plan(workload: Workload, microbatches: int, checkpoint: bool) -> Plan:
     """Return a plan of that many microbatches over the workload's units; the verifier accepts it."""
-    return _Building(workload, stage_rank, microbatches, checkpoint).run()
+    return _Building(workload, microbatches, checkpoint).run()
 
 
 class _Building:
     """Builds the plan; it names buffers and operations by their positions in it."""
 
-    def __init__(self, workload: Workload, stage_rank: tuple[int, ...], microbatches: int, checkpoint: bool) -> None:
-        self._stages, self._stage_rank = workload.stages, stage_rank
-        self._microbatches, self._checkpoint = microbatches, checkpoint
+    def __init__(self, workload: Workload, microbatches: int, checkpoint: bool) -> None:
+        self._stages, self._microbatches, self._checkpoint = workload.stages, microbatches, checkpoint
         self._out = PlanBuilder()
         self._units = [(stage, unit) for stage, units in enumerate(self._stages) for unit in range(len(units))]
         self._boundary: dict[Key, int] = {}
@@ -35,7 +35,7 @@ class _Building:
         self._saved: dict[Key, int] = {}
         self._slot: dict[Key, tuple[int, int]] = {}  # the host buffer, and the OFFLOAD that fills it
         self._arrivals: dict[Key, list[int]] = {}  # the RECV and PREFETCH that the key's next task waits for
-        self._releases: list[list[tuple[int, int, Key]]] = [[] for _ in range(max(stage_rank) + 1)]
+        self._releases: list[list[tuple[int, int, Key]]] = [[] for _ in self._stages]
         self._turn: tuple[int, int] | None = None  # rank and operation of the task before
 
     def run(self) -> Plan:
@@ -173,8 +173,10 @@ class _Building:
 
     # ---- names ----
 
-    def _rank(self, key: Key) -> int:
-        return self._stage_rank[key[0]]
+    @staticmethod
+    def _rank(key: Key) -> int:
+        """Return the rank that runs a unit: that of its stage's number."""
+        return key[0]
 
     def _shape(self, key: Key) -> UnitShape:
         return self._stages[key[0]][key[1]]

@@ -36,7 +36,6 @@ def calibrate(
     *,
     hardware: Hardware,
     device: str = "cpu",
-    stage_rank: Sequence[int] | None = None,
     repeats: int = 12,
     checkpoint: bool = True,
     deterministic: bool = True,
@@ -44,14 +43,13 @@ def calibrate(
     link_sizes: Sequence[int] | None = None,
     **backend_settings: Any,
 ) -> Costs:
-    """Return the measured costs of every unit, of each rank's optimizer step, and of the links.
+    """Return the measured costs of every unit, of each stage's optimizer step, and of the links.
 
     ``evidence`` holds the sample counts and the spread, (third - first quartile) / median, of every number, and the
     machine. Raises InputError for a bad argument, or where model, workload and device do not go together.
 
     Args:
         hardware: the links where they are emulated; real links are measured.
-        stage_rank: the rank that runs each stage; None: stage s on rank s.
         repeats: timed runs of each operation, at least.
         checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
         deterministic: measure the deterministic kernels, which runs use whose gradients are checked.
@@ -61,12 +59,11 @@ def calibrate(
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}; it must be at least 1")
-    ranks = tuple(range(len(workload.stages)) if stage_rank is None else stage_rank)
-    plan = calibration_plan(workload, ranks, MICROBATCHES, checkpoint)
+    plan = calibration_plan(workload, MICROBATCHES, checkpoint)
     backend = make_backend(device, **backend_settings)
     try:
         with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path):
-            session = Session(spec, workload, ranks, backend.device)
+            session = Session(spec, workload, tuple(range(len(workload.stages))), backend.device)
             operations = Operations(plan, session, backend, Links.of(hardware))
             for step in range(backend.warm_ups):
                 _step(operations, step)
@@ -77,7 +74,7 @@ def calibrate(
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:
         backend.close()
-    costs = costs_of(plan, ranks, measurements, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
+    costs = costs_of(plan, measurements, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
     return costs.model_copy(update={"evidence": facts | costs.evidence})
 
 
