@@ -8,7 +8,8 @@ sizes bytes, all bandwidths bytes per second.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,8 +191,11 @@ class Costs(_Frozen):
         return self._per_rank("optimizer_ns", stage_rank, ranks)
 
     def optimizer_bytes(self, stage_rank: Ints, ranks: int) -> Ints:
-        """Return the bytes in use only while each rank's OPTIMIZER_STEP runs, for all its stages; shape (ranks,)."""
-        return self._per_rank("optimizer_workspace", stage_rank, ranks)
+        """Return the bytes in use only while each rank's OPTIMIZER_STEP runs; shape (ranks,).
+
+        A rank's stages step one after the other, so that the largest counts.
+        """
+        return self._per_rank("optimizer_workspace", stage_rank, ranks, max)
 
     def launch_table(self) -> Ints:
         """Return the host time to issue an operation of each kind, in ns; shape (kinds,)."""
@@ -214,8 +218,10 @@ class Costs(_Frozen):
         """Return the bytes that stay on each rank's device throughout, its stages' together; shape (ranks,)."""
         return self._per_rank("static_bytes", stage_rank, ranks)
 
-    def _per_rank(self, name: str, stage_rank: Ints, ranks: int) -> Ints:
-        """Add up the stages' entries on their ranks; ``stage_rank`` is the rank of each stage, -1 where none has it."""
+    def _per_rank(
+        self, name: str, stage_rank: Ints, ranks: int, together: Callable[[int, int], int] = operator.add
+    ) -> Ints:
+        """Put the stages' entries on their ranks; ``stage_rank`` is the rank of each stage, -1 where none has it."""
         values: tuple[int, ...] = getattr(self, name)
         if len(values) not in (0, len(self.units)):
             raise InputError(
@@ -225,7 +231,7 @@ class Costs(_Frozen):
         out = [0] * ranks
         for value, rank in zip(values, stage_rank.tolist(), strict=False):
             if rank >= 0:
-                out[rank] += value
+                out[rank] = together(out[rank], value)
         return np.asarray(out, dtype=np.int64)
 
     def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
