@@ -50,7 +50,7 @@ def test_too_few_operations_are_a_clear_failure(missing: int) -> None:
     whole.require_room()
     small, tasks, _ = made(missing)
     assert walk(small, tasks) == -1
-    with pytest.raises(RuntimeError, match="arena is too small: section (END|ROWS) has no room"):
+    with pytest.raises(RuntimeError, match=r"arena is too small: section (END|ROWS) has no room"):
         small.require_room()
     # Buffers, which lie behind the operations' rows, are those of the whole walk.
     count = int(whole.memory[arena.BUFFERS])
