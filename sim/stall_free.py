@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.planner import Policy
@@ -60,7 +62,8 @@ def _rows(workload: Workload, costs: Costs, policy: Policy) -> Iterable[SweepRow
     Beyond a rank's number of tasks a horizon changes nothing any more.
     """
     units = [len(stage) for stage in workload.stages]
-    most = min(2 * policy.microbatches * max(units), MOST_OPERATIONS // (10 * policy.microbatches * sum(units)))
+    on_ranks = units if policy.order is None else np.bincount(policy.order.stage_rank, weights=units).tolist()
+    most = min(2 * policy.microbatches * int(max(on_ranks)), MOST_OPERATIONS // (10 * policy.microbatches * sum(units)))
     size, horizon = FIRST_BATCH, 1
     while horizon <= most:
         policies = [replace(policy, horizon=h) for h in range(horizon, min(horizon + size, most + 1))]

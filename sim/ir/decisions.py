@@ -23,6 +23,7 @@ RECOMPUTE, KEEP = "recompute", "keep"
 MODES = (RECOMPUTE, KEEP)
 # The slot of a boundary that stays.
 STAYS = -1
+_LARGEST = 2**31 - 1
 _KEYS = ("stage", "unit", "microbatch", "release", "acquire")
 
 
@@ -115,8 +116,8 @@ def _read_row(row: object, where: str) -> tuple[int, int, int, int, int, bool]:
         value, lowest = row.get(key), STAYS if key in ("release", "acquire") else 0
         if isinstance(value, np.integer):
             value = int(value)
-        if type(value) is not int or not lowest <= value < 2**31:
-            raise InputError(f"{where}: {key} is {value!r:.40}; it must be an integer of at least {lowest}")
+        if type(value) is not int or not lowest <= value <= _LARGEST:
+            raise InputError(f"{where}: {key} is {value!r:.40}; it must be an integer from {lowest} to {_LARGEST}")
         values.append(value)
     mode = row.get("mode", RECOMPUTE)
     if not isinstance(mode, str) or mode not in MODES:

@@ -113,7 +113,9 @@ class Order:
         early = np.flatnonzero(listed[: len(place) // 2] > listed[len(place) // 2 :])
         if len(early):
             name = f"{early[0] // self.microbatches}{{}}{early[0] % self.microbatches}"
-            raise InputError(f"order {self.name!r}: {name.format('B')} stands before {name.format('F')}")
+            raise InputError(
+                f"order {self.name!r}: {name.format('B')} stands before {name.format('F')}; forward is first"
+            )
         return self
 
     def _require_columns(self) -> None:

@@ -34,7 +34,10 @@ def read_order(path: str | Path) -> Order:
         rows.pop()
     if not rows:
         raise InputError(f"{path}: is empty; an order has a row per rank, e.g. 0F0,0F1,0B0,0B1")
-    return Order.of(rows, Path(path).name)
+    try:
+        return Order.of(rows, Path(path).name)
+    except InputError as error:
+        raise error.about(str(path)) from error
 
 
 def _reason(error: OSError | ValueError | csv.Error) -> str:
