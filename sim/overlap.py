@@ -9,6 +9,7 @@ import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.ir.plan import Ints
+from loadahead.sim.step_metrics import overlap_share
 
 
 @inlined
@@ -46,10 +47,8 @@ def copying_and_hidden(busy, leaving, coming):  # type: ignore[no-untyped-def]
     return copying, hidden
 
 
-@inlined
-def overlap(copying, hidden):  # type: ignore[no-untyped-def]
-    """Return the overlap of copies that run so long, so much of it hidden behind compute; 0.0 without copies."""
-    return hidden / copying if copying else 0.0
+# Compiled code calls it as well.
+overlap = inlined(overlap_share)
 
 
 @compiled

@@ -15,6 +15,11 @@ from typing import Any, Self
 STALLS = ("release", "prefetch", "recv")
 
 
+def overlap_share(copying: float, hidden: float) -> float:
+    """Return the overlap of copies that run so long, so much of it while compute runs as well; 0.0 without copies."""
+    return hidden / copying if copying else 0.0
+
+
 def stall_field(stall: str) -> str:
     """Return the name of the field that holds a stall's ns."""
     return f"stall_{stall}_ns"
@@ -84,7 +89,7 @@ class StepMetrics:
     @property
     def overlap(self) -> float:
         """Return the overlap of all ranks' copies together; 0.0 without copies."""
-        return sum(rank.overlap * rank.copy_ns for rank in self.ranks) / self.copy_ns if self.copy_ns else 0.0
+        return overlap_share(self.copy_ns, sum(rank.overlap * rank.copy_ns for rank in self.ranks))
 
     @classmethod
     def from_dict(cls, summary: Mapping[str, Any]) -> Self:
