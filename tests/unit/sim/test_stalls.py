@@ -1,0 +1,59 @@
+"""What a stall is, by hand: how long, and which of several edges is to blame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loadahead.sim.engines import ENGINES, simulate
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.stalls import STALL_OF, waits
+from loadahead.sim.step_metrics import STALLS
+from tests.support.plans import uniform_costs
+
+
+def two_edges(first: Kind, then: Kind, nbytes: tuple[int, int]) -> Plan:
+    """A RECOMPUTE that waits for two operations of other queues, in this order."""
+    builder = PlanBuilder()
+    edges = [builder.op(0, kind, (0, 0, 0), nbytes=size) for kind, size in zip((first, then), nbytes, strict=True)]
+    builder.op(0, Kind.RECOMPUTE, (0, 0, 0), after=edges)
+    return builder.freeze("two edges", 1, 1, {})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("nbytes", "blamed"),
+    [((10, 12), "prefetch"), ((12, 10), "release"), ((11, 11), "release")],
+    ids=["the second ends last", "the first ends last", "both end together: the first listed"],
+)
+def test_the_edge_that_ended_last_is_to_blame(engine: str, nbytes: tuple[int, int], blamed: str) -> None:
+    """Both copies start at 0 at 1 B/ns; nothing runs on the compute queue meanwhile."""
+    plan = two_edges(Kind.OFFLOAD, Kind.PREFETCH, nbytes)
+    costs = uniform_costs(1, d2h_bandwidth=10**9, h2d_bandwidth=10**9)
+    (rank,) = simulate(plan, costs, engine).metrics.ranks
+    assert rank.stalls_ns == dict.fromkeys(STALLS, 0) | {blamed: max(nbytes)}
+
+
+def test_an_edge_that_ended_before_the_queue_was_ready_is_no_stall() -> None:
+    plan = two_edges(Kind.OFFLOAD, Kind.PREFETCH, (10, 12))
+    wait, kind = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([0, 0, 0]))
+    assert (int(wait[2]), Kind(int(kind[2]))) == (12, Kind.PREFETCH)
+    # The host issues the RECOMPUTE from 15 on: the copies are over by then.
+    wait, kind = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([5, 10, 5]))
+    assert int(wait[2]) == 0
+
+
+def test_a_wait_for_a_kind_that_is_no_stall_has_no_name() -> None:
+    assert {kind for kind in Kind if STALL_OF[kind] < 0} == {
+        Kind.FORWARD,
+        Kind.RECOMPUTE,
+        Kind.BACKWARD,
+        Kind.BACKWARD_INPUT,
+        Kind.BACKWARD_WEIGHT,
+        Kind.RELEASE,
+        Kind.ACQUIRE,
+        Kind.OPTIMIZER_STEP,
+    }
+    assert STALL_OF[-1] < 0
