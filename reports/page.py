@@ -113,6 +113,8 @@ def _head(data: RunData, name: str) -> Html:
     facts = []
     if data.plan is not None:
         facts.append(f"{data.plan.ranks} rank{'s' * (data.plan.ranks != 1)}")
+        if len(data.plan.stage_rank) > data.plan.ranks:
+            facts.append(f"{len(data.plan.stage_rank)} stages")
         facts.append(f"{data.plan.microbatches} microbatch{'es' * (data.plan.microbatches != 1)}")
     if isinstance(policy.get("pipeline"), str):
         facts.append(f"pipeline {policy['pipeline']}")
