@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,80 @@ def test_a_plan_with_a_race_is_shown_and_exit_1(tmp_path: Path, capsys: Captured
     out, err = capsys.readouterr()
     assert out == ""
     assert "not safe to run" in err
+
+
+def _stays(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The first boundary stays, in the file's words."""
+    return [rows[0] | {"release": -1, "acquire": -1}, *rows[1:]]
+
+
+# What is done to the decisions of the good plan, and what the line must hold.
+CONTRADICTIONS: dict[str, tuple[Callable[[list[dict[str, object]]], object], str]] = {
+    "another-release": (
+        lambda rows: [rows[0] | {"release": 1}, *rows[1:]],
+        "decisions[0]: boundary 0.0.0 is to leave in slots 1 to 2 (recompute) and the operations say to leave in slots "
+        "2 to 2 (recompute); a file's decisions say what its operations do",
+    ),
+    "stays": (_stays, "boundary 0.0.0 is to stay (recompute) and the operations say to leave in slots 2 to 2"),
+    "another-mode": (
+        lambda rows: [rows[0] | {"mode": "keep"}, *rows[1:]],
+        "boundary 0.0.0 is to leave in slots 2 to 2 (keep) and the operations say to leave in slots 2 to 2 (recompute)",
+    ),
+    "half-a-decision": (
+        lambda rows: [rows[0] | {"acquire": -1}, *rows[1:]],
+        "boundary 0.0.0 is to leave in slots 2 to -1 (recompute) and the operations say to leave in slots 2 to 2",
+    ),
+    "left-out": (lambda rows: rows[:2], "decisions: boundary 0.0.2 is not named, and the operations say to leave in"),
+    "no-such-boundary": (
+        lambda rows: [*rows, rows[0] | {"unit": 1}],
+        "decisions[3]: boundary 0.1.0 is to leave in slots 2 to 2 (recompute) and they have no such boundary",
+    ),
+    "twice": (lambda rows: [*rows, rows[0]], "decisions[3]: boundary 0.0.0 is there twice; decide on it once"),
+    "none": (lambda rows: [], "decisions: boundary 0.0.0 is not named"),
+    "an-object": (lambda rows: rows[0], "decisions: it must be a valid array"),
+    "null": (lambda rows: None, "decisions = None"),
+    "a-number": (lambda rows: [7], "decisions.0 = 7"),
+    "mode-unknown": (lambda rows: [rows[0] | {"mode": "save"}], "decisions.0.mode = 'save'"),
+    "slot-text": (lambda rows: [rows[0] | {"release": "2"}], "decisions.0.release = '2'"),
+    "slot-huge": (lambda rows: [rows[0] | {"release": 2**31}], "decisions.0.release = 2147483648"),
+    "slot-low": (lambda rows: [rows[0] | {"release": -2}], "decisions.0.release = -2"),
+    "unknown-key": (lambda rows: [rows[0] | {"horizon": 2}], "decisions.0.horizon: is not a key of a plan file"),
+    "key-missing": (lambda rows: [{"stage": 0}], "decisions.0.unit: is missing"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_decisions_that_are_not_the_operations_are_refused(name: str, tmp_path: Path, capsys: Captured) -> None:
+    change, says = CONTRADICTIONS[name]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(GOOD | {"decisions": change(GOOD["decisions"])}))
+    assert run(["verify", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {path}: ")
+    assert says in err
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows[::-1], lambda rows: rows], ids=["turned", "as-they-are"])
+def test_decisions_in_any_order_or_none_are_the_good_plan(
+    change: Callable[[list[dict[str, object]]], object], tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "plan.json"
+    for content in (
+        GOOD | {"decisions": change(GOOD["decisions"])},
+        {key: value for key, value in GOOD.items() if key != "decisions"},
+    ):
+        path.write_text(json.dumps(content))
+        assert run(["show", str(path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == GOOD
+
+
+def test_a_boundary_that_stays_need_not_be_named(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "plan.json"
+    assert run(["plan", "no-help", "-o", str(path)]) == 0
+    plan = json.loads(path.read_text())
+    assert plan["decisions"] and all(row["acquire"] == -1 for row in plan["decisions"])
+    path.write_text(json.dumps(plan | {"decisions": []}))
+    assert run(["verify", str(path)]) == 0
+    capsys.readouterr()
