@@ -1,4 +1,4 @@
-"""A plan survives its JSON and its text form, with any distinct ids."""
+"""A plan survives its JSON and its text form, with any distinct ids, of any order and whoever made it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from hypothesis import strategies as st
 from loadahead.sim.ir.json_form import dumps_plan, plan_from_json, plan_to_json
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
-from tests.support.plans import plans
+from loadahead.sim.planner import build_plan, order_of
+from tests.support.orders import orders, policies_for, workloads_for
+from tests.support.plans import plans, stray_plans
 
 several = settings(max_examples=60, deadline=None)
 
 
 @st.composite
+def of_any_order(draw: st.DrawFn) -> Plan:
+    order = draw(orders())
+    return build_plan(draw(workloads_for(order)), draw(policies_for(order)))
+
+
+@st.composite
 def renamed(draw: st.DrawFn) -> Plan:
-    plan = draw(plans(most_ranks=3, most_units=2))
+    plan = draw(plans(most_ranks=3, most_units=2) | of_any_order() | stray_plans())
     stride, offset = draw(st.integers(1, 7)), draw(st.integers(0, 10**9))
     op_ids = np.arange(len(plan), dtype=np.int64)[::-1] * stride + offset
     buffer_ids = np.arange(len(plan.buffers), dtype=np.int64) * stride + offset
@@ -41,3 +49,10 @@ def test_text_round_trips(plan: Plan) -> None:
     again = plan_from_text(text)
     assert plan_to_text(again) == text
     assert dumps_plan(again) == dumps_plan(plan)
+
+
+@several
+@given(stray_plans())
+def test_a_strangers_plan_has_an_order_or_none(plan: Plan) -> None:
+    order = order_of(plan)
+    assert order is None or order.checked() is order
