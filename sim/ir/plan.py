@@ -228,11 +228,15 @@ class Plan:
 
     @cached_property
     def stage_rank(self) -> Ints:
-        """Return the rank of each stage's first task, or else first operation, -1 without any; shape (stages,)."""
+        """Return the rank of each stage's first task, or else first operation, -1 without any; shape (stages,).
+
+        A stranger's plan may call a stage anything; numbers beyond the plan's operations are no stages' and left out.
+        """
         is_task = self.ops.kind <= Kind.BACKWARD_WEIGHT
-        out = np.full(int(self.ops.stage.max(initial=-1)) + 1, -1, dtype=np.int64)
+        is_stage = (self.ops.stage >= 0) & (self.ops.stage < len(self))
+        out = np.full(int(self.ops.stage[is_stage].max(initial=-1)) + 1, -1, dtype=np.int64)
         for some in (~is_task, is_task):
-            rows = np.flatnonzero(some & (self.ops.stage >= 0))[::-1]
+            rows = np.flatnonzero(some & is_stage)[::-1]
             out[self.ops.stage[rows]] = self.ops.rank[rows]
         return out
 
