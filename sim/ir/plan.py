@@ -24,6 +24,8 @@ from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue, Role, Space
 Ints = npt.NDArray[np.int64]
 SmallInts = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.int8]
+# A plan file has at most 65,536 ranks, each with a few stages. A larger number is a label, which must cost no memory.
+MOST_STAGES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +232,10 @@ class Plan:
     def stage_rank(self) -> Ints:
         """Return the rank of each stage's first task, or else first operation, -1 without any; shape (stages,).
 
-        A stranger's plan may call a stage anything; numbers beyond the plan's operations are no stages' and left out.
+        A stranger's plan may number a stage as it likes; one numbered beyond :data:`MOST_STAGES` is left out.
         """
         is_task = self.ops.kind <= Kind.BACKWARD_WEIGHT
-        is_stage = (self.ops.stage >= 0) & (self.ops.stage < len(self))
+        is_stage = (self.ops.stage >= 0) & (self.ops.stage < MOST_STAGES)
         out = np.full(int(self.ops.stage[is_stage].max(initial=-1)) + 1, -1, dtype=np.int64)
         for some in (~is_task, is_task):
             rows = np.flatnonzero(some & is_stage)[::-1]
