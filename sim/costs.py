@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,9 @@ MOST_WEIGHT = 1000
 Weight = Annotated[int, Field(ge=1, le=MOST_WEIGHT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
+# These kinds compute a unit. They are the first of all kinds, so that a task's kind is its place in a table of them.
+TASK_KINDS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+assert list(TASK_KINDS) == list(Kind)[: len(TASK_KINDS)]
 # These kinds move bytes, so their duration follows from a bandwidth.
 MOVING_KINDS = sorted(COPY_KINDS | SEND_KINDS)
 
@@ -57,27 +60,23 @@ class UnitCost(_Frozen):
     workspace_backward: Amount = 0
 
     def by_kind(self) -> dict[Kind, tuple[int, int]]:
-        """Return each compute kind's (duration in ns, workspace in bytes).
+        """Return the (duration in ns, workspace in bytes) of each of :data:`TASK_KINDS`."""
+        amounts = self.amounts()
+        return dict(
+            zip(TASK_KINDS, zip(amounts[: len(TASK_KINDS)], amounts[len(TASK_KINDS) :], strict=True), strict=True)
+        )
+
+    def amounts(self) -> tuple[int, ...]:
+        """Return the durations in ns of :data:`TASK_KINDS`, then their workspaces in bytes.
 
         A split backward whose parts have no durations of their own takes half of ``backward_ns`` for each part.
         """
         half = self.backward_ns // 2
         first = half if self.backward_input_ns is None else self.backward_input_ns
         second = self.backward_ns - half if self.backward_weight_ns is None else self.backward_weight_ns
-        return {
-            Kind.FORWARD: (self.forward_ns, self.workspace_forward),
-            Kind.RECOMPUTE: (self.recompute_ns, self.workspace_recompute),
-            Kind.BACKWARD: (self.backward_ns, self.workspace_backward),
-            Kind.BACKWARD_INPUT: (first, self.workspace_backward),
-            Kind.BACKWARD_WEIGHT: (second, self.workspace_backward),
-        }
-
-    def by_every_kind(self) -> list[int]:
-        """Return the durations of all kinds, then their workspaces; 0 for kinds that do not compute."""
-        out = [0] * (2 * len(Kind))
-        for kind, (duration, workspace) in self.by_kind().items():
-            out[kind], out[len(Kind) + kind] = duration, workspace
-        return out
+        backward = self.workspace_backward
+        durations = (self.forward_ns, self.recompute_ns, self.backward_ns, first, second)
+        return *durations, self.workspace_forward, self.workspace_recompute, backward, backward, backward
 
 
 class SharedLinks(_Frozen):
@@ -155,27 +154,28 @@ class Costs(_Frozen):
 
     def transfer(self, kind: Kind, nbytes: Ints) -> Ints:
         """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``."""
-        latency: int
-        bandwidth: int | None
-        if kind == Kind.OFFLOAD:
-            latency, bandwidth = self.d2h_latency_ns, self.d2h_bandwidth
-        elif kind == Kind.PREFETCH:
-            latency, bandwidth = self.h2d_latency_ns, self.h2d_bandwidth
-        else:
-            latency, bandwidth = self.p2p_latency_ns, self.p2p_bandwidth
+        latency, bandwidth = self._link(kind)
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
-    def tables(self) -> tuple[Ints, Ints]:
-        """Return durations in ns and workspaces in bytes of every unit and kind, both of shape (units, kinds).
+    def transfer_times(self, kind: Kind, sizes: Iterable[int]) -> list[int]:
+        """Return what :meth:`transfer` does, of a few sizes that are no array."""
+        latency, bandwidth = self._link(kind)
+        if bandwidth is None:
+            return [latency for _ in sizes]
+        return [latency + -(-nbytes * NANOSECONDS_PER_SECOND // bandwidth) for nbytes in sizes]
 
-        Kinds that do not compute have 0.
-        """
+    def _link(self, kind: Kind) -> tuple[int, int | None]:
+        """Return latency and bandwidth of the link on which a kind moves bytes; None: it takes no time beyond that."""
+        if kind == Kind.OFFLOAD:
+            return self.d2h_latency_ns, self.d2h_bandwidth
+        if kind == Kind.PREFETCH:
+            return self.h2d_latency_ns, self.h2d_bandwidth
+        return self.p2p_latency_ns, self.p2p_bandwidth
+
+    def table(self) -> Ints:
+        """Return the :meth:`UnitCost.amounts` of every unit; shape (units, 2 * task kinds)."""
         distinct, of_unit = distinct_units(self.units)
-        kinds = len(Kind)
-        table = np.zeros((len(distinct), 2 * kinds), dtype=np.int64)
-        table[...] = [unit.by_every_kind() for unit in distinct]
-        table = table[of_unit]
-        return table[:, :kinds], table[:, kinds:]
+        return np.asarray([unit.amounts() for unit in distinct], dtype=np.int64).take(of_unit, axis=0)
 
     def require_units(self, units: Sequence[int]) -> None:
         """Raise InputError unless the costs describe as many units of each stage."""
@@ -287,7 +287,7 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     overflow (bandwidths above 9 GB/s) goes through Python's integers, once per distinct size.
     """
     sizes, back = (nbytes, slice(None)) if len(nbytes) < _FEW else np.unique(nbytes, return_inverse=True)
-    exact = [-(-int(n) * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
+    exact = [-(-n * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
     return np.asarray(exact, dtype=np.int64)[back]
 
 

@@ -64,10 +64,10 @@ class Group:
         slots = (np.empty(tasks.boundaries, dtype=np.int64), np.empty(tasks.boundaries, dtype=np.int64))
         return cls(order=order, tasks=tasks, arena=arena, operations=operations, slots=slots)
 
-    def put(self, sizes: UnitSizes, tables: tuple[Ints, Ints], costs: Costs) -> None:
+    def put(self, sizes: UnitSizes, table: Ints, costs: Costs) -> None:
         """Take a point's sizes and costs; raise InputError where its step cannot be simulated."""
         self.arena.put_sizes(sizes)
-        self.arena.put_costs(costs, tables, sizes, self.tasks)
+        self.arena.put_costs(costs, table, sizes, self.tasks)
         # No unit has more than seven buffers of a microbatch at once.
         nbytes = 7 * self.tasks.microbatches * sizes.total
         for total, what, unit in (
@@ -103,7 +103,7 @@ class Groups:
     _groups: dict[Hashable, Group] = field(default_factory=dict)
     # By identity; the objects are kept too, so that no other one gets theirs.
     _sizes: dict[int, tuple[Workload, UnitSizes]] = field(default_factory=dict)
-    _tables: dict[int, tuple[Any, tuple[Ints, Ints]]] = field(default_factory=dict)
+    _tables: dict[int, tuple[Any, Ints]] = field(default_factory=dict)
 
     def rows(
         self, workload: Workload, costs: Costs, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]
@@ -115,14 +115,14 @@ class Groups:
         policy, sizes = policies[0], self._sizes_of(workload)
         units = tuple(map(len, workload.stages))
         choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.order)
-        key = (choices, policy.checkpoint, units, len(sizes.boundaries.distinct))
+        key = (choices, policy.checkpoint, units, sizes.classes)
         if key not in self._groups:
             _make_room(self._groups)
             while sum(group.arena.memory.nbytes for group in self._groups.values()) > _MOST_BYTES:
                 self._groups.pop(next(iter(self._groups)))
             self._groups[key] = Group.of(workload, policy, sizes)
         group = self._groups[key]
-        group.put(sizes, self._tables_of(costs, units), costs)
+        group.put(sizes, self._table_of(costs, units), costs)
         return group.rows(policies, axes)
 
     def _sizes_of(self, workload: Workload) -> UnitSizes:
@@ -131,10 +131,10 @@ class Groups:
             self._sizes[id(workload)] = workload, UnitSizes.of(workload)
         return self._sizes[id(workload)][1]
 
-    def _tables_of(self, costs: Costs, units: Sequence[int]) -> tuple[Ints, Ints]:
+    def _table_of(self, costs: Costs, units: Sequence[int]) -> Ints:
         if id(costs.units) not in self._tables:
             _make_room(self._tables)
-            self._tables[id(costs.units)] = costs.units, costs.tables()
+            self._tables[id(costs.units)] = costs.units, costs.table()
         costs.require_units(units)
         return self._tables[id(costs.units)][1]
 

@@ -33,15 +33,24 @@ class Point:
     axes: Mapping[str, Any]
 
 
-def grid(workload: Workload, costs: Costs, base: Policy, axes: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
-    """Yield every combination of the axes' values, the last axis fastest; raise InputError for an unknown axis."""
+def grid(
+    workload: Workload,
+    costs: Costs,
+    base: Policy,
+    axes: Mapping[str, Sequence[Any]],
+    own: Mapping[str, Any] | None = None,
+) -> Iterator[Point]:
+    """Yield every combination of the axes' values, the last axis fastest; raise InputError for an unknown axis.
+
+    ``own`` holds columns of all these points beside the policy's.
+    """
     for name in axes:
         if name not in AXES:
             raise InputError(f"sweep axis {name!r} is unknown; it must be one of {', '.join(AXES)}")
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        policy = replace(base, **chosen)
-        columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen
+        policy = replace(base, **chosen) if chosen else base
+        columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen | dict(own or {})
         yield Point(workload=workload, costs=costs, policy=policy, axes=columns)
 
 

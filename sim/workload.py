@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from loadahead.sim.errors import InputError
 
 _Unit = TypeVar("_Unit")
+Places = npt.NDArray[np.int64]
 
 # What ``model.python`` is where a model was given in memory: a file cannot hold it.
 IN_MEMORY = "in-memory"
@@ -73,23 +78,30 @@ class ModuleShapes:
     layers: tuple[LayerShape, ...]
 
 
-def distinct_units(stages: Sequence[Sequence[_Unit]]) -> tuple[list[_Unit], list[int]]:
+class Dealt(tuple[tuple[_Unit, ...], ...]):
+    """Is each stage's units, made of a few different ones; it remembers which, so that nobody has to look for them."""
+
+    distinct: Sequence[_Unit]
+    of_unit: Places
+
+    @classmethod
+    def of(cls, stages: Iterable[tuple[_Unit, ...]], distinct: Sequence[_Unit], of_unit: Places) -> Dealt[_Unit]:
+        """Return these stages; ``of_unit`` says which of the different units is each unit of the model."""
+        out = cls(stages)
+        out.distinct, out.of_unit = distinct, of_unit
+        return out
+
+
+def distinct_units(stages: Sequence[Sequence[_Unit]]) -> tuple[Sequence[_Unit], Places]:
     """Return the units that are different objects, and for each unit of the model which of them it is.
 
     Most units of a large model are one and the same object, and so are most stages.
     """
-    distinct: dict[int, int] = {}
-    units: list[_Unit] = []
-    known: dict[int, list[int]] = {}
-    out: list[int] = []
-    for stage in stages:
-        rows = known.get(id(stage))
-        if rows is None:
-            rows = known[id(stage)] = []
-            for unit in stage:
-                row = distinct.setdefault(id(unit), len(units))
-                if row == len(units):
-                    units.append(unit)
-                rows.append(row)
-        out += rows
-    return units, out
+    if isinstance(stages, Dealt):
+        return stages.distinct, stages.of_unit
+    different = {id(stage): stage for stage in stages}
+    units = {id(unit): unit for stage in different.values() for unit in stage}
+    number = dict(zip(units, range(len(units)), strict=True))
+    numbers = {name: [number[id(unit)] for unit in stage] for name, stage in different.items()}
+    of_unit = chain.from_iterable([numbers[id(stage)] for stage in stages])
+    return list(units.values()), np.fromiter(of_unit, dtype=np.int64)

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,10 @@ class Grid:
                 continue
             prepared = self._prepared(places)
             own = {column: values[places[at]] for at, column, values in shown}
-            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner)
+            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner, own)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
-                    yield number, replace(point, axes={**point.axes, **own}) if own else point
+                    yield number, point
 
     def calibrate(self, finished: Container[int] = ()) -> None:
         """Trace and calibrate modules now, while nothing else runs."""

@@ -18,14 +18,16 @@ from math import prod
 import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import TASK_KINDS, Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner.tasks import Tasks
 from loadahead.sim.step_metrics import STALLS
-from loadahead.sim.workload import Workload, distinct_units
+from loadahead.sim.workload import UnitShape, Workload, distinct_units
 
 KINDS = len(Kind)
+# These kinds move a unit's bytes; what their RECVs take is the SENDs'.
+_MOVES = (Kind.OFFLOAD, Kind.PREFETCH, Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT)
 # Queues whose spans are kept: compute, d2h, h2d.
 SPANNED = 3
 
@@ -53,6 +55,9 @@ BOUNDARY_WIDTH, FIRST_CLEARED = 12, X_SENT
 # A unit, its durations and workspaces by kind.
 U_BOUNDARY, U_GRADIENT, U_SAVED, U_CLASS, U_ABOVE, U_BELOW, U_DURATION = range(7)
 U_WORKSPACE = U_DURATION + KINDS
+_SIZES_END = U_CLASS + 1
+# Other kinds' durations are those of moves, or 0; none has a workspace.
+_DURATIONS_END, _WORKSPACES_END = U_DURATION + len(TASK_KINDS), U_WORKSPACE + len(TASK_KINDS)
 UNIT_WIDTH = U_WORKSPACE + KINDS
 # What stands above or below a unit: nothing, a unit of the same rank, or one of another.
 END_OF_MODEL, SAME_RANK, OTHER_RANK = range(3)
@@ -119,52 +124,36 @@ _NAMES |= {BUFFER_ROWS: "BUFFER_ROWS"}
 
 
 @dataclass(frozen=True, slots=True)
-class Distinct:
-    """Holds amounts of which many units share one: the distinct ones, and the place of each unit's, shape (units,)."""
-
-    distinct: Ints
-    of_unit: Ints
-
-    @classmethod
-    def of(cls, amounts: Sequence[int], of_unit: Ints) -> Distinct:
-        """Return the distinct amounts, smallest first; ``of_unit`` says which of the amounts is each unit's."""
-        distinct = sorted(set(amounts))
-        place = {amount: at for at, amount in enumerate(distinct)}
-        places = np.asarray([place[amount] for amount in amounts], dtype=np.int64)
-        return cls(np.asarray(distinct, dtype=np.int64), places[of_unit])
-
-    def by_unit(self) -> Ints:
-        """Return each unit's amount; shape (units,)."""
-        return self.distinct[self.of_unit]
-
-
-@dataclass(frozen=True, slots=True)
 class UnitSizes:
     """Holds the bytes of each unit's boundary, gradient and saved activations, in the order of the model.
 
-    Units whose boundaries have equal bytes are of one size class: their host slots can serve each other. ``total`` is
-    the sum of all bytes.
+    Units whose boundaries have equal bytes are of one size class: their host slots can serve each other.
+
+    Attributes:
+        distinct: the units that are different objects; ``of_unit`` says which of them each unit is, shape (units,).
+        rows: each unit's boundary, gradient and saved bytes and its class, as they stand in its row; shape (units, 4).
+        classes: how many size classes there are.
+        total: the sum of all bytes.
     """
 
-    boundaries: Distinct
-    gradients: Distinct
-    saved: Ints
+    distinct: Sequence[UnitShape]
+    of_unit: Ints
+    rows: Ints
+    classes: int
     total: float
 
     @classmethod
     def of(cls, workload: Workload) -> UnitSizes:
         """Return the sizes of all units of a workload."""
-        units, rows = distinct_units(workload.stages)
-        of_unit = np.asarray(rows, dtype=np.int64)
-        sizes = [(unit.boundary_bytes, unit.gradient_bytes, unit.saved_bytes) for unit in units]
-        boundary, gradient, saved = zip(*sizes, strict=True)
-        total = np.asarray([sum(map(float, unit)) for unit in sizes])[of_unit].sum()
-        return cls(
-            Distinct.of(boundary, of_unit),
-            Distinct.of(gradient, of_unit),
-            np.asarray(saved, dtype=np.int64)[of_unit],
-            float(total),
-        )
+        distinct, of_unit = distinct_units(workload.stages)
+        boundaries = sorted({unit.boundary_bytes for unit in distinct})
+        of_size = {boundary: number for number, boundary in enumerate(boundaries)}
+        sizes = [
+            (unit.boundary_bytes, unit.gradient_bytes, unit.saved_bytes, of_size[unit.boundary_bytes])
+            for unit in distinct
+        ]
+        rows = np.asarray(sizes, dtype=np.int64).take(of_unit, axis=0)
+        return cls(distinct, of_unit, rows, len(boundaries), float(rows[:, :3].sum(dtype=np.float64)))
 
 
 class Arena:
@@ -181,7 +170,7 @@ class Arena:
         spans = 3 * np.diff(tasks.start) // 2 + 1
         # A unit may have an input, an output, saved bytes, a gradient, a loaded and a received buffer, and a host slot.
         buffers = 7 * boundaries
-        self.classes = len(sizes.boundaries.distinct)
+        self.classes = sizes.classes
         shapes: dict[int, tuple[int, ...]] = {
             TASK_ROWS: (count + ranks, TASK_WIDTH),
             RANK_ROWS: (ranks, RANK_WIDTH),
@@ -269,23 +258,22 @@ class Arena:
 
     def put_sizes(self, sizes: UnitSizes) -> None:
         """Take other sizes, of as many units and with as many different boundaries."""
-        assert len(sizes.boundaries.distinct) == self.classes, "an arena has room for its number of size classes"
-        rows = self._views[UNIT_ROWS]
-        rows[:, U_BOUNDARY], rows[:, U_CLASS] = sizes.boundaries.by_unit(), sizes.boundaries.of_unit
-        rows[:, U_GRADIENT], rows[:, U_SAVED] = sizes.gradients.by_unit(), sizes.saved
+        assert sizes.classes == self.classes, "an arena has room for its number of size classes"
+        self._views[UNIT_ROWS][:, U_BOUNDARY:_SIZES_END] = sizes.rows
 
-    def put_costs(self, costs: Costs, tables: tuple[Ints, Ints], sizes: UnitSizes, tasks: Tasks) -> None:
-        """Take costs; ``tables`` is what :meth:`loadahead.sim.costs.Costs.tables` returns."""
-        units, (duration, workspace) = self._views[UNIT_ROWS], tables
-        units[:, U_DURATION:U_WORKSPACE], units[:, U_WORKSPACE:] = duration, workspace
-        boundary, gradient = sizes.boundaries, sizes.gradients
-        for kind, amounts, of_unit in (
-            (Kind.OFFLOAD, boundary, boundary.of_unit),
-            (Kind.PREFETCH, boundary, boundary.of_unit),
-            (Kind.SEND_ACTIVATION, boundary, boundary.of_unit[1:]),  # what the unit above reads
-            (Kind.SEND_GRADIENT, gradient, gradient.of_unit),
-        ):
-            units[: len(of_unit), U_DURATION + kind] = costs.transfer(kind, amounts.distinct)[of_unit]
+    def put_costs(self, costs: Costs, table: Ints, sizes: UnitSizes, tasks: Tasks) -> None:
+        """Take costs; ``table`` is what :meth:`loadahead.sim.costs.Costs.table` returns."""
+        units = self._views[UNIT_ROWS]
+        units[:, U_DURATION:_DURATIONS_END] = table[:, : len(TASK_KINDS)]
+        units[:, U_WORKSPACE:_WORKSPACES_END] = table[:, len(TASK_KINDS) :]
+        boundaries = [unit.boundary_bytes for unit in sizes.distinct]
+        gradients = [unit.gradient_bytes for unit in sizes.distinct]
+        times = [costs.transfer_times(kind, gradients if kind == Kind.SEND_GRADIENT else boundaries) for kind in _MOVES]
+        of_unit = np.asarray(times, dtype=np.int64).T.take(sizes.of_unit, axis=0)
+        units[:, [U_DURATION + kind for kind in _MOVES]] = of_unit
+        # A unit sends what the unit above reads.
+        activations = units[:, U_DURATION + Kind.SEND_ACTIVATION]
+        activations[:-1], activations[-1] = activations[1:], 0
         self.memory[LAUNCH:_LAUNCH_END] = costs.launch_table()
         ranks, placement = self._views[RANK_ROWS], (tasks.stage_rank, tasks.ranks)
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
@@ -294,8 +282,8 @@ class Arena:
     def longest_ns(self, operations: int) -> float:
         """Return no less than all durations and launches of a step together, in ns, as a float, which does not wrap."""
         durations = float(self._views[UNIT_ROWS][:, U_DURATION:U_WORKSPACE].sum(dtype=np.float64))
-        launches = float(self.memory[LAUNCH:_LAUNCH_END].max()) * operations
-        optimizer = float(self._views[RANK_ROWS][:, R_OPTIMIZER].sum(dtype=np.float64))
+        launches = float(max(self.memory[LAUNCH:_LAUNCH_END].tolist())) * operations
+        optimizer = float(sum(self._views[RANK_ROWS][:, R_OPTIMIZER].tolist()))
         return durations * float(self.memory[MICROBATCHES]) + optimizer + launches
 
     def require_room(self) -> None:
