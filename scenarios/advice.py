@@ -8,8 +8,12 @@ from loadahead.scenarios.schema import Scenario
 
 def advice(scenario: Scenario, setting: Setting | None = None) -> list[str]:
     """Return a sentence for each setting that does not do what its name says."""
-    of_tables = [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
-    return [*of_tables, *scenario.model.advice(setting or scenario.setting())]
+    return [*advice_beside_model(scenario), *scenario.model.advice(setting or scenario.setting())]
+
+
+def advice_beside_model(scenario: Scenario) -> list[str]:
+    """Return those of the sentences that are that follow from other tables than the model's."""
+    return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
 
 
 def _offloading(scenario: Scenario) -> list[str]:

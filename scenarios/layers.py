@@ -1,18 +1,27 @@
-"""Checkpointing groups layers into units, and the pipeline deals them out over stages."""
+"""Checkpointing groups layers into units, and the pipeline deals them out over stages.
+
+Most layers of a model are alike. So a model is its few different layers and a :class:`Cut`, which knows them by number:
+models whose layers differ in their sizes alone share the cut.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
-from loadahead.sim.workload import UnitShape
+from loadahead.sim.workload import Dealt, Places, UnitShape
 
 _GROUP = re.compile(r"group_([1-9][0-9]{0,5})")
 STRATEGIES = "each, contiguous, group_N (e.g. group_2)"
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class Layer:
         saved_bytes: inner activations that its BACKWARD needs: kept from FORWARD on, or made again by RECOMPUTE.
         static_bytes: bytes of weights, gradients and optimizer state.
         optimizer_ns: its part of the OPTIMIZER_STEP.
-        weight: how much work it is, in any unit, for dealing layers out evenly.
+        weight: how much work it is, in any unit, for dealing a model's layers out evenly.
         cost: its times and workspaces, the saved bytes not counted; None for a module that was not calibrated.
         index: its place in the model's ``nn.Sequential``; -1 where there is none.
     """
@@ -48,18 +57,65 @@ def is_strategy(text: object) -> bool:
     return isinstance(text, str) and (text in ("each", "contiguous") or _GROUP.fullmatch(text) is not None)
 
 
-# Units of the same layers that follow each other: the layers of one, and how many units there are.
-Run = tuple[tuple[Layer, ...], int]
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Says which layers make a unit and which units make a stage; all are known by number.
+
+    Attributes:
+        units: the different units, each as the numbers of its layers.
+        stages: the different stages, each as the numbers of its units.
+        order: which of these stages follow each other.
+        of_unit: the numbers of all stages' units, one stage after the other.
+    """
+
+    units: tuple[tuple[int, ...], ...]
+    stages: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
+    of_unit: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        numbers = chain.from_iterable([self.stages[stage] for stage in self.order])
+        object.__setattr__(self, "of_unit", np.fromiter(numbers, dtype=np.int64))
+
+    @classmethod
+    def of(cls, stages: Iterable[Iterable[tuple[int, ...]]]) -> Cut:
+        """Return the cut into these stages of units, each unit given as the numbers of its layers."""
+        units: dict[tuple[int, ...], int] = {}
+        different: dict[tuple[int, ...], int] = {}
+        order = []
+        for stage in stages:
+            numbers = tuple([units.setdefault(unit, len(units)) for unit in stage])
+            order.append(different.setdefault(numbers, len(different)))
+        return cls(tuple(units), tuple(different), tuple(order))
+
+    @property
+    def size(self) -> int:
+        """Return how much it takes to keep this: the numbers in it."""
+        return len(self.of_unit) + sum(map(len, self.stages)) + sum(map(len, self.units))
+
+    def each(self, parts: Sequence[_Part]) -> Dealt[_Part]:
+        """Return the part of every stage's units, given that of every different unit; equal stages are one object."""
+        made = [tuple(map(parts.__getitem__, stage)) for stage in self.stages]
+        return Dealt.of([made[stage] for stage in self.order], parts, self.of_unit)
+
+    def sums(self, amounts: Sequence[int]) -> tuple[int, ...]:
+        """Return the sum over every stage's units, given the amount of every different unit."""
+        made = [sum(map(amounts.__getitem__, stage)) for stage in self.stages]
+        return tuple([made[stage] for stage in self.order])
 
 
-def group(layers: Sequence[Layer], strategy: str) -> list[Run]:
+class Units(NamedTuple):
+    """Holds a model's different layers, and how they make its units and stages."""
+
+    layers: Sequence[Layer]
+    cut: Cut
+
+
+def group(layers: Sequence[int], strategy: str) -> list[tuple[int, ...]]:
     """Return a stage's layers cut into units: each alone, N at a time, or all together (smp's strategies)."""
     match = _GROUP.fullmatch(strategy)
     size = int(match[1]) if match else 1 if strategy == "each" else len(layers)
-    if size > 1:
-        return [(tuple(layers[at : at + size]), 1) for at in range(0, len(layers), size)]
-    runs = [list(same) for _, same in groupby(layers, id)]
-    return [((same[0],), len(same)) for same in runs]
+    return [tuple(layers[at : at + size]) for at in range(0, len(layers), size)]
 
 
 def saved_bytes(layers: Sequence[Layer]) -> int:
@@ -118,18 +174,17 @@ def _sum(values: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def deal_out(layers: Sequence[Layer], stages: int) -> list[tuple[Layer, ...]]:
+def deal_out(weights: Sequence[int], stages: int) -> list[range]:
     """Return consecutive layers for each stage, cut so that the stage with most work has as little as possible.
 
-    Of several such cuts it is the one whose later stages start earliest. Raise InputError when there are fewer layers
-    than stages.
+    Layers are known by their places. Of several such cuts it is the one whose later stages start earliest. Raise
+    InputError when there are fewer layers than stages.
     """
-    if len(layers) < stages:
+    if len(weights) < stages:
         raise InputError(
-            f"parallel.pipeline_parallel_degree is {stages} and the model has {len(layers)} layers; each stage needs "
+            f"parallel.pipeline_parallel_degree is {stages} and the model has {len(weights)} layers; each stage needs "
             "at least one"
         )
     from loadahead.sim.cuts import even_cuts
 
-    starts = even_cuts([layer.weight for layer in layers], stages)
-    return [tuple(layers[a:b]) for a, b in pairwise(starts)]
+    return [range(start, end) for start, end in pairwise(even_cuts(weights, stages))]

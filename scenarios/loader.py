@@ -68,11 +68,13 @@ class ScenarioFile:
                 f"the overrides are of type {type(overrides).__name__}; give a dictionary, e.g. "
                 '{"offload.release_window": 2}'
             )
-        for key, value in (overrides or {}).items():
-            if not known or split_key(key)[0] not in known:
-                _set_key(content, key, value)
+        for path, value in (overrides or {}).items():
+            keys = split_key(path)
+            if keys[0] not in known:
+                _set_key(content, path, keys, value)
         content |= known
-        return with_objects(_scenario(content, self.source, self.folder), self.objects)
+        scenario = _scenario(content, self.source, self.folder, known)
+        return scenario if "model" in known else with_objects(scenario, self.objects)
 
 
 def with_objects(scenario: Scenario, objects: Any) -> Scenario:
@@ -179,9 +181,8 @@ def split_key(path: str) -> list[str]:
     return keys
 
 
-def _set_key(content: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value into the tables, under its key's full path."""
-    keys = split_key(path)
+def _set_key(content: dict[str, Any], path: str, keys: list[str], value: Any) -> None:
+    """Put a value into the tables, under its key's full path, whose parts are ``keys``."""
     table = content
     for depth, key in enumerate(keys[:-1], 1):
         found = table.setdefault(key, {})
@@ -204,7 +205,9 @@ def toml_value(text: str) -> Any:
     return found["value"] if list(found) == ["value"] else text
 
 
-def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scenario:
+def _scenario(
+    content: dict[str, Any], source: str, folder: Path | None, known: Mapping[str, Any] = NOTHING_KNOWN
+) -> Scenario:
     try:
         scenario = Scenario.model_validate(content)
     except ValidationError as error:
@@ -213,11 +216,14 @@ def _scenario(content: dict[str, Any], source: str, folder: Path | None) -> Scen
         ) from error
     except RecursionError as error:
         raise InputError(f"{source}: is nested too deeply; a scenario has tables of keys and no more") from error
-    try:
-        scenario.hardware.links()
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-    return scenario if folder is None else _with_costs(_with_search_path(scenario, folder), folder)
+    if "hardware" not in known:
+        try:
+            scenario.hardware.links()
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
+    if folder is not None and "model" not in known:
+        scenario = _with_search_path(scenario, folder)
+    return scenario if folder is None or "costs" in known else _with_costs(scenario, folder)
 
 
 def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from loadahead.scenarios.advice import advice
-from loadahead.scenarios.kept import Kept, Same
+from loadahead.scenarios.advice import advice_beside_model
+from loadahead.scenarios.kept import Kept
+from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.parts import PartsOfModels
 from loadahead.scenarios.schema import Scenario
-from loadahead.scenarios.tables import Hardware, policy_of
+from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy, require_few_tasks
 from loadahead.sim.units import format_bytes, format_rate
@@ -17,6 +19,8 @@ from loadahead.sim.workload import ModuleShapes, Workload
 
 # As many costs are kept as an axis of a sweep may have values, each a kilobyte or two beside its units.
 MOST_COSTS = 10_000
+# What a model's own costs and its links are put into.
+_NO_COSTS = Costs(units=(), static_bytes=(), d2h_bandwidth=1, h2d_bandwidth=1, memory_bytes=1)
 # A traced module takes some kilobytes.
 MOST_TRACED = 1000
 
@@ -65,6 +69,7 @@ class Preparation:
     def __init__(self) -> None:
         """Start with nothing kept."""
         self._models = PartsOfModels()
+        self._common: Kept[_Common] = Kept(MOST_COSTS)
         self._costs: Kept[Costs] = Kept(MOST_COSTS)
         self._shapes: Kept[ModuleShapes] = Kept(MOST_TRACED)
 
@@ -78,7 +83,8 @@ class Preparation:
             assert found is not None, "a module has shapes"
             return found
 
-        return self._shapes.get((Same(scenario.model), scenario.parallel.microbatches), traced)
+        model = scenario.model
+        return self._shapes.get((id(model), scenario.parallel.microbatches), traced, alive=model)
 
     def prepare(
         self,
@@ -89,34 +95,56 @@ class Preparation:
         stages: int | None = None,
     ) -> Prepared:
         """Return the scenario, ready to be planned; the arguments are those of :func:`prepare`."""
-        setting = scenario.setting(shapes, stages)
+        tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
+        key = (*map(id, tables), stages)
+        common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages), alive=tables)
+        model, setting, hardware = scenario.model, common.setting, scenario.hardware
         # The check comes before the units are made, as there may be billions.
-        require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(setting.stages))
-        parts = self._models.of(scenario.model, setting)
-        warnings = advice(scenario, setting)
-        if costs is None and parts.costs is not None:
-            of_model, hardware = parts.costs, scenario.hardware
-            costs = self._costs.get((Same(of_model), Same(hardware)), lambda: _with_links(of_model, hardware))
-        elif costs is not None:
-            warnings += _other_links(scenario, costs)
+        require_few_tasks(scenario.parallel.microbatches, model.units_known(setting.stages))
+        parts = self._models.of(model, setting)
+        warnings = (*common.warnings, *model.advice(setting))
+        if costs is not None:
+            warnings += tuple(_other_links(scenario, costs))
+        elif parts.costs is not None:
+            of_model = parts.costs
+            costs = self._costs.get(
+                (id(of_model), id(hardware)),
+                lambda: _NO_COSTS.model_copy(update={**of_model, **common.links}),
+                alive=(of_model, hardware),
+            )
         return Prepared(
-            scenario=scenario,
-            workload=parts.workload,
-            policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
-            costs=costs,
-            warnings=tuple(warnings),
+            scenario=scenario, workload=parts.workload, policy=common.policy, costs=costs, warnings=warnings
         )
 
 
-def _with_links(costs: Costs, hardware: Hardware) -> Costs:
-    """Return a model's costs on this hardware, whose keys allow no value that the costs do not."""
-    own = {
-        "launch_ns": hardware.launch,
-        "launch_by_kind": hardware.launch_by_kind,
-        "shared": hardware.shared(),
-        **hardware.links(),
-    }
-    return costs.model_copy(update=own)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """Holds what scenarios share whose tables but ``model`` are the same.
+
+    Attributes:
+        links: the hardware's part of the costs, by their names; its keys allow no value that these do not.
+    """
+
+    setting: Setting
+    policy: Policy
+    warnings: tuple[str, ...]
+    links: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, scenario: Scenario, shapes: ModuleShapes | None, stages: int | None) -> _Common:
+        hardware = scenario.hardware
+        links = {
+            "launch_ns": hardware.launch,
+            "launch_by_kind": hardware.launch_by_kind,
+            "shared": hardware.shared(),
+            **hardware.links(),
+        }
+        return cls(
+            setting=scenario.setting(shapes, stages),
+            policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
+            warnings=tuple(advice_beside_model(scenario)),
+            links=links,
+        )
 
 
 def _other_links(scenario: Scenario, costs: Costs) -> list[str]:

@@ -31,36 +31,40 @@ class Variants:
         # The first scenario that could be loaded, and its places: its tables stand in for those that do not matter.
         self._first: Scenario | None = None
         self._at: tuple[int, ...] = ()
-        self._table = lru_cache(maxsize=MOST_TABLES * max(len(self._changed), 1))(self._made)
+        # Its other tables, by the name of one that is to be made.
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._changed_alone = lru_cache(maxsize=MOST_TABLES * max(len(self._changed), 1))(self._made)
 
     def scenario(self, places: Sequence[int]) -> Scenario:
         """Return the scenario with the value at this place of every key; raise InputError where it holds a mistake."""
         if self._first is None:
             self._first, self._at = self._file.scenario(self._all(places)), tuple(places)
         try:
-            tables = {
-                name: self._table(name, tuple([places[number] for number in numbers]))
+            made = {
+                name: self._changed_alone(name, tuple([places[number] for number in numbers]))
                 for name, numbers in self._changed.items()
             }
         except InputError:
             self._file.scenario(self._all(places))  # loaded whole, it says which of several mistakes counts
             raise
-        return self._first.model_copy(update=tables)
+        if len(made) == 1:
+            return next(iter(made.values()))
+        return self._first.model_copy(update={name: getattr(scenario, name) for name, scenario in made.items()})
 
     def _all(self, places: Sequence[int]) -> dict[str, Any]:
         """Return all overrides; an axis takes the place of an override of the same key."""
         chosen = {key: values[place] for (key, values), place in zip(self._axes, places, strict=True)}
         return {**self._overrides, **chosen}
 
-    def _made(self, name: str, own: tuple[int, ...]) -> Any:
-        """Return one table, made with the first scenario's other tables, which are known to be right."""
+    def _made(self, name: str, own: tuple[int, ...]) -> Scenario:
+        """Return the scenario with another table of this name; the first scenario's others are known to be right."""
         assert self._first is not None
         places = list(self._at)
         for number, place in zip(self._changed[name], own, strict=True):
             places[number] = place
         if tuple(places) == self._at:
-            return getattr(self._first, name)
-        known: Mapping[str, Any] = {
-            other: getattr(self._first, other) for other in self._first.model_fields_set if other != name
-        }
-        return getattr(self._file.scenario(self._all(places), known), name)
+            return self._first
+        if name not in self._known:
+            others = self._first.model_fields_set - {name}
+            self._known[name] = {other: getattr(self._first, other) for other in others}
+        return self._file.scenario(self._all(places), self._known[name])

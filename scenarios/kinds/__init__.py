@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from loadahead.scenarios.kinds.base import Model, Setting, Units
+from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.kinds.transformer import Transformer
 from loadahead.scenarios.kinds.uniform import Uniform
 
 KINDS: dict[str, type[Model]] = {"uniform": Uniform, "transformer": Transformer, "module": Module}
 
-__all__ = ["KINDS", "Model", "Setting", "Units"]
+__all__ = ["KINDS", "Cuts", "Model", "Setting"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from loadahead.scenarios.fields import Table
-from loadahead.scenarios.layers import Layer, Run, deal_out, group
+from loadahead.scenarios.kept import Kept
+from loadahead.scenarios.layers import Cut, Layer, Units, deal_out, group
 from loadahead.scenarios.tables import Compute
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import ModuleShapes
 
-Units = list[list[Run]]  # of each stage
+# Cuts that were made before; a key holds all that the cut follows from, and begins with how it was made.
+Cuts = Kept[Cut]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +39,26 @@ class Setting:
     compute: Compute
     shapes: ModuleShapes | None = None
 
-    def cut(self, layers: list[Layer]) -> Units:
-        """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing."""
-        if len(layers) < self.stages != self.ranks:
+    def cut(self, runs: Sequence[tuple[Layer, int]], cuts: Cuts) -> Units:
+        """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing.
+
+        ``runs`` holds layers in the model's order, each with how many like it follow each other.
+        """
+        layers, counts = zip(*runs, strict=True)
+        weights = tuple([layer.weight for layer in layers])
+        strategy = self.strategy if self.checkpoint else "each"
+        key = ("dealt out", weights, counts, self.stages, strategy)
+        return Units(layers, cuts.get(key, lambda: self._dealt_out(weights, counts, strategy)))
+
+    def _dealt_out(self, weights: Sequence[int], counts: Sequence[int], strategy: str) -> Cut:
+        numbers = [number for number, count in enumerate(counts) for _ in range(count)]
+        if len(numbers) < self.stages != self.ranks:
             raise InputError(
-                f"the model is cut into {self.stages} stages and has {len(layers)} layers; each stage needs at least "
+                f"the model is cut into {self.stages} stages and has {len(numbers)} layers; each stage needs at least "
                 "one: use fewer stages"
             )
-        strategy = self.strategy if self.checkpoint else "each"
-        return [group(stage, strategy) for stage in deal_out(layers, self.stages)]
+        dealt_out = deal_out([weights[number] for number in numbers], self.stages)
+        return Cut.of(group(numbers[stage.start : stage.stop], strategy) for stage in dealt_out)
 
 
 class Model(Table):
@@ -59,7 +73,7 @@ class Model(Table):
         """Return how many units so many stages have, where the table says it; 0 where it follows from the layers."""
         return 0
 
-    def units(self, setting: Setting) -> Units:
+    def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units; raise InputError where the tables do not go together."""
         raise NotImplementedError
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, not_allowed, one_of
-from loadahead.scenarios.kinds.base import Model, Setting, Units
-from loadahead.scenarios.layers import Layer
+from loadahead.scenarios.kinds.base import Cuts, Model, Setting
+from loadahead.scenarios.layers import Layer, Units
 
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -95,7 +95,7 @@ class Module(Model):
         table._objects = objects
         return table
 
-    def units(self, setting: Setting) -> Units:
+    def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units, made of the traced layers; raise InputError with fewer layers than stages."""
         assert setting.shapes is not None, "a module is traced before it is planned"
         layers = [
@@ -109,7 +109,7 @@ class Module(Model):
             )
             for index, shape in enumerate(setting.shapes.layers)
         ]
-        return setting.cut(layers)
+        return setting.cut([(layer, 1) for layer in layers], cuts)
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""

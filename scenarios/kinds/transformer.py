@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.fields import Count, one_of
-from loadahead.scenarios.kinds.base import Model, Setting, Units
-from loadahead.scenarios.layers import Layer
+from loadahead.scenarios.kinds.base import Cuts, Model, Setting
+from loadahead.scenarios.layers import Layer, Units
 from loadahead.scenarios.tables import Compute
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
@@ -50,7 +50,7 @@ class Transformer(Model):
             raise InputError(f"model.{name} is missing; write it, or preset = one of {', '.join(TRANSFORMERS)}")
         return own
 
-    def units(self, setting: Setting) -> Units:
+    def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units: embedding, blocks and head; raise InputError when sizes do not go together."""
         hidden, heads, t = self.shape("hidden"), self.shape("heads"), setting.tensor_parallel_degree
         if hidden % heads:
@@ -60,9 +60,9 @@ class Transformer(Model):
         sequence = self.shape("sequence")
         tokens = sequence * self.microbatch_size
         size = _Size(hidden=hidden, heads=heads, sequence=sequence, tokens=tokens, t=t, compute=setting.compute)
-        block = size.block()
+        block = size.block()  # the first that is too large is told
         vocabulary, layers = self.shape("vocabulary"), self.shape("layers")
-        return setting.cut([size.embedding(vocabulary), *[block] * layers, size.head(vocabulary)])
+        return setting.cut([(size.embedding(vocabulary), 1), (block, layers), (size.head(vocabulary), 1)], cuts)
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, whose all-reduces are not modelled."""
@@ -136,7 +136,8 @@ class _Size:
                 f"model: one layer needs {largest} bytes or ns; at most {LARGEST_AMOUNT} is possible, make it smaller"
             )
         cost = UnitCost(forward_ns=forward, recompute_ns=forward, backward_ns=2 * forward)
-        return Layer(**amounts, weight=flops, cost=cost)
+        # All FLOPs grow with the tokens: per token, models of all sizes of microbatch have the same weights.
+        return Layer(**amounts, weight=flops // self.tokens, cost=cost)
 
 
 def _ns(amount: int, per_second: int) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from loadahead.scenarios.fields import Bytes, Count, Duration
-from loadahead.scenarios.kinds.base import Model, Setting, Units
-from loadahead.scenarios.layers import Layer, Run
+from loadahead.scenarios.kinds.base import Cuts, Model, Setting
+from loadahead.scenarios.layers import Cut, Layer, Units
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
@@ -33,7 +33,7 @@ class Uniform(Model):
         """Return how many units so many stages have."""
         return self.units_per_stage * stages
 
-    def units(self, setting: Setting) -> Units:
+    def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return equal units for every stage; raise InputError where ``static`` cannot be divided over the stages."""
         cost = UnitCost(
             forward_ns=self.forward,
@@ -46,12 +46,19 @@ class Uniform(Model):
             workspace_backward=self.workspace_backward,
         )
         unit = Layer(boundary_bytes=self.boundary, gradient_bytes=self.boundary, cost=cost)
-        others: list[Run] = [((unit,), self.units_per_stage - 1)] if self.units_per_stage > 1 else []
-        first = {static: unit.with_static(static) for static in set(self._static(setting))}
-        return [[((first[static],), 1), *others] for static in self._static(setting)]
+        layers = [unit, *map(unit.with_static, self._static(setting))]
+        key = ("uniform", self.units_per_stage, setting.ranks, setting.stages)
+        return Units(layers, cuts.get(key, lambda: self._cut(setting)))
 
-    def _static(self, setting: Setting) -> list[int]:
-        """Return each stage's part of a rank's static bytes; what division leaves goes to the first stage of each."""
+    def _cut(self, setting: Setting) -> Cut:
+        """Return the cut of units that are a layer each; a stage's first one is of the two that hold static bytes."""
+        others = (0,) * (self.units_per_stage - 1)
+        first = min(setting.ranks, setting.stages)
+        order = (0,) * first + (1,) * (setting.stages - first)
+        return Cut(units=((0,), (1,), (2,)), stages=((1, *others), (2, *others))[: 1 + max(order)], order=order)
+
+    def _static(self, setting: Setting) -> tuple[int, int]:
+        """Return the part of a rank's static bytes that its first stage has, with what division leaves, and others'."""
         each, uneven = divmod(setting.stages, setting.ranks)
         if uneven and self.static:
             raise InputError(
@@ -59,9 +66,9 @@ class Uniform(Model):
                 "that it cannot be divided; leave model.static out or use as many stages on every rank"
             )
         if not self.static:
-            return [0] * setting.stages
+            return 0, 0
         share, rest = divmod(self.static, each)
-        return [share + rest] * setting.ranks + [share] * (setting.stages - setting.ranks)
+        return share + rest, share
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning for a checkpoint strategy or tensor parallelism, which a uniform model ignores."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadahead.scenarios.layers import Layer, deal_out, group, is_strategy, unit_cost, unit_shape
+from loadahead.scenarios.layers import Cut, Layer, deal_out, group, is_strategy, unit_cost, unit_shape
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
@@ -23,18 +23,17 @@ def layer(weight: int, index: int = -1, **fields: int) -> Layer:
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.data())
 def test_no_cut_has_a_lighter_heaviest_stage(weights: list[int], data: st.DataObject) -> None:
     stages = data.draw(st.integers(1, len(weights)))
-    layers = [layer(weight, index) for index, weight in enumerate(weights)]
-    found = deal_out(layers, stages)
-    assert [part.index for stage in found for part in stage] == list(range(len(weights)))
+    found = deal_out(weights, stages)
+    assert [place for stage in found for place in stage] == list(range(len(weights)))
     assert len(found) == stages and all(found)
     cuts = ([0, *inner, len(weights)] for inner in combinations(range(1, len(weights)), stages - 1))
     best = min(max(sum(weights[a:b]) for a, b in pairwise(cut)) for cut in cuts)
-    assert max(sum(part.weight for part in stage) for stage in found) == best
+    assert max(sum(weights[place] for place in stage) for stage in found) == best
 
 
 def test_fewer_layers_than_stages() -> None:
     with pytest.raises(InputError, match="pipeline_parallel_degree is 3 and the model has 2 layers"):
-        deal_out([layer(1), layer(1)], 3)
+        deal_out([1, 1], 3)
 
 
 @pytest.mark.parametrize(
@@ -42,22 +41,17 @@ def test_fewer_layers_than_stages() -> None:
 )
 def test_strategies(strategy: str, sizes: list[int]) -> None:
     assert is_strategy(strategy)
-    layers = [layer(1, index) for index in range(5)]
-    units = group(layers, strategy)
-    assert [len(unit) for unit, count in units for _ in range(count)] == sizes
-    assert [part for unit, count in units for _ in range(count) for part in unit] == layers
+    units = group(range(5), strategy)
+    assert [len(unit) for unit in units] == sizes
+    assert [layer for unit in units for layer in unit] == list(range(5))
 
 
-def test_units_of_the_same_layers_are_counted() -> None:
-    one, other = layer(1), layer(1)
-    assert one == other
-    assert [(unit[0] is one, count) for unit, count in group([one, one, other, one], "each")] == [
-        (True, 2),
-        (False, 1),
-        (True, 1),
-    ]
-    assert group([one, one, other], "group_1") == [((one,), 2), ((other,), 1)]
-    assert group([one, one, one], "group_2") == [((one, one), 1), ((one,), 1)]
+def test_a_cut_knows_units_and_stages_that_are_alike() -> None:
+    cut = Cut.of([[(0,), (1, 1)], [(1, 1)], [(0,), (1, 1)]])
+    assert (cut.units, cut.stages, cut.order) == (((0,), (1, 1)), ((0, 1), (1,)), (0, 1, 0))
+    first, second, third = cut.each("ab")
+    assert (first, second) == (("a", "b"), ("b",)) and third is first
+    assert cut.sums([1, 10]) == (11, 10, 11)
 
 
 @pytest.mark.parametrize("word", ["group_0", "group_", "group_-1", "group_02", "all", "", None, 3])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 
-from loadahead.scenarios.kept import Kept, Same
+from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.loader import load_scenario, scenario_file
 from loadahead.scenarios.prepare import Preparation, Prepared, prepare
 from loadahead.scenarios.variants import Variants
 from loadahead.sim.costs import Costs
-from loadahead.sim.workload import LayerShape, ModuleShapes
+from loadahead.sim.workload import Dealt, LayerShape, ModuleShapes, distinct_units
 
 GPT: dict[str, Any] = {
     "model": {"kind": "transformer", "layers": 6, "hidden": 16, "heads": 4, "sequence": 8, "vocabulary": 50},
@@ -81,10 +82,22 @@ def test_units_that_are_equal_are_one_object() -> None:
     assert one.workload != other.workload
 
 
-def test_a_uniform_models_first_unit_is_like_the_others() -> None:
-    (made,) = prepared("uniform", "model.units_per_stage", [3])
-    assert len({id(unit) for stage in made.workload.stages for unit in stage}) == 1
-    assert len({id(unit) for stage in costs_of(made).units for unit in stage}) == 1
+def test_a_uniform_models_units_are_equal_and_few_objects() -> None:
+    (made,) = prepared("uniform", "model.units_per_stage", [30])
+    for stages in (made.workload.stages, costs_of(made).units):
+        units = [unit for stage in stages for unit in stage]
+        assert len(set(units)) == 1 and len({id(unit) for unit in units}) == 2  # a stage's first, and the others
+
+
+@pytest.mark.parametrize("source", [GPT, "uniform", GPT | {"checkpoint": {"strategy": "group_3"}}])
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_stages_remember_their_different_units(source: Any, stages: int) -> None:
+    made = prepare(load_scenario(source), stages=stages)
+    for each in (made.workload.stages, costs_of(made).units):
+        assert isinstance(each, Dealt) and len(each) == stages
+        for same in (each, pickle.loads(pickle.dumps(each)), tuple(each)):
+            distinct, of_unit = distinct_units(same)
+            assert [distinct[unit] for unit in of_unit] == [unit for stage in each for unit in stage]
 
 
 def test_equal_parts_of_models_that_differ_are_one_object() -> None:
@@ -130,7 +143,8 @@ def test_what_is_kept_is_bounded() -> None:
     assert kept.get("c", lambda: [4]) == [4] and kept.get("a", lambda: [2]) == [2]
 
 
-def test_a_key_stands_for_one_object() -> None:
-    one, equal = [1], [1]
-    assert Same(one) == Same(one) and hash(Same(one)) == hash(Same(one))
-    assert Same(one) != Same(equal) and Same(one) != one
+def test_identities_in_a_key_stay_those_of_the_same_objects() -> None:
+    kept: Kept[int] = Kept(10)
+    for number in range(5):
+        one = object()  # the next one would take its place and identity if it were not kept
+        assert kept.get(id(one), lambda number=number: number, alive=one) == number  # type: ignore[misc]

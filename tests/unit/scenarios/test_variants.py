@@ -119,6 +119,9 @@ def test_paths_are_those_beside_the_file(tmp_path: Path) -> None:
     made = require_same(path, {}, axes)
     assert {scenario.costs for scenario in made} == {str(tmp_path / "costs.json"), str(tmp_path / "other/costs.json")}
     assert {getattr(scenario.model, "search_path", None) for scenario in made} == {str(tmp_path)}
+    variants = Variants(scenario_file(path), {}, axes[:1])
+    one, other = variants.scenario([0]), variants.scenario([1])
+    assert one.model is other.model and one.costs == other.costs and one.hardware != other.hardware
 
 
 def test_objects_in_memory_are_in_every_scenario() -> None:
@@ -131,6 +134,8 @@ def test_objects_in_memory_are_in_every_scenario() -> None:
     axes: list[tuple[str, list[Any]]] = [("model.seed", [1, 2]), ("hardware.d2h", [1, 2])]
     for scenario in require_same(source, {}, axes):
         assert scenario.model.objects is objects  # type: ignore[attr-defined]
+    variants = Variants(scenario_file(source), {}, axes[1:])
+    assert variants.scenario([0]).model is variants.scenario([1]).model
 
 
 def test_tables_are_shared_where_their_keys_agree() -> None:
@@ -145,6 +150,13 @@ def test_tables_are_shared_where_their_keys_agree() -> None:
     assert len({id(scenario.model) for scenario in made.values()}) == 2
     for name in ("parallel", "checkpoint", "offload"):
         assert len({id(getattr(scenario, name)) for scenario in made.values()}) == 1
+
+
+def test_where_one_table_changes_the_others_are_shared() -> None:
+    variants = Variants(scenario_file(TABLES), {}, [("model.static", [1, 2, 3])])
+    first, *others = [variants.scenario([place]) for place in range(3)]
+    for name in ("hardware", "parallel", "checkpoint", "offload", "jitter"):
+        assert all(getattr(other, name) is getattr(first, name) for other in others)
 
 
 def test_the_callers_values_are_not_touched() -> None:
