@@ -73,16 +73,31 @@ class Decisions:
 
         Each has ``stage``, ``unit``, ``microbatch``, ``release`` and ``acquire``, and may have ``mode``.
         """
-        if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        given: object = rows
+        is_scalar = isinstance(given, np.ndarray) and given.ndim == 0  # which calls itself iterable
+        if isinstance(given, str | bytes | Mapping) or is_scalar or not isinstance(given, Iterable):
             raise InputError(f"{source}: is of type {type(rows).__name__}; it must be a list of objects")
         read = [_read_row(row, f"{source}[{number}]") for number, row in enumerate(rows)]
         columns = np.asarray([row[:5] for row in read], dtype=np.int64).reshape(len(read), 5).T
         stage, unit, microbatch, release, acquire = columns
         recompute = np.asarray([row[5] for row in read], dtype=np.bool_)
-        return cls(stage, unit, microbatch, recompute, release, acquire)._once(source)
+        return cls(stage, unit, microbatch, recompute, release, acquire).checked(source)
 
-    def _once(self, source: str) -> Self:
-        """Return the decisions themselves; raise InputError where a boundary is named twice."""
+    def checked(self, source: str = "decisions") -> Self:
+        """Return the decisions themselves; raise InputError unless each is whole and there once."""
+        columns: tuple[object, ...] = self._columns()
+        kinds = ("iu", "iu", "iu", "b", "iu", "iu")
+        for column, kind in zip(columns, kinds, strict=True):
+            if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in kind:
+                raise InputError(
+                    f"{source}: are no columns of integers, and of booleans for recompute; make decisions of rows"
+                )
+        if len({len(column) for column in self._columns()}) > 1:
+            raise InputError(f"{source}: have columns of different lengths; make decisions of rows")
+        half = np.flatnonzero((self.release < 0) != (self.acquire < 0))
+        if len(half):
+            at = int(half[0])
+            raise InputError(f"{source}[{at}]: {_half(int(self.release[at]), int(self.acquire[at]))}")
         names = np.stack([self.stage, self.unit, self.microbatch], axis=1)
         twice = _twice(names)
         if twice is not None:
@@ -105,6 +120,10 @@ class Decisions:
             }
 
 
+def _half(release: int, acquire: int) -> str:
+    return f"release is {release} and acquire {acquire}; give both slots, or {STAYS} twice for a boundary that stays"
+
+
 def _read_row(row: object, where: str) -> tuple[int, int, int, int, int, bool]:
     if not isinstance(row, Mapping):
         raise InputError(f"{where} is {row!r:.60}; it must be an object with {', '.join(_KEYS)}")
@@ -124,10 +143,7 @@ def _read_row(row: object, where: str) -> tuple[int, int, int, int, int, bool]:
         raise InputError(f"{where}: mode is {mode!r:.40}; it must be one of {', '.join(MODES)}")
     stage, unit, microbatch, release, acquire = values
     if (release == STAYS) != (acquire == STAYS):
-        raise InputError(
-            f"{where}: release is {release} and acquire {acquire}; give both slots, or {STAYS} twice for a boundary "
-            "that stays"
-        )
+        raise InputError(f"{where}: {_half(release, acquire)}")
     return stage, unit, microbatch, release, acquire, mode == RECOMPUTE
 
 
@@ -146,7 +162,7 @@ def require_agreement(said: Decisions, plan: Plan, source: str) -> None:
     done = decisions_of(plan)
     if said == done:
         return
-    said._once(source)
+    said.checked(source)
     actions = {_boundary(row): _action(row) for row in done.rows()}
     for number, row in enumerate(said.rows()):
         name, action = _boundary(row), actions.pop(_boundary(row), None)

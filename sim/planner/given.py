@@ -16,7 +16,7 @@ def require_decisions(given: Decisions, tasks: Tasks, checkpoint: bool) -> Decis
 
     Raise InputError in one line that names the boundary where one does not go with the tasks.
     """
-    boundary = _boundaries(given, tasks)
+    boundary = _boundaries(given.checked(), tasks)
     _require_mode(given, checkpoint)
     _require_slots(given, tasks, boundary)
     release, acquire = (np.full(tasks.boundaries, STAYS, dtype=np.int64) for _ in range(2))

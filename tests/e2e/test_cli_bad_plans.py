@@ -114,7 +114,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[list[dict[str, object]]], object], str
     ),
     "half-a-decision": (
         lambda rows: [rows[0] | {"acquire": -1}, *rows[1:]],
-        "boundary 0.0.0 is to leave in slots 2 to -1 (recompute) and the operations say to leave in slots 2 to 2",
+        "decisions[0]: release is 2 and acquire -1; give both slots, or -1 twice for a boundary that stays",
     ),
     "left-out": (lambda rows: rows[:2], "decisions: boundary 0.0.2 is not named, and the operations say to leave in"),
     "no-such-boundary": (

@@ -208,6 +208,25 @@ def test_odd_arguments_are_one_line(argument: dict[str, Any], says: str) -> None
         la.Decisions.of("plan.json")  # type: ignore[arg-type]
 
 
+_NONE, _TRUE = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (([0], _NONE, _NONE, _TRUE, _NONE, _NONE), "no columns of integers"),
+        ((_NONE * 1.0, _NONE, _NONE, _TRUE, _NONE, _NONE), "no columns of integers"),
+        ((_NONE, _NONE, _NONE, _TRUE, np.zeros(2, dtype=np.int64), _NONE), "different lengths"),
+        ((_NONE, _NONE, _NONE, _TRUE, _NONE + 2, _NONE - 1), "give both slots"),
+        (tuple(np.repeat(column, 2) for column in (_NONE, _NONE, _NONE, _TRUE, _NONE - 1, _NONE - 1)), "there twice"),
+    ],
+)
+def test_decisions_made_of_odd_columns_are_one_line(columns: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(la.InputError, match=says) as error:
+        la.plan("uniform", decisions=la.Decisions(*columns))
+    assert "\n" not in str(error.value)
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     plan = la.plan("slow-link")
     rows = [{key: np.int32(v) if isinstance(v, int) else v for key, v in row.items()} for row in _rows(plan)]
