@@ -113,7 +113,7 @@ class Costs(_Frozen):
         static_bytes: each stage's weights, gradients and optimizer state, which stay in memory throughout.
         optimizer_ns, optimizer_workspace: each stage's part of its rank's OPTIMIZER_STEP; an empty tuple means 0.
         launch_ns: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names.
-            :mod:`loadahead.sim.launch` describes what it delays.
+            :mod:`loadahead.sim.clock` describes what it delays.
         memory_bytes: capacity of one rank's device.
         shared: what copies share beyond their own link; None when they share nothing.
         source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
@@ -177,13 +177,13 @@ class Costs(_Frozen):
         distinct, of_unit = distinct_units(self.units)
         return np.asarray([unit.amounts() for unit in distinct], dtype=np.int64).take(of_unit, axis=0)
 
-    def require_units(self, units: Sequence[int]) -> None:
-        """Raise InputError unless the costs describe as many units of each stage."""
+    def require_units(self, units: Sequence[int], what: str = "workload") -> None:
+        """Raise InputError unless the costs describe as many units of each stage, of a workload or of a plan."""
         described = [len(stage) for stage in self.units]
         if described != list(units):
             raise InputError(
-                f"costs.units describes {len(described)} stages with {described} units; the workload has {len(units)} "
-                f"with {list(units)}: use costs made for this workload"
+                f"costs.units describes {len(described)} stages with {described} units; the {what} has {len(units)} "
+                f"with {list(units)}: use costs made for this {what}"
             )
 
     def optimizer(self, stage_rank: Ints, ranks: int) -> Ints:
@@ -239,26 +239,23 @@ class Costs(_Frozen):
         ops = plan.ops
         width = max(len(stage) for stage in self.units)
         table = np.zeros((len(self.units), width, len(Kind)), dtype=np.int64)
-        known = np.zeros((len(self.units), width), dtype=bool)
         for s, stage in enumerate(self.units):
             for u, unit in enumerate(stage):
-                known[s, u] = True
                 for kind, pair in unit.by_kind().items():
                     table[s, u, kind] = pair[which]
         task = ops.kind <= Kind.BACKWARD_WEIGHT
-        if task.any() and len(plan.stage_rank) < len(self.units):
-            raise InputError(
-                f"costs.units describes {len(self.units)} stages and the plan has {len(plan.stage_rank)}: use costs "
-                "made for this plan"
-            )
+        if task.any():
+            # A stage without tasks, in a part of a plan, asks for nothing.
+            described = [len(stage) for stage in self.units]
+            same = [own or there for own, there in zip(plan.units, described, strict=False)]
+            self.require_units([*same, *plan.units[len(same) :]], "plan")
         stage_of, unit_of = np.where(task, ops.stage, 0), np.where(task, ops.unit, 0)
         outside = (stage_of < 0) | (stage_of >= len(self.units)) | (unit_of < 0) | (unit_of >= width)
-        if outside.any() or not known[stage_of, unit_of].all():
-            bad = int(np.flatnonzero(outside if outside.any() else ~known[stage_of, unit_of])[0])
-            shape = [len(stage) for stage in self.units]
+        if outside.any():  # a label that is no stage's or no unit's
+            bad = int(np.flatnonzero(outside)[0])
             raise InputError(
-                f"costs.units describes {len(shape)} stages with {shape} units; the plan's {plan.op(bad).name} "
-                f"needs stage {int(ops.stage[bad])}, unit {int(ops.unit[bad])}: use costs made for this plan"
+                f"the plan's {plan.op(bad).name} names stage {int(ops.stage[bad])}, unit {int(ops.unit[bad])}, and "
+                f"costs.units describes {len(self.units)} stages of at most {width} units: use costs made for this plan"
             )
         out: Ints = np.where(task, table[stage_of, unit_of, ops.kind], 0)
         step = ops.kind == Kind.OPTIMIZER_STEP

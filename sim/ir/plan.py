@@ -163,6 +163,13 @@ class Plan:
     op_ids: Ints | None = None
     buffer_ids: Ints | None = None
 
+    def __post_init__(self) -> None:
+        """Close the columns: what is proven of a plan must stay true of it."""
+        for part in (self.ops, self.buffers):
+            for column in (getattr(part, slot) for slot in part.__slots__):
+                for array in (column.starts, column.values) if isinstance(column, Ragged) else (column,):
+                    array.flags.writeable = False
+
     def __len__(self) -> int:
         return len(self.ops)
 
@@ -241,6 +248,16 @@ class Plan:
             rows = np.flatnonzero(some & is_stage)[::-1]
             out[self.ops.stage[rows]] = self.ops.rank[rows]
         return out
+
+    @cached_property
+    def units(self) -> list[int]:
+        """Return how many units each stage has by its tasks, 0 for a stage without; one entry per stage."""
+        tasks = np.flatnonzero((self.ops.kind <= Kind.BACKWARD_WEIGHT) & (self.ops.stage >= 0))
+        tasks = tasks[self.ops.stage[tasks] < len(self.stage_rank)]
+        out = np.zeros(len(self.stage_rank), dtype=np.int64)
+        np.maximum.at(out, self.ops.stage[tasks], self.ops.unit[tasks] + 1)
+        counts: list[int] = out.tolist()
+        return counts
 
     @cached_property
     def previous_in_queue(self) -> Ints:
