@@ -131,13 +131,16 @@ def simulate(
     source: ScenarioSource | Plan,
     overrides: Overrides | None = None,
     *,
+    order: OrderSource | None = None,
+    decisions: DecisionsSource | None = None,
     costs: Costs | str | Path | None = None,
     engine: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Timeline:
     """Predict one step of a scenario, a plan or a plan file, and return its timeline.
 
-    Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU.
+    Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU. ``order`` and
+    ``decisions`` are those of :func:`plan`.
     """
     from loadahead.jobs import costs_given, job_of, with_costs
     from loadahead.prediction import predict
@@ -145,7 +148,9 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job, known = with_costs(job_of(source, overrides, costs_given(costs)), progress=progress or silent)
+    job, known = with_costs(
+        job_of(source, overrides, costs_given(costs), order=order, decisions=decisions), progress=progress or silent
+    )
     return predict(job, known, chosen)
 
 
@@ -264,6 +269,8 @@ def execute(
     source: ScenarioSource | Plan,
     overrides: Overrides | None = None,
     *,
+    order: OrderSource | None = None,
+    decisions: DecisionsSource | None = None,
     device: str = "cpu",
     costs: Costs | str | Path | None = None,
     steps: int | None = None,
@@ -273,6 +280,7 @@ def execute(
     """Run a plan on real tensors for some optimizer steps, beside its prediction.
 
     Args:
+        order, decisions: those of :func:`plan`. A model in memory needs them here, as a plan does not hold the model.
         costs: what the prediction uses; None: the scenario's, or a calibration on the device.
         steps: None means the scenario's number.
         check: compare every gradient with plain training's, bit for bit; the difference is ``max_grad_error``.
@@ -281,7 +289,7 @@ def execute(
     from loadahead.runs import run_job
 
     require_device(device)
-    job = job_of(source, overrides, costs_given(costs), device)
+    job = job_of(source, overrides, costs_given(costs), device, order, decisions)
     job, known = with_costs(job, device=device, deterministic=check, progress=progress or silent)
     return run_job(job, known, device=device, steps=steps, check=check, progress=progress or silent)
 

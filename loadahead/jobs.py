@@ -80,22 +80,36 @@ def job_of(
     overrides: Overrides | None = None,
     costs: Costs | Path | None = None,
     device: str = "cpu",
+    order: OrderSource | None = None,
+    decisions: DecisionsSource | None = None,
 ) -> Job:
-    """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own."""
-    if isinstance(source, Plan):
-        return _job_of_plan(source, source.name, overrides, costs, device)
-    if isinstance(source, str | Path) and is_plan_file(source):
-        return _job_of_plan(read_plan(source), str(source), overrides, costs, device)
-    prepared = prepared_of(source, overrides, costs, device)
+    """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own.
+
+    ``order`` and ``decisions`` are those of a scenario's plan (:func:`loadahead.plan`); a plan has made its own.
+    """
+    if isinstance(source, Plan) or (isinstance(source, str | Path) and is_plan_file(source)):
+        name = source.name if isinstance(source, Plan) else str(source)
+        if order is not None or decisions is not None:
+            raise InputError(
+                f"{name}: is a plan, whose order and decisions are made; plan its scenario anew with others",
+                parameters=("order", "decisions"),
+            )
+        return _job_of_plan(source if isinstance(source, Plan) else read_plan(source), name, overrides, costs, device)
+    given = decisions_given(decisions)
+    prepared = prepared_of(source, overrides, costs, device, order)
     with named(source):
-        return job_of_prepared(prepared)
+        return job_of_prepared(prepared, given)
 
 
-def job_of_prepared(prepared: Prepared) -> Job:
-    """Plan a prepared scenario, and prove the plan."""
-    plan = plan_prepared(prepared)
+def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Job:
+    """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon."""
     return Job(
-        name=prepared.scenario.name, plan=plan, prepared=prepared, costs=prepared.costs, warnings=prepared.warnings
+        name=prepared.scenario.name,
+        plan=plan_prepared(prepared, decisions),
+        prepared=prepared,
+        costs=prepared.costs,
+        warnings=prepared.warnings,
+        by_horizon=decisions is None,
     )
 
 

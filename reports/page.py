@@ -120,10 +120,9 @@ def _head(data: RunData, name: str) -> Html:
         facts.append(f"pipeline {policy['pipeline']}")
     if policy.get("offload") and type(policy.get("horizon")) is int:
         facts.append(f"horizon {policy['horizon']} {policy.get('horizon_unit', '')}".strip())
-    sentence = policy.get("sentence")
     lines = [f"{what}: {', '.join(facts)}." if facts else f"{what}."]
-    if isinstance(sentence, str):
-        lines.append(sentence)
+    if data.plan is not None and data.plan.sentence:
+        lines.append(data.plan.sentence)
     return joined(element("h1", name), *(element("p", line, class_="lead") for line in lines))
 
 

@@ -12,7 +12,7 @@ def advice(scenario: Scenario, setting: Setting | None = None) -> list[str]:
 
 
 def advice_beside_model(scenario: Scenario) -> list[str]:
-    """Return those of the sentences that are that follow from other tables than the model's."""
+    """Return those of the sentences that follow from other tables than the model's."""
     return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
 
 

@@ -31,14 +31,14 @@ def plan_text(plan: Plan, order_given: bool) -> str:
     lines = [f"{plan.name}: {len(plan)} operations on {ranks}, {plan.microbatches} microbatches; proven safe to run"]
     if order_given:
         lines.append(f"Order {plan.policy['pipeline']}: {counted(len(plan.stage_rank), 'stage')} on {ranks}.")
-    return "\n".join([*lines, plan.policy["sentence"]])
+    return "\n".join([*lines, *([plan.sentence] if plan.sentence else [])])
 
 
 def step_text(predicted: Prediction) -> str:
     """Return a predicted step in words and as a table of its ranks."""
     job, step, metrics = predicted.job, predicted.step, predicted.step.metrics
     lines = [f"{job.name}: one step takes {format_duration(metrics.step_time_ns)} ({step.source})"]
-    lines += [job.plan.policy["sentence"]] if job.plan.policy.get("sentence") else []
+    lines += [job.plan.sentence] if job.plan.sentence else []
     contended = step.header.get("contended", [])
     if contended:
         lines.append(
@@ -123,7 +123,7 @@ def run_text(run: Run) -> str:
     done, link = run.execution, run.measured.header.get("link")
     steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
     loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
-    lines = [f"{steps}, {loss}", *([run.job.plan.policy["sentence"]] if "sentence" in run.job.plan.policy else [])]
+    lines = [f"{steps}, {loss}", *([run.job.plan.sentence] if run.job.plan.sentence else [])]
     return "\n".join([*lines, *([str(link)] if link else []), "", table_text(comparison_grid(run.comparison()))])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
-from loadahead.scenarios.advice import advice
+from loadahead.scenarios.advice import advice, advice_beside_model
 from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from loadahead.scenarios.prepare import Prepared
     from loadahead.scenarios.schema import Scenario
 
+# The one inner axis of whose values a scenario may warn.
+CAP = "active_microbatches"
 # A row takes about a kilobyte while the sweep runs.
 MOST_POINTS = 1_000_000
 
@@ -162,7 +164,9 @@ class Grid:
         self.inner = {axis.column: axis.values for axis in inner}
         self.outer = [axis for axis in self.axes if axis.column not in self.inner]
         changing = [(axis.key, axis.settings) for axis in self.outer]
-        self._variants = Variants(self.sweep.file, self.sweep.overrides, changing)
+        # The file's own cap is none of those swept over, and what it warns of is not about this sweep.
+        first_cap = {axis.key: axis.settings[0] for axis in inner if axis.column == CAP}
+        self._variants = Variants(self.sweep.file, {**self.sweep.overrides, **first_cap}, changing)
 
     def __len__(self) -> int:
         return math.prod(len(axis.values) for axis in self.axes)
@@ -180,11 +184,18 @@ class Grid:
             if all(number in finished for number in numbers):
                 continue
             prepared = self._prepared(places)
+            self._warn_of_caps(prepared.scenario)
             own = {column: values[places[at]] for at, column, values in shown}
             made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner, own)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
                     yield number, point
+
+    def _warn_of_caps(self, scenario: Scenario) -> None:
+        """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
+        for cap in self.inner.get(CAP, ()):
+            parallel = scenario.parallel.model_copy(update={CAP: cap})
+            self.sweep.warn(advice_beside_model(scenario.model_copy(update={"parallel": parallel})))
 
     def calibrate(self, finished: Container[int] = ()) -> None:
         """Trace and calibrate modules now, while nothing else runs."""

@@ -173,6 +173,12 @@ class Plan:
     def __len__(self) -> int:
         return len(self.ops)
 
+    @property
+    def sentence(self) -> str | None:
+        """Return the sentence on what the plan offloads and why the rest stays; None where the plan has none."""
+        found = self.policy.get("sentence")
+        return found if isinstance(found, str) else None
+
     def op(self, index: int) -> OpView:
         """Return the operation at a position."""
         o = self.ops

@@ -126,6 +126,25 @@ def test_a_run_shows_itself_in_a_line() -> None:
     assert repr(la.execute(in_memory(), costs=la.calibrate(in_memory(), repeats=1), steps=2)).count("\n") == 0
 
 
+def test_a_model_in_memory_is_run_in_an_order_and_under_decisions_of_ones_own() -> None:
+    """Two stages on one rank; a plan does not hold the model, so that the scenario is given with both."""
+    microbatches = in_memory().parallel.microbatches
+    order = [[f"{s}F{m}" for m in range(microbatches) for s in (0, 1)]]
+    order[0] += [f"{s}B{m}" for m in range(microbatches) for s in (1, 0)]
+    plan = la.plan(in_memory(), order=order)
+    decided = [row | {"release": -1, "acquire": -1} for row in la.Decisions.of(plan).rows()]
+    run = la.execute(in_memory(), order=order, decisions=decided, steps=2)
+    assert run.max_grad_error == 0.0
+    assert (run.metrics.offloaded, run.job.by_horizon) == (0, False)
+    assert run.metrics.peak_device_bytes == run.predicted.metrics.peak_device_bytes
+    known = la.calibrate(in_memory(), repeats=1)
+    with pytest.raises(la.InputError, match="use costs made for this plan"):
+        la.simulate(in_memory(), order=order, costs=known)
+    for argument in ({"order": order}, {"decisions": decided}):
+        with pytest.raises(la.InputError, match="is a plan, whose order and decisions are made"):
+            la.simulate(la.plan("uniform"), **argument)
+
+
 def test_hooks_and_parameters_of_the_container_are_refused() -> None:
     hooked = layers()
     hooked.register_forward_hook(lambda module, args, output: output * 2)

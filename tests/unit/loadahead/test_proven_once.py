@@ -16,7 +16,7 @@ from loadahead.executor.execute import execute
 from loadahead.plan_files import write_plan
 from loadahead.sim import verify as verifier
 from loadahead.sim.ir.kinds import Kind
-from loadahead.sim.ir.plan import Plan
+from loadahead.sim.ir.plan import Plan, Ragged
 from loadahead.sim.planner import Policy, build_plan
 from tests.support.edits import with_column, without_entry
 from tests.support.models import TINY, tiny_spec, workload_of
@@ -87,6 +87,17 @@ def test_a_changed_copy_of_a_proven_plan_is_not_proven(proofs: Counter[int]) -> 
     for _ in range(2):
         with pytest.raises(la.CheckFailed):
             verifier.check(racing(plan))
+
+
+def test_what_is_proven_of_a_plan_stays_true_of_it() -> None:
+    """No column of a plan can be written to, so that a proven plan cannot become another."""
+    plan = la.plan("slow-link")
+    for part in (plan.ops, plan.buffers):
+        for name in part.__slots__:
+            column = getattr(part, name)
+            for array in (column.starts, column.values) if isinstance(column, Ragged) else (column,):
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0] = 1
 
 
 def test_a_proof_keeps_no_plan_alive() -> None:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from loadahead.sim.costs import Costs, UnitCost, load_costs, save_costs, transfer_ns
+from loadahead.sim.engines import ENGINES
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, KindName
-from tests.support.plans import GB, uniform_costs, uniform_plan
+from loadahead.sim.planner import Policy
+from loadahead.sim.sweep import Point, evaluate_points
+from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -60,6 +63,17 @@ def test_broken_files(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError) as caught:
         load_costs(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("described", [(1, 1), (3, 3), (2, 2, 2), (2,)], ids=str)
+def test_costs_of_another_workload_are_refused_by_every_engine(engine: str, described: tuple[int, ...]) -> None:
+    """Two stages of two units; costs of fewer are refused as those of more."""
+    unit = uniform_costs(1).units[0][0]
+    costs = uniform_costs(len(described)).model_copy(update={"units": tuple((unit,) * n for n in described)})
+    point = Point(workload=uniform_workload(2, 2), costs=costs, policy=Policy(ranks=2, microbatches=2), axes={})
+    with pytest.raises(InputError, match=r"with \[2, 2\]: use costs made for this (plan|workload)"):
+        evaluate_points([point], engine)
 
 
 def test_costs_that_do_not_fit_the_plan() -> None:

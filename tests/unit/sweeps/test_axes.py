@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import loadahead as la
 from loadahead.cli.axes import parse_axes
 from loadahead.scenarios.loader import SHIPPED, load_scenario
 from loadahead.sim.costs import save_costs
@@ -214,3 +215,18 @@ def test_a_mistake_is_told_before_the_first_point_as_by_loading_the_scenario() -
     with pytest.raises(InputError) as loaded:
         load_scenario("uniform", {"hardware.gpus_per_switch": 2, "hardware.uplink_d2h": "0 GB/s"})
     assert str(swept.value) == str(loaded.value.about("uniform"))
+
+
+def test_a_sweep_over_caps_warns_as_its_points_do() -> None:
+    """The file's own cap, which is none of those swept over, is not warned of."""
+    caps, counts = [1, 3, 9], [2, 4]
+    own = {"parallel.active_microbatches": 77}
+    table = la.sweep("uniform", {"active_microbatches": caps, "microbatches": counts}, overrides=own)
+    expected = {}
+    for count in counts:
+        for cap in caps:
+            overrides = {"parallel.microbatches": count, "parallel.active_microbatches": cap}
+            expected |= dict.fromkeys(la.simulate("uniform", overrides).header["warnings"])
+    assert set(table.warnings) == set(expected)
+    assert any("only one microbatch in flight" in warning for warning in expected)
+    assert any("is 9 and there are 4" in warning for warning in expected)
