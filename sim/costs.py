@@ -37,8 +37,8 @@ Weight = Annotated[int, Field(ge=1, le=MOST_WEIGHT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
 # These kinds compute a unit. They are the first of all kinds, so that a task's kind is its place in a table of them.
-TASK_KINDS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
-assert list(TASK_KINDS) == list(Kind)[: len(TASK_KINDS)]
+UNIT_KINDS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+assert list(UNIT_KINDS) == list(Kind)[: len(UNIT_KINDS)]
 # These kinds move bytes, so their duration follows from a bandwidth.
 MOVING_KINDS = sorted(COPY_KINDS | SEND_KINDS)
 
@@ -60,14 +60,14 @@ class UnitCost(_Frozen):
     workspace_backward: Amount = 0
 
     def by_kind(self) -> dict[Kind, tuple[int, int]]:
-        """Return the (duration in ns, workspace in bytes) of each of :data:`TASK_KINDS`."""
+        """Return the (duration in ns, workspace in bytes) of each of :data:`UNIT_KINDS`."""
         amounts = self.amounts()
         return dict(
-            zip(TASK_KINDS, zip(amounts[: len(TASK_KINDS)], amounts[len(TASK_KINDS) :], strict=True), strict=True)
+            zip(UNIT_KINDS, zip(amounts[: len(UNIT_KINDS)], amounts[len(UNIT_KINDS) :], strict=True), strict=True)
         )
 
     def amounts(self) -> tuple[int, ...]:
-        """Return the durations in ns of :data:`TASK_KINDS`, then their workspaces in bytes.
+        """Return the durations in ns of :data:`UNIT_KINDS`, then their workspaces in bytes.
 
         A split backward whose parts have no durations of their own takes half of ``backward_ns`` for each part.
         """
@@ -232,6 +232,8 @@ class Costs(_Frozen):
         for value, rank in zip(values, stage_rank.tolist(), strict=False):
             if rank >= 0:
                 out[rank] = together(out[rank], value)
+        if max(out, default=0) > MOST_TOTAL:
+            raise InputError(f"costs.{name} add up to {max(out)} on one rank; at most {MOST_TOTAL} can be simulated")
         return np.asarray(out, dtype=np.int64)
 
     def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
@@ -280,11 +282,16 @@ _FEW = 16
 def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     """Return the time of each transfer without latency, rounded up to whole ns; shape as ``nbytes``.
 
-    ``nbytes * 1e9`` leaves int64 above 9 GB, so seconds and the rest are taken apart, and a rest that could still
-    overflow (bandwidths above 9 GB/s) goes through Python's integers, once per distinct size.
+    ``nbytes * 1e9`` leaves int64 above 9 GB, so each distinct size goes through Python's integers. Raise InputError for
+    a time that cannot be simulated.
     """
     sizes, back = (nbytes, slice(None)) if len(nbytes) < _FEW else np.unique(nbytes, return_inverse=True)
     exact = [-(-n * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
+    if exact and max(exact) > MOST_TOTAL:
+        raise InputError(
+            f"a transfer of {max(sizes.tolist())} bytes at {bandwidth} bytes per second takes {max(exact):.3g} ns; at "
+            f"most {MOST_TOTAL} can be simulated"
+        )
     return np.asarray(exact, dtype=np.int64)[back]
 
 

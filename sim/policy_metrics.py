@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.compiled import compiled
-from loadahead.sim.costs import MOST_TOTAL, Costs
-from loadahead.sim.errors import InputError
+from loadahead.sim.costs import Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.overlap import copying_and_hidden, overlap
@@ -50,7 +49,6 @@ class Group:
     order: Order
     tasks: Tasks
     arena: Arena
-    operations: int
     slots: tuple[Ints, Ints]
 
     @classmethod
@@ -62,22 +60,12 @@ class Group:
         arena = Arena(tasks, sizes, operations, recording=False)
         arena.memory[a.CHECKPOINT] = policy.checkpoint
         slots = (np.empty(tasks.boundaries, dtype=np.int64), np.empty(tasks.boundaries, dtype=np.int64))
-        return cls(order=order, tasks=tasks, arena=arena, operations=operations, slots=slots)
+        return cls(order=order, tasks=tasks, arena=arena, slots=slots)
 
-    def put(self, sizes: UnitSizes, table: Ints, costs: Costs) -> None:
-        """Take a point's sizes and costs; raise InputError where its step cannot be simulated."""
+    def put(self, sizes: UnitSizes, table: Ints, costs: Costs) -> bool:
+        """Take a point's sizes and costs, and return whether its step is sure to fit 64 bits."""
         self.arena.put_sizes(sizes)
-        self.arena.put_costs(costs, table, sizes, self.tasks)
-        # No unit has more than seven buffers of a microbatch at once.
-        nbytes = 7 * self.tasks.microbatches * sizes.total
-        for total, what, unit in (
-            (self.arena.longest_ns(self.operations), "durations", "ns"),
-            (nbytes, "sizes", "bytes"),
-        ):
-            if total > MOST_TOTAL:
-                raise InputError(
-                    f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated"
-                )
+        return self.arena.put_costs(costs, table, sizes, self.tasks)
 
     def rows(self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]) -> list[SweepRow]:
         """Return the row of each policy, with its axes; raise InputError for an order that deadlocks."""
@@ -107,10 +95,11 @@ class Groups:
 
     def rows(
         self, workload: Workload, costs: Costs, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]
-    ) -> list[SweepRow]:
+    ) -> list[SweepRow] | None:
         """Return the rows of policies that differ only in horizon, its unit, release window and whether to offload.
 
-        Raise InputError where workload, costs and policies do not match, and for an order that deadlocks.
+        None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
+        workload, costs and policies do not match, and for an order that deadlocks.
         """
         policy, sizes = policies[0], self._sizes_of(workload)
         units = tuple(map(len, workload.stages))
@@ -122,8 +111,7 @@ class Groups:
                 self._groups.pop(next(iter(self._groups)))
             self._groups[key] = Group.of(workload, policy, sizes)
         group = self._groups[key]
-        group.put(sizes, self._table_of(costs, units), costs)
-        return group.rows(policies, axes)
+        return group.rows(policies, axes) if group.put(sizes, self._table_of(costs, units), costs) else None
 
     def _sizes_of(self, workload: Workload) -> UnitSizes:
         if id(workload) not in self._sizes:

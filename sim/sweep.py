@@ -74,11 +74,11 @@ def evaluate_points(
     for _, run in itertools.groupby(points, _group_key):
         alike = list(run)
         first = alike[0]
-        if engine != PLANLESS_ENGINE or first.costs.shared is not None:
-            out += [evaluate_point(point, engine) for point in alike]
-            continue
-        alike_axes = [point.axes for point in alike]
-        out += groups.rows(first.workload, first.costs, [point.policy for point in alike], alike_axes)
+        rows = None
+        if engine == PLANLESS_ENGINE and first.costs.shared is None:
+            policies, axes = [point.policy for point in alike], [point.axes for point in alike]
+            rows = groups.rows(first.workload, first.costs, policies, axes)
+        out += [evaluate_point(point, engine) for point in alike] if rows is None else rows
     return out
 
 

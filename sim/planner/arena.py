@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
-from loadahead.sim.costs import TASK_KINDS, Costs
+from loadahead.sim.costs import MOST_TOTAL, UNIT_KINDS, Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner.tasks import Tasks
@@ -57,7 +57,7 @@ U_BOUNDARY, U_GRADIENT, U_SAVED, U_CLASS, U_ABOVE, U_BELOW, U_DURATION = range(7
 U_WORKSPACE = U_DURATION + KINDS
 _SIZES_END = U_CLASS + 1
 # Other kinds' durations are those of moves, or 0; none has a workspace.
-_DURATIONS_END, _WORKSPACES_END = U_DURATION + len(TASK_KINDS), U_WORKSPACE + len(TASK_KINDS)
+_DURATIONS_END, _WORKSPACES_END = U_DURATION + len(UNIT_KINDS), U_WORKSPACE + len(UNIT_KINDS)
 UNIT_WIDTH = U_WORKSPACE + KINDS
 # What stands above or below a unit: nothing, a unit of the same rank, or one of another.
 END_OF_MODEL, SAME_RANK, OTHER_RANK = range(3)
@@ -261,14 +261,19 @@ class Arena:
         assert sizes.classes == self.classes, "an arena has room for its number of size classes"
         self._views[UNIT_ROWS][:, U_BOUNDARY:_SIZES_END] = sizes.rows
 
-    def put_costs(self, costs: Costs, table: Ints, sizes: UnitSizes, tasks: Tasks) -> None:
-        """Take costs; ``table`` is what :meth:`loadahead.sim.costs.Costs.table` returns."""
+    def put_costs(self, costs: Costs, table: Ints, sizes: UnitSizes, tasks: Tasks) -> bool:
+        """Take costs and return whether all sums of a step are sure to fit 64 bits; where not, do not walk.
+
+        ``table`` is what :meth:`loadahead.sim.costs.Costs.table` returns.
+        """
         units = self._views[UNIT_ROWS]
-        units[:, U_DURATION:_DURATIONS_END] = table[:, : len(TASK_KINDS)]
-        units[:, U_WORKSPACE:_WORKSPACES_END] = table[:, len(TASK_KINDS) :]
+        units[:, U_DURATION:_DURATIONS_END] = table[:, : len(UNIT_KINDS)]
+        units[:, U_WORKSPACE:_WORKSPACES_END] = table[:, len(UNIT_KINDS) :]
         boundaries = [unit.boundary_bytes for unit in sizes.distinct]
         gradients = [unit.gradient_bytes for unit in sizes.distinct]
         times = [costs.transfer_times(kind, gradients if kind == Kind.SEND_GRADIENT else boundaries) for kind in _MOVES]
+        if max(map(max, times)) > MOST_TOTAL:
+            return False
         of_unit = np.asarray(times, dtype=np.int64).T.take(sizes.of_unit, axis=0)
         units[:, [U_DURATION + kind for kind in _MOVES]] = of_unit
         # A unit sends what the unit above reads.
@@ -278,13 +283,19 @@ class Arena:
         ranks, placement = self._views[RANK_ROWS], (tasks.stage_rank, tasks.ranks)
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
         ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
+        return self._most(sizes) <= MOST_TOTAL
 
-    def longest_ns(self, operations: int) -> float:
-        """Return no less than all durations and launches of a step together, in ns, as a float, which does not wrap."""
-        durations = float(self._views[UNIT_ROWS][:, U_DURATION:U_WORKSPACE].sum(dtype=np.float64))
-        launches = float(max(self.memory[LAUNCH:_LAUNCH_END].tolist())) * operations
-        optimizer = float(sum(self._views[RANK_ROWS][:, R_OPTIMIZER].tolist()))
-        return durations * float(self.memory[MICROBATCHES]) + optimizer + launches
+    def _most(self, sizes: UnitSizes) -> float:
+        """Return no less than any sum of a step's times or bytes, as a float, which does not wrap."""
+        amounts = float(self._views[UNIT_ROWS][:, U_DURATION:].sum(dtype=np.float64))
+        launches = float(max(self.memory[LAUNCH:_LAUNCH_END].tolist())) * float(self.memory[OP_ROOM])
+        ranks = self._views[RANK_ROWS][:, [R_STATIC, R_OPTIMIZER, R_OPTIMIZER_WORKSPACE]]
+        # No unit has more than seven buffers of a microbatch at once.
+        return (
+            (amounts + 7 * sizes.total) * float(self.memory[MICROBATCHES])
+            + launches
+            + float(sum(ranks.ravel().tolist()))
+        )
 
     def require_room(self) -> None:
         """Raise RuntimeError where the walk met a section that had no room left: a fault of the planner's."""
