@@ -156,6 +156,8 @@ def prepared_of(
     """Return a scenario with its overrides, ready to be planned; an order stands for the scenario's own."""
     from loadahead.scenarios.loader import load_scenario
 
+    if isinstance(source, str | Path) and is_plan_file(source) and os.path.exists(source):
+        raise InputError(f"{source}: is a plan already; give the scenario that one is to be made of")
     given, own = costs_given(costs), order_given(order)
     if isinstance(own, str):
         overrides, own = {**(overrides or {}), "parallel.pipeline": own}, None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from loadahead.sim import step_metrics
 from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.ir.kinds import TASK_KINDS, Kind
 from loadahead.sim.ir.plan import Ints, Plan
@@ -36,6 +37,10 @@ def later(time, other):  # type: ignore[no-untyped-def]
 def finish(start, duration, issued):  # type: ignore[no-untyped-def]
     """Return when an operation ends that its host has issued by ``issued``."""
     return max(start + duration, issued)
+
+
+# Compiled code asks how long a step takes as well.
+step_time = inlined(step_metrics.step_time)
 
 
 @compiled

@@ -103,9 +103,36 @@ def compiled(function: Callable[..., Any]) -> Any:
     settings: Any = numba.config
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(found)
     try:
-        return numba.njit(cache=True)(function)
+        dispatcher = numba.njit(cache=True)(function)
     finally:
         settings.CACHE_DIR = before
+    _forgive(dispatcher)
+    return dispatcher
+
+
+def _forgive(dispatcher: Any) -> None:
+    """Let a function be compiled anew where what was kept of it is damaged, and run where nothing can be kept.
+
+    numba itself ends in a traceback at a damaged file, at every start, and at a full disk.
+    """
+    kept = getattr(dispatcher, "_cache", None)
+    if kept is None:
+        return
+    load, save = kept.load_overload, kept.save_overload
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:  # whatever unpickling makes of other bytes
+            with suppress(OSError):
+                kept.flush()
+            return None
+
+    def save_overload(*arguments: Any) -> None:
+        with suppress(OSError):
+            save(*arguments)
+
+    kept.load_overload, kept.save_overload = load_overload, save_overload
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, UNIT_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
@@ -36,9 +36,6 @@ MOST_WEIGHT = 1000
 Weight = Annotated[int, Field(ge=1, le=MOST_WEIGHT)]
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
-# These kinds compute a unit. They are the first of all kinds, so that a task's kind is its place in a table of them.
-UNIT_KINDS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
-assert list(UNIT_KINDS) == list(Kind)[: len(UNIT_KINDS)]
 # These kinds move bytes, so their duration follows from a bandwidth.
 MOVING_KINDS = sorted(COPY_KINDS | SEND_KINDS)
 
@@ -162,7 +159,7 @@ class Costs(_Frozen):
         latency, bandwidth = self._link(kind)
         if bandwidth is None:
             return [latency for _ in sizes]
-        return [latency + -(-nbytes * NANOSECONDS_PER_SECOND // bandwidth) for nbytes in sizes]
+        return [latency + moving_ns(nbytes, bandwidth) for nbytes in sizes]
 
     def _link(self, kind: Kind) -> tuple[int, int | None]:
         """Return latency and bandwidth of the link on which a kind moves bytes; None: it takes no time beyond that."""
@@ -245,7 +242,7 @@ class Costs(_Frozen):
             for u, unit in enumerate(stage):
                 for kind, pair in unit.by_kind().items():
                     table[s, u, kind] = pair[which]
-        task = ops.kind <= Kind.BACKWARD_WEIGHT
+        task = ops.kind < len(UNIT_KINDS)
         if task.any():
             # A stage without tasks, in a part of a plan, asks for nothing.
             described = [len(stage) for stage in self.units]
@@ -279,6 +276,11 @@ def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str,
 _FEW = 16
 
 
+def moving_ns(nbytes: int, bandwidth: int) -> int:
+    """Return the time of a transfer without latency, rounded up to whole ns, in Python's integers."""
+    return -(-nbytes * NANOSECONDS_PER_SECOND // bandwidth)
+
+
 def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     """Return the time of each transfer without latency, rounded up to whole ns; shape as ``nbytes``.
 
@@ -286,7 +288,7 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     a time that cannot be simulated.
     """
     sizes, back = (nbytes, slice(None)) if len(nbytes) < _FEW else np.unique(nbytes, return_inverse=True)
-    exact = [-(-n * NANOSECONDS_PER_SECOND // bandwidth) for n in sizes.tolist()]
+    exact = [moving_ns(n, bandwidth) for n in sizes.tolist()]
     if exact and max(exact) > MOST_TOTAL:
         raise InputError(
             f"a transfer of {max(sizes.tolist())} bytes at {bandwidth} bytes per second takes {max(exact):.3g} ns; at "

@@ -21,7 +21,7 @@ from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
-from loadahead.sim.step_metrics import STEP_TIME
+from loadahead.sim.step_metrics import STEP_TIME, step_time
 
 Floats = npt.NDArray[np.float64]
 _Run = Callable[[Floats], tuple[Ints, Ints]]
@@ -61,7 +61,7 @@ def step_times(plan: Plan, costs: Costs, spread: Spread) -> Ints:
         factor = np.exp(sigma * random.standard_normal(len(plan)) - sigma**2 / 2)
         require_total(durations * factor, "durations with jitter", "ns")
         start, end = run(factor)
-        out[draw] = end.max() - start.min()
+        out[draw] = step_time(int(start.min()), int(end.max()))
     return out
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from loadahead.sim.clock import step_time
 from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
@@ -163,5 +164,5 @@ def _summary(m, out):  # type: ignore[no-untyped-def]
         moving, both = copying_and_hidden(busy, leaving, coming)
         copying += moving
         hidden += overlap(moving, both) * moving
-    out[0] -= m[a.FIRST_START]
+    out[0] = step_time(m[a.FIRST_START], out[0])
     return overlap(copying, hidden)

@@ -20,6 +20,11 @@ def overlap_share(copying: float, hidden: float) -> float:
     return hidden / copying if copying else 0.0
 
 
+def step_time(first_start: int, last_end: int) -> int:
+    """Return how long a step takes, from the start of its first operation to the end of its last."""
+    return last_end - first_start
+
+
 def stall_field(stall: str) -> str:
     """Return the name of the field that holds a stall's ns."""
     return f"stall_{stall}_ns"

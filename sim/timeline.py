@@ -17,7 +17,7 @@ import numpy as np
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Codes, Ints, Plan, SmallInts
-from loadahead.sim.step_metrics import StepMetrics
+from loadahead.sim.step_metrics import StepMetrics, step_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class Timeline:
     @property
     def step_time_ns(self) -> int:
         """Return the time from the first start to the last end, in ns; 0 for an empty plan."""
-        return int(self.end_ns.max() - self.start_ns.min()) if len(self) else 0
+        return step_time(int(self.start_ns.min()), int(self.end_ns.max())) if len(self) else 0
 
     @property
     def metrics(self) -> StepMetrics:

@@ -67,6 +67,11 @@ class Decisions:
         """Return how many boundaries leave the GPU."""
         return int((self.acquire >= 0).sum())
 
+    @property
+    def kept(self) -> int:
+        """Return how many boundaries stay."""
+        return len(self) - self.offloaded
+
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], source: str = "decisions") -> Self:
         """Return the decisions of rows as a plan file has them; raise InputError where one is malformed.

@@ -108,17 +108,11 @@ QUEUE_OF: dict[Kind, Queue] = {
     Kind.OPTIMIZER_STEP: Queue.COMPUTE,
 }
 
+# These kinds compute a unit. They are the first of all kinds, so that a kind is its place in a table of them.
+UNIT_KINDS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+assert list(UNIT_KINDS) == list(Kind)[: len(UNIT_KINDS)]
 # These kinds compute; each is many kernels on a GPU.
-TASK_KINDS = frozenset(
-    {
-        Kind.FORWARD,
-        Kind.RECOMPUTE,
-        Kind.BACKWARD,
-        Kind.BACKWARD_INPUT,
-        Kind.BACKWARD_WEIGHT,
-        Kind.OPTIMIZER_STEP,
-    }
-)
+TASK_KINDS = frozenset({*UNIT_KINDS, Kind.OPTIMIZER_STEP})
 COPY_KINDS = frozenset({Kind.OFFLOAD, Kind.PREFETCH})
 SEND_KINDS = frozenset({Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT})
 RECV_KINDS = frozenset({Kind.RECV_ACTIVATION, Kind.RECV_GRADIENT})

@@ -12,14 +12,14 @@ any distinct integers; ``op_ids`` and ``buffer_ids`` keep them, and the plans we
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue, Role, Space
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, UNIT_KINDS, Kind, Queue, Role, Space
 
 Ints = npt.NDArray[np.int64]
 SmallInts = npt.NDArray[np.int32]
@@ -170,6 +170,10 @@ class Plan:
                 for array in (column.starts, column.values) if isinstance(column, Ragged) else (column,):
                     array.flags.writeable = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies and pickles be made as plans are, with their columns closed."""
+        return Plan, tuple(getattr(self, field.name) for field in fields(self))
+
     def __len__(self) -> int:
         return len(self.ops)
 
@@ -247,7 +251,7 @@ class Plan:
 
         A stranger's plan may number a stage as it likes; one numbered beyond :data:`MOST_STAGES` is left out.
         """
-        is_task = self.ops.kind <= Kind.BACKWARD_WEIGHT
+        is_task = self.ops.kind < len(UNIT_KINDS)
         is_stage = (self.ops.stage >= 0) & (self.ops.stage < MOST_STAGES)
         out = np.full(int(self.ops.stage[is_stage].max(initial=-1)) + 1, -1, dtype=np.int64)
         for some in (~is_task, is_task):
@@ -258,7 +262,7 @@ class Plan:
     @cached_property
     def units(self) -> list[int]:
         """Return how many units each stage has by its tasks, 0 for a stage without; one entry per stage."""
-        tasks = np.flatnonzero((self.ops.kind <= Kind.BACKWARD_WEIGHT) & (self.ops.stage >= 0))
+        tasks = np.flatnonzero((self.ops.kind < len(UNIT_KINDS)) & (self.ops.stage >= 0))
         tasks = tasks[self.ops.stage[tasks] < len(self.stage_rank)]
         out = np.zeros(len(self.stage_rank), dtype=np.int64)
         np.maximum.at(out, self.ops.stage[tasks], self.ops.unit[tasks] + 1)

@@ -18,8 +18,8 @@ from math import prod
 import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
-from loadahead.sim.costs import MOST_TOTAL, UNIT_KINDS, Costs
-from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind
+from loadahead.sim.costs import MOST_TOTAL, Costs
+from loadahead.sim.ir.kinds import QUEUES_PER_RANK, UNIT_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner.tasks import Tasks
 from loadahead.sim.step_metrics import STALLS

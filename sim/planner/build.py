@@ -34,15 +34,15 @@ def build_plan(
     tasks = tasks_of(units_of(workload, order), order)
     if decisions is None:
         chosen = horizon_decisions(tasks, policy)
-        facts, kept = policy.to_dict(), reasons_kept(tasks.boundaries - chosen.offloaded, policy)
+        facts, kept = policy.to_dict(), reasons_kept(chosen.kept, policy)
         sentence = outcome_sentence(chosen.offloaded, kept, policy)
     else:
         chosen = require_decisions(decisions, tasks, policy.checkpoint)
-        facts, kept = _without_horizon(policy), Counter({AS_GIVEN: tasks.boundaries - chosen.offloaded})
+        facts, kept = _without_horizon(policy), Counter({AS_GIVEN: chosen.kept})
         sentence = f"{chosen.offloaded} of {tasks.boundaries} boundaries are offloaded, as the decisions given say."
     outcome = {
         "offloaded": chosen.offloaded,
-        "kept": tasks.boundaries - chosen.offloaded,
+        "kept": chosen.kept,
         "kept_because": {reason: count for reason, count in kept.items() if count or decisions is None},
         "sentence": sentence,
     }

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Queue, Role, Space
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.ir.wellformed import require_well_formed
 from loadahead.sim.verify.happens_before import Flags, HappensBefore
 from loadahead.sim.verify.violation import Violation, title
-
-_TASKS = (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
 
 
 def _is_kind(plan: Plan, *kinds: Kind) -> Flags:
@@ -103,9 +101,9 @@ class _Shape:
     write_space: Space = Space.DEVICE
 
 
-_TASK_SHAPE = _Shape(None, None, None, None)
+_UNIT_SHAPE = _Shape(None, None, None, None)
 _SHAPES: dict[Kind, _Shape] = {
-    **dict.fromkeys(_TASKS, _TASK_SHAPE),
+    **dict.fromkeys(UNIT_KINDS, _UNIT_SHAPE),
     Kind.OFFLOAD: _Shape(1, 1, allocs=None, write_space=Space.HOST),
     Kind.PREFETCH: _Shape(1, 1, frees=None, read_space=Space.HOST),
     Kind.RELEASE: _Shape(frees=None),
@@ -191,7 +189,7 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
 
 def tasks_once(plan: Plan) -> Iterator[Violation]:
     """Require that no task runs twice."""
-    tasks = np.flatnonzero(_is_kind(plan, *_TASKS))
+    tasks = np.flatnonzero(_is_kind(plan, *UNIT_KINDS))
     ops = plan.ops
     names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
     order = np.lexsort(names.T)
@@ -417,7 +415,7 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
 def optimizer_last(plan: Plan) -> Iterator[Violation]:
     """Require at most one OPTIMIZER_STEP on a rank, after the rank's last task."""
     stepping = np.unique(plan.ops.rank[plan.ops.kind == Kind.OPTIMIZER_STEP])
-    is_task = _is_kind(plan, *_TASKS)
+    is_task = _is_kind(plan, *UNIT_KINDS)
     for rank in stepping.tolist():
         order = plan.queue_ops(rank, Queue.COMPUTE)
         steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
@@ -433,7 +431,7 @@ def optimizer_last(plan: Plan) -> Iterator[Violation]:
 def backward_follows_forward(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
     """Require that a unit's RECOMPUTE and BACKWARD have a FORWARD before them and wait for it."""
     ops = plan.ops
-    tasks = np.flatnonzero(_is_kind(plan, *_TASKS))
+    tasks = np.flatnonzero(_is_kind(plan, *UNIT_KINDS))
     names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
     by_name = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
     tasks, names = tasks[by_name], names[by_name]

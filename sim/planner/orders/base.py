@@ -48,6 +48,8 @@ class Order:
 
         A pass is its stage, ``F`` or ``B``, and its microbatch. Raise InputError in one line where that is no order.
         """
+        if not isinstance(name, str):
+            raise InputError(f"the order's name is {name!r:.40}; it must be a text")
         _require_list(rows, f"order {name!r}", 'a list per rank, e.g. [["0F0", "0B0"]]')
         read = []
         for rank, row in enumerate(rows):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import loadahead as la
 from loadahead.executor.execute import execute
 from loadahead.plan_files import write_plan
 from loadahead.sim import verify as verifier
+from loadahead.sim.ir.json_form import dumps_plan
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan, Ragged
 from loadahead.sim.planner import Policy, build_plan
@@ -90,14 +93,16 @@ def test_a_changed_copy_of_a_proven_plan_is_not_proven(proofs: Counter[int]) -> 
 
 
 def test_what_is_proven_of_a_plan_stays_true_of_it() -> None:
-    """No column of a plan can be written to, so that a proven plan cannot become another."""
+    """No column of a plan or of a copy can be written to, so that a proven plan cannot become another."""
     plan = la.plan("slow-link")
-    for part in (plan.ops, plan.buffers):
-        for name in part.__slots__:
-            column = getattr(part, name)
-            for array in (column.starts, column.values) if isinstance(column, Ragged) else (column,):
-                with pytest.raises(ValueError, match="read-only"):
-                    array[0] = 1
+    for one in (plan, copy.copy(plan), copy.deepcopy(plan), pickle.loads(pickle.dumps(plan)), replace(plan)):
+        assert dumps_plan(one) == dumps_plan(plan)
+        for part in (one.ops, one.buffers):
+            for name in part.__slots__:
+                column = getattr(part, name)
+                for array in (column.starts, column.values) if isinstance(column, Ragged) else (column,):
+                    with pytest.raises(ValueError, match="read-only"):
+                        array[0] = 1
 
 
 def test_a_proof_keeps_no_plan_alive() -> None:

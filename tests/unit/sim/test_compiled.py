@@ -31,6 +31,14 @@ nothing = np.zeros(1, dtype=np.int64)
 times = forward(builder.freeze("one", 1, 1, {}), np.asarray([7]), (nothing, nothing))
 print(json.dumps([times.end_ns.tolist(), sum(_forward.stats.cache_misses.values())]))
 """
+# Nothing can be put in a file's place any more.
+FULL = """import json, os
+
+def replace(*paths):
+    raise OSError(28, "No space left on device")
+
+os.replace = replace
+"""
 CALLEE = """
 from loadahead.sim.compiled import compiled
 
@@ -121,6 +129,24 @@ def test_where_nothing_can_be_written_it_compiles_and_keeps_nothing(tree: Path) 
     (tree / "loadahead/sim/__pycache__").write_text("")
     assert output_of(ENGINE, tree, XDG_CACHE_HOME="/dev/null/none")[0] == [7]
     assert not kept_files(tree)
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_file_is_compiled_anew_and_replaced(suffix: str, tree: Path) -> None:
+    assert output_of(ENGINE, tree) == [[7], 1]
+    damaged = list((tree / "loadahead/sim/__pycache__").rglob(f"*.{suffix}"))
+    assert damaged
+    for path in damaged:
+        path.write_bytes(b"garbage")
+    assert output_of(ENGINE, tree) == [[7], 1]
+    assert output_of(ENGINE, tree) == [[7], 0]
+
+
+def test_a_file_that_cannot_be_kept_does_no_harm(tree: Path) -> None:
+    """As on a full disk: numba's folders are there, and files in them cannot be made."""
+    code = ENGINE.replace("import json", FULL)
+    assert output_of(code, tree)[0] == [7]
+    assert not list((tree / "loadahead/sim/__pycache__").rglob("*.nbc"))
 
 
 def test_two_processes_that_compile_at_once_do_no_harm(tree: Path) -> None:
