@@ -6,6 +6,8 @@ The edge that ended last gives the stall its name; of edges that ended together,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from loadahead.sim.clock import host_times, later
@@ -26,6 +28,12 @@ _NAMES = {
 STALL_OF = np.asarray([STALLS.index(_NAMES[kind]) if kind in _NAMES else -1 for kind in Kind] + [-1], dtype=np.int64)
 
 
+def stall_name(kind: int) -> str | None:
+    """Return the name in :data:`STALLS` of a wait for an operation of a kind; None where it is no stall."""
+    place = int(STALL_OF[kind])
+    return STALLS[place] if place >= 0 else None
+
+
 @inlined
 def is_to_blame(ended, latest, so_far):  # type: ignore[no-untyped-def]
     """Return whether an edge that ended is to blame rather than the one so far, which ended at ``latest``."""
@@ -39,26 +47,37 @@ def stall(ready, latest):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _waits(previous, starts, sources, kinds, allowed, end, wait, blamed):  # type: ignore[no-untyped-def]
+def _waits(previous, starts, sources, kinds, allowed, end, ready, wait, blamed):  # type: ignore[no-untyped-def]
     for i in range(len(wait)):
-        ready = later(allowed[i], end[previous[i]] if previous[i] >= 0 else 0)
+        ready[i] = later(allowed[i], end[previous[i]] if previous[i] >= 0 else 0)
         latest, kind = 0, NO_EDGE
         for e in range(starts[i], starts[i + 1]):
             if is_to_blame(end[sources[e]], latest, kind):
                 latest, kind = end[sources[e]], kinds[sources[e]]
         blamed[i] = kind
         if kind != NO_EDGE:
-            wait[i] = stall(ready, latest)
+            wait[i] = stall(ready[i], latest)
 
 
-def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> tuple[Ints, Ints]:
-    """Return how long each operation waited for an edge while its queue and its host were ready for it.
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Holds how long each operation waited for an edge while its queue and its host were ready for it.
 
-    The result is (wait in ns, kind of the operation to blame or -1), both of shape (operations,). ``launches`` is the
-    host's time to issue each operation, in ns, where it is known.
+    ``ready_ns`` is since when they were, ``wait_ns`` how long it waited from then on, and ``blamed`` the kind of the
+    operation to blame or -1; all of shape (operations,).
     """
+
+    ready_ns: Ints
+    wait_ns: Ints
+    blamed: Ints
+
+
+def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> Waits:
+    """Return the operations' waits; ``launches`` is the host's time to issue each, in ns, where it is known."""
     ops = plan.ops
-    wait, blamed = np.zeros(len(plan), dtype=np.int64), np.full(len(plan), NO_EDGE, dtype=np.int64)
+    ready, wait = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
+    blamed = np.full(len(plan), NO_EDGE, dtype=np.int64)
     allowed = np.zeros(len(plan), dtype=np.int64) if launches is None else host_times(plan, launches)[0]
-    _waits(plan.previous_in_queue, ops.after.starts, ops.after.values, ops.kind, allowed, end_ns, wait, blamed)
-    return wait, blamed
+    edges = (ops.after.starts, ops.after.values, ops.kind)
+    _waits(plan.previous_in_queue, *edges, allowed, end_ns, ready, wait, blamed)
+    return Waits(ready, wait, blamed)

@@ -25,9 +25,9 @@ from loadahead.reports.plots.style import (
     time_scale,
 )
 from loadahead.reports.run_data import RunData
-from loadahead.sim.ir.kinds import COPY_KINDS, RECV_KINDS, SEND_KINDS, Kind, Queue
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.stalls import waits
+from loadahead.sim.stalls import stall_name, waits
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_duration
 
@@ -55,11 +55,6 @@ _LABELS = {
 _UNKNOWN = "unknown"
 _WAIT_COLOUR = STALL_COLOUR | {_UNKNOWN: QUIET}
 _WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} | {_UNKNOWN: "waits"}
-_REASON = (
-    dict.fromkeys((Kind.OFFLOAD, *SEND_KINDS), "release")
-    | {Kind.PREFETCH: "prefetch"}
-    | dict.fromkeys(RECV_KINDS, "recv")
-)
 
 # Waits narrower than the first share of the time axis are not hatched, boxes narrower than the second not outlined.
 _HAIR, _OUTLINED = 0.0008, 0.003
@@ -92,13 +87,21 @@ class _Waits:
     reason: list[str]
 
 
-def _waits_of_plan(plan: Plan, timeline: Timeline) -> _Waits:
-    wait, waited_for = waits(plan, timeline.end_ns)
-    at = np.flatnonzero((wait > 0) & (timeline.queue == Queue.COMPUTE))
-    before = plan.previous_in_queue[at]
-    start = np.where(before >= 0, timeline.end_ns[before], 0)
-    reasons = [_REASON.get(Kind(kind), _UNKNOWN) for kind in waited_for[at].tolist()]
-    return _Waits(timeline.rank[at].astype(np.int64), start, wait[at], reasons)
+def _waits_of_plan(plan: Plan, timeline: Timeline, launches: Ints | None) -> _Waits:
+    """Return the waits that the metrics count; ``launches`` is the host's time to issue each operation, if known."""
+    waited = waits(plan, timeline.end_ns, launches)
+    at = np.flatnonzero((waited.wait_ns > 0) & (timeline.queue == Queue.COMPUTE))
+    reasons = [stall_name(kind) or _UNKNOWN for kind in waited.blamed[at].tolist()]
+    return _Waits(timeline.rank[at].astype(np.int64), waited.ready_ns[at], waited.wait_ns[at], reasons)
+
+
+def _launches(data: RunData, plan: Plan, timeline: Timeline) -> Ints | None:
+    """Return the host's time to issue each operation, in ns: as measured, or as the costs have it; None for neither."""
+    if timeline is data.measured:
+        issue = timeline.header.get("issue_ns")
+        whole = isinstance(issue, list) and len(issue) == len(plan) and all(type(ns) is int for ns in issue)
+        return np.asarray(issue, dtype=np.int64) if whole else None
+    return None if data.costs is None else data.costs.launches(plan)
 
 
 def _gaps(timeline: Timeline) -> _Waits:
@@ -261,7 +264,10 @@ def gantt(data: RunData) -> Drawing | Missing:
     longest = max(int(timeline.end_ns.max()) for timeline in sources.values())
     scale, unit = time_scale(longest)
     reasons: set[str] = set()
-    queue_waits = {name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t) for name, t in sources.items()}
+    queue_waits = {
+        name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t, _launches(data, data.plan, t))
+        for name, t in sources.items()
+    }
     for row in rows:
         if row.source == "measured":
             axes.axhspan(row.y, row.y + 1, color=FAINT, alpha=0.35, linewidth=0)

@@ -38,11 +38,11 @@ def test_the_edge_that_ended_last_is_to_blame(engine: str, nbytes: tuple[int, in
 
 def test_an_edge_that_ended_before_the_queue_was_ready_is_no_stall() -> None:
     plan = two_edges(Kind.OFFLOAD, Kind.PREFETCH, (10, 12))
-    wait, kind = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([0, 0, 0]))
-    assert (int(wait[2]), Kind(int(kind[2]))) == (12, Kind.PREFETCH)
+    found = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([0, 0, 0]))
+    assert (int(found.ready_ns[2]), int(found.wait_ns[2]), Kind(int(found.blamed[2]))) == (0, 12, Kind.PREFETCH)
     # The host issues the RECOMPUTE from 15 on: the copies are over by then.
-    wait, kind = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([5, 10, 5]))
-    assert int(wait[2]) == 0
+    found = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([5, 10, 5]))
+    assert (int(found.ready_ns[2]), int(found.wait_ns[2])) == (15, 0)
 
 
 def test_a_wait_for_a_kind_that_is_no_stall_has_no_name() -> None:

@@ -198,17 +198,27 @@ def test_gantt_keeps_ranks_apart() -> None:
         np.testing.assert_allclose(starts, np.sort(data.predicted.start_ns[at] / 1e6))
 
 
-def test_gantt_hatches_the_waits_that_the_summary_counts() -> None:
-    data = replace(CASES["both"], measured=None)
-    drawing = drawn("gantt", data)
-    hatched = [c for c in drawing.figure.axes[0].collections if c.get_hatch()]
-    total = sum(float(np.ptp(path.vertices[:, 0])) for c in hatched for path in c.get_paths())
-    assert data.predicted is not None
-    (rank,) = data.predicted.metrics.ranks
+@pytest.mark.parametrize("launch_ns", [0, 300_000], ids=["no launches", "launches"])
+def test_gantt_hatches_the_waits_that_the_summary_counts(launch_ns: int) -> None:
+    """Also where the host's launches are part of what an operation waits for, which is no stall."""
+    both = CASES["both"]
+    assert both.plan is not None and both.costs is not None
+    costs = both.costs.model_copy(update={"launch_ns": launch_ns})
+    predicted = simulate(both.plan, costs)
+    issue = [] if not launch_ns else [launch_ns] * len(both.plan)
+    as_measured = replace(predicted, source="cuda", header=predicted.header | ({"issue_ns": issue} if issue else {}))
+    (rank,) = predicted.metrics.ranks
     assert rank.stall_release_ns > 0
-    assert total * 1e6 == pytest.approx(sum(rank.stalls_ns.values()))
-    labels = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
-    assert "waits for offload (RELEASE)" in labels
+    for data in (
+        RunData(plan=both.plan, costs=costs, predicted=predicted),
+        RunData(plan=both.plan, measured=as_measured),
+    ):
+        drawing = drawn("gantt", data)
+        hatched = [c for c in drawing.figure.axes[0].collections if c.get_hatch()]
+        total = sum(float(np.ptp(path.vertices[:, 0])) for c in hatched for path in c.get_paths())
+        assert total * 1e6 == pytest.approx(sum(rank.stalls_ns.values()))
+        labels = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
+        assert "waits for offload (RELEASE)" in labels
 
 
 def test_gantt_without_a_plan_hatches_gaps_without_a_cause() -> None:
