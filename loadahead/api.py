@@ -21,8 +21,8 @@ from loadahead.sim.workload import IN_MEMORY
 if TYPE_CHECKING:
     import pandas as pd
 
+    from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.executor.spec import BatchOf, LossFunction, MakeOptimizer, Modules
-    from loadahead.jobs import DecisionsSource, OrderSource
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
@@ -103,7 +103,8 @@ def plan(
             :class:`loadahead.Decisions`, a list of rows as a plan file has them, a plan whose decisions are taken, or
             the path of a plan file or of a JSON file with such rows. A boundary that is not named stays.
     """
-    from loadahead.jobs import decisions_given, named, plan_prepared, prepared_of
+    from loadahead.arguments import decisions_given
+    from loadahead.jobs import named, plan_prepared, prepared_of
 
     given = decisions_given(decisions)
     prepared = prepared_of(source, overrides, order=order)
@@ -142,7 +143,8 @@ def simulate(
     Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU. ``order`` and
     ``decisions`` are those of :func:`plan`.
     """
-    from loadahead.jobs import costs_given, job_of, with_costs
+    from loadahead.arguments import costs_given
+    from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import predict
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
 
@@ -215,7 +217,7 @@ def sweep(
             that gets the table as CSV and Parquet.
         fresh: start anew, whatever the directory holds.
     """
-    from loadahead.jobs import costs_given
+    from loadahead.arguments import costs_given
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sweeps.axes import axes_of
     from loadahead.sweeps.grid import Grid, Sweep
@@ -252,7 +254,9 @@ def calibrate(
     ``repeats`` is how often each operation is timed. With ``check`` the kernels are those of runs whose gradients are
     checked.
     """
-    from loadahead.jobs import CALIBRATION_REPEATS, calibrate_prepared, module_of, require_device, uncalibrated
+    from loadahead.arguments import require_device
+    from loadahead.jobs import CALIBRATION_REPEATS, calibrate_prepared, uncalibrated
+    from loadahead.modules import module_of
 
     require_device(device)
     prepared = uncalibrated(source, overrides, device)
@@ -285,7 +289,8 @@ def execute(
         steps: None means the scenario's number.
         check: compare every gradient with plain training's, bit for bit; the difference is ``max_grad_error``.
     """
-    from loadahead.jobs import costs_given, job_of, require_device, with_costs
+    from loadahead.arguments import costs_given, require_device
+    from loadahead.jobs import job_of, with_costs
     from loadahead.runs import run_job
 
     require_device(device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead import jobs
+from loadahead import arguments, jobs, modules
 from loadahead.compiling import compile_first
 from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -128,11 +128,11 @@ class Demo:
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
-        jobs.require_device(self.device)
+        arguments.require_device(self.device)
         run_directory.make(self.directory)
         sweep = Sweep(self.source, self.overrides, device=self.device, progress=self.progress)
         base = sweep.prepared({"parallel.microbatches": max(self.microbatches)})
-        jobs.module_of(base.scenario)
+        modules.module_of(base.scenario)
         if base.costs is None:
             self.progress(Progress(f"calibrating {base.scenario.name} on this {self.device}"))
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))

@@ -7,33 +7,29 @@ scenario it was made from stands in its policy, so that costs can be derived aga
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.arguments import costs_given, decisions_given, order_given
 from loadahead.compiling import compile_first
-from loadahead.plan_files import is_plan_file, read_decisions, read_plan
+from loadahead.modules import measured_model, model_spec, other_model, trace
+from loadahead.plan_files import is_plan_file, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.workload import IN_MEMORY
 
 if TYPE_CHECKING:
-    from loadahead.executor.spec import ModelSpec
-    from loadahead.scenarios.kinds.module import Module
+    from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.prepare import Preparation, Prepared
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.decisions import Decisions
     from loadahead.sim.planner import Order, Policy
-    from loadahead.sim.workload import ModuleShapes
-
-    # What an order and decisions may be given as; a text is a name of an order, or a path.
-    OrderSource = Order | str | Path | Sequence[Sequence[str]]
-    DecisionsSource = Decisions | Plan | str | Path | Iterable[Mapping[str, Any]]
 
 # Timed runs of each operation in a calibration that is made on the way to something else.
 REPEATS = 5
@@ -165,50 +161,6 @@ def prepared_of(
         return prepare_scenario(load_scenario(source, overrides), given, device, order=own)
 
 
-def order_given(order: OrderSource | None) -> Order | str | None:
-    """Return an order that was given as such, as its rows or as its file; a registered order's name stays a name."""
-    from loadahead.sim.planner import Order, order_names, read_order
-
-    if order is None or isinstance(order, Order):
-        return order
-    if isinstance(order, Path):
-        return read_order(order)
-    if not isinstance(order, str):
-        return Order.of(order)
-    if order in order_names():
-        return order
-    if not Path(order).suffix and not os.path.exists(order):
-        raise InputError(
-            f"order {order!r:.60}: is neither a name nor a file; the names are {', '.join(order_names())}, and a file "
-            "has a row of passes per rank, e.g. 0F0,0B0"
-        )
-    return read_order(order)
-
-
-def decisions_given(decisions: DecisionsSource | None) -> Decisions | None:
-    """Return decisions that were given as such, as rows, as a file of either, or as a plan that makes them."""
-    from loadahead.sim.ir.decisions import Decisions
-
-    if decisions is None or isinstance(decisions, Decisions):
-        return decisions
-    if isinstance(decisions, Plan):
-        return Decisions.of(decisions)
-    if isinstance(decisions, str | Path):
-        return read_decisions(decisions)
-    return Decisions.from_rows(decisions)
-
-
-def costs_given(costs: Costs | Path | str | None) -> Costs | None:
-    """Return costs that were given as such, or as their file."""
-    from loadahead.sim.costs import Costs, load_costs
-
-    if isinstance(costs, str | Path):
-        return load_costs(Path(costs))
-    if costs is not None and not isinstance(costs, Costs):
-        raise InputError(f"the costs are of type {type(costs).__name__}; give costs or the path of a costs file")
-    return costs
-
-
 def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, device: str = "cpu") -> Prepared:
     """Return a scenario to be calibrated: the costs file that it names need not be there yet."""
     from loadahead.scenarios.loader import load_scenario
@@ -243,7 +195,7 @@ def prepare_scenario(
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages)
-    more = (*_other_model(scenario, known), *_without_cap(scenario, order))
+    more = (*other_model(scenario, known), *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
@@ -260,44 +212,6 @@ def _without_cap(scenario: Scenario, order: Order | None) -> list[str]:
 def named_costs(scenario: Scenario) -> Costs | None:
     """Return the costs of the file that the scenario names; None where it names none."""
     return None if scenario.costs is None else costs_given(scenario.costs)
-
-
-def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
-    """Return the shapes of the scenario's module; None where it has none."""
-    from loadahead.scenarios.prepare import needs_shapes
-
-    if not needs_shapes(scenario):
-        return None
-    from loadahead.executor.trace import trace_module
-
-    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches, device=device)
-
-
-def module_of(scenario: Scenario) -> Module:
-    """Return the scenario's module; raise InputError when its model is of another kind."""
-    from loadahead.scenarios.kinds.module import Module
-
-    if not isinstance(scenario.model, Module):
-        raise InputError(
-            f'scenario {scenario.name!r} has a model of kind "{scenario.model.kind}", which has no tensors to run; '
-            'use one of kind "module", e.g. the scenario demo'
-        )
-    return scenario.model
-
-
-def model_spec(scenario: Scenario) -> ModelSpec:
-    """Return what the executor has to know about the scenario's model; raise InputError when it names no module."""
-    from dataclasses import fields
-
-    from loadahead.executor.spec import ModelSpec
-
-    module = module_of(scenario)
-    given: dict[str, Any] = {field.name: getattr(module, field.name) for field in fields(ModelSpec)}
-    in_memory = module.objects is not None and module.objects.layers is not None
-    if in_memory and "dtype" not in module.model_fields_set:
-        given["dtype"] = None  # the caller's model stays as it is
-    shape = given["input_shape"]
-    return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
 def with_costs(
@@ -337,27 +251,9 @@ def calibrate_prepared(
         deterministic=deterministic,
         microbatches=prepared.policy.microbatches,
     )
-    facts = {"model": _measured_model(prepared.scenario)}
+    facts = {"model": measured_model(prepared.scenario)}
     shared = measured.shared or prepared.scenario.hardware.shared()
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
-
-
-def _measured_model(scenario: Scenario) -> dict[str, Any]:
-    """Return what a calibrated model's times depend on, and its shapes do not tell."""
-    module = module_of(scenario)
-    return {key: getattr(module, key) for key in ("python", "dtype", "autocast", "optimizer")}
-
-
-def _other_model(scenario: Scenario, costs: Costs | None) -> list[str]:
-    """Return a warning for each way in which costs were calibrated for another model than the scenario's."""
-    calibrated = {} if costs is None or not scenario.model.needs_shapes else costs.evidence.get("model", {})
-    wanted = _measured_model(scenario) if calibrated else {}
-    return [
-        f"model.{key} is {value!r} and the costs given were calibrated with {calibrated[key]!r}: their times are not "
-        "this model's; calibrate again"
-        for key, value in wanted.items()
-        if key in calibrated and calibrated[key] != value
-    ]
 
 
 def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -> tuple[Plan, tuple[str, ...]]:
@@ -434,13 +330,3 @@ def _refuse_overrides(name: str, overrides: Overrides | None) -> None:
             f"{key}: {name} is a plan, whose choices are made; override the scenario's keys and plan anew",
             parameters=("overrides",),
         )
-
-
-def require_device(device: str) -> None:
-    """Raise InputError, before any work is done, when there is no backend or no device of that name."""
-    from loadahead.executor.backends import torch_device
-
-    try:
-        torch_device(device)
-    except InputError as error:
-        raise InputError(str(error), parameters=("device",)) from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.executor.execute import execute
 from loadahead.executor.results import ExecutionResult
-from loadahead.jobs import Job, model_spec, module_of
+from loadahead.jobs import Job
+from loadahead.modules import model_spec, module_of
 from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadahead import jobs
+from loadahead import jobs, modules
 from loadahead.executor.execute import execute
 from loadahead.executor.peers.run import PeerSkipped, run_peer
 from loadahead.executor.peers.training import passes_of
@@ -41,7 +41,7 @@ class Subject:
     def of(cls, size: ModelSize, first: Configuration, device: str, costs: Costs | None = None) -> Subject:
         """Trace, and calibrate where no costs of an earlier calibration are given."""
         scenario = scenario_from_dict(size.scenario(first), first.name)
-        shapes = trace_module(jobs.model_spec(scenario), scenario.parallel.microbatches, device)
+        shapes = trace_module(modules.model_spec(scenario), scenario.parallel.microbatches, device)
         if costs is None:
             prepared = prepare(scenario, shapes=shapes)
             costs = jobs.calibrate_prepared(prepared, size.repeats, device, deterministic=False)
@@ -106,7 +106,7 @@ class Subject:
         prepared = job.known()
         result = run_peer(
             name,
-            jobs.model_spec(prepared.scenario),
+            modules.model_spec(prepared.scenario),
             prepared.workload,
             passes_of(job.plan),
             device=self.device,
@@ -130,7 +130,7 @@ class Subject:
         return execute(
             job.plan,
             prepared.workload,
-            jobs.model_spec(prepared.scenario),
+            modules.model_spec(prepared.scenario),
             steps=steps,
             device=self.device,
             check_gradients=check,

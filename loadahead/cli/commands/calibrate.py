@@ -25,10 +25,12 @@ def calibrate(
 
     FORWARD, RECOMPUTE, BACKWARD, workspace and copies; --costs of other commands takes the result.
     """
+    from loadahead.arguments import require_device
     from loadahead.cli.output import emit, note, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.texts import costs_text
-    from loadahead.jobs import calibrate_prepared, module_of, require_device, uncalibrated
+    from loadahead.jobs import calibrate_prepared, uncalibrated
+    from loadahead.modules import module_of
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
 

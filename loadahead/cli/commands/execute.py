@@ -29,11 +29,12 @@ def execute(
 
     Exit 1 when a gradient differs from that of the same model trained without plan or offload.
     """
+    from loadahead.arguments import require_device
     from loadahead.cli.output import emit, note_calibration, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import run_text
-    from loadahead.jobs import job_of, require_device, with_costs
+    from loadahead.jobs import job_of, with_costs
     from loadahead.reports import run_directory
     from loadahead.runs import run_job, write_run
     from loadahead.sim.timeline import write_timeline

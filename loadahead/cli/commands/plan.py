@@ -31,10 +31,11 @@ def plan(
 
     Says what is offloaded, and why the rest stays on the device.
     """
+    from loadahead.arguments import decisions_given
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.texts import plan_text
-    from loadahead.jobs import decisions_given, named, plan_prepared, prepared_of
+    from loadahead.jobs import named, plan_prepared, prepared_of
     from loadahead.plan_files import write_plan
 
     given = decisions_given(decisions)

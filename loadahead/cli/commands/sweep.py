@@ -53,13 +53,13 @@ def sweep(
     in the order of the axes: those of --set-range change slowest, then microbatches, pipeline, horizon unit, active
     microbatches, horizon, release window.
     """
+    from loadahead.arguments import costs_given
     from loadahead.cli.axes import parse_axes
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import stall_free_groups_text, sweep_text, warnings_to_show
     from loadahead.compiling import compile_first
-    from loadahead.jobs import costs_given
     from loadahead.reports import run_directory
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError

@@ -31,10 +31,10 @@ def validate(
 
     Exit 1 when a claim does not hold, or when not everything was run.
     """
+    from loadahead.arguments import require_device
     from loadahead.cli.output import emit, say
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.ranges import directory_named, parse_limit_s
-    from loadahead.jobs import require_device
     from loadahead.reports import run_directory
     from loadahead.reports.evidence import write_evidence
     from loadahead.reports.verdicts.outcome import outcome_text, require_all
