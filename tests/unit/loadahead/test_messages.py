@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import typer
 
 import loadahead
 from loadahead.cli.main import COMMANDS, app
+from tests.support.sources import texts
 
 ROOT = Path(loadahead.__file__).parent
 LIBRARY = [
@@ -33,21 +33,6 @@ def option_names() -> set[str]:
     }
 
 
-def texts(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of every string that is no docstring."""
-    tree = ast.parse(source)
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.lineno, node.value
-
-
 def named_in(text: str) -> list[str]:
     """Return the options and commands that a text names."""
     options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)
@@ -64,7 +49,7 @@ def test_the_options_are_found() -> None:
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_library_text_names_an_option_or_a_command(path: Path) -> None:
-    found = [(line, name) for line, text in texts(path.read_text()) for name in named_in(text)]
+    found = [(line, name) for line, text in texts(ast.parse(path.read_text())) for name in named_in(text)]
     assert found == []
 
 

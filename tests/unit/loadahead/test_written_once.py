@@ -14,6 +14,7 @@ import pytest
 import loadahead
 from loadahead.reports import run_directory
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics, SweepRow
+from tests.support.sources import texts
 
 ROOT = Path(loadahead.__file__).parent
 METRICS_HOME, FILES_HOME = "sim/step_metrics.py", "reports/run_directory.py"
@@ -35,20 +36,6 @@ def modules() -> Iterator[Path]:
     """Yield every module of ours; the folders that are links are followed."""
     for folder, _, names in os.walk(ROOT, followlinks=True):
         yield from (Path(folder) / name for name in sorted(names) if name.endswith(".py"))
-
-
-def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield line and text of every string that is no docstring, those inside f-strings included."""
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.lineno, node.value
 
 
 def built(tree: ast.Module) -> Iterator[tuple[int, re.Pattern[str]]]:
