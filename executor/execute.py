@@ -24,7 +24,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.verify import check
-from loadahead.sim.verify.rules import well_formed
+from loadahead.sim.verify.counting import well_formed
 from loadahead.sim.workload import Workload
 
 # A run times at least this many steps.

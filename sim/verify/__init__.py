@@ -6,8 +6,9 @@ from weakref import WeakValueDictionary
 
 from loadahead.sim.errors import CheckFailed
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.verify.counting import COUNTING, well_formed
 from loadahead.sim.verify.happens_before import HappensBefore
-from loadahead.sim.verify.rules import COUNTING, ORDERING, well_formed
+from loadahead.sim.verify.ordering import ORDERING
 from loadahead.sim.verify.violation import Violation, explain
 
 # The proven plans, by identity: a plan is never changed, and a changed copy of it is another object.

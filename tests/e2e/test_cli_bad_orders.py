@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadahead.cli.main import run
+from tests.support.refusals import refused
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 ORDERS, DECISIONS = CORPUS / "orders", CORPUS / "decisions"
@@ -33,16 +34,6 @@ def test_the_index_names_every_file_of_the_corpus_once(folder: Path) -> None:
     assert sorted({*named}) == sorted({"scenario.toml", *(path.name for path in folder.iterdir())})
     assert len(named) == len({*named})
     assert len(named) >= 25
-
-
-def refused(arguments: list[str], capsys: Captured) -> str:
-    """The one line of a refusal."""
-    assert run(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("error: ")
-    return err
 
 
 @pytest.mark.parametrize("row", INDEX[ORDERS], ids=ids)

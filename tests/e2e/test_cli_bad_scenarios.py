@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadahead.cli.main import run
+from tests.support.refusals import refused
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "scenarios"
 INDEX = json.loads((CORPUS / "index.json").read_text())
@@ -23,16 +24,6 @@ def test_the_index_names_every_file_of_the_corpus_once() -> None:
     named = [row["file"] for row in INDEX]
     assert sorted(named) == sorted({path.name for path in CORPUS.glob("*.toml")} - {"good.toml"})
     assert len(named) >= 60
-
-
-def refused(arguments: list[str], capsys: Captured) -> str:
-    """The one line of a refusal."""
-    assert run(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("error: ")
-    return err
 
 
 @pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"].removesuffix(".toml"))

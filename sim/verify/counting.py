@@ -1,13 +1,9 @@
-"""These are the rules of DESIGN, section 2. Each takes a plan and yields its violations.
-
-Counting rules look at rows alone; ordering rules make pairs of operations that must happen in this order, and ask
-:mod:`loadahead.sim.verify.happens_before` about all of them at once.
-"""
+"""Counting rules (DESIGN, section 2) look at a plan's rows alone. Each takes a plan and yields its violations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,21 +11,9 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.ir.wellformed import require_well_formed
-from loadahead.sim.verify.happens_before import Flags, HappensBefore
+from loadahead.sim.verify.happens_before import Flags
+from loadahead.sim.verify.naming import buffer_name, is_kind
 from loadahead.sim.verify.violation import Violation, title
-
-
-def _is_kind(plan: Plan, *kinds: Kind) -> Flags:
-    table = np.zeros(len(Kind), dtype=np.bool_)
-    table[list(kinds)] = True
-    out: Flags = table[plan.ops.kind]
-    return out
-
-
-def _buffer_name(plan: Plan, buffer: int) -> str:
-    view = plan.buffer(buffer)
-    where = f"{view.space.label} {view.role.label}"
-    return f"{where} {view.stage}.{view.unit}.{view.microbatch} (buffer {plan.buffer_id(buffer)})"
 
 
 def well_formed(plan: Plan) -> Iterator[Violation]:
@@ -40,9 +24,6 @@ def well_formed(plan: Plan) -> Iterator[Violation]:
         yield Violation("well-formed", str(error), ())
 
 
-# ---- counting rules -------------------------------------------------------------------------------------------------
-
-
 def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
     """Require that exactly one operation takes each buffer and exactly one frees it."""
     for column, verb in ((plan.ops.allocs, "taken"), (plan.ops.frees, "freed")):
@@ -51,7 +32,7 @@ def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
             users = _users(plan, buffer) if count[buffer] == 0 else column.rows()[column.values == buffer].tolist()
             times = "never" if count[buffer] == 0 else f"{count[buffer]} times"
             yield Violation(
-                f"{verb}-once", f"{_buffer_name(plan, buffer)} is {verb} {times}; it must be once", tuple(users[:2])
+                f"{verb}-once", f"{buffer_name(plan, buffer)} is {verb} {times}; it must be once", tuple(users[:2])
             )
 
 
@@ -69,7 +50,7 @@ def own_rank(plan: Plan) -> Iterator[Violation]:
             op, buffer = int(rows[entry]), int(column.values[entry])
             yield Violation(
                 "own-rank",
-                f"{title(plan, op)} {name} {_buffer_name(plan, buffer)} of rank {int(plan.buffers.rank[buffer])}",
+                f"{title(plan, op)} {name} {buffer_name(plan, buffer)} of rank {int(plan.buffers.rank[buffer])}",
                 (op,),
             )
 
@@ -85,7 +66,7 @@ def memory_on_compute(plan: Plan) -> Iterator[Violation]:
             op, buffer = int(rows[entry]), int(column.values[entry])
             allowed = "only the compute queue may" if device[entry] else f"only {host_kind.name} may"
             yield Violation(
-                "memory-on-compute", f"{title(plan, op)} {name} {_buffer_name(plan, buffer)}; {allowed}", (op,)
+                "memory-on-compute", f"{title(plan, op)} {name} {buffer_name(plan, buffer)}; {allowed}", (op,)
             )
 
 
@@ -133,7 +114,7 @@ def operation_shapes(plan: Plan) -> Iterator[Violation]:
             of_kind = plan.ops.kind[ops] == kind
             for op, buffer in zip(ops[of_kind].tolist(), buffers[of_kind].tolist(), strict=True):
                 space = shape.read_space if name == "reads" else shape.write_space
-                text = f"{title(plan, op)} {name} {_buffer_name(plan, buffer)}; it must be in {space.label} memory"
+                text = f"{title(plan, op)} {name} {buffer_name(plan, buffer)}; it must be in {space.label} memory"
                 yield Violation("operation-shape", text, (op,))
 
 
@@ -170,7 +151,7 @@ def waits_only(plan: Plan) -> Iterator[Violation]:
 
 def bytes_match(plan: Plan) -> Iterator[Violation]:
     """Require that a copy or a send moves exactly its buffers' bytes, and that any other operation moves 0."""
-    moving = _is_kind(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
+    moving = is_kind(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
     for op in np.flatnonzero(~moving & (plan.ops.nbytes != 0)).tolist():
         yield Violation("bytes", f"{title(plan, op)} says it moves {int(plan.ops.nbytes[op])} bytes; it is 0", (op,))
     for name in ("reads", "writes"):
@@ -182,14 +163,14 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
             yield Violation(
                 "bytes",
                 f"{title(plan, op)} moves {int(plan.ops.nbytes[op])} bytes; "
-                f"{_buffer_name(plan, buffer)} has {int(plan.buffers.nbytes[buffer])}",
+                f"{buffer_name(plan, buffer)} has {int(plan.buffers.nbytes[buffer])}",
                 (op,),
             )
 
 
 def tasks_once(plan: Plan) -> Iterator[Violation]:
     """Require that no task runs twice."""
-    tasks = np.flatnonzero(_is_kind(plan, *UNIT_KINDS))
+    tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))
     ops = plan.ops
     names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
     order = np.lexsort(names.T)
@@ -207,7 +188,7 @@ _SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind
 def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
     """Require that each RECV follows exactly one SEND of its kind on another rank, and each SEND precedes one RECV."""
     after = plan.ops.after
-    receives, sends = _is_kind(plan, *RECV_KINDS), _is_kind(plan, *SEND_KINDS)
+    receives, sends = is_kind(plan, *RECV_KINDS), is_kind(plan, *SEND_KINDS)
     rows, sources = after.rows(), after.values
     joins = receives[rows] & sends[sources]
     rows, sources = rows[joins], sources[joins]
@@ -252,150 +233,6 @@ def _pair_violations(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violat
     )
 
 
-# ---- ordering rules -------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Pairs:
-    """Collects pairs of operations, the first of which must be or happen before the second, with their buffer."""
-
-    rule: str
-    why: str
-    first: list[Ints] = field(default_factory=list)
-    then: list[Ints] = field(default_factory=list)
-    buffer: list[Ints] = field(default_factory=list)
-
-    def add(self, first: Ints, then: Ints, buffer: Ints) -> None:
-        """Add pairs of positions with the buffer each is about; shape (pairs,)."""
-        self.first.append(first)
-        self.then.append(then)
-        self.buffer.append(buffer)
-
-    def broken(self, plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-        """Yield a violation for each pair that the plan does not order."""
-        if not self.first:
-            return
-        first, then, buffer = (np.concatenate(c).astype(np.int64) for c in (self.first, self.then, self.buffer))
-        for index in np.flatnonzero(~order.ordered(first, then)).tolist():
-            a, b = int(first[index]), int(then[index])
-            about = _buffer_name(plan, int(buffer[index]))
-            yield Violation(
-                self.rule,
-                f"{title(plan, b)} does not wait for {title(plan, a)}, {self.why.format(about)}",
-                (a, b),
-            )
-
-
-def _owner(column: Ragged, buffers: int) -> Ints:
-    """Return the operation that has each buffer in this column, or -1; the last if there are several."""
-    out = np.full(buffers, -1, dtype=np.int64)
-    out[column.values] = column.rows()
-    return out
-
-
-def _where_both_exist(first: Ints, then: Ints, buffer: Ints) -> tuple[Ints, Ints, Ints]:
-    keep = (first >= 0) & (then >= 0)
-    return first[keep], then[keep], buffer[keep]
-
-
-def lifetimes(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-    """Require that memory is taken before it is used and freed after every read, write and copy of it."""
-    ops, count = plan.ops, len(plan.buffers)
-    taken, freed = _owner(ops.allocs, count), _owner(ops.frees, count)
-    after_take = _Pairs("use-after-take", "which takes {}")
-    before_free = _Pairs("free-after-use", "which still uses {}")
-    for column in (ops.reads, ops.writes):
-        rows, buffers = column.rows(), column.values.astype(np.int64)
-        after_take.add(*_where_both_exist(taken[buffers], rows, buffers))
-        before_free.add(*_where_both_exist(rows, freed[buffers], buffers))
-    everything = np.arange(count, dtype=np.int64)
-    before_free.add(*_where_both_exist(taken, freed, everything))
-    yield from after_take.broken(plan, order)
-    yield from before_free.broken(plan, order)
-
-
-def reads_follow_writes(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-    """Require that device memory is written once, before every read of it."""
-    ops, count = plan.ops, len(plan.buffers)
-    device = plan.buffers.space == Space.DEVICE
-    writes = np.bincount(ops.writes.values, minlength=count)
-    for buffer in np.flatnonzero(device & (writes > 1)).tolist():
-        rows = ops.writes.rows()[ops.writes.values == buffer][:2].tolist()
-        both = " and ".join(title(plan, int(row)) for row in rows)
-        yield Violation("written-once", f"{_buffer_name(plan, buffer)} is written by {both}", tuple(map(int, rows)))
-    writer = _owner(ops.writes, count)
-    rows, buffers = ops.reads.rows(), ops.reads.values.astype(np.int64)
-    for entry in np.flatnonzero(device[buffers] & (writer[buffers] < 0)).tolist():
-        op, name = int(rows[entry]), _buffer_name(plan, int(buffers[entry]))
-        yield Violation("read-after-write", f"{title(plan, op)} reads {name}, never written", (op,))
-    pairs = _Pairs("read-after-write", "which writes {}")
-    pairs.add(*_where_both_exist(np.where(device[buffers], writer[buffers], -1), rows, buffers))
-    yield from pairs.broken(plan, order)
-
-
-def offload_follows_forward(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-    """Require that an OFFLOAD starts only after the FORWARD that reads the boundary."""
-    reads = plan.ops.reads
-    rows, buffers = reads.rows(), reads.values.astype(np.int64)
-    forward = np.full(len(plan.buffers), -1, dtype=np.int64)
-    of_forward = plan.ops.kind[rows] == Kind.FORWARD
-    forward[buffers[of_forward]] = rows[of_forward]
-    copied = plan.ops.kind[rows] == Kind.OFFLOAD
-    pairs = _Pairs("offload-after-forward", "which reads {}")
-    pairs.add(*_where_both_exist(forward[buffers[copied]], rows[copied], buffers[copied]))
-    yield from pairs.broken(plan, order)
-
-
-def host_slots(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-    """Require that a host slot is filled, emptied and only then filled again, and that its content is loaded back."""
-    ops = plan.ops
-    host = plan.buffers.space == Space.HOST
-    entries = []
-    for column, fills in ((ops.writes, True), (ops.reads, False)):
-        on_host = host[column.values]
-        rows, slots = column.rows()[on_host], column.values[on_host].astype(np.int64)
-        entries.append(np.stack([slots, rows, np.full(len(rows), fills)], axis=1))
-    uses = np.concatenate(entries)
-    uses = uses[np.lexsort((uses[:, 1], uses[:, 0]))]
-    pairs = _Pairs("slot-reuse", "which uses {} before")
-    yield from _fills_and_empties(plan, uses, pairs)
-    yield from pairs.broken(plan, order)
-
-
-def _fills_and_empties(plan: Plan, uses: Ints, pairs: _Pairs) -> Iterator[Violation]:
-    """Check ``uses``, sorted rows of (slot, operation, fills); ``pairs`` collects what must be ordered."""
-    slot, op, fills = uses.T
-    again = np.append(False, slot[1:] == slot[:-1])[: len(uses)]  # whether the use before is one of the same slot
-    pairs.add(op[np.flatnonzero(again) - 1], op[again], slot[again])
-    filled = _latest_marked(fills == 1, again)  # the fill before each use, or itself
-    before = np.arange(len(uses)) - 1
-    full = (fills == 1) & again & (fills[before] == 1)
-    never = (fills == 0) & (filled < 0)
-    other = np.zeros(len(uses), dtype=bool)
-    for column in (plan.ops.stage, plan.ops.unit, plan.ops.microbatch):
-        other |= (fills == 0) & (filled >= 0) & (column[op[filled]] != column[op])
-    for use in np.flatnonzero(full | never | other).tolist():
-        this, name = int(op[use]), _buffer_name(plan, int(slot[use]))
-        first = int(op[use - 1 if full[use] else filled[use]])
-        if full[use]:
-            text = f"{title(plan, this)} fills {name}, which {title(plan, first)} filled and nothing has emptied"
-            yield Violation("slot-reuse", text, (first, this))
-        elif never[use]:
-            yield Violation("slot-reuse", f"{title(plan, this)} empties {name}, never filled", (this,))
-        else:
-            text = f"{title(plan, this)} loads what {title(plan, first)} stored: another boundary"
-            yield Violation("slot-content", text, (first, this))
-
-
-def _latest_marked(marked: Flags, again: Flags) -> Ints:
-    """Return, for each row, the last marked row up to it in its group, or -1; ``again`` says where a group goes on."""
-    at = np.arange(len(marked))
-    begin = np.maximum.accumulate(np.where(again, 0, at))
-    last = np.maximum.accumulate(np.where(marked, at, -1))
-    out: Ints = np.where(last >= begin, last, -1)
-    return out
-
-
 def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
     """Require that the device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
     for kind, column in ((Kind.OFFLOAD, plan.ops.reads), (Kind.PREFETCH, plan.ops.writes)):
@@ -407,15 +244,13 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
             wrong |= getattr(plan.ops, name)[rows] != getattr(plan.buffers, name)[buffers]
         for entry in np.flatnonzero(wrong).tolist():
             op = int(rows[entry])
-            yield Violation(
-                "slot-content", f"{title(plan, op)} copies {_buffer_name(plan, int(buffers[entry]))}", (op,)
-            )
+            yield Violation("slot-content", f"{title(plan, op)} copies {buffer_name(plan, int(buffers[entry]))}", (op,))
 
 
 def optimizer_last(plan: Plan) -> Iterator[Violation]:
     """Require at most one OPTIMIZER_STEP on a rank, after the rank's last task."""
     stepping = np.unique(plan.ops.rank[plan.ops.kind == Kind.OPTIMIZER_STEP])
-    is_task = _is_kind(plan, *UNIT_KINDS)
+    is_task = is_kind(plan, *UNIT_KINDS)
     for rank in stepping.tolist():
         order = plan.queue_ops(rank, Queue.COMPUTE)
         steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
@@ -426,26 +261,6 @@ def optimizer_last(plan: Plan) -> Iterator[Violation]:
         if len(tasks) and steps[0] < tasks[-1]:
             early = (int(order[steps[0]]), int(order[tasks[-1]]))
             yield Violation("optimizer-last", f"{title(plan, early[1])} runs after {title(plan, early[0])}", early)
-
-
-def backward_follows_forward(plan: Plan, order: HappensBefore) -> Iterator[Violation]:
-    """Require that a unit's RECOMPUTE and BACKWARD have a FORWARD before them and wait for it."""
-    ops = plan.ops
-    tasks = np.flatnonzero(_is_kind(plan, *UNIT_KINDS))
-    names = np.stack([ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
-    by_name = np.lexsort(names.T)  # stable, so that list order remains within a unit and microbatch
-    tasks, names = tasks[by_name], names[by_name]
-    again = np.append(False, (names[1:] == names[:-1]).all(axis=1))[: len(tasks)]
-    forward = _latest_marked(ops.kind[tasks] == Kind.FORWARD, again)
-    later = ops.kind[tasks] != Kind.FORWARD
-    for op in np.sort(tasks[later & (forward < 0)]).tolist():
-        yield Violation("backward-after-forward", f"{title(plan, op)} has no FORWARD listed before it", (op,))
-    known = later & (forward >= 0)
-    a, b = tasks[forward[known]], tasks[known]
-    for index in np.flatnonzero(~order.ordered(a, b)).tolist():
-        pair = (int(a[index]), int(b[index]))
-        message = f"{title(plan, pair[1])} does not wait for {title(plan, pair[0])}"
-        yield Violation("backward-after-forward", message, pair)
 
 
 COUNTING: tuple[Callable[[Plan], Iterator[Violation]], ...] = (
@@ -459,11 +274,4 @@ COUNTING: tuple[Callable[[Plan], Iterator[Violation]], ...] = (
     sends_and_receives_pair,
     copies_carry_their_boundary,
     optimizer_last,
-)
-ORDERING: tuple[Callable[[Plan, HappensBefore], Iterator[Violation]], ...] = (
-    reads_follow_writes,
-    lifetimes,
-    offload_follows_forward,
-    host_slots,
-    backward_follows_forward,
 )
