@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -34,27 +34,66 @@ class UnitShape:
         boundary_bytes: bytes of the unit's input, the activation that checkpointing keeps.
         gradient_bytes: bytes of the gradient with respect to that input; 0 where there is none (token ids).
         saved_bytes: inner activations that stay between FORWARD and BACKWARD when checkpointing is off.
+        state_bytes: the module's buffers that FORWARD changes; RECOMPUTE starts from their values before it.
         layers: ``[start, stop)`` in the model's ``nn.Sequential``; ``(0, 0)`` where there is no module.
     """
 
     boundary_bytes: int
     gradient_bytes: int
     saved_bytes: int = 0
+    state_bytes: int = 0
     layers: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        _non_negative(self, "boundary_bytes", "gradient_bytes", "saved_bytes")
+        _non_negative(self, "boundary_bytes", "gradient_bytes", "saved_bytes", "state_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassThrough:
+    """Describes a tensor without gradient that units hand on unchanged, e.g. a mask, for one microbatch.
+
+    It is no part of a boundary: it stays on each rank that reads it, from the first of its readers there to the last.
+
+    Attributes:
+        nbytes: its bytes.
+        readers: the units that read it, counted through the model, each once and in rising order.
+    """
+
+    nbytes: int
+    readers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _non_negative(self, "nbytes")
+        if not self.readers or self.readers[0] < 0 or any(b <= a for a, b in pairwise(self.readers)):
+            raise InputError(f"PassThrough.readers is {self.readers}; it must name units from 0 on, in rising order")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Describes the model as the planner sees it: the units of each stage, in order."""
+    """Describes the model as the planner sees it.
+
+    Attributes:
+        stages: the units of each stage, in order.
+        frozen_units: how many of the model's first units have parameters that are not trained and nothing below them
+            that is: they have a FORWARD alone.
+        passed: the tensors that units hand on unchanged.
+    """
 
     stages: tuple[tuple[UnitShape, ...], ...]
+    frozen_units: int = 0
+    passed: tuple[PassThrough, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages or not all(self.stages):
             raise InputError("a workload needs at least one stage, and each stage at least one unit")
+        units = sum(map(len, self.stages))
+        if not 0 <= self.frozen_units < units:
+            raise InputError(
+                f"Workload.frozen_units is {self.frozen_units}; of {units} units 0 to {units - 1} may be frozen"
+            )
+        beyond = [tensor.readers[-1] for tensor in self.passed if tensor.readers[-1] >= units]
+        if beyond:
+            raise InputError(f"PassThrough.readers names unit {beyond[0]}; the model has units 0 to {units - 1}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

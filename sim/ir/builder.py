@@ -68,7 +68,13 @@ class PlanBuilder:
         return len(self) - 1
 
     def freeze(
-        self, name: str, ranks: int, microbatches: int, policy: dict[str, Any], frees: _OpBufferPairs = ()
+        self,
+        name: str,
+        ranks: int,
+        microbatches: int,
+        policy: dict[str, Any],
+        frees: _OpBufferPairs = (),
+        frozen_units: int = 0,
     ) -> Plan:
         """Return the plan; ``frees`` adds (operation, buffer) pairs that become known late, e.g. a slot's last use."""
         ops = np.asarray(self._ops, dtype=np.int64).reshape(-1, 6).T
@@ -103,6 +109,7 @@ class PlanBuilder:
                 microbatch=buffers[6].astype(small),
             ),
             policy,
+            frozen_units=frozen_units,
         )
 
 

@@ -152,7 +152,10 @@ class OpView:
 
 @dataclass(frozen=True)
 class Plan:
-    """Holds what every rank does and in what order; the module's text says how columns refer to each other."""
+    """Holds what every rank does and in what order; the module's text says how columns refer to each other.
+
+    The model's first ``frozen_units`` units have a FORWARD alone.
+    """
 
     name: str
     ranks: int
@@ -162,6 +165,7 @@ class Plan:
     policy: dict[str, Any] = field(default_factory=dict)
     op_ids: Ints | None = None
     buffer_ids: Ints | None = None
+    frozen_units: int = 0
 
     def __post_init__(self) -> None:
         """Close the columns: what is proven of a plan must stay true of it."""

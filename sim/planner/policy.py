@@ -30,6 +30,7 @@ class Policy:
         horizon: ``activation_loading_horizon``, in ``horizon_unit``.
         horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
         release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
+        receive_ahead: number of tasks between the ACQUIRE of what is received and the task that reads it.
         order: an order that is given as such; None for the one that ``pipeline`` names.
     """
 
@@ -42,6 +43,7 @@ class Policy:
     horizon: int = 4
     horizon_unit: str = "tasks"
     release_window: int = 1
+    receive_ahead: int = 1
     order: Order | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Policy:
         _positive("ranks", self.ranks)
         _positive("activation_loading_horizon", self.horizon)
         _positive("release_window", self.release_window)
+        if type(self.receive_ahead) is not int or self.receive_ahead < 0:
+            raise InputError(f"receive_ahead is {self.receive_ahead!r}; it must be an integer of at least 0")
         if self.active_microbatches is not None:
             _positive("active_microbatches", self.active_microbatches)
         if self.horizon_unit not in HORIZON_UNITS:
