@@ -23,7 +23,7 @@ from loadahead.sim.planner import Order, Policy
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import Arena, UnitSizes
 from loadahead.sim.planner.build import order_for
-from loadahead.sim.planner.columns import operations_of, require_no_deadlock
+from loadahead.sim.planner.columns import few, operations_of, require_no_deadlock
 from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.lower import lower_without_rows
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
@@ -56,23 +56,26 @@ class Group:
     def of(cls, workload: Workload, policy: Policy, sizes: UnitSizes) -> Group:
         """Return the group of a point; raise InputError where workload and policy do not match."""
         order = order_for(workload, policy)
-        tasks = tasks_of(units_of(workload, order), order)
+        tasks = tasks_of(units_of(workload, order), order, workload.frozen_units)
         operations = operations_of(tasks, policy.checkpoint, tasks.boundaries if policy.checkpoint else 0)
-        arena = Arena(tasks, sizes, operations, recording=False)
-        arena.memory[a.CHECKPOINT] = policy.checkpoint
+        arena = Arena(tasks, sizes, operations, checkpoint=policy.checkpoint, recording=False)
         slots = (np.empty(tasks.boundaries, dtype=np.int64), np.empty(tasks.boundaries, dtype=np.int64))
         return cls(order=order, tasks=tasks, arena=arena, slots=slots)
 
     def put(self, sizes: UnitSizes, table: Ints, costs: Costs) -> bool:
         """Take a point's sizes and costs, and return whether its step is sure to fit 64 bits."""
-        self.arena.put_sizes(sizes)
+        self.arena.put_sizes(sizes, self.tasks)
         return self.arena.put_costs(costs, table, sizes, self.tasks)
 
     def rows(self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]) -> list[SweepRow]:
         """Return the row of each policy, with its axes; raise InputError for an order that deadlocks."""
         settings = np.asarray(
-            [(p.horizon, p.horizon_unit == "layers", p.release_window, p.offload) for p in policies], dtype=np.int64
-        ).reshape(len(policies), 4)
+            [
+                (p.horizon, p.horizon_unit == "layers", p.release_window, p.offload, few(p.receive_ahead))
+                for p in policies
+            ],
+            dtype=np.int64,
+        ).reshape(len(policies), 5)
         ints, shares = np.empty((len(policies), len(_INTEGERS)), dtype=np.int64), np.empty(len(policies))
         stuck = int(_evaluate(self.arena.memory, self.tasks.columns(), *self.slots, settings, ints, shares))
         require_no_deadlock(self.arena, stuck, self.tasks, self.order)
@@ -82,7 +85,8 @@ class Group:
 
     def _row(self, axes: Mapping[str, Any], values: list[int], share: float) -> SweepRow:
         metrics: dict[str, Any] = dict(zip(_INTEGERS, values, strict=True))
-        return SweepRow(axes=axes, overlap=share, kept=self.tasks.boundaries - values[_OFFLOADED], **metrics)
+        kept = self.tasks.boundaries - self.tasks.frozen_boundaries - values[_OFFLOADED]
+        return SweepRow(axes=axes, overlap=share, kept=kept, **metrics)
 
 
 @dataclass(slots=True)
@@ -97,7 +101,7 @@ class Groups:
     def rows(
         self, workload: Workload, costs: Costs, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]
     ) -> list[SweepRow] | None:
-        """Return the rows of policies that differ only in horizon, its unit, release window and whether to offload.
+        """Return the rows of policies that differ only in horizon, its unit, the two windows and whether to offload.
 
         None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
         workload, costs and policies do not match, and for an order that deadlocks.
@@ -105,7 +109,7 @@ class Groups:
         policy, sizes = policies[0], self._sizes_of(workload)
         units = tuple(map(len, workload.stages))
         choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.order)
-        key = (choices, policy.checkpoint, units, sizes.classes)
+        key = (choices, policy.checkpoint, units, sizes.classes, workload.frozen_units)
         if key not in self._groups:
             _make_room(self._groups)
             while sum(group.arena.memory.nbytes for group in self._groups.values()) > _MOST_BYTES:
@@ -138,7 +142,7 @@ def _evaluate(m, tasks, release, acquire, settings, ints, shares):  # type: igno
     for p in range(len(settings)):
         horizon, layers, window, offload = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3] != 0
         leave = offload and m[a.CHECKPOINT] != 0
-        m[a.SENT_WINDOW] = window
+        m[a.RECEIVE_AHEAD] = settings[p, 4]
         ints[p, _OFFLOADED] = decide(tasks, m[a.MICROBATCHES], horizon, layers, window, leave, release, acquire)
         stuck = lower_without_rows(m, release, acquire)
         if stuck >= 0:

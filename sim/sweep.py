@@ -17,7 +17,15 @@ from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
 
 # These fields of the policy can be an axis; each is a column of a sweep's table.
-AXES = ("pipeline", "microbatches", "active_microbatches", "horizon", "horizon_unit", "release_window")
+AXES = (
+    "pipeline",
+    "microbatches",
+    "active_microbatches",
+    "horizon",
+    "horizon_unit",
+    "release_window",
+    "receive_ahead",
+)
 # This engine's rows can be computed without making plans.
 PLANLESS_ENGINE = "compiled"
 _ALWAYS_SHOWN = ("pipeline", "microbatches", "horizon", "horizon_unit", "release_window")

@@ -118,11 +118,5 @@ _OpBufferPairs = Sequence[tuple[int, int]]
 
 def _with_pairs(column: Ragged, pairs: _OpBufferPairs) -> Ragged:
     """Return the column with a value added at the end of each pair's row."""
-    if not pairs:
-        return column
-    row, value = np.asarray(pairs, dtype=np.int64).T
-    rows = np.concatenate([column.rows(), row])
-    order = np.argsort(rows, kind="stable")
-    values = np.concatenate([column.values, value.astype(np.int32)])[order]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(column)))])
-    return Ragged(starts.astype(np.int64), values)
+    row, value = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
+    return column.with_entries(row, value)

@@ -195,9 +195,12 @@ def _action(row: Mapping[str, Any]) -> str:
 
 
 def decisions_of(plan: Plan) -> Decisions:
-    """Return what a plan decides on each boundary, read off its operations, in the order of stage, unit, microbatch."""
+    """Return what a plan decides on each boundary, read off its operations, in the order of stage, unit, microbatch.
+
+    On the boundaries of frozen units there is nothing to decide: their FORWARD frees them.
+    """
     ops, names = plan.ops, _names(plan)
-    forwards = np.flatnonzero(ops.kind == Kind.FORWARD)
+    forwards = np.flatnonzero((ops.kind == Kind.FORWARD) & ~plan.is_frozen)
     known, first = np.unique(names[forwards], return_index=True)
     forwards = forwards[first]
     slots = _slots(plan)

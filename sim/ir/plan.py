@@ -72,6 +72,16 @@ class Ragged:
         """Return the row of each entry; shape (entries,)."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.starts))
 
+    def with_entries(self, rows: Ints, values: Ints) -> Ragged:
+        """Return the column with each value added at the end of its row, in the order given; shape (entries,)."""
+        if not len(rows):
+            return self
+        all_rows = np.concatenate([self.rows(), rows])
+        order = np.argsort(all_rows, kind="stable")
+        together = np.concatenate([self.values, values.astype(self.values.dtype)])[order]
+        counts = np.bincount(all_rows, minlength=len(self))
+        return Ragged(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), together)
+
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
@@ -272,6 +282,17 @@ class Plan:
         np.maximum.at(out, self.ops.stage[tasks], self.ops.unit[tasks] + 1)
         counts: list[int] = out.tolist()
         return counts
+
+    @cached_property
+    def is_frozen(self) -> npt.NDArray[np.bool_]:
+        """Return whether each operation names a unit of the frozen front; shape (operations,)."""
+        out = np.zeros(len(self), dtype=np.bool_)
+        if self.frozen_units:
+            units = np.asarray(self.units, dtype=np.int64)
+            named = (self.ops.stage >= 0) & (self.ops.stage < len(units)) & (self.ops.unit >= 0)
+            first = np.cumsum(units) - units
+            out[named] = first[self.ops.stage[named]] + self.ops.unit[named] < self.frozen_units
+        return out
 
     @cached_property
     def previous_in_queue(self) -> Ints:

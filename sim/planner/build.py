@@ -31,7 +31,7 @@ def build_plan(
     ``kept``, ``kept_because`` (reason -> count) and ``sentence``.
     """
     order = order_for(workload, policy)
-    tasks = tasks_of(units_of(workload, order), order)
+    tasks = tasks_of(units_of(workload, order), order, workload.frozen_units)
     if decisions is None:
         chosen = horizon_decisions(tasks, policy)
         facts, kept = policy.to_dict(), reasons_kept(chosen.kept, policy)
@@ -39,15 +39,16 @@ def build_plan(
     else:
         chosen = require_decisions(decisions, tasks, policy.checkpoint)
         facts, kept = _without_horizon(policy), Counter({AS_GIVEN: chosen.kept})
-        sentence = f"{chosen.offloaded} of {tasks.boundaries} boundaries are offloaded, as the decisions given say."
+        sentence = f"{chosen.offloaded} of {len(chosen)} boundaries are offloaded, as the decisions given say."
     outcome = {
         "offloaded": chosen.offloaded,
         "kept": chosen.kept,
         "kept_because": {reason: count for reason, count in kept.items() if count or decisions is None},
         "sentence": sentence,
     }
-    ops, buffers = lower_tasks(workload, tasks, order, chosen, policy.checkpoint, policy.release_window)
-    return Plan(name, order.ranks, order.microbatches, ops, buffers, (echo or {}) | facts | outcome)
+    ops, buffers = lower_tasks(workload, tasks, order, chosen, policy.checkpoint, policy.receive_ahead)
+    outcome = (echo or {}) | facts | outcome
+    return Plan(name, order.ranks, order.microbatches, ops, buffers, outcome, frozen_units=tasks.frozen_units)
 
 
 def order_for(workload: Workload, policy: Policy) -> Order:
@@ -57,6 +58,6 @@ def order_for(workload: Workload, policy: Policy) -> Order:
 
 
 def _without_horizon(policy: Policy) -> dict[str, Any]:
-    """Return the policy's fields but those by which a horizon decides; the window is that of what was sent, too."""
-    horizon = ("offload", "horizon", "horizon_unit")
+    """Return the policy's fields but those by which a horizon decides."""
+    horizon = ("offload", "horizon", "horizon_unit", "release_window")
     return {name: value for name, value in policy.to_dict().items() if name not in horizon}

@@ -8,40 +8,49 @@ import numpy as np
 
 from loadahead.sim.compiled import compiled
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.decisions import Decisions
+from loadahead.sim.ir.decisions import STAYS, Decisions
 from loadahead.sim.ir.kinds import QUEUE_OF, Kind
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Ragged, SmallInts
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import EDGES, LISTED, OP_WIDTH, Arena, UnitSizes
 from loadahead.sim.planner.lower import lower
 from loadahead.sim.planner.orders import Order
-from loadahead.sim.planner.tasks import Tasks
+from loadahead.sim.planner.tasks import MOST_TASKS, Tasks
+from loadahead.sim.planner.workspaces import add_workspaces
 from loadahead.sim.workload import Workload
 
 
 def lower_tasks(
-    workload: Workload, tasks: Tasks, order: Order, decisions: Decisions, checkpoint: bool, sent_window: int
+    workload: Workload, tasks: Tasks, order: Order, decisions: Decisions, checkpoint: bool, receive_ahead: int
 ) -> tuple[Ops, Buffers]:
     """Return the operations and buffers of tasks under decisions on every boundary, in the tasks' order.
 
-    ``sent_window`` is the number of tasks that follow one before the RELEASE of what it sent. Raise InputError for an
-    order that deadlocks.
+    ``receive_ahead`` is the number of tasks between the ACQUIRE of what is received and the task that reads it. Raise
+    InputError for an order that deadlocks.
     """
     operations = operations_of(tasks, checkpoint, decisions.offloaded)
-    arena = Arena(tasks, UnitSizes.of(workload), operations, recording=True)
-    arena.memory[a.CHECKPOINT], arena.memory[a.SENT_WINDOW] = checkpoint, sent_window
-    stuck = int(lower(arena.memory, decisions.release, decisions.acquire))
+    arena = Arena(tasks, UnitSizes.of(workload), operations, checkpoint=checkpoint, recording=True)
+    arena.memory[a.RECEIVE_AHEAD] = few(receive_ahead)
+    frozen = np.full(tasks.frozen_boundaries, STAYS, dtype=np.int64)
+    slots = [np.concatenate([frozen, column]) for column in (decisions.release, decisions.acquire)]
+    stuck = int(lower(arena.memory, *slots))
     require_no_deadlock(arena, stuck, tasks, order)
     arena.require_room()
     assert int(arena.memory[a.OPS]) == operations, "operations_of counts what the walk adds"
     rows, buffers = arena.view(a.ROWS), arena.view(a.BUFFER_ROWS)[: int(arena.memory[a.BUFFERS])]
-    return _ops(rows, tasks), _buffers(buffers, tasks)
+    return add_workspaces(_ops(rows, tasks), _buffers(buffers, tasks), rows[:, 2], workload, tasks, checkpoint)
+
+
+def few(receive_ahead: int) -> int:
+    """Return a number of tasks that means the same in any plan and with which places can be computed."""
+    return min(receive_ahead, MOST_TASKS)
 
 
 def operations_of(tasks: Tasks, checkpoint: bool, offloaded: int) -> int:
-    """Return how many operations a plan has: its tasks, four per offloaded boundary, eight per boundary sent."""
-    sent = int((np.diff(tasks.rank) != 0).sum()) * tasks.microbatches
-    return tasks.boundaries * (3 if checkpoint else 2) + 4 * offloaded + 8 * sent + tasks.ranks
+    """Return how many operations a plan has: its tasks, four per offloaded boundary, four for each that is sent."""
+    crosses, trained = np.diff(tasks.rank) != 0, tasks.boundaries - tasks.frozen_boundaries
+    sent = (int(crosses.sum()) + int(crosses[tasks.frozen_units :].sum())) * tasks.microbatches
+    return tasks.boundaries + trained * (2 if checkpoint else 1) + 4 * offloaded + 4 * sent + tasks.ranks
 
 
 def require_no_deadlock(arena: Arena, stuck: int, tasks: Tasks, order: Order) -> None:

@@ -43,6 +43,11 @@ def _boundaries(given: Decisions, tasks: Tasks) -> Ints:
             "are stage.unit.microbatch"
         )
     out: Ints = (first[stage] + given.unit) * tasks.microbatches + given.microbatch
+    frozen = np.flatnonzero(out < tasks.frozen_boundaries)
+    if len(frozen):
+        raise InputError(
+            f"decisions: {_name(given, int(frozen[0]))} is a frozen unit's, whose FORWARD frees it; leave it out"
+        )
     return out
 
 

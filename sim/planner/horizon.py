@@ -33,10 +33,11 @@ def horizon_decisions(tasks: Tasks, policy: Policy) -> Decisions:
 
 
 def decisions_on(tasks: Tasks, release: Ints, acquire: Ints, checkpoint: bool) -> Decisions:
-    """Return the decisions of these slots, both of shape (boundaries,)."""
-    unit, microbatch = np.divmod(np.arange(tasks.boundaries), tasks.microbatches)
-    recompute = np.full(tasks.boundaries, checkpoint)
-    return Decisions(tasks.stage[unit], tasks.place[unit], microbatch, recompute, release, acquire)
+    """Return the decisions of these slots, both of shape (boundaries,), on all boundaries but the frozen units'."""
+    first = tasks.frozen_boundaries
+    unit, microbatch = np.divmod(np.arange(first, tasks.boundaries), tasks.microbatches)
+    recompute = np.full(len(unit), checkpoint)
+    return Decisions(tasks.stage[unit], tasks.place[unit], microbatch, recompute, release[first:], acquire[first:])
 
 
 @compiled

@@ -4,6 +4,10 @@ Ranks take turns, one task each, as soon as what the task receives has been sent
 one host thread can issue the list as it stands. It knows no policy: where a boundary's RELEASE and ACQUIRE stand has
 been decided.
 
+A SEND is listed once its task and the ACQUIRE of the memory that it is sent into are, behind what the receiver reads
+before it from the same rank. The RELEASE of what was sent has a fixed place where every rank holds one stage. Else, or
+where that would come to a halt, it stands in the first slot from there on before which its SEND is listed.
+
 One compiled walk does it. It keeps the clock and the memory, and writes the plan's rows where they are wanted, so that
 a sweep evaluates the very plan that would be built. When an operation starts and ends, what it holds and what it waits
 for are asked of the functions that the engines and the metrics ask. Its state lies in the arena (``m``), see
@@ -27,6 +31,7 @@ from loadahead.sim.planner.arena import (
     UNIT_WIDTH,
     add,
     claim,
+    clear,
     get,
     put,
 )
@@ -39,11 +44,13 @@ _OFFLOAD, _RELEASE, _ACQUIRE, _PREFETCH = int(Kind.OFFLOAD), int(Kind.RELEASE), 
 _SEND_ACTIVATION, _RECV_ACTIVATION = int(Kind.SEND_ACTIVATION), int(Kind.RECV_ACTIVATION)
 _SEND_GRADIENT, _RECV_GRADIENT = int(Kind.SEND_GRADIENT), int(Kind.RECV_GRADIENT)
 _OPTIMIZER_STEP = int(Kind.OPTIMIZER_STEP)
-_BOUNDARY, _OUTPUT, _GRADIENT, _SAVED = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT), int(Role.WORKSPACE)
+_BOUNDARY, _OUTPUT, _GRADIENT = int(Role.BOUNDARY), int(Role.OUTPUT), int(Role.GRADIENT)
 _DEVICE, _HOST = int(Space.DEVICE), int(Space.HOST)
 _COMPUTE = int(Queue.COMPUTE)
 _NONE = -1  # no boundary, no buffer, no edge
 _READS, _WRITES, _ALLOCS, _FREES = range(4)
+# The RELEASE of what a task sent stands before the task that comes so many places after it: one lies between.
+SENT_STAYS = 2
 
 
 @compiled
@@ -52,13 +59,13 @@ def lower(m, release, acquire):  # type: ignore[no-untyped-def]
 
     ``release`` and ``acquire`` hold the slots decided for each boundary, -1 where it stays; shape (boundaries,).
     """
-    return _walk(m, True, release, acquire)
+    return _walk_or_put_off(m, True, release, acquire)
 
 
 @compiled
 def lower_without_rows(m, release, acquire):  # type: ignore[no-untyped-def]
     """Walk all tasks in the same way and write no rows: the clock and the memory are all that is wanted."""
-    return _walk(m, False, release, acquire)
+    return _walk_or_put_off(m, False, release, acquire)
 
 
 # Below, ``recording`` says whether rows are written; it is known when the walk is compiled. ``r``, ``t``, ``x`` and
@@ -66,24 +73,42 @@ def lower_without_rows(m, release, acquire):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _walk_or_put_off(m, recording, release, acquire):  # type: ignore[no-untyped-def]
+    """Walk, and where RELEASEs in fixed places bring that to a halt, once more with RELEASEs that are put off."""
+    m[a.FIXED] = m[a.ONE_STAGE]
+    while True:
+        stuck = _walk(m, recording, release, acquire)
+        if stuck < 0 or not m[a.FIXED]:
+            return stuck
+        clear(m)
+        m[a.FIXED] = 0
+
+
+@inlined
 def _walk(m, recording, release, acquire):  # type: ignore[no-untyped-def]
     ranks, left = _begin(m, release, acquire)
     while left:
-        before = left
+        moved = False
         for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
             t = get(m, r + a.R_NEXT)
             if t < get(m, r + a.R_END):
+                if not get(m, r + a.R_OPEN):
+                    if not _list_slot(m, recording, r, t):
+                        continue
+                    put(m, r + a.R_OPEN, 1)
+                    moved = True
                 x = get(m, t + a.T_BOUNDARY)
                 if _is_ready(m, t, x):
                     _lower_task(m, recording, r, t, x)
                     left -= 1
-        if left == before:
+                    moved = True
+        if not moved:
             for rank in range(ranks):
                 r = m[a.RANK_ROWS] + rank * RANK_WIDTH
                 if get(m, r + a.R_NEXT) < get(m, r + a.R_END):
                     return rank
     for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
-        _add_releases(m, recording, r, get(m, r + a.R_END))
+        _list_slot(m, recording, r, get(m, r + a.R_END))
         duration = get(m, r + a.R_OPTIMIZER)
         _add_operation(m, recording, r, _OPTIMIZER_STEP, _NONE, 0, duration, _NONE, NO_EDGE, _NONE, NO_EDGE)
         _hold(m, r, 0, 0, get(m, r + a.R_OPTIMIZER_WORKSPACE))
@@ -102,6 +127,8 @@ def _begin(m, release, acquire):  # type: ignore[no-untyped-def]
     for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
         first, end = get(m, r + a.R_FIRST), get(m, r + a.R_END)
         put(m, r + a.R_NEXT, first)
+        put(m, r + a.R_ARRIVING, first)
+        put(m, r + a.R_OPEN, 0)
         m[r + a.R_CLOCK : r + a.R_SPAN] = 0
         m[r + a.R_LEVEL] = m[r + a.R_PEAK] = m[r + a.R_STATIC]
         m[r + a.R_SPAN : r + a.R_FIRST_SPAN] = m[r + a.R_FIRST_SPAN : r + a.R_LAST_SPAN]
@@ -117,46 +144,63 @@ def _begin(m, release, acquire):  # type: ignore[no-untyped-def]
                 put(m, place + a.T_ACQUIRE, x)
         ranks += 1
         tasks += (end - first) // TASK_WIDTH
+    for p in range(m[a.PAIRS], m[a.ARRIVALS], a.PAIR_WIDTH):
+        put(m, p + a.P_NEXT, get(m, p + a.P_FIRST))
     return ranks, tasks
 
 
 @inlined
 def _is_ready(m, t, x):  # type: ignore[no-untyped-def]
     """Return whether what the task reads has been made on its rank, or sent to it."""
-    u = get(m, t + a.T_UNIT)
-    if get(m, t + a.T_BACKWARD):
-        above = get(m, u + a.U_ABOVE)
-        return above == a.END_OF_MODEL or get(m, x + a.X_GRADIENT) >= 0 or get(m, x + a.X_SENT_GRADIENT) >= 0
-    return get(m, u + a.U_BELOW) == a.END_OF_MODEL or get(m, x + a.X_BUFFER) >= 0 or get(m, x + a.X_SENT) >= 0
+    u, backward = get(m, t + a.T_UNIT), get(m, t + a.T_BACKWARD)
+    if get(m, t + a.T_ARRIVES) >= 0:
+        return get(m, x + a.X_SENT + a.OF_GRADIENT * backward) >= 0
+    if backward:
+        return get(m, u + a.U_ABOVE) == a.END_OF_MODEL or get(m, x + a.X_GRADIENT) >= 0
+    return get(m, u + a.U_BELOW) == a.END_OF_MODEL or get(m, x + a.X_BUFFER) >= 0
 
 
 @inlined
-def _lower_task(m, recording, r, t, x):  # type: ignore[no-untyped-def]
-    _add_releases(m, recording, r, t)
+def _list_slot(m, recording, r, t):  # type: ignore[no-untyped-def]
+    """List what stands in the slot before a task, and return True; or nothing of it where it has to wait for a SEND."""
+    if not _add_releases(m, recording, r, t):
+        return False
     wanted = get(m, t + a.T_ACQUIRE)
     while wanted >= 0:
         _prefetch(m, recording, r, wanted)
         wanted = get(m, wanted + a.X_NEXT)
     put(m, t + a.T_ACQUIRE, -1)
+    at, end = get(m, r + a.R_ARRIVING), min(t + (m[a.RECEIVE_AHEAD] + 1) * TASK_WIDTH, get(m, r + a.R_END))
+    while at < end:
+        if get(m, at + a.T_ARRIVES) >= 0:
+            _take_for_arrival(m, recording, r, at)
+        at += TASK_WIDTH
+    put(m, r + a.R_ARRIVING, at)
+    return True
+
+
+@inlined
+def _lower_task(m, recording, r, t, x):  # type: ignore[no-untyped-def]
     if get(m, t + a.T_BACKWARD):
         _backward(m, recording, r, t, x)
     else:
         _forward(m, recording, r, t, x)
     put(m, r + a.R_NEXT, t + TASK_WIDTH)
+    put(m, r + a.R_OPEN, 0)
 
 
 @inlined
 def _forward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
-    u, own, output, saved, received = get(m, t + a.T_UNIT), _NONE, _NONE, _NONE, _NONE
-    taken = taken_boundary = 0
-    sent, above = get(m, x + a.X_SENT), get(m, u + a.U_ABOVE)
-    if sent >= 0:
-        nbytes = get(m, u + a.U_BOUNDARY)
-        buffer, received = _receive(m, recording, r, _RECV_ACTIVATION, x, nbytes, _BOUNDARY, sent, _SEND_ACTIVATION)
-        put(m, x + a.X_BUFFER, buffer)
+    u, own, output, received = get(m, t + a.T_UNIT), _NONE, _NONE, _NONE
+    above, boundary, taken_boundary = get(m, u + a.U_ABOVE), get(m, u + a.U_BOUNDARY), 0
+    taken, freed, freed_boundary = get(m, u + a.U_TAKES), get(m, u + a.U_FORWARD_FREES), 0
+    if get(m, t + a.T_ARRIVES) >= 0:
+        sent, kind = get(m, x + a.X_SENT), _RECV_ACTIVATION
+        received = _receive(m, recording, r, kind, x, boundary, get(m, x + a.X_BUFFER), sent, _SEND_ACTIVATION)
     elif get(m, u + a.U_BELOW) == a.END_OF_MODEL:
-        taken = taken_boundary = get(m, u + a.U_BOUNDARY)
-        own = _add_buffer(m, recording, r, _DEVICE, taken, _BOUNDARY, x)
+        taken_boundary = boundary
+        taken += boundary
+        own = _add_buffer(m, recording, r, _DEVICE, boundary, _BOUNDARY, x)
         put(m, x + a.X_BUFFER, own)
     nbytes, next_x = 0, x + m[a.MICROBATCHES] * BOUNDARY_WIDTH
     if above != a.END_OF_MODEL:
@@ -168,72 +212,72 @@ def _forward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
             taken_boundary += nbytes
         else:
             output = _add_buffer(m, recording, r, _DEVICE, nbytes, _OUTPUT, x)
-    if not m[a.CHECKPOINT] and get(m, u + a.U_SAVED):
-        saved = _add_buffer(m, recording, r, _DEVICE, get(m, u + a.U_SAVED), _SAVED, x)
-        put(m, x + a.X_SAVED, saved)
-        taken += get(m, u + a.U_SAVED)
+    if get(m, u + a.U_FROZEN) == a.FROZEN:
+        freed_boundary = boundary
+        freed += boundary
     duration = get(m, u + a.U_DURATION + _FORWARD)
     done = _add_operation(m, recording, r, _FORWARD, x, 0, duration, received, _RECV_ACTIVATION, _NONE, NO_EDGE)
-    _hold(m, r, taken, 0, get(m, u + a.U_WORKSPACE + _FORWARD))
-    _hold_boundaries(m, r, taken_boundary, 0)
+    _hold(m, r, taken, freed, get(m, u + a.U_WORKSPACE + _FORWARD))
+    _hold_boundaries(m, r, taken_boundary, freed_boundary)
     if recording:
         _append(m, recording, _READS, done, get(m, x + a.X_BUFFER))
-        for buffer in (own, output, saved):
+        for buffer in (own, output):
             _append(m, recording, _WRITES, done, buffer)
             _append(m, recording, _ALLOCS, done, buffer)
     if get(m, x + a.X_RELEASE) >= 0:
         _offload(m, recording, r, u, x, done)
+    if get(m, u + a.U_FROZEN) == a.FROZEN:
+        _append(m, recording, _FREES, done, get(m, x + a.X_BUFFER))
+        _forget(m, x)
     if above == a.OTHER_RANK:
-        duration = get(m, u + a.U_DURATION + _SEND_ACTIVATION)
-        send = _send(m, recording, r, t, _SEND_ACTIVATION, x, nbytes, duration, done, _FORWARD, output, _OUTPUT)
-        put(m, next_x + a.X_SENT, send)
+        _leave(m, recording, r, t, x, next_x + a.X_MADE, nbytes, done, output, _OUTPUT)
 
 
 @inlined
 def _backward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
     u, received, incoming, outgoing = get(m, t + a.T_UNIT), _NONE, _NONE, _NONE
-    above, below = get(m, u + a.U_ABOVE), get(m, u + a.U_BELOW)
-    freed = boundary = get(m, u + a.U_BOUNDARY)
-    if above != a.END_OF_MODEL:
-        nbytes, sent = get(m, u + UNIT_WIDTH + a.U_GRADIENT), get(m, x + a.X_SENT_GRADIENT)
+    below, boundary = get(m, u + a.U_BELOW), get(m, u + a.U_BOUNDARY)
+    freed = boundary + get(m, u + a.U_BACKWARD_FREES)
+    if get(m, u + a.U_ABOVE) != a.END_OF_MODEL:
+        nbytes, incoming = get(m, u + UNIT_WIDTH + a.U_GRADIENT), get(m, x + a.X_GRADIENT)
         freed += nbytes
-        if sent >= 0:
-            incoming, received = _receive(m, recording, r, _RECV_GRADIENT, x, nbytes, _GRADIENT, sent, _SEND_GRADIENT)
-        else:
-            incoming = get(m, x + a.X_GRADIENT)
+        if get(m, t + a.T_ARRIVES) >= 0:
+            sent = get(m, x + a.X_SENT + a.OF_GRADIENT)
+            received = _receive(m, recording, r, _RECV_GRADIENT, x, nbytes, incoming, sent, _SEND_GRADIENT)
     if m[a.CHECKPOINT]:
         loaded, duration = get(m, x + a.X_PREFETCH), get(m, u + a.U_DURATION + _RECOMPUTE)
         done = _add_operation(m, recording, r, _RECOMPUTE, x, 0, duration, loaded, _PREFETCH, _NONE, NO_EDGE)
         _append(m, recording, _READS, done, get(m, x + a.X_BUFFER))
         _hold(m, r, 0, 0, get(m, u + a.U_WORKSPACE + _RECOMPUTE))
-    taken = 0
-    if below != a.END_OF_MODEL:
+    taken, wanted = 0, below != a.END_OF_MODEL and get(m, u + a.U_FROZEN) == a.TRAINED
+    if wanted:
         taken = get(m, u + a.U_GRADIENT)
         outgoing = _add_buffer(m, recording, r, _DEVICE, taken, _GRADIENT, x)
-    if get(m, x + a.X_SAVED) >= 0:
-        freed += get(m, u + a.U_SAVED)
     duration = get(m, u + a.U_DURATION + _BACKWARD)
     done = _add_operation(m, recording, r, _BACKWARD, x, 0, duration, received, _RECV_GRADIENT, _NONE, NO_EDGE)
     _hold(m, r, taken, freed, get(m, u + a.U_WORKSPACE + _BACKWARD))
     _hold_boundaries(m, r, 0, boundary)
     if recording:
-        for buffer in (get(m, x + a.X_BUFFER), incoming, get(m, x + a.X_SAVED)):
+        for buffer in (get(m, x + a.X_BUFFER), incoming):
             _append(m, recording, _READS, done, buffer)
             _append(m, recording, _FREES, done, buffer)
         _append(m, recording, _WRITES, done, outgoing)
         _append(m, recording, _ALLOCS, done, outgoing)
     if get(m, x + a.X_SLOT) >= 0:
         _give_back_slot(m, r, u, get(m, x + a.X_SLOT))
-    # Nothing of the boundary is needed any more.
+    _forget(m, x)
+    next_x = x - m[a.MICROBATCHES] * BOUNDARY_WIDTH
+    if wanted and below == a.SAME_RANK:
+        put(m, next_x + a.X_GRADIENT, outgoing)
+    elif wanted:
+        _leave(m, recording, r, t, x, next_x + a.X_MADE + a.OF_GRADIENT, taken, done, outgoing, _GRADIENT)
+
+
+@inlined
+def _forget(m, x):  # type: ignore[no-untyped-def]
+    """Clear a boundary of which nothing is needed any more."""
     for entry in range(x + a.FIRST_CLEARED, x + BOUNDARY_WIDTH):
         put(m, entry, -1)
-    next_x = x - m[a.MICROBATCHES] * BOUNDARY_WIDTH
-    if below == a.SAME_RANK:
-        put(m, next_x + a.X_GRADIENT, outgoing)
-    elif below == a.OTHER_RANK:
-        duration = get(m, u + a.U_DURATION + _SEND_GRADIENT)
-        send = _send(m, recording, r, t, _SEND_GRADIENT, x, taken, duration, done, _BACKWARD, outgoing, _GRADIENT)
-        put(m, next_x + a.X_SENT_GRADIENT, send)
 
 
 # ---- copies and messages --------------------------------------------------------------------------------------------
@@ -290,22 +334,63 @@ def _prefetch(m, recording, r, x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _send(m, recording, r, t, kind, x, nbytes, duration, done, done_kind, buffer, role):  # type: ignore[no-untyped-def]
-    """Add a send behind the task that wrote the buffer, note its RELEASE, and return it."""
-    send = _add_operation(m, recording, r, kind, x, nbytes, duration, done, done_kind, _NONE, NO_EDGE)
-    _append(m, recording, _READS, send, buffer)
-    place = min(t + (m[a.SENT_WINDOW] + 1) * TASK_WIDTH, get(m, r + a.R_END))
-    _release_at(m, recording, place, send, buffer, x, nbytes, role)
-    return send
+def _take_for_arrival(m, recording, r, t):  # type: ignore[no-untyped-def]
+    """Add the ACQUIRE of what a task reads from another rank, and list the SENDs that have waited for it."""
+    x, u, gradient = get(m, t + a.T_BOUNDARY), get(m, t + a.T_UNIT), get(m, t + a.T_BACKWARD)
+    if gradient:
+        buffer, acquire = _acquire(m, recording, r, x, get(m, u + UNIT_WIDTH + a.U_GRADIENT), _GRADIENT)
+        put(m, x + a.X_GRADIENT, buffer)
+    else:
+        buffer, acquire = _acquire(m, recording, r, x, get(m, u + a.U_BOUNDARY), _BOUNDARY)
+        put(m, x + a.X_BUFFER, buffer)
+    put(m, x + a.X_TAKEN + a.OF_GRADIENT * gradient, acquire)
+    _list_sends(m, recording, get(m, t + a.T_ARRIVES))
 
 
 @inlined
-def _receive(m, recording, r, kind, x, nbytes, role, sent, sent_kind):  # type: ignore[no-untyped-def]
-    """Add ACQUIRE and RECV directly before the task that reads; return (buffer, RECV)."""
-    buffer, acquire = _acquire(m, recording, r, x, nbytes, role)
-    received = _add_operation(m, recording, r, kind, x, nbytes, 0, sent, sent_kind, acquire, _ACQUIRE)
+def _leave(m, recording, r, t, x, made, nbytes, done, buffer, role):  # type: ignore[no-untyped-def]
+    """Note the RELEASE of what a task wrote for another rank, and list the SENDs that have waited for it.
+
+    ``made`` is the entry of the boundary's row, on the other rank, that knows of it.
+    """
+    place = min(t + SENT_STAYS * TASK_WIDTH, get(m, r + a.R_END))
+    row = _release_at(m, recording, place, _NONE, buffer, x, nbytes, role)
+    put(m, row + a.L_MADE, done)
+    put(m, row + a.L_RANK, r)
+    put(m, made, row)
+    _list_sends(m, recording, get(m, t + a.T_LEAVES))
+
+
+@inlined
+def _list_sends(m, recording, p):  # type: ignore[no-untyped-def]
+    """List a pair's SENDs, in the order in which they are read, as far as they are made and have memory to land in."""
+    arrival, end = get(m, p + a.P_NEXT), get(m, p + a.P_END)
+    while arrival < end:
+        x = get(m, arrival) + get(m, arrival + 1)
+        row, taken = get(m, x + a.X_MADE), get(m, x + a.X_TAKEN)
+        if row < 0 or taken < 0:
+            break
+        role, sender, nbytes = get(m, row + a.L_ROLE), get(m, row + a.L_BOUNDARY), get(m, row + a.L_BYTES)
+        kind, made_by = (_SEND_ACTIVATION, _FORWARD) if role == _OUTPUT else (_SEND_GRADIENT, _BACKWARD)
+        duration, made, r = (
+            get(m, get(m, sender + a.X_UNIT) + a.U_DURATION + kind),
+            get(m, row + a.L_MADE),
+            get(m, row + a.L_RANK),
+        )
+        send = _add_operation(m, recording, r, kind, sender, nbytes, duration, made, made_by, taken, _ACQUIRE)
+        _append(m, recording, _READS, send, get(m, row + a.L_BUFFER))
+        put(m, row + a.L_WAITED, send)
+        put(m, x + a.X_SENT, send)
+        arrival += a.ARRIVAL_WIDTH
+    put(m, p + a.P_NEXT, arrival)
+
+
+@inlined
+def _receive(m, recording, r, kind, x, nbytes, buffer, sent, sent_kind):  # type: ignore[no-untyped-def]
+    """Add the RECV directly before the task that reads, and return it."""
+    received = _add_operation(m, recording, r, kind, x, nbytes, 0, sent, sent_kind, _NONE, NO_EDGE)
     _append(m, recording, _WRITES, received, buffer)
-    return buffer, received
+    return received
 
 
 @inlined
@@ -321,15 +406,21 @@ def _acquire(m, recording, r, x, nbytes, role):  # type: ignore[no-untyped-def]
 
 @inlined
 def _release_at(m, recording, place, waited, buffer, x, nbytes, role):  # type: ignore[no-untyped-def]
-    """Note a RELEASE, behind those that the slot has already; ``place`` is the row of the task after the slot."""
+    """Note a RELEASE and return its row; ``place`` is the row of the task after its slot."""
     row = m[a.RELEASE_ROWS] + claim(m, a.RELEASED, a.RELEASE_ROOM, a.RELEASE_ROWS) * a.RELEASE_WIDTH
-    put(m, row + a.L_NEXT, -1)
     put(m, row + a.L_WAITED, waited)
-    if recording:
-        put(m, row + a.L_BUFFER, buffer)
-        put(m, row + a.L_BOUNDARY, x)
+    put(m, row + a.L_BUFFER, buffer)
+    put(m, row + a.L_BOUNDARY, x)
     put(m, row + a.L_BYTES, nbytes)
     put(m, row + a.L_ROLE, role)
+    _put_into_slot(m, place, row)
+    return row
+
+
+@inlined
+def _put_into_slot(m, place, row):  # type: ignore[no-untyped-def]
+    """Put a RELEASE behind those that a slot has already."""
+    put(m, row + a.L_NEXT, -1)
     if get(m, place + a.T_RELEASE) < 0:
         put(m, place + a.T_RELEASE, row)
     else:
@@ -339,19 +430,32 @@ def _release_at(m, recording, place, waited, buffer, x, nbytes, role):  # type: 
 
 @inlined
 def _add_releases(m, recording, r, t):  # type: ignore[no-untyped-def]
-    """Add the RELEASEs of the slot before a task, in the order in which they were noted."""
+    """Add the RELEASEs of the slot before a task, in the order in which they were noted, and return True.
+
+    Where one has a fixed place and its SEND is not listed yet, add none and return False.
+    """
+    row = get(m, t + a.T_RELEASE)
+    while row >= 0 and m[a.FIXED]:
+        if get(m, row + a.L_WAITED) < 0:
+            return False
+        row = get(m, row + a.L_NEXT)
     row = get(m, t + a.T_RELEASE)
     while row >= 0:
         role, waited, x = get(m, row + a.L_ROLE), get(m, row + a.L_WAITED), get(m, row + a.L_BOUNDARY)
-        kind = _OFFLOAD if role == _BOUNDARY else _SEND_ACTIVATION if role == _OUTPUT else _SEND_GRADIENT
-        op = _add_operation(m, recording, r, _RELEASE, x, 0, 0, waited, kind, _NONE, NO_EDGE)
-        _append(m, recording, _FREES, op, get(m, row + a.L_BUFFER))
-        nbytes = get(m, row + a.L_BYTES)
-        _hold(m, r, 0, nbytes, 0)
-        if role == _BOUNDARY:
-            _hold_boundaries(m, r, 0, nbytes)
-        row = get(m, row + a.L_NEXT)
+        following = get(m, row + a.L_NEXT)
+        if waited < 0:
+            _put_into_slot(m, t + TASK_WIDTH, row)
+        else:
+            kind = _OFFLOAD if role == _BOUNDARY else _SEND_ACTIVATION if role == _OUTPUT else _SEND_GRADIENT
+            op = _add_operation(m, recording, r, _RELEASE, x, 0, 0, waited, kind, _NONE, NO_EDGE)
+            _append(m, recording, _FREES, op, get(m, row + a.L_BUFFER))
+            nbytes = get(m, row + a.L_BYTES)
+            _hold(m, r, 0, nbytes, 0)
+            if role == _BOUNDARY:
+                _hold_boundaries(m, r, 0, nbytes)
+        row = following
     put(m, t + a.T_RELEASE, -1)
+    return True
 
 
 # ---- rows, clock and memory -----------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Tasks:
         stage, place: the stage of each unit, and which of the stage's units it is; shape (units,).
         rank: the rank that runs each unit; shape (units,).
         stage_rank: the rank that holds each stage; shape (stages,).
+        frozen_units: how many of the first units have a FORWARD alone; their ``backward_at`` is -1.
     """
 
     microbatches: int
@@ -45,6 +46,7 @@ class Tasks:
     place: Ints
     rank: Ints
     stage_rank: Ints
+    frozen_units: int = 0
 
     @property
     def ranks(self) -> int:
@@ -56,6 +58,16 @@ class Tasks:
         """Return the number of boundaries: one for each unit and microbatch."""
         return len(self.forward_at)
 
+    @property
+    def frozen_boundaries(self) -> int:
+        """Return how many of them, the first ones, are freed by their FORWARD: nothing is decided on these."""
+        return self.frozen_units * self.microbatches
+
+    @property
+    def several_stages(self) -> bool:
+        """Return whether some rank holds more than one stage."""
+        return int(np.bincount(self.stage_rank).max()) > 1
+
     def columns(self) -> tuple[Ints, ...]:
         """Return what makers of decisions look at: start, unit, microbatch, backward, forward_at, backward_at."""
         return self.start, self.unit, self.microbatch, self.backward, self.forward_at, self.backward_at
@@ -66,12 +78,13 @@ class Tasks:
 
 
 @compiled
-def _expand(passes, first_unit, microbatches, unit, microbatch, backward, forward_at, backward_at):  # type: ignore[no-untyped-def]
-    """Cut one rank's passes into units, forwards up and backwards down."""
+def _expand(passes, first_unit, frozen, microbatches, unit, microbatch, backward, forward_at, backward_at):  # type: ignore[no-untyped-def]
+    """Cut one rank's passes into units, forwards up and backwards down, as far as a unit is trained."""
     at = 0
     for p in range(len(passes)):
         is_backward, stage, mb = passes[p, 0] != 0, passes[p, 1], passes[p, 2]
-        count = first_unit[stage + 1] - first_unit[stage]
+        lowest = max(first_unit[stage], frozen) if is_backward else first_unit[stage]
+        count = first_unit[stage + 1] - lowest
         for step in range(count):
             u = first_unit[stage + 1] - 1 - step if is_backward else first_unit[stage] + step
             place = backward_at if is_backward else forward_at
@@ -90,18 +103,23 @@ def require_few_tasks(microbatches: int, units: int) -> None:
         )
 
 
-def tasks_of(units: tuple[int, ...], order: Order) -> Tasks:
-    """Return the tasks of every rank; ``units`` holds the number of each stage's units, for the order's stages."""
-    microbatches, total = order.microbatches, 2 * order.microbatches * sum(units)
+def tasks_of(units: tuple[int, ...], order: Order, frozen_units: int = 0) -> Tasks:
+    """Return the tasks of every rank; ``units`` holds the number of each stage's units, for the order's stages.
+
+    A backward pass of a stage leaves its frozen units out.
+    """
+    microbatches = order.microbatches
     first_unit = np.concatenate([[0], np.cumsum(units)]).astype(np.int64)
-    counts = [int(np.asarray(units)[own[:, 1]].sum()) for own in order.passes]
+    trained = np.clip(first_unit[1:] - frozen_units, 0, np.asarray(units))
+    of_pass = np.stack([np.asarray(units, dtype=np.int64), trained])
+    counts = [int(of_pass[own[:, 0], own[:, 1]].sum()) for own in order.passes]
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    unit, microbatch, backward = (np.empty(total, dtype=np.int64) for _ in range(3))
-    forward_at, backward_at = (np.empty(total // 2, dtype=np.int64) for _ in range(2))
+    unit, microbatch, backward = (np.empty(int(start[-1]), dtype=np.int64) for _ in range(3))
+    forward_at, backward_at = (np.full(microbatches * sum(units), -1, dtype=np.int64) for _ in range(2))
     for rank, own in enumerate(order.passes):
         rows = slice(int(start[rank]), int(start[rank + 1]))
         columns = (unit[rows], microbatch[rows], backward[rows])
-        _expand(own, first_unit, microbatches, *columns, forward_at, backward_at)
+        _expand(own, first_unit, frozen_units, microbatches, *columns, forward_at, backward_at)
     return Tasks(
         microbatches=microbatches,
         start=start,
@@ -114,6 +132,7 @@ def tasks_of(units: tuple[int, ...], order: Order) -> Tasks:
         place=np.concatenate([np.arange(n) for n in units]),
         rank=np.repeat(order.stage_rank, units),
         stage_rank=order.stage_rank,
+        frozen_units=frozen_units,
     )
 
 

@@ -32,8 +32,8 @@ def made(missing: int = 0) -> tuple[Arena, Tasks, Workload]:
     tasks = tasks_of(units_of(workload, order), order)
     decisions = horizon_decisions(tasks, POLICY)
     operations = columns.operations_of(tasks, True, decisions.offloaded)
-    out = Arena(tasks, UnitSizes.of(workload), operations - missing, recording=True)
-    out.memory[arena.CHECKPOINT], out.memory[arena.SENT_WINDOW] = True, 1
+    out = Arena(tasks, UnitSizes.of(workload), operations - missing, checkpoint=True, recording=True)
+    out.memory[arena.RECEIVE_AHEAD] = 1
     return out, tasks, workload
 
 
@@ -133,7 +133,7 @@ def test_a_section_without_a_shape_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     _, tasks, workload = made()
     monkeypatch.setattr(arena, "_SECTIONS_END", arena.LAUNCH + 1)
     with pytest.raises(KeyError):
-        Arena(tasks, UnitSizes.of(workload), 10, recording=True)
+        Arena(tasks, UnitSizes.of(workload), 10, checkpoint=True, recording=True)
 
 
 def test_every_kind_has_a_queue_and_a_place_in_the_unit_rows() -> None:
