@@ -152,12 +152,14 @@ def _begin(m, release, acquire):  # type: ignore[no-untyped-def]
 @inlined
 def _is_ready(m, t, x):  # type: ignore[no-untyped-def]
     """Return whether what the task reads has been made on its rank, or sent to it."""
+    # One way out: with several, numba counts references to the array here, which takes longer than all the rest.
     u, backward = get(m, t + a.T_UNIT), get(m, t + a.T_BACKWARD)
-    if get(m, t + a.T_ARRIVES) >= 0:
-        return get(m, x + a.X_SENT + a.OF_GRADIENT * backward) >= 0
+    made, beside = a.X_BUFFER, a.U_BELOW
     if backward:
-        return get(m, u + a.U_ABOVE) == a.END_OF_MODEL or get(m, x + a.X_GRADIENT) >= 0
-    return get(m, u + a.U_BELOW) == a.END_OF_MODEL or get(m, x + a.X_BUFFER) >= 0
+        made, beside = a.X_GRADIENT, a.U_ABOVE
+    if get(m, t + a.T_ARRIVES) >= 0:
+        made = a.X_SENT + a.OF_GRADIENT * backward
+    return (get(m, u + beside) == a.END_OF_MODEL) | (get(m, x + made) >= 0)
 
 
 @inlined
