@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from loadahead.sim.planner import Order, Policy
-from loadahead.sim.workload import UnitShape, Workload
+from loadahead.sim.workload import Workload
+from tests.support.plans import workloads
 from tests.support.slow_planner import rank_tasks
 
 # Two ranks of two stages each and four microbatches, interleaved: what torch's ScheduleInterleaved1F1B runs.
@@ -60,10 +61,7 @@ def _reads(kind: str, stage: int, mb: int, stages: int) -> set[tuple[str, int, i
 @st.composite
 def workloads_for(draw: st.DrawFn, order: Order, most_units: int = 2) -> Workload:
     """Stages of differing numbers of units, as many as the order runs."""
-    size = st.integers(0, 5)
-    unit = st.builds(lambda b, g, s: UnitShape(boundary_bytes=b, gradient_bytes=g, saved_bytes=s), size, size, size)
-    stage = st.lists(unit, min_size=1, max_size=most_units).map(tuple)
-    return Workload(stages=tuple(draw(st.lists(stage, min_size=order.stages, max_size=order.stages))))
+    return draw(workloads(most_ranks=order.stages, least_ranks=order.stages, most_units=most_units))
 
 
 @st.composite
@@ -78,18 +76,22 @@ def policies_for(draw: st.DrawFn, order: Order) -> Policy:
         horizon=draw(st.integers(1, 6)),
         horizon_unit=draw(st.sampled_from(["tasks", "layers"])),
         release_window=draw(st.integers(1, 3)),
+        receive_ahead=draw(st.integers(0, 3)),
     )
 
 
 @st.composite
 def decision_rows(draw: st.DrawFn, workload: Workload, policy: Policy) -> list[Mapping[str, Any]]:
-    """Any valid decisions, on every boundary in the order of a plan's file; without checkpointing all stay."""
+    """Any valid decisions, on every boundary in the order of a plan's file; without checkpointing all stay.
+
+    Frozen units have none: their boundaries are gone once their FORWARD has ended.
+    """
     rows: list[Mapping[str, Any]] = []
     for tasks in rank_tasks(workload, policy):
-        for (stage, unit, microbatch), made in tasks.forward_at.items():
+        for (stage, unit, microbatch), needed in tasks.backward_at.items():
             release = acquire = -1
             if policy.checkpoint and draw(st.sampled_from([True, True, False])):
-                needed = tasks.backward_at[stage, unit, microbatch]
+                made = tasks.forward_at[stage, unit, microbatch]
                 release = draw(st.integers(made + 1, needed))
                 acquire = draw(st.integers(release, needed))
             mode = "recompute" if policy.checkpoint else "keep"

@@ -11,7 +11,7 @@ from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
-from loadahead.sim.workload import UnitShape, Workload
+from loadahead.sim.workload import PassThrough, UnitShape, Workload
 
 MS, MB, GB = 1_000_000, 1_000_000, 1_000_000_000
 
@@ -42,12 +42,28 @@ def uniform_plan(ranks: int = 1, units: int = 1, microbatches: int = 4, **policy
 
 
 @st.composite
-def workloads(draw: st.DrawFn, most_ranks: int = 4, most_units: int = 3) -> Workload:
-    """Stages of differing numbers of units, sizes of 0 to 5 bytes so that equal ones are common."""
+def workloads(draw: st.DrawFn, most_ranks: int = 4, most_units: int = 3, least_ranks: int = 1) -> Workload:
+    """Stages of differing numbers of units, sizes of 0 to 5 bytes so that equal ones are common.
+
+    Some have a frozen front, module buffers, or tensors that units hand on unchanged.
+    """
     size = st.integers(0, 5)
-    unit = st.builds(lambda b, g, s: UnitShape(boundary_bytes=b, gradient_bytes=g, saved_bytes=s), size, size, size)
+    unit = st.builds(
+        UnitShape,
+        boundary_bytes=size,
+        gradient_bytes=size,
+        saved_bytes=size,
+        state_bytes=st.sampled_from([0, 0, 0, 1, 4]),
+    )
     stage = st.lists(unit, min_size=1, max_size=most_units).map(tuple)
-    return Workload(stages=tuple(draw(st.lists(stage, min_size=1, max_size=most_ranks))))
+    stages = tuple(draw(st.lists(stage, min_size=least_ranks, max_size=most_ranks)))
+    units = sum(map(len, stages))
+    readers = st.sets(st.integers(0, units - 1), min_size=1, max_size=4).map(sorted).map(tuple)
+    return Workload(
+        stages=stages,
+        frozen_units=draw(st.just(0) | st.integers(0, units - 1)),
+        passed=tuple(draw(st.just([]) | st.lists(st.builds(PassThrough, nbytes=size, readers=readers), max_size=3))),
+    )
 
 
 @st.composite
@@ -63,6 +79,7 @@ def policies(draw: st.DrawFn, ranks: int, most_microbatches: int = 6) -> Policy:
         horizon=draw(st.integers(1, 8)),
         horizon_unit=draw(st.sampled_from(HORIZON_UNITS)),
         release_window=draw(st.integers(1, 3)),
+        receive_ahead=draw(st.integers(0, 3)),
     )
 
 

@@ -6,7 +6,7 @@ It is written for reading, from DESIGN, section 2, and shares with the compiled 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,11 @@ from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner.horizon import AS_GIVEN, NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
 from loadahead.sim.planner.policy import Policy
-from loadahead.sim.workload import UnitShape, Workload
+from loadahead.sim.workload import PassThrough, UnitShape, Workload
 
+UnitKey = tuple[int, int]  # (stage, unit)
 BoundaryKey = tuple[int, int, int]  # (stage, unit, microbatch)
+NO_KEY = (-1, -1, -1)
 
 
 def slow_plan(
@@ -28,7 +30,7 @@ def slow_plan(
     tasks = rank_tasks(workload, policy)
     given = None if decisions is None else list(decisions)
     offloads = [decide(mine, policy) if given is None else as_given(mine, given) for mine in tasks]
-    rows, last_uses = Lowering(workload, policy, tasks, offloads).run()
+    rows = lower(workload, policy, tasks, offloads)
     kept: Counter[str] = sum((decided.kept for decided in offloads), Counter())
     offloaded = sum(len(decided.release_slot) for decided in offloads)
     outcome: dict[str, Any] = {"offloaded": offloaded, "kept": kept.total(), "kept_because": dict(kept)}
@@ -37,10 +39,13 @@ def slow_plan(
         sentence = outcome_sentence(offloaded, kept, policy)
     else:
         sentence = f"{offloaded} of {offloaded + kept.total()} boundaries are offloaded, as the decisions given say."
-        choices = {key: choices[key] for key in choices if key not in ("offload", "horizon", "horizon_unit")}
-    return rows.freeze(
-        name, policy.ranks, policy.microbatches, choices | outcome | {"sentence": sentence}, frees=last_uses
-    )
+        horizon = ("offload", "horizon", "horizon_unit", "release_window")
+        choices = {key: choices[key] for key in choices if key not in horizon}
+    facts = choices | outcome | {"sentence": sentence}
+    return rows.freeze(name, policy.ranks, policy.microbatches, facts, frozen_units=workload.frozen_units)
+
+
+# Tasks and decisions.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class RankTasks:
     """One rank's tasks. Position in the lists is the position on the compute queue, counted in tasks.
 
     ``key[k]`` is the (stage, unit, microbatch) of task k, ``backward[k]`` its direction. ``forward_at`` and
-    ``backward_at`` give the positions of the two tasks of a boundary.
+    ``backward_at`` give the positions of the two tasks of a boundary; that of a frozen unit has a FORWARD alone.
     """
 
     key: list[BoundaryKey]
@@ -61,21 +66,61 @@ class RankTasks:
 
 
 def rank_tasks(workload: Workload, policy: Policy) -> list[RankTasks]:
-    """The tasks of every rank: stages' passes cut into units, forwards up and backwards down."""
-    units = [len(stage) for stage in workload.stages]
-    order = policy.make_order()
+    """The tasks of every rank: stages' passes cut into units, forwards up and backwards down to the first trained."""
+    model = Model(workload)
     out = []
-    for passes in order.passes:
+    for passes in policy.make_order().passes:
         tasks = RankTasks([], [], {}, {})
         for backward, stage, microbatch in passes.tolist():
-            steps = range(units[stage])
-            for unit in reversed(steps) if backward else steps:
+            units = range(len(workload.stages[stage]))
+            for unit in reversed(units) if backward else units:
+                if backward and model.frozen((stage, unit)):
+                    continue
                 key = (stage, unit, microbatch)
                 (tasks.backward_at if backward else tasks.forward_at)[key] = len(tasks)
                 tasks.key.append(key)
                 tasks.backward.append(bool(backward))
         out.append(tasks)
     return out
+
+
+class Model:
+    """The units in the order in which a microbatch meets them, over all stages."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._stages = workload.stages
+        self._frozen = workload.frozen_units
+        self.units: list[UnitKey] = [(s, u) for s, stage in enumerate(workload.stages) for u in range(len(stage))]
+        self._number = {unit: number for number, unit in enumerate(self.units)}
+
+    def number(self, unit: UnitKey) -> int:
+        """The unit's place in the model."""
+        return self._number[unit]
+
+    def frozen(self, unit: UnitKey) -> bool:
+        """Whether the unit has a FORWARD alone."""
+        return self._number[unit] < self._frozen
+
+    def shape(self, key: BoundaryKey) -> UnitShape:
+        """The bytes of the key's unit."""
+        return self._stages[key[0]][key[1]]
+
+    def above(self, key: BoundaryKey) -> BoundaryKey | None:
+        """The unit that reads what this one's FORWARD writes; None at the model's end."""
+        return self._next(key, 1)
+
+    def below(self, key: BoundaryKey) -> BoundaryKey | None:
+        """The unit whose output this one reads; None at the model's start."""
+        return self._next(key, -1)
+
+    def trained_below(self, key: BoundaryKey) -> BoundaryKey | None:
+        """The unit that reads what this one's BACKWARD writes; None where nothing below is trained."""
+        below = self.below(key)
+        return None if below is None or self.frozen(below[:2]) else below
+
+    def _next(self, key: BoundaryKey, step: int) -> BoundaryKey | None:
+        number = self._number[key[:2]] + step
+        return (*self.units[number], key[2]) if 0 <= number < len(self.units) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +141,9 @@ def decide(tasks: RankTasks, policy: Policy) -> Offloads:
         return out
     acquire = _acquire_by_tasks if policy.horizon_unit == "tasks" else _acquire_by_layers
     slots = acquire(tasks, policy)
-    for key, made in tasks.forward_at.items():
+    for key in tasks.backward_at:
         if key in slots:
-            out.release_slot[key] = made + policy.release_window + 1
+            out.release_slot[key] = tasks.forward_at[key] + policy.release_window + 1
             out.acquire_slot[key] = slots[key]
         else:
             out.kept[TOO_SOON] += 1
@@ -110,19 +155,19 @@ def as_given(tasks: RankTasks, decisions: list[Mapping[str, Any]]) -> Offloads:
     out = Offloads()
     for row in decisions:
         key = (row["stage"], row["unit"], row["microbatch"])
-        if key in tasks.forward_at and row["acquire"] >= 0:
+        if key in tasks.backward_at and row["acquire"] >= 0:
             out.release_slot[key], out.acquire_slot[key] = row["release"], row["acquire"]
-    if len(out.release_slot) < len(tasks.forward_at):
-        out.kept[AS_GIVEN] = len(tasks.forward_at) - len(out.release_slot)
+    if len(out.release_slot) < len(tasks.backward_at):
+        out.kept[AS_GIVEN] = len(tasks.backward_at) - len(out.release_slot)
     return out
 
 
 def _acquire_by_tasks(tasks: RankTasks, policy: Policy) -> dict[BoundaryKey, int]:
     """smp v1: the ACQUIRE stands directly before task k - h, when k is the BACKWARD that needs the boundary."""
     slots = {}
-    for key, made in tasks.forward_at.items():
-        slot = tasks.backward_at[key] - policy.horizon
-        if slot > made + policy.release_window:
+    for key, needed in tasks.backward_at.items():
+        slot = needed - policy.horizon
+        if slot > tasks.forward_at[key] + policy.release_window:
             slots[key] = slot
     return slots
 
@@ -134,259 +179,457 @@ def _acquire_by_layers(tasks: RankTasks, policy: Policy) -> dict[BoundaryKey, in
     """
     slots: dict[BoundaryKey, int] = {}
     needed: list[int] = []  # BACKWARD positions of the offloaded boundaries so far
-    first = tasks.backward.index(True)
     for key, at in tasks.backward_at.items():
-        slot = first if len(needed) < policy.horizon else needed[-policy.horizon] + 1
+        slot = tasks.backward.index(True) if len(needed) < policy.horizon else needed[-policy.horizon] + 1
         if slot > tasks.forward_at[key] + policy.release_window:
             slots[key] = slot
             needed.append(at)
     return slots
 
 
-@dataclass(slots=True)
-class _Rank:
-    """What lowering remembers of one rank while it walks the rank's tasks. Values are operation or buffer positions."""
+# Lowering.
+
+
+def lower(workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads]) -> PlanBuilder:
+    """The plan's rows.
+
+    Where every rank holds one stage, the RELEASE of what was sent stands in a fixed place; where it does not, or where
+    the ranks would wait for each other in a circle, it is put off until the SEND is listed.
+    """
+    stages_of = [{stage for stage, _, _ in mine.key} for mine in tasks]
+    if all(len(stages) == 1 for stages in stages_of):
+        try:
+            return Lowering(workload, policy, tasks, offloads, fixed=True).run()
+        except InputError:
+            pass
+    return Lowering(workload, policy, tasks, offloads, fixed=False).run()
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """A row of the plan's buffers."""
 
     rank: int
+    space: Space
+    nbytes: int
+    role: Role
+    key: BoundaryKey
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """A row of the plan's operations."""
+
+    rank: int
+    kind: Kind
+    key: BoundaryKey = NO_KEY
+    after: list[Operation] = field(default_factory=list)
+    reads: list[Buffer] = field(default_factory=list)
+    writes: list[Buffer] = field(default_factory=list)
+    allocs: list[Buffer] = field(default_factory=list)
+    frees: list[Buffer] = field(default_factory=list)
+    nbytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """What one rank sends another: the output of ``written``'s FORWARD, or the gradient that its BACKWARD writes.
+
+    The task that reads it is ``read``'s, at place ``at`` of the receiver's queue. Operations and buffers are None until
+    they are listed.
+    """
+
+    gradient: bool
+    written: BoundaryKey
+    read: BoundaryKey
+    nbytes: int
+    sender: int
+    receiver: int
+    at: int
+    task: Operation | None = None
+    sent: Buffer | None = None
+    acquire: Operation | None = None
+    landed: Buffer | None = None
+    send: Operation | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Release:
+    """A RELEASE to come: of a boundary, which waits for its OFFLOAD, or of what was sent as a message."""
+
+    key: BoundaryKey
+    buffer: Buffer
+    waits_for: Operation | Message
+
+    @property
+    def after(self) -> Operation | None:
+        """The operation that it waits for; None while that one is not listed."""
+        return self.waits_for.send if isinstance(self.waits_for, Message) else self.waits_for
+
+
+@dataclass(slots=True)
+class Rank:
+    """What lowering remembers of one rank while it walks the rank's tasks; by boundary, or by slot."""
+
+    number: int
     tasks: RankTasks
     offloads: Offloads
-    acquires: dict[int, list[BoundaryKey]]
     next: int = 0
-    boundary: dict[BoundaryKey, int] = field(default_factory=dict)
-    gradient: dict[BoundaryKey, int] = field(default_factory=dict)
-    saved: dict[BoundaryKey, int] = field(default_factory=dict)
-    forward: dict[BoundaryKey, int] = field(default_factory=dict)
-    received: dict[BoundaryKey, int] = field(default_factory=dict)
-    received_gradient: dict[BoundaryKey, int] = field(default_factory=dict)
-    offload: dict[BoundaryKey, int] = field(default_factory=dict)
-    prefetch: dict[BoundaryKey, int] = field(default_factory=dict)
-    slot: dict[BoundaryKey, int] = field(default_factory=dict)
-    emptied_by: dict[int, int] = field(default_factory=dict)
-    free_slots: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    releases: dict[int, list[tuple[BoundaryKey, int, int]]] = field(default_factory=lambda: defaultdict(list))
+    slot_is_listed: bool = False
+    loads: dict[int, list[BoundaryKey]] = field(default_factory=lambda: defaultdict(list))
+    receives: dict[int, list[Message]] = field(default_factory=lambda: defaultdict(list))
+    releases: dict[int, list[Release]] = field(default_factory=lambda: defaultdict(list))
+    # What a FORWARD, or a BACKWARD, of the key is to read.
+    boundary: dict[BoundaryKey, Buffer] = field(default_factory=dict)
+    gradient: dict[BoundaryKey, Buffer] = field(default_factory=dict)
+    # The message that a task reads, by the task's place, and the one that it writes, by its key and direction.
+    reads: dict[int, Message] = field(default_factory=dict)
+    writes: dict[tuple[BoundaryKey, bool], Message] = field(default_factory=dict)
+    offload: dict[BoundaryKey, Operation] = field(default_factory=dict)
+    prefetch: dict[BoundaryKey, Operation] = field(default_factory=dict)
+    host_slot: dict[BoundaryKey, Buffer] = field(default_factory=dict)
+    emptied_by: dict[Buffer, Operation] = field(default_factory=dict)
+    free_slots: dict[int, list[Buffer]] = field(default_factory=lambda: defaultdict(list))
 
-
-def _slots(places: dict[BoundaryKey, int], tasks: RankTasks) -> dict[int, list[BoundaryKey]]:
-    """Boundaries by slot, the one needed soonest first."""
-    out: dict[int, list[BoundaryKey]] = defaultdict(list)
-    for key in sorted(places, key=lambda key: (places[key], tasks.backward_at[key])):
-        out[places[key]].append(key)
-    return out
+    def holds(self, key: BoundaryKey | None) -> bool:
+        """Whether the key's unit is on this rank."""
+        return key in self.tasks.forward_at
 
 
 class Lowering:
     """Builds one plan; see :meth:`run`."""
 
-    def __init__(self, workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads]) -> None:
-        self._stages = workload.stages
-        self._policy = policy
-        self._out = PlanBuilder()
-        self._sent: dict[BoundaryKey, int] = {}  # SEND_ACTIVATION by the key of the boundary it becomes
-        self._sent_gradient: dict[BoundaryKey, int] = {}  # SEND_GRADIENT by the key of the BACKWARD that needs it
-        self._ranks = [
-            _Rank(rank, mine, decided, _slots(decided.acquire_slot, mine))
-            for rank, (mine, decided) in enumerate(zip(tasks, offloads, strict=True))
-        ]
+    def __init__(
+        self, workload: Workload, policy: Policy, tasks: list[RankTasks], offloads: list[Offloads], fixed: bool
+    ) -> None:
+        self._model = Model(workload)
+        self._checkpoint = policy.checkpoint
+        self._fixed = fixed
+        self._operations: list[Operation] = []
+        self._buffers: list[Buffer] = []
+        self._ranks = [Rank(number, *both) for number, both in enumerate(zip(tasks, offloads, strict=True))]
+        self._place_loads()
+        # What one rank sends another, in the order in which it is read there; sent messages are taken out.
+        self._lines: dict[tuple[int, int], list[Message]] = defaultdict(list)
+        self._place_receives(policy.receive_ahead)
+        self._workspaces = Workspaces(workload, self._model, self._ranks, policy.checkpoint)
 
-    def run(self) -> tuple[PlanBuilder, list[tuple[int, int]]]:
-        """The plan's rows, and the (PREFETCH, host slot) pairs in which a slot is given back."""
-        waiting = list(self._ranks)
-        while waiting:
-            moved = False
-            for rank in waiting:
-                if rank.next < len(rank.tasks) and self._ready(rank):
-                    self._task(rank)
-                    moved = True
-            waiting = [rank for rank in waiting if rank.next < len(rank.tasks)]
-            if waiting and not moved:
-                stuck = waiting[0]
-                raise InputError(f"deadlock: rank {stuck.rank} waits for what {stuck.tasks.key[stuck.next]} reads")
+    def _place_loads(self) -> None:
+        """Put boundaries into the slots of their ACQUIREs, the one needed soonest first."""
         for rank in self._ranks:
-            self._releases(rank, len(rank.tasks))
-            self._out.op(rank.rank, Kind.OPTIMIZER_STEP)
-        return self._out, [pair for rank in self._ranks for pair in self._last_uses(rank)]
+            for key in sorted(rank.offloads.acquire_slot, key=rank.tasks.backward_at.__getitem__):
+                rank.loads[rank.offloads.acquire_slot[key]].append(key)
 
-    def _shape(self, key: BoundaryKey) -> UnitShape:
-        return self._stages[key[0]][key[1]]
+    def _place_receives(self, ahead: int) -> None:
+        """Find all messages, and put each into the slot of its ACQUIRE, so many tasks before the one that reads it."""
+        for rank in self._ranks:
+            for at, (key, backward) in enumerate(zip(rank.tasks.key, rank.tasks.backward, strict=True)):
+                source = self._model.above(key) if backward else self._model.below(key)
+                if source is None or rank.holds(source):
+                    continue
+                sender = next(other for other in self._ranks if other.holds(source))
+                nbytes = self._model.shape(source).gradient_bytes if backward else self._model.shape(key).boundary_bytes
+                message = Message(backward, source, key, nbytes, sender.number, rank.number, at)
+                sender.writes[source, backward] = rank.reads[at] = message
+                rank.receives[max(at - ahead, 0)].append(message)
+                self._lines[sender.number, rank.number].append(message)
 
-    def _above(self, key: BoundaryKey) -> BoundaryKey | None:
-        """The unit that reads what this one writes; None at the model's end."""
-        stage, unit, microbatch = key
-        if unit + 1 < len(self._stages[stage]):
-            return stage, unit + 1, microbatch
-        return (stage + 1, 0, microbatch) if stage + 1 < len(self._stages) else None
+    def run(self) -> PlanBuilder:
+        """Walk all ranks' tasks, taking turns; raise InputError where all wait for each other."""
+        while any(rank.next < len(rank.tasks) for rank in self._ranks):
+            if not [rank for rank in self._ranks if self._turn(rank)]:
+                stuck = next(rank for rank in self._ranks if rank.next < len(rank.tasks))
+                raise InputError(f"deadlock: rank {stuck.number} waits for what {stuck.tasks.key[stuck.next]} reads")
+        for rank in self._ranks:
+            self._slot(rank)
+            self._list(Operation(rank.number, Kind.OPTIMIZER_STEP))
+        return self._numbered()
 
-    def _below(self, key: BoundaryKey) -> BoundaryKey | None:
-        """The unit whose output this one reads; None at the model's start."""
-        stage, unit, microbatch = key
-        if unit:
-            return stage, unit - 1, microbatch
-        return (stage - 1, len(self._stages[stage - 1]) - 1, microbatch) if stage else None
+    def _turn(self, rank: Rank) -> bool:
+        """List the slot before the rank's next task, and the task, as far as that can be; whether anything was."""
+        if rank.next == len(rank.tasks):
+            return False
+        listed = False
+        if not rank.slot_is_listed:
+            listed = rank.slot_is_listed = self._slot(rank)
+        if rank.slot_is_listed and self._ready(rank):
+            self._task(rank)
+            rank.next += 1
+            rank.slot_is_listed = False
+            listed = True
+        return listed
 
-    def _ready(self, rank: _Rank) -> bool:
-        key = rank.tasks.key[rank.next]
-        if rank.tasks.backward[rank.next]:
-            return self._above(key) is None or key in rank.gradient or key in self._sent_gradient
-        return self._below(key) is None or key in rank.boundary or key in self._sent
+    def _list(self, operation: Operation) -> Operation:
+        self._operations.append(operation)
+        return operation
 
-    def _task(self, rank: _Rank) -> None:
-        at, key = rank.next, rank.tasks.key[rank.next]
-        self._releases(rank, at)
-        for wanted in rank.acquires.get(at, ()):
-            self._load(rank, wanted)
-        if rank.tasks.backward[at]:
-            self._backward(rank, key)
-        else:
-            self._forward(rank, key)
-        rank.next += 1
+    def _device(self, rank: Rank, nbytes: int, role: Role, key: BoundaryKey) -> Buffer:
+        self._buffers.append(Buffer(rank.number, Space.DEVICE, nbytes, role, key))
+        return self._buffers[-1]
 
-    def _releases(self, rank: _Rank, slot: int) -> None:
-        for key, waited, buffer in rank.releases.pop(slot, ()):
-            self._out.op(rank.rank, Kind.RELEASE, key, after=[waited], frees=[buffer])
+    # What stands between two tasks.
 
-    def _release_later(self, rank: _Rank, key: BoundaryKey, waited: int, buffer: int) -> None:
-        sent = min(rank.next + self._policy.release_window + 1, len(rank.tasks))
-        slot = rank.offloads.release_slot[key] if waited == rank.offload.get(key) else sent
-        rank.releases[slot].append((key, waited, buffer))
+    def _slot(self, rank: Rank) -> bool:
+        """List what stands before the rank's next task; False where a RELEASE has its place and no SEND yet."""
+        slot = rank.next
+        if self._fixed and any(release.after is None for release in rank.releases[slot]):
+            return False
+        for release in rank.releases.pop(slot, ()):
+            if release.after is None:
+                rank.releases[slot + 1].append(release)
+            else:
+                frees = [release.buffer]
+                self._list(Operation(rank.number, Kind.RELEASE, release.key, [release.after], frees=frees))
+        for key in rank.loads[slot]:
+            self._load(rank, key)
+        for message in rank.receives[slot]:
+            self._expect(rank, message)
+        return True
 
-    def _load(self, rank: _Rank, key: BoundaryKey) -> None:
+    def _load(self, rank: Rank, key: BoundaryKey) -> None:
         """ACQUIRE and PREFETCH of an offloaded boundary, into a buffer of its own."""
-        nbytes, slot = self._shape(key).boundary_bytes, rank.slot[key]
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, key)
-        acquire = self._out.op(rank.rank, Kind.ACQUIRE, key, allocs=[buffer])
+        nbytes, slot = self._model.shape(key).boundary_bytes, rank.host_slot[key]
+        buffer = rank.boundary[key] = self._device(rank, nbytes, Role.BOUNDARY, key)
+        acquire = self._list(Operation(rank.number, Kind.ACQUIRE, key, allocs=[buffer]))
         after = [acquire, rank.offload[key]]
-        load = self._out.op(rank.rank, Kind.PREFETCH, key, after=after, reads=[slot], writes=[buffer], nbytes=nbytes)
-        rank.boundary[key] = buffer
-        rank.prefetch[key] = rank.emptied_by[slot] = load
+        load = Operation(rank.number, Kind.PREFETCH, key, after, reads=[slot], writes=[buffer], nbytes=nbytes)
+        rank.prefetch[key] = rank.emptied_by[slot] = self._list(load)
 
-    def _receive(self, rank: _Rank, kind: Kind, key: BoundaryKey, send: int) -> tuple[int, int]:
-        """ACQUIRE and RECV directly before the task that reads; returns (buffer, RECV)."""
-        shape = self._shape(key) if kind == Kind.RECV_ACTIVATION else None
-        above = self._above(key)
-        if shape is not None:
-            role, nbytes = Role.BOUNDARY, shape.boundary_bytes
+    def _expect(self, rank: Rank, message: Message) -> None:
+        """ACQUIRE of what is to be received, and the SENDs that waited for it."""
+        role = Role.GRADIENT if message.gradient else Role.BOUNDARY
+        message.landed = self._device(rank, message.nbytes, role, message.read)
+        message.acquire = self._list(Operation(rank.number, Kind.ACQUIRE, message.read, allocs=[message.landed]))
+        self._send(message)
+
+    def _send(self, of_line: Message) -> None:
+        """List the SENDs that can be on the line of a message: each after its task, its ACQUIRE and those before."""
+        line = self._lines[of_line.sender, of_line.receiver]
+        while line and line[0].task is not None and line[0].acquire is not None:
+            message = line.pop(0)
+            assert message.task is not None and message.acquire is not None and message.sent is not None
+            kind = Kind.SEND_GRADIENT if message.gradient else Kind.SEND_ACTIVATION
+            after, reads = [message.task, message.acquire], [message.sent]
+            send = Operation(message.sender, kind, message.written, after, reads=reads, nbytes=message.nbytes)
+            message.send = self._list(send)
+
+    # A task.
+
+    def _ready(self, rank: Rank) -> bool:
+        key, backward = rank.tasks.key[rank.next], rank.tasks.backward[rank.next]
+        if rank.next in rank.reads:
+            return rank.reads[rank.next].send is not None
+        if backward:
+            return self._model.above(key) is None or key in rank.gradient
+        return self._model.below(key) is None or key in rank.boundary
+
+    def _task(self, rank: Rank) -> None:
+        key, backward = rank.tasks.key[rank.next], rank.tasks.backward[rank.next]
+        received = self._receive(rank, rank.reads[rank.next]) if rank.next in rank.reads else []
+        if backward:
+            task, written = self._backward(rank, key, received)
         else:
-            assert above is not None
-            role, nbytes = Role.GRADIENT, self._shape(above).gradient_bytes
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, nbytes, role, key)
-        acquire = self._out.op(rank.rank, Kind.ACQUIRE, key, allocs=[buffer])
-        after = [send, acquire]
-        return buffer, self._out.op(rank.rank, kind, key, after=after, writes=[buffer], nbytes=nbytes)
+            task, written = self._forward(rank, key, received)
+            if key in rank.offloads.release_slot:
+                self._offload(rank, key, task)
+        if (key, backward) in rank.writes:
+            message = rank.writes[key, backward]
+            message.task, message.sent = task, written
+            assert written is not None
+            second = min(rank.next + 2, len(rank.tasks))
+            rank.releases[second].append(Release(key, written, message))
+            self._send(message)
 
-    def _forward(self, rank: _Rank, key: BoundaryKey) -> None:
-        allocs, writes, after = [], [], []
-        if key in self._sent:
-            rank.boundary[key], receive = self._receive(rank, Kind.RECV_ACTIVATION, key, self._sent[key])
-            after.append(receive)
-        elif self._below(key) is None:
-            nbytes = self._shape(key).boundary_bytes
-            rank.boundary[key] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, key)
-            allocs.append(rank.boundary[key])
-            writes.append(rank.boundary[key])
-        output = self._output(rank, key)
-        if output is not None:
-            allocs.append(output)
-            writes.append(output)
-        if not self._policy.checkpoint and self._shape(key).saved_bytes:
-            nbytes = self._shape(key).saved_bytes
-            rank.saved[key] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.WORKSPACE, key)
-            allocs.append(rank.saved[key])
-            writes.append(rank.saved[key])
-        done = self._out.op(
-            rank.rank, Kind.FORWARD, key, after=after, reads=[rank.boundary[key]], writes=writes, allocs=allocs
-        )
-        rank.forward[key] = done
-        if key in rank.offloads.release_slot:
-            self._offload(rank, key)
-        above = self._above(key)
-        if output is not None and above is not None and above not in rank.tasks.forward_at:
-            nbytes = self._shape(above).boundary_bytes
-            send = self._out.op(rank.rank, Kind.SEND_ACTIVATION, key, after=[done], reads=[output], nbytes=nbytes)
-            self._sent[above] = send
-            self._release_later(rank, key, send, output)
+    def _receive(self, rank: Rank, message: Message) -> list[Operation]:
+        """RECV directly before the task that reads."""
+        assert message.send is not None and message.landed is not None
+        (rank.gradient if message.gradient else rank.boundary)[message.read] = message.landed
+        kind = Kind.RECV_GRADIENT if message.gradient else Kind.RECV_ACTIVATION
+        writes, nbytes = [message.landed], message.nbytes
+        return [self._list(Operation(rank.number, kind, message.read, [message.send], writes=writes, nbytes=nbytes))]
 
-    def _output(self, rank: _Rank, key: BoundaryKey) -> int | None:
-        """The buffer a FORWARD writes: the next unit's boundary, or at a stage's end the output to send."""
-        above = self._above(key)
-        if above is None:
-            return None
-        nbytes = self._shape(above).boundary_bytes
-        if above in rank.tasks.forward_at:
-            rank.boundary[above] = self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.BOUNDARY, above)
-            return rank.boundary[above]
-        return self._out.buffer(rank.rank, Space.DEVICE, nbytes, Role.OUTPUT, key)
+    def _forward(self, rank: Rank, key: BoundaryKey, received: list[Operation]) -> tuple[Operation, Buffer | None]:
+        """The FORWARD, and the output that it writes for another rank."""
+        shape, below, above = self._model.shape(key), self._model.below(key), self._model.above(key)
+        made, output = [], None
+        if below is None:
+            rank.boundary[key] = self._device(rank, shape.boundary_bytes, Role.BOUNDARY, key)
+            made.append(rank.boundary[key])
+        if above is not None:
+            nbytes = self._model.shape(above).boundary_bytes
+            if rank.holds(above):
+                rank.boundary[above] = self._device(rank, nbytes, Role.BOUNDARY, above)
+                made.append(rank.boundary[above])
+            else:
+                output = self._device(rank, nbytes, Role.OUTPUT, key)
+                made.append(output)
+        reads, frees = [rank.boundary[key]], []
+        if self._model.frozen(key[:2]):
+            frees.append(rank.boundary.pop(key))
+        task = Operation(rank.number, Kind.FORWARD, key, received, reads, writes=[*made], allocs=[*made], frees=frees)
+        self._workspaces.add_to_forward(task)
+        return self._list(task), output
 
-    def _offload(self, rank: _Rank, key: BoundaryKey) -> None:
+    def _offload(self, rank: Rank, key: BoundaryKey, forward: Operation) -> None:
         """OFFLOAD into a host slot, and the RELEASE to come.
 
         A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
         PREFETCH has ended and the reuse never makes a copy wait.
         """
-        nbytes, buffer, after = self._shape(key).boundary_bytes, rank.boundary[key], [rank.forward[key]]
-        free, allocs = rank.free_slots[nbytes], []
-        if free:
-            slot = free.pop()
-            after.append(rank.emptied_by[slot])
+        nbytes, buffer = self._model.shape(key).boundary_bytes, rank.boundary[key]
+        copy = Operation(rank.number, Kind.OFFLOAD, key, [forward], reads=[buffer], nbytes=nbytes)
+        if rank.free_slots[nbytes]:
+            slot = rank.free_slots[nbytes].pop()
+            copy.after.append(rank.emptied_by[slot])
         else:
-            slot = self._out.buffer(rank.rank, Space.HOST, nbytes, Role.BOUNDARY, key)
-            allocs.append(slot)
-        rank.slot[key] = slot
-        rank.offload[key] = self._out.op(
-            rank.rank, Kind.OFFLOAD, key, after=after, reads=[buffer], writes=[slot], allocs=allocs, nbytes=nbytes
-        )
-        self._release_later(rank, key, rank.offload[key], buffer)
+            slot = Buffer(rank.number, Space.HOST, nbytes, Role.BOUNDARY, key)
+            self._buffers.append(slot)
+            copy.allocs.append(slot)
+        copy.writes.append(slot)
+        rank.host_slot[key] = slot
+        rank.offload[key] = self._list(copy)
+        rank.releases[rank.offloads.release_slot[key]].append(Release(key, buffer, copy))
 
-    def _backward(self, rank: _Rank, key: BoundaryKey) -> None:
-        boundary, loaded = rank.boundary.pop(key), rank.prefetch.get(key)
-        waits = [] if loaded is None else [loaded]
-        above, gradient_after = self._above(key), []
-        if key in self._sent_gradient:
-            send = self._sent_gradient[key]
-            rank.gradient[key], receive = self._receive(rank, Kind.RECV_GRADIENT, key, send)
-            gradient_after.append(receive)
-        if self._policy.checkpoint:
-            self._out.op(rank.rank, Kind.RECOMPUTE, key, after=waits, reads=[boundary])
-            waits = []
-        reads, frees = [boundary], [boundary]
-        if above is not None:
+    def _backward(self, rank: Rank, key: BoundaryKey, received: list[Operation]) -> tuple[Operation, Buffer | None]:
+        """RECOMPUTE and BACKWARD, and the gradient that the latter writes."""
+        boundary = rank.boundary.pop(key)
+        loaded = [rank.prefetch[key]] if key in rank.prefetch else []
+        task = Operation(rank.number, Kind.BACKWARD, key, reads=[boundary], frees=[boundary])
+        if self._checkpoint:
+            recompute = Operation(rank.number, Kind.RECOMPUTE, key, loaded, reads=[boundary])
+            self._workspaces.add_to_recompute(recompute)
+            self._list(recompute)
+            task.after = received
+        else:
+            task.after = received + loaded
+        if self._model.above(key) is not None:
             incoming = rank.gradient.pop(key)
-            reads.append(incoming)
-            frees.append(incoming)
-        if key in rank.saved:
-            saved = rank.saved.pop(key)
-            reads.append(saved)
-            frees.append(saved)
-        outgoing = self._outgoing_gradient(rank, key)
-        done = self._out.op(
-            rank.rank,
-            Kind.BACKWARD,
-            key,
-            after=waits + gradient_after,
-            reads=reads,
-            writes=outgoing,
-            allocs=outgoing,
-            frees=frees,
-        )
-        if key in rank.slot:
-            slot = rank.slot.pop(key)
-            rank.free_slots[self._shape(key).boundary_bytes].append(slot)
-        below = self._below(key)
-        if below is not None and below not in rank.tasks.backward_at:
-            nbytes = self._shape(key).gradient_bytes
-            send = self._out.op(rank.rank, Kind.SEND_GRADIENT, key, after=[done], reads=outgoing, nbytes=nbytes)
-            self._sent_gradient[below] = send
-            self._release_later(rank, key, send, outgoing[0])
+            task.reads.append(incoming)
+            task.frees.append(incoming)
+        below, outgoing = self._model.trained_below(key), None
+        if below is not None:
+            outgoing = self._device(rank, self._model.shape(key).gradient_bytes, Role.GRADIENT, key)
+            task.writes.append(outgoing)
+            task.allocs.append(outgoing)
+            if rank.holds(below):
+                rank.gradient[below] = outgoing
+        self._workspaces.add_to_backward(task)
+        self._list(task)
+        if key in rank.host_slot:
+            slot = rank.host_slot.pop(key)
+            rank.free_slots[slot.nbytes].append(slot)
+        return task, outgoing
 
-    def _outgoing_gradient(self, rank: _Rank, key: BoundaryKey) -> list[int]:
-        """The gradient of the unit's input; none at the model's start."""
-        below = self._below(key)
-        if below is None:
-            return []
-        buffer = self._out.buffer(rank.rank, Space.DEVICE, self._shape(key).gradient_bytes, Role.GRADIENT, key)
-        if below in rank.tasks.backward_at:
-            rank.gradient[below] = buffer
-        return [buffer]
+    # The end.
 
-    @staticmethod
-    def _last_uses(rank: _Rank) -> list[tuple[int, int]]:
-        return [(load, slot) for slot, load in rank.emptied_by.items()]
+    def _numbered(self) -> PlanBuilder:
+        """The plan's rows: buffers as they were made and then workspaces, operations as they were listed."""
+        for rank in self._ranks:
+            for slot, load in rank.emptied_by.items():  # the last PREFETCH out of a slot gives it back
+                load.frees.append(slot)
+        out = PlanBuilder()
+        number: dict[Buffer | Operation, int] = {}
+        for buffer in [*self._buffers, *self._workspaces.in_order()]:
+            number[buffer] = out.buffer(buffer.rank, buffer.space, buffer.nbytes, buffer.role, buffer.key)
+        for one in self._operations:
+            number[one] = out.op(
+                one.rank,
+                one.kind,
+                one.key,
+                after=[number[other] for other in one.after],
+                reads=[number[buffer] for buffer in one.reads],
+                writes=[number[buffer] for buffer in one.writes],
+                allocs=[number[buffer] for buffer in one.allocs],
+                frees=[number[buffer] for buffer in one.frees],
+                nbytes=one.nbytes,
+            )
+        return out
+
+
+@dataclass(slots=True, eq=False)
+class Passed:
+    """A tensor that units hand on unchanged, as one rank has it for one microbatch."""
+
+    buffer: Buffer
+    readers: list[BoundaryKey]  # on this rank, the lowest first
+    first: BoundaryKey  # its FORWARD takes the tensor
+    last: BoundaryKey
+    last_kind: Kind  # which of that unit's tasks gives it back
+
+
+class Workspaces:
+    """What a unit keeps beside its boundary from one of its tasks to a later one, and tensors that are handed on."""
+
+    def __init__(self, workload: Workload, model: Model, ranks: list[Rank], checkpoint: bool) -> None:
+        self._checkpoint = checkpoint
+        # What a unit's graph saves, or the values of its module's buffers, by its number in the model and microbatch.
+        self._own: dict[BoundaryKey, Buffer] = {}
+        self._number = model.number
+        for rank in ranks:
+            for key in rank.tasks.backward_at:
+                shape = model.shape(key)
+                nbytes = shape.state_bytes if checkpoint else shape.saved_bytes
+                if nbytes or not checkpoint:
+                    self._own[key] = Buffer(rank.number, Space.DEVICE, nbytes, Role.WORKSPACE, key)
+        microbatches = 1 + max(key[2] for rank in ranks for key in rank.tasks.key)
+        self._passed = [
+            passed
+            for tensor in workload.passed
+            for rank in ranks
+            for microbatch in range(microbatches)
+            for passed in _passed(tensor, model, rank, microbatch)
+        ]
+
+    def in_order(self) -> Iterator[Buffer]:
+        """The buffers as plans number them."""
+        for key in sorted(self._own, key=lambda key: (self._number(key[:2]), key[2])):
+            yield self._own[key]
+        for passed in self._passed:
+            yield passed.buffer
+
+    def add_to_forward(self, task: Operation) -> None:
+        """What a FORWARD takes, writes and reads of them."""
+        if task.key in self._own:
+            task.allocs.append(self._own[task.key])
+            task.writes.append(self._own[task.key])
+        for passed in self._read_by(task.key):
+            if passed.first == task.key:
+                task.allocs.append(passed.buffer)
+                task.writes.append(passed.buffer)
+        self._add_passed(task)
+
+    def add_to_recompute(self, task: Operation) -> None:
+        """What a RECOMPUTE reads of them: its module's buffers are set to the values from before the FORWARD."""
+        if task.key in self._own:
+            task.reads.append(self._own[task.key])
+        self._add_passed(task)
+
+    def add_to_backward(self, task: Operation) -> None:
+        """What a BACKWARD reads and frees of them."""
+        if task.key in self._own:
+            if not self._checkpoint:
+                task.reads.append(self._own[task.key])
+            task.frees.append(self._own[task.key])
+        self._add_passed(task)
+
+    def _add_passed(self, task: Operation) -> None:
+        for passed in self._read_by(task.key):
+            task.reads.append(passed.buffer)
+            if (passed.last, passed.last_kind) == (task.key, task.kind):
+                task.frees.append(passed.buffer)
+
+    def _read_by(self, key: BoundaryKey) -> list[Passed]:
+        """The tensors that a unit reads, in the workload's order."""
+        return [passed for passed in self._passed if key in passed.readers]
+
+
+def _passed(tensor: PassThrough, model: Model, rank: Rank, microbatch: int) -> list[Passed]:
+    """The tensor on a rank; nothing where none of the rank's units reads it."""
+    units = [model.units[number] for number in tensor.readers]
+    readers = [(*unit, microbatch) for unit in units if rank.holds((*unit, microbatch))]
+    if not readers:
+        return []
+    trained = [key for key in readers if key in rank.tasks.backward_at]
+    buffer = Buffer(rank.number, Space.DEVICE, tensor.nbytes, Role.WORKSPACE, readers[0])
+    last, kind = (trained[0], Kind.BACKWARD) if trained else (readers[-1], Kind.FORWARD)
+    return [Passed(buffer, readers, readers[0], last, kind)]
