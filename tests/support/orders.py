@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +27,69 @@ V_SHAPED = (
 def written(rows: tuple[str, ...], name: str = "interleaved-by-hand") -> Order:
     """The order of rows as a file has them."""
     return Order.of([row.split(",") for row in rows], name)
+
+
+def virtual_stages(ranks: int, each: int, microbatches: int) -> Order:
+    """Interleaved 1F1B of so many stages a rank, as torch's ScheduleInterleaved1F1B has it.
+
+    Narayanan et al., "Efficient Large-Scale Language Model Training on GPU Clusters" (2021). Rank r holds stages r,
+    r + ranks and so on; microbatches go through them in rounds of ``ranks``, or of all where there are fewer.
+    """
+    a_round = microbatches // max(1, microbatches // ranks)
+    if microbatches % a_round:
+        raise ValueError(f"{microbatches} microbatches are no whole rounds of {a_round}")
+    rows = []
+    for rank in range(ranks):
+        total = each * microbatches
+        ahead = min(total, (each - 1) * a_round + 2 * (ranks - 1 - rank))
+        forwards, backwards = (
+            [_virtual(step, rank, ranks, each, a_round, letter) for step in range(total)] for letter in "FB"
+        )
+        row, rest = forwards[:ahead], forwards[ahead:]
+        for forward, backward in zip(rest, backwards[: len(rest)], strict=True):
+            row += [forward, backward]
+        rows.append(row + backwards[len(rest) :])
+    return Order.of(rows, f"virtual {ranks} x {each}, {microbatches} microbatches")
+
+
+def _virtual(step: int, rank: int, ranks: int, each: int, a_round: int, letter: str) -> str:
+    chunk = step // a_round % each
+    stage = rank + ranks * (chunk if letter == "F" else each - 1 - chunk)
+    return f"{stage}{letter}{step // (a_round * each) * a_round + step % a_round}"
+
+
+def v_shape(ranks: int, microbatches: int, in_flight: int) -> Order:
+    """Rank r holds stages r and 2 ranks - 1 - r, so that each microbatch comes back the way it went.
+
+    The passes are those of :func:`as_run`, with at most so many microbatches in flight.
+    """
+    placement = [*range(ranks), *reversed(range(ranks))]
+    return as_run(placement, microbatches, in_flight, f"v {ranks}, {microbatches} microbatches, {in_flight} in flight")
+
+
+def as_run(placement: Sequence[int], microbatches: int, in_flight: int, name: str) -> Order:
+    """The order of a run in which each pass takes one step, and each rank takes the best pass that is ready.
+
+    Backwards are better than forwards, then later stages, then earlier microbatches; a microbatch enters only while
+    fewer than ``in_flight`` are in the pipeline.
+    """
+    stages = len(placement)
+    rows: list[list[str]] = [[] for _ in range(max(placement) + 1)]
+    done: set[tuple[str, int, int]] = set()
+    waiting = {(kind, stage, mb) for kind in "FB" for stage in range(stages) for mb in range(microbatches)}
+    while waiting:
+        entered = sum(("F", 0, mb) in done and ("B", 0, mb) not in done for mb in range(microbatches))
+        ready = [
+            one for one in waiting if _reads(*one, stages) <= done and (one[:2] != ("F", 0) or entered < in_flight)
+        ]
+        step = {}
+        for kind, stage, mb in sorted(ready, key=lambda one: (one[0] == "B", one[1], -one[2])):
+            step[placement[stage]] = kind, stage, mb
+        for rank, (kind, stage, mb) in step.items():
+            rows[rank].append(f"{stage}{kind}{mb}")
+        done |= set(step.values())
+        waiting -= set(step.values())
+    return Order.of(rows, name)
 
 
 @st.composite

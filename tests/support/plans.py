@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.ir.builder import PlanBuilder
-from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName
-from loadahead.sim.ir.plan import Plan
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, KindName
+from loadahead.sim.ir.plan import OpView, Plan
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
 
@@ -88,6 +89,36 @@ def plans(draw: st.DrawFn, **limits: int) -> Plan:
     """A plan that the planner makes."""
     workload = draw(workloads(**limits))
     return build_plan(workload, draw(policies(len(workload.stages))))
+
+
+def never_waiting(plan: Plan) -> Plan:
+    """The same operations, but that nothing of a transfer waits for memory; no valid plan, it is only to be timed.
+
+    A SEND stands directly behind the task that wrote what it sends and waits for that alone, and the RELEASE of what
+    was sent waits for nothing.
+    """
+    sends: dict[int, list[int]] = defaultdict(list)
+    rest = []
+    for op in plan:
+        if op.kind in SEND_KINDS:
+            sends[_writer(plan, op)].append(op.index)
+        else:
+            rest.append(op.index)
+    order = [index for task in rest for index in (task, *sends[task])]
+    place = {index: at for at, index in enumerate(order)}
+    builder = PlanBuilder()
+    for op in map(plan.op, order):
+        after = [_writer(plan, op)] if op.kind in SEND_KINDS else list(op.after)
+        if op.kind == Kind.RELEASE:
+            after = [edge for edge in after if plan.op(edge).kind not in SEND_KINDS]
+        key = (op.stage, op.unit, op.microbatch)
+        builder.op(op.rank, op.kind, key, after=[place[edge] for edge in after], nbytes=op.nbytes)
+    return builder.freeze(plan.name, plan.ranks, plan.microbatches, {}, frozen_units=plan.frozen_units)
+
+
+def _writer(plan: Plan, send: OpView) -> int:
+    (writer,) = (edge for edge in send.after if plan.op(edge).kind != Kind.ACQUIRE)
+    return writer
 
 
 @st.composite
