@@ -82,10 +82,9 @@ def test_lower_bounds_and_memory_samples(data: st.DataObject) -> None:
 def test_stalls_lie_within_idle_time_and_overlap_within_one(data: st.DataObject) -> None:
     plan = data.draw(plans())
     costs = data.draw(costs_for(plan))
-    for rank in simulate(plan, costs).header["summary"]["ranks"]:
-        stalls = rank["stall_release_ns"] + rank["stall_prefetch_ns"] + rank["stall_recv_ns"]
-        assert 0 <= stalls <= rank["idle_ns"]
-        assert 0.0 <= rank["overlap"] <= 1.0
+    for rank in simulate(plan, costs).metrics.ranks:
+        assert 0 <= sum(rank.stalls_ns.values()) <= rank.idle_ns
+        assert 0.0 <= rank.overlap <= 1.0
 
 
 @pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"simpy"}) or ["simpy"])

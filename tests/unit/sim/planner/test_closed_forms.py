@@ -25,16 +25,35 @@ def test_bubble_fraction_is_exact(ranks: int, microbatches: int, pipeline: str, 
         assert rank["idle_ns"] * (microbatches + ranks - 1) == (ranks - 1) * summary["step_time_ns"]
 
 
+def taken_ahead(stage: int, ahead: int) -> int:
+    """How many boundaries more a stage of 1F1B holds that takes memory so far ahead: every second task is a FORWARD."""
+    return (ahead + 1) // 2 if stage else 0
+
+
+@pytest.mark.parametrize("ahead", range(4))
 @pytest.mark.parametrize("pipeline", sorted(ORDERS))
 @pytest.mark.parametrize(("ranks", "microbatches"), GRID)
-def test_boundaries_in_flight_are_exact(ranks: int, microbatches: int, pipeline: str) -> None:
-    """Stage s holds m boundaries under GPipe and min(m, p-s) under 1F1B."""
-    plan = uniform_plan(ranks, 1, microbatches, pipeline=pipeline, offload=False)
+def test_boundaries_in_flight_are_exact(ranks: int, microbatches: int, pipeline: str, ahead: int) -> None:
+    """Stage s holds m boundaries under GPipe and min(m, p-s) under 1F1B, where s > 0 and m allows and those ahead."""
+    plan = uniform_plan(ranks, 1, microbatches, pipeline=pipeline, receive_ahead=ahead, offload=False)
     held = walk(plan, uniform_costs(ranks)).peak_boundary.tolist()
     if pipeline in ("simple", "gpipe"):
         assert held == [microbatches * MB] * ranks
     else:
-        assert held == [min(microbatches, ranks - stage) * MB for stage in range(ranks)]
+        in_flight = [ranks - stage + taken_ahead(stage, ahead) for stage in range(ranks)]
+        assert held == [min(microbatches, most) * MB for most in in_flight]
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("microbatches", [16, 32])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+def test_1f1b_holds_no_more_than_horizon_plus_two(ranks: int, microbatches: int, ahead: int) -> None:
+    """min(p-s, h+2) boundaries where memory is taken directly before it is read, min(p-s+[s>0], h+2) one task ahead."""
+    for horizon in range(1, 9):
+        plan = uniform_plan(ranks, 1, microbatches, pipeline="1f1b", horizon=horizon, receive_ahead=ahead)
+        in_flight = [ranks - stage + taken_ahead(stage, ahead) for stage in range(ranks)]
+        held = walk(plan, uniform_costs(ranks)).peak_boundary.tolist()
+        assert held == [min(most, horizon + 2) * MB for most in in_flight]
 
 
 @pytest.mark.parametrize("horizon", range(1, 9))
@@ -44,19 +63,21 @@ def test_memory_falls_to_horizon_plus_two(horizon: int, units: int) -> None:
     costs = uniform_costs(1, units)
     kept = simulate(uniform_plan(1, units, 8, offload=False), costs).header["summary"]["ranks"][0]
     assert kept["peak_boundary_bytes"] == 8 * units * MB
-    moved = simulate(uniform_plan(1, units, 8, horizon=horizon), costs).header["summary"]
-    rank = moved["ranks"][0]
-    assert rank["peak_boundary_bytes"] == (horizon + 2) * MB
-    assert (rank["stall_release_ns"], rank["stall_prefetch_ns"], rank["stall_recv_ns"]) == (0, 0, 0)
-    assert moved["step_time_ns"] == 8 * units * 3 * MS
+    moved = simulate(uniform_plan(1, units, 8, horizon=horizon), costs).metrics
+    assert moved.peak_boundary_bytes == (horizon + 2) * MB
+    assert not any(moved.stalls_ns.values())
+    assert moved.step_time_ns == 8 * units * 3 * MS
 
 
 @pytest.mark.parametrize("active", [1, 2, 3])
 @pytest.mark.parametrize("pipeline", sorted(ORDERS))
 def test_active_microbatches_caps_what_is_in_flight(pipeline: str, active: int) -> None:
-    plan = uniform_plan(4, 1, 8, pipeline=pipeline, active_microbatches=active, offload=False)
-    held = walk(plan, uniform_costs(4)).peak_boundary
-    assert held.max() <= active * MB
+    """Where memory is taken ahead, all ranks but the first hold that much more."""
+    for ahead in range(4):
+        choices = {"active_microbatches": active, "receive_ahead": ahead, "offload": False}
+        held = walk(uniform_plan(4, 1, 8, pipeline=pipeline, **choices), uniform_costs(4)).peak_boundary.tolist()
+        assert held[0] <= active * MB
+        assert max(held) <= (active + taken_ahead(1, ahead)) * MB
 
 
 def _compute(plan: object, rank: int = 0) -> list[str]:
