@@ -158,8 +158,8 @@ def test_any_order_sends_and_receives_in_one_order(data: st.DataObject) -> None:
 def test_a_release_that_would_wait_in_a_circle_stands_later(ahead: int) -> None:
     """Rank 0 reads the gradient of microbatch 0 first, so it is sent first; rank 1 writes that of microbatch 1 first.
 
-    The RELEASE of the latter, directly before 1B0, would wait for its SEND, and so for what 1B0 writes. It stands in the
-    last slot instead.
+    The RELEASE of the latter, directly before 1B0, would wait for its SEND, and so for what 1B0 writes. It stands in
+    the last slot instead.
     """
     order = Order.of([["0F1", "0F0", "0B0", "0B1"], ["1F1", "1B1", "1F0", "1B0"]])
     policy = Policy(order=order, ranks=2, microbatches=2, offload=False, receive_ahead=ahead)
