@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadahead.sim.engines import ENGINES, find_engine, simulate
+from loadahead.sim.errors import InputError
 from loadahead.sim.ir.decisions import Decisions, decisions_of
 from loadahead.sim.ir.json_form import dumps_plan, plan_to_json
 from loadahead.sim.ir.plan import Plan
@@ -103,3 +105,19 @@ def test_a_plans_own_decisions_make_the_same_operations(data: st.DataObject, reg
     given_as_such = build_plan(workload, replace(policy, order=order))
     without = {"policy": {}}
     assert plan_to_json(given_as_such) | without == plan_to_json(plan) | without
+
+
+@thorough
+@given(st.data())
+def test_there_is_nothing_to_decide_on_a_frozen_unit(data: st.DataObject) -> None:
+    workload, policy, _ = drawn(data)
+    plan = build_plan(workload, replace(policy, checkpoint=True))
+    order = [(stage, unit) for stage, units in enumerate(workload.stages) for unit in range(len(units))]
+    trained = order[workload.frozen_units :]
+    decided = {(row["stage"], row["unit"]) for row in decisions_of(plan).rows()}
+    assert decided == set(trained)
+    assert plan.policy["offloaded"] + plan.policy["kept"] == len(trained) * policy.microbatches
+    for stage, unit in order[: workload.frozen_units]:
+        row = {"stage": stage, "unit": unit, "microbatch": 0, "release": 2, "acquire": 3}
+        with pytest.raises(InputError, match=f"{stage}.{unit}.0 is a frozen unit's, whose FORWARD frees it"):
+            build_plan(workload, replace(policy, checkpoint=True), decisions=Decisions.from_rows([row]))

@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.ir.json_form import dumps_plan
-from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
-from tests.support.orders import INTERLEAVED, V_SHAPED, decision_rows, written
+from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Order, Policy, build_plan
+from tests.support.orders import (
+    INTERLEAVED,
+    V_SHAPED,
+    decision_rows,
+    policies_for,
+    v_shape,
+    virtual_stages,
+    workloads_for,
+    written,
+)
 from tests.support.plans import policies, uniform_workload, workloads
 from tests.support.slow_planner import slow_plan
 
@@ -40,9 +49,27 @@ def test_both_planners_make_the_same_larger_file(pipeline: str, horizon_unit: st
             horizon=horizon,
             horizon_unit=horizon_unit,
             release_window=2,
+            receive_ahead=horizon // 2,
         )
         ours, theirs = build_plan(workload, policy), slow_plan(workload, policy)
         assert json.loads(dumps_plan(ours)) == json.loads(dumps_plan(theirs))
+
+
+# Several stages a rank; and one a rank where the RELEASE of what was sent would wait in a circle in its fixed place.
+LARGER = [
+    virtual_stages(4, 3, 8),
+    virtual_stages(3, 4, 6),
+    v_shape(4, 8, 8),
+    written(("0F1,0F0,0B0,0B1", "1F1,1B1,1F0,1B0"), "circle"),
+]
+
+
+@pytest.mark.parametrize("order", LARGER, ids=lambda order: order.name)
+@settings(thorough, max_examples=25)
+@given(st.data())
+def test_both_planners_make_the_same_file_of_larger_orders(order: Order, data: st.DataObject) -> None:
+    workload, policy = data.draw(workloads_for(order)), data.draw(policies_for(order))
+    assert dumps_plan(build_plan(workload, policy)) == dumps_plan(slow_plan(workload, policy))
 
 
 @pytest.mark.parametrize("rows", [INTERLEAVED, V_SHAPED], ids=["interleaved", "v"])

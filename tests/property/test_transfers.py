@@ -23,7 +23,7 @@ from loadahead.sim.verify import verify
 from loadahead.sim.workload import UnitShape, Workload
 from tests.bench.bench_transfers import INTERLEAVED_GRID, V_GRID, loss
 from tests.support.orders import orders, policies_for, v_shape, virtual_stages, workloads_for
-from tests.support.plans import GB, costs_for, never_waiting, policies, uniform_workload, workloads
+from tests.support.plans import GB, MS, costs_for, never_waiting, policies, uniform_workload, workloads
 
 thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 AHEAD = (0, 1, 2)
@@ -303,6 +303,15 @@ def test_the_losses_that_are_printed_are_what_both_engines_say(row: Any) -> None
             times = [int(engine(plan, found.costs).end_ns.max()) for plan in (found.plan, never_waiting(found.plan))]
             assert [found.waiting_ns, found.never_ns] == times
         assert found.share == found.waiting_ns / found.never_ns - 1 >= 0
+
+
+@pytest.mark.parametrize("row", INTERLEAVED_GRID, ids=lambda row: row.name)
+def test_interleaving_leaves_its_papers_bubble_where_no_transfer_waits(row: Any) -> None:
+    """(p-1)/(v m) of the ideal time; on up to 4 ranks it is no larger where memory is taken one task ahead."""
+    ranks, stages, microbatches = row.order.ranks, row.order.stages, row.order.microbatches
+    found = loss(row, 1)
+    assert found.never_ns == 3 * MS * (stages // ranks * microbatches + ranks - 1)
+    assert found.waiting_ns == found.never_ns or ranks > 4
 
 
 # What stalls and sweeps say.
