@@ -72,6 +72,11 @@ def execute(
         raise InputError(f"plan {plan.name!r} is malformed: {violation.rule}: {violation.message}")
     if verify:
         check(plan)
+    if plan.frozen_units:
+        raise InputError(
+            f"plan {plan.name!r} has {plan.frozen_units} frozen units; frozen units are not executed yet: plan a model "
+            "whose first units train too"
+        )
     backend = make_backend(device, delays=delays_seed, poisoned=poison, **backend_settings)
     untimed = backend.warm_ups + 1
     if steps < untimed + FEWEST_TIMED:

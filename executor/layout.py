@@ -25,6 +25,11 @@ class Layout:
         """Return the tensor's layout."""
         return cls(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
 
+    @classmethod
+    def of_bytes(cls, nbytes: int) -> Layout:
+        """Return the layout of a block of so many bytes."""
+        return cls((nbytes,), (1,), torch.uint8)
+
     @property
     def nbytes(self) -> int:
         """Return the bytes of a tensor of this layout."""

@@ -1,7 +1,8 @@
 """Does what each kind of operation does to tensors, by one function per kind, the same for every device.
 
 Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
-frees is gone, and what it forgets to free stays.
+frees is gone, and what it forgets to free stays. A transfer between ranks has no memory of its own: a SEND copies
+straight into the buffer that the receiving rank's ACQUIRE has taken, and the RECV marks that it is there.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from loadahead.executor.backends import Backend
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
 from loadahead.executor.layout import Layout, as_bytes
 from loadahead.executor.links import Links
-from loadahead.executor.plan_match import buffer_layouts
+from loadahead.executor.plan_match import buffer_layouts, landings
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind, Role, Space
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import OpView, Plan
 
 
@@ -31,7 +32,6 @@ class StepState:
     number: int = 0
     batches: Sequence[Batch] = ()
     tensors: dict[int, torch.Tensor] = field(default_factory=dict)
-    wires: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class HostPool:
@@ -71,7 +71,9 @@ class Operations:
         for op in self.views:
             if op.kind not in HANDLERS:
                 raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
-        self.layouts = buffer_layouts(plan, session)
+        # Each SEND's receive buffer, by the SEND's position.
+        self.landings = landings(self.views)
+        self.layouts = buffer_layouts(plan, self.views, self.landings, session)
         self.host = HostPool(plan, backend)
         self.losses = torch.zeros(plan.microbatches, device=backend.device)
         self.state = StepState()
@@ -87,7 +89,11 @@ class Operations:
         self.awaited = {edge for edges in self.waits for edge in edges}
 
     def run(self, op: OpView) -> None:
-        """Do what the operation does, then free what it frees."""
+        """Take what the operation takes for others to write, do what it does, then free what it frees."""
+        for index in op.allocs:
+            # Host slots have no layout: they are there from the start. What a task writes is made as it runs.
+            if index in self.layouts and index not in op.writes:
+                self.take(index)
         HANDLERS[op.kind](self, op)
         for index in op.frees:
             tensor = self.state.tensors.pop(index, None)  # host slots are no tensors of their own and stay
@@ -139,9 +145,15 @@ class Operations:
         return tensor
 
     def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
-        """Let the tensor be the plan's buffer from now on; InputError where its shape or type differs."""
+        """Let the plan's buffer hold the tensor from now on; InputError where its shape or type differs.
+
+        It becomes the buffer where the operation takes that, and is copied where an ACQUIRE has taken it before.
+        """
         self.require_layout(f"{op.name} makes", buffer, tensor)
-        self.state.tensors[buffer] = tensor
+        if buffer in op.allocs:
+            self.state.tensors[buffer] = tensor
+        else:
+            self.backend.copy(self.tensor(op, buffer), tensor)
 
     def require_layout(self, what: str, buffer: int, tensor: torch.Tensor) -> None:
         """Raise InputError unless the tensor has the buffer's shape and type."""
@@ -179,7 +191,7 @@ def _forward(run: Operations, op: OpView) -> None:
     if boundary in op.writes:
         given = state.batches[op.microbatch][0]
         run.require_layout(f"{op.name} reads", boundary, given)  # a copy would spread a smaller one over the buffer
-        run.backend.copy(run.take(boundary), given)
+        run.backend.copy(run.take(boundary) if boundary in op.allocs else run.tensor(op, boundary), given)
     x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
     forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
     out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
@@ -201,8 +213,10 @@ def _backward(run: Operations, op: OpView) -> None:
         gradient = run.tensor(op, run.find(op, op.reads, Role.GRADIENT))
     outgoing = run.unit(op).backward(op.microbatch, gradient)
     if op.writes:
-        assert outgoing is not None, "only a model's first input may hold integers"
-        run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
+        buffer = run.find(op, op.writes, Role.GRADIENT)
+        if outgoing is None:
+            raise InputError(f"{op.name} writes a gradient in the plan; the model's first input holds integers")
+        run.hold(op, buffer, outgoing)
 
 
 def _offload(run: Operations, op: OpView) -> None:
@@ -219,8 +233,7 @@ def _prefetch(run: Operations, op: OpView) -> None:
 
 
 def _acquire(run: Operations, op: OpView) -> None:
-    for buffer in op.allocs:
-        run.take(buffer)
+    """Do nothing: what every operation may take for others is the whole ACQUIRE."""
 
 
 def _release(run: Operations, op: OpView) -> None:
@@ -228,17 +241,13 @@ def _release(run: Operations, op: OpView) -> None:
 
 
 def _send(run: Operations, op: OpView) -> None:
-    """Copy into memory of the transport, as the plan frees the sender's buffer after the SEND alone."""
-    wire = run.layouts[op.reads[0]].empty(run.backend.device)
-    run.backend.copy(wire, run.tensor(op, op.reads[0]), run.links.p2p)
-    run.state.wires[op.index] = wire
+    """Copy into the receive buffer; InputError where the receiving rank has not taken its memory."""
+    target = run.tensor(op, run.landings[op.index])
+    run.backend.copy(target, run.tensor(op, op.reads[0]), run.links.p2p)
 
 
 def _receive(run: Operations, op: OpView) -> None:
-    sends = [edge for edge in op.after if run.views[edge].kind in SEND_KINDS]
-    if len(sends) != 1:
-        raise InputError(f"{op.name} waits for {len(sends)} SENDs; it must wait for the one it receives from")
-    run.backend.copy(run.tensor(op, op.writes[0]), run.state.wires.pop(sends[0]))
+    """Do nothing: its SEND has written the buffer, and what waits for a RECV waits for that."""
 
 
 def _optimizer_step(run: Operations, op: OpView) -> None:

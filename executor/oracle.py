@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -19,13 +20,19 @@ from loadahead.sim.ir.plan import Plan
 def backward_order(plan: Plan) -> list[int]:
     """Return the order in which microbatches' gradients add up; InputError if it differs between units.
 
-    Sums of floating-point numbers depend on their order, so plain training has to use the plan's.
+    Sums of floating-point numbers depend on their order, so plain training has to use the plan's. What it trains is
+    not the plan's to say: each microbatch of the step once, so that a plan that does anything else is in error.
     """
     orders: dict[tuple[int, int], list[int]] = {}
     for op in plan:
-        if op.kind == Kind.BACKWARD:
-            orders.setdefault((op.stage, op.unit), []).append(op.microbatch)
+        if op.kind in (Kind.FORWARD, Kind.BACKWARD):
+            order = orders.setdefault((op.stage, op.unit), [])
+            if op.kind == Kind.BACKWARD:
+                order.append(op.microbatch)
     first = next(iter(orders.values()), [])
+    for (stage, unit), order in orders.items():
+        if sorted(order) != list(range(plan.microbatches)):
+            raise InputError(_not_the_step(plan, f"{stage}.{unit}", order))
     for (stage, unit), order in orders.items():
         if order != first:
             raise InputError(
@@ -33,6 +40,18 @@ def backward_order(plan: Plan) -> list[int]:
                 "gradients can be checked only where all units have one order, run without the check of gradients"
             )
     return first
+
+
+def _not_the_step(plan: Plan, unit: str, order: Sequence[int]) -> str:
+    """Return what is wrong where a unit's BACKWARDs are not those of the microbatches, each once."""
+    counts = Counter(order)
+    wrong = [microbatch for microbatch in range(plan.microbatches) if counts[microbatch] != 1]
+    wrong += sorted(microbatch for microbatch in counts if not 0 <= microbatch < plan.microbatches)
+    times = counts[wrong[0]]
+    return (
+        f"plan {plan.name!r} is not the whole step: unit {unit} has {times or 'no'} BACKWARD{'s' if times > 1 else ''} "
+        f"of microbatch {wrong[0]}; it must have one of each of the {plan.microbatches} microbatches, from 0 on"
+    )
 
 
 class PlainTraining:

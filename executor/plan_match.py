@@ -1,15 +1,17 @@
 """Checks whether a plan fits a model: each buffer's tensor, as the model makes it, must have the plan's bytes.
 
-A buffer's tensor is known by the operation that writes it, whatever the plan's file calls the buffer.
+A buffer's tensor is known by the task that writes it, or by the copy that fills it, whatever the plan's file calls it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from loadahead.executor.layout import Layout
 from loadahead.executor.session import Session, UnitKey
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import Kind, Role, Space
-from loadahead.sim.ir.plan import OpView, Plan
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Role, Space
+from loadahead.sim.ir.plan import BufferView, OpView, Plan
 from loadahead.sim.workload import Workload
 
 
@@ -32,32 +34,90 @@ def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
     return tuple(ranks[stage] for stage in sorted(ranks))
 
 
-def buffer_layouts(plan: Plan, session: Session) -> dict[int, Layout]:
-    """Return the layout of every device buffer that holds a tensor; InputError where the bytes differ."""
-    keys = list(session.layouts)
-    above = dict(zip(keys, keys[1:], strict=False))
-    out = {}
-    for op in plan:
-        for index in op.writes:
-            buffer = plan.buffer(index)
-            if buffer.space == Space.HOST or buffer.role == Role.WORKSPACE:
-                continue
-            key = _written_key(op, index, above)
-            layout = session.layouts[key]
-            if layout.nbytes != buffer.nbytes:
-                raise InputError(
-                    f"{op.name} writes a {buffer.role.label} of {buffer.nbytes} bytes in the plan; the model's is "
-                    f"{layout}, {layout.nbytes} bytes: plan for this model"
-                )
-            out[index] = layout
+def landings(ops: Sequence[OpView]) -> dict[int, int]:
+    """Return the buffer that each SEND copies into, by the SEND's position: the one that its RECV writes.
+
+    Raises InputError where a SEND has no RECV or several, or where a RECV does not tell whose it is.
+    """
+    out: dict[int, int] = {}
+    for op in ops:
+        if op.kind not in RECV_KINDS:
+            continue
+        sends = [edge for edge in op.after if ops[edge].kind in SEND_KINDS]
+        if len(sends) > 1:  # a wait for another transfer does no harm
+            sends = [edge for edge in sends if _answers(op, ops[edge])]
+        if len(sends) != 1:
+            raise InputError(f"{op.name} waits for {len(sends)} SENDs; it must wait for the one it receives from")
+        if len(op.writes) != 1:
+            raise InputError(f"{op.name} writes {len(op.writes)} buffers; it must be the one it receives into")
+        if sends[0] in out:
+            raise InputError(f"{ops[sends[0]].name} is received twice; a SEND has one receive buffer")
+        out[sends[0]] = op.writes[0]
+    for op in ops:
+        if op.kind in SEND_KINDS and op.index not in out:
+            raise InputError(f"{op.name} is received by no RECV; the plan names no buffer that it may copy into")
     return out
 
 
+def _answers(receive: OpView, send: OpView) -> bool:
+    """Return whether a RECV's labels fit a SEND's: one kind and microbatch, from another rank."""
+    kinds = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
+    alike = send.microbatch == receive.microbatch and send.nbytes == receive.nbytes
+    return send.kind == kinds[receive.kind] and send.rank != receive.rank and alike
+
+
+def buffer_layouts(plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int], session: Session) -> dict[int, Layout]:
+    """Return the layout of every device buffer that holds a tensor; InputError where the bytes differ.
+
+    ``landed`` holds the :func:`landings`. A copy hands on the layout of what it copies. What nothing writes is bytes; a
+    WORKSPACE that a task writes is no tensor here, its memory is the task's own.
+    """
+    keys = list(session.layouts)
+    above = dict(zip(keys, keys[1:], strict=False))
+    out: dict[int, Layout] = {}
+    stored: dict[int, Layout] = {}  # by host slot
+    for op in ops:
+        if op.kind in UNIT_KINDS:
+            for index in op.writes:
+                buffer = plan.buffer(index)
+                if buffer.space == Space.DEVICE and buffer.role != Role.WORKSPACE:
+                    out[index] = _made(op, buffer, session.layouts[_written_key(op, index, above)])
+        elif op.kind in SEND_KINDS:
+            out[landed[op.index]] = _copied(plan, op, out)
+        elif op.kind == Kind.OFFLOAD:
+            stored[op.writes[0]] = _copied(plan, op, out)
+        elif op.kind == Kind.PREFETCH:
+            out[op.writes[0]] = _copied(plan, op, stored)
+    unwritten = set(range(len(plan.buffers))) - set(plan.ops.writes.values.tolist())
+    for buffer in map(plan.buffer, sorted(unwritten)):
+        if buffer.space == Space.DEVICE:
+            out[buffer.index] = Layout.of_bytes(buffer.nbytes)
+    return out
+
+
+def _made(op: OpView, buffer: BufferView, layout: Layout) -> Layout:
+    """Return the layout of what a task writes; InputError where the plan's bytes are others."""
+    if layout.nbytes != buffer.nbytes:
+        raise InputError(
+            f"{op.name} writes a {buffer.role.label} of {buffer.nbytes} bytes in the plan; the model's is "
+            f"{layout}, {layout.nbytes} bytes: plan for this model"
+        )
+    return layout
+
+
+def _copied(plan: Plan, op: OpView, known: Mapping[int, Layout]) -> Layout:
+    """Return the layout of what a copy reads; InputError where nothing listed before has written it."""
+    layout = known.get(op.reads[0])
+    if layout is None:
+        raise InputError(f"{op.name} copies buffer {plan.buffer_id(op.reads[0])}, which nothing has written before")
+    return layout
+
+
 def _written_key(op: OpView, buffer: int, above: dict[UnitKey, UnitKey]) -> UnitKey:
-    """Return the unit whose input, or whose input's gradient, an operation writes into a buffer."""
+    """Return the unit whose input, or whose input's gradient, a task writes into a buffer."""
     key = (op.stage, op.unit)
     own_input = op.kind == Kind.FORWARD and buffer in op.reads
-    if own_input or op.kind not in (Kind.FORWARD, Kind.RECV_GRADIENT):
+    if own_input or op.kind != Kind.FORWARD:
         return key
     if key not in above:
         raise InputError(f"{op.name} writes an output; the model ends in unit {key[0]}.{key[1]}")

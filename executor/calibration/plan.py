@@ -17,6 +17,11 @@ from loadahead.sim.workload import UnitShape, Workload
 
 Key = tuple[int, int, int]  # (stage, unit, microbatch)
 
+_ARRIVES_AS = {
+    Kind.SEND_ACTIVATION: (Kind.RECV_ACTIVATION, Role.BOUNDARY),
+    Kind.SEND_GRADIENT: (Kind.RECV_GRADIENT, Role.GRADIENT),
+}
+
 
 def calibration_plan(workload: Workload, microbatches: int, checkpoint: bool) -> Plan:
     """Return a plan of that many microbatches over the workload's units; the verifier accepts it."""
@@ -70,7 +75,7 @@ class _Building:
             if not sends:
                 self._boundary[above] = taken[-1]
         output = taken[-1] if taken else -1
-        if not self._checkpoint and shape.saved_bytes:
+        if not self._checkpoint:
             self._saved[key] = self._device(key, shape.saved_bytes, Role.WORKSPACE)
             taken.append(self._saved[key])
         done = self._task(rank, Kind.FORWARD, key, reads=[self._boundary[key]], writes=taken)
@@ -78,8 +83,7 @@ class _Building:
             self._offload(key, done)
         if above is not None and sends:
             nbytes = self._shape(above).boundary_bytes
-            send = self._send(key, Kind.SEND_ACTIVATION, done, output, nbytes)
-            self._boundary[above] = self._receive(above, Kind.RECV_ACTIVATION, send, nbytes, Role.BOUNDARY)
+            self._boundary[above] = self._transfer(key, above, Kind.SEND_ACTIVATION, done, output, nbytes)
 
     def _backward(self, key: Key) -> None:
         rank, above, below = self._rank(key), self._neighbour(key, +1), self._neighbour(key, -1)
@@ -102,8 +106,7 @@ class _Building:
             self._gradient[below] = made[0]
             return
         nbytes = self._shape(key).gradient_bytes
-        send = self._send(key, Kind.SEND_GRADIENT, done, made[0], nbytes)
-        self._gradient[below] = self._receive(below, Kind.RECV_GRADIENT, send, nbytes, Role.GRADIENT)
+        self._gradient[below] = self._transfer(key, below, Kind.SEND_GRADIENT, done, made[0], nbytes)
 
     def _task(
         self,
@@ -151,18 +154,19 @@ class _Building:
         )
         self._arrivals.setdefault(key, []).append(copy)
 
-    def _send(self, key: Key, kind: Kind, done: int, buffer: int, nbytes: int) -> int:
-        send = self._out.op(self._rank(key), kind, key, after=[done], reads=[buffer], nbytes=nbytes)
-        self._releases[self._rank(key)].append((send, buffer, key))
-        return send
+    def _transfer(self, key: Key, to: Key, kind: Kind, done: int, buffer: int, nbytes: int) -> int:
+        """Add ACQUIRE, SEND and RECV of what the task ``done`` of ``key`` wrote, and return the receive buffer.
 
-    def _receive(self, key: Key, kind: Kind, send: int, nbytes: int, role: Role) -> int:
-        rank, buffer = self._rank(key), self._device(key, nbytes, role)
-        acquire = self._out.op(rank, Kind.ACQUIRE, key, allocs=[buffer])
-        after = [send, acquire]
-        arrived = self._out.op(rank, kind, key, after=after, writes=[buffer], nbytes=nbytes)
-        self._arrivals.setdefault(key, []).append(arrived)
-        return buffer
+        The ACQUIRE waits for no other rank, so it is through long before the SEND, while nothing of its rank runs.
+        """
+        arrives, role = _ARRIVES_AS[kind]
+        landing = self._device(to, nbytes, role)
+        acquire = self._out.op(self._rank(to), Kind.ACQUIRE, to, allocs=[landing])
+        send = self._out.op(self._rank(key), kind, key, after=[done, acquire], reads=[buffer], nbytes=nbytes)
+        self._releases[self._rank(key)].append((send, buffer, key))
+        arrived = self._out.op(self._rank(to), arrives, to, after=[send], writes=[landing], nbytes=nbytes)
+        self._arrivals.setdefault(to, []).append(arrived)
+        return landing
 
     def _release(self, rank: int, keep: int) -> None:
         """Free what was offloaded or sent longest ago, all but the last few."""
