@@ -1,0 +1,126 @@
+"""Transfers between ranks land in memory that the plan has taken: to the byte, and in order.
+
+Every plan of the grid runs one step with poisoned memory; what each operation of a compute queue holds, what each rank
+holds at most, and every gradient are compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadahead.executor.backends.cpu import CpuBackend
+from loadahead.executor.calibration import calibrate
+from loadahead.executor.links import Links
+from loadahead.executor.metering import StepMeter
+from loadahead.executor.operations import Operations
+from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.replay import replay
+from loadahead.executor.session import Session
+from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
+from loadahead.sim.costs import Costs
+from loadahead.sim.ir.json_form import plan_to_json
+from loadahead.sim.ir.kinds import Queue
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.memory import walk
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.workload import Workload
+from tests.support.models import HARDWARE, tiny_spec, workload_of
+from tests.support.orders import INTERLEAVED, V_SHAPED, written
+
+SPEC = tiny_spec()  # four units
+MICROBATCHES = 4
+HORIZONS, WINDOWS, AHEAD = range(1, 10), (1, 2, 3), (0, 1, 2)
+
+
+@cache
+def workload(stages: int) -> Workload:
+    return workload_of(SPEC, stages)
+
+
+@cache
+def costs(stages: int, checkpoint: bool) -> Costs:
+    return calibrate(workload(stages), SPEC, hardware=HARDWARE, repeats=1, checkpoint=checkpoint)
+
+
+class Steps:
+    """Runs plans of one order, a step each, beside plain training."""
+
+    def __init__(self, plan: Plan, stages: int) -> None:
+        self.backend = CpuBackend(poisoned=True)
+        self.session = Session(SPEC, workload(stages), tuple(plan.stage_rank.tolist()))
+        self.oracle = PlainTraining(self.session, backward_order(plan))
+        self.number = 0
+
+    def run(self, plan: Plan, known: Costs) -> None:
+        """Run a step of the plan, and compare it with what the plan says."""
+        operations = Operations(plan, self.session, self.backend, Links.of(HARDWARE))
+        batches = self.session.batches(self.number, plan.microbatches)
+        meter = StepMeter(operations)
+        with without_garbage_collection():
+            replay(operations, self.number, batches, meter)
+        self.oracle.train(self.number, batches)
+        assert self.oracle.max_error(self.number) == 0.0
+        self.number += 1
+        expected, found = walk(plan, known), meter.result()
+        for rank in range(plan.ranks):
+            order = plan.queue_ops(rank, Queue.COMPUTE)
+            for name in ("during", "boundary_during"):
+                assert np.array_equal(getattr(found, name)[order], getattr(expected, name)[order]), (rank, name)
+            assert found.after[order][-1] == meter.static[rank]
+        for name in ("peak_device", "peak_boundary", "peak_host"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+
+
+@pytest.fixture(autouse=True)
+def exactly_timed_threads() -> Iterator[None]:
+    """The settings under which plans run."""
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(single_threaded())
+        stack.enter_context(on_device(torch.device("cpu"), True))
+        yield
+
+
+def grid(stages: int, **policy: Any) -> list[Plan]:
+    """The plans of an order at every horizon, window and distance; of those with the same operations only the first."""
+    plans = {}
+    for horizon, window, ahead in product(HORIZONS, WINDOWS, AHEAD if policy["ranks"] > 1 else (1,)):
+        choices = {"horizon": horizon, "release_window": window, "receive_ahead": ahead, "microbatches": MICROBATCHES}
+        plan = build_plan(workload(stages), Policy(**choices | policy))
+        plans.setdefault(json.dumps(plan_to_json(plan)["ops"]), plan)
+    return list(plans.values())
+
+
+def run_all(stages: int, **policy: Any) -> None:
+    plans = grid(stages, **policy)
+    print(len(plans))
+    steps = Steps(plans[0], stages)
+    for plan in plans:
+        steps.run(plan, costs(stages, policy.get("checkpoint", True)))
+    steps.backend.close()
+
+
+@pytest.mark.parametrize("pipeline", ["interleaved", "simple"])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_memory_is_exact_everywhere(ranks: int, pipeline: str) -> None:
+    run_all(ranks, ranks=ranks, pipeline=pipeline)
+
+
+@pytest.mark.parametrize("rows", [INTERLEAVED, V_SHAPED], ids=["interleaved", "V"])
+def test_with_two_stages_a_rank_too(rows: tuple[str, ...]) -> None:
+    run_all(4, ranks=2, order=written(rows))
+
+
+@pytest.mark.parametrize("pipeline", ["interleaved", "simple"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_without_checkpointing_too(ranks: int, pipeline: str) -> None:
+    run_all(ranks, ranks=ranks, pipeline=pipeline, checkpoint=False)
