@@ -135,13 +135,16 @@ def later_releases(plan: Writing) -> None:
 
 
 def merged(plan: Writing) -> None:
-    """Neighbouring ACQUIREs are one, and neighbouring RELEASEs."""
+    """Neighbouring ACQUIREs are one, and neighbouring RELEASEs for which nothing waits."""
     instead: dict[int, int] = {}
+    waited_for = {edge for row in plan.ops.values() for edge in row["after"]}
     for queue in plan.compute():
         for op in list(queue):
             before = queue[queue.index(op) - 1] if queue.index(op) else op
             one, two = plan.ops[before], plan.ops[op]
             if before == op or one["kind"] != two["kind"] or one["kind"] not in ("RELEASE", "ACQUIRE"):
+                continue
+            if one["kind"] == "RELEASE" and before in waited_for:
                 continue
             for name in ("after", "allocs", "frees"):
                 one[name] = sorted({*one[name], *two[name]} - ({before} if name == "after" else set()))
