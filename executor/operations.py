@@ -72,7 +72,7 @@ class Operations:
             if op.kind not in HANDLERS:
                 raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
         # Each SEND's receive buffer, by the SEND's position.
-        self.landings = landings(self.views)
+        self.landings = landings(self.views, session)
         self.layouts = buffer_layouts(plan, self.views, self.landings, session)
         self.host = HostPool(plan, backend)
         self.losses = torch.zeros(plan.microbatches, device=backend.device)

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from loadahead.executor.layout import Layout
 from loadahead.executor.session import Session, UnitKey
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Role, Space
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, TASK_KINDS, UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import BufferView, OpView, Plan
 from loadahead.sim.workload import Workload
+
+
+# The SEND that each RECV waits for, and the step from the unit that reads what is sent to the one that made it.
+_SENT_AS = {Kind.RECV_ACTIVATION: (Kind.SEND_ACTIVATION, -1), Kind.RECV_GRADIENT: (Kind.SEND_GRADIENT, +1)}
 
 
 def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
@@ -34,20 +38,27 @@ def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
     return tuple(ranks[stage] for stage in sorted(ranks))
 
 
-def landings(ops: Sequence[OpView]) -> dict[int, int]:
+def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
     """Return the buffer that each SEND copies into, by the SEND's position: the one that its RECV writes.
 
-    Raises InputError where a SEND has no RECV or several, or where a RECV does not tell whose it is.
+    A RECV waits for its SEND, and may wait for others: what it receives comes from the unit below its own or, a
+    gradient, from the unit above. Raises InputError where a SEND has no RECV or several, or a RECV has no SEND.
     """
+    number = {key: at for at, key in enumerate(session.layouts)}
     out: dict[int, int] = {}
     for op in ops:
         if op.kind not in RECV_KINDS:
             continue
-        sends = [edge for edge in op.after if ops[edge].kind in SEND_KINDS]
-        if len(sends) > 1:  # a wait for another transfer does no harm
-            sends = [edge for edge in sends if _answers(op, ops[edge])]
+        kind, step = _SENT_AS[op.kind]
+        sender = number.get((op.stage, op.unit), -1) + step
+        sends = [
+            edge
+            for edge in op.after
+            if (ops[edge].kind, ops[edge].microbatch) == (kind, op.microbatch)
+            and number.get((ops[edge].stage, ops[edge].unit)) == sender
+        ]
         if len(sends) != 1:
-            raise InputError(f"{op.name} waits for {len(sends)} SENDs; it must wait for the one it receives from")
+            raise InputError(f"{op.name} waits for {len(sends)} SENDs of what it receives; it must wait for one")
         if len(op.writes) != 1:
             raise InputError(f"{op.name} writes {len(op.writes)} buffers; it must be the one it receives into")
         if sends[0] in out:
@@ -59,18 +70,11 @@ def landings(ops: Sequence[OpView]) -> dict[int, int]:
     return out
 
 
-def _answers(receive: OpView, send: OpView) -> bool:
-    """Return whether a RECV's labels fit a SEND's: one kind and microbatch, from another rank."""
-    kinds = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
-    alike = send.microbatch == receive.microbatch and send.nbytes == receive.nbytes
-    return send.kind == kinds[receive.kind] and send.rank != receive.rank and alike
-
-
 def buffer_layouts(plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int], session: Session) -> dict[int, Layout]:
     """Return the layout of every device buffer that holds a tensor; InputError where the bytes differ.
 
-    ``landed`` holds the :func:`landings`. A copy hands on the layout of what it copies. What nothing writes is bytes; a
-    WORKSPACE that a task writes is no tensor here, its memory is the task's own.
+    ``landed`` holds the :func:`landings`. A copy hands on the layout of what it copies. What an ACQUIRE takes and nothing
+    writes is bytes. A WORKSPACE that a task takes is no tensor here: its memory is the task's own.
     """
     keys = list(session.layouts)
     above = dict(zip(keys, keys[1:], strict=False))
@@ -89,7 +93,8 @@ def buffer_layouts(plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int],
         elif op.kind == Kind.PREFETCH:
             out[op.writes[0]] = _copied(plan, op, stored)
     unwritten = set(range(len(plan.buffers))) - set(plan.ops.writes.values.tolist())
-    for buffer in map(plan.buffer, sorted(unwritten)):
+    inside = {index for op in ops if op.kind in TASK_KINDS for index in op.allocs}
+    for buffer in map(plan.buffer, sorted(unwritten - inside)):
         if buffer.space == Space.DEVICE:
             out[buffer.index] = Layout.of_bytes(buffer.nbytes)
     return out

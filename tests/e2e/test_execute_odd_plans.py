@@ -99,11 +99,9 @@ def no_labels(plan: Writing) -> None:
 
 
 def more_edges(plan: Writing) -> None:
-    """Operations wait for what happens before them anyway; of SENDs, a RECV waits for its own alone."""
+    """Operations wait for what happens before them anyway."""
     for op, row in plan.ops.items():
         known = sorted(plan.before(op) - set(row["after"]))
-        if row["kind"].startswith("RECV"):
-            known = [one for one in known if not plan.ops[one]["kind"].startswith("SEND")]
         row["after"] += plan.chance.sample(known, min(3, len(known)))
         plan.chance.shuffle(row["after"])
 
@@ -135,24 +133,21 @@ def later_releases(plan: Writing) -> None:
 
 
 def merged(plan: Writing) -> None:
-    """Neighbouring ACQUIREs are one, and neighbouring RELEASEs for which nothing waits."""
-    instead: dict[int, int] = {}
-    waited_for = {edge for row in plan.ops.values() for edge in row["after"]}
+    """Neighbouring ACQUIREs are one, and neighbouring RELEASEs, unless the second waits for what the first lets go."""
     for queue in plan.compute():
         for op in list(queue):
             before = queue[queue.index(op) - 1] if queue.index(op) else op
             one, two = plan.ops[before], plan.ops[op]
             if before == op or one["kind"] != two["kind"] or one["kind"] not in ("RELEASE", "ACQUIRE"):
                 continue
-            if one["kind"] == "RELEASE" and before in waited_for:
+            if any(before in plan.before(edge) for edge in two["after"]):
                 continue
             for name in ("after", "allocs", "frees"):
                 one[name] = sorted({*one[name], *two[name]} - ({before} if name == "after" else set()))
-            instead[op] = before
             queue.remove(op)
             del plan.ops[op]
-    for row in plan.ops.values():
-        row["after"] = sorted({instead.get(edge, edge) for edge in row["after"]})
+            for row in plan.ops.values():
+                row["after"] = sorted({before if edge == op else edge for edge in row["after"]})
 
 
 CHANGES = (other_ids, no_labels, more_edges, freed_after_the_backward, later_releases, merged)
