@@ -14,7 +14,6 @@ from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, TASK_KINDS, UNIT_KIND
 from loadahead.sim.ir.plan import BufferView, OpView, Plan
 from loadahead.sim.workload import Workload
 
-
 # The SEND that each RECV waits for, and the step from the unit that reads what is sent to the one that made it.
 _SENT_AS = {Kind.RECV_ACTIVATION: (Kind.SEND_ACTIVATION, -1), Kind.RECV_GRADIENT: (Kind.SEND_GRADIENT, +1)}
 
@@ -73,8 +72,8 @@ def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
 def buffer_layouts(plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int], session: Session) -> dict[int, Layout]:
     """Return the layout of every device buffer that holds a tensor; InputError where the bytes differ.
 
-    ``landed`` holds the :func:`landings`. A copy hands on the layout of what it copies. What an ACQUIRE takes and nothing
-    writes is bytes. A WORKSPACE that a task takes is no tensor here: its memory is the task's own.
+    ``landed`` holds the :func:`landings`. A copy hands on the layout of what it copies. What an ACQUIRE takes and
+    nothing writes is bytes. A WORKSPACE that a task takes is no tensor here: its memory is the task's own.
     """
     keys = list(session.layouts)
     above = dict(zip(keys, keys[1:], strict=False))
