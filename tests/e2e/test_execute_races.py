@@ -11,20 +11,22 @@ from loadahead.executor.backends.cpu import CpuBackend
 from loadahead.executor.execute import execute
 from loadahead.executor.operations import Operations
 from loadahead.sim.errors import CheckFailed, LoadaheadError
-from loadahead.sim.ir.kinds import COPY_KINDS, Kind
+from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind
 from loadahead.sim.ir.plan import OpView, Plan
 from loadahead.sim.planner import Policy, build_plan
 from tests.support.edits import with_column, without_entry
 from tests.support.models import GB, link_costs, own_spec, workload_of
 
 SPEC = own_spec("sines")
-WORKLOAD = workload_of(SPEC)
+WORKLOADS = {ranks: workload_of(SPEC, ranks) for ranks in (1, 2)}
+LATENCIES = dict.fromkeys(("d2h_latency_ns", "h2d_latency_ns", "p2p_latency_ns"), 6_000_000)
 # 64 bytes take 6 ms: longer than any delay, so that whatever waits does wait.
-SLOW = link_costs(WORKLOAD, d2h_latency_ns=6_000_000, h2d_latency_ns=6_000_000, d2h_bandwidth=GB, h2d_bandwidth=GB)
+SLOW = {ranks: link_costs(own, d2h_bandwidth=GB, h2d_bandwidth=GB, **LATENCIES) for ranks, own in WORKLOADS.items()}
 
 
-def sound() -> Plan:
-    return build_plan(WORKLOAD, Policy(ranks=1, microbatches=3, horizon=1, pipeline="simple"))
+def sound(ranks: int = 1) -> Plan:
+    pipeline = "simple" if ranks == 1 else "interleaved"
+    return build_plan(WORKLOADS[ranks], Policy(ranks=ranks, microbatches=3, horizon=1, pipeline=pipeline))
 
 
 def without_edge(plan: Plan, source: Kind, target: Kind) -> tuple[Plan, int, int]:
@@ -36,7 +38,18 @@ def without_edge(plan: Plan, source: Kind, target: Kind) -> tuple[Plan, int, int
     raise AssertionError("no such edge")
 
 
-EDGES = [(Kind.PREFETCH, Kind.RECOMPUTE), (Kind.OFFLOAD, Kind.RELEASE), (Kind.ACQUIRE, Kind.PREFETCH)]
+EDGES = [
+    (1, Kind.PREFETCH, Kind.RECOMPUTE),
+    (1, Kind.OFFLOAD, Kind.RELEASE),
+    (1, Kind.ACQUIRE, Kind.PREFETCH),
+    (2, Kind.ACQUIRE, Kind.SEND_ACTIVATION),
+    (2, Kind.ACQUIRE, Kind.SEND_GRADIENT),
+    (2, Kind.SEND_ACTIVATION, Kind.RELEASE),
+    (2, Kind.FORWARD, Kind.SEND_ACTIVATION),
+    (2, Kind.BACKWARD, Kind.SEND_GRADIENT),
+]
+# The RECV lets its task wait for the SEND.
+RECEIVED = [(Kind.RECV_ACTIVATION, Kind.FORWARD), (Kind.RECV_GRADIENT, Kind.BACKWARD)]
 # A copy may be late as a whole, or have begun: what it writes then comes late.
 BEFORE, WITHIN = "before it begins", "when it copies"
 
@@ -77,31 +90,69 @@ def noticed(plan: Plan, seed: int | None = None) -> str:
     may differ from plain training's.
     """
     try:
-        run = execute(plan, WORKLOAD, SPEC, costs=SLOW, steps=2, delays_seed=seed, poison=True, verify=False)
+        run = execute(
+            plan,
+            WORKLOADS[plan.ranks],
+            SPEC,
+            costs=SLOW[plan.ranks],
+            steps=2,
+            delays_seed=seed,
+            poison=True,
+            verify=False,
+        )
     except LoadaheadError as error:
         return str(error)
     return "" if run.max_grad_error == 0.0 else f"gradients differ by {run.max_grad_error}"
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "where"),
-    [(*edge, where) for edge in EDGES for where in (BEFORE, WITHIN) if edge[0] in COPY_KINDS or where == BEFORE],
+    ("ranks", "source", "target", "where"),
+    [
+        (*edge, where)
+        for edge in EDGES
+        for where in (BEFORE, WITHIN)
+        if edge[1] in COPY_KINDS | SEND_KINDS or where == BEFORE
+    ],
 )
-def test_a_missing_wait_is_noticed(source: Kind, target: Kind, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, held, other = without_edge(sound(), source, target)
+def test_a_missing_wait_is_noticed(
+    ranks: int, source: Kind, target: Kind, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, held, other = without_edge(sound(ranks), source, target)
     late = HeldBack(held, other, where, monkeypatch)
     found = noticed(plan)
     assert late.through.is_set()
     assert found and "\n" not in found
 
 
+@pytest.mark.parametrize("where", [BEFORE, WITHIN])
+@pytest.mark.parametrize(("source", "target"), RECEIVED)
+def test_a_task_that_does_not_wait_for_what_it_receives_is_noticed(
+    source: Kind, target: Kind, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, receive, other = without_edge(sound(2), source, target)
+    held = next(edge for edge in plan.op(receive).after if plan.op(edge).kind in SEND_KINDS)
+    late = HeldBack(held, other, where, monkeypatch)
+    found = noticed(plan)
+    assert late.through.is_set()
+    assert found and "\n" not in found
+
+
+@pytest.mark.parametrize("kind", [Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT])
+def test_a_send_into_memory_that_no_one_has_taken_says_so(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, held, other = without_edge(sound(2), Kind.ACQUIRE, kind)
+    HeldBack(held, other, BEFORE, monkeypatch)
+    buffer = plan.op(held).allocs[0]
+    assert noticed(plan) == f"{plan.op(other).name} uses buffer {buffer}, which is not on the device then"
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
-def test_the_sound_plan_is_right_under_delays(seed: int | None) -> None:
-    assert noticed(sound(), seed) == ""
+def test_the_sound_plan_is_right_under_delays(seed: int | None, ranks: int) -> None:
+    assert noticed(sound(ranks), seed) == ""
 
 
-@pytest.mark.parametrize(("source", "target"), EDGES)
-def test_the_verifier_refuses_such_a_plan(source: Kind, target: Kind) -> None:
-    plan, _, _ = without_edge(sound(), source, target)
+@pytest.mark.parametrize(("ranks", "source", "target"), [*EDGES, *((2, *edge) for edge in RECEIVED)])
+def test_the_verifier_refuses_such_a_plan(ranks: int, source: Kind, target: Kind) -> None:
+    plan, _, _ = without_edge(sound(ranks), source, target)
     with pytest.raises(CheckFailed, match="is not safe to run"):
-        execute(plan, WORKLOAD, SPEC, costs=SLOW, steps=2)
+        execute(plan, WORKLOADS[ranks], SPEC, costs=SLOW[ranks], steps=2)
