@@ -14,11 +14,12 @@ import torch
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.spec import ModelSpec
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan, Ragged
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.workload import Workload
+from tests.support.edits import take_ops
 from tests.support.models import HARDWARE, link_costs, own_spec, tiny_spec, workload_of
 
 
@@ -152,6 +153,34 @@ def test_a_split_backward_is_refused_clearly() -> None:
     split = replace(plan, ops=replace(plan.ops, kind=kind))
     with pytest.raises(InputError, match=r"BACKWARD_INPUT .* is not supported by the cpu backend yet"):
         run(spec, workload, split, verify=False, check_gradients=False)
+
+
+def test_frozen_units_are_refused_clearly() -> None:
+    spec = tiny_spec()
+    workload = replace(workload_of(spec), frozen_units=2)
+    with pytest.raises(InputError, match=r"has 2 frozen units; frozen units are not executed yet"):
+        run(spec, workload)
+    assert queue_threads() == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_part_of_the_step_is_refused(check: bool) -> None:
+    """A plan of three of four microbatches is not run, whether gradients are checked or not."""
+    spec = tiny_spec()
+    workload = workload_of(spec)
+    plan = plan_for(workload)
+    part = take_ops(plan, [op.index for op in plan if op.microbatch != 3])
+    with pytest.raises(CheckFailed, match="is not safe to run"):
+        run(spec, workload, part, check_gradients=check)
+
+
+def test_what_is_checked_is_the_whole_step_even_unproven() -> None:
+    spec = tiny_spec()
+    workload = workload_of(spec)
+    plan = plan_for(workload)
+    part = take_ops(plan, [op.index for op in plan if op.microbatch != 3])
+    with pytest.raises(InputError, match=r"unit 0\.\d has no BACKWARD of microbatch 3; it must have one of each"):
+        run(spec, workload, part, verify=False)
 
 
 def test_a_plan_with_an_edge_forwards_is_refused_even_unproven() -> None:
