@@ -44,6 +44,21 @@ def test_without_checkpointing_too(ranks: int, spec: ModelSpec) -> None:
         compare_peaks(ranks, workload, spec, costs, {"checkpoint": False, "pipeline": pipeline})
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_what_a_unit_holds_is_no_matter_of_who_sends_to_it(checkpoint: bool) -> None:
+    """Receive buffers are the plan's: they are in no operation's workspace."""
+    spec = tiny_spec()
+
+    def workspaces(ranks: int) -> list[tuple[int, int, int]]:
+        costs = calibrate(workload_of(spec, ranks), spec, hardware=HARDWARE, repeats=1, checkpoint=checkpoint)
+        units = [unit for stage in costs.units for unit in stage]
+        return [(unit.workspace_forward, unit.workspace_recompute, unit.workspace_backward) for unit in units]
+
+    alone = workspaces(1)
+    assert workspaces(2) == workspaces(4) == alone
+    assert any(max(unit) for unit in alone)
+
+
 def compare_peaks(ranks: int, workload: Any, spec: Any, costs: Any, case: dict[str, Any]) -> None:
     plan = build_plan(workload, Policy(**{"ranks": ranks, "microbatches": 6} | case))
     measured = execute(plan, workload, spec, costs=costs, steps=2, check_gradients=False).timeline

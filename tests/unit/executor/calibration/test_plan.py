@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadahead.executor.calibration.plan import calibration_plan
-from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.kinds import RECV_KINDS, Kind, Queue, Role
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.verify import verify
 from loadahead.sim.workload import UnitShape, Workload
@@ -29,6 +29,33 @@ def test_the_verifier_accepts_it(units: tuple[int, ...], checkpoint: bool) -> No
     assert kinds.count(Kind.RECOMPUTE) == kinds.count(Kind.OFFLOAD) == (3 * sum(units) if checkpoint else 0)
     assert kinds.count(Kind.OPTIMIZER_STEP) == len(units)
     assert plan.stage_rank.tolist() == list(range(len(units)))
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_transfers_land_in_memory_that_is_taken_before(checkpoint: bool) -> None:
+    plan = calibration_plan(workload(2, 1, 2), 3, checkpoint)
+    receives = [op for op in plan if op.kind in RECV_KINDS]
+    assert len(receives) == 3 * 2 * 2
+    for op in receives:
+        (sent,) = op.after
+        task, taken = (plan.op(edge) for edge in plan.op(sent).after)
+        assert task.kind in (Kind.FORWARD, Kind.BACKWARD)
+        assert taken.kind == Kind.ACQUIRE and taken.allocs == op.writes and taken.after == ()
+
+
+@pytest.mark.parametrize("nbytes", [0, 16])
+def test_without_checkpointing_every_forward_keeps_a_workspace(nbytes: int) -> None:
+    unit = UnitShape(boundary_bytes=8, gradient_bytes=8, saved_bytes=nbytes)
+    plan = calibration_plan(Workload(stages=((unit, unit), (unit,))), 2, False)
+    assert verify(plan) == []
+    for op in plan:
+        if op.kind in (Kind.FORWARD, Kind.BACKWARD):
+            kept = [i for i in (op.writes if op.kind == Kind.FORWARD else op.reads) if is_workspace(plan, i)]
+            assert [plan.buffer(i).nbytes for i in kept] == [nbytes]
+
+
+def is_workspace(plan: Plan, buffer: int) -> bool:
+    return plan.buffer(buffer).role == Role.WORKSPACE
 
 
 @pytest.mark.parametrize("units", CASES)
