@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from hypothesis import HealthCheck, given, settings
@@ -48,6 +49,7 @@ def can_be_compared(plan: Plan) -> bool:
 def test_gradients_and_peaks(data: st.DataObject) -> None:
     order = data.draw(orders(most_stages=4))
     policy, own = data.draw(policies_for(order)), workload(order.stages)
+    policy = replace(policy, receive_ahead=data.draw(st.integers(0, 3)))
     rows = data.draw(st.none() | decision_rows(own, policy))
     plan = build_plan(own, policy, decisions=None if rows is None else Decisions.from_rows(rows))
     known = costs(order.stages, policy.checkpoint)
