@@ -89,11 +89,7 @@ class Operations:
         self.awaited = {edge for edges in self.waits for edge in edges}
 
     def run(self, op: OpView) -> None:
-        """Take what the operation takes for others to write, do what it does, then free what it frees."""
-        for index in op.allocs:
-            # Host slots have no layout: they are there from the start. What a task writes is made as it runs.
-            if index in self.layouts and index not in op.writes:
-                self.take(index)
+        """Do what the operation does, then free what it frees."""
         HANDLERS[op.kind](self, op)
         for index in op.frees:
             tensor = self.state.tensors.pop(index, None)  # host slots are no tensors of their own and stay
@@ -145,15 +141,9 @@ class Operations:
         return tensor
 
     def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
-        """Let the plan's buffer hold the tensor from now on; InputError where its shape or type differs.
-
-        It becomes the buffer where the operation takes that, and is copied where an ACQUIRE has taken it before.
-        """
+        """Let the tensor be the plan's buffer from now on; InputError where its shape or type differs."""
         self.require_layout(f"{op.name} makes", buffer, tensor)
-        if buffer in op.allocs:
-            self.state.tensors[buffer] = tensor
-        else:
-            self.backend.copy(self.tensor(op, buffer), tensor)
+        self.state.tensors[buffer] = tensor
 
     def require_layout(self, what: str, buffer: int, tensor: torch.Tensor) -> None:
         """Raise InputError unless the tensor has the buffer's shape and type."""
@@ -191,7 +181,7 @@ def _forward(run: Operations, op: OpView) -> None:
     if boundary in op.writes:
         given = state.batches[op.microbatch][0]
         run.require_layout(f"{op.name} reads", boundary, given)  # a copy would spread a smaller one over the buffer
-        run.backend.copy(run.take(boundary) if boundary in op.allocs else run.tensor(op, boundary), given)
+        run.backend.copy(run.take(boundary), given)
     x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
     forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
     out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
@@ -233,7 +223,8 @@ def _prefetch(run: Operations, op: OpView) -> None:
 
 
 def _acquire(run: Operations, op: OpView) -> None:
-    """Do nothing: what every operation may take for others is the whole ACQUIRE."""
+    for buffer in op.allocs:
+        run.take(buffer)
 
 
 def _release(run: Operations, op: OpView) -> None:

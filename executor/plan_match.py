@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from loadahead.executor.layout import Layout
 from loadahead.executor.session import Session, UnitKey
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, TASK_KINDS, UNIT_KINDS, Kind, Role, Space
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import BufferView, OpView, Plan
 from loadahead.sim.workload import Workload
 
@@ -49,7 +49,7 @@ def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
         if op.kind not in RECV_KINDS:
             continue
         kind, step = _SENT_AS[op.kind]
-        sender = number.get((op.stage, op.unit), -1) + step
+        sender = number.get((op.stage, op.unit), len(ops)) + step
         sends = [
             edge
             for edge in op.after
@@ -91,11 +91,10 @@ def buffer_layouts(plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int],
             stored[op.writes[0]] = _copied(plan, op, out)
         elif op.kind == Kind.PREFETCH:
             out[op.writes[0]] = _copied(plan, op, stored)
-    unwritten = set(range(len(plan.buffers))) - set(plan.ops.writes.values.tolist())
-    inside = {index for op in ops if op.kind in TASK_KINDS for index in op.allocs}
-    for buffer in map(plan.buffer, sorted(unwritten - inside)):
-        if buffer.space == Space.DEVICE:
-            out[buffer.index] = Layout.of_bytes(buffer.nbytes)
+    for op in ops:
+        if op.kind == Kind.ACQUIRE:
+            for index in op.allocs:
+                out.setdefault(index, Layout.of_bytes(plan.buffer(index).nbytes))
     return out
 
 
