@@ -25,7 +25,7 @@ from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import load_plan
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.step_metrics import METRIC_COLUMNS, StepMetrics, SweepRow
+from loadahead.sim.step_metrics import IF_MISSING, METRIC_COLUMNS, StepMetrics, SweepRow
 from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
@@ -225,6 +225,8 @@ def read_sweep_row(columns: Row, where: str) -> SweepRow:
     """Return the row of a table from a file; InputError when a column is missing or holds what it must not."""
     for key in (*REQUIRED_AXES, *METRIC_COLUMNS):
         if key not in columns:
+            if key in IF_MISSING:
+                continue
             raise InputError(f"{where}: column {key} is missing; a sweep's table has {', '.join(METRIC_COLUMNS)}")
         value = columns[key]
         if key == "overlap":

@@ -42,5 +42,6 @@ STALL_LOOKS = {
         title="offload", cause="offload", article="an", kind="RELEASE", colour="#D55E00", of_copies=True
     ),
     "prefetch": StallLook(title="prefetch", cause="prefetch", article="a", colour="#CC79A7", of_copies=True),
+    "send": StallLook(title="send", cause="send", article="a", kind="RELEASE", colour="#E69F00"),
     "recv": StallLook(title="receive", cause="another rank", colour="#8a6d00"),
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import STEP_TIME, RankMetrics, StepMetrics
+from loadahead.sim.step_metrics import IF_MISSING, STEP_TIME, RankMetrics, StepMetrics
 from loadahead.sim.timeline import Timeline
 
 # These metrics of a rank are whole numbers; its overlap is a share.
@@ -58,7 +58,8 @@ def read_step_metrics(summary: object, where: str) -> StepMetrics:
         raise InputError(f"{where}.ranks is {ranks!r:.60}; it must be a list of objects, one per rank")
     for index, rank in enumerate(ranks):
         for key in _COUNTS:
-            _count(rank, key, f"{where}.ranks[{index}]")
+            if key in rank or key not in IF_MISSING:
+                _count(rank, key, f"{where}.ranks[{index}]")
         overlap = rank.get("overlap")
         if type(overlap) not in (int, float) or not math.isfinite(overlap) or not 0 <= overlap <= 1:
             raise InputError(f"{where}.ranks[{index}].overlap is {overlap!r:.60}; it must be a number from 0 to 1")

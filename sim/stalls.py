@@ -19,8 +19,8 @@ from loadahead.sim.step_metrics import STALLS
 NO_EDGE = -1
 _NAMES = {
     Kind.OFFLOAD: "release",
-    **dict.fromkeys(SEND_KINDS, "release"),
     Kind.PREFETCH: "prefetch",
+    **dict.fromkeys(SEND_KINDS, "send"),
     **dict.fromkeys(RECV_KINDS, "recv"),
 }
 # Entry k is the place in STALLS of a wait for an operation of kind k; the last place, that of NO_EDGE, and kinds whose

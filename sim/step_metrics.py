@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 # A rank's compute queue waits for one of these. Each has a field of RankMetrics, StepMetrics and SweepRow,
 # whose name :func:`stall_field` gives.
-STALLS = ("release", "prefetch", "recv")
+STALLS = ("release", "prefetch", "send", "recv")
+
+
+# Results from before a metric was kept are read with this in its place. Their ``stall_release_ns`` holds the waits for
+# sends as well.
+IF_MISSING = {"stall_send_ns": 0}
 
 
 def overlap_share(copying: float, hidden: float) -> float:
@@ -30,13 +35,19 @@ def stall_field(stall: str) -> str:
     return f"stall_{stall}_ns"
 
 
+def _values(of: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of these names, and of :data:`IF_MISSING` where one is not there."""
+    return {name: IF_MISSING[name] if name in IF_MISSING and name not in of else of[name] for name in names}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankMetrics:
     """Holds one rank's metrics under the keys of the command line's JSON (DESIGN, section 4), in ns and bytes.
 
     ``compute_ns`` is the time from start to end of all tasks, also where one waits inside for the host to issue its
     later kernels; ``idle_ns`` is the rest of the step's time, stalls included. ``overlap`` is the time in which a copy
-    and compute run at once over the time in which any copy runs; 0.0 without copies.
+    and compute run at once over the time in which any copy runs; 0.0 without copies. ``stall_release_ns`` is the wait
+    for OFFLOADs alone, ``stall_send_ns`` that for SENDs.
     """
 
     rank: int
@@ -47,6 +58,7 @@ class RankMetrics:
     idle_ns: int
     stall_release_ns: int
     stall_prefetch_ns: int
+    stall_send_ns: int
     stall_recv_ns: int
     copy_ns: int
     overlap: float
@@ -98,9 +110,12 @@ class StepMetrics:
 
     @classmethod
     def from_dict(cls, summary: Mapping[str, Any]) -> Self:
-        """Return the metrics that :meth:`to_dict` made a dictionary of; other keys are left out."""
+        """Return the metrics that :meth:`to_dict` made a dictionary of; other keys are left out.
+
+        KeyError where one is missing that has no entry in :data:`IF_MISSING`.
+        """
         names = [field.name for field in fields(RankMetrics)]
-        ranks = tuple(RankMetrics(**{name: rank[name] for name in names}) for rank in summary["ranks"])
+        ranks = tuple(RankMetrics(**_values(rank, names)) for rank in summary["ranks"])
         own = {field.name: summary[field.name] for field in fields(cls) if field.name != "ranks"}
         return cls(ranks=ranks, **own)
 
@@ -126,6 +141,7 @@ class SweepRow(Mapping[str, Any]):
     peak_host_bytes: int
     stall_release_ns: int
     stall_prefetch_ns: int
+    stall_send_ns: int
     stall_recv_ns: int
     overlap: float
     offloaded: int
@@ -148,8 +164,11 @@ class SweepRow(Mapping[str, Any]):
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Any]) -> Self:
-        """Return the row of a table's columns; those that are no metric are axes."""
-        metrics = {name: columns[name] for name in METRIC_COLUMNS}
+        """Return the row of a table's columns; those that are no metric are axes.
+
+        KeyError where a metric is missing that has no entry in :data:`IF_MISSING`.
+        """
+        metrics = _values(columns, METRIC_COLUMNS)
         return cls(axes={name: value for name, value in columns.items() if name not in metrics}, **metrics)
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ RANK_KEYS = {
     "idle_ns",
     "stall_release_ns",
     "stall_prefetch_ns",
+    "stall_send_ns",
     "stall_recv_ns",
     "copy_ns",
     "overlap",

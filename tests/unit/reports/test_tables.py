@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import KindComparison, compare
+from loadahead.reports.run_data import read_sweep_row
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.summary import Headline, read_step_metrics
 from loadahead.reports.tables import comparison_grid, format_error, format_share, kinds_grid, ranks_grid, sweep_grid
@@ -32,6 +34,7 @@ def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes:
         "peak_host_bytes": 2**20,
         "overlap": 0.5,
         "stall_release_ns": 1000,
+        "stall_send_ns": 250,
         "stall_recv_ns": 500,
         "offloaded": 3,
         "kept": 1,
@@ -58,7 +61,7 @@ def test_the_sweep_is_sorted_and_leaves_out_axes_with_one_value() -> None:
     assert grid.headers[:4] == ("mb.", "horizon", "unit", "per mb.")
     assert [r[1] for r in grid.rows] == ["2", "3", "1"]
     assert grid.best == 0
-    assert grid.rows[0][3:] == ("10 ms", "40 ms", "2 B", "1 MiB", "50.0 %", "1.5 us", "3/4")
+    assert grid.rows[0][3:] == ("10 ms", "40 ms", "2 B", "1 MiB", "50.0 %", "1.75 us", "3/4")
 
 
 def test_a_short_sweep_table_still_shows_the_best_row() -> None:
@@ -72,7 +75,7 @@ def test_a_short_sweep_table_still_shows_the_best_row() -> None:
 def test_the_mark_is_seen_in_text() -> None:
     lines = table_text(sweep_grid([row(4, 1, 50, 1), row(4, 2, 40, 2)])).splitlines()
     marked = [" ".join(line.split()) for line in lines if line.lstrip().startswith("*")]
-    assert marked == ["* 4 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.5 us 3/4"]
+    assert marked == ["* 4 2 10 ms 40 ms 2 B 1 MiB 50.0 % 1.75 us 3/4"]
     assert max(map(len, lines)) <= 120
 
 
@@ -91,6 +94,7 @@ def test_comparison_lines_up_predicted_and_measured() -> None:
         "overlap",
         "stall: offload",
         "stall: prefetch",
+        "stall: send",
         "stall: receive",
     ]
     assert {r[2] for r in rows.values()} == {"exact"}
@@ -117,13 +121,36 @@ def test_ranks_are_listed_and_checked() -> None:
     grid = ranks_grid(simulated().metrics)
     assert [r[0] for r in grid.rows] == ["0", "1"]
     assert grid.rows[0][4] == "12 ms"
-    assert grid.headers[6:9] == ("stall: offload", "prefetch", "receive")
+    assert grid.headers[6:10] == ("stall: offload", "prefetch", "send", "receive")
     with pytest.raises(InputError, match="ranks is None"):
         read_step_metrics({"step_time_ns": 1}, "summary")
 
 
 def test_every_stall_has_its_words_in_order() -> None:
     assert tuple(STALL_LOOKS) == STALLS
+    assert [stall for stall, look in STALL_LOOKS.items() if look.of_copies] == ["release", "prefetch"]
+    assert len({look.colour for look in STALL_LOOKS.values()}) == len({look.label for look in STALL_LOOKS.values()})
+    assert len({look.colour for look in STALL_LOOKS.values()}) == len(STALLS)
+
+
+def test_results_from_before_waits_for_sends_were_told_apart_are_read() -> None:
+    metrics = simulated().metrics
+    old = metrics.to_dict()
+    for rank in old["ranks"]:
+        del rank["stall_send_ns"]
+    assert read_step_metrics(old, "summary") == replace(
+        metrics, ranks=tuple(replace(rank, stall_send_ns=0) for rank in metrics.ranks)
+    )
+    columns = {key: value for key, value in row(4, 1, 10, 100).items() if key != "stall_send_ns"}
+    assert read_sweep_row(columns, "row 1") == row(4, 1, 10, 100, stall_send_ns=0)
+    for missing in ("stall_release_ns", "stall_recv_ns"):
+        with pytest.raises(InputError, match=missing):
+            read_sweep_row({key: value for key, value in columns.items() if key != missing}, "row 1")
+    with pytest.raises(InputError, match=r"row 1: stall_send_ns is -1"):
+        read_sweep_row(columns | {"stall_send_ns": -1}, "row 1")
+    old["ranks"][1]["stall_send_ns"] = 0.5
+    with pytest.raises(InputError, match=r"summary.ranks\[1\].stall_send_ns is 0.5"):
+        read_step_metrics(old, "summary")
 
 
 @pytest.mark.parametrize(

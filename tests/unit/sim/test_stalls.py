@@ -9,7 +9,7 @@ from loadahead.sim.engines import ENGINES, simulate
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.stalls import STALL_OF, waits
+from loadahead.sim.stalls import STALL_OF, stall_name, waits
 from loadahead.sim.step_metrics import STALLS
 from tests.support.plans import uniform_costs
 
@@ -34,6 +34,33 @@ def test_the_edge_that_ended_last_is_to_blame(engine: str, nbytes: tuple[int, in
     costs = uniform_costs(1, d2h_bandwidth=10**9, h2d_bandwidth=10**9)
     (rank,) = simulate(plan, costs, engine).metrics.ranks
     assert rank.stalls_ns == dict.fromkeys(STALLS, 0) | {blamed: max(nbytes)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stall"),
+    [
+        (Kind.OFFLOAD, "release"),
+        (Kind.PREFETCH, "prefetch"),
+        (Kind.SEND_ACTIVATION, "send"),
+        (Kind.SEND_GRADIENT, "send"),
+        (Kind.RECV_ACTIVATION, "recv"),
+        (Kind.RECV_GRADIENT, "recv"),
+    ],
+)
+def test_each_kind_that_is_waited_for_has_its_stall(kind: Kind, stall: str) -> None:
+    assert stall_name(kind) == stall
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_release_that_waits_for_a_send_is_no_wait_for_an_offload(engine: str) -> None:
+    """A RELEASE waits for an OFFLOAD of 10 ns, the next one for a SEND of 25 ns: 10 ns and 15 ns."""
+    builder = PlanBuilder()
+    for kind, nbytes in ((Kind.OFFLOAD, 10), (Kind.SEND_ACTIVATION, 25)):
+        moved = builder.op(0, kind, (0, 0, 0), nbytes=nbytes)
+        builder.op(0, Kind.RELEASE, (0, 0, 0), after=[moved])
+    costs = uniform_costs(1, d2h_bandwidth=10**9, p2p_bandwidth=10**9)
+    (rank,) = simulate(builder.freeze("two waits", 1, 1, {}), costs, engine).metrics.ranks
+    assert (rank.stall_release_ns, rank.stall_send_ns) == (10, 15)
 
 
 def test_an_edge_that_ended_before_the_queue_was_ready_is_no_stall() -> None:
