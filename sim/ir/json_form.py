@@ -1,4 +1,8 @@
-"""A plan's JSON file (DESIGN, section 3) is written as its columns are walked, and read with every key checked."""
+"""A plan's JSON file (DESIGN, section 3) is written as its columns are walked, and read with every key checked.
+
+Files of version 1 are read where their plans mean what those of version 2 do: where each SEND waits for the ACQUIRE of
+the memory that it writes into.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.decisions import RECOMPUTE, Decisions, decisions_of, require_agreement
-from loadahead.sim.ir.kinds import Kind, KindName, Queue, Role, Space
+from loadahead.sim.ir.kinds import SEND_KINDS, Kind, KindName, Queue, Role, Space
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan, Ragged
 from loadahead.sim.ir.wellformed import Ids, positions, require_well_formed
 from loadahead.sim.schema_errors import Path as KeyPath
-from loadahead.sim.schema_errors import Version1, schema_error_line
+from loadahead.sim.schema_errors import schema_error_line
 
-FORMAT, VERSION = "loadahead-plan", 1
+FORMAT, VERSION = "loadahead-plan", 2
+_FIRST_VERSION = 1
 
 _Id = Annotated[int, Field(ge=0, le=2**53)]
 _Bytes = Annotated[int, Field(ge=0, le=2**53)]
@@ -28,6 +34,17 @@ _Label = Annotated[int, Field(ge=-1, lt=2**31)]
 _SpaceName = Literal["device", "host"]
 _RoleName = Literal["boundary", "output", "gradient", "workspace"]
 _QueueName = Literal["compute", "d2h", "h2d", "send", "recv"]
+_FrozenUnits = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _known_version(value: object) -> object:
+    """Return the value if it is one of the integers; pydantic's ``Literal`` would also take ``true`` and 1.0."""
+    if type(value) is not int or value not in (_FIRST_VERSION, VERSION):
+        raise PydanticCustomError("version", f"it must be {_FIRST_VERSION} or {VERSION}")
+    return value
+
+
+_Version = Annotated[Literal[1, 2], BeforeValidator(_known_version)]
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -73,11 +90,12 @@ class _OpRow(TypedDict):
 @with_config(_STRICT)
 class _PlanFile(TypedDict):
     format: Literal["loadahead-plan"]
-    version: Version1
+    version: _Version
     name: str
     ranks: Annotated[int, Field(ge=1, le=2**16)]
     microbatches: Annotated[int, Field(ge=1, lt=2**31)]
     policy: dict[str, Any]
+    frozen_units: NotRequired[_FrozenUnits]
     decisions: NotRequired[list[_DecisionRow]]
     buffers: list[_BufferRow]
     ops: list[_OpRow]
@@ -146,7 +164,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 def _head(plan: Plan) -> dict[str, Any]:
     head = {"format": FORMAT, "version": VERSION, "name": plan.name, "ranks": plan.ranks}
-    return head | {"microbatches": plan.microbatches, "policy": plan.policy}
+    return head | {"microbatches": plan.microbatches, "policy": plan.policy, "frozen_units": plan.frozen_units}
 
 
 def _chunks(plan: Plan) -> Iterator[str]:
@@ -203,6 +221,19 @@ def _decisions(rows: list[_DecisionRow]) -> Decisions:
     return Decisions(stage, unit, microbatch, recompute, release, acquire)
 
 
+def _require_awaited_memory(plan: Plan, source: str) -> None:
+    """Raise InputError unless each SEND waits for an ACQUIRE, as in version 2; the verifier looks for the right one."""
+    ops = plan.ops
+    sends = np.isin(ops.kind, sorted(SEND_KINDS))
+    waiting = np.zeros(len(plan), dtype=np.bool_)
+    waiting[ops.after.rows()[ops.kind[ops.after.values] == Kind.ACQUIRE]] = True
+    if (sends & ~waiting).any():
+        raise InputError(
+            f"{source}: is of version {_FIRST_VERSION}, whose SENDs do not wait for the memory they write into; plan it "
+            "again"
+        )
+
+
 def _from_file(file: _PlanFile, source: str) -> Plan:
     op_rows, buffer_rows = file["ops"], file["buffers"]
     op_ids = Ids.of(_column(op_rows, "id", np.int64), f"{source}: ops")
@@ -243,8 +274,11 @@ def _from_file(file: _PlanFile, source: str) -> Plan:
         file["policy"],
         op_ids.unless_positions(),
         buffer_ids.unless_positions(),
+        file.get("frozen_units", 0),
     )
     require_well_formed(plan, source)
+    if file["version"] == _FIRST_VERSION:
+        _require_awaited_memory(plan, source)
     if "decisions" in file:
         require_agreement(_decisions(file["decisions"]), plan, f"{source}: decisions")
     return plan

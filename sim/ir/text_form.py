@@ -57,7 +57,8 @@ def _word(row: dict[str, Any], position: dict[int, int]) -> str:
 
 def _lines(plan: Plan) -> Iterator[str]:
     file = plan_to_json(plan)
-    yield f"{FORMAT} {VERSION} {json.dumps(plan.name)} ranks {plan.ranks} microbatches {plan.microbatches}"
+    frozen = f" frozen-units {plan.frozen_units}" if plan.frozen_units else ""
+    yield f"{FORMAT} {VERSION} {json.dumps(plan.name)} ranks {plan.ranks} microbatches {plan.microbatches}{frozen}"
     yield f"policy {json.dumps(plan.policy)}"
     for b in file["buffers"]:
         key = f"{b['stage']}.{b['unit']}.{b['microbatch']}"
@@ -98,22 +99,33 @@ def _op(word: str, rank: int, queue: str, where: str) -> tuple[int, dict[str, An
 
 
 def _header(line: str) -> dict[str, Any]:
-    match = re.fullmatch(rf'{FORMAT} {VERSION} (".*") ranks (\d+) microbatches (\d+)', line)
+    match = re.fullmatch(rf'{FORMAT} ([12]) (".*") ranks (\d+) microbatches (\d+)(?: frozen-units (\d+))?', line)
     try:
         if match is None:
             raise ValueError
-        name = json.loads(match[1])
+        name = json.loads(match[2])
     except ValueError as error:
         raise InputError(
-            f"plan text line 1: {line[:60]!r}; it must be '{FORMAT} {VERSION} \"name\" ranks N microbatches M'"
+            f"plan text line 1: {line[:60]!r}; it must be '{FORMAT} {VERSION} \"name\" ranks N microbatches M', "
+            "and may end in ' frozen-units K'"
         ) from error
-    return {"name": name, "ranks": int(match[2]), "microbatches": int(match[3]), "policy": {}}
+    head = {"version": int(match[1]), "name": name, "ranks": int(match[3]), "microbatches": int(match[4])}
+    return head | {"policy": {}, "frozen_units": int(match[5] or 0)}
 
 
 def plan_from_text(text: str) -> Plan:
     """Return the plan of a text form; raise InputError with one line when it is malformed."""
+    try:
+        return _plan(text)
+    except InputError:
+        raise
+    except ValueError as error:  # int() takes no number of thousands of digits
+        raise InputError("plan text: a number has too many digits; ids and bytes have at most 16") from error
+
+
+def _plan(text: str) -> Plan:
     lines = text.splitlines() or [""]
-    file: dict[str, Any] = {"format": FORMAT, "version": VERSION} | _header(lines[0])
+    file: dict[str, Any] = {"format": FORMAT} | _header(lines[0])
     buffers: list[dict[str, Any]] = []
     ops: dict[int, dict[str, Any]] = {}
     op_ids: list[int] | None = None
@@ -131,7 +143,7 @@ def plan_from_text(text: str) -> Plan:
         elif line.startswith("policy "):
             file["policy"] = _json(line.removeprefix("policy "), where)
         elif line.startswith("op-ids "):
-            op_ids = [int(part) if part.isdigit() else -1 for part in line.split()[1:]]
+            op_ids = [int(part) if part.isdecimal() else -1 for part in line.split()[1:]]
         elif line.strip():
             raise InputError(f"{where}: {line[:60]!r}; a row starts with policy, buffer, op-ids or 'rank N queue:'")
     if sorted(ops) != list(range(len(ops))) or len(op_ids or ops) != len(ops):

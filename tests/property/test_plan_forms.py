@@ -31,6 +31,7 @@ def renamed(draw: st.DrawFn) -> Plan:
     stride, offset = draw(st.integers(1, 7)), draw(st.integers(0, 10**9))
     op_ids = np.arange(len(plan), dtype=np.int64)[::-1] * stride + offset
     buffer_ids = np.arange(len(plan.buffers), dtype=np.int64) * stride + offset
+    plan = replace(plan, frozen_units=draw(st.just(0) | st.integers(0, 2**31 - 1)))
     return replace(plan, op_ids=op_ids, buffer_ids=buffer_ids) if draw(st.booleans()) else plan
 
 
