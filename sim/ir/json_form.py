@@ -229,8 +229,8 @@ def _require_awaited_memory(plan: Plan, source: str) -> None:
     waiting[ops.after.rows()[ops.kind[ops.after.values] == Kind.ACQUIRE]] = True
     if (sends & ~waiting).any():
         raise InputError(
-            f"{source}: is of version {_FIRST_VERSION}, whose SENDs do not wait for the memory they write into; plan it "
-            "again"
+            f"{source}: is of version {_FIRST_VERSION}, whose SENDs do not wait for the memory they write into; plan "
+            "it again"
         )
 
 
