@@ -31,13 +31,27 @@ def not_allowed(message: str) -> PydanticCustomError:
 def _quantity(parse: Callable[[object], int]) -> BeforeValidator:
     """Return a validator that turns a text such as ``"80 GiB"`` into an int of the smallest unit; it takes ints too."""
 
-    def validate(value: object) -> int:
-        try:
-            return parse(value)
-        except InputError as error:
-            raise PydanticCustomError(SAYS_VALUE, "{text}", {"text": str(error)}) from error
+    return BeforeValidator(lambda value: _parsed(parse, value))
+
+
+def _quantities(parse: Callable[[object], int]) -> BeforeValidator:
+    """Return a validator of one quantity, which comes back as an int, or of a list of them, which does as a tuple."""
+
+    def validate(value: object) -> int | tuple[int, ...]:
+        if not isinstance(value, list | tuple):
+            return _parsed(parse, value)
+        if not value:
+            raise not_allowed("it must have at least one value; give one value per unit of a stage")
+        return tuple([_parsed(parse, one, f"value {number}: ") for number, one in enumerate(value)])
 
     return BeforeValidator(validate)
+
+
+def _parsed(parse: Callable[[object], int], value: object, which: str = "") -> int:
+    try:
+        return parse(value)
+    except InputError as error:
+        raise PydanticCustomError(SAYS_VALUE, "{text}", {"text": f"{which}{error}"}) from error
 
 
 def _integer(lowest: int) -> BeforeValidator:
@@ -114,6 +128,9 @@ def one_of(*allowed: str) -> Any:
 
 Bytes = Annotated[int, _quantity(parse_bytes)]
 Duration = Annotated[int, _quantity(parse_duration_ns)]
+# One value for all units of a stage, or a list with one for each.
+BytesPerUnit = Annotated[int | tuple[int, ...], _quantities(parse_bytes)]
+DurationPerUnit = Annotated[int | tuple[int, ...], _quantities(parse_duration_ns)]
 Rate = Annotated[int, _quantity(parse_rate)]
 Speed = Annotated[int, _quantity(parse_speed)]
 Count = Annotated[int, _integer(1)]

@@ -211,6 +211,7 @@ class Offload(Table):
     activation_loading_horizon: Count = 4
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
+    receive_ahead: Natural = 1
 
 
 class Jitter(Table):
@@ -234,4 +235,5 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         horizon=offload.activation_loading_horizon,
         horizon_unit=offload.horizon_unit,
         release_window=offload.release_window,
+        receive_ahead=offload.receive_ahead,
     )

@@ -1,61 +1,122 @@
-"""``kind = "uniform"`` gives the costs of a unit, the same for all (DESIGN, section 3)."""
+"""``kind = "uniform"`` gives the costs of a unit, the same for all or for those at one place (DESIGN, section 3)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from loadahead.scenarios.fields import Bytes, Count, Duration
+from pydantic import model_validator
+
+from loadahead.scenarios.fields import Bytes, BytesPerUnit, Count, Duration, DurationPerUnit, not_allowed
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.layers import Cut, Layer, Units
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
 
+class _Unit(NamedTuple):
+    """Holds what one unit costs, by the keys that take a list too, with a value for each unit of a stage."""
+
+    forward: int
+    recompute: int
+    backward: int
+    boundary: int
+    saved: int | None
+    workspace_forward: int
+    workspace_backward: int
+
+
+PER_UNIT = _Unit._fields
+
+
 class Uniform(Model):
     """Holds the costs of a unit for one microbatch; ``static`` is a rank's, divided evenly over its stages.
 
-    RECOMPUTE has BACKWARD's workspace: the activations that it makes are those that BACKWARD uses.
+    Where a key of :data:`PER_UNIT` holds a list, each stage's units have its values in their order.
+
+    RECOMPUTE has BACKWARD's workspace: the activations that it makes are those that BACKWARD uses. Without
+    checkpointing ``saved`` of them stay from FORWARD to BACKWARD, all where it is not given, and BACKWARD's own
+    workspace is the rest.
     """
 
     kind: Literal["uniform"]
     units_per_stage: Count = 1
-    forward: Duration
-    recompute: Duration = 0
-    backward: Duration
+    forward: DurationPerUnit
+    recompute: DurationPerUnit = 0
+    backward: DurationPerUnit
     backward_input: Duration | None = None
     backward_weight: Duration | None = None
-    boundary: Bytes
-    workspace_forward: Bytes = 0
-    workspace_backward: Bytes = 0
+    boundary: BytesPerUnit
+    saved: BytesPerUnit | None = None
+    workspace_forward: BytesPerUnit = 0
+    workspace_backward: BytesPerUnit = 0
     static: Bytes = 0
+
+    @model_validator(mode="after")
+    def _lists_of_one_length(self) -> Uniform:
+        lengths = {key: len(values) for key in PER_UNIT if isinstance(values := getattr(self, key), tuple)}
+        if "units_per_stage" in self.model_fields_set:
+            lengths = {"units_per_stage": self.units_per_stage} | lengths
+        first, *others = lengths or [""]
+        for key in others:
+            if lengths[key] != lengths[first]:
+                known = f"is {lengths[first]}" if first == "units_per_stage" else f"has {lengths[first]}"
+                raise not_allowed(
+                    f"{key} has {lengths[key]} values and {first} {known}; give one value per unit of a stage, or a "
+                    "single one for all"
+                )
+        return self
+
+    def _units(self) -> int:
+        """Return how many units a stage has: as written, or else as many as a list has values."""
+        lists = [values for key in PER_UNIT if isinstance(values := getattr(self, key), tuple)]
+        return len(lists[0]) if lists else self.units_per_stage
 
     def units_known(self, stages: int) -> int:
         """Return how many units so many stages have."""
-        return self.units_per_stage * stages
+        return self._units() * stages
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:
-        """Return equal units for every stage; raise InputError where ``static`` cannot be divided over the stages."""
+        """Return every stage's units, the same; raise InputError where ``static`` cannot be divided over the stages."""
+        distinct, places = self._places()
+        layers = [self._layer(unit, setting) for unit in distinct]
+        layers += [layers[places[0]].with_static(nbytes) for nbytes in self._static(setting)]
+        key = ("uniform", len(places) if len(distinct) == 1 else places, setting.ranks, setting.stages)
+        return Units(layers, cuts.get(key, lambda: self._cut(setting, places, len(distinct))))
+
+    def _places(self) -> tuple[list[_Unit], tuple[int, ...]]:
+        """Return the different units, and which of them stands at each place of a stage."""
+        values, count = [getattr(self, key) for key in PER_UNIT], self._units()
+        if not any(isinstance(value, tuple) for value in values):
+            return [_Unit(*values)], (0,) * count
+        columns = [value if isinstance(value, tuple) else (value,) * count for value in values]
+        distinct: dict[_Unit, int] = {}
+        places = tuple([distinct.setdefault(_Unit(*unit), len(distinct)) for unit in zip(*columns, strict=True)])
+        return list(distinct), places
+
+    def _layer(self, unit: _Unit, setting: Setting) -> Layer:
+        """Return a unit as a layer without static bytes."""
+        working, saved = unit.workspace_backward, 0
+        if not setting.checkpoint:
+            saved = working if unit.saved is None else unit.saved
         cost = UnitCost(
-            forward_ns=self.forward,
-            recompute_ns=self.recompute,
-            backward_ns=self.backward,
+            forward_ns=unit.forward,
+            recompute_ns=unit.recompute,
+            backward_ns=unit.backward,
             backward_input_ns=self.backward_input,
             backward_weight_ns=self.backward_weight,
-            workspace_forward=self.workspace_forward,
-            workspace_recompute=self.workspace_backward,
-            workspace_backward=self.workspace_backward,
+            workspace_forward=unit.workspace_forward,
+            workspace_recompute=working,
+            workspace_backward=max(working - saved, 0),
         )
-        unit = Layer(boundary_bytes=self.boundary, gradient_bytes=self.boundary, cost=cost)
-        layers = [unit, *map(unit.with_static, self._static(setting))]
-        key = ("uniform", self.units_per_stage, setting.ranks, setting.stages)
-        return Units(layers, cuts.get(key, lambda: self._cut(setting)))
+        return Layer(boundary_bytes=unit.boundary, gradient_bytes=unit.boundary, saved_bytes=saved, cost=cost)
 
-    def _cut(self, setting: Setting) -> Cut:
+    def _cut(self, setting: Setting, places: tuple[int, ...], distinct: int) -> Cut:
         """Return the cut of units that are a layer each; a stage's first one is of the two that hold static bytes."""
-        others = (0,) * (self.units_per_stage - 1)
+        others = places[1:]
         first = min(setting.ranks, setting.stages)
         order = (0,) * first + (1,) * (setting.stages - first)
-        return Cut(units=((0,), (1,), (2,)), stages=((1, *others), (2, *others))[: 1 + max(order)], order=order)
+        stages = ((distinct, *others), (distinct + 1, *others))[: 1 + max(order)]
+        return Cut(units=tuple([(number,) for number in range(distinct + 2)]), stages=stages, order=order)
 
     def _static(self, setting: Setting) -> tuple[int, int]:
         """Return the part of a rank's static bytes that its first stage has, with what division leaves, and others'."""
