@@ -210,8 +210,9 @@ def sweep(
     Each point is the step of the plan that :func:`plan` would make of it.
 
     Args:
-        axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``pipeline``, ``horizon_unit``,
-            ``active_microbatches``, or any key's full path, e.g. ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
+        axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``receive_ahead``, ``pipeline``,
+            ``horizon_unit``, ``active_microbatches``, or any key's full path, e.g.
+            ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
         workers: processes here, 0 for one each core; or :class:`loadahead.sweeps.workers.Workers`, a cluster.
         directory: a run directory that keeps finished points, so that the same sweep goes on where it was stopped, and
             that gets the table as CSV and Parquet.

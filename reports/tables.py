@@ -22,6 +22,7 @@ _SHORT = {
     "horizon": "horizon",
     "horizon_unit": "unit",
     "release_window": "window",
+    "receive_ahead": "ahead",
 }
 
 

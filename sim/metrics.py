@@ -52,6 +52,6 @@ def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: I
 
 
 def offload_counts(plan: Plan) -> tuple[int, int]:
-    """Return how many boundaries leave the GPU and how many stay, counted from the plan's operations."""
+    """Return how many boundaries leave the GPU and how many wait there for BACKWARD, counted from the operations."""
     offloaded = int((plan.ops.kind == Kind.OFFLOAD).sum())
-    return offloaded, int((plan.ops.kind == Kind.FORWARD).sum()) - offloaded
+    return offloaded, int(((plan.ops.kind == Kind.FORWARD) & ~plan.is_frozen).sum()) - offloaded

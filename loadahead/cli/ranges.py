@@ -14,17 +14,17 @@ _RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|.', re.DOTALL)
 
 
-def parse_ints(option: str, text: str) -> tuple[int, ...]:
-    """Return whole numbers of at least 1, ranges inclusive at both ends; InputError, naming the option, otherwise."""
+def parse_ints(option: str, text: str, lowest: int = 1) -> tuple[int, ...]:
+    """Return whole numbers, ranges inclusive at both ends; InputError, naming the option, for one below the lowest."""
     values: dict[int, None] = {}
     for part in text.split(","):
-        values |= dict.fromkeys(_range(option, part.strip(), text))
+        values |= dict.fromkeys(_range(option, part.strip(), text, lowest))
         if len(values) > MOST_VALUES:
             raise InputError(f"{option} {text!r:.60} has more than {MOST_VALUES} values; give a step: 1:100000:1000")
     return tuple(values)
 
 
-def _range(option: str, part: str, text: str, lowest: int = 1) -> range:
+def _range(option: str, part: str, text: str, lowest: int) -> range:
     match = _RANGE.fullmatch(part)
     if match is None:
         raise InputError(

@@ -19,11 +19,13 @@ POLICY_COLUMNS = {
     "parallel.active_microbatches": "active_microbatches",
     "offload.activation_loading_horizon": "horizon",
     "offload.release_window": "release_window",
+    "offload.receive_ahead": "receive_ahead",
 }
 KEY_OF_COLUMN = {column: key for key, column in POLICY_COLUMNS.items()}
 # More values than this on one axis are a slip of the pen, not a sweep.
 MOST_VALUES = 10_000
-_INTEGER_COLUMNS = ("microbatches", "active_microbatches", "horizon", "release_window")
+# Those that take whole numbers, with the lowest.
+LOWEST = {"microbatches": 1, "active_microbatches": 1, "horizon": 1, "release_window": 1, "receive_ahead": 0}
 # Two names of one setting.
 _ALIASES = {"parallel.partitions": "parallel.pipeline_parallel_degree"}
 _INT64 = range(-(2**63), 2**63)
@@ -58,9 +60,10 @@ def policy_axis(column: str, values: Sequence[int | str], name: str | None = Non
     name = name or column
     names = order_names() if column == "pipeline" else [*HORIZON_UNITS]
     for value in values:
-        if column in _INTEGER_COLUMNS and (type(value) is not int or value < 1):
-            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least 1")
-        if column not in _INTEGER_COLUMNS and value not in names:
+        if column in LOWEST and (type(value) is not int or value < LOWEST[column]):
+            lowest = LOWEST[column]
+            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least {lowest}")
+        if column not in LOWEST and value not in names:
             raise InputError(f"{name} has the value {value!r:.40}; it must be one of {', '.join(names)}")
     chosen = tuple(dict.fromkeys(values))
     return Axis(key=KEY_OF_COLUMN[column], column=column, values=chosen, settings=chosen)
@@ -120,7 +123,8 @@ def in_order(named_axes: Iterable[tuple[str, Axis]]) -> tuple[Axis, ...]:
     """Return axes in the order in which they change, slowest first; each comes with its name, for errors.
 
     Keys that are no choice of the planner's come first, in the order given, then microbatches, pipeline, horizon unit,
-    active microbatches, horizon, release window. InputError where two axes are of one key, or one holds the other.
+    active microbatches, horizon, release window, receive ahead. InputError where two axes are of one key, or one holds
+    the other.
     """
     seen: dict[str, tuple[str, Axis]] = {}
     for name, axis in named_axes:

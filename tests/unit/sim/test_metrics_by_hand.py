@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from loadahead.sim.costs import Costs, UnitCost
-from loadahead.sim.engines import simulate
+from loadahead.sim.engines import ENGINES, simulate
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.memory import walk
 from loadahead.sim.overlap import merge, of_spans, spans
-from tests.support.plans import GB, MB, MS, uniform_costs, uniform_plan
+from loadahead.sim.planner import Policy, build_plan
+from tests.support.plans import GB, MB, MS, uniform_costs, uniform_plan, uniform_workload
 
 
 def _rank(plan: object, costs: Costs, rank: int = 0) -> dict[str, float]:
@@ -62,6 +65,30 @@ def test_receive_stall_by_hand() -> None:
     # The RELEASE of the sent activation comes after it, before the OPTIMIZER_STEP, and waits for nothing.
     assert _rank(plan, costs, 0)["stall_recv_ns"] == 5 * MS
     assert simulate(plan, costs).step_time_ns == 8 * MS
+
+
+def test_send_stall_by_hand() -> None:
+    """Two ranks, three microbatches, 4 ms to send, nothing offloaded.
+
+    Rank 0 runs FORWARD 0, 1 and 2. What FORWARD 0 wrote is released before FORWARD 2, which one task parts from it; it
+    is sent from 1 to 5 ms, so that the RELEASE waits from 2 to 5. FORWARD 2 ends at 6. What FORWARD 1 wrote is sent
+    from 5 to 9 ms and released before BACKWARD 0, at 9; what FORWARD 2 wrote is sent from 9 to 13 and released before
+    BACKWARD 1. Rank 1 runs FORWARD 0 at 5 to 6, 1 at 9 to 10, 2 at 13 to 14 and BACKWARD 0 until 16, whose gradient is
+    sent until 20: by then nothing else has to be waited for.
+    """
+    costs, plan = uniform_costs(2, p2p_latency_ns=4 * MS), uniform_plan(2, 1, 3, offload=False, pipeline="simple")
+    for engine in ENGINES:
+        first = simulate(plan, costs, engine).metrics.ranks[0]
+        assert (first.stall_send_ns, first.stall_release_ns) == (3 * MS + 3 * MS, 0)
+
+
+def test_what_is_frozen_neither_leaves_nor_stays() -> None:
+    workload = replace(uniform_workload(1, 3), frozen_units=1)
+    for offload in (False, True):
+        plan = build_plan(workload, Policy(microbatches=4, ranks=1, pipeline="simple", offload=offload, horizon=1))
+        metrics = simulate(plan, uniform_costs(1, 3)).metrics
+        assert metrics.offloaded + metrics.kept == 2 * 4, "boundaries of the two units that are trained"
+        assert (metrics.offloaded > 0) == offload
 
 
 def test_memory_by_hand() -> None:

@@ -12,6 +12,7 @@ from loadahead.cli.axes import parse_axes
 from loadahead.scenarios.loader import SHIPPED, load_scenario
 from loadahead.sim.costs import save_costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sweeps.axes import Axis, axes_of, policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
 from loadahead.sweeps.workers import Chunks
@@ -30,6 +31,7 @@ def test_axes_stand_in_one_order_however_they_are_given() -> None:
     axes = parse_axes(
         {"release_window": "1", "horizon": "1", "pipeline": "gpipe"},
         [
+            "offload.receive_ahead=0",
             "parallel.active_microbatches=2",
             "offload.horizon_unit=layers",
             "hardware.h2d=1 GB/s",
@@ -46,6 +48,7 @@ def test_axes_stand_in_one_order_however_they_are_given() -> None:
         "active_microbatches",
         "horizon",
         "release_window",
+        "receive_ahead",
     ]
 
 
@@ -79,6 +82,8 @@ def test_a_column_holds_one_type(values: str, cells: tuple[Any, ...]) -> None:
         ({"release_window": "0"}, [], "--release-window is '0'; values must be at least 1"),
         ({}, ["offload.release_window=0"], "--set-range offload.release_window is '0'; values must be at least 1"),
         ({}, ["parallel.pipeline=zigzag"], "--set-range parallel.pipeline is 'zigzag'"),
+        ({}, ["offload.receive_ahead=-1"], "--set-range offload.receive_ahead is '-1'; write whole numbers"),
+        ({}, ["offload.receive_ahead=2:0"], "--set-range offload.receive_ahead is '2:0'; the range 2:0 is empty"),
         ({"horizon": "1"}, ["offload.activation_loading_horizon=2"], "this axis is given already by --horizon"),
         ({}, ["a.b=1", "a.b=2"], "--set-range a.b: this axis is given already by --set-range a.b"),
         ({}, ["parallel.partitions=1", "parallel.pipeline_parallel_degree=2"], "given already by --set-range parallel"),
@@ -109,6 +114,8 @@ def test_axes_from_python_are_those_of_the_command_line() -> None:
         ({"horizon": 4}, "the values of horizon are 4; give a list of them"),
         ({"horizon": "1:4"}, "the values of horizon are '1:4'; give a list of them"),
         ({"horizon": [1, 0]}, "horizon has the value 0; it must be a whole number of at least 1"),
+        ({"receive_ahead": [0, -1]}, "receive_ahead has the value -1; it must be a whole number of at least 0"),
+        ({"receive_ahead": [True]}, "receive_ahead has the value True; it must be a whole number of at least 0"),
         ({"horizon": [1.5]}, "horizon has the value 1.5"),
         ({"pipeline": ["zigzag"]}, "pipeline has the value 'zigzag'; it must be one of"),
         ({"horizon": [1], "offload.activation_loading_horizon": [2]}, "this axis is given already by horizon"),
@@ -230,3 +237,24 @@ def test_a_sweep_over_caps_warns_as_its_points_do() -> None:
     assert set(table.warnings) == set(expected)
     assert any("only one microbatch in flight" in warning for warning in expected)
     assert any("is 9 and there are 4" in warning for warning in expected)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "simpy"])
+def test_receive_ahead_is_an_axis_whose_rows_are_those_of_its_plans(engine: str) -> None:
+    """Sends take 700 us: memory that is taken later keeps them waiting longer, and holds less."""
+    own = {"hardware.p2p": "700 us", "parallel.microbatches": 6}
+    for axes in ({"receive_ahead": range(3), "horizon": [1, 3]}, {"offload.receive_ahead": [2, 0, 1]}):
+        table = la.sweep("uniform", axes, overrides=own, engine=engine)
+        for row in table.rows:
+            overrides = own | {"offload.receive_ahead": row["receive_ahead"]}
+            if "horizon" in axes:
+                overrides["offload.activation_loading_horizon"] = row.horizon
+            metrics = la.simulate("uniform", overrides).metrics
+            assert row == SweepRow.of(row.axes, metrics)
+        steps = {row["receive_ahead"]: row.step_time_ns for row in table.rows}
+        assert steps[0] > steps[1] and len(table.rows) == (6 if "horizon" in axes else 3)
+
+
+def test_receive_ahead_is_a_column_only_where_it_is_swept_over() -> None:
+    assert "receive_ahead" not in la.sweep("uniform", {"horizon": [1]}).rows[0].axes
+    assert parse_axes({}, ["offload.receive_ahead=0:2"]) == axes_of({"receive_ahead": range(3)})
