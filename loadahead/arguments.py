@@ -55,13 +55,15 @@ def decisions_given(decisions: DecisionsSource | None) -> Decisions | None:
 
 
 def costs_given(costs: Costs | Path | str | None) -> Costs | None:
-    """Return costs that were given as such, or as their file."""
-    from loadahead.sim.costs import Costs, load_costs
+    """Return costs that were given as such, or as their file; raise InputError where a value is not allowed."""
+    from loadahead.sim.costs import Costs, load_costs, require_sound
 
     if isinstance(costs, str | Path):
         return load_costs(Path(costs))
     if costs is not None and not isinstance(costs, Costs):
         raise InputError(f"the costs are of type {type(costs).__name__}; give costs or the path of a costs file")
+    if costs is not None:
+        require_sound(costs)
     return costs
 
 

@@ -19,8 +19,8 @@ from loadahead.sim.workload import ModuleShapes, Workload
 
 # As many costs are kept as an axis of a sweep may have values, each a kilobyte or two beside its units.
 MOST_COSTS = 10_000
-# What a model's own costs and its links are put into.
-_NO_COSTS = Costs(units=(), static_bytes=(), d2h_bandwidth=1, h2d_bandwidth=1, memory_bytes=1)
+# What a model's own costs and its links are put into; without units they are no costs yet.
+_NO_COSTS = Costs.model_construct(units=(), static_bytes=(), d2h_bandwidth=1, h2d_bandwidth=1, memory_bytes=1)
 # A traced module takes some kilobytes.
 MOST_TRACED = 1000
 

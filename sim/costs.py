@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
@@ -76,6 +76,12 @@ class UnitCost(_Frozen):
         return *durations, self.workspace_forward, self.workspace_recompute, backward, backward, backward
 
 
+def _units(stages: tuple[tuple[UnitCost, ...], ...]) -> tuple[tuple[UnitCost, ...], ...]:
+    if not stages or not all(stages):
+        raise PydanticCustomError("no_units", "it must hold a list for each stage, with the cost of at least one unit")
+    return stages
+
+
 class SharedLinks(_Frozen):
     """Describes the host's side of the links, where copies slow each other down. A field that is None limits nothing.
 
@@ -119,7 +125,7 @@ class Costs(_Frozen):
 
     format: Literal["loadahead-costs"] = "loadahead-costs"
     version: Version1 = 1
-    units: tuple[tuple[UnitCost, ...], ...]
+    units: Annotated[tuple[tuple[UnitCost, ...], ...], AfterValidator(_units)]
     static_bytes: tuple[Amount, ...]
     optimizer_ns: tuple[Amount, ...] = ()
     optimizer_workspace: tuple[Amount, ...] = ()
@@ -230,13 +236,16 @@ class Costs(_Frozen):
             if rank >= 0:
                 out[rank] = together(out[rank], value)
         if max(out, default=0) > MOST_TOTAL:
-            raise InputError(f"costs.{name} add up to {max(out)} on one rank; at most {MOST_TOTAL} can be simulated")
+            raise InputError(
+                f"costs.{name} add up to {max(out)} on one rank; at most {MOST_TOTAL} can be "
+                "simulated, use smaller figures"
+            )
         return np.asarray(out, dtype=np.int64)
 
     def _per_task(self, plan: Plan, which: int, optimizer: Ints) -> Ints:
         """Look up ``UnitCost.by_kind()[kind][which]`` for every task, and ``optimizer`` for OPTIMIZER_STEP."""
         ops = plan.ops
-        width = max(len(stage) for stage in self.units)
+        width = max(map(len, self.units), default=0)
         table = np.zeros((len(self.units), width, len(Kind)), dtype=np.int64)
         for s, stage in enumerate(self.units):
             for u, unit in enumerate(stage):
@@ -269,7 +278,10 @@ def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str,
     """
     total = float(amounts.sum(dtype=np.float64)) + more
     if total > MOST_TOTAL:
-        raise InputError(f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated")
+        raise InputError(
+            f"the step's {what} add up to {total:.3g} {unit}; at most {MOST_TOTAL} can be simulated, use smaller "
+            "figures or fewer microbatches"
+        )
 
 
 # So few sizes are worked through one by one: finding the distinct ones would take longer.
@@ -292,7 +304,7 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
     if exact and max(exact) > MOST_TOTAL:
         raise InputError(
             f"a transfer of {max(sizes.tolist())} bytes at {bandwidth} bytes per second takes {max(exact):.3g} ns; at "
-            f"most {MOST_TOTAL} can be simulated"
+            f"most {MOST_TOTAL} can be simulated, use a faster link or smaller boundaries"
         )
     return np.asarray(exact, dtype=np.int64)[back]
 
@@ -316,6 +328,14 @@ def load_costs(path: str | Path) -> Costs:
         return Costs.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{path}: {schema_error_line(error, 'a costs file', _keys)}") from error
+
+
+def require_sound(costs: Costs) -> None:
+    """Raise InputError where a value is not allowed, as in copies of costs whose changes nobody checked."""
+    try:
+        Costs.model_validate(costs.model_dump(warnings=False))
+    except ValidationError as error:
+        raise InputError(f"the costs: {schema_error_line(error, 'costs', _keys)}") from error
 
 
 def save_costs(costs: Costs, path: str | Path) -> None:

@@ -71,5 +71,8 @@ def shown_path(path: Path) -> str:
 
 def shown_value(value: Any) -> str:
     """Return the value as Python writes it, cut to 60 characters."""
-    text = f"{value!r}"
+    try:
+        text = f"{value!r}"
+    except ValueError:  # Python writes out no integer of thousands of digits
+        return "a value with a number too long to show"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -16,6 +16,8 @@ from loadahead.sim.errors import InputError
 # The largest single amount that is accepted, 8 PiB or 104 days, so that sums over a step stay within int64.
 LARGEST_AMOUNT = 2**53
 
+_MOST_BITS = 256
+
 BYTES: dict[str, int] = {
     "B": 1,
     "kB": 10**3,
@@ -41,6 +43,9 @@ def _parse(value: object, units: dict[str, int], what: str, example: str) -> int
     allowed = f"write a non-negative {what} such as {example}"
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"{value!r} is no {what}; {allowed}")
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # Python may refuse to write it out
+        largest = f"{LARGEST_AMOUNT} {next(iter(units))}"
+        raise InputError(f"an integer of {value.bit_length()} bits is too large; at most {largest} is allowed")
     text = f"{value} {next(iter(units))}" if isinstance(value, int) else value
     match = _QUANTITY.fullmatch(text[:100])
     if match is None or match[2] not in units:

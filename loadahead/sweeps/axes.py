@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loadahead.scenarios.fields import LARGEST_COUNT
 from loadahead.scenarios.loader import split_key
 from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import shown_value
 
 # The planner's choices by their key in a scenario: the column each has in a sweep's table.
 POLICY_COLUMNS = {
@@ -28,6 +30,8 @@ MOST_VALUES = 10_000
 LOWEST = {"microbatches": 1, "active_microbatches": 1, "horizon": 1, "release_window": 1, "receive_ahead": 0}
 # Two names of one setting.
 _ALIASES = {"parallel.partitions": "parallel.pipeline_parallel_degree"}
+# Python may refuse to write out an integer of more.
+_MOST_BITS = 256
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -60,9 +64,11 @@ def policy_axis(column: str, values: Sequence[int | str], name: str | None = Non
     name = name or column
     names = order_names() if column == "pipeline" else [*HORIZON_UNITS]
     for value in values:
-        if column in LOWEST and (type(value) is not int or value < LOWEST[column]):
-            lowest = LOWEST[column]
-            raise InputError(f"{name} has the value {value!r:.40}; it must be a whole number of at least {lowest}")
+        if column in LOWEST and (type(value) is not int or not LOWEST[column] <= value <= LARGEST_COUNT):
+            raise InputError(
+                f"{name} has the value {shown_value(value)}; it must be a whole number of at least {LOWEST[column]} "
+                f"and at most {LARGEST_COUNT}"
+            )
         if column not in LOWEST and value not in names:
             raise InputError(f"{name} has the value {value!r:.40}; it must be one of {', '.join(names)}")
     chosen = tuple(dict.fromkeys(values))
@@ -110,6 +116,8 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
         value = value.item() if getattr(value, "ndim", None) == 0 else value
         if getattr(value, "ndim", 0):
             raise InputError(f"{name} has an array among its values; give numbers or texts")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise InputError(f"{name} has a number of {value.bit_length()} bits among its values; give smaller ones")
         if value not in listed:
             listed.append(value)
         if len(listed) > MOST_VALUES:

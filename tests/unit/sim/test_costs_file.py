@@ -46,6 +46,10 @@ def test_split_backward_halves_what_has_no_figures() -> None:
         ({"static_bytes": None}, "static_bytes"),
         ({"speed": 1}, "speed"),
         ({"version": 2}, "version"),
+        ({"units": []}, "units = []: it must hold a list for each stage, with the cost of at least one unit"),
+        ({"units": [[]]}, "units = [[]]: it must hold a list for each stage"),
+        ({"units": [[], []]}, "units = [[], []]: it must hold a list for each stage"),
+        ({"units": None}, "units = None"),
     ],
 )
 def test_bad_files_name_the_key_in_one_line(tmp_path: Path, change: dict[str, object], key: str) -> None:
