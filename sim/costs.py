@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, UNIT_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.schema_errors import Path as KeyPath
@@ -333,9 +333,11 @@ def load_costs(path: str | Path) -> Costs:
 def require_sound(costs: Costs) -> None:
     """Raise InputError where a value is not allowed, as in copies of costs whose changes nobody checked."""
     try:
-        Costs.model_validate(costs.model_dump(warnings=False))
+        Costs.model_validate_json(costs.model_dump_json(exclude={"evidence"}, warnings=False))
     except ValidationError as error:
         raise InputError(f"the costs: {schema_error_line(error, 'costs', _keys)}") from error
+    except ValueError as error:  # a value that JSON does not have
+        raise InputError(f"the costs hold what a costs file cannot ({one_line(str(error), 120)})") from error
 
 
 def save_costs(costs: Costs, path: str | Path) -> None:
