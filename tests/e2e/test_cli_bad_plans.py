@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadahead.cli.main import run
+from tests.support.refusals import refused
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "plans"
 INDEX = json.loads((CORPUS / "index.json").read_text())
@@ -160,6 +161,36 @@ def test_decisions_in_any_order_or_none_are_the_good_plan(
         path.write_text(json.dumps(content))
         assert run(["show", str(path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == GOOD
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+def test_a_plan_of_version_1_whose_sends_do_not_wait_is_planned_again(
+    text: bool, tmp_path: Path, capsys: Captured
+) -> None:
+    good, old = tmp_path / "good.json", tmp_path / "old.json"
+    assert run(["plan", "no-help", "-o", str(good)]) == 0
+    plan = json.loads(good.read_text()) | {"version": 1}
+    del plan["frozen_units"]
+    old.write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert run(["show", str(old), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(good.read_text()), (
+        "its SENDs wait: it is read as version 2"
+    )
+
+    acquires = {op["id"] for op in plan["ops"] if op["kind"] == "ACQUIRE"}
+    for op in plan["ops"]:
+        if op["kind"].startswith("SEND"):
+            op["after"] = [edge for edge in op["after"] if edge not in acquires]
+    old.write_text(json.dumps(plan))
+    if text:
+        old.write_text(json.dumps(plan | {"version": 2}))
+        assert run(["show", str(old)]) == 0
+        old.write_text(capsys.readouterr().out.replace("loadahead-plan 2", "loadahead-plan 1", 1))
+    for command in ("verify", "show", "simulate", "execute"):
+        line = refused([command, str(old)], capsys)
+        assert line.endswith("is of version 1, whose SENDs do not wait for the memory they write into; plan it again\n")
+        assert line.startswith(f"error: {old}: ")
 
 
 def test_a_boundary_that_stays_need_not_be_named(tmp_path: Path, capsys: Captured) -> None:

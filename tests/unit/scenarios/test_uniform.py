@@ -64,7 +64,7 @@ def test_without_checkpointing_what_is_saved_stays(keys: dict[str, str], saved: 
 def test_one_f_one_b_keeps_the_graph_of_each_microbatch_in_flight() -> None:
     """Four ranks: rank s has 4-s microbatches in flight, each with a boundary of 1 MB and a graph of 16 MB.
 
-    The first rank holds 68 MB of these at once; a BACKWARD's workspace alone would make 22 MB of it.
+    The first rank holds 68 MB of these at once, where its boundaries and a single graph are 20 MB.
     """
     tables = {"microbatches": 8, "pipeline": "interleaved", "pipeline_parallel_degree": 4}
     found, costs = prepared({"workspace_backward": "16 MB"}, checkpoint=False, **tables)
