@@ -15,6 +15,8 @@ from loadahead.sim.workload import ModuleShapes
 
 # Cuts that were made before; a key holds all that the cut follows from, and begins with how it was made.
 Cuts = Kept[Cut]
+# More layers than this are a slip of the pen, and their list would fill the memory.
+MOST_LAYERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +44,12 @@ class Setting:
     def cut(self, runs: Sequence[tuple[Layer, int]], cuts: Cuts) -> Units:
         """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing.
 
-        ``runs`` holds layers in the model's order, each with how many like it follow each other.
+        ``runs`` holds layers in the model's order, each with how many like it follow each other. Raise InputError for
+        more than :data:`MOST_LAYERS`.
         """
         layers, counts = zip(*runs, strict=True)
+        if sum(counts) > MOST_LAYERS:
+            raise InputError(f"the model has {sum(counts)} layers; at most {MOST_LAYERS} are planned, use fewer")
         weights = tuple([layer.weight for layer in layers])
         strategy = self.strategy if self.checkpoint else "each"
         key = ("dealt out", weights, counts, self.stages, strategy)

@@ -163,3 +163,9 @@ def test_a_module_is_dealt_out_by_its_flops_and_has_no_costs_yet() -> None:
     # 18 FLOPs each; then pairs of layers.
     assert [[unit.layers for unit in stage] for stage in prepared.workload.stages] == [[(0, 2), (2, 4)], [(4, 6)]]
     assert prepared.workload.stages[0][0].saved_bytes == 0 + 1 + 11
+
+
+def test_more_layers_than_any_memory_lists() -> None:
+    model = {"kind": "transformer"} | SHAPE | {"layers": 2**31 - 1}
+    with pytest.raises(InputError, match="the model has 2147483649 layers; at most 1000000 are planned, use fewer"):
+        prepare(scenario(model))
