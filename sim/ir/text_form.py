@@ -90,7 +90,7 @@ def _op(word: str, rank: int, queue: str, where: str) -> tuple[int, dict[str, An
     match = _WORD.fullmatch(word)
     if match is None or match["kind"] not in _LONG:
         raise InputError(
-            f"{where}: {word!r} is not an operation; write e.g. 7:F0.1.3@4,5<2>3+3-2#100 with a kind of "
+            f"{where}: {word!r:.60} is not an operation; write e.g. 7:F0.1.3@4,5<2>3+3-2#100 with a kind of "
             f"{', '.join(_LONG)}"
         )
     row: dict[str, Any] = {"rank": rank, "queue": queue, "kind": _LONG[match["kind"]].name} | _key(match["key"])
