@@ -53,7 +53,7 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
         notes = below(lambda side: side.largest_device_bytes, format_bytes)
         boxes.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
     if shown.stalls_ns is not None:
-        # Waits for another rank are the pipeline's own bubble and no cost of offloading.
+        # Waits for another rank and for what is sent there are the pipeline's own and no cost of offloading.
         stalls = sum(ns for stall, ns in shown.stalls_ns.items() if STALL_LOOKS[stall].of_copies)
         hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
         note = f"compute waits {format_duration(stalls)} for them"
