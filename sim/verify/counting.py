@@ -11,7 +11,6 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.ir.wellformed import require_well_formed
-from loadahead.sim.verify.happens_before import Flags
 from loadahead.sim.verify.naming import buffer_name, is_kind
 from loadahead.sim.verify.violation import Violation, title
 
@@ -91,7 +90,7 @@ _SHAPES: dict[Kind, _Shape] = {
     Kind.ACQUIRE: _Shape(allocs=None),
     **dict.fromkeys(SEND_KINDS, _Shape(reads=1)),
     **dict.fromkeys(RECV_KINDS, _Shape(writes=1)),
-    Kind.OPTIMIZER_STEP: _Shape(None, None, None, None),
+    Kind.OPTIMIZER_STEP: _Shape(allocs=None, frees=None),
 }
 
 
@@ -168,71 +167,6 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
             )
 
 
-def tasks_once(plan: Plan) -> Iterator[Violation]:
-    """Require that no task runs twice."""
-    tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))
-    ops = plan.ops
-    names = np.stack([ops.kind[tasks], ops.stage[tasks], ops.unit[tasks], ops.microbatch[tasks]], axis=1)
-    order = np.lexsort(names.T)
-    same = (names[order][1:] == names[order][:-1]).all(axis=1)
-    for index in np.flatnonzero(same).tolist():
-        first, second = int(tasks[order[index]]), int(tasks[order[index + 1]])
-        yield Violation(
-            "task-once", f"{title(plan, second)} runs the task of {title(plan, first)} again", (first, second)
-        )
-
-
-_SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
-
-
-def sends_and_receives_pair(plan: Plan) -> Iterator[Violation]:
-    """Require that each RECV follows exactly one SEND of its kind on another rank, and each SEND precedes one RECV."""
-    after = plan.ops.after
-    receives, sends = is_kind(plan, *RECV_KINDS), is_kind(plan, *SEND_KINDS)
-    rows, sources = after.rows(), after.values
-    joins = receives[rows] & sends[sources]
-    rows, sources = rows[joins], sources[joins]
-    partners = np.bincount(rows, minlength=len(plan))
-    alone = partners[rows] == 1
-    bad = np.zeros(len(plan), dtype=bool)
-    bad[rows[alone]] = ~_sends_match(plan, sources[alone], rows[alone])
-    for op in np.flatnonzero(receives & (bad | (partners != 1))).tolist():
-        yield from _pair_violations(plan, op, sources[rows == op].tolist())
-    received = np.bincount(sources, minlength=len(plan))
-    for op in np.flatnonzero(sends & (received != 1)).tolist():
-        yield Violation(
-            "send-recv-pair", f"{title(plan, op)} is received {int(received[op])} times; once is needed", (op,)
-        )
-
-
-def _sends_match(plan: Plan, sends: Ints, receives: Ints) -> Flags:
-    """Return whether each pair has one kind, one microbatch and one size, on two ranks."""
-    ops = plan.ops
-    wanted = np.zeros(len(Kind), dtype=np.int8)
-    for kind, sent in _SENT_AS.items():
-        wanted[kind] = sent
-    out: Flags = (ops.kind[sends] == wanted[ops.kind[receives]]) & (ops.rank[sends] != ops.rank[receives])
-    out &= (ops.nbytes[sends] == ops.nbytes[receives]) & (ops.microbatch[sends] == ops.microbatch[receives])
-    return out
-
-
-def _pair_violations(plan: Plan, recv: int, sends: list[int]) -> Iterator[Violation]:
-    if len(sends) != 1:
-        yield Violation(
-            "send-recv-pair",
-            f"{title(plan, recv)} comes directly after {len(sends)} sends; one is needed",
-            (recv, *sends),
-        )
-        return
-    a, b = plan.op(sends[0]), plan.op(recv)
-    yield Violation(
-        "send-recv-pair",
-        f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; it "
-        f"needs a {_SENT_AS[b.kind].name} of the same microbatch and size from another rank",
-        (sends[0], recv),
-    )
-
-
 def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
     """Require that the device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
     for kind, column in ((Kind.OFFLOAD, plan.ops.reads), (Kind.PREFETCH, plan.ops.writes)):
@@ -248,19 +182,24 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
 
 
 def optimizer_last(plan: Plan) -> Iterator[Violation]:
-    """Require at most one OPTIMIZER_STEP on a rank, after the rank's last task."""
-    stepping = np.unique(plan.ops.rank[plan.ops.kind == Kind.OPTIMIZER_STEP])
-    is_task = is_kind(plan, *UNIT_KINDS)
-    for rank in stepping.tolist():
-        order = plan.queue_ops(rank, Queue.COMPUTE)
-        steps = np.flatnonzero(plan.ops.kind[order] == Kind.OPTIMIZER_STEP)
-        tasks = np.flatnonzero(is_task[order])
-        if len(steps) > 1:
-            twice = (int(order[steps[0]]), int(order[steps[1]]))
-            yield Violation("optimizer-last", f"{title(plan, twice[1])} is the rank's second", twice)
-        if len(tasks) and steps[0] < tasks[-1]:
-            early = (int(order[steps[0]]), int(order[tasks[-1]]))
-            yield Violation("optimizer-last", f"{title(plan, early[1])} runs after {title(plan, early[0])}", early)
+    """Require one OPTIMIZER_STEP on each rank, after the rank's last task."""
+    ops = plan.ops
+    steps = np.flatnonzero(ops.kind == Kind.OPTIMIZER_STEP)
+    tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))
+    first, last_task = np.full(plan.ranks, -1, dtype=np.int64), np.full(plan.ranks, -1, dtype=np.int64)
+    first[ops.rank[steps[::-1]]] = steps[::-1]
+    last_task[ops.rank[tasks]] = tasks
+    for rank in np.flatnonzero(first < 0).tolist():
+        last = int(last_task[rank])
+        behind = f" behind {title(plan, last)}" if last >= 0 else ""
+        text = f"rank {rank} has no OPTIMIZER_STEP{behind}; each rank ends its step with one"
+        yield Violation("optimizer-once", text, (last,) if last >= 0 else ())
+    for op in steps[first[ops.rank[steps]] != steps].tolist():
+        twice = (int(first[ops.rank[op]]), op)
+        yield Violation("optimizer-once", f"{title(plan, op)} is the rank's second", twice)
+    for rank in np.flatnonzero((first >= 0) & (first < last_task)).tolist():
+        early = (int(first[rank]), int(last_task[rank]))
+        yield Violation("optimizer-last", f"{title(plan, early[1])} runs after {title(plan, early[0])}", early)
 
 
 COUNTING: tuple[Callable[[Plan], Iterator[Violation]], ...] = (
@@ -270,8 +209,6 @@ COUNTING: tuple[Callable[[Plan], Iterator[Violation]], ...] = (
     operation_shapes,
     waits_only,
     bytes_match,
-    tasks_once,
-    sends_and_receives_pair,
     copies_carry_their_boundary,
     optimizer_last,
 )

@@ -3,9 +3,10 @@
 Operation a happens before b if b's clock for a's queue has reached a, as with vector clocks. A whole clock has an
 entry for every queue of every rank. Nearly all that the rules ask about lies on one rank, so that each operation's
 clock of its own rank's queues, made without the edges from other ranks, settles nearly everything in one pass: leaving
-edges out can only miss an order. What is then not known to be ordered goes to the exact pass, which makes one column of
-the whole clock at a time, for just the queues that are asked about. So memory is bounded by the operations, not by the
-ranks.
+edges out can only miss an order. An order that goes through another rank is mostly found one or two edges back: a SEND
+waits for the ACQUIRE on the rank that receives. What is then not known to be ordered goes to the exact pass, which
+makes one column of the whole clock at a time, for just the queues that are asked about. So memory is bounded by the
+operations, not by the ranks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from loadahead.sim.compiled import compiled
+from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints, Plan, SmallInts
 
@@ -46,14 +47,34 @@ def _own_clocks(rank, queue, place, previous, starts, values, clocks):  # type: 
         clocks[i, queue[i]] = place[i]
 
 
+@inlined
+def _shown(a, b, rank, queue, place, clocks):  # type: ignore[no-untyped-def]
+    """Return whether the clock of ``b`` shows that ``a`` is before it or is it."""
+    return rank[a] == rank[b] and clocks[b, queue[a]] >= place[a]
+
+
 @compiled
-def _known(first, then, rank, queue, place, clocks, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` with whether the clocks show each pair to be ordered; return how many they do not."""
+def _known(first, then, rank, queue, place, starts, values, clocks, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` with whether the clocks show each pair to be ordered; return how many they do not.
+
+    Where the clock of the second does not, those are asked which it waits for, and those which they wait for: that is
+    how a RECV follows, by way of a SEND on another rank, the ACQUIRE of its memory.
+    """
     unknown = 0
     for k in range(len(out)):
         a, b = first[k], then[k]
-        out[k] = rank[a] == rank[b] and clocks[b, queue[a]] >= place[a]
-        unknown += not out[k]
+        found = _shown(a, b, rank, queue, place, clocks)
+        for e in range(starts[b], starts[b + 1]):
+            if found:
+                break
+            c = values[e]
+            found = _shown(a, c, rank, queue, place, clocks)
+            for f in range(starts[c], starts[c + 1]):
+                if found:
+                    break
+                found = _shown(a, values[f], rank, queue, place, clocks)
+        out[k] = found
+        unknown += not found
     return unknown
 
 
@@ -97,7 +118,8 @@ class HappensBefore:
     def ordered(self, first: Ints, then: Ints) -> Flags:
         """Return whether ``first[k]`` is, or happens before, ``then[k]``; both hold positions, shape (pairs,)."""
         ops, out = self._plan.ops, np.empty(len(first), dtype=np.bool_)
-        if _known(first, then, ops.rank, ops.queue, self._plan.place_in_queue, self._own, out):
+        edges = (ops.after.starts, ops.after.values)
+        if _known(first, then, ops.rank, ops.queue, self._plan.place_in_queue, *edges, self._own, out):
             # Edges point backwards, so that nothing happens before what is listed above it.
             open_ = np.flatnonzero(~out & (first < then))
             out[open_] = self._exactly(first[open_], then[open_])
