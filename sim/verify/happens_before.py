@@ -64,15 +64,14 @@ def _known(first, then, rank, queue, place, starts, values, clocks, out):  # typ
     for k in range(len(out)):
         a, b = first[k], then[k]
         found = _shown(a, b, rank, queue, place, clocks)
-        for e in range(starts[b], starts[b + 1]):
-            if found:
-                break
-            c = values[e]
-            found = _shown(a, c, rank, queue, place, clocks)
-            for f in range(starts[c], starts[c + 1]):
+        if not found:
+            for e in range(starts[b], starts[b + 1]):
+                c = values[e]
+                found |= _shown(a, c, rank, queue, place, clocks)
+                for f in range(starts[c], starts[c + 1]):
+                    found |= _shown(a, values[f], rank, queue, place, clocks)
                 if found:
                     break
-                found = _shown(a, values[f], rank, queue, place, clocks)
         out[k] = found
         unknown += not found
     return unknown
