@@ -168,7 +168,7 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
 
 
 def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
-    """Require that the device side of an OFFLOAD or PREFETCH is the boundary that the operation names."""
+    """Require that an OFFLOAD or PREFETCH copies the boundary that it names, from or to a slot for boundaries."""
     for kind, column in ((Kind.OFFLOAD, plan.ops.reads), (Kind.PREFETCH, plan.ops.writes)):
         rows, buffers = column.rows(), column.values
         of_kind = plan.ops.kind[rows] == kind
@@ -179,6 +179,16 @@ def copies_carry_their_boundary(plan: Plan) -> Iterator[Violation]:
         for entry in np.flatnonzero(wrong).tolist():
             op = int(rows[entry])
             yield Violation("slot-content", f"{title(plan, op)} copies {buffer_name(plan, int(buffers[entry]))}", (op,))
+    for kind, column in ((Kind.OFFLOAD, plan.ops.writes), (Kind.PREFETCH, plan.ops.reads)):
+        rows, slots = column.rows(), column.values
+        for entry in np.flatnonzero(
+            (plan.ops.kind[rows] == kind) & (plan.buffers.role[slots] != Role.BOUNDARY)
+        ).tolist():
+            op = int(rows[entry])
+            text = (
+                f"{title(plan, op)} copies a boundary, and {buffer_name(plan, int(slots[entry]))} is for something else"
+            )
+            yield Violation("slot-content", text, (op,))
 
 
 def optimizer_last(plan: Plan) -> Iterator[Violation]:

@@ -1,0 +1,753 @@
+"""A plan as plain rows, damaged in one place or changed harmlessly; nothing of ``loadahead.sim.verify`` is used here.
+
+A damage says which rules may name it. None of them is a damage that the plan alone does not show, see :func:`unseen`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import numpy as np
+
+from loadahead.sim.ir.builder import PlanBuilder
+from loadahead.sim.ir.kinds import COPY_KINDS, QUEUE_OF, RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Queue, Role, Space
+from loadahead.sim.ir.plan import Plan
+
+Key = tuple[int, int, int]
+LISTS = ("reads", "writes", "allocs", "frees")
+BACKWARDS = (Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.BACKWARD_WEIGHT)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """An operation; what it waits for are rows themselves, so that any order of the list is one of the same plan."""
+
+    rank: int
+    kind: Kind
+    key: Key
+    nbytes: int
+    after: list[Row] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)
+    writes: list[int] = field(default_factory=list)
+    allocs: list[int] = field(default_factory=list)
+    frees: list[int] = field(default_factory=list)
+
+    def copy(self) -> Row:
+        """The same with lists of its own."""
+        own = replace(self, after=list(self.after))
+        for name in LISTS:
+            setattr(own, name, list(getattr(self, name)))
+        return own
+
+    @property
+    def queue(self) -> tuple[int, Queue]:
+        return self.rank, QUEUE_OF[self.kind]
+
+
+@dataclass(slots=True)
+class Buffer:
+    rank: int
+    space: Space
+    nbytes: int
+    role: Role
+    key: Key
+
+
+@dataclass(slots=True)
+class Rows:
+    """A plan's rows; ``frozen`` has the stage and the unit of each frozen unit."""
+
+    ranks: int
+    microbatches: int
+    frozen_units: int
+    ops: list[Row]
+    buffers: list[Buffer]
+    frozen: frozenset[tuple[int, int]]
+
+    def plan(self) -> Plan:
+        """The plan of these rows; an edge that points forward stays one."""
+        builder = PlanBuilder()
+        for buffer in self.buffers:
+            builder.buffer(buffer.rank, buffer.space, buffer.nbytes, buffer.role, buffer.key)
+        place = {id(op): index for index, op in enumerate(self.ops)}
+        for op in self.ops:
+            builder.op(
+                op.rank,
+                op.kind,
+                op.key,
+                after=[place[id(edge)] for edge in op.after if id(edge) in place],
+                reads=op.reads,
+                writes=op.writes,
+                allocs=op.allocs,
+                frees=op.frees,
+                nbytes=op.nbytes,
+            )
+        return builder.freeze("changed", self.ranks, self.microbatches, {}, frozen_units=self.frozen_units)
+
+    def remove(self, op: Row) -> None:
+        """Leave an operation out, and every edge to it."""
+        self.ops = [other for other in self.ops if other is not op]
+        for other in self.ops:
+            other.after = [edge for edge in other.after if edge is not op]
+
+    def move(self, op: Row, place: int) -> None:
+        """Put an operation before the one that stands at this place."""
+        others = [other for other in self.ops if other is not op]
+        place -= self.ops.index(op) < place
+        self.ops = [*others[:place], op, *others[place:]]
+
+    def drop_forward_edges(self) -> None:
+        """Leave out the edges to what is listed later."""
+        place = {id(op): index for index, op in enumerate(self.ops)}
+        for op in self.ops:
+            op.after = [edge for edge in op.after if place[id(edge)] < place[id(op)]]
+
+    def before(self) -> dict[int, int]:
+        """For each operation (by ``id``) the places of those that happen before it, as a bit mask."""
+        masks: dict[int, int] = {}
+        place = {id(op): index for index, op in enumerate(self.ops)}
+        last: dict[tuple[int, Queue], Row] = {}
+        for op in self.ops:
+            mask = 0
+            for source in [*op.after, *([last[op.queue]] if op.queue in last else [])]:
+                mask |= masks[id(source)] | 1 << place[id(source)]
+            masks[id(op)] = mask
+            last[op.queue] = op
+        return masks
+
+    def ordered(self, first: Row, then: Row) -> bool:
+        """Whether the first happens before the second."""
+        return bool(self.before()[id(then)] >> self.ops.index(first) & 1)
+
+    def queues(self) -> dict[tuple[int, Queue], list[Row]]:
+        """Each queue's operations in order."""
+        out: dict[tuple[int, Queue], list[Row]] = {}
+        for op in self.ops:
+            out.setdefault(op.queue, []).append(op)
+        return out
+
+    def peer(self, op: Row) -> int:
+        """The rank at the other end of a transfer."""
+        if op.kind in RECV_KINDS:
+            return next(edge.rank for edge in op.after if edge.kind in SEND_KINDS)
+        return next(other.rank for other in self.ops if other.kind in RECV_KINDS and op in other.after)
+
+    def writer(self, buffer: int) -> Row | None:
+        return next((op for op in self.ops if buffer in op.writes), None)
+
+    def users(self, buffer: int) -> list[Row]:
+        """Who takes, reads or writes a buffer."""
+        return [op for op in self.ops if buffer in (*op.allocs, *op.reads, *op.writes)]
+
+
+def rows_of(plan: Plan) -> Rows:
+    """The plan's rows."""
+    ops: list[Row] = []
+    for op in plan:
+        lists = (list(op.reads), list(op.writes), list(op.allocs), list(op.frees))
+        key = (op.stage, op.unit, op.microbatch)
+        ops.append(Row(op.rank, op.kind, key, op.nbytes, [ops[edge] for edge in op.after], *lists))
+    views = [plan.buffer(index) for index in range(len(plan.buffers))]
+    buffers = [Buffer(b.rank, b.space, b.nbytes, b.role, (b.stage, b.unit, b.microbatch)) for b in views]
+    units = sorted({op.key[:2] for op in ops if op.kind in UNIT_KINDS})
+    frozen = frozenset(units[: plan.frozen_units])
+    return Rows(plan.ranks, plan.microbatches, plan.frozen_units, ops, buffers, frozen)
+
+
+def unseen(rows: Rows, op: Row, buffer: int) -> bool:
+    """Whether a plan does not show that this read is left out, or that there is one too many.
+
+    A frozen unit reads what is passed on in its FORWARD alone: no other pass says the same.
+    """
+    return rows.buffers[buffer].role == Role.WORKSPACE and op.kind == Kind.FORWARD and op.key[:2] in rows.frozen
+
+
+# ---- damages --------------------------------------------------------------------------------------------------------
+
+# Each changes the rows and returns the rules that may name it; None, and nothing is changed, where there is no place.
+Damage = Callable[[Rows, Random], set[str] | None]
+
+ORDER = {
+    "well-formed",
+    "read-after-write",
+    "use-after-take",
+    "free-after-use",
+    "offload-after-forward",
+    "slot-reuse",
+    "slot-content",
+    "backward-after-forward",
+    "send-into-memory",
+    "send-recv-pair",
+}
+PLACE = {"recompute-place", "transfer-order", "optimizer-last"}
+OWN = {"reads-own", "writes-own", "takes-own", "workspace", "send-own", "receive-own", "slot-content"}
+_LEFT_OUT = {
+    Kind.FORWARD: {"whole-step", "labels"},  # the only one of its unit leaves a gap
+    Kind.BACKWARD: {"whole-step"},
+    Kind.RECOMPUTE: {"workspace"},
+    Kind.OFFLOAD: {"slot-reuse", "taken-once", "slot-content"},
+    Kind.PREFETCH: {"read-after-write"},
+    Kind.RELEASE: {"freed-once"},
+    Kind.ACQUIRE: {"taken-once"},
+    Kind.SEND_ACTIVATION: {"send-recv-pair"},
+    Kind.SEND_GRADIENT: {"send-recv-pair"},
+    Kind.RECV_ACTIVATION: {"send-recv-pair"},
+    Kind.RECV_GRADIENT: {"send-recv-pair"},
+    Kind.OPTIMIZER_STEP: {"optimizer-once"},
+}
+_DOUBLED = {
+    Kind.FORWARD: {"task-once"},
+    Kind.BACKWARD: {"task-once"},
+    Kind.RECOMPUTE: {"task-once"},
+    Kind.OFFLOAD: {"slot-reuse", "taken-once", "free-after-use"},
+    Kind.PREFETCH: {"written-once"},
+    Kind.RELEASE: {"freed-once"},
+    Kind.ACQUIRE: {"taken-once"},
+    Kind.SEND_ACTIVATION: {"task-once", "send-recv-pair"},
+    Kind.SEND_GRADIENT: {"task-once", "send-recv-pair"},
+    Kind.RECV_ACTIVATION: {"written-once", "send-recv-pair"},
+    Kind.RECV_GRADIENT: {"written-once", "send-recv-pair"},
+    Kind.OPTIMIZER_STEP: {"optimizer-once"},
+}
+
+
+def _pick(rows: Rows, random: Random) -> Row:
+    """Any operation, every kind as likely."""
+    kind = random.choice(sorted({op.kind for op in rows.ops}))
+    return random.choice([op for op in rows.ops if op.kind == kind])
+
+
+def left_out(rows: Rows, random: Random) -> set[str] | None:
+    op = _pick(rows, random)
+    rows.remove(op)
+    return _LEFT_OUT[op.kind]
+
+
+def doubled(rows: Rows, random: Random) -> set[str] | None:
+    op = _pick(rows, random)
+    place = random.randrange(rows.ops.index(op) + 1, len(rows.ops) + 1)
+    again = op.copy()
+    rows.ops.insert(random.choice([rows.ops.index(op) + 1, place]), again)
+    return _DOUBLED[op.kind]
+
+
+def on_another_rank(rows: Rows, random: Random) -> set[str] | None:
+    if rows.ranks == 1:
+        return None
+    op = _pick(rows, random)
+    op.rank = random.choice([rank for rank in range(rows.ranks) if rank != op.rank])
+    return {"optimizer-once"} if op.kind == Kind.OPTIMIZER_STEP else {"stage-rank", "own-rank"}
+
+
+def with_its_buffers_on_another_rank(rows: Rows, random: Random) -> set[str] | None:
+    """A whole unit, with all that it takes."""
+    if rows.ranks == 1:
+        return None
+    key = random.choice([op.key for op in rows.ops if op.kind in UNIT_KINDS])
+    own = [op for op in rows.ops if op.key == key and op.kind in UNIT_KINDS]
+    rank = random.choice([rank for rank in range(rows.ranks) if rank != own[0].rank])
+    for op in own:
+        op.rank = rank
+        for buffer in op.allocs:
+            rows.buffers[buffer].rank = rank
+    return {"stage-rank", "own-rank"}
+
+
+def behind_its_reader(rows: Rows, random: Random) -> set[str] | None:
+    """A writer is listed behind a reader, and what waits for it waits no more."""
+    op, buffer = _entry(rows, random, "reads")
+    writer = rows.writer(buffer)
+    if writer is None or writer is op:
+        return None
+    rows.move(writer, rows.ops.index(op) + 1)
+    rows.drop_forward_edges()
+    return ORDER | PLACE
+
+
+def before_its_writer(rows: Rows, random: Random) -> set[str] | None:
+    op, buffer = _entry(rows, random, "reads")
+    writer = rows.writer(buffer)
+    if writer is None or writer is op:
+        return None
+    rows.move(op, rows.ops.index(writer))
+    rows.drop_forward_edges()
+    return ORDER | PLACE
+
+
+def behind_the_optimizer(rows: Rows, random: Random) -> set[str] | None:
+    tasks = [op for op in rows.ops if op.kind in UNIT_KINDS]
+    op = random.choice(tasks)
+    rows.move(op, len(rows.ops))
+    rows.drop_forward_edges()
+    return {"optimizer-last"}
+
+
+def recompute_elsewhere(rows: Rows, random: Random) -> set[str] | None:
+    """Another operation than a RELEASE comes between a RECOMPUTE and its BACKWARD."""
+    recomputes = [op for op in rows.ops if op.kind == Kind.RECOMPUTE]
+    if not recomputes:
+        return None
+    op = random.choice(recomputes)
+    queue = [other for other in rows.ops if other.queue == op.queue and other.kind != Kind.RELEASE]
+    at = queue.index(op)
+    if at == 0:
+        return None
+    rows.move(op, rows.ops.index(random.choice(queue[:at])))
+    return ORDER | {"recompute-place"}
+
+
+def transfers_crossed(rows: Rows, random: Random) -> set[str] | None:
+    """Two transfers from one rank to another change places on one of their two queues, and the list follows."""
+    queues = rows.queues()
+    kinds = random.choice([SEND_KINDS, RECV_KINDS])
+    found = []
+    for ops in queues.values():
+        for place, (op, other) in enumerate(itertools.pairwise(ops)):
+            if op.kind in kinds and other.kind in kinds and rows.peer(op) == rows.peer(other):
+                found.append((ops, place))
+    if not found:
+        return None
+    ops, place = random.choice(found)
+    ops[place : place + 2] = ops[place + 1], ops[place]
+    listed = _listed(queues, random)
+    if listed is None:
+        return None
+    rows.ops = listed
+    return {"transfer-order"}
+
+
+def sent_twice(rows: Rows, random: Random) -> set[str] | None:
+    """A whole transfer once more, into memory that is taken and freed for it."""
+    receives = [op for op in rows.ops if op.kind in RECV_KINDS]
+    if not receives:
+        return None
+    op = random.choice(receives)
+    send = next(edge for edge in op.after if edge.kind in SEND_KINDS)
+    buffer = len(rows.buffers)
+    rows.buffers.append(replace(rows.buffers[op.writes[0]]))
+    acquire = Row(op.rank, Kind.ACQUIRE, op.key, 0, allocs=[buffer])
+    again = send.copy()
+    again.after.append(acquire)
+    received = replace(op, after=[again], writes=[buffer])
+    release = Row(op.rank, Kind.RELEASE, op.key, 0, after=[received], frees=[buffer])
+    place = rows.ops.index(send) + 1
+    rows.ops[place:place] = [acquire, again, received, release]
+    for other in rows.ops:
+        if other.kind == Kind.RELEASE and set(other.frees) & set(send.reads):
+            other.after.append(again)
+    return {"task-once"}
+
+
+def names_exchanged(rows: Rows, random: Random) -> set[str] | None:
+    """Two operations of a kind do what they did under each other's name."""
+    op = _pick(rows, random)
+    others = [o for o in rows.ops if o.kind == op.kind and o.key != op.key]
+    if not others:
+        return None
+    other = random.choice(others)
+    op.key, other.key = other.key, op.key
+    return OWN | {"labels", "stage-rank", "send-recv-pair", "frozen-front", "backward-after-forward"}
+
+
+def lists_exchanged(rows: Rows, random: Random) -> set[str] | None:
+    """Two operations of a kind read, or write, each other's buffers."""
+    op, name = _pick(rows, random), random.choice(["reads", "writes"])
+    others = [o for o in rows.ops if o.kind == op.kind and getattr(o, name) != getattr(op, name)]
+    if not others:
+        return None
+    other = random.choice(others)
+    mine, theirs = getattr(op, name), getattr(other, name)
+    setattr(op, name, theirs)
+    setattr(other, name, mine)
+    return OWN | {"own-rank", "send-recv-pair", "bytes", "slot-reuse"}
+
+
+def relabelled(rows: Rows, random: Random) -> set[str] | None:
+    op = _pick(rows, random)
+    key = _other_key(rows, random, op.key)
+    if op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key == (-1, -1, -1):
+        return None  # those need no name
+    op.key = key
+    if op.kind in UNIT_KINDS:
+        return {"labels", "whole-step", "task-once", "frozen-front", "backward-after-forward", "recompute-place"}
+    if op.kind in SEND_KINDS | RECV_KINDS:
+        return {"labels", "task-once", "send-recv-pair", "send-own", "receive-own"}
+    return {"labels", "slot-content", "frozen-front"}
+
+
+def buffer_relabelled(rows: Rows, random: Random) -> set[str] | None:
+    """What a device buffer names says whose it is; a host slot is for many boundaries, one after another."""
+    buffer = random.choice(rows.buffers)
+    key = _other_key(rows, random, buffer.key)
+    if buffer.space == Space.HOST:
+        key = (buffer.key[0], buffer.key[1], random.choice([rows.microbatches, 2**31 - 1, -1]))
+    buffer.key = key
+    return OWN | {"labels"}
+
+
+def of_another_role(rows: Rows, random: Random) -> set[str] | None:
+    buffer = random.choice(rows.buffers)
+    buffer.role = random.choice([role for role in Role if role != buffer.role])
+    return OWN
+
+
+def of_another_size(rows: Rows, random: Random) -> set[str] | None:
+    """A buffer that is copied or sent."""
+    moved = [b for op in rows.ops if op.kind in COPY_KINDS | SEND_KINDS | RECV_KINDS for b in (*op.reads, *op.writes)]
+    if not moved:
+        return None
+    rows.buffers[random.choice(moved)].nbytes += 1
+    return {"bytes"}
+
+
+def another_size_moved(rows: Rows, random: Random) -> set[str] | None:
+    op = _pick(rows, random)
+    op.nbytes += 1
+    return {"bytes"}
+
+
+def buffer_elsewhere(rows: Rows, random: Random) -> set[str] | None:
+    buffer = random.choice(rows.buffers)
+    if rows.ranks > 1 and random.random() < 0.5:
+        buffer.rank = random.choice([rank for rank in range(rows.ranks) if rank != buffer.rank])
+        return {"own-rank"}
+    buffer.space = Space.HOST if buffer.space == Space.DEVICE else Space.DEVICE
+    return {"memory-on-compute", "operation-shape"}
+
+
+def _other_key(rows: Rows, random: Random, key: Key) -> Key:
+    """Another name: one of the plan's, or one that no task has."""
+    keys = sorted({op.key for op in rows.ops if op.kind in UNIT_KINDS} - {key})
+    if keys and random.random() < 0.6:
+        return random.choice(keys)
+    at = random.randrange(3)
+    beyond = random.choice([2**31 - 1, 2**20 + 1, -1, rows.microbatches, len(rows.ops)])
+    new = (*key[:at], beyond, *key[at + 1 :])
+    if new == key or new in {op.key for op in rows.ops if op.kind in UNIT_KINDS}:
+        return (2**31 - 1, 0, 0)
+    return new  # type: ignore[return-value]
+
+
+def _entry(rows: Rows, random: Random, *names: str) -> tuple[Row, int]:
+    """A buffer in an operation's list."""
+    found = [(op, buffer) for op in rows.ops for name in names for buffer in getattr(op, name)]
+    return random.choice(found)
+
+
+def another_buffer(rows: Rows, random: Random) -> set[str] | None:
+    """One of an operation's lists names another buffer of the rank."""
+    name = random.choice(LISTS)
+    found = [(op, buffer) for op in rows.ops for buffer in getattr(op, name)]
+    op, buffer = random.choice(found)
+    others = [b for b, other in enumerate(rows.buffers) if b not in getattr(op, name) and other.rank == op.rank]
+    alike = [b for b in others if rows.buffers[b].role == rows.buffers[buffer].role]
+    others = alike or others if random.random() < 0.8 else others
+    if not others:
+        return None
+    other = random.choice(others)
+    if name == "reads" and unseen(rows, op, buffer) and rows.buffers[other].role == Role.WORKSPACE:
+        return None
+    row = getattr(op, name)
+    row[row.index(buffer)] = other
+    if name in ("allocs", "frees"):
+        return {"taken-once", "freed-once", "memory-on-compute"}
+    return OWN | ORDER | {"written-once", "operation-shape", "bytes"}
+
+
+def buffer_missing(rows: Rows, random: Random) -> set[str] | None:
+    name = random.choice(LISTS)
+    op, buffer = _entry(rows, random, name)
+    if name == "reads" and unseen(rows, op, buffer):
+        return None
+    getattr(op, name).remove(buffer)
+    if name == "reads":
+        return {"reads-own", "workspace", "operation-shape"}
+    if name == "writes":
+        return {"writes-own", "read-after-write", "operation-shape", "takes-own"}
+    return {"taken-once"} if name == "allocs" else {"freed-once"}
+
+
+def buffer_added(rows: Rows, random: Random) -> set[str] | None:
+    """An operation reads, writes, takes or frees one more of the rank's buffers."""
+    name, op = random.choice(LISTS), _pick(rows, random)
+    others = [b for b, other in enumerate(rows.buffers) if b not in getattr(op, name) and other.rank == op.rank]
+    if not others:
+        return None
+    buffer = random.choice(others)
+    if name == "reads" and unseen(rows, op, buffer):
+        return None
+    getattr(op, name).append(buffer)
+    if name == "reads":
+        return OWN | ORDER | {"operation-shape"}
+    if name == "writes":
+        return OWN | {"written-once", "operation-shape", "slot-reuse"}
+    return {"taken-once"} if name == "allocs" else {"freed-once"}
+
+
+def edge_missing(rows: Rows, random: Random) -> set[str] | None:
+    """An edge without which an order is lost, or that says what a RECV receives."""
+    edges = [(source, op) for op in rows.ops for source in op.after]
+    if not edges:
+        return None
+    source, op = random.choice(edges)
+    op.after.remove(source)
+    if (source.kind in SEND_KINDS and op.kind in RECV_KINDS) or not rows.ordered(source, op):
+        return ORDER
+    op.after.append(source)
+    return None
+
+
+def edge_doubled(rows: Rows, random: Random) -> set[str] | None:
+    edges = [(source, op) for op in rows.ops for source in op.after]
+    if not edges:
+        return None
+    source, op = random.choice(edges)
+    op.after.append(source)
+    return {"well-formed"}
+
+
+def freed_too_early(rows: Rows, random: Random) -> set[str] | None:
+    """Another task or RELEASE of the rank frees a buffer, which not all that use it are behind."""
+    op, buffer = _entry(rows, random, "frees")
+    if rows.buffers[buffer].space == Space.HOST:
+        return None
+    place = rows.ops.index(op)
+    able = [o for o in rows.ops[:place] if o.queue == op.queue and o.kind != Kind.ACQUIRE]
+    if not able:
+        return None
+    other = random.choice(able)
+    if all(user is other or rows.ordered(user, other) for user in rows.users(buffer)):
+        return None
+    op.frees.remove(buffer)
+    other.frees.append(buffer)
+    return {"free-after-use"}
+
+
+def microbatch_left_out(rows: Rows, random: Random) -> set[str] | None:
+    """All of its operations and buffers."""
+    microbatch = random.randrange(rows.microbatches)
+    for op in [op for op in rows.ops if op.key[2] == microbatch]:
+        rows.remove(op)
+    return {"whole-step"}
+
+
+def unit_left_out(rows: Rows, random: Random) -> set[str] | None:
+    unit = random.choice([op.key[:2] for op in rows.ops if op.kind in UNIT_KINDS])
+    for op in [op for op in rows.ops if op.key[:2] == unit]:
+        rows.remove(op)
+    return None if not rows.ops else {"whole-step", "labels", "frozen-front", *OWN, *ORDER, "taken-once", "freed-once"}
+
+
+def no_recompute(rows: Rows, random: Random) -> set[str] | None:
+    recomputes = [op for op in rows.ops if op.kind == Kind.RECOMPUTE]
+    for op in recomputes:
+        rows.remove(op)
+    return {"workspace"} if recomputes else None
+
+
+def emptied(rows: Rows, random: Random) -> set[str] | None:
+    rows.ops, keep = [], random.random() < 0.5
+    if not keep:
+        rows.buffers = []
+    return {"whole-step"}
+
+
+def head_changed(rows: Rows, random: Random) -> set[str] | None:
+    if random.random() < 0.5:
+        rows.microbatches = random.choice([rows.microbatches + 1, 2**31 - 1, max(rows.microbatches - 1, 1)])
+        had = max(op.key[2] for op in rows.ops) + 1
+        return None if rows.microbatches == had else {"whole-step", "labels"}
+    had = rows.frozen_units
+    rows.frozen_units = random.choice([had + 1, had - 1, 2**31 - 1])
+    return {"whole-step", "frozen-front"}
+
+
+def of_another_kind(rows: Rows, random: Random) -> set[str] | None:
+    """On the same queue."""
+    op = _pick(rows, random)
+    kinds = [kind for kind in Kind if QUEUE_OF[kind] == QUEUE_OF[op.kind] and kind != op.kind]
+    if not kinds:
+        return None
+    op.kind = random.choice(kinds)
+    return {"whole-step", "workspace", "labels", "freed-once", "optimizer-once", "operation-shape", "frozen-front"} | {
+        "send-recv-pair",
+        "task-once",
+    }
+
+
+DAMAGES: tuple[Damage, ...] = (
+    left_out,
+    doubled,
+    on_another_rank,
+    with_its_buffers_on_another_rank,
+    behind_its_reader,
+    before_its_writer,
+    behind_the_optimizer,
+    recompute_elsewhere,
+    transfers_crossed,
+    sent_twice,
+    names_exchanged,
+    lists_exchanged,
+    relabelled,
+    buffer_relabelled,
+    of_another_role,
+    of_another_size,
+    another_size_moved,
+    buffer_elsewhere,
+    another_buffer,
+    buffer_missing,
+    buffer_added,
+    edge_missing,
+    edge_doubled,
+    freed_too_early,
+    microbatch_left_out,
+    unit_left_out,
+    no_recompute,
+    emptied,
+    head_changed,
+    of_another_kind,
+)
+
+
+# ---- harmless changes -----------------------------------------------------------------------------------------------
+
+Change = Callable[[Rows, Random], None]
+
+
+def redundant_edges(rows: Rows, random: Random) -> None:
+    """Edges that say again what is so already."""
+    masks = rows.before()
+    for op in rows.ops:
+        earlier = [o for place, o in enumerate(rows.ops) if masks[id(op)] >> place & 1 and o not in op.after]
+        op.after += random.sample(earlier, min(len(earlier), random.randint(0, 3)))
+        random.shuffle(op.after)
+
+
+def another_list_order(rows: Rows, random: Random) -> None:
+    """Any list in which edges point backwards and each queue has its order."""
+    listed = _listed(rows.queues(), random)
+    assert listed is not None
+    rows.ops = listed
+
+
+def _listed(queues: dict[tuple[int, Queue], list[Row]], random: Random) -> list[Row] | None:
+    """A list of queues' operations in which edges point backwards; None where they wait in a circle."""
+    left = {queue: list(ops) for queue, ops in queues.items()}
+    listed: list[Row] = []
+    done: set[int] = set()
+    while left:
+        ready = [queue for queue, ops in left.items() if all(id(edge) in done for edge in ops[0].after)]
+        if not ready:
+            return None
+        queue = random.choice(ready)
+        listed.append(left[queue].pop(0))
+        done.add(id(listed[-1]))
+        if not left[queue]:
+            del left[queue]
+    return listed
+
+
+def releases_later(rows: Rows, random: Random) -> None:
+    for op in [op for op in rows.ops if op.kind == Kind.RELEASE]:
+        if random.random() < 0.5:
+            rows.move(op, random.randint(rows.ops.index(op) + 1, len(rows.ops)))
+
+
+def acquires_earlier(rows: Rows, random: Random) -> None:
+    for op in [op for op in rows.ops if op.kind == Kind.ACQUIRE and not op.after]:
+        if random.random() < 0.5:
+            queue = [o for o in rows.ops[: rows.ops.index(op) + 1] if o.queue == op.queue]
+            at = random.randrange(len(queue))
+            # Directly before a BACKWARD is its RECOMPUTE's place.
+            while at and queue[at].kind in (*BACKWARDS, Kind.RELEASE):
+                at -= 1
+            if queue[at].kind not in (*BACKWARDS, Kind.RELEASE):
+                rows.move(op, rows.ops.index(queue[at]))
+
+
+def acquires_merged(rows: Rows, random: Random) -> None:
+    """A later ACQUIRE's memory is taken by an earlier one of the rank."""
+    acquires = [op for op in rows.ops if op.kind == Kind.ACQUIRE]
+    random.shuffle(acquires)
+    for op in acquires[: len(acquires) // 2]:
+        earlier = [o for o in rows.ops[: rows.ops.index(op)] if o.kind == Kind.ACQUIRE and o.rank == op.rank]
+        if not earlier:
+            continue
+        into = random.choice(earlier)
+        into.allocs += op.allocs
+        into.key = random.choice([into.key, op.key, (-1, -1, -1)])
+        for other in rows.ops:
+            if op in other.after:
+                other.after = [edge for edge in other.after if edge is not op and edge is not into] + [into]
+        rows.ops.remove(op)
+
+
+def freed_later(rows: Rows, random: Random) -> None:
+    """What a task frees is freed by a later operation of the compute queue."""
+    for op in [op for op in rows.ops if op.kind in UNIT_KINDS and op.frees]:
+        later = [o for o in rows.ops[rows.ops.index(op) + 1 :] if o.queue == op.queue and o.kind != Kind.ACQUIRE]
+        if random.random() < 0.3:
+            random.choice(later).frees.append(op.frees.pop())
+
+
+def releases_merged(rows: Rows, random: Random) -> None:
+    """An earlier RELEASE's memory is freed by a later one of the rank."""
+    for op in [op for op in rows.ops if op.kind == Kind.RELEASE]:
+        later = [o for o in rows.ops[rows.ops.index(op) + 1 :] if o.kind == Kind.RELEASE and o.rank == op.rank]
+        if later and random.random() < 0.5:
+            into = random.choice(later)
+            into.frees += op.frees
+            into.after += [edge for edge in op.after if edge not in into.after]
+            rows.ops.remove(op)
+
+
+def buffers_shuffled(rows: Rows, random: Random) -> None:
+    """The buffers stand in another order, and so do the operations' lists."""
+    order = list(range(len(rows.buffers)))
+    random.shuffle(order)
+    place = {old: new for new, old in enumerate(order)}
+    rows.buffers = [rows.buffers[old] for old in order]
+    for op in rows.ops:
+        for name in LISTS:
+            row = [place[buffer] for buffer in getattr(op, name)]
+            random.shuffle(row)
+            setattr(op, name, row)
+
+
+def nothing_named(rows: Rows, random: Random) -> None:
+    """An ACQUIRE or a RELEASE, which may be of many, needs no name."""
+    for op in rows.ops:
+        if op.kind in (Kind.ACQUIRE, Kind.RELEASE):
+            op.key = (-1, -1, -1)
+
+
+# In this order any of them can be made together: those that move operations go before those that add edges.
+HARMLESS: tuple[Change, ...] = (
+    acquires_merged,
+    acquires_earlier,
+    releases_merged,
+    releases_later,
+    freed_later,
+    nothing_named,
+    buffers_shuffled,
+    redundant_edges,
+    another_list_order,
+)
+
+
+def with_other_ids(plan: Plan, random: Random) -> Plan:
+    """The same plan as a file may give it, whose ids are any numbers."""
+    op_ids = np.asarray(random.sample(range(2**40), len(plan)), dtype=np.int64)
+    buffer_ids = np.asarray(random.sample(range(2**40), len(plan.buffers)), dtype=np.int64)
+    return replace(plan, op_ids=op_ids, buffer_ids=buffer_ids)
+
+
+def copied(rows: Rows) -> Rows:
+    """Rows of their own, to be changed."""
+    copies = {id(op): op.copy() for op in rows.ops}
+    for op in copies.values():
+        op.after = [copies[id(edge)] for edge in op.after]
+    return replace(rows, ops=list(copies.values()), buffers=[replace(buffer) for buffer in rows.buffers])
