@@ -14,6 +14,7 @@ from loadahead.sim.ir.kinds import UNIT_KINDS, Kind
 from loadahead.sim.ir.plan import Buffers, Ints, Ops, Plan
 from loadahead.sim.verify.happens_before import Flags
 from loadahead.sim.verify.naming import buffer_name, is_kind
+from loadahead.sim.verify.pairs import owner
 from loadahead.sim.verify.violation import Violation, title
 
 
@@ -57,10 +58,7 @@ def names_of(plan: Plan) -> tuple[Names | None, list[Violation]]:
     of_op, odd = _numbers(plan.ops, units, first, plan.microbatches)
     broken += _odd_operations(plan, odd, of_op)
     of_buffer, odd = _numbers(plan.buffers, units, first, plan.microbatches)
-    for buffer in np.flatnonzero(odd).tolist():
-        users = [c.rows()[c.values == buffer].tolist() for c in (plan.ops.allocs, plan.ops.writes, plan.ops.reads)]
-        text = f"{buffer_name(plan, buffer)} names a unit or a microbatch that no task can have; {_ALLOWED}"
-        broken.append(Violation("labels", text, tuple(sorted({int(op) for ops in users for op in ops}))[:2]))
+    broken += _odd_buffers(plan, odd)
     if broken:
         return None, broken
     stage = np.repeat(np.arange(len(units)), units)
@@ -101,14 +99,17 @@ def _units(plan: Plan, tasks: Ints, broken: list[Violation]) -> Ints | None:
         named[(np.cumsum(units) - units)[stage] + unit] = True
         if named.all():
             return units
-    for number in range(len(units)):
-        own = np.flatnonzero(stage == number)
-        gap = _first_gap(unit[own])
-        if gap is not None:
-            op = int(tasks[own[gap.behind]])
-            text = f"{title(plan, op)} names unit {plan.op(op).unit} of stage {number} and no task names unit "
-            broken.append(Violation("labels", f"{text}{gap.number}; {_NO_GAPS}", (op,)))
-            break
+    order = np.lexsort((unit, stage))
+    again = (np.diff(stage[order], prepend=-1) == 0) & (np.diff(unit[order], prepend=-1) == 0)
+    short = np.flatnonzero(np.bincount(stage[order][~again], minlength=len(units)) < units)
+    own = np.flatnonzero(stage == short[0])
+    gap = _first_gap(unit[own])
+    assert gap is not None, "there are fewer units than the highest says"
+    op = int(tasks[own[gap.behind]])
+    text = (
+        f"{title(plan, op)} names unit {plan.op(op).unit} of stage {int(short[0])} and no task names unit {gap.number}"
+    )
+    broken.append(Violation("labels", f"{text}; {_NO_GAPS}", (op,)))
     return None
 
 
@@ -144,6 +145,15 @@ def _numbers(rows: Ops | Buffers, units: Ints, first: Ints, microbatches: int) -
     inside &= unit < units[known]
     out: Ints = np.where(inside, first[known] + unit, -1)
     return out, ~(inside | nothing)
+
+
+def _odd_buffers(plan: Plan, odd: Flags) -> Iterator[Violation]:
+    if not odd.any():
+        return
+    taken = owner(plan.ops.allocs, len(plan.buffers))
+    for buffer in np.flatnonzero(odd).tolist():
+        text = f"{buffer_name(plan, buffer)} names a unit or a microbatch that no task can have; {_ALLOWED}"
+        yield Violation("labels", text, (int(taken[buffer]),) if taken[buffer] >= 0 else ())
 
 
 def _odd_operations(plan: Plan, odd: Flags, of_op: Ints) -> Iterator[Violation]:

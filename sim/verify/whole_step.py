@@ -63,14 +63,12 @@ def step_of(plan: Plan, names: Names) -> tuple[Step | None, list[Violation]]:
         return out
 
     # A stage is on the rank of its first task.
-    rank = np.empty(names.units, dtype=np.int64)
     stage_rank = np.empty(int(names.unit_names[-1, 0]) + 1, dtype=np.int64)
     tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))[::-1]
     stage_rank[plan.ops.stage[tasks]] = plan.ops.rank[tasks]
-    rank[:] = stage_rank[names.unit_names[:, 0]]
     backward = table(Kind.BACKWARD, Kind.BACKWARD_INPUT)
-    weight = table(Kind.BACKWARD_WEIGHT)
-    return Step(names, code, table(Kind.FORWARD), table(Kind.RECOMPUTE), backward, weight, rank), []
+    tables = (table(Kind.FORWARD), table(Kind.RECOMPUTE), backward, table(Kind.BACKWARD_WEIGHT))
+    return Step(names, code, *tables, stage_rank[names.unit_names[:, 0]]), []
 
 
 def _frozen(plan: Plan, names: Names) -> Iterator[Violation]:
@@ -98,24 +96,25 @@ def _missing(plan: Plan, names: Names, code: Ints) -> Iterator[Violation]:
             yield from _halves_alone(plan, code, there)
             continue
         runs = (names.units - first) * names.microbatches
-        ops = np.flatnonzero(there)
+        ops = np.flatnonzero(there & (names.of_op >= first))
         if len(ops) >= runs:
-            named = np.zeros(names.units * names.microbatches, dtype=np.bool_)
-            named[code[ops]] = True
-            if named[first * names.microbatches :].all():
+            named = np.zeros(runs, dtype=np.bool_)
+            named[code[ops] - first * names.microbatches] = True
+            if named.all():
                 continue
         yield from _gaps(plan, names, kind, first, np.unique(code[ops]))
 
 
 def _gaps(plan: Plan, names: Names, kind: str, first: int, codes: Ints) -> Iterator[Violation]:
     starts = np.searchsorted(codes, np.arange(names.units + 1) * names.microbatches)
-    for unit in range(first, names.units):
+    tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))
+    tasks = tasks[np.argsort(names.of_op[tasks], kind="stable")]
+    begin = np.searchsorted(names.of_op[tasks], np.arange(names.units + 1))
+    for unit in (first + np.flatnonzero(np.diff(starts)[first:] < names.microbatches)).tolist():
         own = codes[starts[unit] : starts[unit + 1]] - unit * names.microbatches
-        if len(own) == names.microbatches:
-            continue
         differ = np.flatnonzero(own != np.arange(len(own)))
         gap = int(differ[0]) if len(differ) else len(own)
-        near = np.flatnonzero(is_kind(plan, *UNIT_KINDS) & (names.of_op == unit))
+        near = tasks[begin[unit] : begin[unit + 1]]
         same = near[plan.ops.microbatch[near] == gap]
         op = int(same[0]) if len(same) else int(near[0])
         stage, number = names.unit_names[unit].tolist()
@@ -161,9 +160,11 @@ def _differ(codes: Ints, room: int) -> bool:
 def one_rank_per_stage(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violation]:
     """Require that all tasks of a stage are on one rank."""
     tasks = np.flatnonzero(is_kind(plan, *UNIT_KINDS))
-    for op in tasks[plan.ops.rank[tasks] != step.unit_rank[step.names.of_op[tasks]]].tolist():
+    odd = tasks[plan.ops.rank[tasks] != step.unit_rank[step.names.of_op[tasks]]].tolist()
+    firsts = np.unique(plan.ops.stage[tasks], return_index=True)[1] if odd else np.empty(0, dtype=np.int64)
+    for op in odd:
         stage = int(plan.ops.stage[op])
-        first = int(tasks[np.flatnonzero(plan.ops.stage[tasks] == stage)[0]])
+        first = int(tasks[firsts[stage]])
         text = f"{title(plan, op)} is on another rank than {title(plan, first)}; stage {stage} is on one rank"
         yield Violation("stage-rank", text, (first, op))
 

@@ -58,14 +58,14 @@ class Buffer:
 
 @dataclass(slots=True)
 class Rows:
-    """A plan's rows; ``frozen`` has the stage and the unit of each frozen unit."""
+    """A plan's rows; ``units`` has the stage and the unit of each of the model's units, in order, before any damage."""
 
     ranks: int
     microbatches: int
     frozen_units: int
     ops: list[Row]
     buffers: list[Buffer]
-    frozen: frozenset[tuple[int, int]]
+    units: list[tuple[int, int]]
 
     def plan(self) -> Plan:
         """The plan of these rows; an edge that points forward stays one."""
@@ -129,11 +129,15 @@ class Rows:
             out.setdefault(op.queue, []).append(op)
         return out
 
-    def peer(self, op: Row) -> int:
-        """The rank at the other end of a transfer."""
-        if op.kind in RECV_KINDS:
-            return next(edge.rank for edge in op.after if edge.kind in SEND_KINDS)
-        return next(other.rank for other in self.ops if other.kind in RECV_KINDS and op in other.after)
+    def sender(self, op: Row) -> Row:
+        """The SEND of what a RECV receives; there may be edges from others."""
+        kind, step = (Kind.SEND_ACTIVATION, -1) if op.kind == Kind.RECV_ACTIVATION else (Kind.SEND_GRADIENT, 1)
+        key = (*self.units[self.units.index(op.key[:2]) + step], op.key[2])
+        return next(edge for edge in op.after if edge.kind == kind and edge.key == key)
+
+    def receives(self) -> list[tuple[Row, Row]]:
+        """Each SEND with its RECV."""
+        return [(self.sender(op), op) for op in self.ops if op.kind in RECV_KINDS]
 
     def writer(self, buffer: int) -> Row | None:
         return next((op for op in self.ops if buffer in op.writes), None)
@@ -153,8 +157,7 @@ def rows_of(plan: Plan) -> Rows:
     views = [plan.buffer(index) for index in range(len(plan.buffers))]
     buffers = [Buffer(b.rank, b.space, b.nbytes, b.role, (b.stage, b.unit, b.microbatch)) for b in views]
     units = sorted({op.key[:2] for op in ops if op.kind in UNIT_KINDS})
-    frozen = frozenset(units[: plan.frozen_units])
-    return Rows(plan.ranks, plan.microbatches, plan.frozen_units, ops, buffers, frozen)
+    return Rows(plan.ranks, plan.microbatches, plan.frozen_units, ops, buffers, units)
 
 
 def unseen(rows: Rows, op: Row, buffer: int) -> bool:
@@ -162,7 +165,11 @@ def unseen(rows: Rows, op: Row, buffer: int) -> bool:
 
     A frozen unit reads what is passed on in its FORWARD alone: no other pass says the same.
     """
-    return rows.buffers[buffer].role == Role.WORKSPACE and op.kind == Kind.FORWARD and op.key[:2] in rows.frozen
+    return (
+        rows.buffers[buffer].role == Role.WORKSPACE
+        and op.kind == Kind.FORWARD
+        and op.key[:2] in rows.units[: rows.frozen_units]
+    )
 
 
 # ---- damages --------------------------------------------------------------------------------------------------------
@@ -301,13 +308,14 @@ def recompute_elsewhere(rows: Rows, random: Random) -> set[str] | None:
 
 def transfers_crossed(rows: Rows, random: Random) -> set[str] | None:
     """Two transfers from one rank to another change places on one of their two queues, and the list follows."""
-    queues = rows.queues()
-    kinds = random.choice([SEND_KINDS, RECV_KINDS])
-    found = []
-    for ops in queues.values():
-        for place, (op, other) in enumerate(itertools.pairwise(ops)):
-            if op.kind in kinds and other.kind in kinds and rows.peer(op) == rows.peer(other):
-                found.append((ops, place))
+    queues, kinds = rows.queues(), random.choice([SEND_KINDS, RECV_KINDS])
+    ranks = {id(op): (send.rank, receive.rank) for send, receive in rows.receives() for op in (send, receive)}
+    found = [
+        (ops, place)
+        for ops in queues.values()
+        for place, (op, other) in enumerate(itertools.pairwise(ops))
+        if op.kind in kinds and other.kind in kinds and ranks[id(op)] == ranks[id(other)]
+    ]
     if not found:
         return None
     ops, place = random.choice(found)
@@ -321,11 +329,10 @@ def transfers_crossed(rows: Rows, random: Random) -> set[str] | None:
 
 def sent_twice(rows: Rows, random: Random) -> set[str] | None:
     """A whole transfer once more, into memory that is taken and freed for it."""
-    receives = [op for op in rows.ops if op.kind in RECV_KINDS]
-    if not receives:
+    transfers = rows.receives()
+    if not transfers:
         return None
-    op = random.choice(receives)
-    send = next(edge for edge in op.after if edge.kind in SEND_KINDS)
+    send, op = random.choice(transfers)
     buffer = len(rows.buffers)
     rows.buffers.append(replace(rows.buffers[op.writes[0]]))
     acquire = Row(op.rank, Kind.ACQUIRE, op.key, 0, allocs=[buffer])
@@ -336,7 +343,7 @@ def sent_twice(rows: Rows, random: Random) -> set[str] | None:
     place = rows.ops.index(send) + 1
     rows.ops[place:place] = [acquire, again, received, release]
     for other in rows.ops:
-        if other.kind == Kind.RELEASE and set(other.frees) & set(send.reads):
+        if set(other.frees) & set(send.reads):
             other.after.append(again)
     return {"task-once"}
 
@@ -368,8 +375,9 @@ def lists_exchanged(rows: Rows, random: Random) -> set[str] | None:
 def relabelled(rows: Rows, random: Random) -> set[str] | None:
     op = _pick(rows, random)
     key = _other_key(rows, random, op.key)
-    if op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key == (-1, -1, -1):
-        return None  # those need no name
+    named = {rows.buffers[buffer].key for buffer in (*op.allocs, *op.frees)}
+    if op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key in named | {(-1, -1, -1)}:
+        return None  # one that is of several buffers has the name of any, or none
     op.key = key
     if op.kind in UNIT_KINDS:
         return {"labels", "whole-step", "task-once", "frozen-front", "backward-after-forward", "recompute-place"}
@@ -493,8 +501,9 @@ def edge_missing(rows: Rows, random: Random) -> set[str] | None:
     if not edges:
         return None
     source, op = random.choice(edges)
+    is_pair = op.kind in RECV_KINDS and source is rows.sender(op)
     op.after.remove(source)
-    if (source.kind in SEND_KINDS and op.kind in RECV_KINDS) or not rows.ordered(source, op):
+    if is_pair or not rows.ordered(source, op):
         return ORDER
     op.after.append(source)
     return None
