@@ -6,7 +6,7 @@ A damage says which rules may name it. None of them is a damage that the plan al
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -306,9 +306,9 @@ def recompute_elsewhere(rows: Rows, random: Random) -> set[str] | None:
     return ORDER | {"recompute-place"}
 
 
-def transfers_crossed(rows: Rows, random: Random) -> set[str] | None:
+def transfers_crossed(rows: Rows, random: Random, kinds: Set[Kind] | None = None) -> set[str] | None:
     """Two transfers from one rank to another change places on one of their two queues, and the list follows."""
-    queues, kinds = rows.queues(), random.choice([SEND_KINDS, RECV_KINDS])
+    queues, kinds = rows.queues(), kinds or random.choice([SEND_KINDS, RECV_KINDS])
     ranks = {id(op): (send.rank, receive.rank) for send, receive in rows.receives() for op in (send, receive)}
     found = [
         (ops, place)
@@ -456,7 +456,9 @@ def another_buffer(rows: Rows, random: Random) -> set[str] | None:
     if not others:
         return None
     other = random.choice(others)
-    if name == "reads" and unseen(rows, op, buffer) and rows.buffers[other].role == Role.WORKSPACE:
+    # What one unit alone reads of what is passed on, and what its FORWARD keeps, differ by this read.
+    looks_alike = unseen(rows, op, buffer) or {buffer, other} <= set(op.writes)
+    if name == "reads" and op.kind == Kind.FORWARD and rows.buffers[other].role == Role.WORKSPACE and looks_alike:
         return None
     row = getattr(op, name)
     row[row.index(buffer)] = other

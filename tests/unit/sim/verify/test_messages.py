@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from loadahead.sim.errors import CheckFailed
+from loadahead.sim.ir.json_form import FORMAT, VERSION
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan, Ragged
 from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
@@ -52,6 +53,7 @@ def test_a_dropped_wait_names_its_rule(kind: Kind, source: Kind, rule: str) -> N
         (Kind.RECV_ACTIVATION, Kind.SEND_ACTIVATION, "send-recv-pair"),
         (Kind.FORWARD, Kind.RECV_ACTIVATION, "read-after-write"),
         (Kind.BACKWARD, Kind.RECV_GRADIENT, "read-after-write"),
+        (Kind.SEND_ACTIVATION, Kind.ACQUIRE, "send-into-memory"),
         (Kind.RELEASE, Kind.SEND_GRADIENT, "free-after-use"),
     ],
 )
@@ -131,7 +133,7 @@ def test_a_plan_written_by_hand() -> None:
     """The text form as a test's notation: one unit, two microbatches, no offload."""
     text = "\n".join(
         [
-            'loadahead-plan 1 "by hand" ranks 1 microbatches 2',
+            f'{FORMAT} {VERSION} "by hand" ranks 1 microbatches 2',
             "policy {}",
             "buffer 0 0.0.0 rank 0 device boundary 8",
             "buffer 1 0.0.1 rank 0 device boundary 8",
