@@ -12,6 +12,7 @@ from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Que
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.ir.wellformed import require_well_formed
 from loadahead.sim.verify.naming import buffer_name, is_kind
+from loadahead.sim.verify.pairs import rows_by_buffer
 from loadahead.sim.verify.violation import Violation, title
 
 
@@ -25,19 +26,17 @@ def well_formed(plan: Plan) -> Iterator[Violation]:
 
 def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
     """Require that exactly one operation takes each buffer and exactly one frees it."""
-    for column, verb in ((plan.ops.allocs, "taken"), (plan.ops.frees, "freed")):
+    ops = plan.ops
+    for column, verb in ((ops.allocs, "taken"), (ops.frees, "freed")):
         count = np.bincount(column.values, minlength=len(plan.buffers))
+        # Of a buffer that nobody takes or frees, those that use it are shown.
+        users = rows_by_buffer((ops.allocs, ops.writes, ops.reads, ops.frees), count == 0)
+        owners = rows_by_buffer((column,), count > 1)
         for buffer in np.flatnonzero(count != 1).tolist():
-            users = _users(plan, buffer) if count[buffer] == 0 else column.rows()[column.values == buffer].tolist()
+            shown = users.get(buffer, []) if count[buffer] == 0 else owners[buffer]
             times = "never" if count[buffer] == 0 else f"{count[buffer]} times"
-            yield Violation(
-                f"{verb}-once", f"{buffer_name(plan, buffer)} is {verb} {times}; it must be once", tuple(users[:2])
-            )
-
-
-def _users(plan: Plan, buffer: int) -> list[int]:
-    columns = (plan.ops.allocs, plan.ops.writes, plan.ops.reads, plan.ops.frees)
-    return sorted({int(row) for column in columns for row in column.rows()[column.values == buffer]})
+            text = f"{buffer_name(plan, buffer)} is {verb} {times}; it must be once"
+            yield Violation(f"{verb}-once", text, tuple(shown[:2]))
 
 
 def own_rank(plan: Plan) -> Iterator[Violation]:

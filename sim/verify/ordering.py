@@ -13,7 +13,7 @@ from loadahead.sim.ir.kinds import Kind, Space
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.verify.happens_before import Flags, HappensBefore
 from loadahead.sim.verify.naming import buffer_name
-from loadahead.sim.verify.pairs import Pairs, owner, where_both_exist
+from loadahead.sim.verify.pairs import Pairs, owner, rows_by_buffer, where_both_exist
 from loadahead.sim.verify.violation import Violation, title
 
 
@@ -38,10 +38,9 @@ def reads_follow_writes(plan: Plan, order: HappensBefore) -> Iterator[Violation]
     ops, count = plan.ops, len(plan.buffers)
     device = plan.buffers.space == Space.DEVICE
     writes = np.bincount(ops.writes.values, minlength=count)
-    for buffer in np.flatnonzero(device & (writes > 1)).tolist():
-        rows = ops.writes.rows()[ops.writes.values == buffer][:2].tolist()
-        both = " and ".join(title(plan, int(row)) for row in rows)
-        yield Violation("written-once", f"{buffer_name(plan, buffer)} is written by {both}", tuple(map(int, rows)))
+    for buffer, writers in rows_by_buffer((ops.writes,), device & (writes > 1)).items():
+        both = " and ".join(title(plan, row) for row in writers[:2])
+        yield Violation("written-once", f"{buffer_name(plan, buffer)} is written by {both}", tuple(writers[:2]))
     writer = owner(ops.writes, count)
     rows, buffers = ops.reads.rows(), ops.reads.values.astype(np.int64)
     for entry in np.flatnonzero(device[buffers] & (writer[buffers] < 0)).tolist():

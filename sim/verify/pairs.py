@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
-from loadahead.sim.verify.happens_before import HappensBefore
+from loadahead.sim.verify.happens_before import Flags, HappensBefore
 from loadahead.sim.verify.naming import buffer_name
 from loadahead.sim.verify.violation import Violation, title
 
@@ -48,6 +48,18 @@ def owner(column: Ragged, buffers: int) -> Ints:
     """Return the operation that has each buffer in this column, or -1; the last if there are several."""
     out = np.full(buffers, -1, dtype=np.int64)
     out[column.values] = column.rows()
+    return out
+
+
+def rows_by_buffer(columns: Sequence[Ragged], chosen: Flags) -> dict[int, list[int]]:
+    """Return, for each chosen buffer that one of the columns names, the operations that do, each once and in order."""
+    if not chosen.any():
+        return {}
+    own = [chosen[column.values] for column in columns]
+    pairs = [np.stack([c.values[o], c.rows()[o]], axis=1) for c, o in zip(columns, own, strict=True)]
+    out: dict[int, list[int]] = {}
+    for buffer, row in np.unique(np.concatenate(pairs), axis=0).tolist():
+        out.setdefault(buffer, []).append(row)
     return out
 
 

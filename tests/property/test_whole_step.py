@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
-from loadahead.sim.verify import verify
+from loadahead.sim.verify import explain, verify
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
 from tests.support.damages import DAMAGES, HARMLESS, Change, Damage, copied, rows_of, with_other_ids
+from tests.support.plans import stray_plans
 
 some = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -114,3 +116,22 @@ def test_each_needed_edge_is_missed(plan: Plan, seed: int) -> None:
             lost = not mutant.ordered(mutant.ops[rows.ops.index(source)], mutant.ops[number])
             is_pair = source.kind in SEND_KINDS and op.kind in RECV_KINDS
             assert bool(verify(mutant.plan())) == (lost or is_pair)
+
+
+@thorough
+@given(steps(), seeds, st.lists(st.sampled_from(range(len(DAMAGES))), min_size=2, max_size=6))
+def test_any_plan_gets_an_answer(plan: Plan, seed: int, which: list[int]) -> None:
+    """However much is wrong with it; and each answer can be shown."""
+    rows, random = rows_of(plan), Random(seed)
+    for number in which:
+        with suppress(IndexError, KeyError, ValueError, StopIteration):  # no place is left for this one
+            DAMAGES[number](rows, random)
+    changed = rows.plan()
+    for violation in verify(changed)[:20]:
+        assert violation.message in explain(changed, violation)
+
+
+@thorough
+@given(stray_plans())
+def test_a_plan_that_no_planner_made_gets_an_answer(plan: Plan) -> None:
+    assert verify(plan) != []
