@@ -129,6 +129,11 @@ class Rows:
             out.setdefault(op.queue, []).append(op)
         return out
 
+    def may_be_named(self, op: Row, key: Key) -> bool:
+        """Whether it is all the same: an ACQUIRE or RELEASE of several buffers has the name of any, or none."""
+        named = {self.buffers[buffer].key for buffer in (*op.allocs, *op.frees)}
+        return op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key in named | {(-1, -1, -1)}
+
     def sender(self, op: Row) -> Row:
         """The SEND of what a RECV receives; there may be edges from others."""
         kind, step = (Kind.SEND_ACTIVATION, -1) if op.kind == Kind.RECV_ACTIVATION else (Kind.SEND_GRADIENT, 1)
@@ -355,6 +360,8 @@ def names_exchanged(rows: Rows, random: Random) -> set[str] | None:
     if not others:
         return None
     other = random.choice(others)
+    if rows.may_be_named(op, other.key) and rows.may_be_named(other, op.key):
+        return None
     op.key, other.key = other.key, op.key
     return OWN | {"labels", "stage-rank", "send-recv-pair", "frozen-front", "backward-after-forward"}
 
@@ -375,9 +382,8 @@ def lists_exchanged(rows: Rows, random: Random) -> set[str] | None:
 def relabelled(rows: Rows, random: Random) -> set[str] | None:
     op = _pick(rows, random)
     key = _other_key(rows, random, op.key)
-    named = {rows.buffers[buffer].key for buffer in (*op.allocs, *op.frees)}
-    if op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key in named | {(-1, -1, -1)}:
-        return None  # one that is of several buffers has the name of any, or none
+    if rows.may_be_named(op, key):
+        return None
     op.key = key
     if op.kind in UNIT_KINDS:
         return {"labels", "whole-step", "task-once", "frozen-front", "backward-after-forward", "recompute-place"}
