@@ -107,13 +107,10 @@ def test_rejects_a_removed_or_doubled_take_or_free(plan: Plan, name: str, data: 
 @thorough
 @given(plans(**SMALL), st.data())
 def test_rejects_a_removed_or_doubled_operation(plan: Plan, data: st.DataObject) -> None:
-    """Every kind but two: a RECOMPUTE whose inputs need no wait and an OPTIMIZER_STEP leave no race when removed."""
     op = data.draw(st.integers(0, len(plan) - 1))
-    kind = plan.op(op).kind
     everything = list(range(len(plan)))
     assert verify(take_ops(plan, everything[: op + 1] + everything[op:]))
-    if kind not in (Kind.RECOMPUTE, Kind.OPTIMIZER_STEP):
-        assert verify(take_ops(plan, everything[:op] + everything[op + 1 :]))
+    assert verify(take_ops(plan, everything[:op] + everything[op + 1 :]))
 
 
 def asked_and_expected(plan: Plan, pairs: list[tuple[int, int]]) -> tuple[list[bool], list[bool]]:
