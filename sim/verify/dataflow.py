@@ -1,7 +1,7 @@
 """Each task reads the boundary, the gradient and the workspaces that are its own, and writes what it must.
 
-A device buffer's labels say whose it is: a boundary's the unit that reads it, what is received likewise, any other
-those of the task that wrote it. Who wrote a gradient is followed through its transfer.
+A device buffer's labels say whose it is: a boundary is the unit's that reads it, a workspace the one's that wrote it.
+An output or a gradient lies between two units and may be called either's; who wrote it is followed through transfers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOUNDARY, _OUTPUT, _GRADIENT, _WORKSPACE = map(int, (Role.BOUNDARY, Role.OUTPUT
 
 # What an operation does wrong; the first wrong thing of each is told.
 _FINE = 0
-_READS_OTHER, _NO_BOUNDARY, _NO_GRADIENT = 1, 2, 3
+_READS_OTHER, _NO_BOUNDARY, _NO_GRADIENT, _OTHER_COPY = 1, 2, 3, 16
 _WRITES_OTHER, _NO_INPUT, _NO_OUTPUT, _NO_OUTGOING = 4, 5, 6, 7
 _NOT_TAKEN, _TAKES_OTHER, _NAMES_OTHER = 8, 9, 10
 _OTHERS_WORKSPACE, _PASSED_PARTLY, _KEEPS_NOTHING, _READS_STATE, _LOST_BETWEEN = 11, 12, 13, 14, 15
@@ -46,16 +46,23 @@ def _has(starts, values, row, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _reads_own(step, ops, reads, buffers, origin, fault, about):  # type: ignore[no-untyped-def]
-    """Note what tasks read that is not theirs, and what they must read and do not; workspaces are looked at apart."""
+def _reads_own(step, ops, reads, buffers, origin, tables, fault, about):  # type: ignore[no-untyped-def]
+    """Note what tasks read that is not theirs, and what they must read and do not; workspaces are looked at apart.
+
+    What RECOMPUTE, or without it FORWARD, makes for BACKWARD may lie in the boundary that it read: BACKWARD reads that
+    very buffer, and none that has been loaded since.
+    """
     microbatches, units, backward = step
+    forward, recompute = tables
     kind, unit, microbatch = ops
     starts, values = reads
     role, buffer_unit, buffer_microbatch = buffers
     for i in range(len(kind)):
         if kind[i] >= _TASKS:
             continue
-        boundaries = gradients = 0
+        boundaries, gradients, other_copy = 0, 0, _NONE
+        code = unit[i] * microbatches + microbatch[i]
+        makes = recompute[code] if recompute[code] >= 0 else forward[code]
         gives_gradient = kind[i] in (_BACKWARD, _INPUT, _WEIGHT)
         above = backward[(unit[i] + 1) * microbatches + microbatch[i]] if unit[i] + 1 < units else _NONE
         for e in range(starts[i], starts[i + 1]):
@@ -64,6 +71,8 @@ def _reads_own(step, ops, reads, buffers, origin, fault, about):  # type: ignore
                 continue
             if role[b] == _BOUNDARY and buffer_unit[b] == unit[i] and buffer_microbatch[b] == microbatch[i]:
                 boundaries += 1
+                if gives_gradient and not _has(starts, values, makes, b):
+                    other_copy = b
             elif role[b] == _GRADIENT and gives_gradient and above >= 0 and origin[b] == above:
                 gradients += 1
             elif fault[i] == _FINE:
@@ -74,6 +83,8 @@ def _reads_own(step, ops, reads, buffers, origin, fault, about):  # type: ignore
             fault[i] = _NO_BOUNDARY
         elif gradients > 1 or (gradients == 0 and above >= 0 and kind[i] in (_BACKWARD, _INPUT)):
             fault[i], about[i] = _NO_GRADIENT, above
+        elif other_copy >= 0:
+            fault[i], about[i] = _OTHER_COPY, makes
 
 
 @compiled
@@ -89,7 +100,8 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
             named = u < 0
             for e in range(starts[i], starts[i + 1]):
                 b = values[e]
-                named |= buffer_unit[b] == u and buffer_microbatch[b] == microbatch[i]
+                beside = 1 if role[b] == _GRADIENT or role[b] == _OUTPUT else 0
+                named |= abs(buffer_unit[b] - u) <= beside and buffer_microbatch[b] == microbatch[i]
             if not named:
                 fault[i] = _NAMES_OTHER
         if k >= _TASKS and k != _OPTIMIZER_STEP:
@@ -107,10 +119,10 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
                 fine &= v == u + 1 and unit_rank[v] == unit_rank[u]
                 outputs += 1
             elif k == _FORWARD and r == _OUTPUT:
-                fine &= v == u and u + 1 < units and unit_rank[u + 1] != unit_rank[u]
+                fine &= (v == u or v == u + 1) and u + 1 < units and unit_rank[u + 1] != unit_rank[u]
                 outputs += 1
             elif k in (_BACKWARD, _INPUT) and r == _GRADIENT:
-                fine &= v == u and u > frozen
+                fine &= (v == u or v == u - 1) and u > frozen
                 gradients += 1
             else:
                 fine = False
@@ -239,6 +251,7 @@ def reads_own(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violatio
         (plan.ops.reads.starts, plan.ops.reads.values),
         (plan.buffers.role, step.names.of_buffer, plan.buffers.microbatch),
         _origin(plan, step, writer),
+        (step.forward, step.recompute),
         faults.what,
         faults.about,
     )
@@ -252,6 +265,11 @@ def reads_own(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violatio
                 text += " and the gradient that the unit above makes of its input"
         elif fault == _NO_BOUNDARY:
             text = "does not read the boundary of its own unit and microbatch, or not once"
+        elif fault == _OTHER_COPY:
+            text = (
+                f"reads another copy of its boundary than {title(plan, about)} reads, whose activations may lie in that"
+            )
+            ops = (about,)
         else:
             text = "does not read the gradient that the unit above makes of its input, or not once"
             if about >= 0:

@@ -105,7 +105,9 @@ def transfers_carry_their_own(plan: Plan, step: Step, order: HappensBefore) -> I
             yield Violation("send-own", text, tuple(sorted({op, by} - {_NONE})))
     for kind, role in ((Kind.RECV_ACTIVATION, Role.BOUNDARY), (Kind.RECV_GRADIENT, Role.GRADIENT)):
         rows, written = _entries(plan.ops.writes, is_kind(plan, kind))
-        wrong = (buffers.role[written] != role) | (step.names.of_buffer[written] != step.names.of_op[rows])
+        # A gradient that arrives may have the name of the unit that reads it, or of the one whose input's it is.
+        apart = step.names.of_buffer[written] - step.names.of_op[rows]
+        wrong = (buffers.role[written] != role) | (apart < 0) | (apart > int(role == Role.GRADIENT))
         wrong |= buffers.microbatch[written] != plan.ops.microbatch[rows]
         for entry in np.flatnonzero(wrong).tolist():
             op = int(rows[entry])

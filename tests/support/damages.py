@@ -132,6 +132,10 @@ class Rows:
     def may_be_named(self, op: Row, key: Key) -> bool:
         """Whether it is all the same: an ACQUIRE or RELEASE of several buffers has the name of any, or none."""
         named = {self.buffers[buffer].key for buffer in (*op.allocs, *op.frees)}
+        for buffer in (self.buffers[number] for number in (*op.allocs, *op.frees)):
+            if buffer.role in (Role.OUTPUT, Role.GRADIENT) and buffer.key[:2] in self.units:
+                at = self.units.index(buffer.key[:2])
+                named |= {(*unit, buffer.key[2]) for unit in self.units[max(at - 1, 0) : at + 2]}
         return op.kind in (Kind.RELEASE, Kind.ACQUIRE) and key in named | {(-1, -1, -1)}
 
     def sender(self, op: Row) -> Row:
@@ -163,6 +167,17 @@ def rows_of(plan: Plan) -> Rows:
     buffers = [Buffer(b.rank, b.space, b.nbytes, b.role, (b.stage, b.unit, b.microbatch)) for b in views]
     units = sorted({op.key[:2] for op in ops if op.kind in UNIT_KINDS})
     return Rows(plan.ranks, plan.microbatches, plan.frozen_units, ops, buffers, units)
+
+
+def between(rows: Rows, number: int) -> set[Key]:
+    """The names that a buffer may have which lies between two units: an output, or a gradient."""
+    buffer, writer = rows.buffers[number], rows.writer(number)
+    if writer is None or buffer.role not in (Role.OUTPUT, Role.GRADIENT):
+        return set()
+    step = 1 if buffer.role == Role.OUTPUT or writer.kind == Kind.RECV_GRADIENT else -1
+    unit = rows.units.index(writer.key[:2]) + step
+    other = {(*rows.units[unit], writer.key[2])} if 0 <= unit < len(rows.units) else set()
+    return {writer.key} | other
 
 
 def unseen(rows: Rows, op: Row, buffer: int) -> bool:
@@ -394,12 +409,45 @@ def relabelled(rows: Rows, random: Random) -> set[str] | None:
 
 def buffer_relabelled(rows: Rows, random: Random) -> set[str] | None:
     """What a device buffer names says whose it is; a host slot is for many boundaries, one after another."""
-    buffer = random.choice(rows.buffers)
+    number = random.randrange(len(rows.buffers))
+    buffer = rows.buffers[number]
     key = _other_key(rows, random, buffer.key)
+    if key in between(rows, number):
+        return None
     if buffer.space == Space.HOST:
         key = (buffer.key[0], buffer.key[1], random.choice([rows.microbatches, 2**31 - 1, -1]))
     buffer.key = key
     return OWN | {"labels"}
+
+
+def another_copy_read(rows: Rows, random: Random) -> set[str] | None:
+    """A BACKWARD reads a copy of its boundary that was loaded after what it needs was made from the first one."""
+    found = [op for op in rows.ops if op.kind == Kind.BACKWARD and rows.buffers[op.reads[0]].role == Role.BOUNDARY]
+    if not found:
+        return None
+    backward = random.choice(found)
+    old = backward.reads[0]
+    if old not in backward.frees:
+        return None
+    kinds = [op.kind for op in rows.ops if op.key == backward.key]
+    makes = Kind.RECOMPUTE if Kind.RECOMPUTE in kinds else Kind.FORWARD
+    maker = next(op for op in rows.ops if op.kind == makes and op.key == backward.key)
+    buffer = rows.buffers[old]
+    new = len(rows.buffers)
+    rows.buffers += [replace(buffer), replace(buffer, space=Space.HOST)]
+    slot, size, rank, key = new + 1, buffer.nbytes, buffer.rank, backward.key
+    stored = Row(rank, Kind.OFFLOAD, key, size, [maker], reads=[old], writes=[slot], allocs=[slot])
+    taken = Row(rank, Kind.ACQUIRE, key, 0, allocs=[new])
+    loaded = Row(rank, Kind.PREFETCH, key, size, [taken, stored], reads=[slot], writes=[new], frees=[slot])
+    released = Row(rank, Kind.RELEASE, key, 0, [stored], frees=[old])
+    for names in (backward.reads, backward.frees):
+        names[names.index(old)] = new
+    backward.after.append(loaded)
+    place = rows.ops.index(maker)
+    rows.ops[place:place] = [taken]
+    place = rows.ops.index(backward)
+    rows.ops[place:place] = [stored, loaded, released]
+    return {"reads-own"}
 
 
 def of_another_role(rows: Rows, random: Random) -> set[str] | None:
@@ -610,6 +658,7 @@ DAMAGES: tuple[Damage, ...] = (
     lists_exchanged,
     relabelled,
     buffer_relabelled,
+    another_copy_read,
     of_another_role,
     of_another_size,
     another_size_moved,
@@ -734,6 +783,14 @@ def buffers_shuffled(rows: Rows, random: Random) -> None:
             setattr(op, name, row)
 
 
+def named_by_the_other(rows: Rows, random: Random) -> None:
+    """An output or a gradient lies between two units, and may have the name of either."""
+    names = [sorted(between(rows, number)) for number in range(len(rows.buffers))]
+    for buffer, either in zip(rows.buffers, names, strict=True):
+        if either:
+            buffer.key = random.choice(either)
+
+
 def nothing_named(rows: Rows, random: Random) -> None:
     """An ACQUIRE or a RELEASE, which may be of many, needs no name."""
     for op in rows.ops:
@@ -749,6 +806,7 @@ HARMLESS: tuple[Change, ...] = (
     releases_later,
     freed_later,
     nothing_named,
+    named_by_the_other,
     buffers_shuffled,
     redundant_edges,
     another_list_order,
