@@ -67,6 +67,7 @@ bench: $(STAMP) ## operations per second of planner, verifier and engines; point
 	$(BIN)/python tests/bench/bench_engines.py
 	$(BIN)/python tests/bench/bench_sweep.py
 	$(BIN)/python tests/bench/bench_axes.py
+	$(BIN)/python tests/bench/bench_transfers.py
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/bench/bench_host.py
 
 ci: ## everything that must hold
