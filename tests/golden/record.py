@@ -151,7 +151,10 @@ def in_this_process(arguments: list[str]) -> Answer:
 
 
 def write(run: Run) -> None:
-    """Make the files anew."""
+    """Make the files anew; what is compiled is compiled before, as a command that does it says so."""
+    from loadahead.compiling import compile_first
+
+    compile_first()
     for path, content in ((ANSWERS, record_answers(run)), (ERRORS, record_errors(run))):
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

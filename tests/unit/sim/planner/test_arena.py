@@ -10,7 +10,8 @@ from loadahead.sim.ir.kinds import QUEUE_OF, Kind
 from loadahead.sim.planner import Policy, arena, columns
 from loadahead.sim.planner.arena import Arena, UnitSizes
 from loadahead.sim.planner.horizon import horizon_decisions
-from loadahead.sim.planner.lower import _append, lower, lower_without_rows
+from loadahead.sim.planner.lower import lower, lower_without_rows
+from loadahead.sim.planner.operations import append
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.workload import Workload
 from tests.support.plans import uniform_workload
@@ -98,17 +99,17 @@ def test_an_entry_too_many_of_a_list_is_not_written_into_the_next_list() -> None
     """An operation's four lists lie side by side, three entries each."""
 
     @numba.njit
-    def append(m, which, count):  # type: ignore[no-untyped-def]
+    def append_all(m, which, count):  # type: ignore[no-untyped-def]
         for value in range(count):
-            _append(m, True, which, 0, value)
+            append(m, True, which, 0, value)
 
     room, tasks, _ = made()
     walk(room, tasks)
     row = room.view(arena.ROWS)[0]
     row[4:] = -1
-    append(room.memory, 1, arena.LISTED)
+    append_all(room.memory, 1, arena.LISTED)
     room.require_room()
-    append(room.memory, 1, 1)
+    append_all(room.memory, 1, 1)
     with pytest.raises(RuntimeError, match="section ROWS"):
         room.require_room()
     first = 4 + arena.EDGES + arena.LISTED
