@@ -37,6 +37,23 @@ def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
     return tuple(ranks[stage] for stage in sorted(ranks))
 
 
+def unheld_workspaces(plan: Plan) -> tuple[int, int]:
+    """Return how many workspace buffers of a plan a run does not hold, and their bytes.
+
+    It holds what the graph keeps from a FORWARD to a BACKWARD without a RECOMPUTE.
+    """
+    recomputed = {(op.stage, op.unit, op.microbatch) for op in plan if op.kind == Kind.RECOMPUTE}
+    kept = {
+        index
+        for op in plan
+        if op.kind == Kind.BACKWARD and (op.stage, op.unit, op.microbatch) not in recomputed
+        for index in {*op.reads} & {*op.frees}
+    }
+    workspaces = [plan.buffer(index) for index in range(len(plan.buffers)) if index not in kept]
+    sizes = [buffer.nbytes for buffer in workspaces if buffer.role == Role.WORKSPACE and buffer.nbytes]
+    return len(sizes), sum(sizes)
+
+
 def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
     """Return the buffer that each SEND copies into, by the SEND's position: the one that its RECV writes.
 

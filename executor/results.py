@@ -11,12 +11,13 @@ import numpy as np
 from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
+from loadahead.executor.plan_match import unheld_workspaces
 from loadahead.sim.costs import Costs
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import MemoryWalk, samples
 from loadahead.sim.metrics import step_metrics
 from loadahead.sim.timeline import MemorySamples, Timeline
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 # Timed steps that differ by more than this share of their median cannot support a comparison within 10 %.
 UNSTABLE = 0.2
@@ -139,6 +140,13 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
         out.append(
             f"the plan's {plan.ranks} ranks ran as threads of one process, which share its interpreter and its memory "
             "bandwidth, and each was calibrated alone: measured times may be longer than predicted"
+        )
+    unheld, nbytes = unheld_workspaces(plan)
+    if unheld:
+        buffers = counted(unheld, "workspace buffer")
+        out.append(
+            f"the plan has {buffers} of {format_bytes(nbytes)} in all that a run does not hold yet: predicted peaks "
+            "count them and may be higher than measured ones"
         )
     for rank, peak in enumerate(memory.peak_device.tolist()):
         if peak > costs.memory_bytes:

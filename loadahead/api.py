@@ -114,17 +114,20 @@ def plan(
 
 def verify(plan: Plan | str | Path) -> None:
     """Prove a plan, or a plan file; raise CheckFailed, which names the rule and the operations, if it is not safe."""
-    from loadahead.plan_files import read_plan
+    from loadahead.plan_files import read_operations
     from loadahead.sim.verify import verify as broken_rules
 
     if not isinstance(plan, Plan | str | Path):
         raise InputError(f"the plan is of type {type(plan).__name__}; it must be a plan or the path of a plan file")
-    whole = plan if isinstance(plan, Plan) else read_plan(plan)
+    whole, disagreement = (plan, None) if isinstance(plan, Plan) else read_operations(plan)
     compile_first()
     broken = broken_rules(whole)
     if broken:
         first = broken[0]
-        raise CheckFailed(f"plan {whole.name!r}: {len(broken)} rules are broken, first {first.rule}: {first.message}")
+        much = "1 rule is" if len(broken) == 1 else f"{len(broken)} rules are"
+        raise CheckFailed(f"plan {whole.name!r}: {much} broken, first {first.rule}: {first.message}")
+    if disagreement is not None:
+        raise disagreement
 
 
 @tells_of_compiling

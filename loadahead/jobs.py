@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.arguments import costs_given, decisions_given, order_given
 from loadahead.compiling import compile_first
 from loadahead.modules import measured_model, model_spec, other_model, trace
-from loadahead.plan_files import is_plan_file, read_plan
+from loadahead.plan_files import is_plan_file, read_operations, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
@@ -257,13 +257,14 @@ def calibrate_prepared(
 
 
 def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -> tuple[Plan, tuple[str, ...]]:
-    """Return just the plan, and the warnings: a plan file is read but not proven."""
+    """Return just the plan, and the warnings: a plan file is read but not proven, whatever its decisions say."""
     if isinstance(source, Plan):
         _refuse_overrides(source.name, overrides)
         return source, ()
     if isinstance(source, str | Path) and is_plan_file(source):
         _refuse_overrides(str(source), overrides)
-        return read_plan(source), ()
+        plan, disagreement = read_operations(source)
+        return plan, () if disagreement is None else (str(disagreement),)
     prepared = prepared_of(source, overrides)
     with named(source):
         return plan_prepared(prepared), prepared.warnings

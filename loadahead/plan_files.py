@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.decisions import Decisions
+from loadahead.sim.ir.decisions import Decisions, DecisionsDisagree
 from loadahead.sim.ir.json_form import FORMAT, load_plan, plan_from_json, save_plan
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
@@ -34,7 +34,29 @@ def is_plan_file(argument: str | Path) -> bool:
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Read a plan from its JSON or its text form; raise InputError in one line on anything malformed."""
+    """Read a plan from its JSON or its text form; raise InputError in one line on anything malformed.
+
+    Where its operations are not what its decisions say, and are no plan that is safe to run either, raise CheckFailed:
+    the rule that is broken says more.
+    """
+    plan, disagreement = read_operations(path)
+    if disagreement is not None:
+        from loadahead.sim.verify import check
+
+        check(plan)
+        raise disagreement
+    return plan
+
+
+def read_operations(path: str | Path) -> tuple[Plan, DecisionsDisagree | None]:
+    """Read a plan as its operations say it, and return it with the error if its decisions say otherwise."""
+    try:
+        return _read(path), None
+    except DecisionsDisagree as error:
+        return error.plan, error
+
+
+def _read(path: str | Path) -> Plan:
     try:
         data = Path(path).read_bytes()
     except OSError as error:

@@ -159,8 +159,14 @@ def _twice(names: Ints) -> int | None:
     return int(order[1:][again].min()) if again.any() else None
 
 
+class DecisionsDisagree(InputError):
+    """A file's decisions are not what its operations do. ``plan`` is that of the operations."""
+
+    plan: Plan
+
+
 def require_agreement(said: Decisions, plan: Plan, source: str) -> None:
-    """Raise InputError, which names the boundary, unless decisions say what the plan's operations do.
+    """Raise DecisionsDisagree, which names the boundary, unless decisions say what the plan's operations do.
 
     A boundary that they do not name stays. ``source`` begins the error's line.
     """
@@ -172,11 +178,17 @@ def require_agreement(said: Decisions, plan: Plan, source: str) -> None:
     for number, row in enumerate(said.rows()):
         name, action = _boundary(row), actions.pop(_boundary(row), None)
         if action != _action(row):
-            what = f"the operations say to {action}" if action else "they have no such boundary"
-            raise InputError(f"{source}[{number}]: boundary {name} is to {_action(row)} and {what}; {_MEND}")
+            what = f"the operations say to {action}" if action else "the operations have no such boundary"
+            raise _disagree(plan, f"{source}[{number}]: boundary {name} is to {_action(row)} and {what}")
     left = next(((name, action) for name, action in actions.items() if _LEAVES in action), None)
     if left is not None:
-        raise InputError(f"{source}: boundary {left[0]} is not named, and the operations say to {left[1]}; {_MEND}")
+        raise _disagree(plan, f"{source}: boundary {left[0]} is not named, and the operations say to {left[1]}")
+
+
+def _disagree(plan: Plan, what: str) -> DecisionsDisagree:
+    error = DecisionsDisagree(f"{what}; {_MEND}")
+    error.plan = plan
+    return error
 
 
 _LEAVES = "leave"

@@ -34,8 +34,8 @@ def taken_and_freed_once(plan: Plan) -> Iterator[Violation]:
         owners = rows_by_buffer((column,), count > 1)
         for buffer in np.flatnonzero(count != 1).tolist():
             shown = users.get(buffer, []) if count[buffer] == 0 else owners[buffer]
-            times = "never" if count[buffer] == 0 else f"{count[buffer]} times"
-            text = f"{buffer_name(plan, buffer)} is {verb} {times}; it must be once"
+            how = f"never {verb}" if count[buffer] == 0 else f"{verb} {count[buffer]} times"
+            text = f"{buffer_name(plan, buffer)} is {how}; it must be once"
             yield Violation(f"{verb}-once", text, tuple(shown[:2]))
 
 
@@ -148,7 +148,7 @@ def waits_only(plan: Plan) -> Iterator[Violation]:
 
 
 def bytes_match(plan: Plan) -> Iterator[Violation]:
-    """Require that a copy or a send moves exactly its buffers' bytes, and that any other operation moves 0."""
+    """Require that a copy or a send moves exactly its buffers' bytes, a RECV these or 0, and any other operation 0."""
     moving = is_kind(plan, Kind.OFFLOAD, Kind.PREFETCH, *SEND_KINDS, *RECV_KINDS)
     for op in np.flatnonzero(~moving & (plan.ops.nbytes != 0)).tolist():
         yield Violation("bytes", f"{title(plan, op)} says it moves {int(plan.ops.nbytes[op])} bytes; it is 0", (op,))
@@ -156,6 +156,7 @@ def bytes_match(plan: Plan) -> Iterator[Violation]:
         column: Ragged = getattr(plan.ops, name)
         rows = column.rows()
         differ = moving[rows] & (plan.ops.nbytes[rows] != plan.buffers.nbytes[column.values])
+        differ &= ~(is_kind(plan, *RECV_KINDS)[rows] & (plan.ops.nbytes[rows] == 0))
         for entry in np.flatnonzero(differ).tolist():
             op, buffer = int(rows[entry]), int(column.values[entry])
             yield Violation(

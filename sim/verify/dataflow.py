@@ -1,7 +1,8 @@
 """Each task reads the boundary, the gradient and the workspaces that are its own, and writes what it must.
 
 A device buffer's labels say whose it is: a boundary is the unit's that reads it, a workspace the one's that wrote it.
-An output or a gradient lies between two units and may be called either's; who wrote it is followed through transfers.
+An output or a gradient lies between two units and may be called either's, or nobody's; who wrote it is followed through
+transfers.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
                 b = values[e]
                 beside = 1 if role[b] == _GRADIENT or role[b] == _OUTPUT else 0
                 named |= abs(buffer_unit[b] - u) <= beside and buffer_microbatch[b] == microbatch[i]
+                named |= buffer_unit[b] < 0
             if not named:
                 fault[i] = _NAMES_OTHER
         if k >= _TASKS and k != _OPTIMIZER_STEP:
@@ -110,7 +112,9 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
         for e in range(writes[0][i], writes[0][i + 1]):
             b = writes[1][e]
             r, v = role[b], buffer_unit[b]
-            fine = buffer_microbatch[b] == microbatch[i] and k != _OPTIMIZER_STEP
+            between = r in (_OUTPUT, _GRADIENT)
+            named = v >= 0 or not between
+            fine = (buffer_microbatch[b] == microbatch[i] or not named) and k != _OPTIMIZER_STEP
             if r == _WORKSPACE:
                 fine &= v == u
             elif k == _FORWARD and r == _BOUNDARY and u == 0 and v == 0:
@@ -119,10 +123,10 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
                 fine &= v == u + 1 and unit_rank[v] == unit_rank[u]
                 outputs += 1
             elif k == _FORWARD and r == _OUTPUT:
-                fine &= (v == u or v == u + 1) and u + 1 < units and unit_rank[u + 1] != unit_rank[u]
+                fine &= (v == u or v == u + 1 or not named) and u + 1 < units and unit_rank[u + 1] != unit_rank[u]
                 outputs += 1
             elif k in (_BACKWARD, _INPUT) and r == _GRADIENT:
-                fine &= (v == u or v == u - 1) and u > frozen
+                fine &= (v == u or v == u - 1 or not named) and u > frozen
                 gradients += 1
             else:
                 fine = False
@@ -306,7 +310,8 @@ def writes_own(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violati
 _WRITING = {
     _WRITES_OTHER: (
         "writes-own",
-        "writes {}; it writes what the next task reads, named by whose it is, and workspaces of its own",
+        "writes {}; it writes what the next task reads, in its role (a boundary on its own rank, an output for another "
+        "one, a gradient of its input), called by its unit and microbatch, and workspaces of its own",
     ),
     _NO_INPUT: ("writes-own", "does not write its input once, as the model's first unit does and no other"),
     _NO_OUTPUT: (

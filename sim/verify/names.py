@@ -66,6 +66,7 @@ def names_of(plan: Plan) -> tuple[Names | None, list[Violation]]:
     return Names(plan.microbatches, unit_names, of_op, of_buffer), []
 
 
+_OPTIMIZER = "it is the whole rank's: -1 for each of stage, unit and microbatch"
 _ALLOWED = "name a unit and a microbatch of the step, or none with -1 for each of stage, unit and microbatch"
 
 
@@ -160,7 +161,7 @@ def _odd_operations(plan: Plan, odd: Flags, of_op: Ints) -> Iterator[Violation]:
     for op in np.flatnonzero(odd).tolist():
         view = plan.op(op)
         where = f"stage {view.stage}, unit {view.unit}, microbatch {view.microbatch}"
-        yield Violation("labels", f"{title(plan, op)} names {where}; {_ALLOWED}", (op,))
+        allowed = _OPTIMIZER if view.kind == Kind.OPTIMIZER_STEP else _ALLOWED
+        yield Violation("labels", f"{title(plan, op)} names {where}; {allowed}", (op,))
     for op in np.flatnonzero((plan.ops.kind == Kind.OPTIMIZER_STEP) & (of_op >= 0)).tolist():
-        text = f"{title(plan, op)} names a unit; it is the whole rank's: -1 for each of stage, unit and microbatch"
-        yield Violation("labels", text, (op,))
+        yield Violation("labels", f"{title(plan, op)} names a unit; {_OPTIMIZER}", (op,))

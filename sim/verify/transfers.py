@@ -62,7 +62,9 @@ def sends_and_receives_pair(plan: Plan, step: Step, order: HappensBefore) -> Ite
     receives, sends = is_kind(plan, *RECV_KINDS), is_kind(plan, *SEND_KINDS)
     pair = receives & (partners == 1)
     at = np.flatnonzero(pair)
-    wrong = (ops.nbytes[at] != ops.nbytes[sender[at]]) | (ops.rank[at] == ops.rank[sender[at]])
+    # The bytes are the SEND's; a RECV may say them again.
+    wrong = (ops.nbytes[at] != 0) & (ops.nbytes[at] != ops.nbytes[sender[at]])
+    wrong |= ops.rank[at] == ops.rank[sender[at]]
     wrong |= ops.rank[at] != step.unit_rank[step.names.of_op[at]]
     pair[at] = ~wrong
     for op in np.flatnonzero(receives & ~pair).tolist():
@@ -105,10 +107,15 @@ def transfers_carry_their_own(plan: Plan, step: Step, order: HappensBefore) -> I
             yield Violation("send-own", text, tuple(sorted({op, by} - {_NONE})))
     for kind, role in ((Kind.RECV_ACTIVATION, Role.BOUNDARY), (Kind.RECV_GRADIENT, Role.GRADIENT)):
         rows, written = _entries(plan.ops.writes, is_kind(plan, kind))
-        # A gradient that arrives may have the name of the unit that reads it, or of the one whose input's it is.
-        apart = step.names.of_buffer[written] - step.names.of_op[rows]
-        wrong = (buffers.role[written] != role) | (apart < 0) | (apart > int(role == Role.GRADIENT))
-        wrong |= buffers.microbatch[written] != plan.ops.microbatch[rows]
+        # A gradient that arrives may be called by the unit that reads it, by the one whose input's it is, or by none.
+        called = step.names.of_buffer[written]
+        apart = called - step.names.of_op[rows]
+        odd = (
+            (apart < 0)
+            | (apart > int(role == Role.GRADIENT))
+            | (buffers.microbatch[written] != plan.ops.microbatch[rows])
+        )
+        wrong = (buffers.role[written] != role) | (odd & ((called >= 0) | (role != Role.GRADIENT)))
         for entry in np.flatnonzero(wrong).tolist():
             op = int(rows[entry])
             text = f"{title(plan, op)} receives into {buffer_name(plan, int(written[entry]))}; it writes a {role.label}"
@@ -141,6 +148,18 @@ def transfers_in_order(plan: Plan, step: Step, order: HappensBefore) -> Iterator
         yield Violation("transfer-order", text, (b, a))
 
 
+def transfers_fit(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violation]:
+    """Require that a RECV writes a buffer of the bytes that its SEND moves."""
+    sender, _ = senders(plan, step)
+    rows, written = _entries(plan.ops.writes, sender >= 0)
+    send = sender[rows]
+    for entry in np.flatnonzero(plan.buffers.nbytes[written] != plan.ops.nbytes[send]).tolist():
+        ops, buffer = (int(send[entry]), int(rows[entry])), int(written[entry])
+        text = f"{title(plan, ops[0])} moves {int(plan.ops.nbytes[ops[0]])} bytes; {title(plan, ops[1])} writes "
+        text += f"{buffer_name(plan, buffer)} of {int(plan.buffers.nbytes[buffer])}"
+        yield Violation("bytes", text, ops)
+
+
 def sends_land_in_memory(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violation]:
     """Require that a SEND waits for the operation that takes the memory which its RECV writes."""
     sender, _ = senders(plan, step)
@@ -155,5 +174,6 @@ TRANSFERS: tuple[Callable[[Plan, Step, HappensBefore], Iterator[Violation]], ...
     sends_and_receives_pair,
     transfers_carry_their_own,
     transfers_in_order,
+    transfers_fit,
     sends_land_in_memory,
 )

@@ -19,7 +19,7 @@ from loadahead.sim.verify.naming import is_kind
 from loadahead.sim.verify.violation import Violation, title
 
 _NONE = -1
-_RELEASE = int(Kind.RELEASE)
+_RELEASE, _ACQUIRE = int(Kind.RELEASE), int(Kind.ACQUIRE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,9 @@ def _frozen(plan: Plan, names: Names) -> Iterator[Violation]:
     odd = (names.of_op >= 0) & (names.of_op < plan.frozen_units)
     odd &= is_kind(plan, *UNIT_KINDS[1:], Kind.OFFLOAD, Kind.PREFETCH)
     for op in np.flatnonzero(odd).tolist():
-        text = f"{title(plan, op)} is of one of the {plan.frozen_units} frozen units, which have a FORWARD alone"
+        text = (
+            f"{title(plan, op)} is of a frozen unit, one of the first {plan.frozen_units}, which have a FORWARD alone"
+        )
         yield Violation("frozen-front", text, (op,))
 
 
@@ -183,16 +185,22 @@ def backward_follows_forward(plan: Plan, step: Step, order: HappensBefore) -> It
 
 @compiled
 def _before(ops, previous, kind, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` with what stands before each of ``ops`` on its queue, RELEASEs left out, or -1."""
+    """Fill ``out`` with what stands before each of ``ops`` on its queue, RELEASEs and then ACQUIREs left out, or -1."""
     for k in range(len(ops)):
         at = previous[ops[k]]
+        while at >= 0 and kind[at] == _ACQUIRE:
+            at = previous[at]
         while at >= 0 and kind[at] == _RELEASE:
             at = previous[at]
         out[k] = at
 
 
 def stands_before(plan: Plan, ops: Ints) -> Ints:
-    """Return what stands before each of the operations on its queue, RELEASEs left out, or -1."""
+    """Return what stands before each of the operations on its queue, or -1.
+
+    RELEASEs and behind them ACQUIREs are left out, which are no tasks. Behind an ACQUIRE a RELEASE is not: what is held
+    at once, with what the operation before the two has made, would then be counted nowhere.
+    """
     out = np.empty(len(ops), dtype=np.int64)
     _before(ops, plan.previous_in_queue, plan.ops.kind, out)
     return out
@@ -207,7 +215,7 @@ def recompute_before_backward(plan: Plan, step: Step, order: HappensBefore) -> I
         pair, between = (int(recompute[index]), int(backward[index])), int(before[index])
         text = f"{title(plan, pair[0])} does not stand directly before {title(plan, pair[1])}: "
         text += f"{title(plan, between)} does" if between >= 0 else "nothing does"
-        yield Violation("recompute-place", f"{text}; only RELEASEs may stand between", pair)
+        yield Violation("recompute-place", f"{text}; only RELEASEs, and ACQUIREs behind them, may stand between", pair)
 
 
 WHOLE_STEP: tuple[Callable[[Plan, Step, HappensBefore], Iterator[Violation]], ...] = (

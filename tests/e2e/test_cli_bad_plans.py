@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import loadahead as la
 from loadahead.cli.main import run
 from tests.support.refusals import refused
 
@@ -120,7 +121,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[list[dict[str, object]]], object], str
     "left-out": (lambda rows: rows[:2], "decisions: boundary 0.0.2 is not named, and the operations say to leave in"),
     "no-such-boundary": (
         lambda rows: [*rows, rows[0] | {"unit": 1}],
-        "decisions[3]: boundary 0.1.0 is to leave in slots 2 to 2 (recompute) and they have no such boundary",
+        "decisions[3]: boundary 0.1.0 is to leave in slots 2 to 2 (recompute) and the operations have no such boundary",
     ),
     "twice": (lambda rows: [*rows, rows[0]], "decisions[3]: boundary 0.0.0 is there twice; decide on it once"),
     "none": (lambda rows: [], "decisions: boundary 0.0.0 is not named"),
@@ -147,6 +148,30 @@ def test_decisions_that_are_not_the_operations_are_refused(name: str, tmp_path: 
     assert err.count("\n") == 1
     assert err.startswith(f"error: {path}: ")
     assert says in err
+
+
+def test_operations_that_break_a_rule_are_told_by_it_and_not_by_decisions_that_no_longer_fit(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    """A file that someone has taken a microbatch out of holds all decisions still."""
+    path = tmp_path / "plan.json"
+    left = [op for op in GOOD["ops"] if op["microbatch"] != 2]
+    used = {buffer for op in left for name in ("reads", "writes", "allocs", "frees") for buffer in op[name]}
+    buffers = [buffer for buffer in GOOD["buffers"] if buffer["id"] in used]
+    path.write_text(json.dumps(GOOD | {"ops": left, "buffers": buffers}))
+    assert run(["verify", str(path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert "whole-step" in {violation["rule"] for violation in json.loads(out)["violations"]}
+    assert "broken, first whole-step: FORWARD 0.0.2 is missing" in err
+    with pytest.raises(la.CheckFailed, match="whole-step"):
+        la.verify(path)
+    for command in ("simulate", "execute"):
+        assert run([command, str(path)]) == 1
+        assert "is not safe to run: whole-step: FORWARD 0.0.2 is missing" in capsys.readouterr().err
+    assert run(["show", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("loadahead-plan 2 ")
+    assert err.startswith(f"warning: {path}: decisions") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("change", [lambda rows: rows[::-1], lambda rows: rows], ids=["turned", "as-they-are"])

@@ -132,6 +132,18 @@ def later_releases(plan: Writing) -> None:
                 queue.insert(plan.chance.choice(behind[:2]), op)
 
 
+def taken_behind_recomputes(plan: Writing) -> None:
+    """What a BACKWARD needs beside its boundary is taken between its RECOMPUTE and itself."""
+    for queue in plan.compute():
+        for at in range(len(queue) - 2):
+            acquire, recompute, then = (plan.ops[op] for op in queue[at : at + 3])
+            if [acquire["kind"], recompute["kind"], then["kind"]] != ["ACQUIRE", "RECOMPUTE", "BACKWARD"]:
+                continue
+            waited = {*recompute["after"]}.union(*(plan.before(edge) for edge in recompute["after"]))
+            if acquire["id"] not in waited and not {*acquire["allocs"]} & {*recompute["reads"]}:
+                queue[at], queue[at + 1] = queue[at + 1], queue[at]
+
+
 def merged(plan: Writing) -> None:
     """Neighbouring ACQUIREs are one, and neighbouring RELEASEs, unless the second waits for what the first lets go."""
     for queue in plan.compute():
@@ -190,6 +202,32 @@ def test_one_change(change: Callable[[Writing], None], ranks: int) -> None:
     plan = Writing(sound(ranks), 1)
     change(plan)
     require_run(plan.listed(), ranks)
+
+
+def test_a_gradient_may_be_taken_between_recompute_and_backward() -> None:
+    plan = Writing(sound(2, receive_ahead=0), 1)
+    before = [list(queue) for queue in plan.compute()]
+    taken_behind_recomputes(plan)
+    assert plan.compute() != before
+    require_run(plan.listed(), 2)
+
+
+def test_a_workspace_that_a_run_does_not_hold_is_told() -> None:
+    """Predicted peaks count it, and a run has no use for it yet."""
+    obj = sound(1)
+    recompute, backward = (next(op for op in obj["ops"] if op["kind"] == kind) for kind in ("RECOMPUTE", "BACKWARD"))
+    names = {name: recompute[name] for name in ("stage", "unit", "microbatch")}
+    assert names == {name: backward[name] for name in names}
+    obj["buffers"].append({"id": 10**6, "rank": 0, "space": "device", "bytes": 1000, "role": "workspace"} | names)
+    for op, lists in ((recompute, ("writes", "allocs")), (backward, ("reads", "frees"))):
+        for name in lists:
+            op[name].append(10**6)
+    plan = plan_from_json(obj)
+    assert verify(plan) == []
+    done = execute(plan, workload(1), SPEC, costs=costs(1), steps=2)
+    assert done.max_grad_error == 0.0
+    told = [line for line in done.timeline.header["warnings"] if "workspace" in line]
+    assert len(told) == 1 and told[0].startswith("the plan has 1 workspace buffer of 1000 B in all")
 
 
 @pytest.mark.parametrize("seed", range(8))

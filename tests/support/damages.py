@@ -133,6 +133,8 @@ class Rows:
         """Whether it is all the same: an ACQUIRE or RELEASE of several buffers has the name of any, or none."""
         named = {self.buffers[buffer].key for buffer in (*op.allocs, *op.frees)}
         for buffer in (self.buffers[number] for number in (*op.allocs, *op.frees)):
+            if buffer.key == (-1, -1, -1):
+                return op.kind in (Kind.RELEASE, Kind.ACQUIRE)
             if buffer.role in (Role.OUTPUT, Role.GRADIENT) and buffer.key[:2] in self.units:
                 at = self.units.index(buffer.key[:2])
                 named |= {(*unit, buffer.key[2]) for unit in self.units[max(at - 1, 0) : at + 2]}
@@ -177,7 +179,7 @@ def between(rows: Rows, number: int) -> set[Key]:
     step = 1 if buffer.role == Role.OUTPUT or writer.kind == Kind.RECV_GRADIENT else -1
     unit = rows.units.index(writer.key[:2]) + step
     other = {(*rows.units[unit], writer.key[2])} if 0 <= unit < len(rows.units) else set()
-    return {writer.key} | other
+    return {writer.key, (-1, -1, -1)} | other
 
 
 def unseen(rows: Rows, op: Row, buffer: int) -> bool:
@@ -313,16 +315,16 @@ def behind_the_optimizer(rows: Rows, random: Random) -> set[str] | None:
 
 
 def recompute_elsewhere(rows: Rows, random: Random) -> set[str] | None:
-    """Another operation than a RELEASE comes between a RECOMPUTE and its BACKWARD."""
+    """A task comes between a RECOMPUTE and its BACKWARD, or a RELEASE behind an ACQUIRE."""
     recomputes = [op for op in rows.ops if op.kind == Kind.RECOMPUTE]
     if not recomputes:
         return None
     op = random.choice(recomputes)
     queue = [other for other in rows.ops if other.queue == op.queue and other.kind != Kind.RELEASE]
-    at = queue.index(op)
-    if at == 0:
+    tasks = [other for other in queue[: queue.index(op)] if other.kind in UNIT_KINDS]
+    if not tasks:
         return None
-    rows.move(op, rows.ops.index(random.choice(queue[:at])))
+    rows.move(op, rows.ops.index(random.choice(tasks)))
     return ORDER | {"recompute-place"}
 
 
@@ -468,6 +470,8 @@ def of_another_size(rows: Rows, random: Random) -> set[str] | None:
 def another_size_moved(rows: Rows, random: Random) -> set[str] | None:
     op = _pick(rows, random)
     op.nbytes += 1
+    if op.kind in RECV_KINDS and op.nbytes == rows.buffers[op.writes[0]].nbytes:
+        return None  # it says what its SEND says, and said 0 before
     return {"bytes"}
 
 
@@ -791,6 +795,26 @@ def named_by_the_other(rows: Rows, random: Random) -> None:
             buffer.key = random.choice(either)
 
 
+def arrivals_say_no_bytes(rows: Rows, random: Random) -> None:
+    """A RECV takes no time, and what it moves is its SEND's."""
+    for op in rows.ops:
+        if op.kind in RECV_KINDS:
+            op.nbytes = random.choice([0, op.nbytes])
+
+
+def acquires_behind_recomputes(rows: Rows, random: Random) -> None:
+    """What a BACKWARD needs beside its boundary may be taken between its RECOMPUTE and itself."""
+    for queue in rows.queues().values():
+        for acquire, op, then in zip(queue, queue[1:], queue[2:], strict=False):
+            if acquire.kind != Kind.ACQUIRE or op.kind != Kind.RECOMPUTE or set(acquire.allocs) & set(op.reads):
+                continue
+            if then.kind != Kind.BACKWARD:
+                continue
+            place = rows.ops.index(acquire)
+            if all(rows.ops.index(edge) < place for edge in op.after):
+                rows.move(op, place)
+
+
 def nothing_named(rows: Rows, random: Random) -> None:
     """An ACQUIRE or a RELEASE, which may be of many, needs no name."""
     for op in rows.ops:
@@ -807,6 +831,8 @@ HARMLESS: tuple[Change, ...] = (
     freed_later,
     nothing_named,
     named_by_the_other,
+    arrivals_say_no_bytes,
+    acquires_behind_recomputes,
     buffers_shuffled,
     redundant_edges,
     another_list_order,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadahead.sim.ir.kinds import Kind, Role, Space
+from loadahead.sim.ir.kinds import UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.verify import Violation, explain, verify
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
@@ -86,7 +86,9 @@ def recompute_after_backward(rows: Rows) -> None:
 def recompute_early(rows: Rows) -> None:
     queue = [op for op in rows.ops if op.queue == find(rows, Kind.BACKWARD).queue]
     recompute = find(rows, Kind.RECOMPUTE)
-    rows.move(recompute, rows.ops.index(queue[queue.index(recompute) - 1]))
+    task = [op for op in queue[: queue.index(recompute)] if op.kind in UNIT_KINDS][-1]
+    rows.move(recompute, rows.ops.index(task))
+    rows.drop_forward_edges()
 
 
 def freed_by_recompute(rows: Rows) -> None:
@@ -165,7 +167,11 @@ CASES: dict[str, tuple[Callable[[Rows], None], str, str]] = {
     "a RELEASE of another": (release_of_another, "labels", "names what none of its buffers is of"),
     "a unit on two ranks": (on_rank_1, "stage-rank", "is on another rank than FORWARD 0.0.0"),
     "RECOMPUTE after BACKWARD": (recompute_after_backward, "recompute-place", "before BACKWARD 0.0.0"),
-    "RECOMPUTE before something else": (recompute_early, "recompute-place", "only RELEASEs may stand between"),
+    "RECOMPUTE before something else": (
+        recompute_early,
+        "recompute-place",
+        "only RELEASEs, and ACQUIREs behind them, may",
+    ),
     "a RECOMPUTE is missing": (
         remove(Kind.RECOMPUTE, 0, 1, 1),
         "workspace",
