@@ -31,6 +31,7 @@ class StepMeter:
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
         self._reserved: dict[int, int] = {}
+        operations.before_frees = self._look_at_boundaries
 
     def around(self, op: OpView, work: Work) -> Work:
         """Return the work, metered if it runs on a compute queue: no other takes or frees device memory."""
@@ -39,19 +40,23 @@ class StepMeter:
         meter = self._meters[op.rank]
 
         def metered() -> None:
-            before = self._operations.boundary_bytes(op.rank)
             with meter:
                 meter.start_operation()
                 work()
             self._during[op.index], self._after[op.index] = meter.peak, meter.live
             if meter.reserved is not None:
                 self._reserved[op.index] = meter.reserved
-            self._boundary[op.index] = max(before, self._operations.boundary_bytes(op.rank))
 
         return metered
 
+    def _look_at_boundaries(self, op: OpView) -> None:
+        """Note a rank's boundaries while it still holds what an operation frees beside what it has taken."""
+        if op.queue == Queue.COMPUTE:
+            self._boundary[op.index] = self._operations.boundary_bytes(op.rank)
+
     def result(self) -> MemoryWalk:
-        """Return what the step held, in the form that a prediction has."""
+        """Return what the step held, in the form that a prediction has; nothing is metered from then on."""
+        self._operations.before_frees = None
         plan = self._operations.plan
         device, boundary = self.static.copy(), np.zeros(plan.ranks, dtype=np.int64)
         np.maximum.at(device, plan.ops.rank, self._during)

@@ -17,7 +17,7 @@ from loadahead.executor.backends import Backend
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
 from loadahead.executor.layout import Layout, as_bytes
 from loadahead.executor.links import Links
-from loadahead.executor.plan_match import buffer_layouts, landings
+from loadahead.executor.plan_match import buffer_layouts, landings, require_kept_bytes
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch
 from loadahead.sim.errors import InputError
@@ -74,9 +74,11 @@ class Operations:
         # Each SEND's receive buffer, by the SEND's position.
         self.landings = landings(self.views, session)
         self.layouts = buffer_layouts(plan, self.views, self.landings, session)
+        require_kept_bytes(plan, self.views, session.workload)
         self.host = HostPool(plan, backend)
         self.losses = torch.zeros(plan.microbatches, device=backend.device)
         self.state = StepState()
+        self.before_frees: Callable[[OpView], None] | None = None
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
         self._emptying = _emptying(self.views)
         # Numpy evaluates columns of small integers quickly, but one element at a time is slow: so this is a list.
@@ -89,8 +91,10 @@ class Operations:
         self.awaited = {edge for edges in self.waits for edge in edges}
 
     def run(self, op: OpView) -> None:
-        """Do what the operation does, then free what it frees."""
+        """Do what the operation does, then free what it frees; ``before_frees`` is called between the two."""
         HANDLERS[op.kind](self, op)
+        if self.before_frees is not None:
+            self.before_frees(op)
         for index in op.frees:
             tensor = self.state.tensors.pop(index, None)  # host slots are no tensors of their own and stay
             if tensor is not None:
@@ -132,6 +136,10 @@ class Operations:
             if self._role_on_device[index] in roles:
                 return index
         raise InputError(f"{op.name} needs a {' or '.join(role.label for role in roles)} and the plan names none")
+
+    def holds_role(self, buffer: int, role: Role) -> bool:
+        """Return whether a buffer is on the device and has this role."""
+        return self._role_on_device[buffer] == role
 
     def tensor(self, op: OpView, buffer: int) -> torch.Tensor:
         """Return what a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
@@ -202,8 +210,8 @@ def _backward(run: Operations, op: OpView) -> None:
     if (op.stage, op.unit) != run.session.last:
         gradient = run.tensor(op, run.find(op, op.reads, Role.GRADIENT))
     outgoing = run.unit(op).backward(op.microbatch, gradient)
-    if op.writes:
-        buffer = run.find(op, op.writes, Role.GRADIENT)
+    gradients = [index for index in op.writes if run.holds_role(index, Role.GRADIENT)]
+    for buffer in gradients[:1]:
         if outgoing is None:
             raise InputError(f"{op.name} writes a gradient in the plan; the model's first input holds integers")
         run.hold(op, buffer, outgoing)

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from loadahead.executor.layout import Layout
 from loadahead.executor.session import Session, UnitKey
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, UNIT_KINDS, Kind, Role, Space
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, SENT_AS, UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import BufferView, OpView, Plan
 from loadahead.sim.workload import Workload
-
-# The SEND that each RECV waits for, and the step from the unit that reads what is sent to the one that made it.
-_SENT_AS = {Kind.RECV_ACTIVATION: (Kind.SEND_ACTIVATION, -1), Kind.RECV_GRADIENT: (Kind.SEND_GRADIENT, +1)}
 
 
 def stage_ranks(plan: Plan, workload: Workload) -> tuple[int, ...]:
@@ -42,16 +39,36 @@ def unheld_workspaces(plan: Plan) -> tuple[int, int]:
 
     It holds what the graph keeps from a FORWARD to a BACKWARD without a RECOMPUTE.
     """
-    recomputed = {(op.stage, op.unit, op.microbatch) for op in plan if op.kind == Kind.RECOMPUTE}
-    kept = {
-        index
-        for op in plan
-        if op.kind == Kind.BACKWARD and (op.stage, op.unit, op.microbatch) not in recomputed
-        for index in {*op.reads} & {*op.frees}
-    }
+    kept = {index for _, index in _kept(list(plan))}
     workspaces = [plan.buffer(index) for index in range(len(plan.buffers)) if index not in kept]
     sizes = [buffer.nbytes for buffer in workspaces if buffer.role == Role.WORKSPACE and buffer.nbytes]
     return len(sizes), sum(sizes)
+
+
+def require_kept_bytes(plan: Plan, ops: Sequence[OpView], workload: Workload) -> None:
+    """Raise InputError unless what the plan says a unit keeps without a RECOMPUTE is what the model's unit keeps.
+
+    A plan from which RECOMPUTEs were taken would else hold more than it says.
+    """
+    for op, index in _kept(ops):
+        wanted, nbytes = workload.stages[op.stage][op.unit].saved_bytes, plan.buffer(index).nbytes
+        if nbytes != wanted:
+            raise InputError(
+                f"{op.name} has no RECOMPUTE and its FORWARD keeps {nbytes} bytes for it in the plan; the model's unit "
+                f"keeps {wanted}: plan for this model"
+            )
+
+
+def _kept(ops: Sequence[OpView]) -> list[tuple[OpView, int]]:
+    """Return each BACKWARD without a RECOMPUTE, with the workspace that its FORWARD wrote for it and did not read."""
+    recomputed = {(op.stage, op.unit, op.microbatch) for op in ops if op.kind == Kind.RECOMPUTE}
+    written = {(op.stage, op.unit, op.microbatch): {*op.writes} - {*op.reads} for op in ops if op.kind == Kind.FORWARD}
+    return [
+        (op, index)
+        for op in ops
+        if op.kind == Kind.BACKWARD and (op.stage, op.unit, op.microbatch) not in recomputed
+        for index in {*op.reads} & written.get((op.stage, op.unit, op.microbatch), set())
+    ]
 
 
 def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
@@ -65,7 +82,7 @@ def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
     for op in ops:
         if op.kind not in RECV_KINDS:
             continue
-        kind, step = _SENT_AS[op.kind]
+        kind, step = SENT_AS[op.kind]
         sender = number.get((op.stage, op.unit), len(ops)) + step
         sends = [
             edge

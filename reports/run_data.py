@@ -23,7 +23,7 @@ from loadahead.reports.run_directory import (
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.json_form import load_plan
+from loadahead.sim.ir.json_form import OutdatedPlan, load_plan
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.step_metrics import IF_MISSING, METRIC_COLUMNS, StepMetrics, SweepRow
 from loadahead.sim.timeline import Timeline, read_timeline
@@ -113,7 +113,7 @@ def load_run(directory: str | Path) -> RunData:
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
         directory=root,
-        plan=load_plan(plan) if plan else None,
+        plan=_plan(plan) if plan else None,
         predicted=read_timeline(predicted) if predicted else None,
         measured=read_timeline(measured) if measured else None,
         costs=load_costs(costs) if costs else None,
@@ -123,6 +123,14 @@ def load_run(directory: str | Path) -> RunData:
     )
     _check(data)
     return data
+
+
+def _plan(path: Path) -> Plan | None:
+    """Read a plan; None for one of an earlier version that cannot be read as one any more: its timelines still can."""
+    try:
+        return load_plan(path)
+    except OutdatedPlan:
+        return None
 
 
 def _check(data: RunData) -> None:

@@ -101,8 +101,9 @@ class Groups:
     def rows(
         self, workload: Workload, costs: Costs, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]
     ) -> list[SweepRow] | None:
-        """Return the rows of policies that differ only in horizon, its unit, the two windows and whether to offload.
+        """Return the rows of policies that differ only in what is offloaded, and when.
 
+        Their horizons and horizon units, ``release_window``, ``receive_ahead`` and whether they offload may differ.
         None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
         workload, costs and policies do not match, and for an order that deadlocks.
         """

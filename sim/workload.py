@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.units import LARGEST_AMOUNT
 
 _Unit = TypeVar("_Unit")
 Places = npt.NDArray[np.int64]
@@ -22,8 +23,10 @@ IN_MEMORY = "in-memory"
 def _non_negative(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if value < 0:
-            raise InputError(f"{type(owner).__name__}.{name} is {value}; it must be at least 0")
+        if not 0 <= value <= LARGEST_AMOUNT:
+            raise InputError(
+                f"{type(owner).__name__}.{name} is {value}; it must be at least 0 and at most {LARGEST_AMOUNT}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,16 +221,31 @@ def _decisions(rows: list[_DecisionRow]) -> Decisions:
     return Decisions(stage, unit, microbatch, recompute, release, acquire)
 
 
-def _require_awaited_memory(plan: Plan, source: str) -> None:
-    """Raise InputError unless each SEND waits for an ACQUIRE, as in version 2; the verifier looks for the right one."""
+class OutdatedPlan(InputError):
+    """A file of an earlier version is of a plan that does not say what plans say now."""
+
+
+def _require_up_to_date(plan: Plan, source: str) -> None:
+    """Raise OutdatedPlan unless a plan of version 1 says what one of version 2 does; the verifier looks closer.
+
+    Each SEND waits for an ACQUIRE, and each BACKWARD has a RECOMPUTE or reads what its FORWARD kept.
+    """
     ops = plan.ops
     sends = np.isin(ops.kind, sorted(SEND_KINDS))
     waiting = np.zeros(len(plan), dtype=np.bool_)
     waiting[ops.after.rows()[ops.kind[ops.after.values] == Kind.ACQUIRE]] = True
     if (sends & ~waiting).any():
-        raise InputError(
+        raise OutdatedPlan(
             f"{source}: is of version {_FIRST_VERSION}, whose SENDs do not wait for the memory they write into; plan "
             "it again"
+        )
+    reads = ops.reads
+    keeping = np.zeros(len(plan), dtype=np.bool_)
+    keeping[reads.rows()[plan.buffers.role[reads.values] == Role.WORKSPACE]] = True
+    if not (ops.kind == Kind.RECOMPUTE).any() and ((ops.kind == Kind.BACKWARD) & ~keeping).any():
+        raise OutdatedPlan(
+            f"{source}: is of version {_FIRST_VERSION}, which does not say what stays from FORWARD to BACKWARD without "
+            "checkpointing; plan it again"
         )
 
 
@@ -278,7 +293,7 @@ def _from_file(file: _PlanFile, source: str) -> Plan:
     )
     require_well_formed(plan, source)
     if file["version"] == _FIRST_VERSION:
-        _require_awaited_memory(plan, source)
+        _require_up_to_date(plan, source)
     if "decisions" in file:
         require_agreement(_decisions(file["decisions"]), plan, f"{source}: decisions")
     return plan

@@ -116,3 +116,5 @@ TASK_KINDS = frozenset({*UNIT_KINDS, Kind.OPTIMIZER_STEP})
 COPY_KINDS = frozenset({Kind.OFFLOAD, Kind.PREFETCH})
 SEND_KINDS = frozenset({Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT})
 RECV_KINDS = frozenset({Kind.RECV_ACTIVATION, Kind.RECV_GRADIENT})
+# What each RECV receives: the SEND's kind, and the step from the unit that reads it to the unit that made it.
+SENT_AS = {Kind.RECV_ACTIVATION: (Kind.SEND_ACTIVATION, -1), Kind.RECV_GRADIENT: (Kind.SEND_GRADIENT, +1)}

@@ -84,13 +84,12 @@ def _workspaces(workload: Workload, tasks: Tasks, checkpoint: bool) -> Iterator[
     one that reads what its FORWARD kept.
     """
     units = [unit for stage in workload.stages for unit in stage]
-    for number, shape in list(enumerate(units))[tasks.frozen_units :]:
-        backward = (_BACKWARD, number)
-        if not checkpoint:
-            yield _Workspace(nbytes=shape.saved_bytes, unit=number, readers=(backward,), freed_by=backward)
-        elif shape.state_bytes:
-            reader = (_RECOMPUTE, number)
-            yield _Workspace(nbytes=shape.state_bytes, unit=number, readers=(reader,), freed_by=backward)
+    saved, state = (np.asarray(sizes) for sizes in zip(*((u.saved_bytes, u.state_bytes) for u in units), strict=True))
+    kept = kept_bytes(saved, state, checkpoint, tasks.frozen_units).tolist()
+    for number in range(tasks.frozen_units, len(units)):
+        backward, reader = (_BACKWARD, number), (_RECOMPUTE if checkpoint else _BACKWARD, number)
+        if kept[number] or not checkpoint:
+            yield _Workspace(nbytes=kept[number], unit=number, readers=(reader,), freed_by=backward)
     for tensor in workload.passed:
         yield from _passes(tensor, tasks, checkpoint)
 

@@ -61,7 +61,7 @@ def _reads_own(step, ops, reads, buffers, origin, tables, fault, about):  # type
     for i in range(len(kind)):
         if kind[i] >= _TASKS:
             continue
-        boundaries, gradients, other_copy = 0, 0, _NONE
+        boundaries, gradients, workspaces, other_copy = 0, 0, 0, _NONE
         code = unit[i] * microbatches + microbatch[i]
         makes = recompute[code] if recompute[code] >= 0 else forward[code]
         gives_gradient = kind[i] in (_BACKWARD, _INPUT, _WEIGHT)
@@ -69,6 +69,7 @@ def _reads_own(step, ops, reads, buffers, origin, tables, fault, about):  # type
         for e in range(starts[i], starts[i + 1]):
             b = values[e]
             if role[b] == _WORKSPACE:
+                workspaces += 1
                 continue
             if role[b] == _BOUNDARY and buffer_unit[b] == unit[i] and buffer_microbatch[b] == microbatch[i]:
                 boundaries += 1
@@ -80,9 +81,11 @@ def _reads_own(step, ops, reads, buffers, origin, tables, fault, about):  # type
                 fault[i], about[i] = _READS_OTHER, b
         if fault[i] != _FINE:
             continue
-        if boundaries > 1 or (boundaries == 0 and kind[i] != _WEIGHT):
+        # A BACKWARD_WEIGHT reads them too, or else what its BACKWARD_INPUT left for it.
+        needed = kind[i] != _WEIGHT or workspaces == 0
+        if boundaries > 1 or (boundaries == 0 and needed):
             fault[i] = _NO_BOUNDARY
-        elif gradients > 1 or (gradients == 0 and above >= 0 and kind[i] in (_BACKWARD, _INPUT)):
+        elif gradients > 1 or (gradients == 0 and above >= 0 and gives_gradient and needed):
             fault[i], about[i] = _NO_GRADIENT, above
         elif other_copy >= 0:
             fault[i], about[i] = _OTHER_COPY, makes
@@ -152,11 +155,12 @@ def _writes_own(step, ops, writes, allocs, frees, buffers, unit_rank, frozen, fa
 
 
 @compiled
-def _workspaces(step, ops, reads, role, writer, tables, before, fault, about, read):  # type: ignore[no-untyped-def]
+def _workspaces(step, ops, reads, role, writer, scratch, tables, before, fault, about, read):  # type: ignore[no-untyped-def]
     """Note workspaces that tasks read and must not, or the other way round; ``read`` says which are read at all.
 
     A FORWARD that reads the workspace that it writes passes it on: those who read it do so in each of their passes.
-    Another workspace of a FORWARD is for its RECOMPUTE, where there is one, else it is what its BACKWARD needs.
+    Another workspace of a FORWARD is for its RECOMPUTE, where there is one, else it is what its BACKWARD needs. What
+    its writer itself frees (``scratch``) is nobody else's.
     """
     microbatches = step[0]
     kind, unit, microbatch = ops
@@ -171,7 +175,7 @@ def _workspaces(step, ops, reads, role, writer, tables, before, fault, about, re
         for e in range(starts[i], starts[i + 1]):
             b = values[e]
             w = writer[b]
-            if role[b] != _WORKSPACE or w < 0:
+            if role[b] != _WORKSPACE or w < 0 or scratch[b]:
                 continue
             if w == i and k != _FORWARD:
                 continue
@@ -340,6 +344,8 @@ def workspaces(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violati
     ops, faults = plan.ops, _Faults.none(plan)
     writer, role = owner(ops.writes, len(plan.buffers)), plan.buffers.role
     read = np.zeros(len(plan.buffers), dtype=np.bool_)
+    freed = owner(ops.frees, len(plan.buffers))
+    scratch = (writer >= 0) & (freed == writer)
     weights = step.weight[step.weight >= 0]
     before = np.full(len(plan) if len(weights) else 0, _NONE, dtype=np.int64)
     if len(weights):
@@ -350,6 +356,7 @@ def workspaces(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violati
         (ops.reads.starts, ops.reads.values),
         role,
         writer,
+        scratch,
         (step.forward, step.recompute, step.backward),
         before,
         faults.what,
@@ -364,8 +371,7 @@ def workspaces(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violati
             wrote, others = _wrote(plan, writer, about)
             named = f"{buffer_name(plan, about)}{wrote}"
         yield Violation("workspace", f"{title(plan, op)} {_WORKSPACE_TEXT[fault].format(named)}", (*others, op))
-    freed = owner(ops.frees, len(plan.buffers))
-    unread = (role == _WORKSPACE) & (writer >= 0) & ~read & (freed != writer)
+    unread = (role == _WORKSPACE) & (writer >= 0) & ~read & ~scratch
     for buffer in np.flatnonzero(unread).tolist():
         text = f"{title(plan, int(writer[buffer]))} writes {buffer_name(plan, buffer)}, which no other task reads"
         yield Violation("workspace", f"{text}; it frees it itself, or leaves it out", (int(writer[buffer]),))

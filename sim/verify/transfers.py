@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from loadahead.sim.compiled import compiled
-from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, Kind, Role
+from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, SENT_AS, Kind, Role
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.verify.happens_before import Flags, HappensBefore
 from loadahead.sim.verify.naming import buffer_name, is_kind
@@ -16,24 +16,24 @@ from loadahead.sim.verify.violation import Violation, title
 from loadahead.sim.verify.whole_step import Step
 
 _NONE = -1
-_SEND_ACTIVATION, _RECV_ACTIVATION = int(Kind.SEND_ACTIVATION), int(Kind.RECV_ACTIVATION)
-_SEND_GRADIENT, _RECV_GRADIENT = int(Kind.SEND_GRADIENT), int(Kind.RECV_GRADIENT)
-_SENT_AS = {Kind.RECV_ACTIVATION: Kind.SEND_ACTIVATION, Kind.RECV_GRADIENT: Kind.SEND_GRADIENT}
+# By kind: what a RECV receives, and the step from the unit that reads it to the one that sends it; 0 for other kinds.
+_SENT = np.zeros(len(Kind), dtype=np.int64)
+_STEP = np.zeros(len(Kind), dtype=np.int64)
+for _received, (_sent, _step) in SENT_AS.items():
+    _SENT[_received], _STEP[_received] = _sent, _step
 
 
 @compiled
 def _find_senders(kind, unit, microbatch, starts, values, sender, partners):  # type: ignore[no-untyped-def]
     """Fill in the SEND of each RECV, and how many each SEND and each RECV has for a partner."""
     for i in range(len(kind)):
-        if kind[i] == _RECV_ACTIVATION:
-            sent, below = _SEND_ACTIVATION, 1
-        elif kind[i] == _RECV_GRADIENT:
-            sent, below = _SEND_GRADIENT, -1
-        else:
+        step = _STEP[kind[i]]
+        if step == 0:
             continue
         for e in range(starts[i], starts[i + 1]):
             s = values[e]
-            if kind[s] == sent and microbatch[s] == microbatch[i] and unit[s] == unit[i] - below and unit[s] >= 0:
+            alike = kind[s] == _SENT[kind[i]] and microbatch[s] == microbatch[i]
+            if alike and unit[s] == unit[i] + step and unit[s] >= 0:
                 sender[i] = s
                 partners[i] += 1
                 partners[s] += 1
@@ -76,16 +76,15 @@ def sends_and_receives_pair(plan: Plan, step: Step, order: HappensBefore) -> Ite
 
 def _pair_violation(plan: Plan, recv: int, sends: list[int]) -> Violation:
     b = plan.op(recv)
-    wanted = f"it needs one {_SENT_AS[b.kind].name} of the unit {_BESIDE[b.kind]}, of the same microbatch and size"
+    kind, step = SENT_AS[b.kind]
+    beside = "below" if step < 0 else "above"
+    wanted = f"it needs one {kind.name} of the unit {beside}, of the same microbatch and size"
     if len(sends) != 1:
         text = f"{title(plan, recv)} comes directly after {len(sends)} sends; {wanted} from another rank"
         return Violation("send-recv-pair", text, (recv, *sends))
     a = plan.op(sends[0])
     text = f"{title(plan, recv)} of {b.nbytes} bytes comes after {title(plan, sends[0])} of {a.nbytes} bytes; {wanted}"
     return Violation("send-recv-pair", f"{text} from another rank to its stage's", (sends[0], recv))
-
-
-_BESIDE = {Kind.RECV_ACTIVATION: "below", Kind.RECV_GRADIENT: "above"}
 
 
 def transfers_carry_their_own(plan: Plan, step: Step, order: HappensBefore) -> Iterator[Violation]:

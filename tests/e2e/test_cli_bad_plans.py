@@ -226,3 +226,37 @@ def test_a_boundary_that_stays_need_not_be_named(tmp_path: Path, capsys: Capture
     path.write_text(json.dumps(plan | {"decisions": []}))
     assert run(["verify", str(path)]) == 0
     capsys.readouterr()
+
+
+def test_a_plan_of_version_1_that_keeps_nothing_without_checkpointing_is_planned_again(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "plan.json"
+    assert run(["plan", "uniform", "--set", "checkpoint.enabled=false", "-o", str(path)]) == 0
+    plan = json.loads(path.read_text()) | {"version": 1}
+    kept = {buffer["id"] for buffer in plan["buffers"] if buffer["role"] == "workspace"}
+    plan["buffers"] = [buffer for buffer in plan["buffers"] if buffer["id"] not in kept]
+    for op in plan["ops"]:
+        op |= {name: [b for b in op[name] if b not in kept] for name in ("reads", "writes", "allocs", "frees")}
+    path.write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert run(["verify", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {path}: is of version 1, which does not say what stays from FORWARD to BACKWARD without "
+        "checkpointing; plan it again\n"
+    )
+
+
+def test_a_run_whose_plan_is_of_version_1_is_reported_without_it(tmp_path: Path, capsys: Captured) -> None:
+    """Its timelines are as good as ever."""
+    run_directory = tmp_path / "run"
+    assert run(["simulate", "uniform", "-o", str(run_directory)]) == 0
+    path = run_directory / "plan.json"
+    plan = json.loads(path.read_text()) | {"version": 1}
+    for op in plan["ops"]:
+        if op["kind"].startswith("SEND"):
+            op["after"] = op["after"][:1]
+    path.write_text(json.dumps(plan))
+    assert run(["report", str(run_directory)]) == 0
+    page = (run_directory / "report.html").read_text()
+    assert "This run has no: the plan" in page and "What ran when" in page

@@ -11,8 +11,10 @@ import pytest
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
+from loadahead.executor.plan_match import unheld_workspaces
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
+from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import plan_from_json, plan_to_json
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.verify import verify
@@ -228,6 +230,57 @@ def test_a_workspace_that_a_run_does_not_hold_is_told() -> None:
     assert done.max_grad_error == 0.0
     told = [line for line in done.timeline.header["warnings"] if "workspace" in line]
     assert len(told) == 1 and told[0].startswith("the plan has 1 workspace buffer of 1000 B in all")
+
+
+def test_a_workspace_inside_of_the_first_backward_is_no_gradient() -> None:
+    obj = sound(1)
+    backward = next(op for op in obj["ops"] if op["kind"] == "BACKWARD" and op["unit"] == 0)
+    names = {name: backward[name] for name in ("stage", "unit", "microbatch")}
+    obj["buffers"].append({"id": 10**6, "rank": 0, "space": "device", "bytes": 0, "role": "workspace"} | names)
+    for name in ("writes", "allocs", "frees"):
+        backward[name].append(10**6)
+    require_run(obj, 1)
+
+
+def test_what_a_task_takes_and_frees_is_held_at_once() -> None:
+    """The next FORWARD frees what a RELEASE would have freed before it: boundaries of both count."""
+    obj = sound(1, pipeline="simple")
+    at = {op["id"]: place for place, op in enumerate(obj["ops"])}
+    for release in [op for op in obj["ops"] if op["kind"] == "RELEASE"]:
+        following = [op for op in obj["ops"][at[release["id"]] :] if op["kind"] == "FORWARD" and op["allocs"]]
+        if following:
+            following[0]["frees"] += release["frees"]
+            following[0]["after"] += release["after"]
+            obj["ops"].remove(release)
+    require_run(obj, 1)
+
+
+def test_recomputes_cannot_be_exchanged_for_workspaces_that_hold_nothing() -> None:
+    """The verifier cannot know what a unit keeps; the model does."""
+    obj = sound(1, offload=False)
+    obj["ops"] = [op for op in obj["ops"] if op["kind"] != "RECOMPUTE"]
+    for number, op in enumerate([op for op in obj["ops"] if op["kind"] == "FORWARD"]):
+        names = {name: op[name] for name in ("stage", "unit", "microbatch")}
+        obj["buffers"].append(
+            {"id": 10**6 + number, "rank": 0, "space": "device", "bytes": 0, "role": "workspace"} | names
+        )
+        backward = next(
+            other for other in obj["ops"] if other["kind"] == "BACKWARD" and names == {k: other[k] for k in names}
+        )
+        for lists in (op["writes"], op["allocs"], backward["reads"], backward["frees"]):
+            lists.append(10**6 + number)
+    plan = plan_from_json(obj)
+    assert verify(plan) == []
+    with pytest.raises(InputError, match=r"BACKWARD 0\.\d+\.\d+ has no RECOMPUTE and its FORWARD keeps 0 bytes"):
+        execute(plan, workload(1), SPEC, costs=costs(1), steps=2)
+
+
+@pytest.mark.parametrize("freed_late", [False, True])
+def test_what_a_run_holds_is_no_workspace_to_warn_of(freed_late: bool) -> None:
+    plan = Writing(sound(2, checkpoint=False), 1)
+    if freed_late:
+        freed_after_the_backward(plan)
+    assert unheld_workspaces(plan_from_json(plan.listed())) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -363,6 +363,26 @@ def test_one_half_of_a_backward_is_not_whole() -> None:
     assert "BACKWARD_INPUT 0.0.0" in next(v.message for v in broken(rows) if v.rule == "whole-step")
 
 
+def test_a_second_half_that_reads_nothing_is_refused() -> None:
+    """What its first half read may be gone."""
+    rows = step(1, 1, 2, offload=False)
+    for weight in split(rows):
+        half = rows.ops[rows.ops.index(weight) - 1]
+        half.frees, weight.frees, weight.reads = weight.frees, [], []
+    assert {violation.rule for violation in broken(rows)} == {"reads-own"}
+
+
+@pytest.mark.parametrize("kind", [Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD])
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_task_may_have_a_workspace_of_its_own(kind: Kind, reads: bool) -> None:
+    rows = step(1, 1, 2)
+    op = find(rows, kind)
+    scratch = add_buffer(rows, op)
+    for column in (op.allocs, op.writes, op.frees, *([op.reads] if reads else [])):
+        column.append(scratch)
+    assert broken(rows) == []
+
+
 def test_a_late_half_needs_a_workspace_to_read() -> None:
     rows = step(1, 1, 2, offload=False)
     weight, half = split(rows)[0], find(rows, Kind.BACKWARD_INPUT)
