@@ -97,6 +97,6 @@ def test_an_interrupt_inside_a_command_is_130(monkeypatch: pytest.MonkeyPatch, c
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("loadahead.plan_files.read_plan", interrupted)
+    monkeypatch.setattr("loadahead.plan_files.read_operations", interrupted)
     assert run(["verify", "x.json"]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
