@@ -25,6 +25,7 @@ _BOUNDARY, _OUTPUT, _DEVICE = int(Role.BOUNDARY), int(Role.OUTPUT), int(Space.DE
 
 @inlined
 def take(m, recording, r, x, nbytes, role):  # type: ignore[no-untyped-def]
+    """Add the ACQUIRE of a buffer, and return (buffer, ACQUIRE)."""
     buffer = add_buffer(m, recording, r, _DEVICE, nbytes, role, x)
     acquire = add_operation(m, recording, r, _ACQUIRE, x, 0, 0, NONE, NO_EDGE, NONE, NO_EDGE)
     append(m, recording, ALLOCS, acquire, buffer)
