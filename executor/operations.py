@@ -102,13 +102,10 @@ class Operations:
 
     def boundary_bytes(self, rank: int) -> int:
         """Return the bytes of a rank's boundaries that are on the device now, from their storages."""
-        held = list(self.state.tensors.items())
+        # Other ranks' threads free their tensors meanwhile, and would find them held if they were looked at here.
         buffers = self.plan.buffers
-        return sum(
-            tensor.untyped_storage().nbytes()
-            for index, tensor in held
-            if buffers.rank[index] == rank and buffers.role[index] == Role.BOUNDARY
-        )
+        own = [i for i in list(self.state.tensors) if buffers.rank[i] == rank and buffers.role[i] == Role.BOUNDARY]
+        return sum(self.state.tensors[index].untyped_storage().nbytes() for index in own)
 
     # ---- called by the handlers ----
 
