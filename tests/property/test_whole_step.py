@@ -14,7 +14,9 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from loadahead.sim.verify import explain, verify
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
-from tests.support.damages import DAMAGES, HARMLESS, Change, Damage, copied, rows_of, with_other_ids
+from tests.support.damages import DAMAGES, Damage
+from tests.support.harmless import HARMLESS, Change, with_other_ids
+from tests.support.plan_rows import copied, rows_of
 from tests.support.plans import stray_plans
 
 some = settings(

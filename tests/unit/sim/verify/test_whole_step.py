@@ -13,7 +13,8 @@ from loadahead.sim.ir.kinds import UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.verify import Violation, explain, verify
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
-from tests.support.damages import Buffer, Row, Rows, rows_of, sent_twice, transfers_crossed
+from tests.support.damages import sent_twice, transfers_crossed
+from tests.support.plan_rows import Buffer, Row, Rows, rows_of
 from tests.support.plans import uniform_plan
 
 HUGE = 2**31 - 1
