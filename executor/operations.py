@@ -207,11 +207,10 @@ def _backward(run: Operations, op: OpView) -> None:
     if (op.stage, op.unit) != run.session.last:
         gradient = run.tensor(op, run.find(op, op.reads, Role.GRADIENT))
     outgoing = run.unit(op).backward(op.microbatch, gradient)
-    gradients = [index for index in op.writes if run.holds_role(index, Role.GRADIENT)]
-    for buffer in gradients[:1]:
+    if any(run.holds_role(index, Role.GRADIENT) for index in op.writes):
         if outgoing is None:
             raise InputError(f"{op.name} writes a gradient in the plan; the model's first input holds integers")
-        run.hold(op, buffer, outgoing)
+        run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
 
 
 def _offload(run: Operations, op: OpView) -> None:
