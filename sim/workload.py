@@ -101,23 +101,77 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """Describes one layer of an ``nn.Sequential`` for one microbatch: its bytes and its forward pass's FLOPs."""
+    """Describes one layer of an ``nn.Sequential`` for one microbatch: its bytes and its forward pass's FLOPs.
+
+    Attributes:
+        input_bytes: of its input, without the tensors that layers hand on unchanged (:class:`HandedOn`).
+        gradient_bytes: of the gradient with respect to that input, as plain training computes it.
+        saved_bytes: what its graph keeps beside its input.
+        state_bytes: values from before of what its FORWARD changes in the module itself, its buffers above all.
+        static_bytes: weights, gradients, buffers and optimizer state that no other layer holds too.
+        flops: as counted, or estimated where ``counted`` is false.
+        kind: the layer's class, for sentences.
+    """
 
     input_bytes: int
     gradient_bytes: int
     saved_bytes: int
     static_bytes: int
+    state_bytes: int = 0
     flops: int = 0
+    counted: bool = True
+    kind: str = "layer"
 
     def __post_init__(self) -> None:
-        _non_negative(self, "input_bytes", "gradient_bytes", "saved_bytes", "static_bytes", "flops")
+        _non_negative(self, "input_bytes", "gradient_bytes", "saved_bytes", "static_bytes", "state_bytes", "flops")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOn:
+    """Describes a tensor without gradient that at least one layer hands on unchanged.
+
+    Attributes:
+        nbytes: its bytes.
+        origin: the layer that makes it; -1 where the data holds it.
+        last: the last layer whose input holds it.
+    """
+
+    nbytes: int
+    origin: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Describes resident memory that several layers hold together; a rank that runs any of them holds it once.
+
+    Attributes:
+        nbytes: weight or buffer, with gradient and optimizer state.
+        layers: the layers, in rising order.
+        trained: whether it is a weight that is trained, so that all its layers must be on one rank.
+        name: the weight's first name in the model.
+    """
+
+    nbytes: int
+    layers: tuple[int, ...]
+    trained: bool
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleShapes:
-    """Holds the layers of a traced ``nn.Sequential``, in order."""
+    """Holds the layers of a traced ``nn.Sequential``, in order, and what belongs to several of them.
+
+    Attributes:
+        frozen_layers: how many of the first layers have an output without gradient: they need no backward pass.
+        warnings: sentences about what the trace saw.
+    """
 
     layers: tuple[LayerShape, ...]
+    handed_on: tuple[HandedOn, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    frozen_layers: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class Dealt(tuple[tuple[_Unit, ...], ...]):
