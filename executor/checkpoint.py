@@ -1,26 +1,30 @@
 """Runs one checkpointed unit: FORWARD, which keeps no activation, RECOMPUTE from the boundary, and BACKWARD.
 
-What RECOMPUTE must find again, the random and the autocast state, is saved at FORWARD. The same code runs on every
-device, and under calibration.
+What RECOMPUTE must find again is saved at FORWARD: the random and the autocast state, and the values from before of
+what the unit's modules change in themselves. The same code runs on every device, and under calibration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from loadahead.executor.layout import Layout, own_storage, storage_id
-from loadahead.executor.randomness import RandomState, drawing_from, seeded_state
-from loadahead.executor.saved import SavedTensors
+from loadahead.executor.digests import digest
+from loadahead.executor.layout import Layout, storage_id
+from loadahead.executor.randomness import Draws, RandomState, drawing_from, seeded_state
+from loadahead.executor.saved import SavedTensors, UsedInForward
+from loadahead.executor.state import Before, ModuleState
+from loadahead.executor.values import Form, Parts, Value, owned, plain_tensor, storages
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
-LossOf = Callable[[torch.Tensor], torch.Tensor]
+LossOf = Callable[[Any], torch.Tensor]
+NO_HANDED: Mapping[int, torch.Tensor] = {}
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
@@ -56,11 +60,12 @@ class UnitContext:
     autocast: torch.dtype | None
     device: torch.device
     shared: bool
+    draws: Draws
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Run the body under these states."""
-        with drawing_from(self.random, self.device, self.shared), autocast(self.device, self.autocast):
+        with drawing_from(self.random, self.device, self.shared, self.draws), autocast(self.device, self.autocast):
             yield
 
 
@@ -82,9 +87,9 @@ class _GraphInput(torch.autograd.Function):
         return None, None, None
 
 
-def _graph_input(x: torch.Tensor, sink: list[torch.Tensor]) -> torch.Tensor:
-    """Return the boundary as a unit's graph begins with it; integers have no gradient and stay as they are."""
-    if not x.is_floating_point():
+def _graph_input(x: torch.Tensor, needed: bool, sink: list[torch.Tensor]) -> torch.Tensor:
+    """Return one of the boundary's tensors as a unit's graph begins with it; without a gradient it stays as it is."""
+    if not needed:
         return x.detach()
     leaf = torch.empty(0, device=x.device, requires_grad=True)
     return _GraphInput.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
@@ -99,13 +104,13 @@ def _output_edge(out: torch.Tensor) -> GradientEdge:
     return get_gradient_edge(out.view_as(out) if written_in_python else out)
 
 
-def _backward_from(end: GradientEdge, gradient: torch.Tensor) -> None:
-    """Do as ``torch.autograd.backward``, from a place in the graph, for which torch before 2.7 takes tensors alone.
+def _backward_from(ends: Sequence[GradientEdge], gradients: Sequence[torch.Tensor]) -> None:
+    """Do as ``torch.autograd.backward``, from places in the graph, for which torch before 2.7 takes tensors alone.
 
     So it goes to the engine by the call that torch's own functions make, alike in torch 2.6 to 2.13.
     """
     run: Any = torch.autograd.graph._engine_run_backward
-    run((end,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+    run(tuple(ends), tuple(gradients), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 @dataclass(slots=True)
@@ -113,26 +118,55 @@ class _Graph:
     """Holds what stays between FORWARD and BACKWARD.
 
     Attributes:
-        end: where the output's gradient enters: the output itself is the plan's to free. None where nothing needs a
-            gradient.
-        output, boundary: layouts of what the unit makes and reads.
-        sink: gets the boundary's gradient.
+        ends: where the gradient of each output that has one enters: the output itself is the plan's to free.
+        outputs: the layouts of these, by their places among the outputs that need a gradient.
+        boundary: layouts of what the unit reads and needs a gradient of.
+        sinks: each gets the gradient of one of these.
         saved: what RECOMPUTE has to restore; None without checkpointing.
-        boundary_storage: the id of the boundary's memory, in which BACKWARD's tensors may lie.
+        before: what the unit's modules held before FORWARD changed it; None without checkpointing.
+        boundary_storages: the ids of the boundary's memory, in which BACKWARD's tensors may lie.
+        read: a digest of each of the boundary's tensors as FORWARD read them, where that is looked at.
     """
 
-    end: GradientEdge | None
-    output: Layout
-    boundary: Layout
-    sink: list[torch.Tensor]
+    ends: dict[int, GradientEdge]
+    outputs: dict[int, Layout]
+    boundary: tuple[Layout, ...]
+    sinks: list[list[torch.Tensor]]
     saved: SavedTensors | None
-    boundary_storage: int
+    before: Before | None
+    boundary_storages: frozenset[int]
+    read: tuple[int | None, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """Collects what a watched unit did otherwise in RECOMPUTE than in FORWARD.
+
+    Attributes:
+        reread: microbatches whose boundary held other numbers at RECOMPUTE, with a sentence each.
+        different: microbatches whose RECOMPUTE saved other numbers from the same boundary, with what differed.
+    """
+
+    reread: dict[int, str] = field(default_factory=dict)
+    different: dict[int, str] = field(default_factory=dict)
 
 
 class CheckpointedUnit:
     """Holds a unit's layers and, per microbatch, what is kept between its operations.
 
-    ``shared`` says that other threads of the process draw random numbers at the same time.
+    Args:
+        shared: other threads of the process draw random numbers at the same time.
+        first_layer: the number of the first layer in the model.
+
+    Attributes:
+        form: how the unit's boundary is put together.
+        out: how the boundary above it is; None where the unit ends in the loss.
+        draws: which random numbers its layers draw.
+        state: what its modules may change in themselves.
+        state_bytes: bytes of the values from before of what a FORWARD changes.
+        computes_gradients: whether its FORWARD itself computes gradients.
+        resident: the ids of its weights' and buffers' storages.
+        watched: whether what RECOMPUTE saves is compared with what FORWARD saved, and all its state is looked at.
     """
 
     def __init__(
@@ -142,11 +176,21 @@ class CheckpointedUnit:
         device: torch.device,
         dtype: torch.dtype | None,
         shared: bool = False,
+        first_layer: int = 0,
     ) -> None:
         self.layers = tuple(layers)
         self.name = name
-        self._device, self._autocast, self._shared = device, dtype, shared
-        self._resident = frozenset(storage_id(tensor) for tensor in self._weights())
+        self.form: Form | None = None
+        self.out: Form | None = None
+        self.draws = Draws()
+        self.computes_gradients = False
+        self.state = ModuleState(self.layers, name, first_layer)
+        self.watched = False
+        self.seen = Seen()
+        self.state_bytes = 0
+        self.device = device
+        self._autocast, self._shared = dtype, shared
+        self.resident = frozenset(storage_id(tensor) for tensor in self._weights())
         self._contexts: dict[int, UnitContext] = {}
         self._graph: dict[int, _Graph] = {}
 
@@ -154,6 +198,7 @@ class CheckpointedUnit:
         """Forget all that is kept, so that a step after a failed one starts clean."""
         self._contexts.clear()
         self._graph.clear()
+        self.seen = Seen()
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield the layers' parameters."""
@@ -162,81 +207,218 @@ class CheckpointedUnit:
 
     def _weights(self) -> Iterator[torch.Tensor]:
         for layer in self.layers:
-            yield from layer.parameters()
-            yield from layer.buffers()
+            for tensor in (*layer.parameters(), *layer.buffers()):
+                if tensor.layout is torch.strided:
+                    yield tensor
 
-    def run(self, x: torch.Tensor, loss: LossOf | None = None) -> torch.Tensor:
-        """Return what the layers make of ``x``, or the loss where the model ends; InputError where a layer fails."""
+    def run(self, value: Any, loss: LossOf | None = None) -> Any:
+        """Return what the layers make of a value, or the loss where the model ends; InputError where a layer fails."""
         with model_errors_in_one_line(f"in unit {self.name}"):
-            out: Any = x
+            out: Any = value
             for layer in self.layers:
                 out = layer(out)
-            if loss is not None and isinstance(out, torch.Tensor):
-                out = loss(out)
-        if not isinstance(out, torch.Tensor):
-            kind = type(out).__name__
-            raise InputError(f"the model's unit {self.name} returns {kind}; only one tensor passes between layers")
-        return out
+        return out if loss is None else loss(out)
 
-    def forward(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """Run FORWARD, whose graph keeps no tensor; return the output, or the loss, in memory of its own."""
-        self._contexts[microbatch] = context = self._begin(seed)
-        saved, before = SavedTensors(self.name), x._version
+    def context(self, seed: int, shared: bool | None = None) -> UnitContext:
+        """Return the states under which the unit runs with a seed."""
+        together = self._shared if shared is None else shared
+        return UnitContext(seeded_state(seed, self.device), self._autocast, self.device, together, self.draws)
+
+    # ---- the operations ----
+
+    def forward(
+        self,
+        microbatch: int,
+        value: Value,
+        seed: int,
+        loss: LossOf | None,
+        handed: Mapping[int, torch.Tensor] = NO_HANDED,
+    ) -> Made:
+        """Run FORWARD, whose graph keeps no tensor; return what it makes, or the loss, in memory of its own."""
+        self._contexts[microbatch] = context = self.context(seed)
+        saved, before = SavedTensors(self.name, self.watched, self.computes_gradients), self._before()
+        versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
+        marks = None if self.watched else self.state.cheap_marks()
+        read = tuple(map(digest, value.tensors)) if self.watched else ()
         with context.active(), saved.discarding():
-            out = self._attach(microbatch, x, loss, saved)
-        if x._version != before:
+            made, graph = self._attach(value, handed, loss)
+        self._require_known_changes(marks)
+        self._require_unchanged(value, handed, versions)
+        if self.computes_gradients:
+            saved.end_forward()
+        graph.saved, graph.before, graph.read = saved, before, read
+        self._graph[microbatch] = graph
+        return self._owned(made, graph.boundary_storages)
+
+    def forward_with_graph(
+        self,
+        microbatch: int,
+        value: Value,
+        seed: int,
+        loss: LossOf | None,
+        handed: Mapping[int, torch.Tensor] = NO_HANDED,
+    ) -> Made:
+        """Run FORWARD without checkpointing: the graph stays until BACKWARD. Return what it makes, or the loss.
+
+        The output is always a copy: a layer such as ReLU keeps what it returns for its BACKWARD, longer than the plan
+        keeps the boundary that it becomes.
+        """
+        self._contexts[microbatch] = context = self.context(seed)
+        with context.active():
+            made, graph = self._attach(value, handed, loss)
+        self._graph[microbatch] = graph
+        return self._owned(made, graph.boundary_storages | storages(made.own))
+
+    def forward_alone(
+        self, value: Value, seed: int, handed: Mapping[int, torch.Tensor] = NO_HANDED, microbatch: int = 0
+    ) -> Made:
+        """Run FORWARD of a frozen unit, which has no other operation."""
+        with self.context(seed).active(), torch.enable_grad():
+            made = self._run(value, handed, None, [[] for _ in value.tensors])
+        if any(tensor.requires_grad for tensor in made.own):
+            raise InputError(
+                f"unit {self.name} is frozen, and what it makes of microbatch {microbatch} has a gradient; it had none "
+                "when it was traced: it must be the same for every microbatch"
+            )
+        return self._owned(made, storages(value.tensors))
+
+    def recompute(
+        self, microbatch: int, value: Value, loss: LossOf | None, handed: Mapping[int, torch.Tensor] = NO_HANDED
+    ) -> None:
+        """Run RECOMPUTE: repeat FORWARD under the states saved there, as far as BACKWARD needs it.
+
+        It leaves no trace: modules and random states are then as if it had not run.
+        """
+        graph = self._graph[microbatch]
+        saved, graph.boundary_storages = graph.saved, storages(value.tensors)
+        assert saved is not None, "only a checkpointed unit is recomputed"
+        again = self.watched and tuple(map(digest, value.tensors)) != graph.read
+        putting = nullcontext() if graph.before is None else self.state.at(graph.before)
+        with self._contexts[microbatch].active(), putting:
+            saved.restore(lambda: self._run(value, handed, loss, [[] for _ in value.tensors]))
+        if again:
+            self.seen.reread[microbatch] = "its boundary held other numbers than FORWARD had read"
+        elif saved.difference is not None:
+            self.seen.different[microbatch] = saved.difference
+
+    def backward(self, microbatch: int, gradient: Value | None) -> Value:
+        """Run BACKWARD, which accumulates the parameters' gradients in place.
+
+        ``gradient`` is that of the unit's output, None where the unit ends in the loss. Returns the gradient of the
+        boundary in memory of its own, for the tensors of it that have one.
+        """
+        graph, context = self._graph.pop(microbatch), self._contexts.pop(microbatch)
+        ends, incoming = [], []
+        for place, end in graph.ends.items():
+            if gradient is None:
+                ends.append(end)
+                incoming.append(graph.outputs[place].ones(self.device))
+            elif place not in gradient.absent:
+                ends.append(end)
+                incoming.append(gradient.tensors[place])
+        if ends:
+            where, drawing = f"in the backward pass of unit {self.name}", self._shared and self.draws.torch
+            with model_errors_in_one_line(where), context.active() if drawing else nullcontext():
+                _backward_from(ends, incoming)
+        incoming.clear()
+        given = storages(gradient.tensors) if gradient is not None else frozenset()
+        out, absent = [], []
+        for place, (sink, layout) in enumerate(zip(graph.sinks, graph.boundary, strict=True)):
+            if sink:
+                out.append(sink.pop())
+            else:
+                absent.append(place)
+                out.append(layout.empty(self.device).zero_())
+        tensors = owned(out, self.resident | graph.boundary_storages | given)
+        return Value(tensors, absent=frozenset(absent))
+
+    # ---- parts of them ----
+
+    def _run(
+        self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None, sinks: Sequence[list[torch.Tensor]]
+    ) -> Parts:
+        """Return what the layers make of a boundary, taken apart; or the loss as the only part."""
+        form = self.form
+        assert form is not None, "a unit runs once its boundary is known"
+        needs = form.needs
+        tensors = [
+            _graph_input(tensor, needed, sink) for tensor, needed, sink in zip(value.tensors, needs, sinks, strict=True)
+        ]
+        own_handed = {number: tensor.detach() for number, tensor in handed.items()}
+        out = self.run(form.build(tensors, own_handed, value.constants), loss)
+        if loss is not None:
+            return Parts((out,), {}, ())
+        who = f"the model's unit {self.name}"
+        assert self.out is not None, "a unit that does not end in the loss has a boundary above it"
+        if self.out.single and isinstance(out, torch.Tensor):
+            return Parts((plain_tensor(out, who),), {}, ())
+        parts = self.out.take_apart(out, who)
+        for tensor in (*parts.own, *parts.handed.values()):
+            plain_tensor(tensor, who)
+        return parts
+
+    def _attach(self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None) -> tuple[Parts, _Graph]:
+        assert self.form is not None
+        sinks: list[list[torch.Tensor]] = [[] for _ in value.tensors]
+        with torch.enable_grad():
+            made = self._run(value, handed, loss, sinks)
+        needs = (True,) if loss is not None else self.out.needs if self.out is not None else ()
+        ends: dict[int, GradientEdge] = {}
+        outputs: dict[int, Layout] = {}
+        at = 0
+        for tensor, needed in zip(made.own, needs, strict=True):
+            if tensor.requires_grad:
+                if not needed:
+                    raise InputError(
+                        f"what the model's unit {self.name} makes has a gradient, and had none when it was traced; it "
+                        "must be the same for every microbatch"
+                    )
+                ends[at], outputs[at] = _output_edge(tensor), Layout.of(tensor)
+            at += needed
+        needing = [i for i, needed in enumerate(self.form.needs) if needed]
+        return made, _Graph(
+            ends=ends,
+            outputs=outputs,
+            boundary=tuple([Layout.of(value.tensors[i]) for i in needing]),
+            sinks=[sinks[i] for i in needing],
+            saved=None,
+            before=None,
+            boundary_storages=storages(value.tensors),
+        )
+
+    def _owned(self, made: Parts, foreign: frozenset[int]) -> Made:
+        tensors = owned([tensor.detach() for tensor in made.own], self.resident | foreign)
+        return Made(Value(tensors, made.constants), {number: t.detach() for number, t in made.handed.items()})
+
+    def _before(self) -> Before | None:
+        """Return what RECOMPUTE has to start from; None where FORWARD changes nothing."""
+        return self.state.before() if self.state.watched else None
+
+    def _require_known_changes(self, marks: Any) -> None:
+        """Raise InputError where FORWARD changed what it did not change when it was traced."""
+        for slot in () if marks is None else self.state.changed_marks(marks):
+            raise InputError(
+                f"the model's unit {self.name} changes {slot.path}, which it did not when it was traced; RECOMPUTE "
+                "cannot start from what it was: let every FORWARD change the same buffers"
+            )
+
+    def _require_unchanged(self, value: Value, handed: Mapping[int, torch.Tensor], versions: Sequence[int]) -> None:
+        """Raise InputError where FORWARD has changed what it reads."""
+        now = [tensor._version for tensor in (*value.tensors, *handed.values())]
+        if now != list(versions):
             raise InputError(
                 f"the model's unit {self.name} changes its input in place; RECOMPUTE needs it unchanged: "
                 "use inplace=False in its first layer, or let that follow another layer in its unit, e.g. with "
                 'checkpoint.strategy = "group_2"'
             )
-        return own_storage(out.detach(), self._resident | {storage_id(x)})
 
-    def forward_with_graph(self, microbatch: int, x: torch.Tensor, seed: int, loss: LossOf | None) -> torch.Tensor:
-        """Run FORWARD without checkpointing: the graph stays until BACKWARD. Return the output, or the loss.
 
-        The output is always a copy: a layer such as ReLU keeps what it returns for its BACKWARD, longer than the plan
-        keeps the boundary that it becomes.
-        """
-        with self._begin(seed).active():
-            out = self._attach(microbatch, x, loss, None)
-        return own_storage(out.detach(), self._resident | {storage_id(x), storage_id(out)})
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Holds what a FORWARD made: the boundary above, or the loss, and the tensors that are handed on, by number."""
 
-    def recompute(self, microbatch: int, x: torch.Tensor, loss: LossOf | None) -> None:
-        """Run RECOMPUTE: repeat FORWARD under the state saved there, as far as BACKWARD needs it."""
-        graph = self._graph[microbatch]
-        saved, graph.boundary_storage = graph.saved, storage_id(x)
-        assert saved is not None, "only a checkpointed unit is recomputed"
-        with self._contexts.pop(microbatch).active():
-            saved.restore(lambda: self.run(_graph_input(x, []), loss))
+    value: Value
+    handed: dict[int, torch.Tensor]
 
-    def backward(self, microbatch: int, gradient: torch.Tensor | None) -> torch.Tensor | None:
-        """Run BACKWARD, which accumulates the parameters' gradients in place.
 
-        ``gradient`` is that of the unit's output, None where the unit ends in the loss. Returns the gradient of the
-        boundary in memory of its own, or None where the boundary holds integers.
-        """
-        graph = self._graph.pop(microbatch)
-        if graph.end is not None:
-            with model_errors_in_one_line(f"in the backward pass of unit {self.name}"):
-                _backward_from(graph.end, graph.output.ones(self._device) if gradient is None else gradient)
-        if not graph.boundary.dtype.is_floating_point:
-            return None
-        if not graph.sink:
-            return graph.boundary.empty(self._device).zero_()
-        boundary_gradient = graph.sink.pop()
-        foreign = self._resident | {graph.boundary_storage}
-        return own_storage(boundary_gradient, foreign if gradient is None else foreign | {storage_id(gradient)})
-
-    def _begin(self, seed: int) -> UnitContext:
-        return UnitContext(seeded_state(seed, self._device), self._autocast, self._device, self._shared)
-
-    def _attach(
-        self, microbatch: int, x: torch.Tensor, loss: LossOf | None, saved: SavedTensors | None
-    ) -> torch.Tensor:
-        sink: list[torch.Tensor] = []
-        with torch.enable_grad():
-            out = self.run(_graph_input(x, sink), loss)
-        end = _output_edge(out) if out.requires_grad else None
-        self._graph[microbatch] = _Graph(end, Layout.of(out), Layout.of(x), sink, saved, storage_id(x))
-        return out
+__all__ = ["CheckpointedUnit", "LossOf", "Made", "UsedInForward", "autocast", "model_errors_in_one_line"]

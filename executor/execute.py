@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from loadahead.executor.backends import make_backend
+from loadahead.executor.backends import Backend, make_backend
+from loadahead.executor.differences import DEPENDS, Differences, recompute_differences, require_finite
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.metering import StepMeter
 from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.oracle import PlainTraining, pass_orders
 from loadahead.executor.plan_match import stage_ranks
-from loadahead.executor.replay import replay
+from loadahead.executor.randomness import states_of_threads
+from loadahead.executor.replay import StepRun, replay
 from loadahead.executor.results import ExecutionResult, StepRecords, result_of
 from loadahead.executor.session import Session
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.spec import Batch, ModelSpec
 from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
-from loadahead.sim.errors import InputError, one_line
+from loadahead.sim.errors import CheckFailed, InputError, one_line
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.verify import check
 from loadahead.sim.verify.counting import well_formed
@@ -52,15 +55,17 @@ def execute(
 ) -> ExecutionResult:
     """Train for ``steps`` optimizer steps as the plan says, and return what was measured.
 
-    The first step is not timed: it is metered, after a backend's warm-ups. On a backend where timing every operation
-    costs something, one step in four is timed so, the others as a whole.
+    Where metering memory takes time, all is done twice from the same start: a run in which every step is metered, and
+    compared with plain training, and one whose steps are timed but for the first. Elsewhere the first step after a
+    backend's warm-ups is metered operation by operation, and the others for their peaks. On a backend where timing
+    every operation costs something, one step in four is timed so, the others as a whole.
 
     Args:
         workload: says which layers each unit holds.
         costs: the links' bandwidths and latencies, and the device's capacity; nothing else of them is used.
         delays_seed: put random delays before all operations; times then mean nothing.
         poison: fill memory with NaN when it is taken, freed or emptied.
-        check_gradients: train a copy plainly, and compare every gradient of every step with it.
+        check_gradients: train a copy plainly, and compare losses, gradients and buffers of every step with it.
         verify: prove the plan first, unless it is proven; only a test of an unproven plan switches this off.
         on_step: called after each step with its number and its loss.
         backend_settings: keyword arguments of the backend's class, e.g. ``copies`` of the cuda backend.
@@ -72,11 +77,6 @@ def execute(
         raise InputError(f"plan {plan.name!r} is malformed: {violation.rule}: {violation.message}")
     if verify:
         check(plan)
-    if plan.frozen_units:
-        raise InputError(
-            f"plan {plan.name!r} has {plan.frozen_units} frozen units; frozen units are not executed yet: plan a model "
-            "whose first units train too"
-        )
     backend = make_backend(device, delays=delays_seed, poisoned=poison, **backend_settings)
     untimed = backend.warm_ups + 1
     if steps < untimed + FEWEST_TIMED:
@@ -85,14 +85,16 @@ def execute(
             f"steps is {steps}; at least {untimed + FEWEST_TIMED} are needed on {device}, as the first "
             f"{untimed if untimed > 1 else 'one'} {'are' if untimed > 1 else 'is'} not timed"
         )
+    records = StepRecords()
+    run = _Run(plan, workload, spec, backend, Links.of(Hardware.of(costs)), steps, records)
+    threads = states_of_threads() if plan.ranks > 1 else nullcontext()
     try:
-        with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path):
-            session = Session(spec, workload, stage_ranks(plan, workload), backend.device)
-            before = backend.allocated()
-            oracle = PlainTraining(session, backward_order(plan)) if check_gradients else None
-            foreign = backend.allocated() - before
-            operations = Operations(plan, session, backend, Links.of(Hardware.of(costs)))
-            records = _train(operations, oracle, steps, foreign, on_step)
+        with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path), threads:
+            if backend.metering_is_free:
+                run.train(checked=check_gradients, watched=True, timed=True, on_step=on_step)
+            else:
+                run.train(checked=check_gradients, watched=True, timed=False, on_step=on_step)
+                run.train(checked=False, watched=False, timed=True, on_step=None)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"plan {plan.name!r} ran out of device memory ({one_line(error, 120)}); use a smaller "
@@ -103,29 +105,79 @@ def execute(
     return result_of(plan, costs, backend, records)
 
 
-def _train(
-    operations: Operations, oracle: PlainTraining | None, steps: int, foreign: int, on_step: OnStep | None
-) -> StepRecords:
-    records, backend = StepRecords(), operations.backend
-    untimed = backend.warm_ups + 1
-    for step in range(steps):
-        batches = operations.session.batches(step, operations.plan.microbatches)
-        meter = StepMeter(operations, foreign) if step == backend.warm_ups else None
-        # Where a backend needs no warming up, timing is free; elsewhere each operation's time costs two events.
-        timed = backend.warm_ups == 0 or (step - untimed) % TIMED_EVERY == 0
-        with without_garbage_collection():
-            run = replay(operations, step, batches, meter, timed)
-        if meter is not None:
-            records.memory, records.allocator = meter.result(), meter.allocator()
-        elif step > backend.warm_ups:
-            (records.timed if timed else records.bare).append(run.measured)
-        if not math.isfinite(run.loss):
-            rate = operations.session.spec.learning_rate
-            raise InputError(f"the loss of step {step} is {run.loss}; use a model.learning_rate below {rate}")
-        if oracle is not None:
-            oracle.train(step, batches)
-            records.error = max(records.error or 0.0, oracle.max_error(step))
-        records.losses.append(run.loss)
-        if on_step is not None:
-            on_step(step, run.loss)
-    return records
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Trains the plan's model from its start, once or twice, and collects what the steps leave behind."""
+
+    plan: Plan
+    workload: Workload
+    spec: ModelSpec
+    backend: Backend
+    links: Links
+    steps: int
+    records: StepRecords
+
+    def train(self, *, checked: bool, watched: bool, timed: bool, on_step: OnStep | None) -> None:
+        """Train all steps: compared with plain training, watched for what RECOMPUTE does otherwise, or timed.
+
+        Where metering memory takes time, a run is either metered in every step or timed; else one does both.
+        """
+        plan, backend, records = self.plan, self.backend, self.records
+        session = Session(self.spec, self.workload, stage_ranks(plan, self.workload), backend.device, plan.microbatches)
+        before = backend.allocated()
+        oracle = PlainTraining(session, *pass_orders(plan)) if checked else None
+        foreign = backend.allocated() - before
+        operations = Operations(plan, session, backend, self.links)
+        untimed, losses = backend.warm_ups + 1, []
+        for step in range(self.steps):
+            batches = session.batches(step, plan.microbatches)
+            metered = step == backend.warm_ups if timed else True
+            meter = StepMeter(operations, foreign) if metered and (watched or not timed) else None
+            session.watch(watched and (not timed or step < backend.warm_ups))
+            # Where a backend needs no warming up, timing is free; elsewhere each operation's time costs two events.
+            one_by_one = backend.warm_ups == 0 or (step - untimed) % TIMED_EVERY == 0
+            whole = None
+            if timed and backend.metering_is_free and meter is None:
+                whole = backend.meter(session.resident(0), [operations.losses], foreign)
+                whole.start_operation()
+            with without_garbage_collection():
+                run = replay(operations, step, batches, meter, one_by_one)
+            if whole is not None:
+                records.peaks.append([whole.peak])
+            if meter is not None:
+                records.metered(meter)
+            elif timed and step > backend.warm_ups:
+                (records.timed if one_by_one else records.bare).append(run.measured)
+            losses.append(run.loss)
+            if watched:
+                self._check(step, session, oracle, batches, run)
+            if on_step is not None:
+                on_step(step, run.loss)
+        if watched:
+            records.losses = losses
+        elif records.differences is not None and losses != records.losses:
+            step = next(at for at, pair in enumerate(zip(losses, records.losses, strict=True)) if pair[0] != pair[1])
+            raise CheckFailed(
+                f"step {step}: the loss is {losses[step]!r} in the timed run and was {records.losses[step]!r} in the "
+                "one that was checked; the model, its data or its loss does not do the same in two runs from one start"
+            )
+        if timed:
+            records.weights = session.weights()
+
+    def _check(
+        self, step: int, session: Session, oracle: PlainTraining | None, batches: Sequence[Batch], run: StepRun
+    ) -> None:
+        """Compare a step with plain training; where that is not done, RECOMPUTEs are compared with FORWARDs alone."""
+        if oracle is None:
+            require_finite(step, session, run.losses, run.loss, plain=False)
+            reread, different = recompute_differences(session)
+            if reread is not None:
+                raise CheckFailed(f"step {step}: {reread}: the plan lets an operation read another's memory")
+            if different is not None:
+                raise InputError(f"step {step}: {different}; {DEPENDS}")
+            return
+        self.records.differences = self.records.differences or Differences()
+        plain_losses = oracle.train(step, batches)
+        self.records.differences.compare(step, session, oracle, run.losses, plain_losses)
+        require_finite(step, session, run.losses, run.loss, plain=True)
+        oracle.optimize()

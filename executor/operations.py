@@ -7,19 +7,23 @@ straight into the buffer that the receiving rank's ACQUIRE has taken, and the RE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from loadahead.executor.backends import Backend
-from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
-from loadahead.executor.layout import Layout, as_bytes
+from loadahead.executor.boundaries import DATA
+from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, Made
+from loadahead.executor.layout import Layout, as_bytes, storage_id
 from loadahead.executor.links import Links
-from loadahead.executor.plan_match import buffer_layouts, landings, require_kept_bytes
+from loadahead.executor.plan_match import buffer_layouts, handed_buffers, landings, require_kept_bytes
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch
+from loadahead.executor.values import Description, Parts, Value, over, owned, storages
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import OpView, Plan
@@ -27,11 +31,20 @@ from loadahead.sim.ir.plan import OpView, Plan
 
 @dataclass(slots=True)
 class StepState:
-    """Holds what lives during one step, by positions of buffers and operations in the plan, or by microbatch."""
+    """Holds what lives during one step.
+
+    Attributes:
+        values: what each device buffer holds, by the buffer's position in the plan.
+        stored: how what lies in each host slot is to be read, by the slot's position.
+        carried: what ranks other than its maker's read of a tensor that is handed on, by its number and microbatch: it
+            comes to them beside the plan, as their data does.
+    """
 
     number: int = 0
     batches: Sequence[Batch] = ()
-    tensors: dict[int, torch.Tensor] = field(default_factory=dict)
+    values: dict[int, Value] = field(default_factory=dict)
+    stored: dict[int, Description] = field(default_factory=dict)
+    carried: dict[tuple[int, int], tuple[npt.NDArray[np.uint8], Layout]] = field(default_factory=dict)
 
 
 class HostPool:
@@ -74,7 +87,15 @@ class Operations:
         # Each SEND's receive buffer, by the SEND's position.
         self.landings = landings(self.views, session)
         self.layouts = buffer_layouts(plan, self.views, self.landings, session)
+        self.handed_in = handed_buffers(plan, self.views, session)
         require_kept_bytes(plan, self.views, session.workload)
+        # Each unit's place in the model, and the ranks that read each tensor that is handed on.
+        self.number = {key: at for at, key in enumerate(session.forms)}
+        stage_of = [key[0] for key in session.forms]
+        self.handed_ranks = [
+            frozenset(session.stage_rank[stage_of[unit]] for unit in handed.readers)
+            for handed in session.boundaries.handed
+        ]
         self.host = HostPool(plan, backend)
         self.losses = torch.zeros(plan.microbatches, device=backend.device)
         self.state = StepState()
@@ -96,16 +117,16 @@ class Operations:
         if self.before_frees is not None:
             self.before_frees(op)
         for index in op.frees:
-            tensor = self.state.tensors.pop(index, None)  # host slots are no tensors of their own and stay
-            if tensor is not None:
+            value = self.state.values.pop(index, None)  # host slots are no tensors of their own and stay
+            for tensor in () if value is None else value.tensors:
                 self.backend.release(tensor)
 
     def boundary_bytes(self, rank: int) -> int:
         """Return the bytes of a rank's boundaries that are on the device now, from their storages."""
         # Other ranks' threads free their tensors meanwhile, and would find them held if they were looked at here.
         buffers = self.plan.buffers
-        own = [i for i in list(self.state.tensors) if buffers.rank[i] == rank and buffers.role[i] == Role.BOUNDARY]
-        return sum(self.state.tensors[index].untyped_storage().nbytes() for index in own)
+        own = [i for i in list(self.state.values) if buffers.rank[i] == rank and buffers.role[i] == Role.BOUNDARY]
+        return sum(self.state.values[index].nbytes for index in own)
 
     # ---- called by the handlers ----
 
@@ -138,32 +159,91 @@ class Operations:
         """Return whether a buffer is on the device and has this role."""
         return self._role_on_device[buffer] == role
 
-    def tensor(self, op: OpView, buffer: int) -> torch.Tensor:
+    def value(self, op: OpView, buffer: int) -> Value:
         """Return what a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
-        tensor = self.state.tensors.get(buffer)
-        if tensor is None:
+        value = self.state.values.get(buffer)
+        if value is None:
             raise InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
-        return tensor
+        return value
 
-    def hold(self, op: OpView, buffer: int, tensor: torch.Tensor) -> None:
-        """Let the tensor be the plan's buffer from now on; InputError where its shape or type differs."""
-        self.require_layout(f"{op.name} makes", buffer, tensor)
-        self.state.tensors[buffer] = tensor
+    def hold(self, op: OpView, buffer: int, value: Value) -> None:
+        """Let the value be what the plan's buffer holds from now on; InputError where it has other bytes."""
+        self.require_bytes(f"{op.name} makes", self.layouts[buffer], value.tensors)
+        self.state.values[buffer] = value
 
-    def require_layout(self, what: str, buffer: int, tensor: torch.Tensor) -> None:
-        """Raise InputError unless the tensor has the buffer's shape and type."""
-        layout = self.layouts[buffer]
-        if tensor.dtype != layout.dtype or tensor.shape != layout.shape:
-            raise InputError(
-                f"{what} {Layout.of(tensor)}, the first microbatch of all had {layout}; "
-                "all microbatches must have one shape"
-            )
+    def require_bytes(self, what: str, layouts: Sequence[Layout], tensors: Sequence[torch.Tensor]) -> None:
+        """Raise InputError unless the tensors have these layouts' bytes, each."""
+        for layout, tensor in zip(layouts, tensors, strict=True):
+            if layout.nbytes != tensor.numel() * tensor.element_size():
+                raise InputError(
+                    f"{what} {Layout.of(tensor)} in step {self.state.number}; microbatch 0 of step 0 had {layout}. A "
+                    "plan's memory is the same for every microbatch of every step: pad what is smaller, or leave the "
+                    "last, smaller batch out (drop_last)"
+                )
 
-    def take(self, buffer: int) -> torch.Tensor:
+    def take(self, buffer: int) -> Value:
         """Take device memory for a buffer, and return it."""
-        tensor = self.backend.acquire(self.layouts[buffer])
-        self.state.tensors[buffer] = tensor
-        return tensor
+        value = Value(tuple([self.backend.acquire(layout) for layout in self.layouts[buffer]]))
+        self.state.values[buffer] = value
+        return value
+
+    def fill(self, buffer: int, description: Description) -> Value:
+        """Return a buffer's memory as something else will lie in it, which it holds from now on."""
+        value = description.over(self.state.values[buffer].tensors)
+        self.state.values[buffer] = value
+        return value
+
+    def handed(self, op: OpView) -> dict[int, torch.Tensor]:
+        """Return the tensors handed on that an operation's unit reads; its rank's first reader takes them in."""
+        form = self.session.forms[op.stage, op.unit]
+        if not form.handed:
+            return {}
+        out = {}
+        for number in form.handed:
+            buffer = self.handed_in[number, op.rank, op.microbatch]
+            if buffer not in self.state.values:
+                self._take_in(op, number, buffer)
+            out[number] = self.value(op, buffer).tensors[0]
+        return out
+
+    def _take_in(self, op: OpView, number: int, buffer: int) -> None:
+        """Bring a tensor that the data holds, or that another rank has made, into the rank's own memory."""
+        handed, state = self.session.boundaries.handed[number], self.state
+        if handed.origin == DATA:
+            given = self.given(op).handed[number]
+            source, layout = given, Layout.of(given)
+        else:
+            numbers, layout = state.carried[number, op.microbatch]
+            source = over(torch.from_numpy(numbers), layout)
+        memory = self.backend.acquire(layout)
+        self.require_bytes(f"{op.name} reads", [handed.layout], [memory])
+        self.backend.copy(memory, source)
+        state.values[buffer] = Value((memory,))
+
+    def hand_on(self, op: OpView, given: Mapping[int, torch.Tensor], made: Made, foreign: frozenset[int]) -> None:
+        """Keep the tensors that a FORWARD has made to be handed on; InputError where it changed one it was given."""
+        place = self.number[op.stage, op.unit]
+        for number, tensor in made.handed.items():
+            handed = self.session.boundaries.handed[number]
+            if handed.origin != place:
+                if number not in given or storage_id(given[number]) != storage_id(tensor):
+                    raise InputError(
+                        f"{op.name} makes another {handed.layout} of one that it handed on unchanged when it was "
+                        "traced; it must do the same for every microbatch"
+                    )
+                continue
+            (own,) = owned([tensor], foreign)
+            self.require_bytes(f"{op.name} makes", [handed.layout], [own])
+            self.state.values[self.handed_in[number, op.rank, op.microbatch]] = Value((own,))
+            if self.handed_ranks[number] != {op.rank}:
+                # numpy's memory, which no meter of tensors sees: it is neither rank's.
+                self.state.carried[number, op.microbatch] = as_bytes(own).cpu().numpy().copy(), Layout.of(own)
+
+    def given(self, op: OpView) -> Parts:
+        """Return the input of an operation's microbatch, taken apart."""
+        batch = self.state.batches[op.microbatch][0]
+        form = next(iter(self.session.forms.values()))
+        return form.take_apart(batch, f"the data of microbatch {op.microbatch} of step {self.state.number}")
 
 
 def _emptying(ops: Sequence[OpView]) -> set[int]:
@@ -183,47 +263,70 @@ def _emptying(ops: Sequence[OpView]) -> set[int]:
 
 def _forward(run: Operations, op: OpView) -> None:
     boundary, state = run.find(op, op.reads, Role.BOUNDARY), run.state
+    key, unit, loss = (op.stage, op.unit), run.unit(op), run.loss(op)
     if boundary in op.writes:
-        given = state.batches[op.microbatch][0]
-        run.require_layout(f"{op.name} reads", boundary, given)  # a copy would spread a smaller one over the buffer
-        run.backend.copy(run.take(boundary), given)
-    x, unit, loss = run.tensor(op, boundary), run.unit(op), run.loss(op)
-    forward = unit.forward if run.recomputed(op) else unit.forward_with_graph
-    out = forward(op.microbatch, x, run.session.seed(state.number, op.stage, op.unit, op.microbatch), loss)
+        given = run.given(op)
+        run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
+        run.take(boundary)
+        value = run.fill(boundary, Value(given.own, given.constants).described())
+        for target, source in zip(value.tensors, given.own, strict=True):
+            run.backend.copy(target, source)
+    value, handed = run.value(op, boundary), run.handed(op)
+    seed = run.session.seed(state.number, *key, op.microbatch)
+    if key in run.session.frozen:
+        made = unit.forward_alone(value, seed, handed, op.microbatch)
+    elif run.recomputed(op):
+        made = unit.forward(op.microbatch, value, seed, loss, handed)
+    else:
+        made = unit.forward_with_graph(op.microbatch, value, seed, loss, handed)
     if loss is not None:
-        run.backend.copy(run.losses[op.microbatch], out)
+        run.backend.copy(run.losses[op.microbatch], made.value.tensors[0])
         return
+    if made.handed:
+        run.hand_on(op, handed, made, unit.resident | storages(value.tensors))
     others = [index for index in op.writes if index != boundary]
-    run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), out)
+    run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), made.value)
 
 
 def _recompute(run: Operations, op: OpView) -> None:
-    x = run.tensor(op, run.find(op, op.reads, Role.BOUNDARY))
-    run.unit(op).recompute(op.microbatch, x, run.loss(op))
+    value = run.value(op, run.find(op, op.reads, Role.BOUNDARY))
+    run.unit(op).recompute(op.microbatch, value, run.loss(op), run.handed(op))
 
 
 def _backward(run: Operations, op: OpView) -> None:
     gradient = None
     if (op.stage, op.unit) != run.session.last:
-        gradient = run.tensor(op, run.find(op, op.reads, Role.GRADIENT))
+        gradient = run.value(op, run.find(op, op.reads, Role.GRADIENT))
     outgoing = run.unit(op).backward(op.microbatch, gradient)
     if any(run.holds_role(index, Role.GRADIENT) for index in op.writes):
-        if outgoing is None:
-            raise InputError(f"{op.name} writes a gradient in the plan; the model's first input holds integers")
+        if not outgoing.tensors:
+            raise InputError(f"{op.name} writes a gradient in the plan; the model's unit has none of its input")
         run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
 
 
 def _offload(run: Operations, op: OpView) -> None:
-    source = run.tensor(op, run.find(op, op.reads, Role.BOUNDARY))
-    run.backend.copy(run.host.slots[op.writes[0]], as_bytes(source), run.links.d2h)
+    source, slot = run.value(op, run.find(op, op.reads, Role.BOUNDARY)), op.writes[0]
+    run.state.stored[slot] = source.described()
+    run.backend.move(pieces(run.host.slots[slot], source.tensors), [as_bytes(t) for t in source.tensors], run.links.d2h)
 
 
 def _prefetch(run: Operations, op: OpView) -> None:
-    slot = run.host.slots[op.reads[0]]
-    target = run.tensor(op, op.writes[0])
-    run.backend.copy(as_bytes(target), slot, run.links.h2d)
+    slot, buffer = op.reads[0], op.writes[0]
+    run.value(op, buffer)
+    target = run.fill(buffer, run.state.stored[slot])
+    sources = pieces(run.host.slots[slot], target.tensors)
+    run.backend.move([as_bytes(t) for t in target.tensors], sources, run.links.h2d)
     if run.empties(op):
-        run.backend.release(slot, target.dtype)
+        for source, tensor in zip(sources, target.tensors, strict=True):
+            run.backend.release(source, tensor.dtype)
+
+
+def pieces(slot: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the parts of a host slot in which these tensors' bytes lie, one after the other."""
+    if len(tensors) == 1:
+        return [slot]
+    ends = list(accumulate([tensor.numel() * tensor.element_size() for tensor in tensors], initial=0))
+    return [slot[start:end] for start, end in pairwise(ends)]
 
 
 def _acquire(run: Operations, op: OpView) -> None:
@@ -237,8 +340,10 @@ def _release(run: Operations, op: OpView) -> None:
 
 def _send(run: Operations, op: OpView) -> None:
     """Copy into the receive buffer; InputError where the receiving rank has not taken its memory."""
-    target = run.tensor(op, run.landings[op.index])
-    run.backend.copy(target, run.tensor(op, op.reads[0]), run.links.p2p)
+    source, buffer = run.value(op, op.reads[0]), run.landings[op.index]
+    run.value(op, buffer)
+    target = run.fill(buffer, source.described())
+    run.backend.move(target.tensors, source.tensors, run.links.p2p)
 
 
 def _receive(run: Operations, op: OpView) -> None:

@@ -1,45 +1,51 @@
-"""Trains the same model in the same order with the same seeds under plain autograd: no plan, no checkpoint."""
+"""Trains the user's module, called as it is, in the same order with the same seeds: no plan and no checkpoint."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import nn
 
 from loadahead.executor.checkpoint import autocast, model_errors_in_one_line
-from loadahead.executor.randomness import seeded_state, set_state
-from loadahead.executor.session import Session, primed_optimizer
+from loadahead.executor.randomness import Draws, seed_globals, seeded_state, set_state
+from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch
-from loadahead.sim.errors import CheckFailed, InputError
+from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
 
+_ALL = Draws(python=True, numpy=True)
 
-def backward_order(plan: Plan) -> list[int]:
-    """Return the order in which microbatches' gradients add up; InputError if it differs between units.
+
+def pass_orders(plan: Plan) -> tuple[list[int], list[int]]:
+    """Return the orders in which microbatches go forward and backward; InputError if one differs between units.
 
     Sums of floating-point numbers depend on their order, so plain training has to use the plan's. What it trains is
     not the plan's to say: each microbatch of the step once, so that a plan that does anything else is in error.
     """
-    orders: dict[tuple[int, int], list[int]] = {}
+    trained: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+    frozen = plan.is_frozen
     for op in plan:
-        if op.kind in (Kind.FORWARD, Kind.BACKWARD):
-            order = orders.setdefault((op.stage, op.unit), [])
-            if op.kind == Kind.BACKWARD:
-                order.append(op.microbatch)
-    first = next(iter(orders.values()), [])
-    for (stage, unit), order in orders.items():
-        if sorted(order) != list(range(plan.microbatches)):
-            raise InputError(_not_the_step(plan, f"{stage}.{unit}", order))
-    for (stage, unit), order in orders.items():
-        if order != first:
+        if op.kind in (Kind.FORWARD, Kind.BACKWARD) and not frozen[op.index]:
+            order = trained.setdefault((op.stage, op.unit), ([], []))
+            order[op.kind == Kind.BACKWARD].append(op.microbatch)
+    forward, backward = next(iter(trained.values()), ([], []))
+    for (stage, unit), (_, own) in trained.items():
+        if sorted(own) != list(range(plan.microbatches)):
+            raise InputError(_not_the_step(plan, f"{stage}.{unit}", own))
+    for (stage, unit), (_, own) in trained.items():
+        if own != backward:
             raise InputError(
-                f"unit {stage}.{unit} back-propagates microbatches in the order {order[:8]}, others in {first[:8]}; "
+                f"unit {stage}.{unit} back-propagates microbatches in the order {own[:8]}, others in {backward[:8]}; "
                 "gradients can be checked only where all units have one order, run without the check of gradients"
             )
-    return first
+    # Units may go forward in different orders, as long as no module's state depends on it; the first unit's is taken.
+    return forward, backward
 
 
 def _not_the_step(plan: Plan, unit: str, order: Sequence[int]) -> str:
@@ -55,62 +61,114 @@ def _not_the_step(plan: Plan, unit: str, order: Sequence[int]) -> str:
 
 
 class PlainTraining:
-    """Trains a deep copy of a session's model beside it. Make it before the session's first step."""
+    """Trains a copy of a session's model beside it, as a user would. Make it before the session's first step.
 
-    def __init__(self, session: Session, order: Sequence[int]) -> None:
-        self._session, self._order = session, order
-        self._module = copy.deepcopy(session.model.module)
-        self._parameters = [p for p in self._module.parameters() if p.requires_grad]
-        self._optimizer = primed_optimizer(session.spec, self._parameters)
+    The module is called as it is; only the random states are set before each unit's first layer, from hooks. Gradients
+    begin as None in every step, and one optimizer steps over all parameters.
 
-    def train(self, step: int, batches: Sequence[Batch]) -> float:
-        """Accumulate the step's gradients, take the optimizer's step, and return the loss."""
-        if self._optimizer is not None:
-            self._optimizer.zero_grad(set_to_none=False)
+    Attributes:
+        named: the trained parameters by name.
+        module: the copy.
+    """
+
+    def __init__(self, session: Session, forward: Sequence[int], backward: Sequence[int]) -> None:
+        self._session, self._forward, self._backward = session, forward, backward
+        self.module = _copy_of(session.model.module)
+        self.named = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        self._optimizer = session.spec.make_optimizer(list(self.named.values()))
+        first = {
+            unit.layers[0]: (stage, index)
+            for stage, units in enumerate(session.workload.stages)
+            for index, unit in enumerate(units)
+        }
+        self._seeding = _Seeding(self.module, first, session)
+
+    def train(self, step: int, batches: Sequence[Batch]) -> list[float]:
+        """Accumulate the step's gradients, and return each microbatch's loss, divided by their number."""
+        self._optimizer.zero_grad()
+        losses = [0.0] * len(batches)
         with model_errors_in_one_line("in plain training, without a plan"):
-            losses = {microbatch: self._microbatch(step, microbatch, batches) for microbatch in self._order}
-        if self._optimizer is not None:
-            self._optimizer.step()
-        return sum(losses[microbatch] for microbatch in sorted(losses))
+            if list(self._forward) == list(self._backward):
+                for microbatch in self._forward:
+                    losses[microbatch] = self._back(self._loss(step, microbatch, batches))
+            else:
+                made = {microbatch: self._loss(step, microbatch, batches) for microbatch in self._forward}
+                for microbatch in self._backward:
+                    losses[microbatch] = self._back(made.pop(microbatch))
+        return losses
 
-    def _microbatch(self, step: int, microbatch: int, batches: Sequence[Batch]) -> float:
-        session = self._session
+    def optimize(self) -> None:
+        """Take the optimizer's step."""
+        try:
+            self._optimizer.step()
+        except (LoadaheadError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise InputError(
+                f"the optimizer fails in plain training, without a plan: {kind}: {one_line(error)}; use another one"
+            ) from error
+
+    def _loss(self, step: int, microbatch: int, batches: Sequence[Batch]) -> torch.Tensor:
         x, target = batches[microbatch]
-        layers = list(self._module)
-        with autocast(session.device, session.dtype):
-            for stage, units in enumerate(session.workload.stages):
-                for unit, shape in enumerate(units):
-                    seed = session.seed(step, stage, unit, microbatch)
-                    set_state(seeded_state(seed, session.device), session.device)
-                    for layer in layers[shape.layers[0] : shape.layers[1]]:
-                        x = layer(x)
-            loss = session.loss_of(target, len(batches))(x)
+        with self._seeding.of(step, microbatch), autocast(self._session.device, self._session.dtype):
+            return self._session.loss_of(target, len(batches))(self.module(x))
+
+    @staticmethod
+    def _back(loss: torch.Tensor) -> float:
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    def max_error(self, step: int) -> float:
-        """Return the largest difference of the session's gradients from these; 0.0 means that every bit is equal.
 
-        Raises CheckFailed where the plan's gradient is not finite and this one is: it comes from memory that
-        was read before it was written.
-        """
-        worst = 0.0
-        names = [name for name, p in self._module.named_parameters() if p.requires_grad]
-        planned_parameters = [p for p in self._session.model.module.parameters() if p.requires_grad]
-        for name, plain, planned in zip(names, self._parameters, planned_parameters, strict=True):
-            assert plain.grad is not None and planned.grad is not None
-            if same_bits(plain.grad, planned.grad):
-                continue
-            error = float((plain.grad.double() - planned.grad.double()).abs().max())
-            if not error < float("inf"):
-                raise CheckFailed(
-                    f"the gradient of {name} is not finite in step {step}, plain training's is: the plan lets an "
-                    "operation read memory before it was written (a missing wait)"
-                )
-            # Where only the bits differ, zeros have different signs: the smallest error stands for them.
-            worst = max(worst, error, float.fromhex("0x1p-1074"))
-        return worst
+def _copy_of(module: nn.Sequential) -> nn.Sequential:
+    """Return a copy of the module, with its parameters' hooks; InputError where it cannot be copied."""
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:  # whatever a module's own copying does
+        kind = type(error).__name__
+        raise InputError(
+            f"the model cannot be copied for the check of gradients ({kind}: {one_line(error)}); run without the check"
+        ) from error
+    for ours, theirs in zip(module.parameters(), copied.parameters(), strict=True):
+        for hook in (getattr(ours, "_backward_hooks", None) or {}).values():
+            theirs.register_hook(hook)  # type: ignore[no-untyped-call]
+    return copied
+
+
+class _Seeding:
+    """Sets the random states before each unit's first layer, wherever the module calls it."""
+
+    def __init__(self, module: nn.Sequential, first: dict[int, tuple[int, int]], session: Session) -> None:
+        self._first, self._session = first, session
+        self._at = self._inside = 0
+        self._step: tuple[int, int] | None = None
+        for layer in {id(layer): layer for layer in module}.values():
+            layer.register_forward_pre_hook(self._enter)
+            layer.register_forward_hook(self._leave, always_call=True)
+
+    @contextmanager
+    def of(self, step: int, microbatch: int) -> Iterator[None]:
+        """Set the states of this step and microbatch inside."""
+        self._at = self._inside = 0
+        self._step = step, microbatch
+        try:
+            yield
+        finally:
+            self._step = None
+
+    def _enter(self, *_: Any) -> None:
+        # A layer may call another of them.
+        if self._step is not None and not self._inside and (key := self._first.get(self._at)) is not None:
+            step, microbatch = self._step
+            seed = self._session.seed(step, *key, microbatch)
+            set_state(seeded_state(seed, self._session.device), self._session.device)
+            seed_globals(seed, _ALL)
+        self._inside += 1
+
+    def _leave(self, *_: Any) -> None:
+        self._inside -= 1
+        self._at += not self._inside
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -15,10 +15,15 @@ from loadahead.executor.spec import Batch
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """Holds when each operation ran, and the step's loss."""
+    """Holds when each operation ran, and each microbatch's loss, divided by their number."""
 
     measured: Measured
-    loss: float
+    losses: list[float]
+
+    @property
+    def loss(self) -> float:
+        """Return the step's loss, the mean over its microbatches."""
+        return sum(self.losses)
 
 
 def replay(
@@ -52,4 +57,4 @@ def replay(
         raise
     finally:
         operations.state = StepState()
-    return StepRun(measured, sum(operations.losses.tolist()))
+    return StepRun(measured, operations.losses.tolist())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from loadahead.executor.backends import Backend, Measured
+from loadahead.executor.differences import Differences
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
+from loadahead.executor.metering import StepMeter
 from loadahead.executor.plan_match import unheld_workspaces
 from loadahead.sim.costs import Costs
 from loadahead.sim.ir.plan import Ints, Plan
@@ -30,7 +34,11 @@ class ExecutionResult:
     Attributes:
         timeline: the step of median time, with the memory that the metered step held.
         losses: one per step, the mean over its microbatches.
-        max_grad_error: largest difference of any gradient in any step from plain training's; None if not checked.
+        max_grad_error: largest difference of any gradient, loss or buffer in any step from plain training's; None if
+            not checked.
+        grad_error_allowed: how large it may be: 0, or what rounding explains where units share a weight.
+        differences: what differs, in a sentence; None where nothing does or nothing was checked.
+        weights: the state dictionaries of the trained ``model`` and, one for each stage, of its ``optimizer``.
         machine: the machine and the device, for evidence.
         step_times_ns: of the timed steps, in order.
         bare_step_times_ns: of steps whose operations were not timed one by one; empty where timing them costs nothing.
@@ -44,6 +52,14 @@ class ExecutionResult:
     step_times_ns: list[int]
     bare_step_times_ns: list[int]
     warnings: list[str]
+    grad_error_allowed: float = 0.0
+    differences: str | None = None
+    weights: dict[str, Any] = field(default_factory=dict)
+
+
+def save_weights(weights: dict[str, Any], path: Path) -> None:
+    """Write state dictionaries, to be read by ``torch.load``."""
+    torch.save(weights, path)
 
 
 @dataclass(slots=True)
@@ -52,7 +68,10 @@ class StepRecords:
 
     Attributes:
         timed, bare: times of steps whose operations were timed one by one, and of steps timed as a whole.
-        error: largest difference of a gradient from plain training's so far; None where it is not checked.
+        memory: the most that any metered step held, at every operation.
+        peaks: every step's peak on each rank, in bytes.
+        differences: what differs from plain training; None where it is not checked.
+        weights: the trained weights and optimizer state.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -60,18 +79,29 @@ class StepRecords:
     bare: list[Measured] = field(default_factory=list)
     memory: MemoryWalk | None = None
     allocator: dict[str, Any] = field(default_factory=dict)
-    error: float | None = None
+    peaks: list[list[int]] = field(default_factory=list)
+    differences: Differences | None = None
+    weights: dict[str, Any] = field(default_factory=dict)
+
+    def metered(self, meter: StepMeter) -> None:
+        """Note what a metered step held."""
+        walk = meter.result()
+        self.allocator = self.allocator or meter.allocator()
+        self.peaks.append(walk.peak_device.tolist())
+        self.memory = walk if self.memory is None else self.memory.joined(walk)
 
 
 def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) -> ExecutionResult:
     """Return the result that these records make."""
     assert records.memory is not None
+    peak = np.maximum(records.memory.peak_device, np.max(np.asarray(records.peaks, dtype=np.int64), axis=0))
+    records.memory = replace(records.memory, peak_device=peak)
     times = [measured.step_time_ns for measured in records.timed]
     median = records.timed[int(np.argsort(times, kind="stable")[(len(times) - 1) // 2])]
     start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
     levels = samples(plan, records.memory.during, records.memory.after, start, end)
     bare = [measured.step_time_ns for measured in records.bare]
-    warnings = [*backend.warnings, *_warnings_of(plan, bare or times, records.memory, costs)]
+    warnings = [*backend.warnings, *_warnings_of(plan, bare or times, records.memory, costs), *_unlike(records.peaks)]
     machine_facts = machine() | backend.machine()
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
@@ -90,7 +120,10 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
     return ExecutionResult(
         timeline=timeline,
         losses=records.losses,
-        max_grad_error=records.error,
+        max_grad_error=None if records.differences is None else records.differences.worst,
+        grad_error_allowed=0.0 if records.differences is None else records.differences.allowed_now,
+        differences=None if records.differences is None else records.differences.sentence,
+        weights=records.weights,
         machine=machine_facts,
         step_times_ns=times,
         bare_step_times_ns=bare,
@@ -101,10 +134,11 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
 def _timed_steps(backend: Backend, records: StepRecords) -> str:
     """Return a sentence for the header about which steps were timed."""
     timed, steps = len(records.timed), len(records.losses)
-    if not backend.warm_ups:
+    if not backend.metering_is_free:
         return (
-            f"{timed} of {steps} steps were timed, the median is shown; the first warmed up and was metered for "
-            "memory. Issuing a step and zeroing gradients is outside the clock."
+            f"The {steps} steps ran twice from the same start: once with memory metered in every step, and once timed; "
+            f"{timed} steps were timed after one to warm up, and the median is shown. Issuing a step and zeroing "
+            "gradients is outside the clock."
         )
     return (
         f"{timed} of {steps} steps were timed operation by operation, the median is shown, and {len(records.bare)} as "
@@ -153,5 +187,18 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
             out.append(
                 f"rank {rank} held {format_bytes(peak)}, more than the device's {format_bytes(costs.memory_bytes)}: on "
                 "a real device this plan runs out of memory"
+            )
+    return out
+
+
+def _unlike(peaks: list[list[int]]) -> list[str]:
+    """Return a warning for each rank whose peak is not the same in all steps, the first ones apart."""
+    out = []
+    for rank, own in enumerate(zip(*peaks, strict=True)):
+        least, most = min(own[1:], default=0), max(own[1:], default=0)
+        if len(own) > 2 and least != most:
+            out.append(
+                f"rank {rank} held {format_bytes(least)} at its peak in one step and {format_bytes(most)} in another: "
+                "what the model keeps depends on its data or on the step, and is predicted from a few microbatches"
             )
     return out

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from loadahead.executor.digests import digest
 from loadahead.sim.errors import InputError
 
 
@@ -21,18 +22,26 @@ class _AllRestored(BaseException):
     """Ends a RECOMPUTE early; it is no Exception, so that a layer that catches those does not catch it."""
 
 
+class UsedInForward(InputError):
+    """Says that a unit's FORWARD itself uses a tensor that its graph saved, to compute a gradient."""
+
+
 class _SavedTensor:
     """Stands for one saved tensor. The graph alone holds it, so that BACKWARD frees each tensor with its node."""
 
-    __slots__ = ("__weakref__", "dtype", "shape", "tensor", "version")
+    __slots__ = ("__weakref__", "digest", "dtype", "shape", "tensor", "version")
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.tensor: torch.Tensor | None = None
         self.version = 0
+        self.digest: int | None = None
 
     def fits(self, tensor: torch.Tensor) -> bool:
         return self.shape == tensor.shape and self.dtype == tensor.dtype
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.version = tensor.detach(), tensor._version
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
@@ -41,39 +50,66 @@ class _SavedTensor:
 class SavedTensors:
     """Holds the saved tensors of one unit and microbatch, in the order in which its layers save them.
 
-    ``name`` is the unit's, for messages.
+    Attributes:
+        difference: where RECOMPUTE saved other numbers than FORWARD, in words; None where it did not, or where that
+            was not looked at.
+
+    Args:
+        name: the unit's, for messages.
+        digested: compare what RECOMPUTE saves with what FORWARD saved, number by number.
+        kept: keep the tensors until FORWARD ends, for a unit that computes gradients inside its FORWARD.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, digested: bool = False, kept: bool = False) -> None:
+        self._name, self._digested, self._kept = name, digested, kept
         self._saved: list[weakref.ref[_SavedTensor]] = []
+        self.difference: str | None = None
 
     def discarding(self) -> saved_tensors_hooks:
         """Return hooks for FORWARD: inside them, what the graph saves is not kept."""
-        append, reference = self._saved.append, weakref.ref
+        append, reference, digested, kept = self._saved.append, weakref.ref, self._digested, self._kept
 
         def pack(tensor: torch.Tensor) -> _SavedTensor:
             saved_tensor = _SavedTensor(tensor)
             append(reference(saved_tensor))
+            if digested:
+                saved_tensor.digest = digest(tensor)
+            if kept:
+                saved_tensor.hold(tensor)
             return saved_tensor
 
         return saved_tensors_hooks(pack, self._unpack)
 
-    def restore(self, run: Callable[[], Any]) -> None:
-        """Run the unit again until all is restored; InputError where it does something else than before."""
-        saved, last, count = self._saved, len(self._saved), 0
+    def end_forward(self) -> None:
+        """Let go of what was kept for FORWARD itself, and of what no graph holds any more."""
+        for reference in self._saved:
+            if (saved_tensor := reference()) is not None:
+                saved_tensor.tensor = None
 
-        def pack(tensor: torch.Tensor) -> None:
+    def restore(self, run: Callable[[], Any]) -> None:
+        """Run the unit again until all is restored; InputError where it does something else than before.
+
+        What FORWARD saved for a graph that is gone already, of a value that it did not return, is not restored.
+        """
+        saved, count = self._saved, 0
+        last = max((at + 1 for at, reference in enumerate(saved) if reference() is not None), default=0)
+
+        def pack(tensor: torch.Tensor) -> _SavedTensor:
             nonlocal count
             saved_tensor = saved[count]()
-            if saved_tensor is None or not saved_tensor.fits(tensor):
+            if saved_tensor is None:
+                saved_tensor = _SavedTensor(tensor)
+            elif not saved_tensor.fits(tensor):
                 raise self._differs(f"saves {_SavedTensor(tensor)} where FORWARD saved {saved_tensor}")
-            saved_tensor.tensor, saved_tensor.version = tensor.detach(), tensor._version
+            saved_tensor.hold(tensor)
             count += 1
+            if saved_tensor.digest is not None and self.difference is None and saved_tensor.digest != digest(tensor):
+                self.difference = f"the tensor that it saves as number {count} of {last}, {saved_tensor}, differs"
             if count == last:
                 raise _AllRestored
+            return saved_tensor
 
-        if not saved:
+        if not last:
             return
         try:
             with torch.enable_grad(), saved_tensors_hooks(pack, self._unpack):
@@ -83,7 +119,11 @@ class SavedTensors:
         raise self._differs(f"saves {count} tensors where FORWARD saved {last}")
 
     def _unpack(self, saved_tensor: _SavedTensor) -> torch.Tensor:
-        assert saved_tensor.tensor is not None, "BACKWARD follows RECOMPUTE"
+        if saved_tensor.tensor is None:
+            raise UsedInForward(
+                f"the model's unit {self._name} computes a gradient inside its FORWARD, which it did not when it was "
+                "traced; use checkpoint.enabled = false"
+            )
         # Autograd itself looks only at the versions of tensors that it keeps.
         if saved_tensor.tensor._version != saved_tensor.version:
             raise InputError(
@@ -95,5 +135,5 @@ class SavedTensors:
     def _differs(self, what: str) -> InputError:
         return InputError(
             f"RECOMPUTE of the model's unit {self._name} {what}; a checkpointed unit has to do the same twice: "
-            "let it depend on its input and torch's random numbers alone"
+            "let it depend on its input, its own buffers and random numbers alone"
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
-from loadahead.executor.checkpoint import CheckpointedUnit, autocast
-from loadahead.executor.layout import Layout, own_storage
+from loadahead.executor.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.checkpoint import CheckpointedUnit
+from loadahead.executor.layout import own_storage
+from loadahead.executor.optimizers import StageOptimizer
 from loadahead.executor.randomness import seed_of
-from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model
+from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model, make_ready, on_meta
+from loadahead.executor.values import Form
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import Workload
 
@@ -20,26 +25,41 @@ UnitKey = tuple[int, int]  # (stage, unit)
 class Session:
     """Holds the units of a workload over one freshly loaded model.
 
-    Gradients are allocated and optimizer state is made here, so that both are resident before the first step. Each
-    stage has an optimizer of its own: what its step costs does not depend on the rank that holds it.
+    Gradients are allocated and optimizer state has its memory here, so that both are resident before the first step.
+    Each stage has an optimizer of its own: what its step costs does not depend on the rank that holds it.
 
     Args:
         stage_rank: the rank that runs each stage.
+        microbatches: how many a step has, which the data is asked for.
 
     Raises InputError where workload and model do not fit.
     """
 
     def __init__(
-        self, spec: ModelSpec, workload: Workload, stage_rank: tuple[int, ...], device: torch.device = CPU
+        self,
+        spec: ModelSpec,
+        workload: Workload,
+        stage_rank: tuple[int, ...],
+        device: torch.device = CPU,
+        microbatches: int = 1,
     ) -> None:
         self.spec, self.workload, self.stage_rank, self.device = spec, workload, stage_rank, device
+        self.microbatches = microbatches
         self.model: LoadedModel = load_model(spec, device)
+        if on_meta(self.model.module):
+            raise InputError(
+                "the model lies on the meta device, its weights have shapes and no numbers; build it on the CPU to run "
+                "it, as it is it can only be planned"
+            )
+        make_ready(self.model, microbatches)
         self.dtype = AUTOCAST[spec.autocast]
         self._check_layers()
         self.units = self._units(self.model.module)
         self._check_sharing()
-        self.layouts = self._trace()
-        self.optimizers = [self._optimizer(stage) for stage in range(len(stage_rank))]
+        self.boundaries = self._trace()
+        self.forms: dict[UnitKey, Form] = dict(zip(self.units, self.boundaries.forms, strict=True))
+        self.frozen = self._frozen()
+        self.optimizers = self._optimizers()
 
     @property
     def last(self) -> UnitKey:
@@ -61,48 +81,74 @@ class Session:
         shared = len(set(self.stage_rank)) > 1  # all ranks are threads of this process
         for stage, units in enumerate(self.workload.stages):
             for unit, shape in enumerate(units):
-                own = layers[shape.layers[0] : shape.layers[1]]
-                out[stage, unit] = CheckpointedUnit(own, f"{stage}.{unit}", self.device, self.dtype, shared)
+                start, stop = shape.layers
+                name = f"{stage}.{unit}"
+                out[stage, unit] = CheckpointedUnit(layers[start:stop], name, self.device, self.dtype, shared, start)
         return out
 
     def _check_sharing(self) -> None:
-        """Raise InputError for units that share a weight: its gradient would add up in another order."""
-        owner: dict[int, str] = {}
-        for unit in self.units.values():
+        """Raise InputError for ranks that share a trained weight: none of them would have its whole gradient."""
+        owner: dict[int, UnitKey] = {}
+        names = {id(parameter): name for name, parameter in self.model.module.named_parameters()}
+        for key, unit in self.units.items():
             for parameter in unit.parameters():
-                if owner.setdefault(id(parameter), unit.name) != unit.name:
+                first = owner.setdefault(id(parameter), key)
+                ranks = self.stage_rank[first[0]], self.stage_rank[key[0]]
+                if parameter.requires_grad and ranks[0] != ranks[1]:
                     raise InputError(
-                        f"units {owner[id(parameter)]} and {unit.name} share a weight of shape "
-                        f"{list(parameter.shape)}; that is not supported, untie it or put the layers into one unit"
+                        f"units {first[0]}.{first[1]} and {key[0]}.{key[1]} share the weight {names[id(parameter)]} of "
+                        f"shape {list(parameter.shape)} and lie on ranks {ranks[0]} and {ranks[1]}; a weight that is "
+                        "trained must lie on one rank: use one rank, or untie it"
                     )
 
-    def _trace(self) -> dict[UnitKey, Layout]:
-        """Return each unit's input layout, found by running one microbatch to its loss."""
-        batch, target = self.model.batch(0, 0, 1)
-        x, layouts = own_storage(batch), {}
-        with torch.no_grad(), autocast(self.device, self.dtype):
-            for key, unit in self.units.items():
-                layouts[key] = layout = Layout.of(x)
-                if len(layouts) > 1 and not x.is_floating_point():
-                    raise InputError(
-                        f"the model's unit {unit.name} reads {layout}; only a model's first input may hold integers, "
-                        "put the layers before and after into one unit"
-                    )
-                x = own_storage(unit.run(x, self.loss_of(target, 1) if key == self.last else None))
-        if x.numel() != 1 or not x.is_floating_point():
-            raise InputError(f"{self.spec.loss_name} returns {Layout.of(x)}; it must return one number")
-        return layouts
+    def shared_weights(self) -> dict[str, tuple[str, ...]]:
+        """Return the trained weights that several units hold, by name, with these units' names."""
+        owners: dict[int, list[str]] = {}
+        for unit in self.units.values():
+            for parameter in {id(p): p for p in unit.parameters() if p.requires_grad}.values():
+                owners.setdefault(id(parameter), []).append(unit.name)
+        names = {id(parameter): name for name, parameter in self.model.module.named_parameters()}
+        return {names[key]: tuple(own) for key, own in owners.items() if len(own) > 1}
 
-    def _optimizer(self, stage: int) -> torch.optim.Optimizer | None:
-        units = [unit for (own, _), unit in self.units.items() if own == stage]
-        return primed_optimizer(self.spec, [p for p in _parameters(units) if p.requires_grad])
+    def _trace(self) -> Boundaries:
+        """Run one microbatch to its loss, and return what passes between the units."""
+        value, target = self.model.batch(0, 0, self.microbatches)
+        keys = list(self.units)
+        return trace_boundaries(
+            list(self.units.values()),
+            value,
+            self.model.loss_of(target, 1),
+            lambda number: self.seed(0, *keys[number], 0),
+        )
+
+    def _frozen(self) -> frozenset[UnitKey]:
+        """Return the units that need no backward pass; InputError where the workload has others."""
+        found = self.boundaries.frozen
+        if found >= len(self.units):
+            raise InputError("the model's loss has no gradient: none of its weights is trained; train at least one")
+        if found != self.workload.frozen_units:
+            raise InputError(
+                f"the model's first {found} units need no backward pass, and the first {self.workload.frozen_units} "
+                "have none in the plan: plan for this model"
+            )
+        return frozenset(list(self.units)[:found])
+
+    def _optimizers(self) -> list[StageOptimizer]:
+        """Return each stage's optimizer; a weight that several stages hold is the first's."""
+        taken: set[int] = set()
+        out = []
+        for stage in range(len(self.stage_rank)):
+            units = [unit for (own, _), unit in self.units.items() if own == stage]
+            own = [p for p in _parameters(units) if p.requires_grad and id(p) not in taken]
+            taken.update(map(id, own))
+            out.append(StageOptimizer(self.spec, own))
+        return out
 
     def _rank_units(self, rank: int) -> list[CheckpointedUnit]:
         return [unit for (stage, _), unit in self.units.items() if self.stage_rank[stage] == rank]
 
-    def _rank_optimizers(self, rank: int) -> list[torch.optim.Optimizer]:
-        pairs = zip(self.stage_rank, self.optimizers, strict=True)
-        return [optimizer for own, optimizer in pairs if own == rank and optimizer is not None]
+    def _rank_optimizers(self, rank: int) -> list[StageOptimizer]:
+        return [optimizer for own, optimizer in zip(self.stage_rank, self.optimizers, strict=True) if own == rank]
 
     def parameters(self, rank: int) -> list[nn.Parameter]:
         """Return a rank's parameters, each once."""
@@ -118,62 +164,53 @@ class Session:
             for layer in unit.layers:
                 yield from layer.buffers()
         for optimizer in self._rank_optimizers(rank):
-            for state in optimizer.state.values():
-                yield from (value for value in state.values() if isinstance(value, torch.Tensor))
+            yield from optimizer.state()
 
     def optimizer_step(self, rank: int) -> None:
         """Take one optimizer step on each stage of a rank, one after the other."""
         for optimizer in self._rank_optimizers(rank):
             optimizer.step()
 
+    def unused(self) -> set[int]:
+        """Return the ids of the trained weights that no microbatch of the last step has used."""
+        return {id(parameter) for optimizer in self.optimizers for parameter in optimizer.unused}
+
     def begin_step(self) -> None:
         """Zero the gradients in place, and forget what a failed step may have left."""
         for optimizer in self.optimizers:
-            if optimizer is not None:
-                optimizer.zero_grad(set_to_none=False)
+            optimizer.zero_gradients()
         for unit in self.units.values():
             unit.reset()
 
-    def batches(self, step: int, microbatches: int) -> list[Batch]:
-        """Return the step's data, on the device; inputs lie in storages of exactly their bytes."""
-        pairs = [self.model.batch(step, microbatch, microbatches) for microbatch in range(microbatches)]
-        return [(own_storage(x), target) for x, target in pairs]
+    def watch(self, watched: bool) -> None:
+        """Compare, or compare no more, what each unit's RECOMPUTE saves with what its FORWARD saved."""
+        for unit in self.units.values():
+            unit.watched = watched
 
-    def loss_of(self, target: torch.Tensor, microbatches: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean.
+    def batches(self, step: int, count: int) -> list[Batch]:
+        """Return the data of so many microbatches, on the device; inputs lie in storages of exactly their bytes.
 
-        The target is brought to the device inside the operation that needs it, as its memory is the operation's.
+        A step has ``microbatches`` of them; where more are wanted, they begin anew.
         """
-        return lambda out: self.model.loss(out, target.clone()) / microbatches
+        pairs = [self.model.batch(step, number % self.microbatches, self.microbatches) for number in range(count)]
+        return [(tree_map_only(torch.Tensor, own_storage, x), target) for x, target in pairs]
+
+    def loss_of(self, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
+        """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean."""
+        return self.model.loss_of(target, microbatches)
 
     def seed(self, step: int, stage: int, unit: int, microbatch: int) -> int:
         """Return the seed of a unit's random numbers for one step and microbatch."""
         return seed_of(self.spec.seed, step, stage, unit, microbatch)
 
+    def weights(self) -> dict[str, Any]:
+        """Return the model's and the optimizers' state dictionaries, on the CPU and apart from the session."""
+        states = [o.optimizer.state_dict() for o in self.optimizers if o.optimizer is not None]
+        whole = {"model": dict(self.model.module.state_dict()), "optimizer": states}
+        copied: dict[str, Any] = tree_map_only(torch.Tensor, lambda t: t.detach().to("cpu", copy=True), whole)
+        return copied
+
 
 def _parameters(units: Iterable[CheckpointedUnit]) -> list[nn.Parameter]:
     """Return the units' parameters, each once."""
     return list({id(p): p for unit in units for p in unit.parameters()}.values())
-
-
-def primed_optimizer(spec: ModelSpec, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | None:
-    """Zero the gradients and return an optimizer whose state exists already; None without trainable parameters.
-
-    Optimizers make their state at their first step. One with a learning rate of 0 and gradients of 0 changes no
-    parameter; the step count is then set back.
-    """
-    if not parameters:
-        return None
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer = spec.make_optimizer(parameters)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-    optimizer.step()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    for state in optimizer.state.values():
-        if "step" in state:
-            state["step"].zero_()
-    return optimizer

@@ -6,23 +6,27 @@ import copy
 import difflib
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.models import SHIPPED_MODELS
+from loadahead.executor.randomness import Draws, seed_globals
 from loadahead.executor.user_code import find_function, importable_from
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.workload import IN_MEMORY
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+# (input, target): a tensor each, or tensors in tuples, lists and dictionaries.
+Batch = tuple[Any, Any]
 BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
-LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LossFunction = Callable[[Any, Any], torch.Tensor]
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 Modules = nn.Sequential | nn.ModuleList | Sequence[nn.Module]
 
@@ -30,6 +34,11 @@ OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
 CPU = torch.device("cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
+_CONTAINER = (
+    "give the layers that are run one after the other, nn.Sequential(*layers), in which a layer may be a module of "
+    "your own that runs a part of this model"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +112,10 @@ def model_objects(
 def _layers(model: Any) -> list[nn.Module]:
     """Return the layers that are run one after the other; InputError where a model does not say which these are."""
     expected = "an nn.Sequential, an nn.ModuleList or a list of modules that are run one after the other"
-    if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
-        raise InputError(
-            f"model is of type {type(model).__name__} with a forward of its own, which cannot be cut into units; give "
-            "the layers that are run one after the other as a list"
-        )
-    if isinstance(model, nn.Sequential | nn.ModuleList) and _has_more_than_layers(model):
-        raise InputError(
-            f"model is of type {type(model).__name__} and has hooks, parameters or buffers of its own, which its "
-            "layers do not have; give the layers that are run one after the other as a list"
-        )
     if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
         raise InputError(f"model is of type {type(model).__name__}; it must be {expected}")
+    if isinstance(model, nn.Sequential | nn.ModuleList):
+        _require_plain_container("model", model)
     layers = list(model)
     for index, layer in enumerate(layers):
         if not isinstance(layer, nn.Module):
@@ -122,6 +123,22 @@ def _layers(model: Any) -> list[nn.Module]:
     if not layers:
         raise InputError(f"model holds no layers; it must be {expected}")
     return layers
+
+
+def _require_plain_container(what: str, model: nn.Module) -> None:
+    """Raise InputError for a container that does more than run its layers one after the other."""
+    kind = type(model).__name__
+    if isinstance(model, nn.Sequential) and type(model).forward is not nn.Sequential.forward:
+        raise InputError(
+            f"{what} is of type {kind} with a forward of its own, which cannot be cut into units; {_CONTAINER}"
+        )
+    if "forward" in vars(model):
+        raise InputError(f"{what} has a forward of its own, which cannot be cut into units; {_CONTAINER}")
+    if _has_more_than_layers(model):
+        raise InputError(
+            f"{what} is of type {kind} and has hooks, parameters or buffers of its own, which its layers do not have; "
+            f"{_CONTAINER}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +152,8 @@ class ModelSpec:
         data: ``"package.module:function"`` called as (step, microbatch, microbatches) -> (input, target).
         loss: ``"cross_entropy"``, ``"mse"``, ``"mean"`` or ``"package.module:function"``.
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
-        dtype: of the weights, ``"float32"`` or ``"bfloat16"``; floating-point input is brought to it. None: both
-            stay as they are.
+        dtype: real floating-point weights and input are brought to it, ``"float32"`` or ``"bfloat16"``; buffers stay as
+            they were built. None: all stays as it is.
         search_path: folder to look for ``python`` in first.
         objects: what was given in memory; it stands for what the other attributes name.
     """
@@ -150,7 +167,7 @@ class ModelSpec:
     input_high: int = 2
     optimizer: str = "adamw"
     learning_rate: float = 3e-4
-    dtype: str | None = "float32"
+    dtype: str | None = None
     autocast: str = "none"
     seed: int = 0
     search_path: str | None = None
@@ -201,13 +218,41 @@ def _given_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> tor
 class LoadedModel:
     """A model with its data and its loss, on one device.
 
-    ``batch(step, microbatch, microbatches)`` gives (input, target), the same for equal arguments; ``loss(output,
-    target)`` a scalar, the mean over the microbatch.
+    ``module`` runs its layers one after the other. ``batch(step, microbatch, microbatches)`` gives (input, target), the
+    same for equal arguments; ``loss(output, target)`` a scalar, the mean over the microbatch.
     """
 
     module: nn.Sequential
     batch: BatchOf
     loss: LossFunction
+    loss_name: str
+    device: torch.device
+
+    def loss_of(self, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
+        """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean.
+
+        The target is copied inside the operation that needs it, as its memory is the operation's. InputError where the
+        loss fails or is no number.
+        """
+
+        def loss(out: Any) -> torch.Tensor:
+            own = tree_map_only(torch.Tensor, torch.Tensor.clone, target)
+            try:
+                value: Any = self.loss(out, own)
+            except (LoadaheadError, torch.OutOfMemoryError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise InputError(f"{self.loss_name} fails: {type(error).__name__}: {one_line(error)}") from error
+            if not isinstance(value, torch.Tensor):
+                raise InputError(
+                    f"{self.loss_name} returns a {type(value).__name__}; it must return one number, a tensor"
+                )
+            if value.numel() != 1 or not value.is_floating_point():
+                kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+                raise InputError(f"{self.loss_name} returns {kind}; it must return one number")
+            return value / microbatches
+
+        return loss
 
 
 def _accepted_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -260,21 +305,95 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
 def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
-    A model given in memory is copied, and keeps its train and eval flags. InputError, one line, on whatever is wrong
-    with it.
+    It stays as it was built: train and eval flags, buffers, and types where the spec gives none. A model given in
+    memory is copied. InputError, one line, on whatever is wrong with it.
     """
     if device.type == "cuda":
         choose_cublas_workspace()
     torch.manual_seed(spec.seed)
+    seed_globals(spec.seed, Draws(python=True, numpy=True))
     objects = spec.objects
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     with importable_from(spec.search_path):
-        if objects is not None and objects.layers is not None:
-            module = _copy_of(objects.layers).to(device=device, dtype=dtype)
-        else:
-            module = _built(spec).train().to(device=device, dtype=dtype)
+        module = _copy_of(objects.layers) if objects is not None and objects.layers is not None else _built(spec)
+        require_trainable(module)
+        module = _moved(module, device, dtype)
         loss = _loss(spec)
-        return LoadedModel(module, _on_device(_batches(spec), device, dtype), loss)
+        where = torch.device("meta") if on_meta(module) else device
+        return LoadedModel(module, _on_device(_batches(spec), where, dtype), loss, spec.loss_name, where)
+
+
+def _moved(module: nn.Sequential, device: torch.device, dtype: torch.dtype | None) -> nn.Sequential:
+    """Return the module on the device, its real floating-point weights in a type where one is given.
+
+    Buffers keep theirs: a table of angles is of another precision than weights on purpose. But a norm's running
+    statistics must be of its weights' type.
+    """
+    if dtype is not None:
+        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._NormBase)]
+        statistics = [buffer for part in norms if part.affine for buffer in part.buffers(recurse=False)]
+        for tensor in (*module.parameters(), *statistics):
+            if tensor.is_floating_point() and not is_lazy(tensor):
+                tensor.data = tensor.data.to(dtype)
+    if on_meta(module):
+        return module.to("meta")
+    return module if device.type == "cpu" else module.to(device)
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Return whether a weight's shape is known only after the first forward."""
+    return isinstance(tensor, UninitializedParameter | UninitializedBuffer)
+
+
+def on_meta(module: nn.Module) -> bool:
+    """Return whether a part of the module has shapes and no numbers."""
+    return any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor))
+
+
+def make_ready(model: LoadedModel, microbatches: int) -> LoadedModel:
+    """Return the model once the shapes of all its weights are known: lazy layers learn theirs by running once."""
+    lazy = [name for name, tensor in _named_tensors(model.module) if is_lazy(tensor)]
+    if not lazy:
+        return model
+    value, _ = model.batch(0, 0, microbatches)
+    others = {name: tensor.clone() for name, tensor in model.module.named_buffers() if not is_lazy(tensor)}
+    try:
+        with torch.no_grad():
+            model.module(value)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"the model's lazy layers ({lazy[0]}) learn their shapes by running once, and the model fails: "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+    with torch.no_grad():
+        for name, tensor in model.module.named_buffers():
+            if name in others:
+                tensor.copy_(others[name])
+    return model
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def require_trainable(module: nn.Module) -> None:
+    """Raise InputError for parts of a model that this process cannot train as they are."""
+    for name, part in module.named_modules():
+        kind = type(part).__name__
+        if kind in _WRAPPERS:
+            raise InputError(
+                f"model: {name or 'the model'} is wrapped in {kind}, which talks to other processes; give the module "
+                "inside it, one process runs all ranks"
+            )
+    for name, parameter in module.named_parameters():
+        if type(parameter).__name__ == "DTensor" or type(parameter.data).__name__ == "DTensor":
+            raise InputError(f"model: {name} is a DTensor, spread over processes; give a module of plain tensors")
+        if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise InputError(
+                f"model: {name} has a hook that runs once its gradient is there, as an optimizer inside the backward "
+                "pass has; that is not supported, the plan takes the optimizer's step at the end of the step: remove it"
+            )
 
 
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
@@ -296,13 +415,19 @@ def _built(spec: ModelSpec) -> nn.Sequential:
     except LoadaheadError:
         raise
     except (Exception, SystemExit) as error:
-        kind = type(error).__name__
-        raise InputError(f"model.python {spec.python!r} fails with model.options: {kind}: {one_line(error)}") from error
+        kind, advice = type(error).__name__, ""
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            advice = '; build it under torch.device("meta") to plan it from its shapes'
+        raise InputError(
+            f"model.python {spec.python!r} fails with model.options: {kind}: {one_line(error)}{advice}"
+        ) from error
+    what = f"model.python {spec.python!r}"
     if not isinstance(module, nn.Sequential) or not len(module):
         raise InputError(
-            f"model.python {spec.python!r} returned {type(module).__name__}; it must return an nn.Sequential of at "
-            "least one layer"
+            f"{what} returned {type(module).__name__}; it must return an nn.Sequential of at least one layer"
+            + (f": {_CONTAINER}" if isinstance(module, nn.Module) else "")
         )
+    _require_plain_container(what, module)
     return module
 
 
@@ -336,9 +461,17 @@ def _loss(spec: ModelSpec) -> LossFunction:
 def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype | None) -> BatchOf:
     """The data on the device, its floating-point input in the weights' type where one is given."""
 
+    def input_moved(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        return x.to(device, dtype if x.is_floating_point() else None)
+
+    def target_moved(target: Any) -> Any:
+        return target.to(device) if isinstance(target, torch.Tensor) else target
+
     def moved(step: int, microbatch: int, microbatches: int) -> Batch:
         x, target = batch(step, microbatch, microbatches)
-        return x.to(device, dtype if x.is_floating_point() else None), target.to(device)
+        return tree_map(input_moved, x), tree_map(target_moved, target)
 
     return moved
 
@@ -366,8 +499,25 @@ def _checked(data: Callable[..., Any], options: dict[str, Any], name: str) -> Ba
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise InputError(f"{name} fails: {kind}: {one_line(error)}") from error
-        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, torch.Tensor) for t in pair):
-            raise InputError(f"{name} returned {type(pair).__name__}; it must return (input, target)")
-        return pair
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"{name} returned {_described(pair)}; it must return (input, target)")
+        for part, what in zip(pair, ("input", "target"), strict=True):
+            for leaf in tree_leaves(part):
+                if not isinstance(leaf, torch.Tensor) and not isinstance(leaf, str | int | float | bool | None):
+                    raise InputError(
+                        f"{name} returned {_described(pair)}: a {type(leaf).__name__} in its {what}; it must be a "
+                        "tensor, or tensors in tuples, lists and dictionaries"
+                    )
+        if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(pair[0])):
+            raise InputError(f"{name} returned {_described(pair)}: an input without a tensor; the model reads one")
+        return tuple(pair)
 
     return batch
+
+
+def _described(value: Any) -> str:
+    """Return what a value is made of, two levels deep."""
+    if isinstance(value, tuple | list):
+        parts = ", ".join(type(part).__name__ for part in value[:6])
+        return f"a {type(value).__name__} of {len(value)} ({parts})"
+    return type(value).__name__

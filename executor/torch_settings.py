@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from loadahead.executor.randomness import globals_kept
+
 # Threads, random state, kernels and garbage collection are the whole process': one run at a time may change them.
 _lock = threading.RLock()
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Use one thread per operator, so that queues are the only parallelism; put back the random state as well.
+    """Use one thread per operator, so that queues are the only parallelism; put back all random states as well.
 
     The caller's autocast, no_grad and inference mode do not reach inside. Another thread waits until this one is done.
     """
@@ -24,7 +26,7 @@ def single_threaded() -> Iterator[None]:
         threads, state = torch.get_num_threads(), torch.get_rng_state()
         torch.set_num_threads(1)
         try:
-            with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
+            with torch.inference_mode(False), torch.enable_grad(), _without_autocast(), globals_kept():
                 yield
         finally:
             torch.set_num_threads(threads)

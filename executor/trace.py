@@ -2,72 +2,149 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.autograd.graph import get_gradient_edge
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
+from loadahead.executor.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
-from loadahead.executor.layout import own_storage
 from loadahead.executor.meter import StorageMeter, storage_bytes
-from loadahead.executor.session import primed_optimizer
-from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model
+from loadahead.executor.optimizers import primed_optimizer
+from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
 from loadahead.executor.torch_settings import single_threaded
 from loadahead.executor.user_code import importable_from
-from loadahead.sim.workload import LayerShape, ModuleShapes
+from loadahead.executor.work import WorkCounter
+from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared
 
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
-    """Return every layer's input, gradient, saved and static bytes for one microbatch, and its FLOPs.
+    """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
-    Saved bytes are what the layer's graph keeps alive beside its input. The loss belongs to the last layer.
-    Static bytes are weights, gradients, module buffers and optimizer state. Under autocast some types are the device's
-    own, so that a plan for a device is made from shapes found there. Raises InputError for a model that does not run.
+    Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
+    Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. Raises
+    InputError for a model that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = load_model(spec, torch_device(device))
+        model = make_ready(load_model(spec, torch_device(device)), microbatches)
         x, target = model.batch(0, 0, microbatches)
-        x = own_storage(x)
-        layers = []
+        layers = list(model.module)
+        units = [
+            CheckpointedUnit([layer], f"(layer {index})", model.device, AUTOCAST[spec.autocast], first_layer=index)
+            for index, layer in enumerate(layers)
+        ]
+        loss = model.loss_of(target, 1)
+        runs: list[_Run] = []
 
-        def loss(out: torch.Tensor) -> torch.Tensor:
-            return model.loss(out, target.clone())
+        def after(number: int, value: Any) -> None:
+            runs.append(_measured(units[number], value, loss if number == len(units) - 1 else None, spec.seed))
 
-        for index, layer in enumerate(model.module):
-            ends = index == len(model.module) - 1
-            shape, x = _trace_layer(spec, index, layer, x, loss if ends else None)
-            layers.append(shape)
-    return ModuleShapes(layers=tuple(layers))
+        boundaries = trace_boundaries(units, x, loss, lambda _: spec.seed, after)
+    return _shapes(spec, model.module, units, boundaries, runs)
 
 
-def _trace_layer(
-    spec: ModelSpec, index: int, layer: nn.Module, x: torch.Tensor, loss: LossOf | None
-) -> tuple[LayerShape, torch.Tensor]:
-    """Return the layer's shape and its output, or the loss where the layer is the last."""
-    unit = CheckpointedUnit([layer], f"(layer {index})", x.device, AUTOCAST[spec.autocast])
-    with FlopCounterMode(display=False) as flops:
-        out = unit.forward_with_graph(0, x.clone(), spec.seed, loss)  # a layer may change its input in place
-    unit.reset()
-    copied = x.clone()
-    meter = StorageMeter([copied, *layer.parameters(), *layer.buffers()])
-    with meter:
-        unit.forward_with_graph(0, copied, spec.seed, loss)  # the output is dropped, unless the graph holds it
-        kept = meter.live - meter.resident
-    nbytes = storage_bytes([x])
-    shape = LayerShape(
-        input_bytes=nbytes,
-        gradient_bytes=nbytes if x.is_floating_point() else 0,
-        saved_bytes=kept,
-        static_bytes=_static_bytes(spec, layer),
-        flops=int(flops.get_total_flops()),
+class _Run:
+    """Holds what one layer's forward pass was: the bytes its graph keeps, its FLOPs, and whether they were counted."""
+
+    def __init__(self, kept: int, work: WorkCounter) -> None:
+        self.kept, self.flops, self.counted = kept, work.flops, work.counted
+
+
+def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> _Run:
+    """Run a layer twice more, to count its work and to see what its graph keeps; its state is put back."""
+    before = unit.state.everything()
+
+    def again() -> Any:
+        def leaf(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.detach().clone().requires_grad_(tensor.requires_grad)  # it may be changed in place
+
+        # A leaf itself could not be changed in place.
+        return tree_map_only(torch.Tensor, lambda t: leaf(t).view_as(t) if t.requires_grad else leaf(t), value)
+
+    try:
+        counter = WorkCounter()
+        with unit.context(seed, shared=False).active(), torch.enable_grad(), counter:
+            unit.run(again(), loss)
+        inputs = again()
+        held = [t for t in tree_leaves(inputs) if isinstance(t, torch.Tensor)]
+        meter = StorageMeter([*held, *_tensors(unit.layers)])
+        with unit.context(seed, shared=False).active(), torch.enable_grad(), meter:
+            out = tree_leaves(unit.run(inputs, loss))
+            ends = [get_gradient_edge(t) for t in out if isinstance(t, torch.Tensor) and t.requires_grad]
+            del out  # the outputs go, unless the graph holds them
+            kept = meter.live - meter.resident
+            del ends
+    finally:
+        unit.state.put_back(before)
+    return _Run(kept, counter)
+
+
+def _shapes(
+    spec: ModelSpec,
+    module: nn.Sequential,
+    units: Sequence[CheckpointedUnit],
+    boundaries: Boundaries,
+    runs: Sequence[_Run],
+) -> ModuleShapes:
+    shared = _shared(module)
+    common = {id(tensor) for tensor, _, _ in shared}
+    layers = tuple(
+        LayerShape(
+            input_bytes=form.nbytes,
+            gradient_bytes=form.gradient_bytes,
+            saved_bytes=run.kept,
+            static_bytes=_static_bytes(spec, [t for t in _tensors(unit.layers) if id(t) not in common]),
+            state_bytes=unit.state_bytes,
+            flops=run.flops,
+            counted=run.counted,
+            kind=type(unit.layers[0]).__name__,
+        )
+        for unit, form, run in zip(units, boundaries.forms, runs, strict=True)
     )
-    return shape, out
+    return ModuleShapes(
+        layers=layers,
+        handed_on=tuple(HandedOn(nbytes=h.layout.nbytes, origin=h.origin, last=h.last) for h in boundaries.handed),
+        shared=tuple(
+            Shared(nbytes=_static_bytes(spec, [t]), layers=own, trained=_is_trained(t), name=name)
+            for t, own, name in shared
+        ),
+        frozen_layers=boundaries.frozen,
+        warnings=(),
+    )
 
 
-def _static_bytes(spec: ModelSpec, layer: nn.Module) -> int:
-    parameters = list(layer.parameters())
-    optimizer = primed_optimizer(spec, [p for p in parameters if p.requires_grad])
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    states = [] if optimizer is None else [v for state in optimizer.state.values() for v in state.values()]
-    tensors = [v for v in states if isinstance(v, torch.Tensor)]
-    return storage_bytes([*parameters, *layer.buffers(), *gradients, *tensors])
+def _tensors(layers: Iterable[nn.Module]) -> list[torch.Tensor]:
+    """Return the layers' parameters and buffers, each once."""
+    found = (tensor for layer in layers for tensor in (*layer.parameters(), *layer.buffers()))
+    return list({id(tensor): tensor for tensor in found}.values())
+
+
+def _shared(module: nn.Sequential) -> list[tuple[torch.Tensor, tuple[int, ...], str]]:
+    """Return the weights and buffers that several layers hold, with these layers and the first name of each."""
+    owners: dict[int, list[int]] = {}
+    tensors: dict[int, tuple[torch.Tensor, str]] = {}
+    for index, layer in enumerate(module):
+        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+            tensors.setdefault(id(tensor), (tensor, f"{index}.{name}"))
+            if index not in owners.setdefault(id(tensor), []):
+                owners[id(tensor)].append(index)
+    return [(tensor, tuple(owners[key]), name) for key, (tensor, name) in tensors.items() if len(owners[key]) > 1]
+
+
+def _is_trained(tensor: torch.Tensor) -> bool:
+    return isinstance(tensor, nn.Parameter) and tensor.requires_grad
+
+
+def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor]) -> int:
+    """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
+    trained = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter) and tensor.requires_grad]
+    placeholders = primed_optimizer(spec, trained)
+    gradients = [p.grad for p in trained if p.grad is not None]
+    nbytes = storage_bytes([*tensors, *gradients, *placeholders])
+    for parameter in trained:
+        parameter.grad = None
+    return nbytes

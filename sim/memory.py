@@ -6,7 +6,7 @@ it has ended (DESIGN, section 2). :func:`samples` then lays those levels, or mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class MemoryWalk:
     peak_device: Ints
     peak_boundary: Ints
     peak_host: Ints
+
+    def joined(self, other: MemoryWalk) -> MemoryWalk:
+        """Return the larger of both at every operation, of two walks of one plan."""
+        return MemoryWalk(*(np.maximum(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
 
 
 def row_sums(column: Ragged, value: Ints) -> Ints:

@@ -7,7 +7,7 @@ The replay loop (:mod:`loadahead.executor.replay`) launches a plan's operations 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -90,6 +90,7 @@ class Backend(Protocol):
         device: where tensors live.
         link_note: what copies go through, in a sentence.
         emulated: whether copies take as long as the links' numbers say, rather than what hardware takes.
+        metering_is_free: whether memory can be metered in a step that is timed.
         warm_ups: steps before memory and time are what they stay.
         most_ranks: ranks that one run can hold; None for any number.
         warnings: what a user should know about this run.
@@ -99,6 +100,7 @@ class Backend(Protocol):
     device: torch.device
     link_note: str
     emulated: bool
+    metering_is_free: bool
     warm_ups: int
     most_ranks: int | None
     warnings: list[str]
@@ -126,6 +128,9 @@ class Backend(Protocol):
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
         """Copy inside an operation's work, through a link where one is given."""
+
+    def move(self, targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], link: Link) -> None:
+        """Copy several tensors as one transfer through a link."""
 
     def acquire(self, layout: Layout) -> torch.Tensor:
         """Return uninitialised device memory of the layout."""

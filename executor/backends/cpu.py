@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,7 @@ class CpuBackend:
         "copied and then waited out the rest of latency + bytes / bandwidth."
     )
     emulated = True
+    metering_is_free = False
     warm_ups = 0
     most_ranks: int | None = None
 
@@ -217,12 +218,19 @@ class CpuBackend:
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, link: Link | None = None) -> None:
         """Copy, and wait out the rest of the time that the link takes."""
-        deadline = (
-            0 if link is None else self._current.since_ns + link.duration_ns(source.numel() * source.element_size())
-        )
+        if link is None:
+            target.copy_(source)
+        else:
+            self.move([target], [source], link)
+
+    def move(self, targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], link: Link) -> None:
+        """Copy several tensors as one transfer, and wait out the rest of the time that the link takes."""
+        nbytes = sum([source.numel() * source.element_size() for source in sources])
+        deadline = self._current.since_ns + link.duration_ns(nbytes)
         if self.poisoned:
             self._wait_until(deadline)
-        target.copy_(source)
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
         self._wait_until(deadline)
 
     def _wait_until(self, deadline_ns: int) -> None:

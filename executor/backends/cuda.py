@@ -47,6 +47,7 @@ class CudaBackend:
     name = "cuda"
     link_note = "Copies went over the device's own link, on a stream for each direction."
     emulated = False
+    metering_is_free = True
     # Libraries take their workspaces and compile or choose kernels in the first step.
     warm_ups = 1
     most_ranks: int | None = 1
@@ -177,6 +178,11 @@ class CudaBackend:
         """Copy on the current stream; a link's transfer is made as often as ``copies`` says."""
         for _ in range(1 if link is None else self._copies):
             self.driver.copy(target, source)
+
+    def move(self, targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], link: Link) -> None:
+        """Copy several tensors, one after the other."""
+        for target, source in zip(targets, sources, strict=True):
+            self.copy(target, source, link)
 
     def acquire(self, layout: Layout) -> torch.Tensor:
         """Return device memory of the layout, poisoned if that is wanted."""

@@ -30,6 +30,7 @@ from loadahead.executor.calibration.samples import (
 )
 from loadahead.executor.operations import Operations
 from loadahead.executor.session import Session
+from loadahead.executor.values import Value
 from loadahead.sim.costs import SharedLinks
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 
@@ -150,14 +151,16 @@ def _measured_links(bench: LinkBench, load: Load | None) -> tuple[dict[Queue, in
 def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None:
     """Return a load of FORWARDs of the slowest unit; None where no unit but the last reads floating-point numbers."""
     candidates = [
-        key for key, layout in session.layouts.items() if key != session.last and layout.dtype.is_floating_point
+        key
+        for key, form in session.forms.items()
+        if key not in (session.last, *session.frozen) and form.single and form.layouts[0].dtype.is_floating_point
     ]
     if not candidates:
         return None
     largest = max(candidates, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
-    unit, layout = session.units[largest], session.layouts[largest]
+    unit, layout = session.units[largest], session.forms[largest].layouts[0]
     with torch.no_grad(), backend.driver.using(backend.driver.stream(Queue.COMPUTE)):
-        x = layout.empty(backend.device).normal_()
+        x = Value((layout.empty(backend.device).normal_(),))
 
     def load() -> None:
         for _ in range(LOAD_REPEATS):

@@ -1,9 +1,9 @@
 """Makes the plan that a calibration runs: every unit's operations in a realistic order, one rank at a time.
 
 It has all FORWARDs of a few microbatches, then their RECOMPUTEs and BACKWARDs. With checkpointing every boundary is
-offloaded and brought back. Each stage is a rank of its own, so that what is measured is a stage's, on whatever rank it
-will be; stages send to each other. Edges between the ranks' tasks keep ranks from running at once, so that none is
-measured while another takes its time.
+offloaded and brought back, but for those of the frozen front, which their FORWARDs free. Each stage is a rank of its
+own, so that what is measured is a stage's, on whatever rank it will be; stages send to each other. Edges between the
+ranks' tasks keep ranks from running at once, so that none is measured while another takes its time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ class _Building:
 
     def __init__(self, workload: Workload, microbatches: int, checkpoint: bool) -> None:
         self._stages, self._microbatches, self._checkpoint = workload.stages, microbatches, checkpoint
+        self._frozen, self._passed = workload.frozen_units, workload.passed
         self._out = PlanBuilder()
         self._units = [(stage, unit) for stage, units in enumerate(self._stages) for unit in range(len(units))]
         self._boundary: dict[Key, int] = {}
         self._gradient: dict[Key, int] = {}  # the gradient of the unit's output
         self._saved: dict[Key, int] = {}
+        self._handed: dict[tuple[int, int, int], int] = {}  # by its number, rank and microbatch
         self._slot: dict[Key, tuple[int, int]] = {}  # the host buffer, and the OFFLOAD that fills it
         self._arrivals: dict[Key, list[int]] = {}  # the RECV and PREFETCH that the key's next task waits for
         self._releases: list[list[tuple[int, int, Key]]] = [[] for _ in self._stages]
@@ -51,13 +53,14 @@ class _Building:
         for rank in range(len(self._releases)):
             self._release(rank, keep=0)
         for microbatch in range(self._microbatches):
-            for unit in reversed(self._units):
+            for unit in reversed(self._units[self._frozen :]):
                 self._backward((*unit, microbatch))
         for rank in range(len(self._releases)):
             self._release(rank, keep=0)
             self._task(rank, Kind.OPTIMIZER_STEP, (-1, -1, -1))
         facts = {"sentence": "Made to measure what operations cost."}
-        return self._out.freeze("calibration", len(self._releases), self._microbatches, facts)
+        ranks = len(self._releases)
+        return self._out.freeze("calibration", ranks, self._microbatches, facts, frozen_units=self._frozen)
 
     # ---- tasks ----
 
@@ -75,11 +78,16 @@ class _Building:
             if not sends:
                 self._boundary[above] = taken[-1]
         output = taken[-1] if taken else -1
-        if not self._checkpoint:
-            self._saved[key] = self._device(key, shape.saved_bytes, Role.WORKSPACE)
+        frozen = self._number(key) < self._frozen
+        if not frozen and (not self._checkpoint or shape.state_bytes):
+            nbytes = shape.state_bytes if self._checkpoint else shape.saved_bytes
+            self._saved[key] = self._device(key, nbytes, Role.WORKSPACE)
             taken.append(self._saved[key])
-        done = self._task(rank, Kind.FORWARD, key, reads=[self._boundary[key]], writes=taken)
-        if self._checkpoint:
+        handed, fresh, last = self._handed_on(key, Kind.FORWARD)
+        reads = [self._boundary[key], *handed]
+        frees = [self._boundary.pop(key), *last] if frozen else last
+        done = self._task(rank, Kind.FORWARD, key, reads=reads, writes=[*taken, *fresh], frees=frees)
+        if self._checkpoint and not frozen:
             self._offload(key, done)
         if above is not None and sends:
             nbytes = self._shape(above).boundary_bytes
@@ -92,15 +100,21 @@ class _Building:
             self._load(key)
             if below is not None and self._rank(below) == rank:
                 self._load(below)
-            self._task(rank, Kind.RECOMPUTE, key, reads=[self._boundary[key]])
+            state = [self._saved[key]] if key in self._saved else []
+            handed, _, _ = self._handed_on(key, Kind.RECOMPUTE)
+            self._task(rank, Kind.RECOMPUTE, key, reads=[self._boundary[key], *state, *handed])
         frees = [self._boundary.pop(key)]
         if above is not None:
             frees.append(self._gradient.pop(key))
+        reads = list(frees)
         if key in self._saved:
             frees.append(self._saved.pop(key))
-        made = [] if below is None else [self._device(key, self._shape(key).gradient_bytes, Role.GRADIENT)]
-        done = self._task(rank, Kind.BACKWARD, key, reads=frees, writes=made, frees=frees)
-        if below is None:
+            reads = reads if self._checkpoint else list(frees)
+        handed, _, last = self._handed_on(key, Kind.BACKWARD)
+        wanted = below is not None and self._number(below) >= self._frozen
+        made = [self._device(key, self._shape(key).gradient_bytes, Role.GRADIENT)] if wanted else []
+        done = self._task(rank, Kind.BACKWARD, key, reads=[*reads, *handed], writes=made, frees=[*frees, *last])
+        if below is None or not wanted:
             return
         if self._rank(below) == rank:
             self._gradient[below] = made[0]
@@ -128,6 +142,24 @@ class _Building:
         op = self._out.op(rank, kind, key, after=after, reads=reads, writes=writes, allocs=writes, frees=frees)
         self._turn = rank, op
         return op
+
+    def _handed_on(self, key: Key, kind: Kind) -> tuple[list[int], list[int], list[int]]:
+        """Return the buffers handed on that a task reads; of these, the ones that it takes and those that it frees."""
+        reads, takes, frees = [], [], []
+        rank, unit, microbatch = self._rank(key), self._number(key), key[2]
+        for number, tensor in enumerate(self._passed):
+            own = [reader for reader in tensor.readers if self._rank((*self._units[reader], microbatch)) == rank]
+            if unit not in own:
+                continue
+            trained = [reader for reader in own if reader >= self._frozen]
+            place = number, rank, microbatch
+            if kind == Kind.FORWARD and unit == own[0]:
+                self._handed[place] = self._device(key, tensor.nbytes, Role.WORKSPACE)
+                takes.append(self._handed[place])
+            reads.append(self._handed[place])
+            if (kind, unit) == ((Kind.BACKWARD, trained[0]) if trained else (Kind.FORWARD, own[-1])):
+                frees.append(self._handed[place])
+        return reads, takes, frees
 
     # ---- transfers ----
 
@@ -184,6 +216,10 @@ class _Building:
 
     def _shape(self, key: Key) -> UnitShape:
         return self._stages[key[0]][key[1]]
+
+    def _number(self, key: Key) -> int:
+        """Return the unit's place in the model."""
+        return self._units.index((key[0], key[1]))
 
     def _neighbour(self, key: Key, step: int) -> Key | None:
         """Return the unit above (+1) or below (-1) for the same microbatch; None beyond the model's ends."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
 
 from loadahead.executor.backends import Measured, make_backend
 from loadahead.executor.backends.cuda import CudaBackend
@@ -17,6 +21,7 @@ from loadahead.executor.machine import machine
 from loadahead.executor.meter import storage_bytes
 from loadahead.executor.metering import StepMeter
 from loadahead.executor.operations import Operations
+from loadahead.executor.randomness import states_of_threads
 from loadahead.executor.replay import replay
 from loadahead.executor.session import Session
 from loadahead.executor.spec import ModelSpec
@@ -53,7 +58,8 @@ def calibrate(
         repeats: timed runs of each operation, at least.
         checkpoint: whether the plans to come recompute; costs of one kind do not fit the other.
         deterministic: measure the deterministic kernels, which runs use whose gradients are checked.
-        microbatches: how many the plans to come have; a device that is not the host holds the data of them all.
+        microbatches: how many the plans to come have, which the data is asked for; a device that is not the host holds
+            the data of them all.
         link_sizes: bytes of the copies by which a real link is measured; None: from 4 KiB to 256 MiB.
         backend_settings: keyword arguments of the backend's class.
     """
@@ -62,13 +68,17 @@ def calibrate(
     plan = calibration_plan(workload, MICROBATCHES, checkpoint)
     backend = make_backend(device, **backend_settings)
     try:
-        with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path):
-            session = Session(spec, workload, tuple(range(len(workload.stages))), backend.device)
+        threads = states_of_threads() if plan.ranks > 1 else nullcontext()
+        with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path), threads:
+            ranks = tuple(range(len(workload.stages)))
+            session = Session(spec, workload, ranks, backend.device, microbatches)
             operations = Operations(plan, session, backend, Links.of(hardware))
-            for step in range(backend.warm_ups):
+            # The optimizer's first step is not like the others.
+            warm_ups = max(1, backend.warm_ups)
+            for step in range(warm_ups):
                 _step(operations, step)
             meter = StepMeter(operations)
-            _step(operations, backend.warm_ups, meter)
+            _step(operations, warm_ups, meter)
             measurements = _measure(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
             static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
@@ -101,4 +111,4 @@ def _data_bytes(operations: Operations) -> int:
     if operations.backend.emulated:
         return 0
     x, target = operations.session.batches(0, 1)[0]
-    return storage_bytes([x, target])
+    return storage_bytes([leaf for leaf in tree_leaves((x, target)) if isinstance(leaf, torch.Tensor)])

@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from loadahead.executor.checkpoint import autocast
 from loadahead.executor.meter import StorageMeter
+from loadahead.executor.optimizers import StageOptimizer
 from loadahead.executor.peers.base import Offloader, Peer
 from loadahead.executor.peers.device import synchronize
 from loadahead.executor.randomness import seed_of
-from loadahead.executor.session import primed_optimizer
 from loadahead.executor.spec import AUTOCAST, Batch, ModelSpec, load_model
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind
@@ -67,7 +67,7 @@ class PeerTraining:
         self._model = load_model(spec, device)
         self.module = self._model.module
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._optimizer = primed_optimizer(spec, self.parameters)
+        self._optimizer = StageOptimizer(spec, self.parameters)
         self._units = list(_units(self.module, workload))
         self._free = [peer.make(self.module, device) for _ in range(_in_flight(passes))]
         self._microbatches = 1 + max(step_pass.microbatch for step_pass in passes)
@@ -78,13 +78,11 @@ class PeerTraining:
 
     def train(self, step: int, batches: Sequence[Batch]) -> tuple[float, int]:
         """Train one step; return its loss and its time in ns, zeroing gradients and loading data aside."""
-        if self._optimizer is not None:
-            self._optimizer.zero_grad(set_to_none=False)
+        self._optimizer.zero_gradients()
         synchronize(self._device)
         began = time.perf_counter_ns()
         losses = self._run(step, batches)
-        if self._optimizer is not None:
-            self._optimizer.step()
+        self._optimizer.step()
         synchronize(self._device)
         took = time.perf_counter_ns() - began
         return sum(float(losses[microbatch]) for microbatch in sorted(losses)), took
@@ -100,8 +98,7 @@ class PeerTraining:
         yield from self.module.parameters()
         yield from self.module.buffers()
         yield from (p.grad for p in self.parameters if p.grad is not None)
-        states = self._optimizer.state.values() if self._optimizer is not None else ()
-        yield from (value for state in states for value in state.values() if isinstance(value, torch.Tensor))
+        yield from self._optimizer.state()
 
     def _run(self, step: int, batches: Sequence[Batch]) -> dict[int, torch.Tensor]:
         """Run all passes; return the microbatches' losses."""
@@ -154,9 +151,9 @@ class PeerTraining:
             with autocast(self._device, dtype):
                 offloader.mark(x)
                 x = checkpoint(run, x, use_reentrant=False)
-        return x
+        return x  # type: ignore[no-any-return]
 
-    def _unit(self, layers: Sequence[nn.Module], target: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    def _unit(self, layers: Sequence[nn.Module], target: Any, x: Any) -> Any:
         for layer in layers:
             x = layer(x)
         return x if target is None else self._model.loss(x, target) / self._microbatches
