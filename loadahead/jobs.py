@@ -177,12 +177,13 @@ def prepare_scenario(
     stages: int | None = None,
     preparation: Preparation | None = None,
     order: Order | None = None,
+    placement: tuple[int, ...] | None = None,
 ) -> Prepared:
     """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs.
 
-    ``stages`` is how many stages the model is cut into; None: as many as the order given runs, or else one for each
-    rank. ``preparation`` keeps what scenarios agree on that are prepared one after another. ``order`` stands for the
-    scenario's own.
+    ``stages`` is how many stages the model is cut into, ``placement`` the rank of each; None: those of the order given,
+    or else one for each rank. ``preparation`` keeps what scenarios agree on that are prepared one after another.
+    ``order`` stands for the scenario's own.
     """
     from loadahead.scenarios.prepare import Preparation
     from loadahead.scenarios.tables import policy_of
@@ -191,10 +192,11 @@ def prepare_scenario(
         # Whether they go together is known before the model is traced and cut.
         replace(policy_of(scenario.parallel, scenario.checkpoint, scenario.offload), order=order)
         stages = order.stages if stages is None else stages
+        placement = tuple(order.stage_rank.tolist()) if placement is None else placement
     preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
-    prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages)
+    prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages, placement=placement)
     more = (*other_model(scenario, known), *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
@@ -294,7 +296,8 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
         return Job(name=plan.name, plan=plan, prepared=None, costs=given)
     with named(name):
         scenario = scenario_from_dict(echo, f"{name}: policy.scenario")
-        prepared = prepare_scenario(scenario, given, device, stages=len(plan.stage_rank) or None)
+        placement = tuple(plan.stage_rank.tolist()) or None
+        prepared = prepare_scenario(scenario, given, device, len(plan.stage_rank) or None, placement=placement)
         policy = _policy_of(plan, prepared.policy)
     return Job(
         name=prepared.scenario.name,

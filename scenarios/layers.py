@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
-from loadahead.sim.workload import Dealt, Places, UnitShape
+from loadahead.sim.workload import Dealt, PassThrough, Places, UnitShape
 
 _GROUP = re.compile(r"group_([1-9][0-9]{0,5})")
 STRATEGIES = "each, contiguous, group_N (e.g. group_2)"
@@ -31,6 +31,7 @@ class Layer:
     Attributes:
         boundary_bytes, gradient_bytes: bytes of its input, and of that input's gradient.
         saved_bytes: inner activations that its BACKWARD needs: kept from FORWARD on, or made again by RECOMPUTE.
+        state_bytes: what its FORWARD changes in the module itself, from whose values before RECOMPUTE starts.
         static_bytes: bytes of weights, gradients and optimizer state.
         optimizer_ns: its part of the OPTIMIZER_STEP.
         weight: how much work it is, in any unit, for dealing a model's layers out evenly.
@@ -41,6 +42,7 @@ class Layer:
     boundary_bytes: int
     gradient_bytes: int
     saved_bytes: int = 0
+    state_bytes: int = 0
     static_bytes: int = 0
     optimizer_ns: int = 0
     weight: int = 1
@@ -105,10 +107,22 @@ class Cut:
 
 
 class Units(NamedTuple):
-    """Holds a model's different layers, and how they make its units and stages."""
+    """Holds a model's different layers, and how they make its units and stages.
+
+    Attributes:
+        frozen_units: how many of the first units have a FORWARD alone.
+        passed: the tensors that units hand on unchanged.
+        shared_bytes: what each stage's layers hold together with other layers, beside their own static bytes; empty
+            where they share nothing.
+        warnings: sentences about the layers and the cut.
+    """
 
     layers: Sequence[Layer]
     cut: Cut
+    frozen_units: int = 0
+    passed: tuple[PassThrough, ...] = ()
+    shared_bytes: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def group(layers: Sequence[int], strategy: str) -> list[tuple[int, ...]]:
@@ -130,6 +144,7 @@ def unit_shape(layers: Sequence[Layer]) -> UnitShape:
         boundary_bytes=first.boundary_bytes,
         gradient_bytes=first.gradient_bytes,
         saved_bytes=saved_bytes(layers),
+        state_bytes=sum([layer.state_bytes for layer in layers]),
         layers=(first.index, last.index + 1) if first.index >= 0 else (0, 0),
     )
 
@@ -172,6 +187,21 @@ def _together(costs: Sequence[UnitCost], layers: Sequence[Layer], checkpoint: bo
 def _sum(values: Sequence[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
+
+
+def by_hand(partition: Sequence[int], layers: int) -> list[range]:
+    """Return consecutive layers for each stage, as many as the partition says; InputError where they do not add up."""
+    if sum(partition) != layers:
+        raise InputError(
+            f"checkpoint.partition = {shown_list(partition)} adds up to {sum(partition)} and the model has {layers} "
+            f"layers; its entries must add up to {layers}"
+        )
+    return [range(start, end) for start, end in pairwise(accumulate(partition, initial=0))]
+
+
+def shown_list(values: Sequence[int], most: int = 8) -> str:
+    """Return the values as TOML has them, the first few of many."""
+    return f"[{', '.join([*map(str, values[:most]), *(['...'] if len(values) > most else [])])}]"
 
 
 def deal_out(weights: Sequence[int], stages: int) -> list[range]:

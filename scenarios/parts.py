@@ -32,10 +32,14 @@ class ModelParts:
 
     Attributes:
         costs: the model's own part of its costs, by their names; None for a module, whose times are not known.
+        static_bytes: each stage's weights, gradients and optimizer state; what stages of one rank share is the first's.
+        warnings: sentences about the model's layers and how they are cut.
     """
 
     workload: Workload
     costs: Mapping[str, Any] | None
+    static_bytes: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,21 +65,32 @@ class PartsOfModels:
             raise _too_much() from error
 
     def _made(self, model: Model, setting: Setting) -> ModelParts:
-        layers, cut = model.units(setting, self._cuts)
+        made = model.units(setting, self._cuts)
+        layers, cut = made.layers, made.cut
         units = [[layers[number] for number in unit] for unit in cut.units]
         shapes = [unit_shape(unit) for unit in units]
-        workload = self._workloads.get((id(cut), *shapes), lambda: Workload(stages=cut.each(shapes)), alive=cut)
+        beside = (made.frozen_units, made.passed)
+        workload = self._workloads.get(
+            (id(cut), *beside, *shapes),
+            lambda: Workload(stages=cut.each(shapes), frozen_units=made.frozen_units, passed=made.passed),
+            alive=cut,
+        )
+        static = cut.sums([sum([layer.static_bytes for layer in unit]) for unit in units])
+        if made.shared_bytes:
+            static = tuple(map(sum, zip(static, made.shared_bytes, strict=True)))
+        if max(static) > LARGEST_AMOUNT:
+            raise _too_much()
         costs = [cost for unit in units if (cost := unit_cost(unit, setting.checkpoint)) is not None]
         if len(costs) != len(units):
-            return ModelParts(workload=workload, costs=None)
+            return ModelParts(workload=workload, costs=None, static_bytes=static, warnings=made.warnings)
         own: dict[str, Any] = {
             "units": self._unit_costs.get((id(cut), *costs), lambda: cut.each(costs), alive=cut),
-            "static_bytes": cut.sums([sum([layer.static_bytes for layer in unit]) for unit in units]),
+            "static_bytes": static,
             "optimizer_ns": cut.sums([sum([layer.optimizer_ns for layer in unit]) for unit in units]),
         }
-        if max(*own["static_bytes"], *own["optimizer_ns"]) > LARGEST_AMOUNT:
+        if max(own["optimizer_ns"]) > LARGEST_AMOUNT:
             raise _too_much()
-        return ModelParts(workload=workload, costs=own)
+        return ModelParts(workload=workload, costs=own, static_bytes=static, warnings=made.warnings)
 
 
 def _too_much() -> InputError:

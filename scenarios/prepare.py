@@ -27,12 +27,19 @@ MOST_TRACED = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Holds a scenario that is ready to be planned; ``costs`` is None for a module that was not calibrated."""
+    """Holds a scenario that is ready to be planned.
+
+    Attributes:
+        costs: None for a module that was not calibrated.
+        static_bytes: each stage's weights, gradients and optimizer state, as the model's layers have them.
+        warnings: sentences about settings that do not do what they seem to.
+    """
 
     scenario: Scenario
     workload: Workload
     policy: Policy
     costs: Costs | None
+    static_bytes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -47,6 +54,7 @@ def prepare(
     costs: Costs | None = None,
     *,
     stages: int | None = None,
+    placement: tuple[int, ...] | None = None,
 ) -> Prepared:
     """Cut the model into units and stages, and derive costs unless some are given.
 
@@ -54,10 +62,11 @@ def prepare(
         shapes: layers of the traced module, where :func:`needs_shapes` is true.
         costs: calibrated costs, which replace the scenario's own, links included.
         stages: how many stages the model is cut into; None: one for each rank.
+        placement: the rank of each of these stages; None: each is on a rank of its own.
 
     Raise InputError where the tables do not go together, and for more tasks than can be planned.
     """
-    return Preparation().prepare(scenario, shapes, costs, stages=stages)
+    return Preparation().prepare(scenario, shapes, costs, stages=stages, placement=placement)
 
 
 class Preparation:
@@ -93,16 +102,17 @@ class Preparation:
         costs: Costs | None = None,
         *,
         stages: int | None = None,
+        placement: tuple[int, ...] | None = None,
     ) -> Prepared:
         """Return the scenario, ready to be planned; the arguments are those of :func:`prepare`."""
         tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
-        key = (*map(id, tables), stages)
-        common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages), alive=tables)
+        key = (*map(id, tables), stages, placement)
+        common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages, placement), alive=tables)
         model, setting, hardware = scenario.model, common.setting, scenario.hardware
         # The check comes before the units are made, as there may be billions.
         require_few_tasks(scenario.parallel.microbatches, model.units_known(setting.stages))
         parts = self._models.of(model, setting)
-        warnings = (*common.warnings, *model.advice(setting))
+        warnings = (*common.warnings, *model.advice(setting), *parts.warnings)
         if costs is not None:
             warnings += tuple(_other_links(scenario, costs))
         elif parts.costs is not None:
@@ -113,7 +123,12 @@ class Preparation:
                 alive=(of_model, hardware),
             )
         return Prepared(
-            scenario=scenario, workload=parts.workload, policy=common.policy, costs=costs, warnings=warnings
+            scenario=scenario,
+            workload=parts.workload,
+            policy=common.policy,
+            costs=costs,
+            static_bytes=parts.static_bytes,
+            warnings=warnings,
         )
 
 
@@ -131,7 +146,13 @@ class _Common:
     links: Mapping[str, Any]
 
     @classmethod
-    def of(cls, scenario: Scenario, shapes: ModuleShapes | None, stages: int | None) -> _Common:
+    def of(
+        cls,
+        scenario: Scenario,
+        shapes: ModuleShapes | None,
+        stages: int | None,
+        placement: tuple[int, ...] | None,
+    ) -> _Common:
         hardware = scenario.hardware
         links = {
             "launch_ns": hardware.launch,
@@ -140,7 +161,7 @@ class _Common:
             **hardware.links(),
         }
         return cls(
-            setting=scenario.setting(shapes, stages),
+            setting=scenario.setting(shapes, stages, placement),
             policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
             warnings=tuple(advice_beside_model(scenario)),
             links=links,

@@ -38,8 +38,16 @@ class Scenario(Table):
     offload: Offload = Offload()
     jitter: Jitter = Jitter()
 
-    def setting(self, shapes: ModuleShapes | None = None, stages: int | None = None) -> Setting:
-        """Return what a model's units depend on beside its table; ``stages`` is None for one stage on each rank."""
+    def setting(
+        self,
+        shapes: ModuleShapes | None = None,
+        stages: int | None = None,
+        placement: tuple[int, ...] | None = None,
+    ) -> Setting:
+        """Return what a model's units depend on beside its table.
+
+        ``stages`` and ``placement``, the rank of each, are None for one stage on each rank.
+        """
         ranks = self.parallel.pipeline_parallel_degree
         return Setting(
             ranks=ranks,
@@ -47,6 +55,8 @@ class Scenario(Table):
             tensor_parallel_degree=self.parallel.tensor_parallel_degree,
             checkpoint=self.checkpoint.enabled,
             strategy=self.checkpoint.strategy,
+            partition=self.checkpoint.partition,
+            placement=placement,
             compute=self.hardware.compute(),
             shapes=shapes,
         )

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.fields import (
+    LARGEST_COUNT,
     Bytes,
     Count,
     Duration,
@@ -37,6 +38,15 @@ def _strategy(value: object) -> object:
     if not is_strategy(value):
         raise not_allowed(f"it must be one of {STRATEGIES}")
     return value
+
+
+def _partition(value: object) -> tuple[int, ...]:
+    layers = list(value) if isinstance(value, list | tuple) else []
+    if not layers or not all(type(count) is int and 1 <= count <= LARGEST_COUNT for count in layers):
+        raise not_allowed(
+            "it must be a list of integers of at least 1, the number of layers of each stage, e.g. [3, 5]"
+        )
+    return tuple(layers)
 
 
 def _capacity(value: int) -> int:
@@ -198,10 +208,14 @@ class Parallel(Table):
 
 
 class Checkpoint(Table):
-    """Sets activation checkpointing; the strategies are those of ``smp.set_activation_checkpointing``."""
+    """Sets activation checkpointing; the strategies are those of ``smp.set_activation_checkpointing``.
+
+    ``partition`` gives the number of layers of each stage; None: layers are dealt out evenly by their work.
+    """
 
     enabled: bool = True
     strategy: Annotated[str, BeforeValidator(_strategy)] = "each"
+    partition: Annotated[tuple[int, ...], BeforeValidator(_partition)] | None = None
 
 
 class Offload(Table):

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from loadahead.scenarios.fields import Table
 from loadahead.scenarios.kept import Kept
-from loadahead.scenarios.layers import Cut, Layer, Units, deal_out, group
+from loadahead.scenarios.layers import Cut, Layer, Units, by_hand, deal_out, group, shown_list
 from loadahead.scenarios.tables import Compute
 from loadahead.sim.errors import InputError
+from loadahead.sim.units import counted
 from loadahead.sim.workload import ModuleShapes
 
 # Cuts that were made before; a key holds all that the cut follows from, and begins with how it was made.
@@ -26,9 +27,11 @@ class Setting:
     Attributes:
         ranks: number of GPUs in the pipeline.
         stages: number of stages that the model is cut into; above ``ranks`` a rank holds several.
+        placement: the rank of each stage, -1 where none has it; None: one stage on each rank.
         tensor_parallel_degree: number of GPUs that share a stage's work.
         checkpoint: whether activation checkpointing is on.
         strategy: how checkpointing groups layers into units.
+        partition: how many layers each stage has; None: they are dealt out by their work.
         compute: how fast a GPU computes; links are no part of it.
         shapes: the traced module's layers, where the kind needs them.
     """
@@ -39,21 +42,38 @@ class Setting:
     checkpoint: bool
     strategy: str
     compute: Compute
+    partition: tuple[int, ...] | None = None
+    placement: tuple[int, ...] | None = None
     shapes: ModuleShapes | None = None
 
     def cut(self, runs: Sequence[tuple[Layer, int]], cuts: Cuts) -> Units:
         """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing.
 
         ``runs`` holds layers in the model's order, each with how many like it follow each other. Raise InputError for
-        more than :data:`MOST_LAYERS`.
+        more than :data:`MOST_LAYERS`, and for a partition that does not go with the layers and the stages.
         """
         layers, counts = zip(*runs, strict=True)
         if sum(counts) > MOST_LAYERS:
             raise InputError(f"the model has {sum(counts)} layers; at most {MOST_LAYERS} are planned, use fewer")
         weights = tuple([layer.weight for layer in layers])
         strategy = self.strategy if self.checkpoint else "each"
+        if self.partition is not None:
+            partition = self.partition
+            by_number = ("by hand", partition, counts, self.stages, strategy)
+            return Units(layers, cuts.get(by_number, lambda: self._by_hand(partition, counts, strategy)))
         key = ("dealt out", weights, counts, self.stages, strategy)
         return Units(layers, cuts.get(key, lambda: self._dealt_out(weights, counts, strategy)))
+
+    def _by_hand(self, partition: tuple[int, ...], counts: Sequence[int], strategy: str) -> Cut:
+        if len(partition) != self.stages:
+            said = "parallel.pipeline_parallel_degree is" if self.stages == self.ranks else "the number of stages is"
+            raise InputError(
+                f"checkpoint.partition = {shown_list(partition)} is of {counted(len(partition), 'stage')} and {said} "
+                f"{self.stages}; give the number of layers of each stage"
+            )
+        numbers = [number for number, count in enumerate(counts) for _ in range(count)]
+        stages = by_hand(partition, len(numbers))
+        return Cut.of(group(numbers[stage.start : stage.stop], strategy) for stage in stages)
 
     def _dealt_out(self, weights: Sequence[int], counts: Sequence[int], strategy: str) -> Cut:
         numbers = [number for number, count in enumerate(counts) for _ in range(count)]

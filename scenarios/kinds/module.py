@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
-from loadahead.scenarios.layers import Layer, Units
+from loadahead.scenarios.kinds.traced import traced_units
+from loadahead.scenarios.layers import Units
 
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -59,7 +60,7 @@ class Module(Model):
         data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
         loss: a known loss or a function (output, target) -> number.
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
-        dtype: dtype of the weights; floating-point input is converted to it.
+        dtype: the weights and floating-point input are brought to it; None: the model stays as it is built.
         steps: optimizer steps that a run executes, the first of them for warming up.
         search_path: folder to look for modules in; relative to the scenario file, whose own folder is the default.
     """
@@ -76,7 +77,7 @@ class Module(Model):
     input_high: Count = 2
     optimizer: one_of("adamw", "sgd") = "adamw"  # type: ignore[valid-type]
     learning_rate: Positive = 3e-4
-    dtype: one_of("float32", "bfloat16") = "float32"  # type: ignore[valid-type]
+    dtype: one_of("float32", "bfloat16") | None = None  # type: ignore[valid-type]
     autocast: one_of("none", "bfloat16") = "none"  # type: ignore[valid-type]
     seed: Natural = 0
     steps: Annotated[Count, AfterValidator(_at_least_two)] = 8
@@ -96,20 +97,9 @@ class Module(Model):
         return table
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:
-        """Return every stage's units, made of the traced layers; raise InputError with fewer layers than stages."""
+        """Return every stage's units, made of the traced layers; raise InputError where they cannot be dealt out."""
         assert setting.shapes is not None, "a module is traced before it is planned"
-        layers = [
-            Layer(
-                boundary_bytes=shape.input_bytes,
-                gradient_bytes=shape.gradient_bytes,
-                saved_bytes=shape.saved_bytes,
-                static_bytes=shape.static_bytes,
-                weight=shape.flops,
-                index=index,
-            )
-            for index, shape in enumerate(setting.shapes.layers)
-        ]
-        return setting.cut([(layer, 1) for layer in layers], cuts)
+        return traced_units(setting.shapes, setting, cuts)
 
     def advice(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from loadahead.scenarios.fields import Bytes, BytesPerUnit, Count, Duration, DurationPerUnit, not_allowed
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
-from loadahead.scenarios.layers import Cut, Layer, Units
+from loadahead.scenarios.layers import Cut, Layer, Units, shown_list
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
@@ -77,6 +77,11 @@ class Uniform(Model):
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units, the same; raise InputError where ``static`` cannot be divided over the stages."""
+        if setting.partition is not None:
+            raise InputError(
+                f"checkpoint.partition = {shown_list(setting.partition)} deals out a model's layers, and a uniform "
+                "model is given by the units of a stage; leave it out and set model.units_per_stage"
+            )
         distinct, places = self._places()
         layers = [self._layer(unit, setting) for unit in distinct]
         layers += [layers[places[0]].with_static(nbytes) for nbytes in self._static(setting)]
