@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     DecisionsSource = Decisions | Plan | str | Path | Iterable[Mapping[str, Any]]
 
 
+# What a launcher of several processes says to each: how many there are.
+WORLD_SIZE = "WORLD_SIZE"
+
+
 def order_given(order: OrderSource | None) -> Order | str | None:
     """Return an order that was given as such, as its rows or as its file; a registered order's name stays a name."""
     from loadahead.sim.planner import Order, order_names, read_order
@@ -67,8 +71,22 @@ def costs_given(costs: Costs | Path | str | None) -> Costs | None:
     return costs
 
 
+def require_one_process() -> None:
+    """Raise InputError in one of several processes that torchrun or the like started: each would run all ranks."""
+    processes = os.environ.get(WORLD_SIZE, "").strip().lstrip("0")
+    if processes.isdecimal() and processes != "1":
+        raise InputError(
+            f"{WORLD_SIZE} is {processes:.20}, as torchrun sets it: each of its processes would run the whole step; "
+            "run it once, without torchrun (or with the variable unset): one process runs all ranks"
+        )
+
+
 def require_device(device: str) -> None:
-    """Raise InputError, before any work is done, when there is no backend or no device of that name."""
+    """Raise InputError, before any work is done, when tensors cannot be run here.
+
+    That is where there is no backend or no device of that name, and in one of several processes.
+    """
+    require_one_process()
     from loadahead.executor.backends import torch_device
 
     try:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead.arguments import costs_given, decisions_given, order_given
+from loadahead.arguments import costs_given, decisions_given, order_given, require_one_process
 from loadahead.compiling import compile_first
-from loadahead.modules import measured_model, model_spec, other_model, trace
+from loadahead.modules import measured_model, measured_units, model_spec, other_model, trace
 from loadahead.plan_files import is_plan_file, read_operations, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import InputError
@@ -197,7 +197,7 @@ def prepare_scenario(
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages, placement=placement)
-    more = (*other_model(scenario, known), *_without_cap(scenario, order))
+    more = (*other_model(scenario, prepared.workload, known), *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
@@ -243,6 +243,7 @@ def calibrate_prepared(
     from loadahead.executor.calibration import calibrate
     from loadahead.executor.links import Hardware
 
+    require_one_process()
     measured = calibrate(
         prepared.workload,
         model_spec(prepared.scenario),
@@ -253,7 +254,7 @@ def calibrate_prepared(
         deterministic=deterministic,
         microbatches=prepared.policy.microbatches,
     )
-    facts = {"model": measured_model(prepared.scenario)}
+    facts = {"model": measured_model(prepared.scenario), "units": measured_units(prepared.workload)}
     shared = measured.shared or prepared.scenario.hardware.shared()
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
 

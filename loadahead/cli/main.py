@@ -22,7 +22,7 @@ from loadahead.cli.commands.simulate import simulate
 from loadahead.cli.commands.sweep import sweep
 from loadahead.cli.commands.validate import validate
 from loadahead.cli.commands.verify import verify
-from loadahead.cli.output import note
+from loadahead.cli.output import NobodyReads, end_results, note
 from loadahead.compiling import telling
 from loadahead.sim.errors import CheckFailed, Interrupted, LoadaheadError, one_line
 from loadahead.version import __version__
@@ -94,7 +94,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    end_results()
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -111,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_with_options(error), _status(error))
     except ClickException as error:
         return _complain(_usage(error), 2)
-    except BrokenPipeError:
+    except (BrokenPipeError, NobodyReads):
         # Whoever read our output has gone. Python flushes stdout at exit and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

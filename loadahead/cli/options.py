@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
+from loadahead.cli.output import results_alone
+
+
+def _keep_results_apart(context: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        context.with_resource(results_alone())
+    return wanted
+
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", callback=_keep_results_apart, help="One JSON object on stdout and nothing else there."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, e.g. offload.release_window=2."),

@@ -10,7 +10,7 @@ def show(argument: ScenarioOrPlan, overrides: Overrides = None, json_wanted: Jso
 
     With --json, the plan file itself.
     """
-    from loadahead.cli.output import emit, warn
+    from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.jobs import plan_of
     from loadahead.sim.ir.json_form import plan_to_json
@@ -21,4 +21,4 @@ def show(argument: ScenarioOrPlan, overrides: Overrides = None, json_wanted: Jso
     if json_wanted:
         emit(plan_to_json(plan))
     else:
-        print(plan_to_text(plan), end="")
+        say(plan_to_text(plan), end="")
