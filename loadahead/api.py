@@ -291,7 +291,7 @@ def execute(
         order, decisions: those of :func:`plan`. A model in memory needs them here, as a plan does not hold the model.
         costs: what the prediction uses; None: the scenario's, or a calibration on the device.
         steps: None means the scenario's number.
-        check: compare every gradient with plain training's, bit for bit; the difference is ``max_grad_error``.
+        check: compare every gradient, loss and buffer with plain training's, bit for bit: ``run.check``.
     """
     from loadahead.arguments import costs_given, require_device
     from loadahead.jobs import job_of, with_costs

@@ -46,7 +46,7 @@ class HorizonRun:
             "microbatches": self.microbatches,
             "predicted": result_of(self.run.job, self.run.predicted),
             "measured": self.run.measured_result(),
-            "max_grad_error": self.run.max_grad_error,
+            **self.run.check.to_dict(),
         }
 
 
@@ -94,10 +94,15 @@ class DemoResult:
             "measured": measured,
             "comparison": self.run.comparison().to_dict() | {"ranking_tau": self.ranking_tau()},
             "horizons": [point.to_dict() for point in self.horizons],
-            "max_grad_error": measured["max_grad_error"],
+            **self.run.check.to_dict(),
             "report": str(self.report),
             "warnings": list(self.warnings),
         }
+
+    def require_plain_training(self) -> None:
+        """Raise CheckFailed where one of the runs differs from plain training by more than it may."""
+        for run in (self.run, *(point.run for point in self.horizons)):
+            run.require_plain_training()
 
     def horizons_in_wrong_order(self) -> int:
         """Return how many pairs of horizons were predicted more than 10 % apart and measured in the other order."""

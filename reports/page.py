@@ -25,6 +25,7 @@ from loadahead.reports.tables import (
     sweep_grid,
 )
 from loadahead.reports.tiles import tiles
+from loadahead.reports.training_check import worst
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, format_duration
@@ -132,6 +133,8 @@ def _warnings(data: RunData) -> Html:
     for source in (*headers, data.result):
         listed = source.get("warnings", [])
         texts += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    if data.check.differences is not None:
+        texts.append(data.check.sentence)
     return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(texts)))
 
 
@@ -226,12 +229,13 @@ def _order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
 
 
 def _gradient_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
-    errors = [point.max_grad_error for point in points if point.max_grad_error is not None]
-    if not errors:
+    checked = [point for point in points if point.check.max_grad_error is not None]
+    if not checked:
         return []
-    if any(errors):
-        return [f"Gradients differ from plain training's by up to {max(errors, key=abs):.2g}."]
-    return [f"Gradients were bit-identical to plain training's at all {len(errors)} horizons that were checked."]
+    found = worst({point.horizon: point.check for point in checked})
+    if found is not None:
+        return [f"Horizon {found[0]}: {found[1].sentence}."]
+    return [f"Gradients were bit-identical to plain training's at all {len(checked)} horizons that were checked."]
 
 
 def _ranks(data: RunData) -> Html:

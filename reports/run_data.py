@@ -21,6 +21,7 @@ from loadahead.reports.run_directory import (
     SWEEP_PARQUET,
 )
 from loadahead.reports.summary import headline, read_step_metrics
+from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import OutdatedPlan, load_plan
@@ -41,18 +42,30 @@ def _finite(value: object, where: str) -> float:
     return float(value)
 
 
+def read_check(result: Mapping[str, Any], where: str) -> TrainingCheck:
+    """Return the comparison with plain training in a result; earlier ones have the gradients' error alone."""
+    error, allowed, differences = (result.get(key) for key in (MAX_ERROR, ALLOWED, DIFFERENCES))
+    if not isinstance(differences, str | None):
+        raise InputError(f"{where}{DIFFERENCES} is {differences!r:.60}; it must be a text")
+    return TrainingCheck(
+        max_grad_error=None if error is None else _finite(error, f"{where}{MAX_ERROR}"),
+        grad_error_allowed=0.0 if allowed is None else _finite(allowed, f"{where}{ALLOWED}"),
+        differences=differences,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizonPoint:
     """One horizon that was run: the step as it was predicted and as it was measured, either may be missing.
 
-    ``max_grad_error`` is None where gradients were not checked.
+    ``check`` is how its run compared with plain training.
     """
 
     horizon: int
     microbatches: int | None
     predicted: StepMetrics | None
     measured: StepMetrics | None
-    max_grad_error: float | None = None
+    check: TrainingCheck = field(default_factory=TrainingCheck)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +100,9 @@ class RunData:
         return tuple(_finite(loss, f"{RESULT}: loss") for loss in losses)
 
     @property
-    def max_grad_error(self) -> float | None:
-        """The result's largest difference to plain training's gradients; None where they were not checked."""
-        found = self.result.get("max_grad_error")
-        return None if found is None else _finite(found, f"{RESULT}: max_grad_error")
+    def check(self) -> TrainingCheck:
+        """How the result compares with plain training."""
+        return read_check(self.result, f"{RESULT}: ")
 
     @property
     def microbatches(self) -> int | None:
@@ -139,7 +151,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.max_grad_error
+    _ = data.capacity_bytes, data.losses, data.check
 
 
 def _check_rows(data: RunData) -> None:
@@ -185,9 +197,8 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
             side: None if point.get(side) is None else read_step_metrics(point[side], f"{where}.{side}")
             for side in ("predicted", "measured")
         }
-        error = point.get("max_grad_error")
-        error = None if error is None else _finite(error, f"{where}.max_grad_error")
-        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, max_grad_error=error, **sides))
+        check = read_check(point, f"{where}.")
+        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, check=check, **sides))
     return tuple(sorted(out, key=lambda point: point.horizon))
 
 

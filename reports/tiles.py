@@ -11,6 +11,7 @@ from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.reports.tables import format_error
+from loadahead.reports.training_check import DIFFERENCES
 from loadahead.sim.choice import best
 from loadahead.sim.units import format_bytes, format_duration
 
@@ -63,14 +64,25 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
 
 def _result_tiles(data: RunData) -> list[Html]:
     boxes = []
-    error, losses = data.max_grad_error, data.losses
-    if error is not None:
-        value = "bit-identical" if error == 0 else f"off by {error:.2g}"
-        boxes.append(_tile("Gradients", value, "against the same model run without plan or offload"))
+    check, losses = data.check, data.losses
+    if check.max_grad_error is not None:
+        value = "bit-identical" if check.max_grad_error == 0 else f"off by {check.max_grad_error:.2g}"
+        boxes.append(_tile("Gradients", value, *_against_plain_training(data)))
     if losses:
         value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
         boxes.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
     return boxes
+
+
+def _against_plain_training(data: RunData) -> list[str]:
+    """Return the notes below the gradients' number; earlier results tell nothing of losses and buffers."""
+    check, notes = data.check, ["against the same model run without plan or offload"]
+    if check.equal and DIFFERENCES in data.result:
+        notes.append("losses and buffers too")
+    elif not check.equal:
+        within = f"within the {check.grad_error_allowed:.2g} of sums in another order"
+        notes.append(within if check.holds else "more than it may be")
+    return notes
 
 
 def _sweep_tiles(data: RunData) -> list[Html]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid
+from loadahead.reports.training_check import EQUAL, worst
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
@@ -109,20 +110,11 @@ def comparison_text(result: Comparison | ComparisonOfMany) -> str:
     return f"{table_text(first)}\n\n{table_text(kinds_grid(result))}"
 
 
-def gradient_sentence(max_grad_error: float | None) -> str:
-    """Return in words what the gradient check found."""
-    if max_grad_error is None:
-        return "gradients were not checked"
-    if max_grad_error == 0:
-        return "every gradient equals plain training's, bit for bit"
-    return f"GRADIENTS DIFFER from plain training's by up to {max_grad_error:g}"
-
-
 def run_text(run: Run) -> str:
     """Return a run beside its prediction, in words and as a table."""
     done, link = run.execution, run.measured.header.get("link")
     steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
-    loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {gradient_sentence(done.max_grad_error)}"
+    loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {run.check.sentence}"
     lines = [f"{steps}, {loss}", *([run.job.plan.sentence] if run.job.plan.sentence else [])]
     return "\n".join([*lines, *([str(link)] if link else []), "", table_text(comparison_grid(run.comparison()))])
 
@@ -166,8 +158,9 @@ def _saving(done: DemoResult) -> str:
 def _order(done: DemoResult) -> list[str]:
     if not done.horizons:
         return []
-    errors = [error for point in done.horizons if (error := point.run.max_grad_error) is not None]
+    found = worst({point.horizon: point.run.check for point in done.horizons})
+    checked = f"In all of them {EQUAL}" if found is None else f"At horizon {found[0]}: {found[1].sentence}"
     return [
         f"Horizons measured: {len(done.horizons)}; pairs predicted more than 10 % apart and measured in the other "
-        f"order: {done.horizons_in_wrong_order()}. In all of them {gradient_sentence(max(errors, default=None))}."
+        f"order: {done.horizons_in_wrong_order()}. {checked}."
     ]

@@ -15,6 +15,7 @@ from loadahead.executor.results import ExecutionResult
 from loadahead.executor.trace import trace_module
 from loadahead.prediction import predict
 from loadahead.reports.recorded_steps import RecordedStep
+from loadahead.runs import check_of
 from loadahead.scenarios.loader import scenario_from_dict
 from loadahead.scenarios.prepare import Prepared, prepare
 from loadahead.sim.costs import Costs
@@ -96,8 +97,11 @@ class Subject:
         done = self._execute(
             configuration, jobs.job_of_prepared(self._prepared(configuration)), CHECKED_STEPS, check=True
         )
+        found = check_of(done)
         if done.max_grad_error is None or not math.isfinite(done.max_grad_error):
-            raise RuntimeError(f"the largest difference is {done.max_grad_error}")
+            raise RuntimeError(f"the largest difference is {done.max_grad_error}: {found.told}")
+        if done.max_grad_error == 0 and not found.equal:  # a loss or a buffer, of which no number is recorded
+            raise RuntimeError(found.told)
         return {"max_grad_error": done.max_grad_error, "steps": len(done.losses)}
 
     def run_peer(self, name: str, plain: Configuration, steps: int) -> dict[str, Any]:

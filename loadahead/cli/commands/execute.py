@@ -18,16 +18,20 @@ def execute(
     costs: CostsFile = None,
     timeline: TimelineFile = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write plan, timelines, result.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Where to write plan, timelines, result, trained weights."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Compare every gradient with plain training's, bit for bit.")
+        bool,
+        typer.Option(
+            "--check/--no-check", help="Compare gradients, losses and buffers with plain training's, bit for bit."
+        ),
     ] = True,
     json_wanted: Json = False,
 ) -> None:
     """Run a plan on real tensors, beside its prediction.
 
-    Exit 1 when a gradient differs from that of the same model trained without plan or offload.
+    Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
     from loadahead.arguments import require_device
     from loadahead.cli.output import emit, note_calibration, say, warn
@@ -62,4 +66,4 @@ def execute(
         say(run_text(run))
         if out is not None:
             say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")
-    run.require_equal_gradients()
+    run.require_plain_training()
