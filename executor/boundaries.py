@@ -16,6 +16,7 @@ from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
 from loadahead.executor.layout import Layout, own_storage, storage_id
 from loadahead.executor.randomness import Draws, global_states, seed_globals
 from loadahead.executor.saved import SavedTensors, UsedInForward
+from loadahead.executor.state import Before, Slot
 from loadahead.executor.values import CONSTANT, Form, handed_place, plain_tensor
 from loadahead.sim.errors import InputError
 
@@ -106,6 +107,23 @@ def trace_boundaries(
     ``after`` is called with each unit's number and its input, once the unit has run. Raises InputError where a unit
     fails or returns what a plan cannot hold.
     """
+    before: list[tuple[CheckpointedUnit, Before]] = []
+    try:
+        return _traced(units, batch, loss, seed, after, before)
+    finally:
+        # Only now, as a unit may read what one below it has put somewhere.
+        for unit, values in reversed(before):
+            unit.state.put_back(values)
+
+
+def _traced(
+    units: Sequence[CheckpointedUnit],
+    batch: Any,
+    loss: LossOf,
+    seed: Callable[[int], int],
+    after: Callable[[int, Any], None] | None,
+    before: list[tuple[CheckpointedUnit, Before]],
+) -> Boundaries:
     tokens, boundaries = _Tokens(), []
     value = batch
     given: list[_Leaf] = []
@@ -115,7 +133,7 @@ def trace_boundaries(
         boundaries.append(boundary)
         given = boundary.leaves
         ends = loss if number == len(units) - 1 else None
-        out = _observed(unit, value, ends, seed(number))
+        out = _observed(unit, value, ends, seed(number), before)
         if after is not None:
             after(number, value)
         value = out
@@ -194,9 +212,19 @@ def _form(boundary: _Boundary, handed: Sequence[int]) -> Form:
     return Form(boundary.spec, tuple(places), tuple(layouts), tuple(needs))
 
 
-def _observed(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> Any:
-    """Return what a unit makes of a value, and note on the unit what it draws and changes; put all back."""
-    before = unit.state.everything()
+def _observed(
+    unit: CheckpointedUnit,
+    value: Any,
+    loss: LossOf | None,
+    seed: int,
+    before: list[tuple[CheckpointedUnit, Before]],
+) -> Any:
+    """Return what a unit makes of a value, and note on the unit what it draws and changes.
+
+    The values from before of what it changed are added to ``before``.
+    """
+    everything = unit.state.everything()
+    changed: tuple[Slot, ...] | None = None
     try:
         with unit.context(seed, shared=False).active(), torch.enable_grad():
             seed_globals(seed, Draws(python=True, numpy=True))
@@ -205,10 +233,11 @@ def _observed(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
             drew = [one != other for one, other in zip(start, _random_states(unit), strict=True)]
         python, numpy, *torchs = drew
         unit.draws = Draws(any(torchs), python, numpy)
-        unit.state.watch(unit.state.changed_since(before))
+        changed = unit.state.changed_since(everything)
+        unit.state.watch(changed)
         unit.state_bytes = unit.state.nbytes
     finally:
-        unit.state.put_back(before)
+        before.append((unit, everything if changed is None else everything.narrowed(changed)))
     return out
 
 

@@ -29,7 +29,8 @@ NO_HANDED: Mapping[int, torch.Tensor] = {}
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
     """Return an autocast context; ``None`` switches autocast off."""
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    kind = "cpu" if device.type == "meta" else device.type
+    return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @contextmanager

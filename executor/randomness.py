@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 # The generator belongs to the process, so its lock does too.
 _GENERATOR_LOCK = threading.Lock()
@@ -161,6 +161,12 @@ class _DrawFromState(TorchDispatchMode):
         return out
 
 
+def _copied(state: torch.Tensor) -> torch.Tensor:
+    """Return a copy that no meter of tensors sees, as it sees none of the states that torch itself hands out."""
+    with _disable_current_modes():
+        return state.clone()
+
+
 @contextmanager
 def states_of_threads() -> Iterator[None]:
     """Let ``torch.get_rng_state`` and ``set_rng_state`` mean the state that the calling thread draws from.
@@ -170,13 +176,13 @@ def states_of_threads() -> Iterator[None]:
     read, write = torch.get_rng_state, torch.set_rng_state
 
     def get_rng_state() -> torch.Tensor:
-        return read() if _thread.drawing is None else _thread.drawing.state.clone()
+        return read() if _thread.drawing is None else _copied(_thread.drawing.state)
 
     def set_rng_state(new_state: torch.Tensor) -> None:
         if _thread.drawing is None:
             write(new_state)
         else:
-            _thread.drawing.state = new_state.clone()
+            _thread.drawing.state = _copied(new_state)
 
     homes: tuple[Any, ...] = (torch, torch.random)
     for home in homes:

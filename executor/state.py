@@ -1000,6 +1000,13 @@ class Before:
         storages = [node.copy.untyped_storage() for node in self._tensors if node.copy is not None]
         return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
+    def narrowed(self, slots: Sequence[Slot]) -> Before:
+        """Return the values of these slots alone; those that were not there are missing in it."""
+        images = {slot._key: image for slot, image in self._images}
+        out = Before((), _Capture(), complete=False)
+        out._images = [(slot, images.get(slot._key, _MISSING)) for slot in slots]
+        return out
+
     def __repr__(self) -> str:
         return f"Before({len(self._images)} slots, {self.nbytes} bytes)"
 
