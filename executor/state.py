@@ -209,6 +209,7 @@ class Slot:
     restorable: bool = True
     cause: str = ""
     _place: _Place = field(repr=False, compare=False, kw_only=True)
+    _module: nn.Module = field(repr=False, compare=False, kw_only=True)
 
     @property
     def _registered(self) -> bool:
@@ -379,8 +380,11 @@ def _is_strange(tensor: torch.Tensor) -> bool:
 
 
 def _version(tensor: torch.Tensor) -> int:
-    """Return how often a tensor was written to; tensors of the inference mode do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+    """Return how often a tensor was written to; tensors of the inference mode and lazy ones do not count."""
+    try:
+        return tensor._version
+    except (RuntimeError, ValueError):
+        return 0
 
 
 def _raw(tensor: torch.Tensor) -> torch.Tensor:
@@ -554,17 +558,16 @@ class _Holder(_Node):
         assert self._make is not None
         return self._make()
 
-    def holds_outputs_alone(self) -> bool:
-        """Return whether there are outputs here, and nothing else."""
-        items = [item for item in (*(self.items or ()), *self.attributes.values()) if item is not None]
-        return bool(items) and all(_is_output(item) for item in items)
 
-
-def _is_output(image: Any) -> bool:
-    """Return whether an image stands for outputs alone."""
-    if isinstance(image, _Fresh):
-        return bool(image.items) and all(map(_is_output, image.items))
-    return isinstance(image, _Parked) or (isinstance(image, _Holder) and image.holds_outputs_alone())
+def _is_output(image: Any, inside: tuple[_Node, ...] = ()) -> bool:
+    """Return whether an image stands for outputs alone, or for a container with nothing else."""
+    if isinstance(image, _Parked):
+        return True
+    if not isinstance(image, (_Fresh, _Holder)) or any(image is outer for outer in inside):
+        return False
+    named = image.attributes.values() if isinstance(image, _Holder) else ()
+    items = [item for item in (*(image.items or ()), *named) if item is not None]
+    return bool(items) and all(_is_output(item, (*inside, image)) for item in items)
 
 
 class _Handle(_Node):
@@ -922,22 +925,22 @@ def _module_slots(module: nn.Module, path: str) -> Iterator[Slot]:
         kind = getattr(module, "_concrete_type", None)
         attributes = set(kind.get_attributes()) - registered - _MODULE_NAMES if kind is not None else ()
         for what, name in (*names, *(("", name) for name in sorted(attributes))):
-            yield _slot(f"{path}: {name}", _NameInScript(module, name), what)
+            yield _slot(module, f"{path}: {name}", _NameInScript(module, name), what)
         return
     for what, names_of in (("parameter", module._parameters), ("buffer", module._buffers)):
         for name in names_of:
-            yield _slot(f"{path}: {name}", _NameInDict(names_of, name), what)
+            yield _slot(module, f"{path}: {name}", _NameInDict(names_of, name), what)
     if type(module).__module__.startswith("torch._dynamo"):
         return
     for name in [name for name in module.__dict__ if name not in _MODULE_NAMES]:
-        yield _slot(f"{path}: {name}", _NameInDict(module.__dict__, name))
+        yield _slot(module, f"{path}: {name}", _NameInDict(module.__dict__, name))
 
 
-def _slot(path: str, place: _Place, kind: str = "") -> Slot:
+def _slot(module: nn.Module, path: str, place: _Place, kind: str = "") -> Slot:
     if not kind:
         value = place.get()
         kind = "tensor" if isinstance(value, torch.Tensor) else "generator" if _is_generator(value) else "value"
-    return Slot(path, kind, _place=place)
+    return Slot(path, kind, _place=place, _module=module)
 
 
 def _with_objects(slot: Slot, seen: set[int], depth: int = 0) -> Iterator[Slot]:
@@ -948,7 +951,7 @@ def _with_objects(slot: Slot, seen: set[int], depth: int = 0) -> Iterator[Slot]:
         return
     seen.add(id(value))
     for name in list(_attributes(value)):
-        inner = _slot(f"{slot.path}.{name}", _NameInObject(slot._place, name))
+        inner = _slot(slot._module, f"{slot.path}.{name}", _NameInObject(slot._place, name))
         yield from _with_objects(inner, seen, depth + 1)
 
 
@@ -1028,6 +1031,8 @@ class ModuleState:
         self._layers, self._name, self._first = tuple(layers), name, first_layer
         self._watched: dict[tuple[object, ...], Slot] = {}
         self._order: tuple[Slot, ...] = ()
+        # The attributes of the modules with watched slots, by name.
+        self._namespaces: list[dict[str, Any]] = []
         # Where tensors of watched slots hang besides.
         self._aliases: list[_Place] = []
         # Registered buffers and parameters that are not watched.
@@ -1059,7 +1064,8 @@ class ModuleState:
     def cheap_marks(self) -> tuple[object, ...]:
         """Return marks by which :meth:`changed_marks` knows a change of a registered tensor that is not watched.
 
-        Unlike :meth:`everything` this is cheap enough for every FORWARD, and keeps nothing alive.
+        Unlike :meth:`everything` this is cheap enough for every FORWARD, and keeps nothing alive. A few kernels write
+        unseen; of BatchNorm's buffers the count of batches shows, its mean and variance do not.
         """
         return tuple(map(_mark, self._unwatched()))
 
@@ -1087,6 +1093,9 @@ class ModuleState:
         self._order = tuple(sorted(self._watched.values(), key=lambda slot: len(slot._key)))
         self._cheap = None
         self._aliases = self._find_aliases()
+        self._namespaces = [
+            module.__dict__ for module in {id(slot._module): slot._module for slot in self._order}.values()
+        ]
 
     def refusal(self, slot: Slot) -> InputError:
         """Return the error for a slot whose change cannot be put back."""
@@ -1141,6 +1150,8 @@ class ModuleState:
         images, now = self._wanted(before), _Capture(strong=True)
         entry = [(slot, now.slot(slot)) for slot, _ in images]
         others = [now.value(value) for value in before._objects]
+        # A module may notice that a tensor is another and keep other things for it, as an LSTM does.
+        namespaces = [(names, names.copy()) for names in self._namespaces]
         swapped: list[tuple[_Place, Any]] = []
         try:
             _Placing(now).put(images)
@@ -1149,6 +1160,8 @@ class ModuleState:
         finally:
             for place, value in reversed(swapped):
                 place.set(value)
+            for names, attributes in namespaces:
+                _set_contents(names, list(attributes), list(attributes.values()))
             back = _Placing(now)
             back.put(entry)
             for image in others:
