@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import TreeSpec, tree_flatten
 
-from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
+from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.layout import Layout, own_storage, storage_id
 from loadahead.executor.randomness import Draws, global_states, seed_globals
 from loadahead.executor.saved import SavedTensors, UsedInForward
@@ -166,7 +166,8 @@ def _boundary(
         known.append(seen[id(leaf)])
     if not any(leaf.tensor is not None for leaf in known):
         raise InputError(f"{who} returns no tensor, {type(value).__name__}; the next layer reads one")
-    parts = [part.tensor if part.tensor is not None else leaf for part, leaf in zip(known, leaves, strict=True)]
+    inputs = {id(leaf): graph_input(leaf.tensor, leaf.token < 0, []) for leaf in known if leaf.tensor is not None}
+    parts = [inputs.get(id(part), leaf) for part, leaf in zip(known, leaves, strict=True)]
     return _Boundary(spec, known), spec.unflatten(parts)
 
 
@@ -174,7 +175,7 @@ def _known(tensor: torch.Tensor, origin: int, tokens: _Tokens, given: Sequence[_
     if tensor.requires_grad and origin != DATA:
         alone = own_storage(tensor.detach(), taken)
         taken.add(storage_id(alone))
-        return _Leaf(alone.requires_grad_(True))
+        return _Leaf(alone)
     for leaf in given:
         if leaf.token >= 0 and leaf.tensor is not None and is_same(leaf.tensor, tensor):
             tokens.last[leaf.token] = origin + 1

@@ -88,7 +88,7 @@ class _GraphInput(torch.autograd.Function):
         return None, None, None
 
 
-def _graph_input(x: torch.Tensor, needed: bool, sink: list[torch.Tensor]) -> torch.Tensor:
+def graph_input(x: torch.Tensor, needed: bool, sink: list[torch.Tensor]) -> torch.Tensor:
     """Return one of the boundary's tensors as a unit's graph begins with it; without a gradient it stays as it is."""
     if not needed:
         return x.detach()
@@ -343,7 +343,7 @@ class CheckpointedUnit:
         assert form is not None, "a unit runs once its boundary is known"
         needs = form.needs
         tensors = [
-            _graph_input(tensor, needed, sink) for tensor, needed, sink in zip(value.tensors, needs, sinks, strict=True)
+            graph_input(tensor, needed, sink) for tensor, needed, sink in zip(value.tensors, needs, sinks, strict=True)
         ]
         own_handed = {number: tensor.detach() for number, tensor in handed.items()}
         out = self.run(form.build(tensors, own_handed, value.constants), loss)

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
-from loadahead.executor.checkpoint import CheckpointedUnit, LossOf
+from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.meter import StorageMeter, storage_bytes
 from loadahead.executor.optimizers import primed_optimizer
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
@@ -59,11 +59,8 @@ def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
     before = unit.state.everything()
 
     def again() -> Any:
-        def leaf(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.detach().clone().requires_grad_(tensor.requires_grad)  # it may be changed in place
-
-        # A leaf itself could not be changed in place.
-        return tree_map_only(torch.Tensor, lambda t: leaf(t).view_as(t) if t.requires_grad else leaf(t), value)
+        # A layer may change its input in place.
+        return tree_map_only(torch.Tensor, lambda t: graph_input(t.detach().clone(), t.requires_grad, []), value)
 
     try:
         counter = WorkCounter()

@@ -70,7 +70,9 @@ class Description:
 
 
 def over(memory: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Return a tensor of this layout over the memory of another, which it fills exactly; it is no view of that."""
+    """Return a tensor of this layout in the memory of another, which it fills exactly: itself, or no view of it."""
+    if Layout.of(memory) == layout:
+        return memory
     out = torch.empty(0, dtype=layout.dtype, device=memory.device)
     return out.set_(memory.untyped_storage(), 0, layout.shape, layout.stride)
 

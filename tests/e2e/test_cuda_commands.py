@@ -69,7 +69,7 @@ def test_without_costs_it_calibrates_on_the_device(tmp_path: Path, capsys: Captu
     assert run(["execute", "demo", "--set", TINY, "--device", "cuda", "--steps", "4"]) == 0
     out, err = capsys.readouterr()
     assert "calibrating on this cuda" in err
-    assert "every gradient equals plain training" in out
+    assert "every gradient, loss and buffer equals plain training" in out
 
 
 def test_the_main_job(tmp_path: Path, capsys: Captured) -> None:

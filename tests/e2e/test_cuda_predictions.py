@@ -136,6 +136,7 @@ def test_the_devices_times_do_not_depend_on_the_host() -> None:
 
 def test_a_forward_takes_what_its_kernels_take() -> None:
     from loadahead.executor.session import Session
+    from loadahead.executor.values import Value
 
     gpu = FakeGpu(launch_ns=0, call_ns=0)
     fake = FakeCuda(gpu)
@@ -144,7 +145,7 @@ def test_a_forward_takes_what_its_kernels_take() -> None:
     fake.adopt([ids])
     with fake.using(fake.stream(Queue.COMPUTE)):
         before = fake.stream(Queue.COMPUTE).tail_ns
-        x = session.units[0, 0].forward(0, ids, 1, None)
+        x = session.units[0, 0].forward(0, Value((ids,)), 1, None).value
         first = fake.stream(Queue.COMPUTE).tail_ns
         session.units[0, 1].forward(0, x, 1, None)
         second = fake.stream(Queue.COMPUTE).tail_ns

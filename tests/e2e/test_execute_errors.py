@@ -68,13 +68,13 @@ def test_a_layer_that_leaves_the_process() -> None:
 def test_microbatches_of_another_shape() -> None:
     spec = own_spec("scales", options={"acts": ("", "grows", "")})
     workload = workload_of(own_spec("scales"))
-    with pytest.raises(InputError, match=r"FORWARD 0\.1\.\d makes float32\[4, 8\].*must have one shape"):
+    with pytest.raises(InputError, match=r"FORWARD 0\.1\.\d makes float32\[4, 8\] in step 1.*drop_last"):
         run(spec, workload)
 
 
 def test_an_infinite_loss() -> None:
     workload = workload_of(own_spec("scales"))
-    with pytest.raises(InputError, match=r"the loss of step 0 is .*; use a model\.learning_rate below 0\.0003"):
+    with pytest.raises(InputError, match=r"the loss of step 0 is .*: the model, its data or its loss makes it"):
         run(own_spec("scales", options={"acts": ("", "huge", "")}), workload, poison=True)
 
 
@@ -155,10 +155,10 @@ def test_a_split_backward_is_refused_clearly() -> None:
         run(spec, workload, split, verify=False, check_gradients=False)
 
 
-def test_frozen_units_are_refused_clearly() -> None:
+def test_a_plan_that_freezes_units_which_train() -> None:
     spec = tiny_spec()
     workload = replace(workload_of(spec), frozen_units=2)
-    with pytest.raises(InputError, match=r"has 2 frozen units; frozen units are not executed yet"):
+    with pytest.raises(InputError, match=r"first 0 units need no backward pass, and the first 2 have none in the plan"):
         run(spec, workload)
     assert queue_threads() == []
 

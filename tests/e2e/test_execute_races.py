@@ -60,9 +60,9 @@ class HeldBack:
     def __init__(self, held: int, other: int, where: str, patch: pytest.MonkeyPatch) -> None:
         self.held, self.other, self.where = held, other, where
         self.through, self.running = threading.Event(), threading.local()
-        self._run, self._copy = Operations.run, CpuBackend.copy
+        self._run, self._move = Operations.run, CpuBackend.move
         patch.setattr(Operations, "run", lambda operations, op: self.run(operations, op))
-        patch.setattr(CpuBackend, "copy", lambda backend, *given: self.copy(backend, *given))
+        patch.setattr(CpuBackend, "move", lambda backend, *given: self.move(backend, *given))
 
     def run(self, operations: Operations, op: OpView) -> None:
         self.running.op = op.index
@@ -74,10 +74,10 @@ class HeldBack:
             if op.index == self.other:
                 self.through.set()
 
-    def copy(self, backend: CpuBackend, *given: Any) -> None:
+    def move(self, backend: CpuBackend, *given: Any) -> None:
         if self.running.op == self.held and self.where == WITHIN:
             self.wait()
-        self._copy(backend, *given)
+        self._move(backend, *given)
 
     def wait(self) -> None:
         assert self.through.wait(timeout=300), "the other operation waits for this one after all"
