@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._pytree import TreeSpec, tree_flatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only
 
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.layout import Layout, own_storage, storage_id
 from loadahead.executor.randomness import Draws, global_states, seed_globals
 from loadahead.executor.saved import SavedTensors, UsedInForward
 from loadahead.executor.state import Before, Slot
-from loadahead.executor.values import CONSTANT, Form, handed_place, plain_tensor
+from loadahead.executor.values import CONSTANT, Form, View, handed_place, plain_tensor
 from loadahead.sim.errors import InputError
 
 # The tensor's maker where the data holds it.
@@ -64,6 +64,7 @@ class _Leaf:
 
     tensor: torch.Tensor | None
     token: int = -1
+    view: View | None = None
 
 
 @dataclass(slots=True)
@@ -125,10 +126,14 @@ def _traced(
     before: list[tuple[CheckpointedUnit, Before]],
 ) -> Boundaries:
     tokens, boundaries = _Tokens(), []
+    # A model of which nothing is trained is planned as if its input were.
+    trains_input = not any(p.requires_grad for unit in units for p in unit.parameters())
     value = batch
     given: list[_Leaf] = []
     for number, unit in enumerate(units):
         who = f"the model's unit {units[number - 1].name}" if number else "the data"
+        if not number:
+            value = tree_map_only(torch.Tensor, _needing_gradient if trains_input else torch.Tensor.detach, value)
         boundary, value = _boundary(value, who, number - 1, tokens, given, units[number - 1].resident if number else ())
         boundaries.append(boundary)
         given = boundary.leaves
@@ -166,23 +171,31 @@ def _boundary(
         known.append(seen[id(leaf)])
     if not any(leaf.tensor is not None for leaf in known):
         raise InputError(f"{who} returns no tensor, {type(value).__name__}; the next layer reads one")
-    inputs = {id(leaf): graph_input(leaf.tensor, leaf.token < 0, []) for leaf in known if leaf.tensor is not None}
+    inputs = {
+        id(leaf): graph_input(leaf.tensor if leaf.view is None else leaf.view.of(leaf.tensor), leaf.token < 0, [])
+        for leaf in known
+        if leaf.tensor is not None
+    }
     parts = [inputs.get(id(part), leaf) for part, leaf in zip(known, leaves, strict=True)]
     return _Boundary(spec, known), spec.unflatten(parts)
 
 
+def _needing_gradient(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().requires_grad_(tensor.is_floating_point() or tensor.is_complex())
+
+
 def _known(tensor: torch.Tensor, origin: int, tokens: _Tokens, given: Sequence[_Leaf], taken: set[int]) -> _Leaf:
-    if tensor.requires_grad and origin != DATA:
+    if tensor.requires_grad:
         alone = own_storage(tensor.detach(), taken)
         taken.add(storage_id(alone))
-        return _Leaf(alone)
+        return _Leaf(alone, view=View.of_tensor(tensor))
     for leaf in given:
         if leaf.token >= 0 and leaf.tensor is not None and is_same(leaf.tensor, tensor):
             tokens.last[leaf.token] = origin + 1
             return leaf
     alone = own_storage(tensor.detach(), taken)
     taken.add(storage_id(alone))
-    return _Leaf(alone, tokens.new(origin, alone))
+    return _Leaf(alone, tokens.new(origin, alone), View.of_tensor(tensor))
 
 
 def is_same(one: torch.Tensor, other: torch.Tensor) -> bool:

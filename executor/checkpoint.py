@@ -20,7 +20,7 @@ from loadahead.executor.layout import Layout, storage_id
 from loadahead.executor.randomness import Draws, RandomState, drawing_from, seeded_state
 from loadahead.executor.saved import SavedTensors, UsedInForward
 from loadahead.executor.state import Before, ModuleState
-from loadahead.executor.values import Form, Parts, Value, owned, plain_tensor, storages
+from loadahead.executor.values import Form, Parts, Value, owned, plain_tensor, storages, views_of
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
 LossOf = Callable[[Any], torch.Tensor]
@@ -310,13 +310,15 @@ class CheckpointedUnit:
         """
         graph, context = self._graph.pop(microbatch), self._contexts.pop(microbatch)
         ends, incoming = [], []
+        made = () if gradient is None else gradient.as_made()
         for place, end in graph.ends.items():
             if gradient is None:
                 ends.append(end)
                 incoming.append(graph.outputs[place].ones(self.device))
             elif place not in gradient.absent:
                 ends.append(end)
-                incoming.append(gradient.tensors[place])
+                incoming.append(made[place])
+        del made
         if ends:
             where, drawing = f"in the backward pass of unit {self.name}", self._shared and self.draws.torch
             with model_errors_in_one_line(where), context.active() if drawing else nullcontext():
@@ -331,7 +333,7 @@ class CheckpointedUnit:
                 absent.append(place)
                 out.append(layout.empty(self.device).zero_())
         tensors = owned(out, self.resident | graph.boundary_storages | given)
-        return Value(tensors, absent=frozenset(absent))
+        return Value(tensors, absent=frozenset(absent), views=views_of(out))
 
     # ---- parts of them ----
 
@@ -341,9 +343,9 @@ class CheckpointedUnit:
         """Return what the layers make of a boundary, taken apart; or the loss as the only part."""
         form = self.form
         assert form is not None, "a unit runs once its boundary is known"
-        needs = form.needs
         tensors = [
-            graph_input(tensor, needed, sink) for tensor, needed, sink in zip(value.tensors, needs, sinks, strict=True)
+            graph_input(tensor, needed, sink)
+            for tensor, needed, sink in zip(value.as_made(), form.needs, sinks, strict=True)
         ]
         own_handed = {number: tensor.detach() for number, tensor in handed.items()}
         out = self.run(form.build(tensors, own_handed, value.constants), loss)
@@ -389,7 +391,8 @@ class CheckpointedUnit:
 
     def _owned(self, made: Parts, foreign: frozenset[int]) -> Made:
         tensors = owned([tensor.detach() for tensor in made.own], self.resident | foreign)
-        return Made(Value(tensors, made.constants), {number: t.detach() for number, t in made.handed.items()})
+        value = Value(tensors, made.constants, views=views_of(made.own))
+        return Made(value, {number: t.detach() for number, t in made.handed.items()})
 
     def _before(self) -> Before | None:
         """Return what RECOMPUTE has to start from; None where FORWARD changes nothing."""

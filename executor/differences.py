@@ -83,9 +83,14 @@ class Differences:
         first = None
         for name, parameter in named.items():
             ours, theirs = parameter.grad, plain.named[name].grad
-            assert ours is not None, "gradients are resident"
             if theirs is not None and theirs.layout is not torch.strided:
                 theirs = theirs.to_dense()
+            if ours is not None and ours.layout is not torch.strided:
+                ours = ours.to_dense()
+            if ours is None and theirs is None:
+                continue
+            if ours is None:
+                ours = torch.zeros_like(parameter)
             if theirs is None or id(parameter) in unused:
                 if theirs is not None or id(parameter) not in unused:
                     largest = float((ours if theirs is None else theirs).abs().max())
@@ -226,7 +231,10 @@ def require_finite(step: int, session: Session, losses: Sequence[float], loss: f
         )
         raise InputError(f"the loss of step {step} is {loss} (microbatch {bad}){same}; {advice}")
     for name, parameter in session.model.module.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+        gradient = parameter.grad
+        if gradient is not None and gradient.layout is not torch.strided:
+            gradient = gradient.coalesce().values()
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
             raise InputError(
                 f"the gradient of {name}{_unit(session, name)} is not finite in step {step}{same}, though the loss is "
                 f"({loss:.6g}): the optimizer makes the weights NaN; the model's backward pass divides by zero or "

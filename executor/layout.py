@@ -57,6 +57,20 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return True
 
 
+def dense_layout(tensor: torch.Tensor) -> Layout:
+    """Return the layout that :func:`own_storage` gives the tensor, or its copy."""
+    layout = Layout.of(tensor)
+    return layout if is_dense(tensor) else Layout(layout.shape, _contiguous(layout.shape), layout.dtype)
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
 def storage_id(tensor: torch.Tensor) -> int:
     """Return a number that is equal for tensors that share memory."""
     return int(tensor.untyped_storage()._cdata)

@@ -27,7 +27,7 @@ class StorageMeter(TorchDispatchMode):
 
     def __init__(self, resident: Iterable[torch.Tensor] = (), ignored: Iterable[torch.Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._seen: set[int] = {tensor.untyped_storage()._cdata for tensor in ignored}
+        self._seen: set[int] = {storage._cdata for tensor in ignored for storage in storages_of(tensor)}
         self.live = self.peak = 0
         for tensor in resident:
             self._add(tensor)
@@ -47,15 +47,15 @@ class StorageMeter(TorchDispatchMode):
         self.peak = self.live
 
     def _add(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        nbytes = storage.nbytes()
-        self.live += nbytes
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._drop, key, nbytes).atexit = False
+        for storage in storages_of(tensor):
+            key = storage._cdata
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            nbytes = storage.nbytes()
+            self.live += nbytes
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._drop, key, nbytes).atexit = False
 
     def _drop(self, key: int, nbytes: int) -> None:
         self._seen.discard(key)
@@ -64,4 +64,19 @@ class StorageMeter(TorchDispatchMode):
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """Return the bytes of the tensors' distinct storages."""
-    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
+    return sum({storage._cdata: storage.nbytes() for t in tensors for storage in storages_of(t)}.values())
+
+
+def storages_of(tensor: torch.Tensor) -> list[torch.UntypedStorage]:
+    """Return the memory that a tensor lies in: of a sparse one, that of its indices and values.
+
+    Where a kind of tensor does not tell its memory, there is none.
+    """
+    if tensor.layout is torch.strided:
+        try:
+            return [tensor.untyped_storage()]
+        except (NotImplementedError, RuntimeError):
+            return []
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices().untyped_storage(), tensor._values().untyped_storage()]
+    return []

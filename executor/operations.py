@@ -18,12 +18,12 @@ import torch
 from loadahead.executor.backends import Backend
 from loadahead.executor.boundaries import DATA
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, Made
-from loadahead.executor.layout import Layout, as_bytes, storage_id
+from loadahead.executor.layout import Layout, as_bytes, dense_layout, storage_id
 from loadahead.executor.links import Links
 from loadahead.executor.plan_match import buffer_layouts, handed_buffers, landings, require_kept_bytes
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch
-from loadahead.executor.values import Description, Parts, Value, over, owned, storages
+from loadahead.executor.values import Description, Parts, Value, over, owned, storages, views_of
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import OpView, Plan
@@ -211,7 +211,7 @@ class Operations:
         handed, state = self.session.boundaries.handed[number], self.state
         if handed.origin == DATA:
             given = self.given(op).handed[number]
-            source, layout = given, Layout.of(given)
+            source, layout = given, dense_layout(given)
         else:
             numbers, layout = state.carried[number, op.microbatch]
             source = over(torch.from_numpy(numbers), layout)
@@ -268,7 +268,8 @@ def _forward(run: Operations, op: OpView) -> None:
         given = run.given(op)
         run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
         run.take(boundary)
-        value = run.fill(boundary, Value(given.own, given.constants).described())
+        layouts = tuple([dense_layout(tensor) for tensor in given.own])
+        value = run.fill(boundary, Description(layouts, given.constants, views=views_of(given.own)))
         for target, source in zip(value.tensors, given.own, strict=True):
             run.backend.copy(target, source)
     value, handed = run.value(op, boundary), run.handed(op)

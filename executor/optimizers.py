@@ -6,32 +6,51 @@ Here gradients are memory that stays, so an optimizer's step is told which of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
 
 from loadahead.executor.spec import ModelSpec
+from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
 
-def primed_optimizer(spec: ModelSpec, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+def sparse_weights(layers: Iterable[nn.Module]) -> set[int]:
+    """Return the ids of the weights whose gradients are sparse tensors: there is one where a microbatch made it."""
+    parts = [part for layer in layers for part in layer.modules() if getattr(part, "sparse", False) is True]
+    return {id(parameter) for part in parts for parameter in part.parameters(recurse=False)}
+
+
+def primed_optimizer(spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int]) -> list[torch.Tensor]:
     """Give the parameters gradients of zeros, and return the state that the spec's optimizer makes for them.
 
     An optimizer makes its state at its first step. One with a learning rate of 0 and gradients of 0 changes no
-    parameter.
+    parameter. ``sparse`` holds ids of weights whose gradients are not resident.
     """
-    return [tensor for state in _states(spec, parameters).values() for tensor in state]
+    return [tensor for state in _states(spec, parameters, sparse).values() for tensor in state]
 
 
-def _states(spec: ModelSpec, parameters: Sequence[nn.Parameter]) -> dict[torch.Tensor, list[torch.Tensor]]:
+def _states(
+    spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int]
+) -> dict[torch.Tensor, list[torch.Tensor]]:
     if not parameters:
         return {}
     for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
+        zeros = torch.zeros_like(parameter)
+        parameter.grad = zeros.to_sparse(1) if id(parameter) in sparse else zeros
     optimizer = spec.make_optimizer(list(parameters))
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    optimizer.step()
+    try:
+        optimizer.step()
+    except (LoadaheadError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise InputError(f"the optimizer fails: {kind}: {one_line(error)}; use another one") from error
+    for parameter in parameters:
+        if id(parameter) in sparse:
+            parameter.grad = None
     return {
         parameter: [value for value in state.values() if isinstance(value, torch.Tensor)]
         for parameter, state in optimizer.state.items()
@@ -47,19 +66,22 @@ class StageOptimizer:
         unused: the parameters to whose gradients no microbatch had added anything when the last step was taken.
     """
 
-    def __init__(self, spec: ModelSpec, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int] | None = None) -> None:
         self.parameters = list(parameters)
-        self._placeholders = _states(spec, self.parameters)
+        self._sparse = [p for p in self.parameters if id(p) in (sparse or ())]
+        self._placeholders = _states(spec, self.parameters, sparse or set())
         self.optimizer = spec.make_optimizer(self.parameters) if self.parameters else None
         self._versions = [0] * len(self.parameters)
         self.unused: tuple[nn.Parameter, ...] = ()
 
     def zero_gradients(self) -> None:
-        """Zero the gradients in place."""
+        """Zero the gradients in place; drop sparse ones."""
+        for parameter in self._sparse:
+            parameter.grad = None
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if gradients:
             torch._foreach_zero_(gradients)
-        self._versions = [gradient._version for gradient in gradients]
+        self._versions = [-1 if p.grad is None else p.grad._version for p in self.parameters]
 
     def step(self) -> None:
         """Take the optimizer's step, by which parameters without a gradient are passed."""
@@ -67,7 +89,7 @@ class StageOptimizer:
             return
         pairs = zip(self.parameters, self._versions, strict=True)
         # Looked at now, as some optimizers write into gradients.
-        unused = {p: p.grad for p, version in pairs if p.grad is not None and p.grad._version == version}
+        unused = {p: p.grad for p, version in pairs if p.grad is None or p.grad._version == version}
         self.unused = tuple(unused)
         for parameter in unused:
             parameter.grad = None

@@ -75,7 +75,7 @@ class PlainTraining:
         self._session, self._forward, self._backward = session, forward, backward
         self.module = _copy_of(session.model.module)
         self.named = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        self._optimizer = session.spec.make_optimizer(list(self.named.values()))
+        self._optimizer = session.spec.make_optimizer(list(self.named.values())) if self.named else None
         first = {
             unit.layers[0]: (stage, index)
             for stage, units in enumerate(session.workload.stages)
@@ -85,7 +85,8 @@ class PlainTraining:
 
     def train(self, step: int, batches: Sequence[Batch]) -> list[float]:
         """Accumulate the step's gradients, and return each microbatch's loss, divided by their number."""
-        self._optimizer.zero_grad()
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
         losses = [0.0] * len(batches)
         with model_errors_in_one_line("in plain training, without a plan"):
             if list(self._forward) == list(self._backward):
@@ -100,7 +101,8 @@ class PlainTraining:
     def optimize(self) -> None:
         """Take the optimizer's step."""
         try:
-            self._optimizer.step()
+            if self._optimizer is not None:
+                self._optimizer.step()
         except (LoadaheadError, torch.OutOfMemoryError):
             raise
         except Exception as error:

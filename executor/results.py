@@ -17,8 +17,9 @@ from loadahead.executor.machine import machine
 from loadahead.executor.metering import StepMeter
 from loadahead.executor.plan_match import unheld_workspaces
 from loadahead.sim.costs import Costs
+from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.memory import MemoryWalk, samples
+from loadahead.sim.memory import MemoryWalk, samples, walk_bytes
 from loadahead.sim.metrics import step_metrics
 from loadahead.sim.timeline import MemorySamples, Timeline
 from loadahead.sim.units import counted, format_bytes, format_duration
@@ -182,6 +183,7 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
             f"the plan has {buffers} of {format_bytes(nbytes)} in all that a run does not hold yet: predicted peaks "
             "count them and may be higher than measured ones"
         )
+    out += _held_beside(plan, memory)
     for rank, peak in enumerate(memory.peak_device.tolist()):
         if peak > costs.memory_bytes:
             out.append(
@@ -189,6 +191,30 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
                 "a real device this plan runs out of memory"
             )
     return out
+
+
+def _held_beside(plan: Plan, memory: MemoryWalk) -> list[str]:
+    """Return a warning about the unit that keeps most memory from its FORWARD on that the plan does not know."""
+    nothing = np.zeros(len(plan), dtype=np.int64)
+    beside = memory.after - walk_bytes(plan, nothing, np.zeros(plan.ranks, dtype=np.int64)).after
+    kept: dict[tuple[int, int], int] = {}
+    computes = [op for op in plan if op.queue == Queue.COMPUTE]
+    before = {rank: min([int(beside[op.index]) for op in computes if op.rank == rank]) for rank in range(plan.ranks)}
+    for op in computes:
+        level = int(beside[op.index])
+        more, before[op.rank] = level - before[op.rank], level
+        # What a graph or a module holds of a boundary shows once the plan has freed that.
+        if op.kind in (Kind.FORWARD, Kind.RELEASE) and more > 0:
+            kept[op.stage, op.unit] = kept.get((op.stage, op.unit), 0) + more
+    if not kept:
+        return []
+    (stage, unit), most = max(kept.items(), key=lambda item: item[1])
+    others = f", the most of {len(kept)} such units" if len(kept) > 1 else ""
+    return [
+        f"unit {stage}.{unit} keeps {format_bytes(most)} from its FORWARDs on that the plan does not know{others}: as "
+        "attributes of its modules, or on the ctx of an autograd function, beside save_for_backward; predicted peaks "
+        "may be too low"
+    ]
 
 
 def _unlike(peaks: list[list[int]]) -> list[str]:

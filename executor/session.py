@@ -11,8 +11,7 @@ from torch.utils._pytree import tree_map_only
 
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.checkpoint import CheckpointedUnit
-from loadahead.executor.layout import own_storage
-from loadahead.executor.optimizers import StageOptimizer
+from loadahead.executor.optimizers import StageOptimizer, sparse_weights
 from loadahead.executor.randomness import seed_of
 from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model, make_ready, on_meta
 from loadahead.executor.values import Form
@@ -136,12 +135,13 @@ class Session:
     def _optimizers(self) -> list[StageOptimizer]:
         """Return each stage's optimizer; a weight that several stages hold is the first's."""
         taken: set[int] = set()
+        sparse = sparse_weights(self.model.module)
         out = []
         for stage in range(len(self.stage_rank)):
             units = [unit for (own, _), unit in self.units.items() if own == stage]
             own = [p for p in _parameters(units) if p.requires_grad and id(p) not in taken]
             taken.update(map(id, own))
-            out.append(StageOptimizer(self.spec, own))
+            out.append(StageOptimizer(self.spec, own, sparse))
         return out
 
     def _rank_units(self, rank: int) -> list[CheckpointedUnit]:
@@ -188,12 +188,11 @@ class Session:
             unit.watched = watched
 
     def batches(self, step: int, count: int) -> list[Batch]:
-        """Return the data of so many microbatches, on the device; inputs lie in storages of exactly their bytes.
+        """Return the data of so many microbatches, on the device.
 
         A step has ``microbatches`` of them; where more are wanted, they begin anew.
         """
-        pairs = [self.model.batch(step, number % self.microbatches, self.microbatches) for number in range(count)]
-        return [(tree_map_only(torch.Tensor, own_storage, x), target) for x, target in pairs]
+        return [self.model.batch(step, number % self.microbatches, self.microbatches) for number in range(count)]
 
     def loss_of(self, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
         """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean."""

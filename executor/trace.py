@@ -14,7 +14,7 @@ from loadahead.executor.backends import torch_device
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.meter import StorageMeter, storage_bytes
-from loadahead.executor.optimizers import primed_optimizer
+from loadahead.executor.optimizers import primed_optimizer, sparse_weights
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
 from loadahead.executor.torch_settings import single_threaded
 from loadahead.executor.user_code import importable_from
@@ -87,14 +87,14 @@ def _shapes(
     boundaries: Boundaries,
     runs: Sequence[_Run],
 ) -> ModuleShapes:
-    shared = _shared(module)
+    shared, sparse = _shared(module), sparse_weights(module)
     common = {id(tensor) for tensor, _, _ in shared}
     layers = tuple(
         LayerShape(
             input_bytes=form.nbytes,
             gradient_bytes=form.gradient_bytes,
             saved_bytes=run.kept,
-            static_bytes=_static_bytes(spec, [t for t in _tensors(unit.layers) if id(t) not in common]),
+            static_bytes=_static_bytes(spec, [t for t in _tensors(unit.layers) if id(t) not in common], sparse),
             state_bytes=unit.state_bytes,
             flops=run.flops,
             counted=run.counted,
@@ -106,12 +106,18 @@ def _shapes(
         layers=layers,
         handed_on=tuple(HandedOn(nbytes=h.layout.nbytes, origin=h.origin, last=h.last) for h in boundaries.handed),
         shared=tuple(
-            Shared(nbytes=_static_bytes(spec, [t]), layers=own, trained=_is_trained(t), name=name)
+            Shared(nbytes=_static_bytes(spec, [t], sparse), layers=own, trained=_is_trained(t), name=name)
             for t, own, name in shared
         ),
         frozen_layers=boundaries.frozen,
-        warnings=(),
+        warnings=_warnings(units),
     )
+
+
+def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
+    if any(p.requires_grad for unit in units for p in unit.parameters()):
+        return ()
+    return ("no parameter of the model is trained (requires_grad): it is planned as if its input were",)
 
 
 def _tensors(layers: Iterable[nn.Module]) -> list[torch.Tensor]:
@@ -136,10 +142,10 @@ def _is_trained(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) and tensor.requires_grad
 
 
-def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor]) -> int:
+def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: set[int]) -> int:
     """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
     trained = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter) and tensor.requires_grad]
-    placeholders = primed_optimizer(spec, trained)
+    placeholders = primed_optimizer(spec, trained, sparse)
     gradients = [p.grad for p in trained if p.grad is not None]
     nbytes = storage_bytes([*tensors, *gradients, *placeholders])
     for parameter in trained:

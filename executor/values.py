@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from loadahead.executor.layout import Layout, own_storage, storage_id
+from loadahead.executor.layout import Layout, is_dense, own_storage, storage_id
 from loadahead.sim.errors import InputError
 
+# Kernels may go other ways where memory does not begin at a multiple of so many bytes, those of a cache line.
+ALIGNMENT = 64
 # The place of a leaf that is no tensor. Others are an index of the boundary's own tensors, or ``handed_place``.
 CONSTANT = -1
 
@@ -39,11 +41,19 @@ class Value:
         tensors: each alone in its memory.
         constants: the boundary's leaves that are no tensors, in order.
         absent: which tensors stand for a gradient that plain training does not have; they hold zeros.
+        views: how a tensor lay that did not fill its memory without gaps; None for others, empty for no such tensor.
     """
 
     tensors: tuple[torch.Tensor, ...]
     constants: tuple[Any, ...] = ()
     absent: frozenset[int] = frozenset()
+    views: tuple[View | None, ...] = ()
+
+    def as_made(self) -> tuple[torch.Tensor, ...]:
+        """Return the tensors as they lay when they were made: kernels may compute other bits from other strides."""
+        if not self.views:
+            return self.tensors
+        return tuple([t if view is None else view.of(t) for t, view in zip(self.tensors, self.views, strict=True)])
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +62,8 @@ class Value:
 
     def described(self) -> Description:
         """Return all that is known of it but the numbers."""
-        return Description(tuple([Layout.of(tensor) for tensor in self.tensors]), self.constants, self.absent)
+        layouts = tuple([Layout.of(tensor) for tensor in self.tensors])
+        return Description(layouts, self.constants, self.absent, self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +73,53 @@ class Description:
     layouts: tuple[Layout, ...]
     constants: tuple[Any, ...] = ()
     absent: frozenset[int] = frozenset()
+    views: tuple[View | None, ...] = ()
 
     def over(self, memory: Sequence[torch.Tensor]) -> Value:
         """Return the value whose tensors lie in this memory, each in one of the tensors given; nothing is copied."""
         tensors = [over(mine, layout) for mine, layout in zip(memory, self.layouts, strict=True)]
-        return Value(tuple(tensors), self.constants, self.absent)
+        return Value(tuple(tensors), self.constants, self.absent, self.views)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Describes how a tensor lies in a larger piece of memory.
+
+    Attributes:
+        stride: with gaps, or 0 where elements are repeated.
+        offset: elements from an aligned address to the first.
+    """
+
+    stride: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of_tensor(cls, tensor: torch.Tensor) -> View | None:
+        """Return how a tensor lies; None for one that fills memory from an aligned address on, and for integers."""
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return None
+        itemsize = tensor.element_size()
+        odd = tensor.storage_offset() * itemsize % ALIGNMENT
+        if not odd and is_dense(tensor):
+            return None
+        return cls(tuple(tensor.stride()), odd // itemsize)
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy of a tensor that lies so."""
+        repeated = [dim for dim, stride in enumerate(self.stride) if not stride and tensor.shape[dim] > 1]
+        once = tensor
+        for dim in repeated:
+            once = once.narrow(dim, 0, 1)
+        extent = self.offset + 1 + sum((n - 1) * st for n, st in zip(once.shape, self.stride, strict=True))
+        memory = torch.empty(max(extent, 0), dtype=tensor.dtype, device=tensor.device)
+        out = memory.as_strided(once.shape, self.stride, self.offset) if once.numel() else torch.empty_like(once)
+        return out.copy_(once).expand(tensor.shape)
+
+
+def views_of(tensors: Sequence[torch.Tensor]) -> tuple[View | None, ...]:
+    """Return how each tensor lies in its memory; empty where all fill theirs."""
+    views = tuple([View.of_tensor(tensor) for tensor in tensors])
+    return views if any(view is not None for view in views) else ()
 
 
 def over(memory: torch.Tensor, layout: Layout) -> torch.Tensor:

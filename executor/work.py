@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -27,9 +28,13 @@ class WorkCounter:
     def __init__(self) -> None:
         self._counter = FlopCounterMode(display=False)
         self._seen = _Elements()
+        self._quiet = warnings.catch_warnings()
         self.flops, self.counted = 0, True
 
     def __enter__(self) -> WorkCounter:
+        # The counter follows modules by hooks, of which a compiled layer warns.
+        self._quiet.__enter__()
+        warnings.filterwarnings("ignore", message="Using `torch.compile")
         self._counter.__enter__()  # type: ignore[no-untyped-call]
         self._seen.__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -37,6 +42,7 @@ class WorkCounter:
     def __exit__(self, *error: Any) -> None:
         self._seen.__exit__(*error)  # type: ignore[no-untyped-call]
         self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
+        self._quiet.__exit__(None, None, None)
         counted = int(self._counter.get_total_flops())
         self.counted = bool(counted) and not self._seen.recurrent
         self.flops = counted + self._seen.recurrent or self._seen.elements
