@@ -21,7 +21,13 @@ from loadahead.executor.replay import StepRun, replay
 from loadahead.executor.results import ExecutionResult, StepRecords, result_of
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch, ModelSpec
-from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
+from loadahead.executor.torch_settings import (
+    compiled_layers,
+    on_device,
+    single_threaded,
+    uncompiled,
+    without_garbage_collection,
+)
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import CheckFailed, InputError, one_line
@@ -90,11 +96,7 @@ def execute(
     threads = states_of_threads() if plan.ranks > 1 else nullcontext()
     try:
         with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path), threads:
-            if backend.metering_is_free:
-                run.train(checked=check_gradients, watched=True, timed=True, on_step=on_step)
-            else:
-                run.train(checked=check_gradients, watched=True, timed=False, on_step=on_step)
-                run.train(checked=False, watched=False, timed=True, on_step=None)
+            run.train_all(check_gradients, on_step)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"plan {plan.name!r} ran out of device memory ({one_line(error, 120)}); use a smaller "
@@ -117,13 +119,43 @@ class _Run:
     steps: int
     records: StepRecords
 
-    def train(self, *, checked: bool, watched: bool, timed: bool, on_step: OnStep | None) -> None:
+    def train_all(self, checked: bool, on_step: OnStep | None) -> None:
+        """Train as often as the backend, and layers that torch compiles, need it."""
+        session = self._session()
+        compiled = compiled_layers(session.model.module)
+        drawing = [unit.name for unit in session.units.values() if unit.draws.torch]
+        eager = bool(compiled) and self.plan.ranks > 1 and bool(drawing)
+        if eager:
+            self.records.warnings.append(
+                f"layers that torch.compile compiles ({_several(compiled)}) run uncompiled: ranks that share a process "
+                "draw random numbers operator by operator; measured times are longer than compiled ones"
+            )
+        with uncompiled() if eager else nullcontext():
+            if self.backend.metering_is_free:
+                self.train(session, checked=checked, watched=True, timed=True, on_step=on_step)
+            elif compiled and not eager:
+                self.records.warnings.append(
+                    f"memory was metered with layers that torch.compile compiles ({_several(compiled)}) run as they are "
+                    "written; times are those of compiled layers"
+                )
+                with uncompiled():
+                    self.train(session, checked=False, watched=True, timed=False, on_step=on_step)
+                self.records.losses.clear()
+                self.train(self._session(), checked=checked, watched=False, timed=True, on_step=None)
+            else:
+                self.train(session, checked=checked, watched=True, timed=False, on_step=on_step)
+                self.train(self._session(), checked=False, watched=False, timed=True, on_step=None)
+
+    def _session(self) -> Session:
+        ranks = stage_ranks(self.plan, self.workload)
+        return Session(self.spec, self.workload, ranks, self.backend.device, self.plan.microbatches)
+
+    def train(self, session: Session, *, checked: bool, watched: bool, timed: bool, on_step: OnStep | None) -> None:
         """Train all steps: compared with plain training, watched for what RECOMPUTE does otherwise, or timed.
 
         Where metering memory takes time, a run is either metered in every step or timed; else one does both.
         """
         plan, backend, records = self.plan, self.backend, self.records
-        session = Session(self.spec, self.workload, stage_ranks(plan, self.workload), backend.device, plan.microbatches)
         before = backend.allocated()
         oracle = PlainTraining(session, *pass_orders(plan)) if checked else None
         foreign = backend.allocated() - before
@@ -149,11 +181,11 @@ class _Run:
             elif timed and step > backend.warm_ups:
                 (records.timed if one_by_one else records.bare).append(run.measured)
             losses.append(run.loss)
-            if watched:
+            if watched or oracle is not None:
                 self._check(step, session, oracle, batches, run)
             if on_step is not None:
                 on_step(step, run.loss)
-        if watched:
+        if not records.losses:
             records.losses = losses
         elif records.differences is not None and losses != records.losses:
             step = next(at for at, pair in enumerate(zip(losses, records.losses, strict=True)) if pair[0] != pair[1])
@@ -181,3 +213,8 @@ class _Run:
         self.records.differences.compare(step, session, oracle, run.losses, plain_losses)
         require_finite(step, session, run.losses, run.loss, plain=True)
         oracle.optimize()
+
+
+def _several(names: Sequence[str]) -> str:
+    """Return some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

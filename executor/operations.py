@@ -67,8 +67,8 @@ class HostPool:
 class Operations:
     """Binds a plan's operations to a model, a backend and links; :meth:`run` runs one of them inside its queue.
 
-    ``losses``, shape (microbatches,), stays on the device: to read a loss in mid step, the host would have to wait.
-    ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
+    ``losses``, float64 of shape (microbatches,), stays on the device: to read one in mid step, the host would have to
+    wait. ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
 
     Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
     """
@@ -97,7 +97,7 @@ class Operations:
             for handed in session.boundaries.handed
         ]
         self.host = HostPool(plan, backend)
-        self.losses = torch.zeros(plan.microbatches, device=backend.device)
+        self.losses = torch.zeros(plan.microbatches, dtype=torch.float64, device=backend.device)
         self.state = StepState()
         self.before_frees: Callable[[OpView], None] | None = None
         self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from loadahead.executor.checkpoint import autocast, model_errors_in_one_line
 from loadahead.executor.randomness import Draws, seed_globals, seeded_state, set_state
 from loadahead.executor.session import Session
-from loadahead.executor.spec import Batch
+from loadahead.executor.spec import Batch, copied
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
@@ -124,18 +124,16 @@ class PlainTraining:
 
 
 def _copy_of(module: nn.Sequential) -> nn.Sequential:
-    """Return a copy of the module, with its parameters' hooks; InputError where it cannot be copied."""
+    """Return a copy of the module, of its own class; InputError where it cannot be copied."""
     try:
-        copied = copy.deepcopy(module)
+        out = copy.copy(module)
+        out._modules = dict(zip(module._modules, copied(list(module)), strict=True))
     except Exception as error:  # whatever a module's own copying does
         kind = type(error).__name__
         raise InputError(
             f"the model cannot be copied for the check of gradients ({kind}: {one_line(error)}); run without the check"
         ) from error
-    for ours, theirs in zip(module.parameters(), copied.parameters(), strict=True):
-        for hook in (getattr(ours, "_backward_hooks", None) or {}).values():
-            theirs.register_hook(hook)  # type: ignore[no-untyped-call]
-    return copied
+    return out
 
 
 class _Seeding:
@@ -145,19 +143,33 @@ class _Seeding:
         self._first, self._session = first, session
         self._at = self._inside = 0
         self._step: tuple[int, int] | None = None
-        for layer in {id(layer): layer for layer in module}.values():
-            layer.register_forward_pre_hook(self._enter)
-            layer.register_forward_hook(self._leave, always_call=True)
+        layers = {id(layer): layer for layer in module}
+        # TorchScript modules take no hooks of their own.
+        self._scripted = {key for key, layer in layers.items() if isinstance(layer, torch.jit.ScriptModule)}
+        for key, layer in layers.items():
+            if key not in self._scripted:
+                layer.register_forward_pre_hook(self._enter)
+                layer.register_forward_hook(self._leave, always_call=True)
 
     @contextmanager
     def of(self, step: int, microbatch: int) -> Iterator[None]:
         """Set the states of this step and microbatch inside."""
         self._at = self._inside = 0
         self._step = step, microbatch
-        try:
+        with ExitStack() as stack:
+            if self._scripted:
+                hooks = torch.nn.modules.module
+                for hook in (
+                    hooks.register_module_forward_pre_hook(lambda part, *_: self._if_scripted(part, self._enter)),
+                    hooks.register_module_forward_hook(lambda part, *_: self._if_scripted(part, self._leave)),
+                ):
+                    stack.callback(hook.remove)
+            stack.callback(setattr, self, "_step", None)
             yield
-        finally:
-            self._step = None
+
+    def _if_scripted(self, part: nn.Module, do: Callable[[], None]) -> None:
+        if id(part) in self._scripted:
+            do()
 
     def _enter(self, *_: Any) -> None:
         # A layer may call another of them.
@@ -175,4 +187,8 @@ class _Seeding:
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Return whether two tensors of one shape and type hold the same bits; two equal NaNs are the same."""
-    return torch.equal(a, b) or torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    return torch.equal(a, b) or torch.equal(_bits(a), _bits(b))
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().resolve_conj().resolve_neg().reshape(-1).contiguous().view(torch.uint8)

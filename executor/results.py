@@ -71,6 +71,7 @@ class StepRecords:
         timed, bare: times of steps whose operations were timed one by one, and of steps timed as a whole.
         memory: the most that any metered step held, at every operation.
         peaks: every step's peak on each rank, in bytes.
+        warnings: how the steps were run, where that matters.
         differences: what differs from plain training; None where it is not checked.
         weights: the trained weights and optimizer state.
     """
@@ -81,6 +82,7 @@ class StepRecords:
     memory: MemoryWalk | None = None
     allocator: dict[str, Any] = field(default_factory=dict)
     peaks: list[list[int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     differences: Differences | None = None
     weights: dict[str, Any] = field(default_factory=dict)
 
@@ -102,7 +104,12 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
     start, end = median.start_ns - median.start_ns.min(), median.end_ns - median.start_ns.min()
     levels = samples(plan, records.memory.during, records.memory.after, start, end)
     bare = [measured.step_time_ns for measured in records.bare]
-    warnings = [*backend.warnings, *_warnings_of(plan, bare or times, records.memory, costs), *_unlike(records.peaks)]
+    warnings = [
+        *backend.warnings,
+        *records.warnings,
+        *_warnings_of(plan, bare or times, records.memory, costs),
+        *_unlike(records.peaks),
+    ]
     machine_facts = machine() | backend.machine()
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {

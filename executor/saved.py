@@ -91,11 +91,11 @@ class SavedTensors:
 
         What FORWARD saved for a graph that is gone already, of a value that it did not return, is not restored.
         """
-        saved, count = self._saved, 0
+        saved, count, done = self._saved, 0, False
         last = max((at + 1 for at, reference in enumerate(saved) if reference() is not None), default=0)
 
         def pack(tensor: torch.Tensor) -> _SavedTensor:
-            nonlocal count
+            nonlocal count, done
             saved_tensor = saved[count]()
             if saved_tensor is None:
                 saved_tensor = _SavedTensor(tensor)
@@ -106,6 +106,7 @@ class SavedTensors:
             if saved_tensor.digest is not None and self.difference is None and saved_tensor.digest != digest(tensor):
                 self.difference = f"the tensor that it saves as number {count} of {last}, {saved_tensor}, differs"
             if count == last:
+                done = True
                 raise _AllRestored
             return saved_tensor
 
@@ -116,6 +117,10 @@ class SavedTensors:
                 run()
         except _AllRestored:
             return
+        except Exception:
+            if not done:
+                raise
+            return  # a scripted layer makes an error of its own of it
         raise self._differs(f"saves {count} tensors where FORWARD saved {last}")
 
     def _unpack(self, saved_tensor: _SavedTensor) -> torch.Tensor:

@@ -357,6 +357,7 @@ def make_ready(model: LoadedModel, microbatches: int) -> LoadedModel:
         return model
     value, _ = model.batch(0, 0, microbatches)
     others = {name: tensor.clone() for name, tensor in model.module.named_buffers() if not is_lazy(tensor)}
+    norms = [part for part in model.module.modules() if any(is_lazy(t) for t in part.buffers(recurse=False))]
     try:
         with torch.no_grad():
             model.module(value)
@@ -369,6 +370,8 @@ def make_ready(model: LoadedModel, microbatches: int) -> LoadedModel:
         for name, tensor in model.module.named_buffers():
             if name in others:
                 tensor.copy_(others[name])
+        for part in norms:
+            getattr(part, "reset_running_stats", lambda: None)()
     return model
 
 
@@ -399,12 +402,32 @@ def require_trainable(module: nn.Module) -> None:
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
     """The caller's layers, copied together so that what they share stays shared."""
     try:
-        return nn.Sequential(*copy.deepcopy(list(layers)))
+        return nn.Sequential(*copied(list(layers)))
     except Exception as error:  # whatever a module's own copying does
         kind = type(error).__name__
         raise InputError(
             f"model: cannot be copied ({kind}: {one_line(error)}); give model.python, a function that builds it"
         ) from error
+
+
+def copied(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return copies of the layers, made together; raise what a module's own copying raises.
+
+    What ``copy.deepcopy`` cannot copy or leaves out is mended: tensors with a graph that are attributes, such as the
+    ``weight`` of the older ``weight_norm``; weights of TorchScript modules, which would not be leaves; weights' hooks.
+    """
+    parts = [part for layer in layers for part in layer.modules()]
+    scripted = [part for part in parts if isinstance(part, torch.jit.ScriptModule)]
+    values = [v for part in parts if part not in scripted for v in vars(part).values()]
+    parked = {id(v): v.detach().clone() for v in values if isinstance(v, torch.Tensor) and v.grad_fn is not None}
+    with torch.no_grad():
+        out = copy.deepcopy(list(layers), dict(parked))
+    for ours, theirs in zip(layers, out, strict=True):
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.requires_grad_(one.requires_grad)
+            for hook in (getattr(one, "_backward_hooks", None) or {}).values():
+                other.register_hook(hook)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _built(spec: ModelSpec) -> nn.Sequential:

@@ -975,6 +975,11 @@ def _substituted(value: Any, copies: dict[int, torch.Tensor]) -> Any:
     return value
 
 
+def _is_parked(slot: Slot) -> bool:
+    value = slot._place.get()
+    return isinstance(value, torch.Tensor) and value.grad_fn is not None and not slot._registered
+
+
 def _mark(slot: Slot) -> tuple[int, int]:
     value = slot._place.get()
     return id(value), _version(value) if isinstance(value, torch.Tensor) else 0
@@ -1030,6 +1035,8 @@ class ModuleState:
     def __init__(self, layers: Sequence[nn.Module], name: str, first_layer: int = 0) -> None:
         self._layers, self._name, self._first = tuple(layers), name, first_layer
         self._watched: dict[tuple[object, ...], Slot] = {}
+        # Those of them in which a FORWARD parks an output, whatever they held before the first.
+        self._parked: set[tuple[object, ...]] = set()
         self._order: tuple[Slot, ...] = ()
         # The attributes of the modules with watched slots, by name.
         self._namespaces: list[dict[str, Any]] = []
@@ -1078,7 +1085,7 @@ class ModuleState:
         return tuple(slot for slot, mark in pairs if _mark(slot) != mark)
 
     def watch(self, slots: Iterable[Slot]) -> None:
-        """Remember that a FORWARD changes these slots, besides those of earlier calls.
+        """Remember that a FORWARD, which has just run, changes these slots, besides those of earlier calls.
 
         Raises InputError, and remembers none, where one of them cannot be put back.
         """
@@ -1089,6 +1096,7 @@ class ModuleState:
         if not slots:
             return
         self._watched.update((slot._key, slot) for slot in slots)
+        self._parked.update(slot._key for slot in slots if _is_parked(slot))
         # An object comes before what hangs on it.
         self._order = tuple(sorted(self._watched.values(), key=lambda slot: len(slot._key)))
         self._cheap = None
@@ -1209,7 +1217,7 @@ class ModuleState:
 
     def _capture_watched(self, strong: bool = False) -> tuple[_Capture, list[tuple[Slot, Any]]]:
         capture = _Capture(strong, self._unchanged_ids)
-        return capture, [(slot, capture.slot(slot)) for slot in self._order]
+        return capture, [(s, _GONE if s._key in self._parked and not strong else capture.slot(s)) for s in self._order]
 
     def _unwatched(self) -> list[Slot]:
         """Return the registered slots that are not watched."""

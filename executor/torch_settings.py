@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from loadahead.executor.randomness import globals_kept
 
@@ -40,6 +41,24 @@ def _without_autocast() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Run layers of ``torch.compile`` as they are written.
+
+    Under a dispatch mode, which sees every operator, torch would not compile them, then or ever after.
+    """
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def compiled_layers(module: nn.Module) -> list[str]:
+    """Return the names of the module's parts that ``torch.compile`` has compiled, or will."""
+    return [
+        name
+        for name, part in module.named_modules()
+        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+    ]
 
 
 @contextmanager

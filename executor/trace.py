@@ -16,7 +16,7 @@ from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.meter import StorageMeter, storage_bytes
 from loadahead.executor.optimizers import primed_optimizer, sparse_weights
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
-from loadahead.executor.torch_settings import single_threaded
+from loadahead.executor.torch_settings import single_threaded, uncompiled
 from loadahead.executor.user_code import importable_from
 from loadahead.executor.work import WorkCounter
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared
@@ -63,17 +63,18 @@ def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
         return tree_map_only(torch.Tensor, lambda t: graph_input(t.detach().clone(), t.requires_grad, []), value)
 
     try:
-        counter = WorkCounter()
-        with unit.context(seed, shared=False).active(), torch.enable_grad(), counter:
-            unit.run(again(), loss)
+        counter, inputs = WorkCounter(), again()
+        with uncompiled(), unit.context(seed, shared=False).active(), torch.enable_grad(), counter:
+            unit.run(inputs, loss)
         inputs = again()
         held = [t for t in tree_leaves(inputs) if isinstance(t, torch.Tensor)]
         meter = StorageMeter([*held, *_tensors(unit.layers)])
-        with unit.context(seed, shared=False).active(), torch.enable_grad(), meter:
-            out = tree_leaves(unit.run(inputs, loss))
-            ends = [get_gradient_edge(t) for t in out if isinstance(t, torch.Tensor) and t.requires_grad]
-            del out  # the outputs go, unless the graph holds them
-            kept = meter.live - meter.resident
+        with uncompiled(), meter:
+            with unit.context(seed, shared=False).active(), torch.enable_grad():
+                out = tree_leaves(unit.run(inputs, loss))
+                ends = [get_gradient_edge(t) for t in out if isinstance(t, torch.Tensor) and t.requires_grad]
+                del out  # the outputs go, unless the graph holds them
+            kept = meter.live - meter.resident  # autocast's cast weights have gone
             del ends
     finally:
         unit.state.put_back(before)

@@ -25,7 +25,13 @@ from loadahead.executor.randomness import states_of_threads
 from loadahead.executor.replay import replay
 from loadahead.executor.session import Session
 from loadahead.executor.spec import ModelSpec
-from loadahead.executor.torch_settings import on_device, single_threaded, without_garbage_collection
+from loadahead.executor.torch_settings import (
+    compiled_layers,
+    on_device,
+    single_threaded,
+    uncompiled,
+    without_garbage_collection,
+)
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
@@ -78,7 +84,8 @@ def calibrate(
             for step in range(warm_ups):
                 _step(operations, step)
             meter = StepMeter(operations)
-            _step(operations, warm_ups, meter)
+            with uncompiled() if compiled_layers(session.model.module) else nullcontext():
+                _step(operations, warm_ups, meter)
             measurements = _measure(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
             static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
