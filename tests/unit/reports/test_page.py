@@ -141,6 +141,34 @@ def test_a_whole_run_has_every_section(run: Path) -> None:
     assert "This run has no" not in page.text
 
 
+def with_check(run: Path, **found: object) -> str:
+    """The text of the page of a run that compared so with plain training, at a horizon too."""
+    result, horizons = (json.loads((run / name).read_text()) for name in ("result.json", "horizons.json"))
+    horizons["points"][1] |= found
+    (run / "result.json").write_text(json.dumps(result | found))
+    (run / "horizons.json").write_text(json.dumps(horizons))
+    return page_of(run).text
+
+
+def test_gradients_losses_and_buffers_are_equal(run: Path) -> None:
+    assert "losses and buffers too" not in page_of(run).text
+    text = with_check(run, max_grad_error=0.0, grad_error_allowed=0.0, differences=None)
+    assert "bit-identical" in text and "losses and buffers too" in text
+
+
+def test_sums_in_another_order(run: Path) -> None:
+    text = with_check(run, max_grad_error=3e-8, grad_error_allowed=1e-6, differences="units share a weight")
+    assert "off by 3e-08" in text and "within the 1e-06 of sums in another order" in text
+    assert "Horizon 2: units share a weight." in text and "TRAINED OTHERWISE" not in text
+
+
+@pytest.mark.parametrize("error", [0.0, 3e-8])
+def test_a_run_that_is_not_plain_training(run: Path, error: float) -> None:
+    text = with_check(run, max_grad_error=error, grad_error_allowed=0.0, differences="the loss of step 2 differs")
+    assert "TRAINED OTHERWISE than without a plan: the loss of step 2 differs" in text
+    assert "losses and buffers too" not in text and "Gradients were bit-identical" not in text
+
+
 def test_the_page_needs_no_other_file(run: Path) -> None:
     page = page_of(run)
     images = [address for address in page.addresses if address.startswith("data:image/png;base64,")]

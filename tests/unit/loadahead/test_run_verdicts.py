@@ -1,0 +1,117 @@
+"""What a run's comparison with plain training comes to: exit status, sentence, JSON; and the weights it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import loadahead as la
+from loadahead import runs
+from loadahead.cli.main import run
+from loadahead.executor.results import ExecutionResult
+
+Captured = pytest.CaptureFixture[str]
+TRUE = runs.execute
+SMALL = {"blocks": 1, "width": 8, "heads": 1, "context": 4, "batch": 1}
+OPTIONS = "{ " + ", ".join(f"{key} = {value}" for key, value in SMALL.items()) + " }"
+SET = ["--set", f"model.options={OPTIONS}"]
+SHARED = "units 0.0 and 0.2 share '0.weight': 3e-08 off, at most 1e-06"
+FAULT = "the gradient of 1.weight differs first, in unit 0.1 and step 0"
+WEIGHTS = {
+    "model": {"0.weight": torch.arange(6.0).reshape(2, 3)},
+    "optimizer": [{"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}],
+}
+
+
+def result_with(done: ExecutionResult, fields: dict[str, Any]) -> Any:
+    """Return a run's result with other values."""
+    found = {field.name: getattr(done, field.name) for field in dataclasses.fields(done)}
+    return SimpleNamespace(**found | fields)
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let runs come out with other results than they do."""
+
+    def execute(*args: Any, **settings: Any) -> Any:
+        return result_with(TRUE(*args, **settings), fields)
+
+    monkeypatch.setattr(runs, "execute", execute)
+
+
+def executed(out: Path, capsys: Captured) -> tuple[int, dict[str, Any], str]:
+    status = run(["execute", "demo", *SET, "--steps", "2", "-o", str(out), "--json"])
+    printed, errors = capsys.readouterr()
+    return status, json.loads(printed), errors
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "sentence"),
+    [
+        ({"max_grad_error": 0.0, "grad_error_allowed": 0.0, "differences": None}, 0, None),
+        ({"max_grad_error": 3e-8, "grad_error_allowed": 1e-6, "differences": SHARED}, 0, SHARED),
+        ({"max_grad_error": 3e-8, "grad_error_allowed": 0.0, "differences": FAULT}, 1, FAULT),
+        ({"max_grad_error": 2e-6, "grad_error_allowed": 1e-6, "differences": FAULT}, 1, FAULT),
+        ({"max_grad_error": 0.0, "grad_error_allowed": 0.0, "differences": FAULT}, 1, FAULT),
+    ],
+)
+def test_exit_status_sentence_and_json(
+    fields: dict[str, Any],
+    status: int,
+    sentence: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    changed(monkeypatch, **fields)
+    found, result, errors = executed(tmp_path / "out", capsys)
+    assert (found, {key: result[key] for key in fields}) == (status, fields)
+    assert (f"error: {sentence}\n" in errors) == bool(status)
+    assert run(["execute", "demo", *SET, "--steps", "2"]) == status
+    shown = sentence or "every gradient, loss and buffer equals plain training's, bit for bit"
+    assert shown in capsys.readouterr().out
+
+
+def test_one_horizon_of_the_demo_is_enough_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    count = iter(range(9))
+
+    def execute(*args: Any, **settings: Any) -> Any:
+        fault = {"max_grad_error": 1.0, "differences": FAULT} if next(count) == 2 else {}
+        return result_with(TRUE(*args, **settings), fault)
+
+    monkeypatch.setattr(runs, "execute", execute)
+    command = ["demo", "demo", *SET, "--horizons", "1,2", "--microbatches", "2", "--steps", "2", "-o", str(tmp_path)]
+    assert run(command) == 1
+    out, err = capsys.readouterr()
+    assert f"At horizon 2: TRAINED OTHERWISE than without a plan: {FAULT}." in out and f"error: {FAULT}\n" in err
+    points = json.loads((tmp_path / "horizons.json").read_text())["points"]
+    assert [point["differences"] for point in points] == [None, FAULT]
+
+
+def test_trained_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    changed(monkeypatch, weights=WEIGHTS)
+    out = tmp_path / "out"
+    assert executed(out, capsys)[0] == 0
+    loaded = torch.load(out / "weights.pt", weights_only=True)
+    assert torch.equal(loaded["model"]["0.weight"], WEIGHTS["model"]["0.weight"])  # type: ignore[call-overload]
+    assert loaded["optimizer"][0]["param_groups"] == [{"lr": 0.1, "params": [0]}]
+    assert run(["report", str(out)]) == 0
+    done = la.execute("demo", {"model.options": SMALL}, steps=2)
+    assert done.weights is not None and done.weights["model"].keys() == {"0.weight"}
+    changed(monkeypatch, weights=None)
+    assert executed(out, capsys)[0] == 0
+    assert not (out / "weights.pt").exists()
+
+
+def test_weights_are_a_runs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No timeline is written beside them, as beside a run's other files."""
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(la.InputError, match=r"holds a run or a sweep already \(weights\.pt\)"):
+        la.report(la.simulate("uniform"), tmp_path)
