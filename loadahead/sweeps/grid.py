@@ -225,9 +225,19 @@ class Grid:
             "axes": [[axis.key, plain(axis.settings)] for axis in self.axes],
             "engine": engine,
             "costs": None if given is None else digest(given.model_dump(mode="json")),
-            "model's shapes": digest(repr(first.workload)),
+            "model's shapes": self._shapes(first),
             "model in memory": _fingerprint(first.scenario),
         }
+
+    def _shapes(self, first: Prepared) -> str:
+        """Return a digest of the model's shapes: a module's may follow from the number of microbatches."""
+        numbers = [number for number, axis in enumerate(self.outer) if axis.column == "microbatches"]
+        if not numbers or not first.scenario.model.needs_shapes:
+            return digest(repr(first.workload))
+        (number,) = numbers
+        places = [[0] * number + [place] for place in range(len(self.outer[number].values))]
+        rest = [0] * (len(self.outer) - number - 1)
+        return digest([repr(self._prepared([*place, *rest]).workload) for place in places])
 
     def _places(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))

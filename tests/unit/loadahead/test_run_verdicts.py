@@ -103,6 +103,7 @@ def test_trained_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert torch.equal(loaded["model"]["0.weight"], WEIGHTS["model"]["0.weight"])  # type: ignore[call-overload]
     assert loaded["optimizer"][0]["param_groups"] == [{"lr": 0.1, "params": [0]}]
     assert run(["report", str(out)]) == 0
+    capsys.readouterr()
     done = la.execute("demo", {"model.options": SMALL}, steps=2)
     assert done.weights is not None and done.weights["model"].keys() == {"0.weight"}
     changed(monkeypatch, weights=None)
