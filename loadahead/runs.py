@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.executor.execute import execute
-from loadahead.executor.results import ExecutionResult
+from loadahead.executor.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
 from loadahead.modules import model_spec, module_of
 from loadahead.prediction import predict, result_of
@@ -63,10 +63,9 @@ class Run:
         return check_of(self.execution)
 
     @property
-    def weights(self) -> dict[str, Any] | None:
+    def weights(self) -> dict[str, Any]:
         """What was trained, after the last step: ``{"model": state dict, "optimizer": [a state dict per stage]}``."""
-        weights: dict[str, Any] | None = getattr(self.execution, "weights", None)
-        return weights
+        return self.execution.weights
 
     def comparison(self) -> Comparison:
         """Return the prediction beside the measurement."""
@@ -102,8 +101,8 @@ def check_of(execution: ExecutionResult) -> TrainingCheck:
     """Return what a run's comparison with plain training found."""
     return TrainingCheck(
         max_grad_error=execution.max_grad_error,
-        grad_error_allowed=getattr(execution, "grad_error_allowed", 0.0),
-        differences=getattr(execution, "differences", None),
+        grad_error_allowed=execution.grad_error_allowed,
+        differences=execution.differences,
     )
 
 
@@ -156,16 +155,6 @@ def _not_shared(predicted: Timeline, device: str) -> list[str]:
     ]
 
 
-def _write_weights(run: Run, path: Path) -> None:
-    """Write what was trained; weights of an earlier run must not stay beside another one's result."""
-    import torch
-
-    if run.weights is None:
-        path.unlink(missing_ok=True)
-    else:
-        torch.save(run.weights, path)
-
-
 def write_run(run: Run, directory: Path) -> None:
     """Write the run's parts into its directory, which is made where it is not there yet."""
     from loadahead.plan_files import write_plan
@@ -176,6 +165,6 @@ def write_run(run: Run, directory: Path) -> None:
     save_costs(run.costs, directory / run_directory.COSTS)
     write_timeline(run.predicted, directory / run_directory.PREDICTED)
     write_timeline(run.measured, directory / run_directory.MEASURED)
-    _write_weights(run, directory / run_directory.WEIGHTS)
+    save_weights(run.weights, directory / run_directory.WEIGHTS)
     run_directory.write_json(directory, run_directory.RESULT, run.result())
     run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import torch
 import loadahead as la
 from loadahead import runs
 from loadahead.cli.main import run
-from loadahead.executor.results import ExecutionResult
+from loadahead.executor.models import SHIPPED_MODELS
 
 Captured = pytest.CaptureFixture[str]
 TRUE = runs.execute
@@ -23,23 +22,13 @@ OPTIONS = "{ " + ", ".join(f"{key} = {value}" for key, value in SMALL.items()) +
 SET = ["--set", f"model.options={OPTIONS}"]
 SHARED = "units 0.0 and 0.2 share '0.weight': 3e-08 off, at most 1e-06"
 FAULT = "the gradient of 1.weight differs first, in unit 0.1 and step 0"
-WEIGHTS = {
-    "model": {"0.weight": torch.arange(6.0).reshape(2, 3)},
-    "optimizer": [{"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}],
-}
-
-
-def result_with(done: ExecutionResult, fields: dict[str, Any]) -> Any:
-    """Return a run's result with other values."""
-    found = {field.name: getattr(done, field.name) for field in dataclasses.fields(done)}
-    return SimpleNamespace(**found | fields)
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Let runs come out with other results than they do."""
 
     def execute(*args: Any, **settings: Any) -> Any:
-        return result_with(TRUE(*args, **settings), fields)
+        return replace(TRUE(*args, **settings), **fields)
 
     monkeypatch.setattr(runs, "execute", execute)
 
@@ -84,7 +73,7 @@ def test_one_horizon_of_the_demo_is_enough_to_fail(
 
     def execute(*args: Any, **settings: Any) -> Any:
         fault = {"max_grad_error": 1.0, "differences": FAULT} if next(count) == 2 else {}
-        return result_with(TRUE(*args, **settings), fault)
+        return replace(TRUE(*args, **settings), **fault)
 
     monkeypatch.setattr(runs, "execute", execute)
     command = ["demo", "demo", *SET, "--horizons", "1,2", "--microbatches", "2", "--steps", "2", "-o", str(tmp_path)]
@@ -95,20 +84,21 @@ def test_one_horizon_of_the_demo_is_enough_to_fail(
     assert [point["differences"] for point in points] == [None, FAULT]
 
 
-def test_trained_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    changed(monkeypatch, weights=WEIGHTS)
+def test_trained_weights_are_written(tmp_path: Path, capsys: Captured) -> None:
     out = tmp_path / "out"
     assert executed(out, capsys)[0] == 0
     loaded = torch.load(out / "weights.pt", weights_only=True)
-    assert torch.equal(loaded["model"]["0.weight"], WEIGHTS["model"]["0.weight"])  # type: ignore[call-overload]
-    assert loaded["optimizer"][0]["param_groups"] == [{"lr": 0.1, "params": [0]}]
-    assert run(["report", str(out)]) == 0
-    capsys.readouterr()
     done = la.execute("demo", {"model.options": SMALL}, steps=2)
-    assert done.weights is not None and done.weights["model"].keys() == {"0.weight"}
-    changed(monkeypatch, weights=None)
-    assert executed(out, capsys)[0] == 0
-    assert not (out / "weights.pt").exists()
+    model, (optimizer,) = done.weights["model"], done.weights["optimizer"]
+    assert loaded["model"].keys() == model.keys() and model
+    assert all(torch.equal(loaded["model"][name], value) for name, value in model.items())
+    fresh = SHIPPED_MODELS["byte-gpt"].build(**SMALL)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    fresh.load_state_dict(loaded["model"])
+    assert any(not torch.equal(before[name], value) for name, value in fresh.state_dict().items())
+    torch.optim.AdamW(fresh.parameters()).load_state_dict(loaded["optimizer"][0])
+    assert optimizer["state"][0]["step"] == 2
+    assert run(["report", str(out)]) == 0
 
 
 def test_weights_are_a_runs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
