@@ -18,6 +18,8 @@ from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrou
 
 # A unit that keeps more than one part in so many of its boundary, for its RECOMPUTE to start from, is told.
 STATE_TOLD = 100
+# Nor are layers told whose work is an estimate, as long as it is no more of the model's: an activation, a look-up.
+ESTIMATE_TOLD = 100
 
 
 def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts) -> Units:
@@ -137,9 +139,12 @@ def _shared_bytes(shared: Sequence[Shared], places: _Places) -> tuple[int, ...]:
 
 
 def _dealt_out_by_an_estimate(layers: Sequence[LayerShape], setting: Setting) -> Iterator[str]:
-    """Yield a warning where stages follow from the work of layers whose FLOPs could not be counted."""
+    """Yield a warning where stages follow from an estimate of work: of layers whose FLOPs could not be counted."""
+    if setting.stages == 1 or setting.partition is not None:
+        return
     kinds = Counter(layer.kind for layer in layers if not layer.counted)
-    if not kinds or setting.stages == 1 or setting.partition is not None:
+    estimated = sum(layer.flops for layer in layers if not layer.counted)
+    if not kinds or estimated * ESTIMATE_TOLD < sum(layer.flops for layer in layers):
         return
     named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) + (", ..." if len(kinds) > 4 else "")
     yield (

@@ -13,10 +13,11 @@ import torch
 import loadahead as la
 from loadahead import runs
 from loadahead.cli.main import run
+from loadahead.executor.execute import execute as execute_plan
 from loadahead.executor.models import SHIPPED_MODELS
 
 Captured = pytest.CaptureFixture[str]
-TRUE = runs.execute
+TRUE = execute_plan
 SMALL = {"blocks": 1, "width": 8, "heads": 1, "context": 4, "batch": 1}
 OPTIONS = "{ " + ", ".join(f"{key} = {value}" for key, value in SMALL.items()) + " }"
 SET = ["--set", f"model.options={OPTIONS}"]
@@ -72,7 +73,7 @@ def test_one_horizon_of_the_demo_is_enough_to_fail(
     count = iter(range(9))
 
     def execute(*args: Any, **settings: Any) -> Any:
-        fault = {"max_grad_error": 1.0, "differences": FAULT} if next(count) == 2 else {}
+        fault: dict[str, Any] = {"max_grad_error": 1.0, "differences": FAULT} if next(count) == 2 else {}
         return replace(TRUE(*args, **settings), **fault)
 
     monkeypatch.setattr(runs, "execute", execute)

@@ -193,6 +193,12 @@ def test_an_estimate_of_the_work_is_told() -> None:
     assert text.startswith("the FLOPs of 3 of 4 layers (2 LSTM, 1 GELU) are not counted")
     assert "by an estimate" in text and "checkpoint.partition sets" in text
     assert made(traced, ranks=2, partition=[1, 3]).warnings == ()
+    # An activation's work is next to nothing, however it is estimated.
+    activations = [layer(**act | {"flops": 1}) for _ in range(2)]
+    assert made(ModuleShapes(layers=(layer(flops=150), *activations, layer(flops=149))), ranks=2).warnings == ()
+    assert made(ModuleShapes(layers=(layer(flops=99), *activations, layer(flops=99))), ranks=2).warnings != ()
+    # Where nothing is known of any layer, that is said.
+    assert made(ModuleShapes(layers=(layer(**act | {"flops": 0}),) * 2), ranks=2).warnings != ()
 
 
 def test_what_the_trace_saw_is_told() -> None:
