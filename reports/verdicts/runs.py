@@ -1,4 +1,4 @@
-"""Claims that everything planned runs without a failure, and that gradients of planned runs equal plain training's."""
+"""Claims that everything planned runs without a failure, and that planned runs are plain training, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RUNS = Claim(
 )
 GRADIENTS = Claim(
     name="gradients",
-    text="largest difference of a gradient from plain training's",
+    text="largest difference of a gradient, loss or buffer from plain training's",
     bound="at most",
     limit=0,
     evaluate=_gradient_errors,
