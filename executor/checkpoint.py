@@ -21,7 +21,7 @@ from loadahead.executor.randomness import Draws, RandomState, drawing_from, seed
 from loadahead.executor.saved import SavedTensors, UsedInForward
 from loadahead.executor.state import Before, ModuleState
 from loadahead.executor.values import Form, Parts, Value, owned, plain_tensor, storages, views_of
-from loadahead.sim.errors import InputError, LoadaheadError, one_line
+from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
 
 LossOf = Callable[[Any], torch.Tensor]
 NO_HANDED: Mapping[int, torch.Tensor] = {}
@@ -41,7 +41,7 @@ def model_errors_in_one_line(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LoadaheadError, torch.OutOfMemoryError):
+    except (LoadaheadError, InternalError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
         text = one_line(error)

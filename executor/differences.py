@@ -30,18 +30,30 @@ class Differences:
         worst: the largest difference of a gradient, a loss or a buffer so far.
         allowed: the largest that the order of a sum explains, over all weights that several units share.
         first: what differs first that nothing explains, in a sentence; None where nothing does.
-        rounding: the sentence about weights that several units share, once one of them differs.
     """
 
     worst: float = 0.0
     allowed: float = 0.0
     first: str | None = None
-    rounding: str | None = None
+    _rounded: float = 0.0
+    _shared: tuple[str, int] | None = None
 
     @property
     def allowed_now(self) -> float:
         """Return the largest difference that is allowed: none once something differs that rounding does not explain."""
         return self.allowed if self.first is None and self.rounding is not None else 0.0
+
+    @property
+    def rounding(self) -> str | None:
+        """Return the sentence about weights that several units share; None as long as none of them differs."""
+        if self._shared is None:
+            return None
+        share, step = self._shared
+        return (
+            f"{share}: its gradient adds up in the order of their BACKWARDs, plain training adds each microbatch's parts "
+            f"first; from step {step} on it differs by up to {self._rounded:.3g}, which is within the rounding of the sum "
+            f"({self.allowed:.3g})"
+        )
 
     @property
     def sentence(self) -> str | None:
@@ -134,12 +146,10 @@ class Differences:
         terms = len(units) * session.microbatches
         largest = float(torch.maximum(ours.abs(), theirs.abs()).max())
         self.allowed = max(self.allowed, 4 * terms * torch.finfo(ours.dtype).eps * largest)
-        if self.rounding is None and error <= self.allowed:
-            self.rounding = (
-                f"units {', '.join(units[:-1])} and {units[-1]} share the weight {name}: its gradient adds up in the "
-                f"order of their BACKWARDs, plain training adds each microbatch's parts first; from step {step} on it "
-                f"differs by up to {error:.3g}, which is within the rounding of the sum ({self.allowed:.3g})"
-            )
+        if error <= self.allowed:
+            self._rounded = max(self._rounded, error)
+            if self._shared is None:
+                self._shared = f"units {', '.join(units[:-1])} and {units[-1]} share the weight {name}", step
 
     def _buffers(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which of the module's buffers differs first."""

@@ -135,8 +135,8 @@ class _Run:
                 self.train(session, checked=checked, watched=True, timed=True, on_step=on_step)
             elif compiled and not eager:
                 self.records.warnings.append(
-                    f"memory was metered with layers that torch.compile compiles ({_several(compiled)}) run as they are "
-                    "written; times are those of compiled layers"
+                    f"memory was metered with layers that torch.compile compiles ({_several(compiled)}) run as they "
+                    "are written; times are those of compiled layers"
                 )
                 with uncompiled():
                     self.train(session, checked=False, watched=True, timed=False, on_step=on_step)

@@ -15,6 +15,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from loadahead.sim.errors import InternalError
+
 
 class StorageMeter(TorchDispatchMode):
     """Counts the bytes of live storages while it is active on a thread.
@@ -37,9 +39,12 @@ class StorageMeter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self._add(leaf)
+        try:
+            for leaf in tree_leaves(out):
+                if isinstance(leaf, torch.Tensor):
+                    self._add(leaf)
+        except Exception as error:
+            raise InternalError(f"metering what {func} returns fails: {type(error).__name__}: {error}") from error
         return out
 
     def start_operation(self) -> None:

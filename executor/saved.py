@@ -15,7 +15,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from loadahead.executor.digests import digest
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import InputError, InternalError
 
 
 class _AllRestored(BaseException):
@@ -47,6 +47,13 @@ class _SavedTensor:
         return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
 
 
+def _digest(tensor: torch.Tensor) -> int | None:
+    try:
+        return digest(tensor)
+    except Exception as error:
+        raise InternalError(f"digesting a {_SavedTensor(tensor)} fails: {type(error).__name__}: {error}") from error
+
+
 class SavedTensors:
     """Holds the saved tensors of one unit and microbatch, in the order in which its layers save them.
 
@@ -73,7 +80,7 @@ class SavedTensors:
             saved_tensor = _SavedTensor(tensor)
             append(reference(saved_tensor))
             if digested:
-                saved_tensor.digest = digest(tensor)
+                saved_tensor.digest = _digest(tensor)
             if kept:
                 saved_tensor.hold(tensor)
             return saved_tensor
@@ -103,7 +110,7 @@ class SavedTensors:
                 raise self._differs(f"saves {_SavedTensor(tensor)} where FORWARD saved {saved_tensor}")
             saved_tensor.hold(tensor)
             count += 1
-            if saved_tensor.digest is not None and self.difference is None and saved_tensor.digest != digest(tensor):
+            if saved_tensor.digest is not None and self.difference is None and saved_tensor.digest != _digest(tensor):
                 self.difference = f"the tensor that it saves as number {count} of {last}, {saved_tensor}, differs"
             if count == last:
                 done = True

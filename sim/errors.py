@@ -39,6 +39,10 @@ class Interrupted(LoadaheadError):
     """The user interrupted long work; the message says what is kept and how to go on."""
 
 
+class InternalError(Exception):
+    """Says that Loadahead itself failed while it ran a user's code: it is nobody's mistake but ours, and a bug."""
+
+
 def one_line(text: object, most: int | None = 200) -> str:
     """Return a text, or an error's message, without line breaks and of at most so many characters (None: all)."""
     return " ".join(str(text).split())[:most]
