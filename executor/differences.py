@@ -50,9 +50,9 @@ class Differences:
             return None
         share, step = self._shared
         return (
-            f"{share}: its gradient adds up in the order of their BACKWARDs, plain training adds each microbatch's parts "
-            f"first; from step {step} on it differs by up to {self._rounded:.3g}, which is within the rounding of the sum "
-            f"({self.allowed:.3g})"
+            f"{share}: its gradient adds up in the order of their BACKWARDs, plain training adds each microbatch's "
+            f"parts first; from step {step} on it differs by up to {self._rounded:.3g}, which is within the rounding of "
+            f"the sum ({self.allowed:.3g})"
         )
 
     @property
@@ -120,19 +120,16 @@ class Differences:
                     f"the gradient of {name} is not finite in step {step}, plain training's is: {_MISSING_WAIT}"
                 )
             error = max(error, _SIGN_OF_ZERO)
-            if name in shared:
-                self._share(step, name, shared[name], ours, theirs, error, session)
-                if error <= self.allowed:
-                    # From here on both take the same step, so that all else stays comparable bit for bit.
-                    theirs.copy_(ours)
-                    plain.named[name].grad = theirs
-                    self.worst = max(self.worst, error)
-                    continue
+            if name in shared and self._is_rounding(step, name, shared[name], ours, theirs, error, session):
+                # From here on both take the same step, so that all else stays comparable bit for bit.
+                plain.named[name].grad = ours.clone()
+                self.worst = max(self.worst, error)
+                continue
             first = first or f"the gradient of {name}{_unit(session, name)} differs by up to {error:.6g}"
             self.worst = max(self.worst, error)
         return first
 
-    def _share(
+    def _is_rounding(
         self,
         step: int,
         name: str,
@@ -141,15 +138,17 @@ class Differences:
         theirs: torch.Tensor,
         error: float,
         session: Session,
-    ) -> None:
-        """Allow what the order of a sum over units and microbatches explains, and say so."""
+    ) -> bool:
+        """Return whether the order of a sum over units and microbatches explains a difference, and note it."""
         terms = len(units) * session.microbatches
         largest = float(torch.maximum(ours.abs(), theirs.abs()).max())
-        self.allowed = max(self.allowed, 4 * terms * torch.finfo(ours.dtype).eps * largest)
-        if error <= self.allowed:
-            self._rounded = max(self._rounded, error)
-            if self._shared is None:
-                self._shared = f"units {', '.join(units[:-1])} and {units[-1]} share the weight {name}", step
+        bound = 4 * terms * torch.finfo(ours.dtype).eps * largest
+        if error > bound:
+            return False
+        self.allowed, self._rounded = max(self.allowed, bound), max(self._rounded, error)
+        if self._shared is None:
+            self._shared = f"units {', '.join(units[:-1])} and {units[-1]} share the weight {name}", step
+        return True
 
     def _buffers(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which of the module's buffers differs first."""
