@@ -51,8 +51,8 @@ class Differences:
         share, step = self._shared
         return (
             f"{share}: its gradient adds up in the order of their BACKWARDs, plain training adds each microbatch's "
-            f"parts first; from step {step} on it differs by up to {self._rounded:.3g}, which is within the rounding of "
-            f"the sum ({self.allowed:.3g})"
+            f"parts first; from step {step} on it differs by up to {self._rounded:.3g}, which is within the rounding "
+            f"of the sum ({self.allowed:.3g})"
         )
 
     @property

@@ -140,10 +140,12 @@ class _Run:
                 )
                 with uncompiled():
                     self.train(session, checked=False, watched=True, timed=False, on_step=on_step)
+                del session
                 self.records.losses.clear()
                 self.train(self._session(), checked=checked, watched=False, timed=True, on_step=None)
             else:
                 self.train(session, checked=checked, watched=True, timed=False, on_step=on_step)
+                del session  # its weights and gradients
                 self.train(self._session(), checked=False, watched=False, timed=True, on_step=None)
 
     def _session(self) -> Session:

@@ -49,6 +49,8 @@ class Layout:
 
 def is_dense(tensor: torch.Tensor) -> bool:
     """Return whether the elements fill one block of memory without gaps or overlaps, in any order of dimensions."""
+    if tensor.is_contiguous():
+        return True
     expected = 1
     for stride, size in sorted((st, sz) for sz, st in zip(tensor.shape, tensor.stride(), strict=True) if sz != 1):
         if stride != expected:

@@ -98,8 +98,8 @@ class View:
         """Return how a tensor lies; None for one that fills memory from an aligned address on, and for integers."""
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return None
-        itemsize = tensor.element_size()
-        odd = tensor.storage_offset() * itemsize % ALIGNMENT
+        itemsize, offset = tensor.element_size(), tensor.storage_offset()
+        odd = offset * itemsize % ALIGNMENT
         if not odd and is_dense(tensor):
             return None
         return cls(tuple(tensor.stride()), odd // itemsize)
