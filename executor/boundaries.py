@@ -14,7 +14,14 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only
 
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.layout import Layout, own_storage, storage_id
-from loadahead.executor.randomness import Draws, global_states, seed_globals
+from loadahead.executor.randomness import (
+    Draws,
+    RandomState,
+    global_states,
+    globals_kept,
+    seed_globals,
+    set_state,
+)
 from loadahead.executor.saved import SavedTensors, UsedInForward
 from loadahead.executor.state import Before, Slot
 from loadahead.executor.values import CONSTANT, Form, View, handed_place, plain_tensor
@@ -109,9 +116,13 @@ def trace_boundaries(
     fails or returns what a plan cannot hold.
     """
     before: list[tuple[CheckpointedUnit, Before]] = []
+    device = units[0].device
+    states = torch.default_generator.get_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
-        return _traced(units, batch, loss, seed, after, before)
+        with globals_kept():
+            return _traced(units, batch, loss, seed, after, before)
     finally:
+        set_state(RandomState(*states), device)
         # Only now, as a unit may read what one below it has put somewhere.
         for unit, values in reversed(before):
             unit.state.put_back(values)

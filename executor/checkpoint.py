@@ -19,6 +19,7 @@ from loadahead.executor.digests import digest
 from loadahead.executor.layout import Layout, storage_id
 from loadahead.executor.randomness import Draws, RandomState, drawing_from, seeded_state
 from loadahead.executor.saved import SavedTensors, UsedInForward
+from loadahead.executor.sparse import keep_apart, sparse_weights
 from loadahead.executor.state import Before, ModuleState
 from loadahead.executor.values import Form, Parts, Value, owned, plain_tensor, storages, views_of
 from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
@@ -192,6 +193,7 @@ class CheckpointedUnit:
         self.device = device
         self._autocast, self._shared = dtype, shared
         self.resident = frozenset(storage_id(tensor) for tensor in self._weights())
+        self._sparse = tuple(sparse_weights(self.layers).values())
         self._contexts: dict[int, UnitContext] = {}
         self._graph: dict[int, _Graph] = {}
 
@@ -274,9 +276,11 @@ class CheckpointedUnit:
         self, value: Value, seed: int, handed: Mapping[int, torch.Tensor] = NO_HANDED, microbatch: int = 0
     ) -> Made:
         """Run FORWARD of a frozen unit, which has no other operation."""
-        with self.context(seed).active(), torch.enable_grad():
+        saved = SavedTensors(self.name, kept=self.computes_gradients)
+        with self.context(seed).active(), torch.enable_grad(), saved.discarding():
             made = self._run(value, handed, None, [[] for _ in value.tensors])
-        if any(tensor.requires_grad for tensor in made.own):
+        assert self.out is not None, "a frozen unit has one above it"
+        if any(t.requires_grad and not needed for t, needed in zip(made.own, self.out.needs, strict=True)):
             raise InputError(
                 f"unit {self.name} is frozen, and what it makes of microbatch {microbatch} has a gradient; it had none "
                 "when it was traced: it must be the same for every microbatch"
@@ -325,6 +329,7 @@ class CheckpointedUnit:
                 _backward_from(ends, incoming)
         incoming.clear()
         given = storages(gradient.tensors) if gradient is not None else frozenset()
+        keep_apart(self._sparse, graph.boundary_storages | given)
         out, absent = [], []
         for place, (sink, layout) in enumerate(zip(graph.sinks, graph.boundary, strict=True)):
             if sink:

@@ -70,8 +70,8 @@ class Differences:
     ) -> None:
         """Compare one step's losses, gradients and buffers, after the plan's optimizer step and before the other's.
 
-        Raises CheckFailed where the plan's gradients are not finite and plain training's are: they come from memory
-        that was read before it was written. Raises InputError where plain training's are not finite either.
+        Raises CheckFailed where the plan's losses or gradients are not finite and plain training's are: they come from
+        memory that was read before it was written.
         """
         unequal_loss = _first_unequal(losses, plain_losses)
         found = self._gradients(step, session, plain)
@@ -84,9 +84,16 @@ class Differences:
                     f"{_MISSING_WAIT}"
                 )
             self.worst = max(self.worst, error)
-            found = found or f"the loss of microbatch {microbatch} differs by {error:.6g}"
         if found and self.first is None:
-            self.first = f"step {step}: {found}; " + _explained(session, unequal_loss)
+            loss = (
+                "the losses are equal"
+                if unequal_loss is None
+                else f"the loss of microbatch {microbatch} differs as well"
+            )
+            self.first = f"step {step}: {found}; {loss}{_explained(session, unequal_loss is not None)}"
+        elif unequal_loss is not None and self.first is None:
+            loss = f"the loss of microbatch {microbatch} differs by {error:.6g}"
+            self.first = f"step {step}: {loss}{_explained(session, True)}"
 
     def _gradients(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which gradient differs first and by how much, in words."""
@@ -167,6 +174,13 @@ class Differences:
         return None
 
 
+def _than(session: Session) -> str:
+    """Return the learning rate in words, where there is one."""
+    optimizers = [stage.optimizer for stage in session.optimizers if stage.optimizer is not None]
+    rates = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
+    return f" than {rates.pop()}" if len(rates) == 1 else ""
+
+
 def _largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((other.to(torch.complex128) - one.to(torch.complex128)).abs().max())
 
@@ -203,25 +217,22 @@ def recompute_differences(session: Session) -> tuple[str | None, str | None]:
     return reread, different
 
 
-def _explained(session: Session, unequal_loss: tuple[int, float] | None) -> str:
+def _explained(session: Session, loss_differs: bool) -> str:
     """Return what else differs or does not, and whose fault it can be."""
     reread, different = recompute_differences(session)
-    loss = (
-        "the losses are equal" if unequal_loss is None else f"the loss of microbatch {unequal_loss[0]} differs as well"
-    )
     if reread is not None:
-        return f"{loss}; {reread}: the plan or the backend is wrong, an operation has read memory in another's turn"
+        return f"; {reread}: the plan or the backend is wrong, an operation has read memory in another's turn"
     if different is not None:
-        return f"{loss}; {different}, though it read the same boundary: {DEPENDS}"
-    if unequal_loss is not None:
+        return f"; {different}, though it read the same boundary: {DEPENDS}"
+    if loss_differs:
         return (
-            f"{loss}, and no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module "
-            "called as it is, as they do where layers share an object that the order of microbatches changes"
+            ", and no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module called as "
+            "it is, as they do where layers share an object that the order of microbatches changes"
         )
     return (
-        f"{loss}, and every RECOMPUTE saved what its FORWARD had saved: the difference arises in BACKWARD, in an "
-        "autograd function that reads something changed since its FORWARD, or in memory that the plan or the backend "
-        "gives to another too early"
+        ", and every RECOMPUTE saved what its FORWARD had saved: the difference arises in BACKWARD, in an autograd "
+        "function that reads something changed since its FORWARD, or in memory that the plan or the backend gives to "
+        "another too early"
     )
 
 
@@ -236,7 +247,7 @@ def require_finite(step: int, session: Session, losses: Sequence[float], loss: f
         advice = (
             "no optimizer step has been taken yet: the model, its data or its loss makes it"
             if step == 0
-            else f"the steps before were finite: a smaller learning rate than {session.spec.learning_rate} may help"
+            else f"the steps before were finite: a smaller learning rate{_than(session)} may help"
         )
         raise InputError(f"the loss of step {step} is {loss} (microbatch {bad}){same}; {advice}")
     for name, parameter in session.model.module.named_parameters():

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 # Kernels hand each other memory of this type, of which they may leave parts as they found it (recurrent layers).
 _SCRATCH = torch.uint8
@@ -17,6 +18,8 @@ def digest(tensor: torch.Tensor) -> int | None:
     No operator of torch that takes memory runs: what measures memory at the time sees nothing. On another device than
     the CPU the tensor is copied to the host, and the host waits.
     """
+    if tensor.is_nested:
+        return None
     tensor = tensor.detach()
     if tensor.dtype == _SCRATCH or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         return None
@@ -24,7 +27,8 @@ def digest(tensor: torch.Tensor) -> int | None:
         return None
     if tensor.device.type != "cpu":
         tensor = tensor.cpu()
-    tensor = tensor.resolve_conj().resolve_neg()
+    with _disable_current_modes():
+        tensor = tensor.resolve_conj().resolve_neg()
     if not tensor.dim():
         tensor = tensor.reshape(1)
     # numpy does not know bfloat16; bits are all that matters.

@@ -6,7 +6,7 @@ Here gradients are memory that stays, so an optimizer's step is told which of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -15,13 +15,9 @@ from loadahead.executor.spec import ModelSpec
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
 
-def sparse_weights(layers: Iterable[nn.Module]) -> set[int]:
-    """Return the ids of the weights whose gradients are sparse tensors: there is one where a microbatch made it."""
-    parts = [part for layer in layers for part in layer.modules() if getattr(part, "sparse", False) is True]
-    return {id(parameter) for part in parts for parameter in part.parameters(recurse=False)}
-
-
-def primed_optimizer(spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int]) -> list[torch.Tensor]:
+def primed_optimizer(
+    spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: Collection[int]
+) -> list[torch.Tensor]:
     """Give the parameters gradients of zeros, and return the state that the spec's optimizer makes for them.
 
     An optimizer makes its state at its first step. One with a learning rate of 0 and gradients of 0 changes no
@@ -31,7 +27,7 @@ def primed_optimizer(spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse
 
 
 def _states(
-    spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int]
+    spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: Collection[int]
 ) -> dict[torch.Tensor, list[torch.Tensor]]:
     if not parameters:
         return {}
@@ -66,21 +62,27 @@ class StageOptimizer:
         unused: the parameters to whose gradients no microbatch had added anything when the last step was taken.
     """
 
-    def __init__(self, spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: set[int] | None = None) -> None:
+    def __init__(self, spec: ModelSpec, parameters: Sequence[nn.Parameter], sparse: Collection[int] = ()) -> None:
         self.parameters = list(parameters)
-        self._sparse = [p for p in self.parameters if id(p) in (sparse or ())]
-        self._placeholders = _states(spec, self.parameters, sparse or set())
+        self._sparse = [p for p in self.parameters if id(p) in sparse]
+        self._placeholders = _states(spec, self.parameters, sparse)
         self.optimizer = spec.make_optimizer(self.parameters) if self.parameters else None
+        for parameter in self.optimizer.state if self.optimizer is not None else ():
+            self._placeholders.pop(parameter, None)  # some make it at once
         self._versions = [0] * len(self.parameters)
         self.unused: tuple[nn.Parameter, ...] = ()
 
     def zero_gradients(self) -> None:
-        """Zero the gradients in place; drop sparse ones."""
+        """Make the gradients zeros in place; drop sparse ones.
+
+        The zeros are negative: what is added to such a zero stays as it is, bit for bit, as where there was no gradient.
+        """
         for parameter in self._sparse:
             parameter.grad = None
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if gradients:
             torch._foreach_zero_(gradients)
+            torch._foreach_neg_(gradients)
         self._versions = [-1 if p.grad is None else p.grad._version for p in self.parameters]
 
     def step(self) -> None:

@@ -131,7 +131,8 @@ def _copy_of(module: nn.Sequential) -> nn.Sequential:
     except Exception as error:  # whatever a module's own copying does
         kind = type(error).__name__
         raise InputError(
-            f"the model cannot be copied for the check of gradients ({kind}: {one_line(error)}); run without the check"
+            f"the model cannot be copied for the check of gradients ({kind}: {one_line(error)}); run without the check",
+            parameters=("check",),
         ) from error
     return out
 
@@ -186,8 +187,8 @@ class _Seeding:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether two tensors of one shape and type hold the same bits; two equal NaNs are the same."""
-    return torch.equal(a, b) or torch.equal(_bits(a), _bits(b))
+    """Return whether two tensors of one shape and type hold the same bits."""
+    return torch.equal(_bits(a), _bits(b))
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -32,19 +32,21 @@ class _SavedTensor:
     __slots__ = ("__weakref__", "digest", "dtype", "shape", "tensor", "version")
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self.shape, self.dtype = tensor.shape, tensor.dtype
+        # A nested tensor's shape cannot be told.
+        self.shape = None if tensor.is_nested else tensor.shape
+        self.dtype = tensor.dtype
         self.tensor: torch.Tensor | None = None
         self.version = 0
         self.digest: int | None = None
 
     def fits(self, tensor: torch.Tensor) -> bool:
-        return self.shape == tensor.shape and self.dtype == tensor.dtype
+        return self.shape == (None if tensor.is_nested else tensor.shape) and self.dtype == tensor.dtype
 
     def hold(self, tensor: torch.Tensor) -> None:
         self.tensor, self.version = tensor.detach(), tensor._version
 
     def __str__(self) -> str:
-        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
+        return f"{str(self.dtype).removeprefix('torch.')}{'[nested]' if self.shape is None else list(self.shape)}"
 
 
 def _digest(tensor: torch.Tensor) -> int | None:

@@ -11,8 +11,9 @@ from torch.utils._pytree import tree_map_only
 
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.checkpoint import CheckpointedUnit
-from loadahead.executor.optimizers import StageOptimizer, sparse_weights
+from loadahead.executor.optimizers import StageOptimizer
 from loadahead.executor.randomness import seed_of
+from loadahead.executor.sparse import sparse_weights
 from loadahead.executor.spec import AUTOCAST, CPU, Batch, LoadedModel, ModelSpec, load_model, make_ready, on_meta
 from loadahead.executor.values import Form
 from loadahead.sim.errors import InputError

@@ -17,9 +17,11 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
+from loadahead.executor.layout import is_dense
 from loadahead.executor.models import SHIPPED_MODELS
 from loadahead.executor.randomness import Draws, seed_globals
 from loadahead.executor.user_code import find_function, importable_from
+from loadahead.executor.values import View
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.workload import IN_MEMORY
 
@@ -315,7 +317,11 @@ def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     objects = spec.objects
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     with importable_from(spec.search_path):
-        module = _copy_of(objects.layers) if objects is not None and objects.layers is not None else _built(spec)
+        if objects is not None and objects.layers is not None:
+            require_trainable(nn.Sequential(*objects.layers))  # a copy has no hooks
+            module = _copy_of(objects.layers)
+        else:
+            module = _built(spec)
         require_trainable(module)
         module = _moved(module, device, dtype)
         loss = _loss(spec)
@@ -487,7 +493,9 @@ def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype | None) 
     def input_moved(x: Any) -> Any:
         if not isinstance(x, torch.Tensor):
             return x
-        return x.to(device, dtype if x.is_floating_point() else None)
+        x = x.to(device, dtype if x.is_floating_point() else None)
+        # A slice of a batch begins anywhere; from an aligned address on, all microbatches are computed alike.
+        return x.clone() if is_dense(x) and View.of_tensor(x) is not None else x
 
     def target_moved(target: Any) -> Any:
         return target.to(device) if isinstance(target, torch.Tensor) else target

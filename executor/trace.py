@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from loadahead.executor.backends import torch_device
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
 from loadahead.executor.meter import StorageMeter, storage_bytes
-from loadahead.executor.optimizers import primed_optimizer, sparse_weights
+from loadahead.executor.optimizers import primed_optimizer
+from loadahead.executor.sparse import sparse_weights
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
 from loadahead.executor.torch_settings import single_threaded, uncompiled
 from loadahead.executor.user_code import importable_from
@@ -116,9 +117,16 @@ def _shapes(
 
 
 def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
-    if any(p.requires_grad for unit in units for p in unit.parameters()):
-        return ()
-    return ("no parameter of the model is trained (requires_grad): it is planned as if its input were",)
+    out = []
+    if not any(p.requires_grad for unit in units for p in unit.parameters()):
+        out.append("no parameter of the model is trained (requires_grad): it is planned as if its input were")
+    sparse = [unit.name for unit in units if sparse_weights(unit.layers)]
+    if sparse:
+        out.append(
+            f"weights of {sparse[0].strip('()')} have sparse gradients, which take as much memory as microbatches use "
+            "rows: peaks are predicted from a few microbatches"
+        )
+    return tuple(out)
 
 
 def _tensors(layers: Iterable[nn.Module]) -> list[torch.Tensor]:
@@ -143,7 +151,7 @@ def _is_trained(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) and tensor.requires_grad
 
 
-def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: set[int]) -> int:
+def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: Collection[int]) -> int:
     """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
     trained = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter) and tensor.requires_grad]
     placeholders = primed_optimizer(spec, trained, sparse)

@@ -63,7 +63,9 @@ class _Elements(TorchDispatchMode):
         if any(part in name for part in _RECURRENT):
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             steps = tensors[0].numel() // max(1, tensors[0].shape[-1])
-            self.recurrent += 2 * steps * sum(t.numel() for t in tensors[1:] if t.dim() == 2)
+            # A kernel's states come after its four weights and biases.
+            weights = tensors[1:5] if "mkldnn" in name else tensors[1:]
+            self.recurrent += 2 * steps * sum(t.numel() for t in weights if t.dim() == 2)
         elif not func.is_view:
             self.elements += sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor))
         return out
