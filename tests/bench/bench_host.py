@@ -78,7 +78,7 @@ class IdleDriver:
 def ours(spec: ModelSpec, workload: Workload, offload: bool) -> Operations:
     plan = build_plan(workload, Policy(ranks=1, microbatches=MICROBATCHES, horizon=2, offload=offload))
     backend = CudaBackend(driver=IdleDriver())  # type: ignore[arg-type]
-    return Operations(plan, Session(spec, workload, (0,)), backend, Links.of(HARDWARE))
+    return Operations(plan, Session(spec, workload, (0,), microbatches=MICROBATCHES), backend, Links.of(HARDWARE))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Transfers between ranks land in memory that the plan has taken: to the byte, at every horizon, window and distance.
 
 Every plan runs one step with poisoned memory; what each operation of a compute queue holds, what each rank holds at
-most, and every gradient are compared.
+most, and every gradient, loss and buffer are compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loadahead.executor.calibration import calibrate
 from loadahead.executor.links import Links
 from loadahead.executor.metering import StepMeter
 from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.oracle import PlainTraining, pass_orders
 from loadahead.executor.replay import replay
 from loadahead.executor.session import Session
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
@@ -33,6 +33,7 @@ from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.workload import Workload
 from tests.support.models import HARDWARE, tiny_spec, workload_of
 from tests.support.orders import INTERLEAVED, V_SHAPED, written
+from tests.support.units import compared
 
 SPEC = tiny_spec()  # four units
 MICROBATCHES = 4
@@ -54,8 +55,8 @@ class Steps:
 
     def __init__(self, plan: Plan, stages: int) -> None:
         self.backend = CpuBackend(poisoned=True)
-        self.session = Session(SPEC, workload(stages), tuple(plan.stage_rank.tolist()))
-        self.oracle = PlainTraining(self.session, backward_order(plan))
+        self.session = Session(SPEC, workload(stages), tuple(plan.stage_rank.tolist()), microbatches=MICROBATCHES)
+        self.oracle = PlainTraining(self.session, *pass_orders(plan))
         self.number = 0
 
     def run(self, plan: Plan, known: Costs) -> None:
@@ -64,9 +65,8 @@ class Steps:
         batches = self.session.batches(self.number, plan.microbatches)
         meter = StepMeter(operations)
         with without_garbage_collection():
-            replay(operations, self.number, batches, meter)
-        self.oracle.train(self.number, batches)
-        assert self.oracle.max_error(self.number) == 0.0
+            run = replay(operations, self.number, batches, meter)
+        assert compared(self.number, self.session, self.oracle, run.losses, batches) == 0.0
         self.number += 1
         expected, found = walk(plan, known), meter.result()
         for rank in range(plan.ranks):

@@ -12,7 +12,7 @@ from loadahead.executor.backends import make_backend
 from loadahead.executor.execute import execute
 from loadahead.executor.links import Links
 from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, backward_order
+from loadahead.executor.oracle import PlainTraining, pass_orders
 from loadahead.executor.replay import replay
 from loadahead.executor.session import Session
 from loadahead.executor.spec import ModelSpec
@@ -26,6 +26,7 @@ from tests.support import models
 from tests.support.edits import with_column, without_entry
 from tests.support.gpu import NEEDS_GPU
 from tests.support.models import HARDWARE, TINY, link_costs, own_spec, tiny_spec
+from tests.support.units import compared
 
 pytestmark = NEEDS_GPU
 
@@ -85,17 +86,16 @@ class Bound:
         workload = workload_of(spec)
         self.plan = plan_for(workload, horizon=2, pipeline="simple")
         self.backend = make_backend("cuda", **settings)
-        self.session = Session(spec, workload, (0,), self.backend.device)
-        self.oracle = PlainTraining(self.session, backward_order(self.plan))
+        self.session = Session(spec, workload, (0,), self.backend.device, self.plan.microbatches)
+        self.oracle = PlainTraining(self.session, *pass_orders(self.plan))
         self.operations = Operations(self.plan, self.session, self.backend, Links.of(HARDWARE))
 
     def step(self, number: int) -> float:
-        """The step's largest gradient error."""
+        """The step's largest difference from plain training's."""
         batches = self.session.batches(number, self.plan.microbatches)
         with on_device(self.backend.device, True):
-            replay(self.operations, number, batches)
-            self.oracle.train(number, batches)
-        return self.oracle.max_error(number)
+            run = replay(self.operations, number, batches)
+            return compared(number, self.session, self.oracle, run.losses, batches)
 
 
 def test_an_exception_in_mid_step_and_then_a_good_step() -> None:

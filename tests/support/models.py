@@ -7,14 +7,15 @@ import sys
 import threading
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from loadahead.executor.links import Hardware
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.spec import ModelObjects, ModelSpec
 from loadahead.executor.trace import trace_module
 from loadahead.sim.costs import Costs, UnitCost
-from loadahead.sim.workload import UnitShape, Workload
+from loadahead.sim.workload import IN_MEMORY, PassThrough, UnitShape, Workload
 
 GB = 1_000_000_000
 TINY = {"blocks": 2, "width": 16, "heads": 2, "context": 8, "batch": 2, "dropout": 0.2}
@@ -35,19 +36,34 @@ def own_spec(function: str, **changes: Any) -> ModelSpec:
     return ModelSpec(**fields | changes)
 
 
+def given_spec(*layers: nn.Module, data: Any = None, loss: Any = None, optimizer: Any = None, **changes: Any) -> ModelSpec:
+    """A model given in memory; where no data are, on random floats of shape (2, 8)."""
+    objects = ModelObjects(layers=layers, data=data, loss=loss, optimizer=optimizer)
+    return ModelSpec(**{"python": IN_MEMORY, "input_shape": (2, 8), "objects": objects} | changes)
+
+
 def workload_of(spec: ModelSpec, ranks: int = 1, device: str = "cpu") -> Workload:
     """One unit per layer, from shapes found on the device, dealt out evenly over the ranks, one stage each."""
+    shapes = trace_module(spec, device=device)
     units = [
         UnitShape(
             boundary_bytes=layer.input_bytes,
             gradient_bytes=layer.gradient_bytes,
             saved_bytes=layer.saved_bytes,
+            state_bytes=layer.state_bytes,
             layers=(index, index + 1),
         )
-        for index, layer in enumerate(trace_module(spec, device=device).layers)
+        for index, layer in enumerate(shapes.layers)
     ]
     cuts = [len(units) * rank // ranks for rank in range(ranks + 1)]
-    return Workload(stages=tuple(tuple(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
+    return Workload(
+        stages=tuple(tuple(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)),
+        frozen_units=shapes.frozen_layers,
+        passed=tuple(
+            PassThrough(nbytes=tensor.nbytes, readers=tuple(range(max(0, tensor.origin), tensor.last + 1)))
+            for tensor in shapes.handed_on
+        ),
+    )
 
 
 def link_costs(workload: Workload, **changes: Any) -> Costs:
@@ -159,6 +175,31 @@ def not_a_sequential() -> nn.Module:
     return nn.Linear(2, 2)
 
 
+def lazy() -> nn.Sequential:
+    """Layers that learn their shapes by running, among others."""
+    return nn.Sequential(nn.BatchNorm1d(8), nn.LazyLinear(4), nn.LazyBatchNorm1d())
+
+
+class Backwards(nn.Sequential):
+    """Runs its layers in its own way."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in reversed(self):
+            x = layer(x)
+        return x
+
+
+def own_forward() -> nn.Sequential:
+    return Backwards(nn.Linear(8, 8), nn.Linear(8, 8))
+
+
+def own_weight() -> nn.Sequential:
+    """A container with a weight that no layer has."""
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.register_parameter("scale", nn.Parameter(torch.ones(())))
+    return model
+
+
 def three_numbers(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Not a loss."""
     return output.flatten()[:3]
@@ -166,6 +207,42 @@ def three_numbers(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def bad_pair(step: int, microbatch: int, microbatches: int) -> Any:
     return torch.zeros(2, 8)
+
+
+class Masked(nn.Module):
+    """Reads (x, mask) and makes (y, mask), the mask as it was; with ``norm``, y is normalized over the batch."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(0.5, 1.5, 8))
+        self.norm = nn.BatchNorm1d(8) if norm else nn.Identity()
+
+    def forward(self, given: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        x, mask = given
+        return self.norm((x * self.weight * mask).sin()), mask
+
+
+class Unmasked(nn.Module):
+    """Ends a model of :class:`Masked` layers: reads (x, mask) and makes one tensor."""
+
+    def forward(self, given: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return given[0].cos() * given[1]
+
+
+def masked_data(step: int, microbatch: int, microbatches: int) -> Any:
+    """(x, mask) of shapes (2, 8) and (8,), and a target that no one reads."""
+    generator = torch.Generator().manual_seed(1000 * step + microbatch)
+    mask = torch.rand(8, generator=generator) > 0.3
+    return (torch.randn(2, 8, generator=generator), mask.float()), torch.zeros(())
+
+
+def array_data(step: int, microbatch: int, microbatches: int) -> Any:
+    """Input that is no tensor, where the data should hold tensors."""
+    return np.zeros((2, 8)), torch.zeros(())
+
+
+def no_tensor(step: int, microbatch: int, microbatches: int) -> Any:
+    return "text", torch.zeros(())
 
 
 def linear_gelu() -> nn.Sequential:
