@@ -212,8 +212,20 @@ def test_what_one_process_cannot_train_is_one_line() -> None:
         load_model(given_spec(wrapped))
     hooked = nn.Linear(8, 8)
     hooked.weight.register_post_accumulate_grad_hook(lambda parameter: None)
-    with pytest.raises(InputError, match=r"model: 0\.weight has a hook that runs once its gradient is there"):
+    words = r"model: 0\.weight has a hook that runs once its gradient is there"
+    with pytest.raises(InputError, match=words):
         require_trainable(nn.Sequential(hooked))
+    with pytest.raises(InputError, match=words):
+        load_model(given_spec(hooked))
+
+
+def test_hooks_on_parameters_go_with_the_copy() -> None:
+    """They are a part of how the model is trained."""
+    layer = nn.Linear(8, 8)
+    layer.weight.register_hook(lambda gradient: torch.full_like(gradient, 7.0))
+    model = load_model(given_spec(layer))
+    model.module(torch.ones(2, 8)).sum().backward()
+    assert torch.equal(model.module[0].weight.grad, torch.full((8, 8), 7.0))
 
 
 def test_a_model_with_a_lock_is_one_line() -> None:

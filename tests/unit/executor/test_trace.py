@@ -12,11 +12,20 @@ from tests.support.models import own_spec, tiny_spec
 
 def test_linear_layers_by_hand() -> None:
     first, gelu = trace_module(own_spec("linear_gelu", optimizer="adamw")).layers
-    # x (2, 8) float32. Weights, gradients and two moments of 8 * 4 + 4 numbers, and two step counts of 4 bytes.
+    # x (2, 8) float32, the data, whose gradient nobody computes. Weights, gradients and two moments of 8 * 4 + 4
+    # numbers, and two step counts of 4 bytes.
     assert first == LayerShape(
-        input_bytes=64, gradient_bytes=64, saved_bytes=0, static_bytes=4 * 36 * 4 + 8, flops=2 * 2 * 8 * 4
+        input_bytes=64,
+        gradient_bytes=0,
+        saved_bytes=0,
+        static_bytes=4 * 36 * 4 + 8,
+        flops=2 * 2 * 8 * 4,
+        kind="Linear",
     )
-    assert (gelu.input_bytes, gelu.static_bytes, gelu.flops) == (32, 0, 0)
+    assert (gelu.input_bytes, gelu.gradient_bytes, gelu.static_bytes) == (32, 32, 0)
+    # No operator of it is counted: it is charged for what its operators and the loss make, 2 * 4 numbers by GELU and
+    # one each by the mean and its division by the microbatches.
+    assert (gelu.flops, gelu.counted, gelu.kind) == (2 * 4 + 1 + 1 + 1, False, "GELU")
 
 
 def test_sgd_has_no_state() -> None:
