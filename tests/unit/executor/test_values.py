@@ -17,12 +17,14 @@ from loadahead.executor.values import (
     Description,
     Form,
     Value,
+    View,
     handed_number,
     handed_place,
     over,
     owned,
     plain_tensor,
     storages,
+    views_of,
 )
 from loadahead.sim.errors import InputError
 from tests.support.units import one, single_form
@@ -195,6 +197,46 @@ def test_memory_of_others_is_not_taken() -> None:
         out = owned(tensors, storages([weight]))
         assert storages([weight]) & storages(out) == frozenset()
         assert len(storages(out)) == len(tensors)
+
+
+GRID = torch.arange(32.0).reshape(4, 8)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "view"),
+    [
+        (GRID, None),
+        (GRID.t(), None),
+        (GRID[2:], None),  # begins where a cache line does
+        (GRID[:, :3], View((8, 1), 0)),
+        (GRID[1:], View((8, 1), 8)),
+        (GRID[:, ::2], View((8, 2), 0)),
+        (GRID[:, :1].expand(4, 5), View((8, 0), 0)),
+        (GRID[0, 0].expand(3), View((0,), 0)),
+        (GRID[1:3, 2:5].t(), View((1, 8), 10)),
+        (torch.arange(8)[1:], None),  # integers are exact
+        (torch.ones(0, 3)[:, :2], None),
+    ],
+)
+def test_what_has_gaps_is_read_as_it_lay(tensor: torch.Tensor, view: View | None) -> None:
+    """It is moved without them, in as many bytes as it has."""
+    assert View.of_tensor(tensor) == view or tensor.numel() == 0
+    value = Value(owned([tensor], frozenset()), views=views_of([tensor]))
+    assert value.nbytes == tensor.numel() * tensor.element_size()
+    (made,) = value.described().over([memory.clone() for memory in value.tensors]).as_made()
+    assert torch.equal(made, tensor)
+    if view is not None:
+        assert (made.stride(), made.storage_offset()) == (tensor.stride(), view.offset)
+        assert storage_id(made) != storage_id(value.tensors[0])
+
+
+def test_without_gaps_the_tensors_are_the_memory_itself() -> None:
+    value = Value((X, IDS), views=views_of([X, IDS]))
+    assert value.views == ()
+    assert value.as_made() is value.tensors
+    mixed = Value(owned([X, GRID[:, :3]], frozenset()), views=views_of([X, GRID[:, :3]]))
+    first, second = mixed.as_made()
+    assert first is X and second.stride() == (8, 1)
 
 
 # ---- kinds of tensors ----
