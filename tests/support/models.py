@@ -26,7 +26,7 @@ HARDWARE = Hardware(d2h_bandwidth=10 * GB, h2d_bandwidth=10 * GB, memory_bytes=G
 
 def tiny_spec(**changes: Any) -> ModelSpec:
     """A byte-level GPT of four layers, dropout on: a step takes some milliseconds."""
-    fields = {"python": "byte-gpt", "options": TINY, "loss": "cross_entropy"}
+    fields: dict[str, Any] = {"python": "byte-gpt", "options": TINY, "loss": "cross_entropy"}
     return ModelSpec(**fields | {"learning_rate": 1e-2} | changes)
 
 
@@ -36,10 +36,13 @@ def own_spec(function: str, **changes: Any) -> ModelSpec:
     return ModelSpec(**fields | changes)
 
 
-def given_spec(*layers: nn.Module, data: Any = None, loss: Any = None, optimizer: Any = None, **changes: Any) -> ModelSpec:
+def given_spec(
+    *layers: nn.Module, data: Any = None, loss: Any = None, optimizer: Any = None, **changes: Any
+) -> ModelSpec:
     """A model given in memory; where no data are, on random floats of shape (2, 8)."""
     objects = ModelObjects(layers=layers, data=data, loss=loss, optimizer=optimizer)
-    return ModelSpec(**{"python": IN_MEMORY, "input_shape": (2, 8), "objects": objects} | changes)
+    fields: dict[str, Any] = {"python": IN_MEMORY, "input_shape": (2, 8), "objects": objects}
+    return ModelSpec(**fields | changes)
 
 
 def workload_of(spec: ModelSpec, ranks: int = 1, device: str = "cpu") -> Workload:
@@ -104,7 +107,7 @@ class Scale(nn.Module):
         if self.act == "interrupts" and self.calls == 6:  # as Ctrl-C does, whose signal the main thread gets
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         if self.act == "fails backward":
-            return _FailsBackward.apply(x * self.weight)
+            return _FailsBackward.apply(x * self.weight)  # type: ignore[no-untyped-call]
         if self.act == "sine":  # RECOMPUTE has to read its boundary
             return x.sin() * self.weight
         if self.act == "exits":

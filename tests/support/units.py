@@ -70,8 +70,10 @@ def traced(units: Sequence[CheckpointedUnit], batch: Any, loss: Any = mean) -> B
     return trace_boundaries(units, batch, loss, lambda number: 100 + number)
 
 
-def compared(step: int, session: Session, plain: PlainTraining, losses: Sequence[float], batches: Sequence[Batch]) -> float:
-    """Train the step plainly; the largest difference of a gradient, a loss or a buffer, 0.0 where all bits are equal."""
+def compared(
+    step: int, session: Session, plain: PlainTraining, losses: Sequence[float], batches: Sequence[Batch]
+) -> float:
+    """Train the step plainly; the largest difference of a gradient, a loss or a buffer, 0.0 where all is equal."""
     found = Differences()
     found.compare(step, session, plain, losses, plain.train(step, batches))
     assert (found.sentence is None) == (found.worst == 0.0)

@@ -319,9 +319,13 @@ def test_what_units_draw_is_noted() -> None:
 
 
 def test_units_run_under_their_own_seeds() -> None:
-    outs: list[Any] = []
-    units = units_of(nn.Dropout(0.5), Does(lambda x: outs.append(x.clone()) or x), linear())
-    traced(units, X)
+    outs: list[torch.Tensor] = []
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        outs.append(x.clone())
+        return x
+
+    traced(units_of(nn.Dropout(0.5), Does(look), linear()), X)
     torch.manual_seed(100)
     assert torch.equal(outs[0], nn.functional.dropout(X, 0.5))
 
@@ -344,6 +348,8 @@ def test_pythons_and_numpys_numbers_are_those_of_the_seed() -> None:
 
 class Keeper(nn.Module):
     """Changes all it has: buffers, numbers, containers."""
+
+    scale: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -455,7 +461,11 @@ def test_after_sees_each_unit_with_its_input() -> None:
     seen: list[tuple[int, tuple[int, ...], bool]] = []
     units = units_of(linear(), nn.Flatten(0), nn.Unflatten(0, (2, 8)))
     trace_boundaries(
-        units, X, mean, lambda _: 0, lambda number, value: seen.append((number, tuple(value.shape), value.requires_grad))
+        units,
+        X,
+        mean,
+        lambda _: 0,
+        lambda number, value: seen.append((number, tuple(value.shape), value.requires_grad)),
     )
     assert seen == [(0, (2, 8), False), (1, (2, 8), True), (2, (16,), True)]
 
@@ -502,7 +512,9 @@ def test_outputs_without_a_tensor_are_one_line(output: Any, words: str) -> None:
 
 
 def test_sparse_data_are_one_line() -> None:
-    with pytest.raises(InputError, match=r"^the data returns a sparse tensor; only dense, strided tensors can be moved"):
+    with pytest.raises(
+        InputError, match=r"^the data returns a sparse tensor; only dense, strided tensors can be moved"
+    ):
         traced(units_of(Does(torch.Tensor.to_dense), linear()), X.to_sparse())
 
 

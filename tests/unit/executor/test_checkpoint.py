@@ -35,7 +35,7 @@ def plain(modules: list[nn.Module], x: torch.Tensor, seed: int, gradient: torch.
     y = x * 1.0
     for module in modules:
         y = module(y)
-    y.backward(gradient)
+    y.backward(gradient)  # type: ignore[no-untyped-call]
     assert x.grad is not None
     return [y.detach(), x.grad, *(p.grad for module in modules for p in module.parameters() if p.grad is not None)]
 
@@ -358,6 +358,8 @@ def test_values_from_before_are_the_only_memory_more() -> None:
 
 def test_a_change_that_the_trace_did_not_see_is_refused() -> None:
     class Late(nn.Module):
+        count: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("count", torch.zeros(()))
@@ -365,7 +367,7 @@ def test_a_change_that_the_trace_did_not_see_is_refused() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if self.counts:
-                self.count += 1  # type: ignore[has-type]
+                self.count += 1
             return x.sin()
 
     x, layer = torch.randn(4, 8), Late()
@@ -392,13 +394,13 @@ def test_the_loss_is_the_last_units_output() -> None:
 
 def test_errors_of_layers_are_one_line_and_others_pass() -> None:
     for error in (ValueError("a\nb"), SystemExit(3), AssertionError()):
-        with pytest.raises(InputError, match=rf"^the model fails here: {type(error).__name__}: ") as caught:
-            with model_errors_in_one_line("here"):
-                raise error
+        words = rf"^the model fails here: {type(error).__name__}: "
+        with pytest.raises(InputError, match=words) as caught, model_errors_in_one_line("here"):
+            raise error
         assert "\n" not in str(caught.value)
     for passing in (InputError("mine"), torch.OutOfMemoryError("full"), KeyboardInterrupt()):
         with pytest.raises(type(passing)) as same, model_errors_in_one_line("here"):
             raise passing
         assert same.value is passing
-    with pytest.raises(InputError, match="; run without the check of gradients$"), model_errors_in_one_line("here"):
+    with pytest.raises(InputError, match=r"; run without the check of gradients$"), model_errors_in_one_line("here"):
         raise RuntimeError("cumsum does not have a deterministic implementation")

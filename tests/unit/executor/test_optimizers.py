@@ -213,10 +213,10 @@ def test_sparse_gradients_are_there_only_where_a_microbatch_made_them() -> None:
     plain.load_state_dict(table.state_dict())
     sparse = sparse_weights([nn.Sequential(nn.Linear(2, 2), table)])
     assert sparse == {id(table.weight)}
-    stage = StageOptimizer(spec_of(make), [table.weight], sparse)
+    stage = StageOptimizer(spec_of(make), list(table.parameters()), sparse)
     held = storage_bytes(stage.state())
     assert table.weight.grad is None and held > 0
-    optimizer = make([plain.weight])
+    optimizer = make(list(plain.parameters()))
     for ids in ([1, 2], None, [5, 5], [0]):
         stage.zero_gradients()
         optimizer.zero_grad()

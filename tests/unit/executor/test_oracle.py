@@ -231,7 +231,7 @@ def test_microbatches_go_in_the_plans_order(order: tuple[tuple[int, int], tuple[
 
     def leave(_: nn.Module, args: tuple[torch.Tensor], out: torch.Tensor) -> None:
         microbatch = seen[-1][1:]
-        out.register_hook(lambda _: seen.append(f"B{microbatch}"))
+        out.register_hook(lambda _: seen.append(f"B{microbatch}"))  # type: ignore[no-untyped-call]
 
     plain.module[0].register_forward_pre_hook(enter)
     plain.module[0].register_forward_hook(leave)
@@ -268,7 +268,8 @@ def test_hooks_on_parameters_are_the_copys_too() -> None:
     gradients = []
     for factor in (1.0, 4.0):
         session = Session(spec, workload_of(spec), (0,), microbatches=2)
-        session.model.module[1].weight.register_hook(lambda gradient, factor=factor: gradient * factor)
+        (weight,) = session.model.module[1].parameters()
+        weight.register_hook(lambda gradient, factor=factor: gradient * factor)  # type: ignore[no-untyped-call]
         plain = PlainTraining(session, (0, 1), (0, 1))
         losses_of(plain)
         gradients.append(plain.named["1.weight"].grad)
@@ -279,7 +280,8 @@ def test_hooks_on_parameters_are_the_copys_too() -> None:
 def test_a_model_that_cannot_be_copied_is_one_line() -> None:
     spec = given_spec(nn.Linear(8, 8))
     session = Session(spec, workload_of(spec), (0,))
-    session.model.module[0].lock = threading.Lock()
+    layer: Any = session.model.module[0]
+    layer.lock = threading.Lock()
     words = r"the model cannot be copied for the check of gradients \(TypeError: .*\); run without the check"
     with pytest.raises(InputError, match=words):
         PlainTraining(session, (0,), (0,))

@@ -238,7 +238,9 @@ def test_a_plan_without_the_mask_is_one_line() -> None:
 def test_a_plan_that_hands_more_on_is_one_line() -> None:
     (tensor,) = masked_workload().passed
     plan = masked_plan(replace(masked_workload(), passed=(tensor, replace(tensor, nbytes=12, readers=(0, 1)))))
-    with pytest.raises(InputError, match=r"buffer \d+ of 12 bytes is handed on from unit to unit; the model hands on no"):
+    with pytest.raises(
+        InputError, match=r"buffer \d+ of 12 bytes is handed on from unit to unit; the model hands on no"
+    ):
         require_fit(plan)
 
 
@@ -247,7 +249,9 @@ def test_a_plan_with_other_state_is_one_line(nbytes: int) -> None:
     first, second = masked_workload().stages
     assert first[1].state_bytes == STATE
     stages = ((first[0], replace(first[1], state_bytes=nbytes)), second)
-    words = rf"RECOMPUTE 0\.1\.0 starts from {nbytes} bytes of the module's own values in the plan; .* changes {STATE} of"
+    words = (
+        rf"RECOMPUTE 0\.1\.0 starts from {nbytes} bytes of the module's own values in the plan; .* changes {STATE} of"
+    )
     with pytest.raises(InputError, match=words):
         require_fit(masked_plan(replace(masked_workload(), stages=stages)))
 
@@ -256,7 +260,9 @@ def test_a_plan_that_keeps_other_bytes_without_recompute_is_one_line() -> None:
     first, second = masked_workload().stages
     kept = first[0].saved_bytes
     stages = ((replace(first[0], saved_bytes=kept + 4), first[1]), second)
-    words = rf"BACKWARD 0\.0\.0 has no RECOMPUTE and its FORWARD keeps {kept + 4} bytes .*; the model's unit keeps {kept}"
+    words = (
+        rf"BACKWARD 0\.0\.0 has no RECOMPUTE and its FORWARD keeps {kept + 4} bytes .*; the model's unit keeps {kept}"
+    )
     with pytest.raises(InputError, match=words):
         require_fit(masked_plan(replace(masked_workload(), stages=stages), checkpoint=False))
 
@@ -265,7 +271,9 @@ def test_a_gradient_of_other_bytes_is_one_line() -> None:
     """The mask has none, so that a gradient is smaller than its boundary and the mask together."""
     first, second = masked_workload().stages
     stages = ((first[0], replace(first[1], gradient_bytes=X + MASK)), second)
-    words = rf"BACKWARD 0\.1\.0 writes a gradient of {X + MASK} bytes in the plan; the model's is float32\[2, 8\], {X} b"
+    words = (
+        rf"BACKWARD 0\.1\.0 writes a gradient of {X + MASK} bytes in the plan; the model's is float32\[2, 8\], {X} b"
+    )
     with pytest.raises(InputError, match=words):
         require_fit(masked_plan(replace(masked_workload(), stages=stages)))
 
@@ -285,5 +293,7 @@ def test_workspaces_that_no_run_holds_are_counted() -> None:
 def test_the_ranks_of_stages() -> None:
     plan = masked_plan()
     assert stage_ranks(plan, masked_workload()) == (0, 1)
-    with pytest.raises(InputError, match=r"the plan has 4 units, the model is cut into 2; unit 1\.0 is only in the plan"):
+    with pytest.raises(
+        InputError, match=r"the plan has 4 units, the model is cut into 2; unit 1\.0 is only in the plan"
+    ):
         stage_ranks(plan, Workload(stages=masked_workload().stages[:1]))

@@ -108,12 +108,18 @@ def test_they_are_put_back_whatever_happens(shared: bool) -> None:
     random.seed(1)
     np.random.seed(2)
     before = global_states()
+
+    def draw(fails: bool) -> None:
+        random.random()
+        np.random.rand()
+        if fails:
+            raise KeyError
+
     with pytest.raises(KeyError), drawing_from(seeded_state(0, CPU), CPU, shared, Draws(python=True, numpy=True)):
-        random.random(), np.random.rand()
-        raise KeyError
+        draw(fails=True)
     assert global_states() == before
     with globals_kept():
-        random.random(), np.random.rand()
+        draw(fails=False)
         assert all(now != then for now, then in zip(global_states(), before, strict=True))
     assert global_states() == before
 

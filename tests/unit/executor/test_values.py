@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_a_description_reads_memory_as_it_was_written() -> None:
     memory = Value((torch.empty(3, 2), torch.empty(3, dtype=torch.int64)))
     source = Value((turned(), IDS), (7,), frozenset({0}))
     target = source.described().over(memory.tensors)
-    assert (target.constants, target.absent) == ((7,), {0})
+    assert target.constants == (7,) and target.absent == {0}
     for mine, theirs in zip(target.tensors, source.tensors, strict=True):
         mine.copy_(theirs)
         assert torch.equal(mine, theirs) and mine.stride() == theirs.stride()
@@ -246,7 +247,7 @@ class Odd(torch.Tensor):
     pass
 
 
-ODD = {
+ODD: dict[str, Callable[[], torch.Tensor]] = {
     "sparse": lambda: torch.eye(3).to_sparse(),
     "sparse ": lambda: torch.eye(3).to_sparse_csr(),
     "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
@@ -262,7 +263,9 @@ ODD = {
 def test_odd_kinds_of_tensors_are_one_line(kind: str) -> None:
     with pytest.raises(InputError) as caught:
         plain_tensor(ODD[kind](), "the model's unit 0.1")
-    words = f"the model's unit 0.1 returns a {kind.strip()} tensor; only dense, strided tensors can be moved and planned"
+    words = (
+        f"the model's unit 0.1 returns a {kind.strip()} tensor; only dense, strided tensors can be moved and planned"
+    )
     assert str(caught.value) == words
 
 

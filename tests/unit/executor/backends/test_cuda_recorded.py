@@ -218,7 +218,7 @@ class TestFaults:
     @pytest.mark.parametrize("timed", [True, False])
     def test_a_step_after_one_that_failed(self, timed: bool) -> None:
         run = scales_run(plan_of(scales_workload()))
-        layer = run.session.model.module[2]
+        layer: Any = run.session.model.module[2]
         layer.act = "fails later"
         layer.calls = 3  # RECOMPUTEs do not count, so the last of three FORWARDs fails
         with pytest.raises(InputError, match="no more"):
