@@ -1,0 +1,218 @@
+"""Every model of the zoo, run by plans under random delays, is after three steps what plain training makes of it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from loadahead.executor.execute import execute
+from loadahead.executor.results import ExecutionResult
+from loadahead.jobs import calibrate_prepared, job_of_prepared, prepared_of
+from loadahead.modules import model_spec
+from loadahead.scenarios.prepare import Prepared
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines import simulate
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import Workload
+from tests.zoo import models
+from tests.zoo.models import MODELS, Model
+from tests.zoo.plain import Trained, Unit, train
+
+pytestmark = [
+    # Said when a model is built, and again by what looks into it.
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
+]
+
+STEPS, RATE = 3, 1e-2
+# Pipeline, horizon and microbatches of the plans that each model is run by.
+PLANS = [("simple", 1, 3), ("1f1b", 2, 4), ("simple", 3, 4)]
+
+
+def tables(model: Model, ranks: int = 1, pipeline: str = "simple", horizon: int = 2, microbatches: int = 4) -> Any:
+    """Return the scenario of a model."""
+    return {
+        "name": "zoo",
+        "model": {
+            "kind": "module",
+            "python": f"tests.zoo.models:{model.build}",
+            "data": f"tests.zoo.models:{model.data}",
+            "loss": f"tests.zoo.models:{model.loss}",
+            "options": model.options,
+            "learning_rate": RATE,
+            "steps": STEPS,
+            **model.table,
+        },
+        "hardware": {"d2h": "10 GB/s", "h2d": "10 GB/s", "memory": "1 GiB"},
+        "parallel": {"pipeline_parallel_degree": ranks, "pipeline": pipeline, "microbatches": microbatches},
+        "offload": {"activation_loading_horizon": horizon},
+    }
+
+
+def builder(model: Model) -> Callable[[], nn.Sequential]:
+    return functools.partial(getattr(models, model.build), **model.options)
+
+
+def plainly(model: Model, workload: Workload, microbatches: int, steps: int = STEPS) -> Trained:
+    """Train the model plainly, with the random numbers of the plan's units."""
+    units = [
+        Unit(stage=stage, unit=unit, layer=shape.layers[0])
+        for stage, shapes in enumerate(workload.stages)
+        for unit, shape in enumerate(shapes)
+    ]
+    data, loss = getattr(models, model.data), getattr(models, model.loss)
+    settings = {key: model.table[key] for key in ("optimizer", "autocast") if key in model.table}
+    own = {"units": units, "steps": steps, "microbatches": microbatches, "learning_rate": RATE}
+    return train(builder(model), data, loss, **own | settings)  # type: ignore[arg-type]
+
+
+class Runs:
+    """Runs one model's plans; units of one cut are calibrated and trained plainly once for all of them."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._costs: dict[Any, Costs] = {}
+        self._plain: dict[Any, Trained] = {}
+
+    def run(self, **settings: Any) -> tuple[ExecutionResult, Prepared, Costs, Trained, Any]:
+        """Return a run's result, what it was prepared from, and what it must have made."""
+        overrides = settings.pop("overrides", None)
+        prepared = prepared_of(tables(self.model, **settings), overrides)
+        cut = str(prepared.workload)
+        if cut not in self._costs:
+            self._costs[cut] = calibrate_prepared(prepared, repeats=1)
+        costs, plan = self._costs[cut], job_of_prepared(prepared).plan
+        if (key := (cut, plan.microbatches)) not in self._plain:
+            self._plain[key] = plainly(self.model, prepared.workload, plan.microbatches)
+        result = execute(
+            plan,
+            prepared.workload,
+            model_spec(prepared.scenario),
+            costs=costs,
+            steps=STEPS,
+            delays_seed=sum(map(ord, str(settings))),
+            poison=True,
+        )
+        return result, prepared, costs, self._plain[key], plan
+
+
+def require_equal(result: ExecutionResult, plain: Trained) -> None:
+    """Compare bit for bit: losses, weights, buffers, and whatever else a state dict holds."""
+    assert result.differences is None
+    assert result.max_grad_error == result.grad_error_allowed == 0.0
+    assert result.losses == plain.losses
+    ours = result.weights["model"]
+    assert list(ours) == list(plain.state)
+    for name, value in plain.state.items():
+        assert _bits(ours[name]) == _bits(value), f"{name}: {ours[name]} instead of {value}"
+
+
+def _bits(value: Any) -> Any:
+    """Return what tells two values of a state dict apart, to the sign of a zero."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    return value.dtype, tuple(value.shape), flat.view(torch.uint8).numpy().tobytes()
+
+
+def peaks(timeline: Any) -> list[tuple[int, int, int]]:
+    """Return every rank's peaks: of all, of boundaries, of host memory."""
+    names = ("peak_device_bytes", "peak_boundary_bytes", "peak_host_bytes")
+    return [tuple(getattr(rank, name) for name in names) for rank in timeline.metrics.ranks]
+
+
+def sentences(result: ExecutionResult, prepared: Prepared) -> str:
+    return "\n".join([*result.warnings, *prepared.warnings])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("name", MODELS)
+def test_three_steps_are_plain_trainings(name: str, ranks: int) -> None:
+    """Losses, weights and buffers bit for bit, peaks to the byte."""
+    model = MODELS[name]
+    runs = Runs(model)
+    for pipeline, horizon, microbatches in PLANS:
+        settings = {"ranks": ranks, "pipeline": pipeline, "horizon": horizon, "microbatches": microbatches}
+        result, prepared, costs, plain, plan = runs.run(**settings)
+        require_equal(result, plain)
+        assert plan.frozen_units == model.frozen
+        if model.steady:
+            assert peaks(result.timeline) == peaks(simulate(plan, costs)), settings
+        else:
+            assert re.search(r"differ.*microbatch|microbatch.*differ", sentences(result, prepared))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_other_units(name: str) -> None:
+    """Several layers in a unit, and no checkpointing."""
+    model = MODELS[name]
+    runs = Runs(model)
+    for key, value in (("checkpoint.strategy", "group_2"), ("checkpoint.enabled", False)):
+        result, _, costs, plain, plan = runs.run(microbatches=3, overrides={key: value})
+        require_equal(result, plain)
+        if model.steady:
+            assert peaks(result.timeline) == peaks(simulate(plan, costs)), key
+
+
+def test_an_idle_expert_has_no_gradient_in_plain_training() -> None:
+    """This is what the model is in the zoo for: in step 1 nothing may change that expert's weight, decay included."""
+    model = MODELS["idle expert"]
+    workload = prepared_of(tables(model)).workload
+    one, two = (plainly(model, workload, 4, steps) for steps in (1, 2))
+    weight = "1.experts.1.weight"
+    assert one.gradients[weight] is not None and two.gradients[weight] is None
+    assert _bits(one.state[weight]) == _bits(two.state[weight])
+    assert _bits(one.state["1.experts.0.weight"]) != _bits(two.state["1.experts.0.weight"])
+
+
+def test_counters_count_each_microbatch_once() -> None:
+    """Said by hand, apart from any training."""
+    result, *_ = Runs(MODELS["batch norm 1d"]).run(ranks=2, pipeline="1f1b")
+    weights = result.weights["model"]
+    assert {int(weights[name]) for name in weights if name.endswith("num_batches_tracked")} == {STEPS * 4}
+    result, *_ = Runs(MODELS["experts"]).run()
+    weights = result.weights["model"]
+    for layer in (1, 2):
+        assert weights[f"{layer}._extra_state"] == {"calls": STEPS * 4}
+        assert int(weights[f"{layer}.rows"].sum()) == STEPS * 4 * 4
+
+
+TIED = Model(build="tied", data="words", loss="next_word")
+
+
+@pytest.mark.parametrize("settings", [{"microbatches": 1}, {"overrides": {"checkpoint.strategy": "contiguous"}}])
+def test_a_tied_head_bit_for_bit(settings: dict[str, Any]) -> None:
+    """With one microbatch the weight's two gradients add up in plain training's order; and inside one unit always."""
+    runs = Runs(TIED)
+    for horizon in (1, 3):
+        result, _, costs, plain, plan = runs.run(horizon=horizon, **settings)
+        assert result.max_grad_error == 0.0
+        assert result.losses == plain.losses
+        for name, value in plain.state.items():
+            assert _bits(result.weights["model"][name]) == _bits(value)
+        assert peaks(result.timeline) == peaks(simulate(plan, costs))
+
+
+@pytest.mark.parametrize(("pipeline", "microbatches"), [("simple", 3), ("1f1b", 4)])
+def test_a_tied_head_within_the_sums_rounding(pipeline: str, microbatches: int) -> None:
+    result, _, costs, plain, plan = Runs(TIED).run(pipeline=pipeline, microbatches=microbatches)
+    assert result.max_grad_error is not None
+    assert result.max_grad_error <= result.grad_error_allowed < 1e-5
+    if result.max_grad_error > 0.0:
+        assert "share" in (result.differences or "")
+    assert result.losses == pytest.approx(plain.losses, rel=1e-5)
+    for name, value in plain.state.items():
+        torch.testing.assert_close(result.weights["model"][name], value, rtol=1e-4, atol=1e-5)
+    assert peaks(result.timeline) == peaks(simulate(plan, costs))
+
+
+def test_a_tied_head_on_two_ranks_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"share.*'0\.weight'") as caught:
+        Runs(TIED).run(ranks=2)
+    assert "\n" not in str(caught.value)
