@@ -159,7 +159,7 @@ def test_orders_that_are_not_built(pipeline: str, field: MakeField) -> None:
 
 def test_many_layers(field: MakeField, tmp_path: Path) -> None:
     """Nothing grows with the square of the layers."""
-    field("many", shape=[2, 4], options={"count": 150}, parallel__microbatches=2).equal(*TWO_RANKS, "--steps", "2")
+    field("many", shape=[2, 4], options={"count": 100}, parallel__microbatches=2).equal(*TWO_RANKS, "--steps", "2")
     sizes = {"layers": 4000, "hidden": 64, "heads": 4, "sequence": 64, "vocabulary": 100}
     tables = {
         "name": "deep",
@@ -180,14 +180,13 @@ def test_a_model_that_fails_in_mid_step(field: MakeField) -> None:
     one.run("report", str(out))
 
 
-@started()
-@pytest.mark.parametrize("check", ["--check", "--no-check"])
-def test_memory_levels_off(check: str, start: list[str], field: MakeField) -> None:
+@started("two ranks", "no check")
+def test_memory_levels_off(start: list[str], field: MakeField) -> None:
+    """No step leaves tensors behind, whether it is checked or not."""
     models.LIVE.clear()
-    one = field("plain", data="watched", loss="distance", model__steps=12)
-    one.result(*start, check)
-    run = models.LIVE[-12:]
-    assert max(run[6:]) <= max(run[2:6])
+    field("plain", data="watched", loss="distance", model__steps=8).result(*start)
+    run = models.LIVE[-8:]
+    assert max(run[5:]) <= max(run[2:5])
 
 
 @pytest.mark.parametrize(
