@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.field.commands import KEPT, Field, options, started
+from tests.field.commands import KEPT, ONE_UNIT, Field, options, started
 
 MakeField = Callable[..., Field]
 
