@@ -60,13 +60,13 @@ MODELS: dict[str, Model] = {
     "old spectral norm": Model(build="spectral_norms", options={"old": True}),
     "weight norm": Model(build="weight_norms"),
     "old weight norm": Model(build="weight_norms", options={"old": True}),
-    "dropout": Model(build="dropouts"),
+    "dropout": Model(build="dropouts", frozen=1),
     "lora": Model(build="lora", data="words", loss="next_word", frozen=2),
     "frozen batch norm": Model(build="frozen_batch_norm", frozen=1),
     "eval batch norm within": Model(build="eval_batch_norm_within"),
     "channels last": Model(build="channels_last", data="images_channels_last"),
     "autocast": Model(build="feed_forward", table={"autocast": "bfloat16"}),
-    "float64": Model(build="doubles", data="doubles_of_vectors"),
+    "float64": Model(build="doubles", data="doubles_of_vectors", frozen=1),
     "mixed types": Model(build="mixed_types"),
     "python's random": Model(build="pythons_random"),
     "numpy's random": Model(build="numpys_random"),
@@ -146,10 +146,10 @@ def words_and_masks(step: int, microbatch: int, microbatches: int) -> tuple[tupl
 
 
 def rows_and_routes(step: int, microbatch: int, microbatches: int) -> tuple[Tensor, Tensor]:
-    """Rows whose last number says which expert they go to; in step 1 none goes to expert 1."""
+    """Rows whose last number says which expert they go to; in step 2 none goes to expert 1."""
     x, target = vectors(step, microbatch, microbatches)
     routes = torch.arange(len(x)) % 3
-    x[:, -1] = torch.where(routes == 1, 2, routes) if step == 1 else routes
+    x[:, -1] = torch.where(routes == 1, 2, routes) if step == 2 else routes
     return x, target
 
 
@@ -562,7 +562,7 @@ class First(nn.Module):
 
 
 def idle_experts() -> nn.Sequential:
-    """In step 1 an expert gets no row: it has no gradient, and an optimizer leaves it alone."""
+    """In step 2 an expert gets no row: it has no gradient, and an optimizer leaves it alone."""
     return nn.Sequential(Router(), Routed(), Routed(), First())
 
 
