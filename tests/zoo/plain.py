@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from loadahead.executor.randomness import seed_of
 
@@ -63,22 +64,22 @@ def train(
         _seed_all(SEED)
         module = build()
         place = {"step": 0, "microbatch": 0}
-        _seed_units(module, units, place)
         make = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimizer]
         chosen: Any = make(module.parameters(), lr=learning_rate)
         losses = []
-        for step in range(steps):
-            chosen.zero_grad()
-            total = 0.0
-            for microbatch in range(microbatches):
-                place.update(step=step, microbatch=microbatch)
-                x, target = data(step, microbatch, microbatches)
-                with torch.autocast("cpu", torch.bfloat16, enabled=autocast == "bfloat16"):
-                    part = loss(module(x), target) / microbatches
-                part.backward()  # type: ignore[no-untyped-call]
-                total += float(part.detach())
-            chosen.step()
-            losses.append(total)
+        with _seeded_units(module, units, place):
+            for step in range(steps):
+                chosen.zero_grad()
+                total = 0.0
+                for microbatch in range(microbatches):
+                    place.update(step=step, microbatch=microbatch)
+                    x, target = data(step, microbatch, microbatches)
+                    with torch.autocast("cpu", torch.bfloat16, enabled=autocast == "bfloat16"):
+                        part = loss(module(x), target) / microbatches
+                    part.backward()  # type: ignore[no-untyped-call]
+                    total += float(part.detach())
+                chosen.step()
+                losses.append(total)
     return Trained(
         losses=losses,
         gradients={name: weight.grad for name, weight in module.named_parameters()},
@@ -86,26 +87,27 @@ def train(
     )
 
 
-def _seed_units(module: nn.Sequential, units: Sequence[Unit], place: dict[str, int]) -> None:
+@contextmanager
+def _seeded_units(module: nn.Sequential, units: Sequence[Unit], place: dict[str, int]) -> Iterator[None]:
     """Seed all generators of the process before each unit's first layer. A layer may stand in several places."""
     at = {unit.layer: unit for unit in units}
-    for layer in dict.fromkeys(module):
-        stands = [index for index, other in enumerate(module) if other is layer]
-        if at.keys() & set(stands):
-            layer.register_forward_pre_hook(_seeds_before(stands, at, place))
-
-
-def _seeds_before(stands: list[int], at: dict[int, Unit], place: dict[str, int]) -> Callable[[nn.Module, Any], None]:
-    calls = 0
+    stands = {layer: [index for index, other in enumerate(module) if other is layer] for layer in module}
+    calls = dict.fromkeys(stands, 0)
 
     def seed(layer: nn.Module, given: Any) -> None:
-        nonlocal calls
-        unit = at.get(stands[calls % len(stands)])
-        calls += 1
+        if layer not in stands:
+            return
+        unit = at.get(stands[layer][calls[layer] % len(stands[layer])])
+        calls[layer] += 1
         if unit is not None:
             _seed_all(seed_of(SEED, place["step"], unit.stage, unit.unit, place["microbatch"]))
 
-    return seed
+    # Scripted layers have no hooks of their own.
+    hook = register_module_forward_pre_hook(seed)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _seed_all(number: int) -> None:
