@@ -169,7 +169,7 @@ def test_orders_that_are_not_built(pipeline: str, field: MakeField) -> None:
 
 def test_many_layers(field: MakeField, tmp_path: Path) -> None:
     """Nothing grows with the square of the layers."""
-    field("many", shape=[2, 4], options={"count": 100}, parallel__microbatches=2).equal(*TWO_RANKS, "--steps", "2")
+    field("many", shape=[2, 4], options={"count": 60}, parallel__microbatches=2).equal(*TWO_RANKS, "--steps", "2")
     sizes = {"layers": 4000, "hidden": 64, "heads": 4, "sequence": 64, "vocabulary": 100}
     tables = {
         "name": "deep",
@@ -195,8 +195,7 @@ def test_memory_levels_off(start: list[str], field: MakeField) -> None:
     """No step leaves tensors behind, whether it is checked or not."""
     models.LIVE.clear()
     field("plain", data="watched", loss="distance", model__steps=8).result(*start)
-    run = models.LIVE[-8:]
-    assert max(run[5:]) <= max(run[2:5])
+    assert models.LIVE[7] <= models.LIVE[2]
 
 
 @pytest.mark.parametrize(
