@@ -13,7 +13,7 @@ import torch
 import loadahead as la
 from loadahead.sim.errors import InputError
 from tests.field import models
-from tests.field.commands import KEPT, TWO_RANKS, Field, options, started
+from tests.field.commands import TWO_RANKS, Field, options, started
 
 MakeField = Callable[..., Field]
 
@@ -29,7 +29,7 @@ def test_a_sequential_with_its_own_forward(command: str, field: MakeField) -> No
 def test_layers_that_cannot_be_copied(field: MakeField) -> None:
     """A function builds a second model where one is needed; a model in memory has to be copied."""
     one = field("with_locks", shape=[5, 12])
-    one.equal_or_refused(words=("copied",))
+    one.equal_or_refused(words=("--no-check",))
     assert one.result("--no-check")["max_grad_error"] is None
     tables = {"name": "mine", "model": {"steps": 2, "input_shape": [5, 12]}, "hardware": {"preset": "h100-sxm"}}
     with pytest.raises(InputError, match=r"cannot be copied.*python") as caught:
@@ -42,20 +42,17 @@ def test_a_model_on_meta(field: MakeField) -> None:
     one = field("on_meta", shape=[5, 12])
     assert one.result(command="plan")["operations"] > 0
     assert "meta" in one.refusal()
-    status, _, err = one.run("simulate")
-    assert status == 0 or "meta" in err.splitlines()[-1]
+    assert "meta" in one.refusal(command="simulate")
 
 
 @started()
 def test_lazy_layers(start: list[str], field: MakeField) -> None:
-    field("lazy", shape=[5, 12]).equal_or_refused(*start, words=("lazy", "Lazy"))
+    field("lazy", shape=[5, 12]).equal(*start)
 
 
-def test_autograd_inside_a_forward_pass(field: MakeField) -> None:
-    """A unit trains it, or a line says what to do, and what it says to do works."""
-    one = field("forces", shape=[5, 12])
-    one.equal_or_refused(words=("autograd", "checkpoint.enabled"))
-    one.equal(*KEPT, memory=False)
+@started("one rank", "two ranks", "pairs", "no checkpoint")
+def test_autograd_inside_a_forward_pass(start: list[str], field: MakeField) -> None:
+    field("forces", shape=[5, 12]).equal(*start)
 
 
 def test_a_published_model_as_it_is(field: MakeField) -> None:
@@ -221,11 +218,9 @@ def test_options_of_training_that_are_not_there(setting: str, words: tuple[str, 
 @pytest.mark.parametrize("kind", ["mask", "root"])
 def test_gradients_that_are_not_finite(kind: str, field: MakeField) -> None:
     """Plain training has them too, and a smaller learning rate does not help; but it has to be said."""
-    status, out, err = field("not_finite", shape=[9, 12], options={"kind": kind}).run("execute")
-    assert "not finite" in out + err
-    assert "learning_rate" not in out + err and "learning rate" not in out + err
-    if status:
-        assert err.splitlines()[-1].startswith("error: ")
+    said = field("not_finite", shape=[9, 12], options={"kind": kind}).refusal()
+    assert "the gradient of 0.weight" in said and "not finite" in said and "plain training" in said
+    assert "learning" not in said
 
 
 @pytest.mark.parametrize("kind", ["sparse", "nested", "mkldnn"])
@@ -238,7 +233,7 @@ def test_outputs_that_cannot_be_moved(kind: str, field: MakeField) -> None:
 def test_an_optimizer_inside_the_backward_pass(field: MakeField) -> None:
     """It would step once for each microbatch, and change weights that others still read."""
     said = field("steps_in_backward", shape=[5, 12]).refusal()
-    assert "optimizer" in said or "hook" in said or "in place" in said
+    assert "0.weight has a hook" in said and "optimizer" in said
 
 
 @pytest.mark.parametrize("leaves", ["sys.exit(3)", "raise SystemExit('no')"])
