@@ -95,7 +95,7 @@ def test_a_reentrant_checkpoint_whose_input_needs_no_gradient(start: list[str], 
     torch.manual_seed(0)
     built = models.nested_checkpoints(True, False).state_dict()
     moved = {name.partition(".")[0] for name in built if not torch.equal(trained[name], built[name])}
-    assert moved == {"1", "2"}
+    assert moved == {"2"}  # without a gradient of its input, the first one's output has none, and so the second's
 
 
 @started()

@@ -40,11 +40,13 @@ class Trained:
         losses: one per step, the mean over its microbatches.
         gradients: the last step's by the weight's name; None where the weight got none.
         state: the state dict at the end.
+        optimizer: the optimizer's state by the weight's name, in the order of the weights; only of what it has stepped.
     """
 
     losses: list[float]
     gradients: dict[str, Tensor | None]
     state: dict[str, Any]
+    optimizer: dict[str, dict[str, Any]]
 
 
 def train(
@@ -80,10 +82,12 @@ def train(
                     total += float(part.detach())
                 chosen.step()
                 losses.append(total)
+    weights = dict(module.named_parameters())
     return Trained(
         losses=losses,
-        gradients={name: weight.grad for name, weight in module.named_parameters()},
+        gradients={name: weight.grad for name, weight in weights.items()},
         state=module.state_dict(),
+        optimizer={name: dict(chosen.state[weight]) for name, weight in weights.items() if chosen.state[weight]},
     )
 
 

@@ -114,6 +114,11 @@ def require_equal(result: ExecutionResult, plain: Trained) -> None:
     assert list(ours) == list(plain.state)
     for name, value in plain.state.items():
         assert _bits(ours[name]) == _bits(value), f"{name}: {ours[name]} instead of {value}"
+    # Each stage has an optimizer of its own, which numbers its weights in the model's order.
+    states = [state for stage in result.weights["optimizer"] for _, state in sorted(stage["state"].items())]
+    assert len(states) == len(plain.optimizer)
+    for state, (name, value) in zip(states, plain.optimizer.items(), strict=True):
+        assert {key: _bits(part) for key, part in state.items()} == {k: _bits(v) for k, v in value.items()}, name
 
 
 def _bits(value: Any) -> Any:
