@@ -94,6 +94,8 @@ def test_what_an_autograd_function_keeps(keep: bool, field: MakeField) -> None:
     assert peaks[0] == peaks[1] or any("keep" in text or "hold" in text for text in found["warnings"])
 
 
+# Said by torch's compiler wherever a compiled layer follows another one.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @started()
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiled_layers(backend: str, start: list[str], field: MakeField) -> None:
@@ -101,6 +103,7 @@ def test_compiled_layers(backend: str, start: list[str], field: MakeField) -> No
     field("compiled", shape=[5, 12], options={"backend": backend}).equal(*start, memory=False)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("command", ["calibrate", "execute"])
 def test_compiled_layers_are_timed_as_compiled(command: str, field: MakeField, tmp_path: Path) -> None:
     """Where they run uncompiled, a warning has to say so."""

@@ -165,8 +165,11 @@ def test_other_units(name: str) -> None:
     for key, value in (("checkpoint.strategy", "group_2"), ("checkpoint.enabled", False)):
         result, costs, plain, plan = runs.run(microbatches=3, overrides={key: value})
         require_equal(result, plain)
-        if model.steady:
-            assert peaks(result.timeline) == peaks(simulate(plan, costs)), key
+        measured, predicted = peaks(result.timeline), peaks(simulate(plan, costs))
+        if model.parked and key == "checkpoint.enabled":
+            assert 0 <= predicted[0][0] - measured[0][0] <= model.parked
+        elif model.steady:
+            assert measured == predicted, key
 
 
 def test_an_idle_expert_has_no_gradient_in_plain_training() -> None:
