@@ -84,16 +84,15 @@ class Differences:
                     f"{_MISSING_WAIT}"
                 )
             self.worst = max(self.worst, error)
-        if found and self.first is None:
-            loss = (
-                "the losses are equal"
-                if unequal_loss is None
-                else f"the loss of microbatch {microbatch} differs as well"
-            )
-            self.first = f"step {step}: {found}; {loss}{_explained(session, unequal_loss is not None)}"
-        elif unequal_loss is not None and self.first is None:
-            loss = f"the loss of microbatch {microbatch} differs by {error:.6g}"
-            self.first = f"step {step}: {loss}{_explained(session, True)}"
+        if self.first is None and (found or unequal_loss is not None):
+            what = [found] if found else []
+            if unequal_loss is None:
+                what.append("the losses are equal")
+            elif found:
+                what.append(f"the loss of microbatch {unequal_loss[0]} differs as well")
+            else:
+                what.append(f"the loss of microbatch {unequal_loss[0]} differs by {unequal_loss[1]:.6g}")
+            self.first = f"step {step}: {'; '.join(what)}{_explained(session, unequal_loss is not None)}"
 
     def _gradients(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which gradient differs first and by how much, in words."""
@@ -226,8 +225,8 @@ def _explained(session: Session, loss_differs: bool) -> str:
         return f"; {different}, though it read the same boundary: {DEPENDS}"
     if loss_differs:
         return (
-            ", and no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module called as "
-            "it is, as they do where layers share an object that the order of microbatches changes"
+            ", and no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module called "
+            "as it is, as they do where layers share an object that the order of microbatches changes"
         )
     return (
         ", and every RECOMPUTE saved what its FORWARD had saved: the difference arises in BACKWARD, in an autograd "

@@ -20,15 +20,18 @@ def digest(tensor: torch.Tensor) -> int | None:
     """
     if tensor.is_nested:
         return None
-    tensor = tensor.detach()
+    with _disable_current_modes():
+        return _checksum(tensor.detach())
+
+
+def _checksum(tensor: torch.Tensor) -> int | None:
     if tensor.dtype == _SCRATCH or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         return None
     if type(tensor) is not torch.Tensor or not tensor.numel():
         return None
     if tensor.device.type != "cpu":
         tensor = tensor.cpu()
-    with _disable_current_modes():
-        tensor = tensor.resolve_conj().resolve_neg()
+    tensor = tensor.resolve_conj().resolve_neg()
     if not tensor.dim():
         tensor = tensor.reshape(1)
     # numpy does not know bfloat16; bits are all that matters.

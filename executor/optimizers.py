@@ -75,7 +75,7 @@ class StageOptimizer:
     def zero_gradients(self) -> None:
         """Make the gradients zeros in place; drop sparse ones.
 
-        The zeros are negative: what is added to such a zero stays as it is, bit for bit, as where there was no gradient.
+        The zeros are negative: what is added to such a zero stays as it is, bit for bit, as where none was before.
         """
         for parameter in self._sparse:
             parameter.grad = None

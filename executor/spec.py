@@ -430,7 +430,8 @@ def copied(layers: Sequence[nn.Module]) -> list[nn.Module]:
         out = copy.deepcopy(list(layers), dict(parked))
     for ours, theirs in zip(layers, out, strict=True):
         for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            other.requires_grad_(one.requires_grad)
+            if other.requires_grad != one.requires_grad:
+                other.requires_grad_(one.requires_grad)
             for hook in (getattr(one, "_backward_hooks", None) or {}).values():
                 other.register_hook(hook)  # type: ignore[no-untyped-call]
     return out
