@@ -759,7 +759,7 @@ def copies(state: ModuleState) -> Iterator[torch.Tensor]:
     """Yield the watched tensors as they are inside ``at``."""
     with state.at(state.before()):
         for slot in state.watched:
-            yield slot._place.get()
+            yield slot.place.get()
 
 
 def test_copies_keep_strides_in_storages_of_their_bytes() -> None:
