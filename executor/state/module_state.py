@@ -46,7 +46,7 @@ class ModuleState:
         self._namespaces: list[dict[str, Any]] = []
         # Where tensors of watched slots hang besides.
         self._aliases: list[Place] = []
-        # What is watched, where there is a quick way to copy and swap it.
+        # What is watched, where there is a quick way to copy it.
         self._own_buffers: OwnBuffers | None = None
         # Registered buffers and parameters that are not watched.
         self._cheap: list[Slot] | None = None
@@ -89,7 +89,12 @@ class ModuleState:
         ``marks`` are of :meth:`cheap_marks`; of the other methods, only those that use watched slots may come between.
         """
         pairs = zip(self._cheap or (), marks, strict=True)
-        return tuple(slot for slot, mark in pairs if _mark(slot) != mark)
+        changed = tuple(slot for slot, mark in pairs if _mark(slot) != mark)
+        if not changed:
+            return ()
+        # A tensor that hangs in several slots is watched in one of them.
+        watched = [value for slot in self._order if isinstance(value := slot.place.get(), torch.Tensor)]
+        return tuple(slot for slot in changed if not any(slot.place.get() is tensor for tensor in watched))
 
     def watch(self, slots: Iterable[Slot]) -> None:
         """Remember that a FORWARD, which has just run, changes these slots, besides those of earlier calls.
@@ -110,7 +115,7 @@ class ModuleState:
         self._aliases = find_aliases(
             self._capture_watched(strong=True)[0].tensors(), list(slots_of(self._layers, self._first)), self._watched
         )
-        self._own_buffers = None if self._aliases else OwnBuffers.of(self._order)
+        self._own_buffers = OwnBuffers.of(self._order)
         self._namespaces = [
             module.__dict__ for module in {id(slot.module): slot.module for slot in self._order}.values()
         ]
