@@ -400,6 +400,32 @@ def used_twice(kind: str) -> nn.Sequential:
     return nn.Sequential(Biased(table), nn.Tanh(), Biased(table), nn.Linear(W, 3))
 
 
+class Average(nn.Module):
+    """A running mean, as a module that several layers hold."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(W))
+
+
+class Centred(Layer):
+    def __init__(self, average: Average) -> None:
+        super().__init__()
+        self.average = average
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.average.mean.lerp_(x.detach().mean(0), 0.2)
+        return x + torch.tanh(self.linear(x - self.average.mean))
+
+
+def one_average() -> nn.Sequential:
+    """Layers that change one buffer in turn."""
+    average = Average()
+    return nn.Sequential(Centred(average), Centred(average), Centred(average), nn.Linear(W, 3))
+
+
 class LowRank(nn.Module):
     """A base that is not trained, in a type of its own, beside an adapter that is."""
 

@@ -58,6 +58,18 @@ def test_a_frozen_table_in_several_layers(start: list[str], field: MakeField) ->
     field("used_twice", shape=[5, 12], options={"kind": "table"}).equal(*start)
 
 
+@started("one rank", "pairs", "no checkpoint")
+def test_a_buffer_that_several_layers_change(start: list[str], field: MakeField) -> None:
+    field("one_average", shape=[5, 12]).equal(*start)
+
+
+@pytest.mark.parametrize("check", ["--check", "--no-check"])
+def test_a_buffer_that_layers_on_two_ranks_change(check: str, field: MakeField) -> None:
+    """Its values depend on which rank comes first: that is the model's matter, and no fault of the plan or the data."""
+    said = field("one_average", shape=[5, 12]).refusal(*TWO_RANKS, check)
+    assert "share" in said and "mean" in said and "rank" in said
+
+
 @started()
 def test_adapters_on_a_frozen_base(start: list[str], field: MakeField) -> None:
     field("adapters", data="tokens", loss="cross_entropy").equal(*start)

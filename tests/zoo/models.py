@@ -5,7 +5,9 @@ Nothing here knows of plans: the same functions are named in scenarios and calle
 
 from __future__ import annotations
 
+import copy
 import random
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +29,7 @@ class Model:
         options: the builder's keyword arguments.
         table: further keys of the scenario's ``[model]``.
         frozen: how many of the first layers need no backward pass.
-        steady: whether every microbatch takes the same memory: routing that depends on the data does not.
+        unsteady: where memory cannot be predicted to the byte by nature, the words of the warning that says so.
         parked: bytes of tensors that layers hold from one forward pass to the next. Without checkpointing they are the
             graph's, too, as long as that is there, so that a prediction may be too high by them.
     """
@@ -38,7 +40,7 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
     table: dict[str, Any] = field(default_factory=dict)
     frozen: int = 0
-    steady: bool = True
+    unsteady: str = ""
     parked: int = 0
 
 
@@ -56,7 +58,7 @@ MODELS: dict[str, Model] = {
     "masks in the data": Model(build="masks_in_the_data", data="words_and_masks", loss="next_word"),
     "dict between": Model(build="dicts_between"),
     "two with gradient": Model(build="two_with_gradient"),
-    "experts": Model(build="experts", steady=False),
+    "experts": Model(build="experts", unsteady="depends on its data"),
     "experts, all computed": Model(build="dense_experts"),
     "idle expert": Model(build="idle_experts", data="rows_and_routes"),
     "spectral norm": Model(build="spectral_norms"),
@@ -76,8 +78,16 @@ MODELS: dict[str, Model] = {
     "own generator": Model(build="own_generators"),
     "inner checkpoint": Model(build="inner_checkpoints", options={"reentrant": False}),
     "reentrant checkpoint": Model(build="inner_checkpoints", options={"reentrant": True}),
+    "kernel's noise": Model(build="kernels_noise"),
+    "plain state": Model(build="plain_state"),
+    "codebook": Model(build="codebooks"),
+    "hooks": Model(build="hooks"),
+    "growing list": Model(build="growing_list"),
+    "complex between": Model(build="complex_between"),
     "max norm": Model(build="max_norm", data="words", loss="next_word"),
-    "sparse gradients": Model(build="sparse", data="words", loss="next_word", table={"optimizer": "sgd"}),
+    "sparse gradients": Model(
+        build="sparse", data="words", loss="next_word", table={"optimizer": "sgd"}, unsteady="sparse"
+    ),
     "scripted": Model(build="scripted"),
     "other strides": Model(build="other_strides", data="squares"),
     "integers between": Model(build="integers_between", frozen=1),
@@ -215,6 +225,29 @@ def instance_norms() -> nn.Sequential:
         nn.InstanceNorm2d(4, track_running_stats=True),
         nn.Sequential(nn.Flatten(1), nn.Linear(4 * 5 * 3, 3)),
     )
+
+
+class Codebook(nn.Module):
+    """Adds the nearest of its codes, which follow what they are nearest to."""
+
+    codes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.randn(5, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nearest = torch.cdist(x.detach(), self.codes).argmin(1)
+        chosen = self.codes[nearest]
+        with torch.no_grad():
+            mine = functional.one_hot(nearest, 5).to(x.dtype)
+            self.codes.lerp_(mine.t() @ x / mine.sum(0).clamp(min=1)[:, None], 0.1)
+        return x + (chosen - x).detach() + 0.1 * x * chosen
+
+
+def codebooks() -> nn.Sequential:
+    """Vector quantisation whose codes are buffers."""
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), Codebook(), nn.Linear(WIDTH, WIDTH), Codebook(), nn.Linear(WIDTH, 3))
 
 
 def spectral_norms(old: bool = False) -> nn.Sequential:
@@ -457,6 +490,35 @@ def two_with_gradient() -> nn.Sequential:
     return nn.Sequential(Split("first"), Split(), Split(), Split("last"))
 
 
+class Appends(nn.Module):
+    """Hands on all that came, and one tensor more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, given: Tensor | list[Tensor]) -> list[Tensor]:
+        values = given if isinstance(given, list) else [given]
+        return [*values, torch.tanh(self.linear(torch.stack(values).sum(0)))]
+
+
+class Sums(nn.Module):
+    """Ends such a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, values: list[Tensor]) -> Tensor:
+        out: Tensor = self.head(torch.stack(values).sum(0))
+        return out
+
+
+def growing_list() -> nn.Sequential:
+    """Every layer reads what all layers below it made."""
+    return nn.Sequential(Appends(), Appends(), Appends(), Sums())
+
+
 # ---- experts ----
 
 
@@ -635,6 +697,35 @@ def shared_frozen_table() -> nn.Sequential:
 # ---- types and layouts ----
 
 
+class Spectrum(nn.Module):
+    """Goes to frequencies, or back."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        self.back = back
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.irfft(x, n=WIDTH) if self.back else torch.fft.rfft(x)
+
+
+class Mixes(nn.Module):
+    """Multiplies by a complex weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(WIDTH // 2 + 1, WIDTH // 2 + 1, dtype=torch.complex64) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x @ self.weight
+        return out
+
+
+def complex_between() -> nn.Sequential:
+    """Complex numbers between layers, and complex weights."""
+    inner = [Spectrum(back=False), Mixes(), Mixes(), Spectrum(back=True)]
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), *inner, nn.Linear(WIDTH, 3))
+
+
 def channels_last() -> nn.Sequential:
     """Convolutions with the channels innermost in memory."""
     model = nn.Sequential(
@@ -691,6 +782,32 @@ def integers_between() -> nn.Sequential:
 def without_parameters() -> nn.Sequential:
     """Layers that have nothing to train, between some that have."""
     return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.2), nn.Unflatten(1, (2, 4)), nn.Linear(4, 3))
+
+
+class Bounded(nn.Module):
+    """Changes gradients on their way, by hooks on its input and its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.linear(x))
+        if x.requires_grad:
+            x.register_hook(lambda gradient: gradient * 0.5)  # type: ignore[no-untyped-call]
+        y.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))  # type: ignore[no-untyped-call]
+        return x + y
+
+
+def hooks() -> nn.Sequential:
+    """Hooks of tensors, modules and a weight."""
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), Bounded(), Bounded(), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3))
+    model[0].register_forward_pre_hook(lambda layer, given: (given[0] + 1,))
+    model[3].register_forward_hook(lambda layer, given, made: made * 2)
+    weight, backward = model[4].weight, lambda layer, inner, outer: (inner[0] * 0.5,)
+    model[3].register_full_backward_hook(backward)
+    weight.register_hook(lambda gradient: gradient * 0.1)
+    return model
 
 
 # ---- random numbers ----
@@ -756,6 +873,46 @@ class Checkpointed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + checkpoint(self.part, x, use_reentrant=self.reentrant)
         return out
+
+
+def kernels_noise() -> nn.Sequential:
+    """Layers whose kernel draws numbers, and writes them into a tensor that it has saved before."""
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.RReLU(), nn.Linear(WIDTH, WIDTH), nn.RReLU(), nn.Linear(WIDTH, 3))
+
+
+class Notes(nn.Module):
+    """Keeps what it has seen in containers and in objects, and draws from generators that it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen, self.last = nn.Linear(WIDTH, WIDTH), Counter[str](), deque[float](maxlen=2)
+        self.sums: list[float] = []
+        self.python, self.numpy = random.Random(3), np.random.default_rng(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen["calls"] += 1
+        self.sums.append(float(x.detach().sum()))
+        self.last.append(self.sums[-1])
+        scale = self.python.random() + self.numpy.random() + self.seen["calls"] / 10 + len(self.sums) % 3
+        return x + torch.tanh(self.linear(x)) * scale + 0.01 * sum(self.last)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """All of it, so that it can be compared."""
+        drawn = copy.deepcopy((self.python, self.numpy))
+        return {
+            "calls": self.seen["calls"],
+            "sums": list(self.sums),
+            "last": list(self.last),
+            "next": [drawn[0].random(), float(drawn[1].random())],
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def plain_state() -> nn.Sequential:
+    """State that is in no buffer."""
+    return nn.Sequential(Notes(), Notes(), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3))
 
 
 def inner_checkpoints(reentrant: bool) -> nn.Sequential:
