@@ -705,7 +705,8 @@ class Spectrum(nn.Module):
         self.back = back
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.fft.irfft(x, n=WIDTH) if self.back else torch.fft.rfft(x)
+        out: Tensor = torch.fft.irfft(x, n=WIDTH) if self.back else torch.fft.rfft(x)
+        return out
 
 
 class Mixes(nn.Module):
@@ -804,8 +805,9 @@ def hooks() -> nn.Sequential:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), Bounded(), Bounded(), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3))
     model[0].register_forward_pre_hook(lambda layer, given: (given[0] + 1,))
     model[3].register_forward_hook(lambda layer, given, made: made * 2)
-    weight, backward = model[4].weight, lambda layer, inner, outer: (inner[0] * 0.5,)
+    backward: Any = lambda layer, inner, outer: (inner[0] * 0.5,)  # noqa: E731
     model[3].register_full_backward_hook(backward)
+    weight: Any = model[4].weight
     weight.register_hook(lambda gradient: gradient * 0.1)
     return model
 
@@ -993,7 +995,8 @@ def llama(attention: str) -> nn.Sequential:
     config._attn_implementation = attention
     rotary = LlamaRotaryEmbedding(config)
     blocks = [PublishedLayer(LlamaDecoderLayer(config, number), rotary) for number in range(2)]
-    return nn.Sequential(nn.Embedding(WORDS, WIDTH), *blocks, LlamaRMSNorm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False))
+    norm: Any = LlamaRMSNorm
+    return nn.Sequential(nn.Embedding(WORDS, WIDTH), *blocks, norm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False))
 
 
 def llama_with_lora(attention: str) -> nn.Sequential:
