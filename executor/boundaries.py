@@ -5,14 +5,14 @@ The traced run leaves no trace itself: what it changed in the modules, and all r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only
 
-from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
+from loadahead.executor.checkpoint import CheckpointedUnit, Foreseen, LossOf, graph_input
 from loadahead.executor.layout import Layout, own_storage, storage_id
 from loadahead.executor.randomness import (
     Draws,
@@ -22,8 +22,9 @@ from loadahead.executor.randomness import (
     seed_globals,
     set_state,
 )
-from loadahead.executor.saved import SavedTensors, UsedInForward
+from loadahead.executor.saved import SavedTensors
 from loadahead.executor.state import Before, Slot
+from loadahead.executor.torch_settings import autocasts
 from loadahead.executor.values import CONSTANT, Form, View, handed_place, plain_tensor
 from loadahead.sim.errors import InputError
 
@@ -109,18 +110,20 @@ def trace_boundaries(
     loss: LossOf,
     seed: Callable[[int], int],
     after: Callable[[int, Any], None] | None = None,
+    foreseen: Mapping[str, Foreseen] | None = None,
 ) -> Boundaries:
     """Run a microbatch through all units; tell each its forms, what it draws and what it changes.
 
-    ``after`` is called with each unit's number and its input, once the unit has run. Raises InputError where a unit
-    fails or returns what a plan cannot hold.
+    ``foreseen`` says, by unit's name, what units do that the traced microbatch does not show. ``after`` is called with
+    each unit's number and its input, once the unit has run. Raises InputError where a unit fails or returns what a plan
+    cannot hold.
     """
     before: list[tuple[CheckpointedUnit, Before]] = []
     device = units[0].device
     states = torch.default_generator.get_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
         with globals_kept():
-            return _traced(units, batch, loss, seed, after, before)
+            return _traced(units, batch, loss, seed, after, before, foreseen or {})
     finally:
         set_state(RandomState(*states), device)
         # Only now, as a unit may read what one below it has put somewhere.
@@ -135,6 +138,7 @@ def _traced(
     seed: Callable[[int], int],
     after: Callable[[int, Any], None] | None,
     before: list[tuple[CheckpointedUnit, Before]],
+    foreseen: Mapping[str, Foreseen],
 ) -> Boundaries:
     tokens, boundaries = _Tokens(), []
     # A model of which nothing is trained is planned as if its input were.
@@ -149,7 +153,7 @@ def _traced(
         boundaries.append(boundary)
         given = boundary.leaves
         ends = loss if number == len(units) - 1 else None
-        out = _observed(unit, value, ends, seed(number), before)
+        out = _observed(unit, value, ends, seed(number), before, foreseen.get(unit.name, Foreseen()))
         if after is not None:
             after(number, value)
         value = out
@@ -174,6 +178,11 @@ def _boundary(
         if not isinstance(leaf, torch.Tensor):
             if spec.is_leaf():
                 plain_tensor(leaf, who)
+            if any(isinstance(held, torch.Tensor) for held in getattr(leaf, "__dict__", {}).values()):
+                raise InputError(
+                    f"{who} returns a value of type {type(leaf).__name__}, which holds tensors; hand them on in "
+                    "tuples, lists or dictionaries"
+                )
             known.append(_Leaf(None))
             continue
         plain_tensor(leaf, who)
@@ -243,6 +252,7 @@ def _observed(
     loss: LossOf | None,
     seed: int,
     before: list[tuple[CheckpointedUnit, Before]],
+    foreseen: Foreseen,
 ) -> Any:
     """Return what a unit makes of a value, and note on the unit what it draws and changes.
 
@@ -254,11 +264,13 @@ def _observed(
         with unit.context(seed, shared=False).active(), torch.enable_grad():
             seed_globals(seed, Draws(python=True, numpy=True))
             start = _random_states(unit)
-            out, unit.computes_gradients = _run(unit, value, loss)
+            out = _run(unit, value, loss)
             drew = [one != other for one, other in zip(start, _random_states(unit), strict=True)]
         python, numpy, *torchs = drew
-        unit.draws = Draws(any(torchs), python, numpy)
+        unit.draws = Draws(any(torchs), python, numpy) | foreseen.draws
         changed = unit.state.changed_since(everything)
+        known = {slot.key for slot in changed}
+        changed += tuple(s for s, _ in everything.images if s.path in foreseen.paths and s.key not in known)
         unit.state.watch(changed)
         unit.state_bytes = unit.state.nbytes
     finally:
@@ -273,17 +285,10 @@ def _random_states(unit: CheckpointedUnit) -> tuple[Any, ...]:
     return (*global_states(), cpu, cuda)
 
 
-def _run(unit: CheckpointedUnit, value: Any, loss: LossOf | None) -> tuple[Any, bool]:
-    """Return the unit's output, and whether it computes gradients inside its FORWARD."""
-    start = unit.state.everything()
-    saved = SavedTensors(unit.name)
-    state = torch.default_generator.get_state()
-    try:
-        with saved.discarding():
-            return unit.run(value, loss), False
-    except UsedInForward:
-        pass
-    unit.state.put_back(start)
-    torch.default_generator.set_state(state)
-    with SavedTensors(unit.name, kept=True).discarding():
-        return unit.run(value, loss), True
+def _run(unit: CheckpointedUnit, value: Any, loss: LossOf | None) -> Any:
+    """Return the unit's output, and note on the unit how its saved tensors have to be treated."""
+    saved = SavedTensors(unit.name, digested=True, kept=True)
+    with saved.discarding(), autocasts() as seen:
+        out = unit.run(value, loss)
+    unit.computes_gradients, unit.fills_late, unit.autocasts = saved.used, saved.filled_late(), bool(seen)
+    return out

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils._python_dispatch import _disable_current_modes
 
 from loadahead.executor.digests import digest
 from loadahead.executor.layout import Layout, storage_id
-from loadahead.executor.randomness import Draws, RandomState, drawing_from, seeded_state
+from loadahead.executor.randomness import DrawFromState, Draws, RandomState, drawing_from, global_states, seeded_state
 from loadahead.executor.saved import SavedTensors, UsedInForward
 from loadahead.executor.sparse import keep_apart, sparse_weights
 from loadahead.executor.state import Before, ModuleState
@@ -63,12 +64,38 @@ class UnitContext:
     device: torch.device
     shared: bool
     draws: Draws
+    turns: bool = False
 
     @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> Iterator[DrawFromState | None]:
         """Run the body under these states."""
-        with drawing_from(self.random, self.device, self.shared, self.draws), autocast(self.device, self.autocast):
-            yield
+        drawing = drawing_from(self.random, self.device, self.shared, self.draws, self.turns)
+        with drawing as drawn, autocast(self.device, self.autocast):
+            yield drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Says what a unit does at some time that its traced microbatch does not show.
+
+    Attributes:
+        paths: of pieces of its modules' state that its FORWARD changes.
+        draws: random numbers that it draws.
+    """
+
+    paths: frozenset[str] = frozenset()
+    draws: Draws = field(default_factory=lambda: Draws(torch=False))
+
+    def __or__(self, other: Foreseen) -> Foreseen:
+        return Foreseen(self.paths | other.paths, self.draws | other.draws)
+
+
+class Unforeseen(Exception):
+    """Says that a watched unit did what was not foreseen, so that the run has to begin anew."""
+
+    def __init__(self, unit: str, what: Foreseen) -> None:
+        super().__init__(unit, what)
+        self.unit, self.what = unit, what
 
 
 class _GraphInput(torch.autograd.Function):
@@ -167,6 +194,8 @@ class CheckpointedUnit:
         state: what its modules may change in themselves.
         state_bytes: bytes of the values from before of what a FORWARD changes.
         computes_gradients: whether its FORWARD itself computes gradients.
+        fills_late: whether a kernel of it fills a tensor that was saved before the kernel ran.
+        autocasts: whether its layers, or the whole model, run under autocast.
         resident: the ids of its weights' and buffers' storages.
         watched: whether what RECOMPUTE saves is compared with what FORWARD saved, and all its state is looked at.
     """
@@ -186,6 +215,8 @@ class CheckpointedUnit:
         self.out: Form | None = None
         self.draws = Draws()
         self.computes_gradients = False
+        self.fills_late = False
+        self.autocasts = False
         self.state = ModuleState(self.layers, name, first_layer)
         self.watched = False
         self.seen = Seen()
@@ -225,7 +256,10 @@ class CheckpointedUnit:
     def context(self, seed: int, shared: bool | None = None) -> UnitContext:
         """Return the states under which the unit runs with a seed."""
         together = self._shared if shared is None else shared
-        return UnitContext(seeded_state(seed, self.device), self._autocast, self.device, together, self.draws)
+        # Torch empties autocast's cache of cast weights, which is the process's, when any thread leaves autocast.
+        turns = together and self.autocasts
+        draws = self.draws | Draws(torch=together and self.watched)
+        return UnitContext(seeded_state(seed, self.device), self._autocast, self.device, together, draws, turns)
 
     # ---- the operations ----
 
@@ -239,12 +273,15 @@ class CheckpointedUnit:
     ) -> Made:
         """Run FORWARD, whose graph keeps no tensor; return what it makes, or the loss, in memory of its own."""
         self._contexts[microbatch] = context = self.context(seed)
-        saved, before = SavedTensors(self.name, self.watched, self.computes_gradients), self._before()
+        digested = self.watched and not self.fills_late
+        saved = SavedTensors(self.name, digested, self.computes_gradients, self.fills_late)
+        before = self._before()
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        with context.active(), saved.discarding():
+        with self._foreseeing(checkpointed=True) as drawn, context.active() as drawing, saved.discarding():
             made, graph = self._attach(value, handed, loss)
+            drawn.append(drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
         if self.computes_gradients:
@@ -267,8 +304,9 @@ class CheckpointedUnit:
         keeps the boundary that it becomes.
         """
         self._contexts[microbatch] = context = self.context(seed)
-        with context.active():
+        with self._foreseeing(checkpointed=False) as drawn, context.active() as drawing:
             made, graph = self._attach(value, handed, loss)
+            drawn.append(drawing)
         self._graph[microbatch] = graph
         return self._owned(made, graph.boundary_storages | storages(made.own))
 
@@ -277,8 +315,10 @@ class CheckpointedUnit:
     ) -> Made:
         """Run FORWARD of a frozen unit, which has no other operation."""
         saved = SavedTensors(self.name, kept=self.computes_gradients)
-        with self.context(seed).active(), torch.enable_grad(), saved.discarding():
-            made = self._run(value, handed, None, [[] for _ in value.tensors])
+        with self._foreseeing(checkpointed=False) as drawn, self.context(seed).active() as drawing:
+            with torch.enable_grad(), saved.discarding():
+                made = self._run(value, handed, None, [[] for _ in value.tensors])
+            drawn.append(drawing)
         assert self.out is not None, "a frozen unit has one above it"
         if any(t.requires_grad and not needed for t, needed in zip(made.own, self.out.needs, strict=True)):
             raise InputError(
@@ -324,8 +364,11 @@ class CheckpointedUnit:
                 incoming.append(made[place])
         del made
         if ends:
-            where, drawing = f"in the backward pass of unit {self.name}", self._shared and self.draws.torch
-            with model_errors_in_one_line(where), context.active() if drawing else nullcontext():
+            where, apart = (
+                f"in the backward pass of unit {self.name}",
+                self._shared and (context.draws.torch or context.turns),
+            )
+            with model_errors_in_one_line(where), context.active() if apart else nullcontext():
                 _backward_from(ends, incoming)
         incoming.clear()
         given = storages(gradient.tensors) if gradient is not None else frozenset()
@@ -398,6 +441,35 @@ class CheckpointedUnit:
         tensors = owned([tensor.detach() for tensor in made.own], self.resident | foreign)
         value = Value(tensors, made.constants, views=views_of(made.own))
         return Made(value, {number: t.detach() for number, t in made.handed.items()})
+
+    @contextmanager
+    def _foreseeing(self, checkpointed: bool) -> Iterator[list[DrawFromState | None]]:
+        """Raise Unforeseen where a watched unit draws, or changes of its state, what it was not known to.
+
+        State matters where there is a RECOMPUTE. What draws for the thread goes into the list.
+        """
+        drawn: list[DrawFromState | None] = []
+        if not self.watched:
+            yield drawn
+            return
+        random = global_states()
+        with _disable_current_modes():  # a meter need not see the copies
+            everything = self.state.everything(trained=False) if checkpointed else None
+        yield drawn
+        python, numpy = (one != other for one, other in zip(random, global_states(), strict=True))
+        drew = Draws(any(drawing is not None and drawing.drew for drawing in drawn), python, numpy)
+        paths: set[str] = set()
+        if everything is not None:
+            with _disable_current_modes():
+                changed = self.state.changed_since(everything)
+            known = {slot.key for slot in self.state.watched}
+            for slot in changed:
+                if not slot.restorable:
+                    raise self.state.refusal(slot)
+            paths = {slot.path for slot in changed if slot.key not in known}
+        what = Foreseen(frozenset(paths), drew)
+        if paths or (drew | self.draws) != self.draws:
+            raise Unforeseen(self.name, what)
 
     def _before(self) -> Before | None:
         """Return what RECOMPUTE has to start from; None where FORWARD changes nothing."""

@@ -148,7 +148,11 @@ class Differences:
         """Return whether the order of a sum over units and microbatches explains a difference, and note it."""
         terms = len(units) * session.microbatches
         largest = float(torch.maximum(ours.abs(), theirs.abs()).max())
-        bound = 4 * terms * torch.finfo(ours.dtype).eps * largest
+        eps = torch.finfo(ours.dtype).eps
+        if any(unit.autocasts for unit in session.units.values()):
+            # Plain training casts the weight once and adds up the gradients of that; a unit adds its own in full.
+            eps = max(eps, torch.finfo(session.dtype or torch.bfloat16).eps)
+        bound = 4 * terms * eps * largest
         if error > bound:
             return False
         self.allowed, self._rounded = max(self.allowed, bound), max(self._rounded, error)

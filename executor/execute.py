@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from loadahead.executor.backends import Backend, make_backend
+from loadahead.executor.checkpoint import Foreseen, Unforeseen
 from loadahead.executor.differences import DEPENDS, Differences, recompute_differences, require_finite
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.metering import StepMeter
@@ -96,7 +97,7 @@ def execute(
     threads = states_of_threads() if plan.ranks > 1 else nullcontext()
     try:
         with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path), threads:
-            run.train_all(check_gradients, on_step)
+            run.until_foreseen(check_gradients, on_step)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"plan {plan.name!r} ran out of device memory ({one_line(error, 120)}); use a smaller "
@@ -118,6 +119,31 @@ class _Run:
     links: Links
     steps: int
     records: StepRecords
+    foreseen: dict[str, Foreseen] = field(default_factory=dict)
+
+    def until_foreseen(self, checked: bool, on_step: OnStep | None) -> None:
+        """Train, and begin anew as long as a watched unit does what was not foreseen."""
+        while True:
+            try:
+                self.train_all(checked, on_step)
+            except Unforeseen as error:
+                known = self.foreseen.get(error.unit, Foreseen())
+                if (known | error.what) == known:
+                    paths = ", ".join(sorted(error.what.paths)) or "random numbers"
+                    raise InputError(
+                        f"the model's unit {error.unit} changes {paths} in a way that RECOMPUTE cannot start from; use "
+                        "checkpoint.enabled = false"
+                    ) from error
+                self.foreseen[error.unit] = known | error.what
+                self.records.clear()
+                continue
+            for unit, what in self.foreseen.items():
+                if what.paths:
+                    self.records.warnings.append(
+                        f"unit {unit} changes {', '.join(sorted(what.paths)[:3])} at some time and did not when it was "
+                        "traced; RECOMPUTE starts from the values before, which the plan's memory does not count"
+                    )
+            return
 
     def train_all(self, checked: bool, on_step: OnStep | None) -> None:
         """Train as often as the backend, and layers that torch compiles, need it."""
@@ -150,7 +176,7 @@ class _Run:
 
     def _session(self) -> Session:
         ranks = stage_ranks(self.plan, self.workload)
-        return Session(self.spec, self.workload, ranks, self.backend.device, self.plan.microbatches)
+        return Session(self.spec, self.workload, ranks, self.backend.device, self.plan.microbatches, self.foreseen)
 
     def train(self, session: Session, *, checked: bool, watched: bool, timed: bool, on_step: OnStep | None) -> None:
         """Train all steps: compared with plain training, watched for what RECOMPUTE does otherwise, or timed.

@@ -49,6 +49,8 @@ class Layout:
 
 def is_dense(tensor: torch.Tensor) -> bool:
     """Return whether the elements fill one block of memory without gaps or overlaps, in any order of dimensions."""
+    if tensor.is_conj() or tensor.is_neg():
+        return False  # its memory holds other numbers
     if tensor.is_contiguous():
         return True
     expected = 1
@@ -84,6 +86,7 @@ def own_storage(tensor: torch.Tensor, foreign: Collection[int] = ()) -> torch.Te
     ``foreign`` holds :func:`storage_id` of memory that belongs to something else. The copy keeps the strides of a
     dense tensor, so that kernels further on see what they would have seen; others become contiguous.
     """
+    tensor = tensor.resolve_conj().resolve_neg()
     dense = is_dense(tensor)
     exact = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     if dense and exact and storage_id(tensor) not in foreign:

@@ -222,7 +222,7 @@ class Operations:
 
     def hand_on(self, op: OpView, given: Mapping[int, torch.Tensor], made: Made, foreign: frozenset[int]) -> None:
         """Keep the tensors that a FORWARD has made to be handed on; InputError where it changed one it was given."""
-        place = self.number[op.stage, op.unit]
+        place, taken = self.number[op.stage, op.unit], set(foreign)
         for number, tensor in made.handed.items():
             handed = self.session.boundaries.handed[number]
             if handed.origin != place:
@@ -232,7 +232,8 @@ class Operations:
                         "traced; it must do the same for every microbatch"
                     )
                 continue
-            (own,) = owned([tensor], foreign)
+            (own,) = owned([tensor], frozenset(taken))
+            taken.add(storage_id(own))
             self.require_bytes(f"{op.name} makes", [handed.layout], [own])
             self.state.values[self.handed_in[number, op.rank, op.microbatch]] = Value((own,))
             if self.handed_ranks[number] != {op.rank}:
@@ -284,7 +285,7 @@ def _forward(run: Operations, op: OpView) -> None:
         run.backend.copy(run.losses[op.microbatch], made.value.tensors[0])
         return
     if made.handed:
-        run.hand_on(op, handed, made, unit.resident | storages(value.tensors))
+        run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))
     others = [index for index in op.writes if index != boundary]
     run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), made.value)
 

@@ -103,43 +103,47 @@ def global_states() -> tuple[Any, ...]:
 
 
 @contextmanager
-def drawing_from(state: RandomState, device: torch.device, shared: bool, draws: Draws) -> Iterator[None]:
+def drawing_from(
+    state: RandomState, device: torch.device, shared: bool, draws: Draws, turns: bool = False
+) -> Iterator[DrawFromState | None]:
     """Let random numbers inside the context come from this state on.
 
-    ``shared`` says that other threads draw at the same time, which is possible on the CPU only.
+    ``shared`` says that other threads draw at the same time, which is possible on the CPU only; ``turns`` that the body
+    uses something else of the process as well, for which threads take turns. Return what draws for this thread, if
+    there are others.
     """
     if not (draws.python or draws.numpy or shared):
         set_state(state, device)
-        yield
+        yield None
         return
     with ExitStack() as stack:
-        if draws.python or draws.numpy:
+        if turns or draws.python or draws.numpy:
             stack.enter_context(_GLOBAL_LOCK)
+        if draws.python or draws.numpy:
             stack.enter_context(globals_kept())
             seed_globals(state.seed, draws)
         if not shared:
             set_state(state, device)
-        elif draws.torch:
-            stack.enter_context(_DrawFromState(state.cpu))
-        yield
+        yield stack.enter_context(DrawFromState(state.cpu)) if shared and draws.torch else None
 
 
 class _Thread(threading.local):
     """Knows on which state the thread draws now."""
 
-    drawing: _DrawFromState | None = None
+    drawing: DrawFromState | None = None
 
 
 _thread = _Thread()
 
 
-class _DrawFromState(TorchDispatchMode):
+class DrawFromState(TorchDispatchMode):
     """Gives each drawing operator of this thread the thread's own state, and keeps what is left of it."""
 
     def __init__(self, state: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.state = state
-        self._outer: _DrawFromState | None = None
+        self.drew = False
+        self._outer: DrawFromState | None = None
 
     def __enter__(self) -> Any:
         self._outer, _thread.drawing = _thread.drawing, self
@@ -154,6 +158,7 @@ class _DrawFromState(TorchDispatchMode):
     ) -> Any:
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **(kwargs or {}))
+        self.drew = True
         with _GENERATOR_LOCK:
             torch.default_generator.set_state(self.state)
             out = func(*args, **(kwargs or {}))
@@ -169,11 +174,11 @@ def _copied(state: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def states_of_threads() -> Iterator[None]:
-    """Let ``torch.get_rng_state`` and ``set_rng_state`` mean the state that the calling thread draws from.
+    """Let torch's functions that read, set or seed the random state mean the one that the calling thread draws from.
 
     A checkpoint inside a layer reads and sets the state so, to draw the same numbers again.
     """
-    read, write = torch.get_rng_state, torch.set_rng_state
+    read, write, reseed = torch.get_rng_state, torch.set_rng_state, torch.manual_seed
 
     def get_rng_state() -> torch.Tensor:
         return read() if _thread.drawing is None else _copied(_thread.drawing.state)
@@ -184,11 +189,17 @@ def states_of_threads() -> Iterator[None]:
         else:
             _thread.drawing.state = _copied(new_state)
 
+    def manual_seed(seed: int) -> torch.Generator:
+        if _thread.drawing is None:
+            return reseed(seed)
+        _thread.drawing.state = torch.Generator().manual_seed(int(seed)).get_state()
+        return torch.default_generator
+
     homes: tuple[Any, ...] = (torch, torch.random)
     for home in homes:
-        home.get_rng_state, home.set_rng_state = get_rng_state, set_rng_state
+        home.get_rng_state, home.set_rng_state, home.manual_seed = get_rng_state, set_rng_state, manual_seed
     try:
         yield
     finally:
         for home in homes:
-            home.get_rng_state, home.set_rng_state = read, write
+            home.get_rng_state, home.set_rng_state, home.manual_seed = read, write, reseed

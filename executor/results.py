@@ -86,6 +86,12 @@ class StepRecords:
     differences: Differences | None = None
     weights: dict[str, Any] = field(default_factory=dict)
 
+    def clear(self) -> None:
+        """Forget all, as the steps are taken anew."""
+        fresh = StepRecords()
+        for name in self.__slots__:
+            setattr(self, name, getattr(fresh, name))
+
     def metered(self, meter: StepMeter) -> None:
         """Note what a metered step held."""
         walk = meter.result()
@@ -220,7 +226,7 @@ def _held_beside(plan: Plan, memory: MemoryWalk) -> list[str]:
     return [
         f"unit {stage}.{unit} keeps {format_bytes(most)} from its FORWARDs on that the plan does not know{others}: as "
         "attributes of its modules, or on the ctx of an autograd function, beside save_for_backward; predicted peaks "
-        "may be too low"
+        "do not count all of it"
     ]
 
 

@@ -60,6 +60,7 @@ class SavedTensors:
     """Holds the saved tensors of one unit and microbatch, in the order in which its layers save them.
 
     Attributes:
+        used: whether a saved tensor was used, by BACKWARD or by FORWARD itself.
         difference: where RECOMPUTE saved other numbers than FORWARD, in words; None where it did not, or where that
             was not looked at.
 
@@ -67,10 +68,12 @@ class SavedTensors:
         name: the unit's, for messages.
         digested: compare what RECOMPUTE saves with what FORWARD saved, number by number.
         kept: keep the tensors until FORWARD ends, for a unit that computes gradients inside its FORWARD.
+        whole: run RECOMPUTE to its end, for a unit in which a kernel fills a tensor that was saved before it ran.
     """
 
-    def __init__(self, name: str, digested: bool = False, kept: bool = False) -> None:
-        self._name, self._digested, self._kept = name, digested, kept
+    def __init__(self, name: str, digested: bool = False, kept: bool = False, whole: bool = False) -> None:
+        self._name, self._digested, self._kept, self._whole = name, digested, kept, whole
+        self.used = False
         self._saved: list[weakref.ref[_SavedTensor]] = []
         self.difference: str | None = None
 
@@ -100,12 +103,12 @@ class SavedTensors:
 
         What FORWARD saved for a graph that is gone already, of a value that it did not return, is not restored.
         """
-        saved, count, done = self._saved, 0, False
+        saved, count, done, whole = self._saved, 0, False, self._whole
         last = max((at + 1 for at, reference in enumerate(saved) if reference() is not None), default=0)
 
         def pack(tensor: torch.Tensor) -> _SavedTensor:
             nonlocal count, done
-            saved_tensor = saved[count]()
+            saved_tensor = saved[count]() if count < len(saved) else None
             if saved_tensor is None:
                 saved_tensor = _SavedTensor(tensor)
             elif not saved_tensor.fits(tensor):
@@ -114,7 +117,7 @@ class SavedTensors:
             count += 1
             if saved_tensor.digest is not None and self.difference is None and saved_tensor.digest != _digest(tensor):
                 self.difference = f"the tensor that it saves as number {count} of {last}, {saved_tensor}, differs"
-            if count == last:
+            if count == last and not whole:
                 done = True
                 raise _AllRestored
             return saved_tensor
@@ -130,9 +133,17 @@ class SavedTensors:
             if not done:
                 raise
             return  # a scripted layer makes an error of its own of it
+        if whole and count >= last:
+            return
         raise self._differs(f"saves {count} tensors where FORWARD saved {last}")
 
+    def filled_late(self) -> bool:
+        """Return whether a tensor that is kept holds other numbers than when it was saved, before its kernel ran."""
+        alive = [saved_tensor for reference in self._saved if (saved_tensor := reference()) is not None]
+        return any(s.tensor is not None and s.digest is not None and s.digest != _digest(s.tensor) for s in alive)
+
     def _unpack(self, saved_tensor: _SavedTensor) -> torch.Tensor:
+        self.used = True
         if saved_tensor.tensor is None:
             raise UsedInForward(
                 f"the model's unit {self._name} computes a gradient inside its FORWARD, which it did not when it was "

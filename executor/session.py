@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from loadahead.executor.boundaries import Boundaries, trace_boundaries
-from loadahead.executor.checkpoint import CheckpointedUnit
+from loadahead.executor.checkpoint import CheckpointedUnit, Foreseen
 from loadahead.executor.optimizers import StageOptimizer
 from loadahead.executor.randomness import seed_of
 from loadahead.executor.sparse import sparse_weights
@@ -31,6 +31,8 @@ class Session:
     Args:
         stage_rank: the rank that runs each stage.
         microbatches: how many a step has, which the data is asked for.
+        foreseen: what units do that a traced microbatch does not show, by their names.
+        in_turns: ranks never run at the same time, as in a calibration: they may share what they change.
 
     Raises InputError where workload and model do not fit.
     """
@@ -42,6 +44,8 @@ class Session:
         stage_rank: tuple[int, ...],
         device: torch.device = CPU,
         microbatches: int = 1,
+        foreseen: Mapping[str, Foreseen] | None = None,
+        in_turns: bool = False,
     ) -> None:
         self.spec, self.workload, self.stage_rank, self.device = spec, workload, stage_rank, device
         self.microbatches = microbatches
@@ -55,8 +59,11 @@ class Session:
         self.dtype = AUTOCAST[spec.autocast]
         self._check_layers()
         self.units = self._units(self.model.module)
-        self._check_sharing()
-        self.boundaries = self._trace()
+        if not in_turns:
+            self._check_shared_weights()
+        self.boundaries = self._trace(foreseen or {})
+        if not in_turns:
+            self._check_shared_state()
         self.forms: dict[UnitKey, Form] = dict(zip(self.units, self.boundaries.forms, strict=True))
         self.frozen = self._frozen()
         self.optimizers = self._optimizers()
@@ -86,7 +93,7 @@ class Session:
                 out[stage, unit] = CheckpointedUnit(layers[start:stop], name, self.device, self.dtype, shared, start)
         return out
 
-    def _check_sharing(self) -> None:
+    def _check_shared_weights(self) -> None:
         """Raise InputError for ranks that share a trained weight: none of them would have its whole gradient."""
         owner: dict[int, UnitKey] = {}
         names = {id(parameter): name for name, parameter in self.model.module.named_parameters()}
@@ -101,6 +108,21 @@ class Session:
                         "trained must lie on one rank: use one rank, or untie it"
                     )
 
+    def _check_shared_state(self) -> None:
+        """Raise InputError for ranks that share what their FORWARDs change: each would change it in its own time."""
+        owner: dict[tuple[object, ...], UnitKey] = {}
+        for key, unit in self.units.items():
+            for slot in unit.state.watched:
+                for identity in slot.identities():
+                    first = owner.setdefault(identity, key)
+                    ranks = self.stage_rank[first[0]], self.stage_rank[key[0]]
+                    if ranks[0] != ranks[1]:
+                        raise InputError(
+                            f"units {first[0]}.{first[1]} and {key[0]}.{key[1]} share {slot.path}, which a FORWARD changes, "
+                            f"and lie on ranks {ranks[0]} and {ranks[1]}, which would change it each in its own time: use "
+                            "one rank, bring the layers onto one with checkpoint.partition, or give each its own"
+                        )
+
     def shared_weights(self) -> dict[str, tuple[str, ...]]:
         """Return the trained weights that several units hold, by name, with these units' names."""
         owners: dict[int, list[str]] = {}
@@ -110,7 +132,7 @@ class Session:
         names = {id(parameter): name for name, parameter in self.model.module.named_parameters()}
         return {names[key]: tuple(own) for key, own in owners.items() if len(own) > 1}
 
-    def _trace(self) -> Boundaries:
+    def _trace(self, foreseen: Mapping[str, Foreseen]) -> Boundaries:
         """Run one microbatch to its loss, and return what passes between the units."""
         value, target = self.model.batch(0, 0, self.microbatches)
         keys = list(self.units)
@@ -119,6 +141,7 @@ class Session:
             value,
             self.model.loss_of(target, 1),
             lambda number: self.seed(0, *keys[number], 0),
+            foreseen=foreseen,
         )
 
     def _frozen(self) -> frozenset[UnitKey]:
@@ -162,6 +185,7 @@ class Session:
             if parameter.grad is not None:
                 yield parameter.grad
         for unit in self._rank_units(rank):
+            yield from unit.state.held()
             for layer in unit.layers:
                 yield from layer.buffers()
         for optimizer in self._rank_optimizers(rank):

@@ -52,6 +52,24 @@ def uncompiled() -> AbstractContextManager[None]:
     return stance
 
 
+@contextmanager
+def autocasts() -> Iterator[list[bool]]:
+    """Return a list that is empty as long as nobody enters an enabled autocast; layers may have one of their own."""
+    kind: Any = torch.autocast
+    enter, seen = kind.__enter__, []
+
+    def noticed(self: Any) -> Any:
+        if self._enabled:
+            seen.append(True)
+        return enter(self)
+
+    kind.__enter__ = noticed
+    try:
+        yield seen
+    finally:
+        kind.__enter__ = enter
+
+
 def compiled_layers(module: nn.Module) -> list[str]:
     """Return the names of the module's parts that ``torch.compile`` has compiled, or will."""
     return [

@@ -17,6 +17,7 @@ from loadahead.executor.meter import StorageMeter, storage_bytes
 from loadahead.executor.optimizers import primed_optimizer
 from loadahead.executor.sparse import sparse_weights
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
+from loadahead.executor.state import ModuleState
 from loadahead.executor.torch_settings import single_threaded, uncompiled
 from loadahead.executor.user_code import importable_from
 from loadahead.executor.work import WorkCounter
@@ -130,8 +131,12 @@ def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
 
 
 def _tensors(layers: Iterable[nn.Module]) -> list[torch.Tensor]:
-    """Return the layers' parameters and buffers, each once."""
-    found = (tensor for layer in layers for tensor in (*layer.parameters(), *layer.buffers()))
+    """Return the layers' parameters, buffers and other tensors that they hold, each once."""
+    found = (
+        tensor
+        for layer in layers
+        for tensor in (*layer.parameters(), *layer.buffers(), *ModuleState([layer], "").held())
+    )
     return list({id(tensor): tensor for tensor in found}.values())
 
 
@@ -140,8 +145,9 @@ def _shared(module: nn.Sequential) -> list[tuple[torch.Tensor, tuple[int, ...], 
     owners: dict[int, list[int]] = {}
     tensors: dict[int, tuple[torch.Tensor, str]] = {}
     for index, layer in enumerate(module):
-        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
-            tensors.setdefault(id(tensor), (tensor, f"{index}.{name}"))
+        names = {id(tensor): name for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+        for tensor in _tensors([layer]):
+            tensors.setdefault(id(tensor), (tensor, f"{index}.{names.get(id(tensor), 'a tensor of its own')}"))
             if index not in owners.setdefault(id(tensor), []):
                 owners[id(tensor)].append(index)
     return [(tensor, tuple(owners[key]), name) for key, (tensor, name) in tensors.items() if len(owners[key]) > 1]

@@ -98,6 +98,8 @@ class View:
         """Return how a tensor lies; None for one that fills memory from an aligned address on, and for integers."""
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return None
+        if tensor.is_conj() or tensor.is_neg():
+            return None
         itemsize, offset = tensor.element_size(), tensor.storage_offset()
         odd = offset * itemsize % ALIGNMENT
         if not odd and is_dense(tensor):

@@ -77,7 +77,7 @@ def calibrate(
         threads = states_of_threads() if plan.ranks > 1 else nullcontext()
         with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path), threads:
             ranks = tuple(range(len(workload.stages)))
-            session = Session(spec, workload, ranks, backend.device, microbatches)
+            session = Session(spec, workload, ranks, backend.device, microbatches, in_turns=True)
             operations = Operations(plan, session, backend, Links.of(hardware))
             # The optimizer's first step is not like the others.
             warm_ups = max(1, backend.warm_ups)

@@ -24,9 +24,11 @@ class Capture:
         strong: keep what is captured alive.
         kept: ids of tensors that are taken as they are where they hang in a container: registered ones that no FORWARD
             changes.
+        trained: copy parameters that require a gradient, too.
     """
 
-    def __init__(self, strong: bool = False, kept: Callable[[], set[int]] = set) -> None:
+    def __init__(self, strong: bool = False, kept: Callable[[], set[int]] = set, trained: bool = True) -> None:
+        self._trained = trained
         self._to_copy: list[tuple[TensorImage, torch.Tensor]] = []
         self._strong, self._find_kept = strong, kept
         self._kept: set[int] | None = None
@@ -116,7 +118,8 @@ class Capture:
         if is_output and not self._strong:
             return GONE if outermost else Parked(tensor)
         strange = is_strange(tensor)
-        as_it_is = is_output or strange or not (outermost or id(tensor) not in self._taken_as_they_are())
+        weight = not self._trained and registered and tensor.requires_grad
+        as_it_is = weight or is_output or strange or not (outermost or id(tensor) not in self._taken_as_they_are())
         self._nodes[id(tensor)] = node = TensorImage(tensor, self._strong or as_it_is, strange)
         if not as_it_is:
             self._to_copy.append((node, tensor))

@@ -1,4 +1,4 @@
-"""Compares images with what is there now, bit for bit."""
+"""Compares images with what is there now, bit for bit; what was written over with the same bits differs too."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Comparison:
             return None if image.is_unchanged() else ""
         tensor = image.original()
         assert tensor is not None, "its identity was compared"
-        if image.is_unchanged(tensor):
+        if image.is_unchanged(tensor) and not image.was_written(tensor):
             return None
         if not image.strange:
             return ""

@@ -53,6 +53,10 @@ class TensorImage(Image):
         """Return the tensor itself if it lives."""
         return self._strong if self._weak is None else self._weak()
 
+    def was_written(self, original: torch.Tensor) -> bool:
+        """Return whether something was written into the tensor, be it what was there."""
+        return version_of(original) != self._version
+
     def is_unchanged(self, original: torch.Tensor) -> bool:
         """Return whether the tensor has the bits that it had, as far as they count."""
         same = True if self.copy is None else has_same_bits(original, self.copy)

@@ -51,15 +51,18 @@ class ModuleState:
         # Registered buffers and parameters that are not watched.
         self._cheap: list[Slot] | None = None
 
-    def everything(self) -> Before:
-        """Return the values of all there is; slow, and it keeps alive what it finds."""
+    def everything(self, trained: bool = True) -> Before:
+        """Return the values of all there is; slow, and it keeps alive what it finds.
+
+        Without ``trained``, a parameter that requires a gradient is known by what was written to it alone.
+        """
         self._cheap = None  # modules may have come
-        capture = Capture(strong=True)
+        capture = Capture(strong=True, trained=trained)
         images = [(slot, capture.slot(slot, alone=True)) for slot in slots_of(self._layers, self._first)]
         return Before(images, capture.copied(), complete=True)
 
     def changed_since(self, before: Before) -> tuple[Slot, ...]:
-        """Return the slots whose values differ from these, bit for bit, each change once.
+        """Return the slots whose values differ from these, bit for bit, or were written to, each change once.
 
         Attributes that came, went or hold another object count. ``before`` must not have been used by :meth:`at`.
         """
@@ -119,6 +122,13 @@ class ModuleState:
         self._namespaces = [
             module.__dict__ for module in {id(slot.module): slot.module for slot in self._order}.values()
         ]
+
+    def held(self) -> list[torch.Tensor]:
+        """Return the tensors that modules hold, registered or not, without outputs that are parked there."""
+        capture = Capture()
+        for slot in slots_of(self._layers, self._first):
+            capture.slot(slot)
+        return capture.tensors()
 
     def refusal(self, slot: Slot) -> InputError:
         """Return the error for a slot whose change cannot be put back."""

@@ -63,11 +63,34 @@ class NameInObject:
     def __init__(self, owner: Callable[[], Any], name: str) -> None:
         self._owner, self._name = owner, name
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Return what tells the attribute from others, on whatever way its object is found."""
+        return "object", id(self._owner()), self._name
+
     def get(self) -> Any:
         return attributes_of(self._owner()).get(self._name, MISSING)
 
     def set(self, value: Any) -> None:
         set_attribute(self._owner(), self._name, value)
+
+
+class RequiresGrad:
+    """Is the flag of the parameter of a name."""
+
+    __slots__ = ("_name", "_names")
+
+    def __init__(self, names: dict[str, Any], name: str) -> None:
+        self._names, self._name = names, name
+
+    def get(self) -> Any:
+        tensor = self._names.get(self._name)
+        return MISSING if tensor is None else tensor.requires_grad
+
+    def set(self, value: Any) -> None:
+        tensor = self._names.get(self._name)
+        if tensor is not None and value is not MISSING and tensor.requires_grad != value:
+            tensor.requires_grad_(value)
 
 
 class Element:
@@ -114,3 +137,13 @@ class Slot:
     def registered(self) -> bool:
         """Return whether the module itself knows it as a buffer or a parameter."""
         return self.kind in ("buffer", "parameter")
+
+    def identities(self) -> set[tuple[object, ...]]:
+        """Return what this and another slot have in common where they are the same piece of state."""
+        place, value = self.place, self.place.get()
+        out: set[tuple[object, ...]] = {self.key}
+        if isinstance(place, NameInObject):
+            out.add(place.identity)
+        if not isinstance(value, (type(None), bool, int, float, str, bytes, tuple)):
+            out.add(("value", id(value)))
+        return out

@@ -11,12 +11,12 @@ from torch import nn
 
 from loadahead.executor.state.handles import is_generator
 from loadahead.executor.state.objects import attributes_of, is_object
-from loadahead.executor.state.places import NameInDict, NameInObject, NameInScript, Place, Slot
+from loadahead.executor.state.places import NameInDict, NameInObject, NameInScript, Place, RequiresGrad, Slot
 
 # How deep objects in objects, and modules in containers are followed.
 _MOST_OBJECTS, _MOST_HIDDEN = 5, 3
-# What nn.Module itself keeps for every module: its dictionaries, hooks and flags.
-_MODULE_NAMES: Final = frozenset(nn.Module().__dict__) | {"_compiled_call_impl"}
+# What nn.Module itself keeps for every module: its dictionaries and hooks.
+_MODULE_NAMES: Final = (frozenset(nn.Module().__dict__) | {"_compiled_call_impl"}) - {"training"}
 
 
 def slots_of(layers: Sequence[nn.Module], first: int) -> Iterator[Slot]:
@@ -62,8 +62,11 @@ def _module_slots(module: nn.Module, path: str) -> Iterator[Slot]:
             yield _slot(module, f"{path}: {name}", NameInScript(module, name), (id(module), name), what)
         return
     for what, names_of in (("parameter", module._parameters), ("buffer", module._buffers)):
-        for name in names_of:
+        for name, tensor in names_of.items():
             yield _named(module, path, names_of, name, what)
+            if what == "parameter" and tensor is not None:
+                flag = RequiresGrad(names_of, name)
+                yield _slot(module, f"{path}: {name}.requires_grad", flag, ("requires_grad", id(names_of), name))
     if type(module).__module__.startswith("torch._dynamo"):
         return
     for name in [name for name in module.__dict__ if name not in _MODULE_NAMES]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.oracle import backward_order
+from loadahead.executor.oracle import pass_orders
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -38,7 +38,7 @@ def costs(stages: int, checkpoint: bool) -> Costs:
 def can_be_compared(plan: Plan) -> bool:
     """Whether all units go backward through the microbatches in one order, which plain training can follow."""
     try:
-        backward_order(plan)
+        pass_orders(plan)
     except InputError:
         return False
     return True
