@@ -427,9 +427,10 @@ def test_a_unit_finds_what_one_below_it_has_put_somewhere() -> None:
 
 
 def test_all_random_states_are_put_back() -> None:
+    units = units_of(linear(), Draws3(*NAMES), nn.Dropout(0.5))
     torch.manual_seed(11)
     before = torch.get_rng_state(), global_states()
-    traced(units_of(linear(), Draws3(*NAMES), nn.Dropout(0.5)), X)
+    traced(units, X)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert global_states() == before[1]
 

@@ -91,8 +91,8 @@ class Situation:
 def test_where_all_is_equal_there_is_nothing_to_say() -> None:
     situation = Situation()
     assert situation.compare() == ""
-    assert situation.found == Differences(0.0, 0.0, None, None)
-    assert situation.found.sentence is None and situation.found.allowed_now == 0.0
+    assert situation.found == Differences()
+    assert situation.found.sentence is None and situation.found.worst == situation.found.allowed_now == 0.0
 
 
 # ---- where ----
@@ -171,7 +171,9 @@ def test_a_loss_by_microbatch() -> None:
     situation = Situation()
     situation.losses[1] += 0.25
     text = situation.compare()
-    assert text.startswith("step 0: the loss of microbatch 1 differs by 0.25; ")
+    assert text.startswith(
+        "step 0: the loss of microbatch 1 differs by 0.25, and no RECOMPUTE differs from its FORWARD: "
+    )
     assert (
         "no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module called as" in text
     )
