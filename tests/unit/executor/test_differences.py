@@ -172,10 +172,8 @@ def test_a_loss_by_microbatch() -> None:
     situation.losses[1] += 0.25
     text = situation.compare()
     assert text.startswith(
-        "step 0: the loss of microbatch 1 differs by 0.25, and no RECOMPUTE differs from its FORWARD: "
-    )
-    assert (
-        "no RECOMPUTE differs from its FORWARD: the units' FORWARDs do something else than the module called as" in text
+        "step 0: the loss of microbatch 1 differs by 0.25, and no RECOMPUTE differs from its FORWARD: the units' "
+        "FORWARDs do something else than the module called as it is"
     )
     assert situation.found.worst == 0.25
 

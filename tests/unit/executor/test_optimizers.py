@@ -124,6 +124,16 @@ def test_gradients_stay_where_they_are() -> None:
     assert all(gradient is not None and not gradient.any() for gradient in first)
 
 
+def test_what_is_added_to_a_gradient_first_stays_as_it_is() -> None:
+    """Zeros of either sign too: in plain training the first gradient comes into no memory that holds zeros."""
+    stage = StageOptimizer(spec_of(OPTIMIZERS["adamw"]), weights())
+    stage.zero_gradients()
+    gradient = stage.parameters[1].grad
+    assert gradient is not None
+    gradient.add_(torch.tensor([0.0, -0.0, 1.0, -1.0, -0.0]))
+    assert torch.signbit(gradient).tolist() == [False, True, False, True, True]
+
+
 class Clipping(torch.optim.SGD):
     """Writes into the gradients in its step."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,18 @@ def test_hooks_on_parameters_go_with_the_copy() -> None:
     model.module(torch.ones(2, 8)).sum().backward()
     gradient = next(model.module.parameters()).grad
     assert gradient is not None and torch.equal(gradient, torch.full((8, 8), 7.0))
+
+
+def test_what_deepcopy_cannot_copy_is_copied() -> None:
+    """The older weight norm leaves its weight, a tensor with a graph, on the layer once it has run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer = nn.utils.weight_norm(nn.Linear(8, 8))
+    layer(torch.ones(2, 8))
+    model = load_model(given_spec(layer, nn.Linear(8, 8).requires_grad_(False)))
+    trained = {name: parameter.requires_grad for name, parameter in model.module.named_parameters()}
+    assert trained == {"0.bias": True, "0.weight_g": True, "0.weight_v": True, "1.weight": False, "1.bias": False}
+    assert torch.equal(model.module[0](torch.ones(2, 8)), layer(torch.ones(2, 8)))
 
 
 def test_a_model_with_a_lock_is_one_line() -> None:
