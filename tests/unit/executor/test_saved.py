@@ -28,7 +28,8 @@ class Calls(TorchDispatchMode):
 
 
 def matmuls(work: Any) -> int:
-    with Calls() as calls:
+    calls = Calls()
+    with calls:
         work()
     return calls.matmuls
 
