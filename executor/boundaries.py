@@ -268,7 +268,7 @@ def _observed(
             drew = [one != other for one, other in zip(start, _random_states(unit), strict=True)]
         python, numpy, *torchs = drew
         unit.draws = Draws(any(torchs), python, numpy) | foreseen.draws
-        changed = unit.state.changed_since(everything)
+        changed = unit.state.changed_since(everything, written=True)
         known = {slot.key for slot in changed}
         changed += tuple(s for s, _ in everything.images if s.path in foreseen.paths and s.key not in known)
         unit.state.watch(changed)

@@ -364,10 +364,8 @@ class CheckpointedUnit:
                 incoming.append(made[place])
         del made
         if ends:
-            where, apart = (
-                f"in the backward pass of unit {self.name}",
-                self._shared and (context.draws.torch or context.turns),
-            )
+            apart = self._shared and (context.draws.torch or context.turns)
+            where = f"in the backward pass of unit {self.name}"
             with model_errors_in_one_line(where), context.active() if apart else nullcontext():
                 _backward_from(ends, incoming)
         incoming.clear()
@@ -461,7 +459,7 @@ class CheckpointedUnit:
         paths: set[str] = set()
         if everything is not None:
             with _disable_current_modes():
-                changed = self.state.changed_since(everything)
+                changed = self.state.changed_since(everything, written=True)
             known = {slot.key for slot in self.state.watched}
             for slot in changed:
                 if not slot.restorable:

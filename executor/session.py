@@ -117,10 +117,11 @@ class Session:
                     first = owner.setdefault(identity, key)
                     ranks = self.stage_rank[first[0]], self.stage_rank[key[0]]
                     if ranks[0] != ranks[1]:
+                        units = f"units {first[0]}.{first[1]} and {key[0]}.{key[1]}"
                         raise InputError(
-                            f"units {first[0]}.{first[1]} and {key[0]}.{key[1]} share {slot.path}, which a FORWARD changes, "
-                            f"and lie on ranks {ranks[0]} and {ranks[1]}, which would change it each in its own time: use "
-                            "one rank, bring the layers onto one with checkpoint.partition, or give each its own"
+                            f"{units} share {slot.path}, which a FORWARD changes, and lie on ranks {ranks[0]} and "
+                            f"{ranks[1]}, which would change it each in its own time: use one rank, bring the layers onto "
+                            "one with checkpoint.partition, or give each its own"
                         )
 
     def shared_weights(self) -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Compares images with what is there now, bit for bit; what was written over with the same bits differs too."""
+"""Compares images with what is there now, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from loadahead.executor.state.objects import PLAIN, attributes_of, contents_of
 
 
 class Comparison:
-    """Compares images with values; a change of an object that hangs in several places is told once."""
+    """Compares images with values; a change of an object that hangs in several places is told once.
 
-    def __init__(self) -> None:
+    With ``written``, a tensor differs too into which what it held was written again.
+    """
+
+    def __init__(self, written: bool = False) -> None:
+        self._written = written
         self._done: set[int] = set()
 
     def difference(self, image: Any, value: Any) -> str | None:
@@ -43,15 +47,14 @@ class Comparison:
         self._done.add(id(image))
         return done
 
-    @staticmethod
-    def _inside(image: TensorImage | Handle | Seen) -> str | None:
+    def _inside(self, image: TensorImage | Handle | Seen) -> str | None:
         if isinstance(image, Seen):
             return None if image.is_unchanged() else image.cause
         if isinstance(image, Handle):
             return None if image.is_unchanged() else ""
         tensor = image.original()
         assert tensor is not None, "its identity was compared"
-        if image.is_unchanged(tensor) and not image.was_written(tensor):
+        if image.is_unchanged(tensor) and not (self._written and image.was_written(tensor)):
             return None
         if not image.strange:
             return ""

@@ -61,12 +61,13 @@ class ModuleState:
         images = [(slot, capture.slot(slot, alone=True)) for slot in slots_of(self._layers, self._first)]
         return Before(images, capture.copied(), complete=True)
 
-    def changed_since(self, before: Before) -> tuple[Slot, ...]:
-        """Return the slots whose values differ from these, bit for bit, or were written to, each change once.
+    def changed_since(self, before: Before, written: bool = False) -> tuple[Slot, ...]:
+        """Return the slots whose values differ from these, bit for bit, each change once.
 
+        With ``written``, tensors count too into which was written what they held.
         Attributes that came, went or hold another object count. ``before`` must not have been used by :meth:`at`.
         """
-        comparison = Comparison()
+        comparison = Comparison(written)
         changed: dict[tuple[object, ...], Slot] = {}
         for slot, image in before.images:
             cause = comparison.difference(image, slot.place.get())
