@@ -17,11 +17,11 @@ from loadahead.executor.meter import StorageMeter, storage_bytes
 from loadahead.executor.optimizers import primed_optimizer
 from loadahead.executor.sparse import sparse_weights
 from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
-from loadahead.executor.state import ModuleState
+from loadahead.executor.state import ModuleState, Piece
 from loadahead.executor.torch_settings import single_threaded, uncompiled
 from loadahead.executor.user_code import importable_from
 from loadahead.executor.work import WorkCounter
-from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared
+from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
@@ -41,12 +41,14 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
         ]
         loss = model.loss_of(target, 1)
         runs: list[_Run] = []
+        pieces: list[list[Piece]] = []
 
         def after(number: int, value: Any) -> None:
+            pieces.append(units[number].state.pieces())
             runs.append(_measured(units[number], value, loss if number == len(units) - 1 else None, spec.seed))
 
         boundaries = trace_boundaries(units, x, loss, lambda _: spec.seed, after)
-    return _shapes(spec, model.module, units, boundaries, runs)
+    return _shapes(spec, model.module, units, boundaries, runs, _shared_state(pieces))
 
 
 class _Run:
@@ -89,6 +91,7 @@ def _shapes(
     units: Sequence[CheckpointedUnit],
     boundaries: Boundaries,
     runs: Sequence[_Run],
+    shared_state: tuple[SharedState, ...],
 ) -> ModuleShapes:
     shared, sparse = _shared(module), sparse_weights(module)
     common = {id(tensor) for tensor, _, _ in shared}
@@ -112,6 +115,7 @@ def _shapes(
             Shared(nbytes=_static_bytes(spec, [t], sparse), layers=own, trained=_is_trained(t), name=name)
             for t, own, name in shared
         ),
+        shared_state=shared_state,
         frozen_layers=boundaries.frozen,
         warnings=_warnings(units),
     )
@@ -151,6 +155,20 @@ def _shared(module: nn.Sequential) -> list[tuple[torch.Tensor, tuple[int, ...], 
             if index not in owners.setdefault(id(tensor), []):
                 owners[id(tensor)].append(index)
     return [(tensor, tuple(owners[key]), name) for key, (tensor, name) in tensors.items() if len(owners[key]) > 1]
+
+
+def _shared_state(pieces: Iterable[Sequence[Piece]]) -> tuple[SharedState, ...]:
+    """Return the pieces that an earlier layer's FORWARD changes too, each with the last such layer."""
+    out = []
+    last: dict[tuple[object, ...], tuple[int, int]] = {}
+    for layer, own in enumerate(pieces):
+        for piece in own:
+            known = [last[owner] for owner in piece.owners if owner in last]
+            if known:
+                earlier, nbytes = max(known)
+                out.append(SharedState(nbytes=min(nbytes, piece.nbytes), layer=layer, earlier=earlier))
+        last.update((owner, (layer, piece.nbytes)) for piece in own for owner in piece.owners)
+    return tuple(out)
 
 
 def _is_trained(tensor: torch.Tensor) -> bool:

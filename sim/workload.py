@@ -159,6 +159,21 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedState:
+    """Describes a part of a layer's ``state_bytes`` that an earlier layer has too: a unit of both keeps it once.
+
+    Attributes:
+        nbytes: its bytes.
+        layer: the layer.
+        earlier: the last layer before it that has it.
+    """
+
+    nbytes: int
+    layer: int
+    earlier: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleShapes:
     """Holds the layers of a traced ``nn.Sequential``, in order, and what belongs to several of them.
 
@@ -170,6 +185,7 @@ class ModuleShapes:
     layers: tuple[LayerShape, ...]
     handed_on: tuple[HandedOn, ...] = ()
     shared: tuple[Shared, ...] = ()
+    shared_state: tuple[SharedState, ...] = ()
     frozen_layers: int = 0
     warnings: tuple[str, ...] = ()
 

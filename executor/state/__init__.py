@@ -13,7 +13,7 @@ change, else an object that can tell whether the value is still the same and can
 from __future__ import annotations
 
 from loadahead.executor.state.before import Before
-from loadahead.executor.state.module_state import ModuleState
+from loadahead.executor.state.module_state import ModuleState, Piece
 from loadahead.executor.state.places import Slot
 
-__all__ = ["Before", "ModuleState", "Slot"]
+__all__ = ["Before", "ModuleState", "Piece", "Slot"]

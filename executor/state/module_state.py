@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
 from torch import nn
 
+from loadahead.executor.layout import storage_id
 from loadahead.executor.state.aliases import find_aliases, swap_aliases
 from loadahead.executor.state.before import Before
 from loadahead.executor.state.capture import Capture
@@ -25,6 +26,21 @@ from loadahead.sim.errors import InputError
 
 _NOTHING_BEFORE: Final = Before()
 _NOTHING_TO_DO: Final = nullcontext()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Describes memory that a unit's values from before take.
+
+    Attributes:
+        nbytes: its bytes.
+        owners: the slots that it is of, and its storage.
+        held: what these are of, so that none of them is another's while this lives.
+    """
+
+    nbytes: int
+    owners: frozenset[tuple[object, ...]]
+    held: tuple[object, ...] = field(repr=False)
 
 
 class ModuleState:
@@ -147,6 +163,28 @@ class ModuleState:
     def nbytes(self) -> int:
         """Return the bytes of the tensors that :meth:`before` copies, as they are now."""
         return copied_bytes(self._capture_watched()[0].tensors())
+
+    def pieces(self) -> list[Piece]:
+        """Return what :attr:`nbytes` counts, by the storages of the tensors.
+
+        Two units' pieces that have an owner in common are one in a unit of the layers of both.
+        """
+        capture = Capture(kept=self._unchanged_ids)
+        owned: dict[int, list[tuple[torch.Tensor, Slot]]] = {}
+        for slot in self._order:
+            if slot.key not in self._parked:
+                known = len(capture.tensors())
+                capture.slot(slot)
+                for tensor in capture.tensors()[known:]:
+                    owned.setdefault(storage_id(tensor), []).append((tensor, slot))
+        return [
+            Piece(
+                nbytes=copied_bytes([tensor for tensor, _ in group]),
+                owners=frozenset({("storage", storage)}.union(*(slot.identities() for _, slot in group))),
+                held=tuple((tensor, slot.place.get()) for tensor, slot in group),
+            )
+            for storage, group in owned.items()
+        ]
 
     def before(self) -> Before:
         """Return the values of the watched slots.

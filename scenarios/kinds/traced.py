@@ -37,6 +37,10 @@ def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts) -> Units:
     for unit, nbytes in more.items():
         first = units.cut.units[unit][0]
         layers[first] = replace(layers[first], boundary_bytes=layers[first].boundary_bytes + nbytes)
+    for state in shapes.shared_state:
+        if places.unit[state.layer] == places.unit[state.earlier]:
+            rest = layers[state.layer].state_bytes - state.nbytes
+            layers[state.layer] = replace(layers[state.layer], state_bytes=rest)
     frozen = sum(unit[-1] < shapes.frozen_layers for unit in units.cut.units)
     return units._replace(
         layers=layers,

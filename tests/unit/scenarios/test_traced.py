@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from loadahead.scenarios.schema import Scenario
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import build_plan
 from loadahead.sim.verify import check
-from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrough, Shared, UnitShape
+from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrough, Shared, SharedState, UnitShape
 
 LINKS = {"d2h": "2 GB/s", "h2d": "1 GB/s", "memory": "1 GiB"}
 
@@ -167,6 +168,15 @@ def test_a_unit_keeps_the_state_of_its_layers() -> None:
     prepared = made(with_state(1, 2, 3, 0), strategy="group_2")
     assert [unit.state_bytes for unit in units(prepared)] == [3, 3]
     assert prepared.warnings == ()
+
+
+def test_a_unit_keeps_once_what_its_layers_share() -> None:
+    """Of 4 bytes that layers 0, 1 and 3 change, each unit with any of these has one copy."""
+    again = tuple(SharedState(nbytes=4, layer=layer, earlier=earlier) for layer, earlier in ((1, 0), (3, 1)))
+    traced = replace(with_state(4, 6, 0, 5), shared_state=again)
+    assert [unit.state_bytes for unit in units(made(traced, strategy="each"))] == [4, 6, 0, 5]
+    assert [unit.state_bytes for unit in units(made(traced, strategy="group_2"))] == [6, 5]
+    assert [unit.state_bytes for unit in units(made(traced, strategy="group_4"))] == [7]
 
 
 def test_much_state_is_told() -> None:
