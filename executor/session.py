@@ -32,7 +32,8 @@ class Session:
         stage_rank: the rank that runs each stage.
         microbatches: how many a step has, which the data is asked for.
         foreseen: what units do that a traced microbatch does not show, by their names.
-        in_turns: ranks never run at the same time, as in a calibration: they may share what they change.
+        in_turns: the session is a calibration's, whose numbers nobody looks at and whose ranks never run at the same
+            time: they may share what they change.
 
     Raises InputError where workload and model do not fit.
     """
@@ -62,6 +63,8 @@ class Session:
         if not in_turns:
             self._check_shared_weights()
         self.boundaries = self._trace(foreseen or {})
+        for unit in self.units.values():
+            unit.forgiving = in_turns
         if not in_turns:
             self._check_shared_state()
         self.forms: dict[UnitKey, Form] = dict(zip(self.units, self.boundaries.forms, strict=True))
@@ -120,8 +123,8 @@ class Session:
                         units = f"units {first[0]}.{first[1]} and {key[0]}.{key[1]}"
                         raise InputError(
                             f"{units} share {slot.path}, which a FORWARD changes, and lie on ranks {ranks[0]} and "
-                            f"{ranks[1]}, which would change it each in its own time: use one rank, bring the layers onto "
-                            "one with checkpoint.partition, or give each its own"
+                            f"{ranks[1]}, which would change it each in its own time: use one rank, bring the layers "
+                            "onto one with checkpoint.partition, or give each its own"
                         )
 
     def shared_weights(self) -> dict[str, tuple[str, ...]]:

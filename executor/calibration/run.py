@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from loadahead.executor.backends import Measured, make_backend
+from loadahead.executor.backends import Backend, Measured, make_backend
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.executor.calibration.copies import SIZES
 from loadahead.executor.calibration.measurements import Measurements, costs_of, measure_emulated
 from loadahead.executor.calibration.on_cuda import measure_on_cuda
 from loadahead.executor.calibration.plan import calibration_plan
 from loadahead.executor.calibration.samples import workspaces
+from loadahead.executor.checkpoint import Foreseen, Unforeseen
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
 from loadahead.executor.meter import storage_bytes
@@ -35,6 +36,7 @@ from loadahead.executor.torch_settings import (
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Plan
 from loadahead.sim.workload import Workload
 
 # With this many microbatches a unit runs again after all others have run, as in a real step.
@@ -76,13 +78,8 @@ def calibrate(
     try:
         threads = states_of_threads() if plan.ranks > 1 else nullcontext()
         with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path), threads:
-            ranks = tuple(range(len(workload.stages)))
-            session = Session(spec, workload, ranks, backend.device, microbatches, in_turns=True)
-            operations = Operations(plan, session, backend, Links.of(hardware))
-            # The optimizer's first step is not like the others.
-            warm_ups = max(1, backend.warm_ups)
-            for step in range(warm_ups):
-                _step(operations, step)
+            operations, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches)
+            session = operations.session
             meter = StepMeter(operations)
             with uncompiled() if compiled_layers(session.model.module) else nullcontext():
                 _step(operations, warm_ups, meter)
@@ -93,6 +90,30 @@ def calibrate(
         backend.close()
     costs = costs_of(plan, measurements, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
     return costs.model_copy(update={"evidence": facts | costs.evidence})
+
+
+def _warmed_up(
+    plan: Plan, workload: Workload, spec: ModelSpec, backend: Backend, hardware: Hardware, microbatches: int
+) -> tuple[Operations, int]:
+    """Return the plan's operations after so many steps, in which units showed all that they draw and change."""
+    foreseen: dict[str, Foreseen] = {}
+    ranks = tuple(range(len(workload.stages)))
+    # The optimizer's first step is not like the others.
+    warm_ups = max(1, backend.warm_ups)
+    while True:
+        session = Session(spec, workload, ranks, backend.device, microbatches, foreseen, in_turns=True)
+        operations = Operations(plan, session, backend, Links.of(hardware))
+        session.watch(True)
+        try:
+            for step in range(warm_ups):
+                _step(operations, step)
+        except Unforeseen as error:
+            known = foreseen.get(error.unit, Foreseen())
+            if (known | error.what) != known:
+                foreseen[error.unit] = known | error.what
+                continue
+        session.watch(False)
+        return operations, warm_ups
 
 
 def _step(operations: Operations, number: int, meter: StepMeter | None = None, timed: bool = True) -> Measured:
