@@ -28,6 +28,8 @@ from loadahead.executor.torch_settings import autocasts
 from loadahead.executor.values import CONSTANT, Form, View, handed_place, plain_tensor
 from loadahead.sim.errors import InputError
 
+# What torch says where a transform of torch.func meets hooks of saved tensors.
+_NO_HOOKS = "saved tensor hooks"
 # The tensor's maker where the data holds it.
 DATA = -1
 
@@ -288,7 +290,15 @@ def _random_states(unit: CheckpointedUnit) -> tuple[Any, ...]:
 def _run(unit: CheckpointedUnit, value: Any, loss: LossOf | None) -> Any:
     """Return the unit's output, and note on the unit how its saved tensors have to be treated."""
     saved = SavedTensors(unit.name, digested=True, kept=True)
-    with saved.discarding(), autocasts() as seen:
-        out = unit.run(value, loss)
-    unit.computes_gradients, unit.fills_late, unit.autocasts = saved.used, saved.filled_late(), bool(seen)
+    with autocasts() as seen:
+        try:
+            with saved.discarding():
+                out = unit.run(value, loss)
+        except InputError as error:
+            if _NO_HOOKS not in str(error.__cause__):
+                raise
+            unit.unhookable = True
+            out = unit.run(value, loss)
+    unit.computes_gradients, unit.fills_late = saved.used, saved.filled_late()
+    unit.autocasts = bool(seen) or unit.context(0).autocast is not None
     return out

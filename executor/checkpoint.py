@@ -197,6 +197,8 @@ class CheckpointedUnit:
         fills_late: whether a kernel of it fills a tensor that was saved before the kernel ran.
         autocasts: whether its layers, or the whole model, run under autocast.
         resident: the ids of its weights' and buffers' storages.
+        in_turns: whether no other rank's unit may run meanwhile.
+        unhookable: whether its layers do what torch cannot do under saved-tensor hooks, which checkpointing needs.
         forgiving: whether a RECOMPUTE may start from other values than its FORWARD, as nobody looks at the numbers.
         watched: whether what RECOMPUTE saves is compared with what FORWARD saved, and all its state is looked at.
     """
@@ -219,7 +221,7 @@ class CheckpointedUnit:
         self.fills_late = False
         self.autocasts = False
         self.state = ModuleState(self.layers, name, first_layer)
-        self.watched = self.forgiving = False
+        self.watched = self.forgiving = self.in_turns = self.unhookable = False
         self.seen = Seen()
         self.state_bytes = 0
         self.device = device
@@ -245,6 +247,7 @@ class CheckpointedUnit:
             for tensor in (*layer.parameters(), *layer.buffers()):
                 if tensor.layout is torch.strided:
                     yield tensor
+        yield from self.state.held()
 
     def run(self, value: Any, loss: LossOf | None = None) -> Any:
         """Return what the layers make of a value, or the loss where the model ends; InputError where a layer fails."""
@@ -258,7 +261,7 @@ class CheckpointedUnit:
         """Return the states under which the unit runs with a seed."""
         together = self._shared if shared is None else shared
         # Torch empties autocast's cache of cast weights, which is the process's, when any thread leaves autocast.
-        turns = together and self.autocasts
+        turns = together and (self.autocasts or self.in_turns)
         draws = self.draws | Draws(torch=together and self.watched)
         return UnitContext(seeded_state(seed, self.device), self._autocast, self.device, together, draws, turns)
 
@@ -273,6 +276,11 @@ class CheckpointedUnit:
         handed: Mapping[int, torch.Tensor] = NO_HANDED,
     ) -> Made:
         """Run FORWARD, whose graph keeps no tensor; return what it makes, or the loss, in memory of its own."""
+        if self.unhookable:
+            raise InputError(
+                f"the model's unit {self.name} uses transforms of torch.func, which cannot run under the hooks that "
+                "checkpointing needs; use checkpoint.enabled = false"
+            )
         self._contexts[microbatch] = context = self.context(seed)
         digested = self.watched and not self.fills_late
         saved = SavedTensors(self.name, digested, self.computes_gradients, self.fills_late)

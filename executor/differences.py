@@ -97,10 +97,10 @@ class Differences:
     def _gradients(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which gradient differs first and by how much, in words."""
         named = {name: p for name, p in session.model.module.named_parameters() if p.requires_grad}
-        shared, unused = session.shared_weights(), session.unused()
+        shared, unused, gradients = session.shared_weights(), session.unused(), session.gradients()
         first = None
         for name, parameter in named.items():
-            ours, theirs = parameter.grad, plain.named[name].grad
+            ours, theirs = gradients.get(id(parameter)), plain.named[name].grad
             if theirs is not None and theirs.layout is not torch.strided:
                 theirs = theirs.to_dense()
             if ours is not None and ours.layout is not torch.strided:

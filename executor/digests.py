@@ -18,7 +18,7 @@ def digest(tensor: torch.Tensor) -> int | None:
     No operator of torch that takes memory runs: what measures memory at the time sees nothing. On another device than
     the CPU the tensor is copied to the host, and the host waits.
     """
-    if tensor.is_nested:
+    if tensor.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return None
     with _disable_current_modes():
         return _checksum(tensor.detach())

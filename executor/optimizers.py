@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from loadahead.executor.spec import ModelSpec
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
@@ -59,6 +60,8 @@ class StageOptimizer:
     Memory for its state is held from the start: until a parameter's first step by stand-ins of the same bytes.
 
     Attributes:
+        copied: whether gradients are copied before a step, as some optimizers write into them.
+        copies: these copies of the last step's.
         unused: the parameters to whose gradients no microbatch had added anything when the last step was taken.
     """
 
@@ -71,6 +74,8 @@ class StageOptimizer:
             self._placeholders.pop(parameter, None)  # some make it at once
         self._versions = [0] * len(self.parameters)
         self.unused: tuple[nn.Parameter, ...] = ()
+        self.copied = False
+        self.copies: dict[nn.Parameter, torch.Tensor] = {}
 
     def zero_gradients(self) -> None:
         """Make the gradients zeros in place; drop sparse ones.
@@ -89,6 +94,9 @@ class StageOptimizer:
         """Take the optimizer's step, by which parameters without a gradient are passed."""
         if self.optimizer is None:
             return
+        if self.copied:
+            with _disable_current_modes():  # a meter need not see the copies
+                self.copies = {p: p.grad.clone() for p in self.parameters if p.grad is not None}
         pairs = zip(self.parameters, self._versions, strict=True)
         # Looked at now, as some optimizers write into gradients.
         unused = {p: p.grad for p, version in pairs if p.grad is None or p.grad._version == version}

@@ -15,6 +15,7 @@ from loadahead.executor.checkpoint import autocast, model_errors_in_one_line
 from loadahead.executor.randomness import Draws, seed_globals, seeded_state, set_state
 from loadahead.executor.session import Session
 from loadahead.executor.spec import Batch, copied
+from loadahead.executor.torch_settings import compiled_layers
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
@@ -145,10 +146,10 @@ class _Seeding:
         self._at = self._inside = 0
         self._step: tuple[int, int] | None = None
         layers = {id(layer): layer for layer in module}
-        # TorchScript modules take no hooks of their own.
-        self._scripted = {key for key, layer in layers.items() if isinstance(layer, torch.jit.ScriptModule)}
+        # torch's own modules go other ways where they have hooks; TorchScript modules take none.
+        self._known = set() if compiled_layers(module) else set(layers)
         for key, layer in layers.items():
-            if key not in self._scripted:
+            if key not in self._known:
                 layer.register_forward_pre_hook(self._enter)
                 layer.register_forward_hook(self._leave, always_call=True)
 
@@ -158,18 +159,18 @@ class _Seeding:
         self._at = self._inside = 0
         self._step = step, microbatch
         with ExitStack() as stack:
-            if self._scripted:
+            if self._known:
                 hooks = torch.nn.modules.module
                 for hook in (
-                    hooks.register_module_forward_pre_hook(lambda part, *_: self._if_scripted(part, self._enter)),
-                    hooks.register_module_forward_hook(lambda part, *_: self._if_scripted(part, self._leave)),
+                    hooks.register_module_forward_pre_hook(lambda part, *_: self._if_known(part, self._enter)),
+                    hooks.register_module_forward_hook(lambda part, *_: self._if_known(part, self._leave)),
                 ):
                     stack.callback(hook.remove)
             stack.callback(setattr, self, "_step", None)
             yield
 
-    def _if_scripted(self, part: nn.Module, do: Callable[[], None]) -> None:
-        if id(part) in self._scripted:
+    def _if_known(self, part: nn.Module, do: Callable[[], None]) -> None:
+        if id(part) in self._known:
             do()
 
     def _enter(self, *_: Any) -> None:

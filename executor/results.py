@@ -72,6 +72,7 @@ class StepRecords:
         memory: the most that any metered step held, at every operation.
         peaks: every step's peak on each rank, in bytes.
         warnings: how the steps were run, where that matters.
+        unlike_runs: whether the losses of two runs from one start differ.
         differences: what differs from plain training; None where it is not checked.
         weights: the trained weights and optimizer state.
     """
@@ -83,6 +84,7 @@ class StepRecords:
     allocator: dict[str, Any] = field(default_factory=dict)
     peaks: list[list[int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unlike_runs: bool = False
     differences: Differences | None = None
     weights: dict[str, Any] = field(default_factory=dict)
 
@@ -114,7 +116,7 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
         *backend.warnings,
         *records.warnings,
         *_warnings_of(plan, bare or times, records.memory, costs),
-        *_unlike(records.peaks),
+        *_unlike(records.peaks if not backend.metering_is_free else records.peaks[1:]),
     ]
     machine_facts = machine() | backend.machine()
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
@@ -231,11 +233,11 @@ def _held_beside(plan: Plan, memory: MemoryWalk) -> list[str]:
 
 
 def _unlike(peaks: list[list[int]]) -> list[str]:
-    """Return a warning for each rank whose peak is not the same in all steps, the first ones apart."""
+    """Return a warning for each rank whose peak is not the same in all steps."""
     out = []
     for rank, own in enumerate(zip(*peaks, strict=True)):
-        least, most = min(own[1:], default=0), max(own[1:], default=0)
-        if len(own) > 2 and least != most:
+        least, most = min(own), max(own)
+        if least != most:
             out.append(
                 f"rank {rank} held {format_bytes(least)} at its peak in one step and {format_bytes(most)} in another: "
                 "what the model keeps depends on its data or on the step, and is predicted from a few microbatches"

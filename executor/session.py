@@ -32,6 +32,7 @@ class Session:
         stage_rank: the rank that runs each stage.
         microbatches: how many a step has, which the data is asked for.
         foreseen: what units do that a traced microbatch does not show, by their names.
+        one_at_a_time: units of several ranks take turns, as they set something of the whole process.
         in_turns: the session is a calibration's, whose numbers nobody looks at and whose ranks never run at the same
             time: they may share what they change.
 
@@ -47,6 +48,7 @@ class Session:
         microbatches: int = 1,
         foreseen: Mapping[str, Foreseen] | None = None,
         in_turns: bool = False,
+        one_at_a_time: bool = False,
     ) -> None:
         self.spec, self.workload, self.stage_rank, self.device = spec, workload, stage_rank, device
         self.microbatches = microbatches
@@ -64,7 +66,7 @@ class Session:
             self._check_shared_weights()
         self.boundaries = self._trace(foreseen or {})
         for unit in self.units.values():
-            unit.forgiving = in_turns
+            unit.forgiving, unit.in_turns = in_turns, one_at_a_time
         if not in_turns:
             self._check_shared_state()
         self.forms: dict[UnitKey, Form] = dict(zip(self.units, self.boundaries.forms, strict=True))
@@ -210,6 +212,18 @@ class Session:
             optimizer.zero_gradients()
         for unit in self.units.values():
             unit.reset()
+
+    def copy_gradients(self) -> None:
+        """Copy gradients before each optimizer step from now on."""
+        for optimizer in self.optimizers:
+            optimizer.copied = True
+
+    def gradients(self) -> dict[int, torch.Tensor]:
+        """Return the last step's gradients, as they were before the optimizer's step where they are copied, by id."""
+        found = {p: p.grad for optimizer in self.optimizers for p in optimizer.parameters if p.grad is not None}
+        for optimizer in self.optimizers:
+            found |= optimizer.copies
+        return {id(parameter): gradient for parameter, gradient in found.items()}
 
     def watch(self, watched: bool) -> None:
         """Compare, or compare no more, what each unit's RECOMPUTE saves with what its FORWARD saved."""

@@ -210,6 +210,12 @@ def _given_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> tor
         raise InputError(f"optimizer returned a value of type {kind}; it must return a torch.optim.Optimizer")
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InputError("optimizer returned LBFGS, which runs the model itself; that is not supported")
+    given = set(map(id, parameters))
+    if any(id(parameter) not in given for group in optimizer.param_groups for parameter in group["params"]):
+        raise InputError(
+            "optimizer returned one that holds other parameters than it was given; copies of the model are trained: "
+            "make it of the parameters that the function gets"
+        )
     if not all("lr" in group for group in optimizer.param_groups):
         kind = type(optimizer).__name__
         raise InputError(f"optimizer returned {kind}, which has no learning rate (lr); that is not supported")
@@ -479,13 +485,22 @@ def _builder(spec: ModelSpec) -> Callable[..., Any]:
 
 
 def _loss(spec: ModelSpec) -> LossFunction:
+    """Return the loss; a module is copied, and InputError is raised for one with weights that would be trained."""
     if spec.objects is not None and spec.objects.loss is not None:
-        return spec.objects.loss
-    if spec.loss in LOSSES:
+        loss: Any = spec.objects.loss
+    elif spec.loss in LOSSES:
         return LOSSES[spec.loss]
-    if ":" in spec.loss:
-        return find_function(spec.loss, "loss", spec.search_path)
-    raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+    elif ":" in spec.loss:
+        loss = find_function(spec.loss, "loss", spec.search_path)
+    else:
+        raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+    if isinstance(loss, nn.Module):
+        if any(parameter.requires_grad for parameter in loss.parameters()):
+            raise InputError(
+                f"{spec.loss_name} has weights of its own that are trained; make it the model's last layer"
+            )
+        loss = copied([loss])[0]
+    return loss  # type: ignore[no-any-return]
 
 
 def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype | None) -> BatchOf:

@@ -24,7 +24,7 @@ def single_threaded() -> Iterator[None]:
     The caller's autocast, no_grad and inference mode do not reach inside. Another thread waits until this one is done.
     """
     with _lock:
-        threads, state = torch.get_num_threads(), torch.get_rng_state()
+        threads, state, dtype = torch.get_num_threads(), torch.get_rng_state(), torch.get_default_dtype()
         torch.set_num_threads(1)
         try:
             with torch.inference_mode(False), torch.enable_grad(), _without_autocast(), globals_kept():
@@ -32,6 +32,7 @@ def single_threaded() -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.set_rng_state(state)
+            torch.set_default_dtype(dtype)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from loadahead.executor.state import ModuleState, Piece
 from loadahead.executor.torch_settings import single_threaded, uncompiled
 from loadahead.executor.user_code import importable_from
 from loadahead.executor.work import WorkCounter
+from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
 
@@ -67,9 +68,8 @@ def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
         return tree_map_only(torch.Tensor, lambda t: graph_input(t.detach().clone(), t.requires_grad, []), value)
 
     try:
-        counter, inputs = WorkCounter(), again()
-        with uncompiled(), unit.context(seed, shared=False).active(), torch.enable_grad(), counter:
-            unit.run(inputs, loss)
+        counter = _counted(unit, again, loss, seed)
+        unit.state.put_back(before)
         inputs = again()
         held = [t for t in tree_leaves(inputs) if isinstance(t, torch.Tensor)]
         meter = StorageMeter([*held, *_tensors(unit.layers)])
@@ -83,6 +83,21 @@ def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
     finally:
         unit.state.put_back(before)
     return _Run(kept, counter)
+
+
+def _counted(unit: CheckpointedUnit, again: Callable[[], Any], loss: LossOf | None, seed: int) -> WorkCounter:
+    """Return the work of a unit's forward pass on inputs that are made ``again`` for each try."""
+    for followed in (True, False):
+        counter, inputs = WorkCounter(followed), again()
+        try:
+            with uncompiled(), unit.context(seed, shared=False).active(), torch.enable_grad(), counter:
+                unit.run(inputs, loss)
+        except InputError:
+            if not followed:
+                raise
+            continue
+        break
+    return counter
 
 
 def _shapes(

@@ -20,13 +20,15 @@ class WorkCounter:
     A recurrent layer's work is estimated as two FLOPs for each weight and element of the sequence, and that of a layer
     without any counted operator as one for each element that its operators make.
 
+    ``followed`` says whether torch's counter is used, which follows modules by hooks that some layers cannot run under.
+
     Attributes:
         flops: the count or estimate.
         counted: whether all of it was counted.
     """
 
-    def __init__(self) -> None:
-        self._counter = FlopCounterMode(display=False)
+    def __init__(self, followed: bool = True) -> None:
+        self._counter = FlopCounterMode(display=False) if followed else None
         self._seen = _Elements()
         self._quiet = warnings.catch_warnings()
         self.flops, self.counted = 0, True
@@ -35,15 +37,17 @@ class WorkCounter:
         # The counter follows modules by hooks, of which a compiled layer warns.
         self._quiet.__enter__()
         warnings.filterwarnings("ignore", message="Using `torch.compile")
-        self._counter.__enter__()  # type: ignore[no-untyped-call]
+        if self._counter is not None:
+            self._counter.__enter__()  # type: ignore[no-untyped-call]
         self._seen.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._seen.__exit__(*error)  # type: ignore[no-untyped-call]
-        self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
+        if self._counter is not None:
+            self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
         self._quiet.__exit__(None, None, None)
-        counted = int(self._counter.get_total_flops())
+        counted = 0 if self._counter is None else int(self._counter.get_total_flops())
         self.counted = bool(counted) and not self._seen.recurrent
         self.flops = counted + self._seen.recurrent or self._seen.elements
 

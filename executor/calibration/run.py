@@ -36,7 +36,7 @@ from loadahead.executor.torch_settings import (
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.plan import Plan
+from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.workload import Workload
 
 # With this many microbatches a unit runs again after all others have run, as in a real step.
@@ -78,13 +78,21 @@ def calibrate(
     try:
         threads = states_of_threads() if plan.ranks > 1 else nullcontext()
         with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path), threads:
-            operations, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches)
-            session = operations.session
-            meter = StepMeter(operations)
-            with uncompiled() if compiled_layers(session.model.module) else nullcontext():
-                _step(operations, warm_ups, meter)
-            measurements = _measure(operations, hardware, -(-repeats // MICROBATCHES), link_sizes or SIZES)
-            static = meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
+            steps = -(-repeats // MICROBATCHES)
+
+            def measured(foreseen_steps: int) -> tuple[StepMeter, Measurements, Ints]:
+                operations, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches, foreseen_steps)
+                meter = StepMeter(operations)
+                with uncompiled() if compiled_layers(operations.session.model.module) else nullcontext():
+                    _step(operations, warm_ups, meter)
+                found = _measure(operations, hardware, steps, link_sizes or SIZES)
+                return meter, found, meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
+
+            try:
+                meter, measurements, static = measured(0)
+            except InputError:
+                # A unit may do in a later step what it has not shown yet.
+                meter, measurements, static = measured(steps + 2)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:
         backend.close()
@@ -93,9 +101,12 @@ def calibrate(
 
 
 def _warmed_up(
-    plan: Plan, workload: Workload, spec: ModelSpec, backend: Backend, hardware: Hardware, microbatches: int
+    plan: Plan, workload: Workload, spec: ModelSpec, backend: Backend, hardware: Hardware, microbatches: int, steps: int
 ) -> tuple[Operations, int]:
-    """Return the plan's operations after so many steps, in which units showed all that they draw and change."""
+    """Return the plan's operations after a step or two, and how many these were.
+
+    Units show in so many ``steps`` what they draw and change at some time; then all begins anew.
+    """
     foreseen: dict[str, Foreseen] = {}
     ranks = tuple(range(len(workload.stages)))
     # The optimizer's first step is not like the others.
@@ -105,13 +116,16 @@ def _warmed_up(
         operations = Operations(plan, session, backend, Links.of(hardware))
         session.watch(True)
         try:
-            for step in range(warm_ups):
+            for step in range(max(warm_ups, steps)):
                 _step(operations, step)
         except Unforeseen as error:
             known = foreseen.get(error.unit, Foreseen())
             if (known | error.what) != known:
                 foreseen[error.unit] = known | error.what
                 continue
+        if steps > warm_ups:
+            steps = warm_ups
+            continue
         session.watch(False)
         return operations, warm_ups
 
