@@ -25,6 +25,7 @@ from loadahead.executor.spec import Batch, ModelSpec
 from loadahead.executor.torch_settings import (
     compiled_layers,
     on_device,
+    reset_process,
     single_threaded,
     uncompiled,
     without_garbage_collection,
@@ -120,6 +121,7 @@ class _Run:
     steps: int
     records: StepRecords
     foreseen: dict[str, Foreseen] = field(default_factory=dict)
+    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
     in_turns: list[bool] = field(default_factory=list)  # holds something once ranks take turns
 
     def until_equal(self, checked: bool, on_step: OnStep | None, proven: bool) -> None:
@@ -211,6 +213,7 @@ class _Run:
                 self.train(self._session(), checked=False, watched=False, timed=True, on_step=None)
 
     def _session(self) -> Session:
+        reset_process(self.dtype)
         ranks = stage_ranks(self.plan, self.workload)
         return Session(
             self.spec,

@@ -44,6 +44,13 @@ def _without_autocast() -> Iterator[None]:
         yield
 
 
+def reset_process(dtype: torch.dtype) -> None:
+    """Set what layers of several ranks may have left in the process, which set and put it back at the same time."""
+    torch.set_default_dtype(dtype)
+    cache: Any = torch.nn.utils.parametrize
+    cache._cache_enabled, cache._cache = 0, {}
+
+
 def uncompiled() -> AbstractContextManager[None]:
     """Run layers of ``torch.compile`` as they are written.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.timeline import write_timeline
-from loadahead.sim.units import format_duration
+from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
@@ -135,6 +136,7 @@ def run_job(
         on_step=lambda step, _: progress(Progress(what, step + 1, wanted)),
     )
     warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
+    warnings += _other_peaks(predicted, execution.timeline, execution.warnings)
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job,
@@ -143,6 +145,20 @@ def run_job(
         measured=replace(execution.timeline, header=header),
         execution=execution,
     )
+
+
+def _other_peaks(predicted: Timeline, measured: Timeline, said: Sequence[str]) -> list[str]:
+    """Return a warning for each rank whose peak is not what was predicted, where no other warning is about memory."""
+    if measured.source != "cpu" or any(word in text for text in said for word in (" held ", " keeps ", " count")):
+        return []
+    pairs = zip(predicted.metrics.ranks, measured.metrics.ranks, strict=True)
+    return [
+        f"rank {rank} held {format_bytes(ours.peak_device_bytes)} at its peak and "
+        f"{format_bytes(theirs.peak_device_bytes)} were predicted: what operations take differs between microbatches "
+        "or from step to step, and is predicted from the most that a few of them took"
+        for rank, (theirs, ours) in enumerate(pairs)
+        if theirs.peak_device_bytes != ours.peak_device_bytes
+    ]
 
 
 def _not_shared(predicted: Timeline, device: str) -> list[str]:

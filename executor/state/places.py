@@ -144,6 +144,6 @@ class Slot:
         out: set[tuple[object, ...]] = {self.key}
         if isinstance(place, NameInObject):
             out.add(place.identity)
-        if not isinstance(value, (type(None), bool, int, float, str, bytes, tuple)):
+        if value is not MISSING and not isinstance(value, (type(None), bool, int, float, str, bytes, tuple)):
             out.add(("value", id(value)))
         return out
