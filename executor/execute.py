@@ -21,6 +21,7 @@ from loadahead.executor.randomness import states_of_threads
 from loadahead.executor.replay import StepRun, replay
 from loadahead.executor.results import ExecutionResult, StepRecords, result_of
 from loadahead.executor.session import Session
+from loadahead.executor.sparse import sparse_weights
 from loadahead.executor.spec import Batch, ModelSpec
 from loadahead.executor.torch_settings import (
     compiled_layers,
@@ -34,6 +35,7 @@ from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import CheckFailed, InputError, LoadaheadError, one_line
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.units import counted
 from loadahead.sim.verify import check
 from loadahead.sim.verify.counting import well_formed
 from loadahead.sim.workload import Workload
@@ -238,6 +240,12 @@ class _Run:
         foreign = backend.allocated() - before
         operations = Operations(plan, session, backend, self.links)
         untimed, losses = backend.warm_ups + 1, []
+        sparse = sparse_weights(session.model.module)
+        if sparse and watched:
+            records.warnings.append(
+                f"{counted(len(sparse), 'weight')} had sparse gradients, which take as much memory as microbatches use "
+                "rows: predicted peaks may differ from measured ones"
+            )
         for step in range(self.steps):
             batches = session.batches(step, plan.microbatches)
             metered = step == backend.warm_ups if timed else True

@@ -69,7 +69,6 @@ def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int
 
     try:
         counter = _counted(unit, again, loss, seed)
-        unit.state.put_back(before)
         inputs = again()
         held = [t for t in tree_leaves(inputs) if isinstance(t, torch.Tensor)]
         meter = StorageMeter([*held, *_tensors(unit.layers)])
