@@ -107,7 +107,24 @@ class Groups:
         None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
         workload, costs and policies do not match, and for an order that deadlocks.
         """
-        policy, sizes = policies[0], self._sizes_of(workload)
+        group = self._group(workload, costs, policies[0])
+        return None if group is None else group.rows(policies, axes)
+
+    def peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[Ints, Ints] | None:
+        """Return each rank's peak of device memory and its host memory in bytes, both of shape (ranks,); or None.
+
+        When None comes back, and what is raised, is as in :meth:`rows`.
+        """
+        group = self._group(workload, costs, policy)
+        if group is None:
+            return None
+        group.rows([policy], [{}])
+        ranks = group.arena.view(a.RANK_ROWS)
+        return ranks[:, a.R_PEAK].copy(), ranks[:, a.R_HOST].copy()
+
+    def _group(self, workload: Workload, costs: Costs, policy: Policy) -> Group | None:
+        """Return a point's group with its sizes and costs; None where a sum might leave 64 bits."""
+        sizes = self._sizes_of(workload)
         units = tuple(map(len, workload.stages))
         choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.order)
         key = (choices, policy.checkpoint, units, sizes.classes, workload.frozen_units)
@@ -117,7 +134,7 @@ class Groups:
                 self._groups.pop(next(iter(self._groups)))
             self._groups[key] = Group.of(workload, policy, sizes)
         group = self._groups[key]
-        return group.rows(policies, axes) if group.put(sizes, self._table_of(costs, units), costs) else None
+        return group if group.put(sizes, self._table_of(costs, units), costs) else None
 
     def _sizes_of(self, workload: Workload) -> UnitSizes:
         if id(workload) not in self._sizes:
