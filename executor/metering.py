@@ -62,7 +62,7 @@ class StepMeter:
         np.maximum.at(device, plan.ops.rank, self._during)
         np.maximum.at(boundary, plan.ops.rank, self._boundary)
         host = np.asarray([slab.numel() for slab in self._operations.host.slabs], dtype=np.int64)
-        return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host)
+        return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host, self.static)
 
     def allocator(self) -> dict[str, Any]:
         """Return the allocator's bytes after and during each compute operation; empty where there is no allocator.

@@ -13,7 +13,19 @@ from loadahead.version import __version__
 # Each public name and the module that it is imported from when it is first used.
 _HOMES = {
     **dict.fromkeys(
-        ("load", "plan", "verify", "simulate", "sweep", "calibrate", "execute", "compare", "report", "SweepTable"),
+        (
+            "load",
+            "plan",
+            "verify",
+            "simulate",
+            "advise",
+            "sweep",
+            "calibrate",
+            "execute",
+            "compare",
+            "report",
+            "SweepTable",
+        ),
         "loadahead.api",
     ),
     **dict.fromkeys(("LoadaheadError", "InputError", "CheckFailed", "Interrupted"), "loadahead.sim.errors"),
@@ -25,11 +37,13 @@ _HOMES = {
     "Costs": "loadahead.sim.costs",
     "Timeline": "loadahead.sim.timeline",
     "Run": "loadahead.runs",
+    "Advice": "loadahead.sim.advice",
 }
 
 if TYPE_CHECKING:
     from loadahead.api import (
         SweepTable,
+        advise,
         calibrate,
         compare,
         execute,
@@ -43,6 +57,7 @@ if TYPE_CHECKING:
     from loadahead.progress import Progress
     from loadahead.runs import Run
     from loadahead.scenarios.schema import Scenario
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.errors import CheckFailed, InputError, Interrupted, LoadaheadError
     from loadahead.sim.ir.decisions import Decisions
@@ -51,6 +66,7 @@ if TYPE_CHECKING:
     from loadahead.sim.timeline import Timeline
 
 __all__ = [
+    "Advice",
     "CheckFailed",
     "Costs",
     "Decisions",
@@ -65,6 +81,7 @@ __all__ = [
     "SweepTable",
     "Timeline",
     "__version__",
+    "advise",
     "calibrate",
     "compare",
     "execute",

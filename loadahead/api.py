@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
@@ -157,6 +158,30 @@ def simulate(
         job_of(source, overrides, costs_given(costs), order=order, decisions=decisions), progress=progress or silent
     )
     return predict(job, known, chosen)
+
+
+@tells_of_compiling
+def advise(
+    source: ScenarioSource | Plan,
+    overrides: Overrides | None = None,
+    *,
+    order: OrderSource | None = None,
+    costs: Costs | str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Advice | None:
+    """Return which horizon to set: the one with the least memory whose step is within 1 % of not offloading.
+
+    The advice says too what offloading saves and costs against keeping all, what is in the way of a smaller horizon,
+    and what other release windows and the other unit would change; ``advice.sentence`` has it in words. None comes back
+    where no horizon decides: without activation checkpointing, and for plans of other decisions. Costs are those of
+    :func:`simulate`.
+    """
+    from loadahead.arguments import costs_given
+    from loadahead.jobs import job_of, with_costs
+    from loadahead.prediction import advice_on
+
+    job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order), progress=progress or silent)
+    return advice_on(job, known, progress or silent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.compiling import compile_first
 from loadahead.jobs import Job, named
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
 
 if TYPE_CHECKING:
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
-    from loadahead.sim.stall_free import StallFree
+    from loadahead.sim.planner import Policy
     from loadahead.sim.timeline import Timeline
+    from loadahead.sim.workload import Workload
 
 
 def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
@@ -47,45 +51,67 @@ class Prediction:
     Attributes:
         job: the plan and where it came from.
         step: the step on the simulator's clock.
-        searched: whether a horizon without stalls was searched.
-        stall_free: the smallest such horizon and what larger ones cost; None where there is none.
+        advice: what to set instead; None where no horizon decides.
         jitter: how far the step's time spreads, as the command line's JSON has it; None where it was not asked for.
     """
 
     job: Job
     step: Timeline
-    searched: bool
-    stall_free: StallFree | None
+    advice: Advice | None
     jitter: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as plain data (DESIGN, section 4, simulate)."""
-        out = result_of(self.job, self.step)
-        if self.searched:
-            out["stall_free_horizon"] = None if self.stall_free is None else self.stall_free.to_dict()
+        out = result_of(self.job, self.step) | {"advice": None if self.advice is None else self.advice.to_dict()}
         if self.jitter is not None:
             out["jitter"] = self.jitter
         return out
 
 
-def prediction_of(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None) -> Prediction:
-    """Return a predicted step with the horizon that has no stalls, and with its jitter where that is asked for.
+def prediction_of(
+    job: Job,
+    costs: Costs,
+    step: Timeline,
+    draws: int | None,
+    seed: int | None,
+    progress: ProgressCallback = silent,
+) -> Prediction:
+    """Return a predicted step with advice on its horizon, and with its jitter where that is asked for.
 
     Draws and seed are asked for here, or by the scenario's ``[jitter]``.
     """
-    policy = None if job.prepared is None else job.prepared.policy
-    searched = job.by_horizon and policy is not None and policy.checkpoint and policy.offload
     return Prediction(
         job=job,
         step=step,
-        searched=searched,
-        stall_free=_stall_free(job, costs) if searched else None,
+        advice=advice_on(job, costs, progress),
         jitter=_jitter(job, costs, step, draws, seed),
     )
 
 
-def write_prediction(job: Job, costs: Costs, predicted: Timeline, directory: Path) -> None:
-    """Write plan, costs and predicted timeline into a run directory, which is made where it is not there yet."""
+def advice_on(job: Job, costs: Costs, progress: ProgressCallback = silent) -> Advice | None:
+    """Return which horizon to set, and why.
+
+    None comes back where no horizon decides: without activation checkpointing, for decisions that were given, and for a
+    plan that does not say its scenario. Work that takes about a second or more is reported before.
+    """
+    if not job.by_horizon or job.prepared is None:
+        return None
+    compile_first(progress)
+    with named(job.name):
+        return advice_on_policy(job.prepared.workload, costs, job.prepared.policy, job.name, progress)
+
+
+def advice_on_policy(
+    workload: Workload, costs: Costs, policy: Policy, name: str, progress: ProgressCallback = silent
+) -> Advice | None:
+    """Return the same for what a job is planned from; ``name`` is what reports begin with."""
+    from loadahead.sim.advice import advise
+
+    return advise(workload, costs, policy, lambda what: progress(Progress(f"{name}: {what}")))
+
+
+def write_prediction(job: Job, predicted: Timeline, costs: Costs, advice: Advice | None, directory: Path) -> None:
+    """Write plan, costs, predicted timeline and advice into a run directory, which is made if it is not there yet."""
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
@@ -95,14 +121,10 @@ def write_prediction(job: Job, costs: Costs, predicted: Timeline, directory: Pat
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
     write_timeline(predicted, directory / run_directory.PREDICTED)
-
-
-def _stall_free(job: Job, costs: Costs) -> StallFree | None:
-    from loadahead.sim.stall_free import stall_free
-
-    prepared = job.known()
-    with named(job.name):
-        return stall_free(prepared.workload, costs, prepared.policy)
+    if advice is None:
+        (directory / run_directory.ADVICE).unlink(missing_ok=True)
+    else:
+        run_directory.write_json(directory, run_directory.ADVICE, advice.to_dict())
 
 
 def _jitter(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None) -> dict[str, Any] | None:

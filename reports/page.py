@@ -21,8 +21,9 @@ from loadahead.reports.tables import (
     comparison_grid,
     format_error,
     kinds_grid,
-    ranks_grid,
+    memory_grid,
     sweep_grid,
+    time_grid,
 )
 from loadahead.reports.tiles import tiles
 from loadahead.reports.training_check import worst
@@ -78,6 +79,7 @@ def _page(data: RunData, comparison: Comparison | None, figures: Html, commands:
         _head(data, name),
         tiles(data),
         _warnings(data),
+        _advice(data),
         _comparison(comparison),
         _figures_section(figures),
         _sweep(data),
@@ -136,6 +138,16 @@ def _warnings(data: RunData) -> Html:
     if data.check.differences is not None:
         texts.append(data.check.sentence)
     return joined(*(element("p", text, class_="warning") for text in dict.fromkeys(texts)))
+
+
+def _advice(data: RunData) -> Html:
+    """Return which horizon to set, as it was predicted."""
+    if data.advice is None:
+        return Html()
+    note = (
+        "From predicted steps, simulated for this page's scenario; least device memory means that of the largest rank."
+    )
+    return _section("Advice", element("p", data.advice), element("p", note, class_="note"))
 
 
 def _comparison(comparison: Comparison | None) -> Html:
@@ -242,7 +254,8 @@ def _ranks(data: RunData) -> Html:
     parts = []
     for title, timeline in (("Predicted", data.predicted), ("Measured", data.measured)):
         if timeline is not None and "summary" in timeline.header:
-            parts += [element("h3", title), table(ranks_grid(timeline.metrics))]
+            metrics = timeline.metrics
+            parts += [element("h3", title), table(memory_grid(metrics)), table(time_grid(metrics))]
     return _section("Rank by rank", *parts)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loadahead.reports.run_directory import (
+    ADVICE,
     COSTS,
     HORIZONS,
     MEASURED,
@@ -70,7 +71,10 @@ class HorizonPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """The parts of a run. ``sweep`` holds one row per configuration; empty where a sweep was not made."""
+    """The parts of a run. ``sweep`` holds one row per configuration; empty where a sweep was not made.
+
+    ``advice`` is in words which horizon to set; None where the run has none.
+    """
 
     directory: Path | None = None
     plan: Plan | None = None
@@ -80,6 +84,7 @@ class RunData:
     sweep: tuple[SweepRow, ...] = ()
     horizons: tuple[HorizonPoint, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
+    advice: str | None = None
 
     @property
     def capacity_bytes(self) -> int | None:
@@ -119,7 +124,7 @@ def load_run(directory: str | Path) -> RunData:
         return root / name if (root / name).is_file() else None
 
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
-    costs, horizons, result = there(COSTS), there(HORIZONS), there(RESULT)
+    costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep = there(SWEEP_CSV) or there(SWEEP_PARQUET)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
@@ -132,6 +137,7 @@ def load_run(directory: str | Path) -> RunData:
         sweep=read_sweep(sweep) if sweep else (),
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
+        advice=_advice(advice) if advice else None,
     )
     _check(data)
     return data
@@ -143,6 +149,14 @@ def _plan(path: Path) -> Plan | None:
         return load_plan(path)
     except OutdatedPlan:
         return None
+
+
+def _advice(path: Path) -> str:
+    """Read the sentence of ``advice.json``."""
+    sentence = _object(path).get("sentence")
+    if not isinstance(sentence, str) or not sentence:
+        raise InputError(f"{path}: sentence is {sentence!r:.60}; it must be a text")
+    return sentence
 
 
 def _check(data: RunData) -> None:

@@ -17,12 +17,13 @@ from loadahead.sim.step_metrics import SweepRow
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
+ADVICE = "advice.json"
 SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
-FILES = (PLAN, COSTS, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, SWEEP_CSV, SWEEP_PARQUET)
+FILES = (PLAN, COSTS, ADVICE, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, SWEEP_CSV, SWEEP_PARQUET)
 
 
 def make(directory: Path) -> Path:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import IF_MISSING, STEP_TIME, RankMetrics, StepMetrics
+from loadahead.sim.step_metrics import IF_MISSING, STEP_TIME, PeakParts, RankMetrics, StepMetrics
 from loadahead.sim.timeline import Timeline
 
-# These metrics of a rank are whole numbers; its overlap is a share.
-_COUNTS = tuple(field.name for field in fields(RankMetrics) if field.name != "overlap")
+# These metrics of a rank are whole numbers; its overlap is a share, and what its peak is made of has parts.
+_COUNTS = tuple(field.name for field in fields(RankMetrics) if field.name not in ("overlap", "peak_parts"))
+_PARTS = tuple(field.name for field in fields(PeakParts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +64,20 @@ def read_step_metrics(summary: object, where: str) -> StepMetrics:
         overlap = rank.get("overlap")
         if type(overlap) not in (int, float) or not math.isfinite(overlap) or not 0 <= overlap <= 1:
             raise InputError(f"{where}.ranks[{index}].overlap is {overlap!r:.60}; it must be a number from 0 to 1")
+        _require_parts(rank.get("peak_parts"), f"{where}.ranks[{index}].peak_parts")
     for key in ("offloaded", "kept"):
         _count(summary, key, where)
     return StepMetrics.from_dict(summary)
+
+
+def _require_parts(parts: object, where: str) -> None:
+    """Raise InputError unless this is nothing, or what a peak is made of."""
+    if parts is None:
+        return
+    if not isinstance(parts, dict) or set(parts) != set(_PARTS):
+        raise InputError(f"{where} is {parts!r:.60}; it must be an object with {', '.join(_PARTS)}")
+    for name in _PARTS:
+        _count(parts, name, where)
 
 
 def headline_of(metrics: StepMetrics) -> Headline:

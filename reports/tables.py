@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from loadahead.reports.compare import Comparison, ComparisonOfMany
@@ -11,7 +11,7 @@ from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline
 from loadahead.sim.choice import MARKED, best, time_per_microbatch
-from loadahead.sim.step_metrics import STALLS, StepMetrics, SweepRow
+from loadahead.sim.step_metrics import STALLS, PeakParts, StepMetrics, SweepRow
 from loadahead.sim.units import format_bytes, format_duration
 
 NOTHING = "–"
@@ -145,14 +145,46 @@ def many_grid(many: ComparisonOfMany) -> Grid:
     )
 
 
-def ranks_grid(metrics: StepMetrics) -> Grid:
-    """Return one step's numbers, a row per rank."""
+def memory_grid(metrics: StepMetrics) -> Grid:
+    """Return what each rank holds at its peak of device memory, and of what that is made; a row per rank."""
     rows = [
         (
             str(rank.rank),
             format_bytes(rank.peak_device_bytes),
+            *_parts(rank.peak_parts),
             format_bytes(rank.peak_boundary_bytes),
             format_bytes(rank.peak_host_bytes),
+        )
+        for rank in metrics.ranks
+    ]
+    return Grid(
+        headers=(
+            "rank",
+            "peak device",
+            "weights, optimizer",
+            "inside units",
+            "boundaries",
+            "transport",
+            "most boundaries",
+            "host",
+        ),
+        rows=tuple(rows),
+        text_columns=frozenset(),
+        note="The peak is made of the four columns after it; transport: outputs to send, gradients on their way.",
+    )
+
+
+def _parts(parts: PeakParts | None) -> tuple[str, ...]:
+    if parts is None:
+        return (NOTHING,) * len(fields(PeakParts))
+    return tuple(format_bytes(getattr(parts, field.name)) for field in fields(PeakParts))
+
+
+def time_grid(metrics: StepMetrics) -> Grid:
+    """Return how long each rank computes, is idle and waits for what, a row per rank."""
+    rows = [
+        (
+            str(rank.rank),
             format_duration(rank.compute_ns),
             format_duration(rank.idle_ns),
             *(format_duration(ns) for ns in rank.stalls_ns.values()),
@@ -161,9 +193,8 @@ def ranks_grid(metrics: StepMetrics) -> Grid:
         for rank in metrics.ranks
     ]
     first, *others = (STALL_LOOKS[stall].title for stall in STALLS)
-    stalls = (f"stall: {first}", *others)
     return Grid(
-        headers=("rank", "peak device", "boundaries", "peak host", "compute", "idle", *stalls, "overlap"),
+        headers=("rank", "compute", "idle", f"stall: {first}", *others, "overlap"),
         rows=tuple(rows),
         text_columns=frozenset(),
     )

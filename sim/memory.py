@@ -21,8 +21,8 @@ from loadahead.sim.timeline import MemorySamples
 class MemoryWalk:
     """Holds the device bytes at each compute operation (0 at other queues' rows), and the ranks' peaks.
 
-    ``during``, ``after`` and ``boundary_during`` have shape (operations,); the peaks have shape (ranks,).
-    ``peak_host`` is the size of the rank's planned host pool, all its slots together.
+    ``during``, ``after`` and ``boundary_during`` have shape (operations,); the peaks and ``static``, what is resident
+    throughout, have shape (ranks,). ``peak_host`` is the size of the rank's planned host pool, all its slots together.
     """
 
     during: Ints
@@ -31,6 +31,7 @@ class MemoryWalk:
     peak_device: Ints
     peak_boundary: Ints
     peak_host: Ints
+    static: Ints
 
     def joined(self, other: MemoryWalk) -> MemoryWalk:
         """Return the larger of both at every operation, of two walks of one plan."""
@@ -88,7 +89,27 @@ def walk_bytes(plan: Plan, workspace: Ints, static: Ints) -> MemoryWalk:
     host = np.zeros(plan.ranks, dtype=np.int64)
     slots = plan.buffers.space == Space.HOST
     np.add.at(host, plan.buffers.rank[slots], plan.buffers.nbytes[slots])
-    return MemoryWalk(during, after, boundary_during, peak, boundary_peak, host)
+    return MemoryWalk(during, after, boundary_during, peak, boundary_peak, host, static.astype(np.int64))
+
+
+def peak_operations(plan: Plan, memory: MemoryWalk) -> Ints:
+    """Return the first operation of each rank that holds its peak, or -1 where none holds more than is resident.
+
+    The result has shape (ranks,).
+    """
+    out = np.full(plan.ranks, -1, dtype=np.int64)
+    for rank in range(plan.ranks):
+        own = plan.queue_ops(rank, Queue.COMPUTE)
+        if len(own):
+            first = own[int(np.argmax(memory.during[own]))]
+            out[rank] = first if memory.during[first] > memory.static[rank] else -1
+    return out
+
+
+def transport_during(plan: Plan) -> Ints:
+    """Return the bytes of outputs and gradients on their way that each compute operation holds; shape (operations,)."""
+    nbytes = _device(plan, Role.OUTPUT) + _device(plan, Role.GRADIENT)
+    return _levels(plan, nbytes, np.zeros(len(plan), dtype=np.int64), np.zeros(plan.ranks, dtype=np.int64))[0]
 
 
 def _levels(plan: Plan, nbytes: Ints, workspace: Ints, floor: Ints) -> tuple[Ints, Ints, Ints]:

@@ -6,16 +6,18 @@ import numpy as np
 
 from loadahead.sim.ir.kinds import TASK_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.memory import MemoryWalk
+from loadahead.sim.memory import MemoryWalk, peak_operations, transport_during
 from loadahead.sim.overlap import of_spans, overlap, spans
 from loadahead.sim.stalls import STALL_OF, Waits, waits
-from loadahead.sim.step_metrics import STALLS, RankMetrics, StepMetrics, stall_field
+from loadahead.sim.step_metrics import STALLS, PeakParts, RankMetrics, StepMetrics, stall_field
 from loadahead.sim.timeline import Timeline
 
 _TASKS = np.asarray([kind in TASK_KINDS for kind in Kind])
 
 
-def _rank_metrics(plan: Plan, timeline: Timeline, rank: int, peaks: tuple[int, int, int], waited: Waits) -> RankMetrics:
+def _rank_metrics(
+    plan: Plan, timeline: Timeline, rank: int, memory: MemoryWalk, parts: PeakParts, waited: Waits
+) -> RankMetrics:
     start, end, kind = timeline.start_ns, timeline.end_ns, plan.ops.kind
     compute = plan.queue_ops(rank, Queue.COMPUTE)
     tasks = compute[_TASKS[kind[compute]]]
@@ -25,15 +27,39 @@ def _rank_metrics(plan: Plan, timeline: Timeline, rank: int, peaks: tuple[int, i
     compute_ns = int((end[tasks] - start[tasks]).sum())
     return RankMetrics(
         rank=rank,
-        peak_device_bytes=peaks[0],
-        peak_boundary_bytes=peaks[1],
-        peak_host_bytes=peaks[2],
+        peak_device_bytes=int(memory.peak_device[rank]),
+        peak_boundary_bytes=int(memory.peak_boundary[rank]),
+        peak_host_bytes=int(memory.peak_host[rank]),
         compute_ns=compute_ns,
         idle_ns=timeline.step_time_ns - compute_ns,
         **{stall_field(stall): int(wait[of_stall == at].sum()) for at, stall in enumerate(STALLS)},
         copy_ns=copy_ns,
         overlap=overlap(copy_ns, hidden_ns),
+        peak_parts=parts,
     )
+
+
+def peak_parts(plan: Plan, memory: MemoryWalk) -> list[PeakParts]:
+    """Return what each rank's peak is made of, where it is met first.
+
+    What is neither resident nor a buffer on its way or kept is inside the operation that runs: a unit's, or the
+    optimizer's.
+    """
+    transport, out = transport_during(plan), []
+    for rank, op in enumerate(peak_operations(plan, memory).tolist()):
+        static, peak = int(memory.static[rank]), int(memory.peak_device[rank])
+        boundaries, on_the_way = (int(memory.boundary_during[op]), int(transport[op])) if op >= 0 else (0, 0)
+        inside = peak - static - boundaries - on_the_way
+        optimizer = op < 0 or plan.ops.kind[op] == Kind.OPTIMIZER_STEP
+        out.append(
+            PeakParts(
+                weights_and_optimizer_bytes=static + (inside if optimizer else 0),
+                inside_units_bytes=0 if optimizer else inside,
+                boundaries_bytes=boundaries,
+                transport_bytes=on_the_way,
+            )
+        )
+    return out
 
 
 def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None) -> StepMetrics:
@@ -43,12 +69,10 @@ def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: I
     ``memory`` brings the peaks: a prediction walks them from the plan, a measurement takes them from its meter.
     """
     waited = waits(plan, timeline.end_ns, launches)
-    ranks = []
-    for rank in range(plan.ranks):
-        peaks = (int(memory.peak_device[rank]), int(memory.peak_boundary[rank]), int(memory.peak_host[rank]))
-        ranks.append(_rank_metrics(plan, timeline, rank, peaks, waited))
+    parts = peak_parts(plan, memory)
+    ranks = tuple(_rank_metrics(plan, timeline, rank, memory, parts[rank], waited) for rank in range(plan.ranks))
     offloaded, kept = offload_counts(plan)
-    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=tuple(ranks), offloaded=offloaded, kept=kept)
+    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=ranks, offloaded=offloaded, kept=kept)
 
 
 def offload_counts(plan: Plan) -> tuple[int, int]:

@@ -17,7 +17,7 @@ STALLS = ("release", "prefetch", "send", "recv")
 
 # Results from before a metric was kept are read with this in its place. Their ``stall_release_ns`` holds the waits for
 # sends as well.
-IF_MISSING = {"stall_send_ns": 0}
+IF_MISSING: dict[str, Any] = {"stall_send_ns": 0, "peak_parts": None}
 
 
 def overlap_share(copying: float, hidden: float) -> float:
@@ -41,13 +41,31 @@ def _values(of: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeakParts:
+    """Says what a rank's peak of device memory is made of, in bytes; the parts add up to it.
+
+    Attributes:
+        weights_and_optimizer_bytes: weights, their gradients and the optimizer's state, and what its step takes.
+        inside_units_bytes: activations inside units and what operations need while they run.
+        boundaries_bytes: units' inputs.
+        transport_bytes: outputs on their way to another rank, and gradients on their way to the unit below.
+    """
+
+    weights_and_optimizer_bytes: int
+    inside_units_bytes: int
+    boundaries_bytes: int
+    transport_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankMetrics:
     """Holds one rank's metrics under the keys of the command line's JSON (DESIGN, section 4), in ns and bytes.
 
     ``compute_ns`` is the time from start to end of all tasks, also where one waits inside for the host to issue its
     later kernels; ``idle_ns`` is the rest of the step's time, stalls included. ``overlap`` is the time in which a copy
     and compute run at once over the time in which any copy runs; 0.0 without copies. ``stall_release_ns`` is the wait
-    for OFFLOADs alone, ``stall_send_ns`` that for SENDs.
+    for OFFLOADs alone, ``stall_send_ns`` that for SENDs. ``peak_parts`` is what the peak of device memory is made of;
+    None in results from before it was kept.
     """
 
     rank: int
@@ -62,11 +80,19 @@ class RankMetrics:
     stall_recv_ns: int
     copy_ns: int
     overlap: float
+    peak_parts: PeakParts | None = None
 
     @property
     def stalls_ns(self) -> dict[str, int]:
         """Return the rank's stalls in ns, by the names of :data:`STALLS`."""
         return {stall: getattr(self, stall_field(stall)) for stall in STALLS}
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Any]) -> Self:
+        """Return the metrics of plain data; other keys are left out. KeyError as in :class:`StepMetrics`."""
+        values = _values(columns, [field.name for field in fields(cls)])
+        parts = values.pop("peak_parts")
+        return cls(peak_parts=None if parts is None else PeakParts(**parts), **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +140,7 @@ class StepMetrics:
 
         KeyError where one is missing that has no entry in :data:`IF_MISSING`.
         """
-        names = [field.name for field in fields(RankMetrics)]
-        ranks = tuple(RankMetrics(**_values(rank, names)) for rank in summary["ranks"])
+        ranks = tuple(RankMetrics.from_dict(rank) for rank in summary["ranks"])
         own = {field.name: summary[field.name] for field in fields(cls) if field.name != "ranks"}
         return cls(ranks=ranks, **own)
 

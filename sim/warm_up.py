@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from loadahead.sim import compiled
+from loadahead.sim.advice import advise
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.cuts import even_cuts
 from loadahead.sim.engines import simulate
@@ -41,6 +42,8 @@ def warm_up() -> None:
             simulate(plan, costs, "compiled")
             step_times(plan, costs, Spread(compute=0.1, copies=0.1, draws=1))
         evaluate_points([Point(workload=workload, costs=own, policy=policy, axes={})], "compiled")
+    for costs in (own, shared):
+        advise(workload, costs, next(_policies()))
     compiled.mark_warm()
 
 

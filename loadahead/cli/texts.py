@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
-from loadahead.reports.tables import Grid, comparison_grid, kinds_grid, many_grid, ranks_grid, sweep_grid
+from loadahead.reports.tables import (
+    Grid,
+    comparison_grid,
+    kinds_grid,
+    many_grid,
+    memory_grid,
+    sweep_grid,
+    time_grid,
+)
 from loadahead.reports.training_check import EQUAL, worst
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
@@ -16,9 +24,9 @@ if TYPE_CHECKING:
     from loadahead.demo import DemoResult
     from loadahead.prediction import Prediction
     from loadahead.runs import Run
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
-    from loadahead.sim.stall_free import StallFree
     from loadahead.sim.step_metrics import SweepRow
 
 
@@ -46,41 +54,16 @@ def step_text(predicted: Prediction) -> str:
             f"Copies slow each other down on {len(contended)} shared links: "
             f"{', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}."
         )
-    if predicted.searched:
-        lines.append(stall_free_sentence(predicted.stall_free))
+    if predicted.advice is not None:
+        lines.append(advice_text(predicted.advice))
     if predicted.jitter is not None:
         lines.append(jitter_sentence(predicted.jitter))
-    return "\n".join([*lines, "", table_text(ranks_grid(metrics))])
+    return "\n".join([*lines, "", table_text(memory_grid(metrics)), "", table_text(time_grid(metrics))])
 
 
-def stall_free_sentence(answer: StallFree | None) -> str:
-    """Return the sentence that says which horizon to set, and what a larger one costs."""
-    if answer is None:
-        return "No horizon at which anything is offloaded is free of prefetch stalls."
-    text = (
-        f"The smallest horizon without prefetch stalls is {answer.horizon}: peak "
-        f"{format_bytes(answer.peak_device_bytes)}, step time {format_duration(answer.step_time_ns)}"
-    )
-    if not answer.larger:
-        return f"{text}."
-    costs = ", ".join(f"{horizon}: {_more_bytes(more)}" for horizon, more in answer.larger)
-    return f"{text}. Larger ones cost device memory: {costs}."
-
-
-def _more_bytes(more: int) -> str:
-    return f"{'-' if more < 0 else '+'}{format_bytes(abs(more))}"
-
-
-def stall_free_groups_text(groups: Sequence[tuple[Mapping[str, Any], StallFree | None]], most: int = 8) -> str:
-    """Return a sentence for each combination of a sweep's other axes that differ; only the first few."""
-    varying = [key for key in groups[0][0] if len({str(axes[key]) for axes, _ in groups}) > 1]
-    lines = []
-    for axes, answer in groups[:most]:
-        name = ", ".join(f"{key.replace('_', ' ')} {axes[key]}" for key in varying)
-        lines.append(f"{name}: {stall_free_sentence(answer)}" if name else stall_free_sentence(answer))
-    if len(groups) > most:
-        lines.append(f"... and {len(groups) - most} more combinations (all of them: --json)")
-    return "\n".join(lines)
+def advice_text(advice: Advice) -> str:
+    """Return the advice as the command line shows it."""
+    return f"Advice: {advice.sentence}"
 
 
 def jitter_sentence(jitter: dict[str, Any]) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from loadahead.sim.advice import obstacles
-from loadahead.sim.advice.answer import Advice, Alternative, Figures, limit_ns
+from loadahead.sim.advice.answer import Advice, Alternative, Figures
 from loadahead.sim.advice.names import TOO_FEW_TASKS
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, tasks_for
 from loadahead.sim.advice.steps import Steps
+from loadahead.sim.advice.within import limit_ns
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import HORIZON_UNITS, Policy
 from loadahead.sim.workload import Workload

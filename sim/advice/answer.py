@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
+from loadahead.sim.advice.within import WITHIN
 from loadahead.sim.advice.words import advice_in_words
-
-# A step that is at most this share longer than that of keeping all on the device counts as no longer.
-WITHIN = Fraction(1, 100)
-
-
-def limit_ns(keep_all_ns: int) -> int:
-    """Return the longest step in ns that counts as no longer than one of ``keep_all_ns``."""
-    return int(keep_all_ns * (1 + WITHIN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,8 +165,7 @@ def _one_by_one(
 
     def first_short(chosen: Iterable[int]) -> int | None:
         for horizon in chosen:
-            if len(times) % _LEAST_TRIED == 0:
-                effort.spend(each * _LEAST_TRIED, candidates[-1])
+            effort.spend(each, candidates[-1])
             (times[horizon],) = steps.times_ns([horizons.at(horizon)])
             if times[horizon] <= limit_ns:
                 return horizon

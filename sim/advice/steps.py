@@ -25,7 +25,7 @@ from loadahead.sim.step_metrics import SweepRow, step_time
 from loadahead.sim.workload import Workload
 
 # Operations that are timed in a second, on one core: without plans, and with a plan and flows that share links.
-PLANLESS_PER_SECOND, SHARED_PER_SECOND = 40_000_000, 700_000
+PLANLESS_PER_SECOND, SHARED_PER_SECOND = 40_000_000, 1_000_000
 # What an operation beyond the tasks is: four for each boundary that leaves, some for what is sent.
 _OPERATIONS_PER_BOUNDARY = 8
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NEWS = 0.01
 _OBSTACLES = {
     OFFLOAD_STALLS: "offload stalls (copies out of the GPU take too long)",
-    PREFETCH_STALLS: "prefetch stalls (copies back to the GPU take too long)",
+    PREFETCH_STALLS: "prefetch stalls (copies back take too long)",
     LAUNCHES: "what the host takes to issue the operations",
 }
 _SHORT = {OFFLOAD_STALLS: "offloads", PREFETCH_STALLS: "prefetches", LAUNCHES: "the host, which issues operations"}
@@ -124,18 +124,17 @@ def _none(advice: Advice) -> str:
         )
     searched, keep_all = advice.searched, advice.keep_all
     if searched.complete:
-        which = f"No horizon from 1 to {searched.last} {own}, beyond which nothing is offloaded,"
+        which = f"No horizon {own} at which anything is offloaded"
     else:
         which = f"None of the {searched.tried} of {searched.last} horizons {own} that were tried"
-    least = advice.least_step_time_ns
-    at_least = "" if least is None or not keep_all.step_time_ns else percent(least / keep_all.step_time_ns - 1)
-    cost = f" and the step takes {at_least} or more" if at_least else ""
-    what = " and ".join(_OBSTACLES[name] for name in advice.obstacles)
-    because = f": in the way {'is' if advice.obstacles == (LAUNCHES,) else 'are'} {what}," if what else ":"
-    return (
-        f"{which} has a step within 1 % of {_KEEPING_ALL} ({format_duration(keep_all.step_time_ns)})"
-        f"{because}{cost}."
-    )
+    sentence = f"{which} has a step within 1 % of {_KEEPING_ALL}, {format_duration(keep_all.step_time_ns)}"
+    if advice.least_step_time_ns is not None and keep_all.step_time_ns:
+        cost = percent(advice.least_step_time_ns / keep_all.step_time_ns - 1)
+        sentence += f": {'each' if searched.complete else 'of these each'} costs {cost} or more"
+    if advice.obstacles:
+        sentence += f". In the way {'is' if advice.obstacles == (LAUNCHES,) else 'are'} "
+        sentence += " and ".join(_OBSTACLES[name] for name in advice.obstacles)
+    return f"{sentence}."
 
 
 def _alternative(advice: Advice) -> str:

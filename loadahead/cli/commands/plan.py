@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadahead.cli.options import Json, Overrides, Scenario
+from loadahead.cli.options import CostsFile, Json, Overrides, Scenario
 
 
 def plan(
@@ -25,34 +25,45 @@ def plan(
         typer.Option("--decisions", metavar="FILE", help="Which boundaries leave: a plan, or a JSON file of rows."),
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="Write the text form instead of JSON.")] = False,
+    costs: CostsFile = None,
     json_wanted: Json = False,
 ) -> None:
     """Plan a scenario and prove the plan.
 
-    Says what is offloaded, and why the rest stays on the device.
+    Says what is offloaded, why the rest stays on the device, and, where times are known, which horizon to set.
     """
     from loadahead.arguments import decisions_given
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
-    from loadahead.cli.texts import plan_text
-    from loadahead.jobs import named, plan_prepared, prepared_of
+    from loadahead.cli.progress import shown_progress
+    from loadahead.cli.texts import advice_text, plan_text
+    from loadahead.jobs import job_of_prepared, named, prepared_of
     from loadahead.plan_files import write_plan
+    from loadahead.prediction import advice_on
 
     given = decisions_given(decisions)
-    prepared = prepared_of(scenario, parse_overrides(overrides), order=order)
+    prepared = prepared_of(scenario, parse_overrides(overrides), costs, order=order)
     with named(scenario):
-        made = plan_prepared(prepared, given)
+        job = job_of_prepared(prepared, given)
+    made = job.plan
     warn(prepared.warnings)
     if out is not None:
         write_plan(made, out, text)
+    with shown_progress() as progress:
+        advice = None if job.costs is None else advice_on(job, job.costs, progress)
     if json_wanted:
         facts = {key: made.policy[key] for key in ("offloaded", "kept", "kept_because", "sentence")}
         sizes = {"ranks": made.ranks, "microbatches": made.microbatches, "operations": len(made)}
         chosen = {"order": made.policy["pipeline"], "stages": len(made.stage_rank)}
         chosen |= {"decisions": None if decisions is None else str(decisions)}
         path = None if out is None else str(out)
-        emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | {"warnings": list(prepared.warnings)})
+        said = {"advice": None if advice is None else advice.to_dict(), "warnings": list(prepared.warnings)}
+        emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | said)
         return
     say(plan_text(made, order is not None))
+    if job.costs is None:
+        say("Which horizon to set follows from times, which are not known yet: calibrate, or simulate.")
+    elif advice is not None:
+        say(advice_text(advice))
     if out is not None:
         say(f"plan: {out}")

@@ -43,12 +43,12 @@ def simulate(
         note_calibration(job.name)
     with shown_progress() as progress:
         job, known = with_costs(job, progress=progress)
-    step = predict(job, known, chosen)
-    if timeline is not None:
-        write_timeline(step, timeline)
+        step = predict(job, known, chosen)
+        if timeline is not None:
+            write_timeline(step, timeline)
+        predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:
-        write_prediction(job, known, step, out)
-    predicted = prediction_of(job, known, step, draws, seed)
+        write_prediction(job, step, known, predicted.advice, out)
     warn(step.header["warnings"])
     if json_wanted:
         emit(predicted.to_dict())

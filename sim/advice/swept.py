@@ -1,0 +1,91 @@
+"""What a sweep's rows say of horizons: nothing is looked at but what was swept, and the same step with all kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loadahead.sim.advice.within import limit_ns
+from loadahead.sim.advice.words import part_of, percent
+from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.units import counted, format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweptAdvice:
+    """Says which swept horizon needs the least device memory of those whose step is as short as without offloading.
+
+    Attributes:
+        axes: the values of the sweep's other axes.
+        keep_all: the same step with everything kept on the device.
+        best: the row that is advised; None where no swept horizon offloads anything in a step that is short enough.
+        swept: how many horizons were swept.
+        least_step_time_ns: the shortest step of those that offload anything; None where none does.
+    """
+
+    axes: Mapping[str, Any]
+    keep_all: SweepRow
+    best: SweepRow | None
+    swept: int
+    least_step_time_ns: int | None
+
+    @property
+    def saved_bytes(self) -> int | None:
+        """Return what the advised horizon saves of the largest rank's peak; None where none is advised."""
+        return None if self.best is None else self.keep_all.peak_device_bytes - self.best.peak_device_bytes
+
+    @property
+    def slower(self) -> float | None:
+        """Return by which share the advised horizon's step is longer; None where none is advised."""
+        return None if self.best is None else _slower(self.best.step_time_ns, self.keep_all)
+
+    @property
+    def sentence(self) -> str:
+        """Return the advice in words."""
+        swept = f"the {counted(self.swept, 'horizon')} swept"
+        keeping_all = "a step within 1 % of keeping all on the GPU"
+        if self.best is not None:
+            whole, saved = self.keep_all.peak_device_bytes, self.saved_bytes or 0
+            saves = f"saves {part_of(saved, whole)}" if saved > 0 else f"saves none of {format_bytes(whole)}"
+            name = f"horizon {self.best.horizon} needs the least device memory of {swept} that have {keeping_all}"
+            return f"{name}: it {saves}, step {percent(self.slower or 0.0)}."
+        if self.least_step_time_ns is None:
+            return f"none of {swept} offloads anything."
+        cost = percent(_slower(self.least_step_time_ns, self.keep_all))
+        return f"none of {swept} offloads anything in {keeping_all}: each that does costs {cost} or more."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the advice as plain data, as the command line's JSON holds it."""
+        best = self.best
+        return {
+            "axes": dict(self.axes),
+            "horizon": None if best is None else best.horizon,
+            "step_time_ns": None if best is None else best.step_time_ns,
+            "peak_device_bytes": None if best is None else best.peak_device_bytes,
+            "saved_bytes": self.saved_bytes,
+            "slower": self.slower,
+            "keep_all": {
+                "step_time_ns": self.keep_all.step_time_ns,
+                "peak_device_bytes": self.keep_all.peak_device_bytes,
+            },
+            "swept": self.swept,
+            "sentence": self.sentence,
+        }
+
+
+def _slower(step_time_ns: int, keep_all: SweepRow) -> float:
+    return step_time_ns / keep_all.step_time_ns - 1 if keep_all.step_time_ns else 0.0
+
+
+def advice_on_rows(axes: Mapping[str, Any], rows: Sequence[SweepRow], keep_all: SweepRow) -> SweptAdvice:
+    """Return the advice on rows that differ in their horizon alone; ``keep_all`` is the same step without offloading."""
+    offloading = [row for row in rows if row.offloaded]
+    short = [row for row in offloading if row.step_time_ns <= limit_ns(keep_all.step_time_ns)]
+    return SweptAdvice(
+        axes=axes,
+        keep_all=keep_all,
+        best=min(short, key=lambda row: (row.peak_device_bytes, row.horizon), default=None),
+        swept=len(rows),
+        least_step_time_ns=min((row.step_time_ns for row in offloading), default=None),
+    )
