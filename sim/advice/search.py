@@ -22,8 +22,8 @@ from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.workload import Workload
 
-# Whoever waits is told before a search that takes longer than this; in all it takes no longer than MOST_SECONDS.
-TOLD_SECONDS, MOST_SECONDS = 0.7, 10.0
+# Whoever waits is told when searches have taken, or will take, longer than this; in all they end by MOST_SECONDS.
+TOLD_SECONDS, MOST_SECONDS = 0.5, 10.0
 # However little time is left, so many horizons are tried.
 _LEAST_TRIED = 16
 
@@ -33,12 +33,12 @@ class Effort:
     """Holds how long searches may take together, in seconds as estimated, and who is told before a long one."""
 
     tell: Callable[[str], None] = lambda _: None
-    left: float = MOST_SECONDS
+    left: float = field(default_factory=lambda: MOST_SECONDS)
     _spent: float = 0.0
     _told: bool = False
 
     def announce(self, seconds: float, last: int) -> None:
-        """Tell, once, where the search for a horizon up to ``last`` would take long."""
+        """Tell, once, where so much more takes long; horizons up to ``last`` are looked at."""
         if self._spent + seconds > TOLD_SECONDS and not self._told:
             self.tell(f"looking for the best horizon up to {last}")
             self._told = True
@@ -172,7 +172,6 @@ def _one_by_one(
         return None
 
     chosen = sorted({*candidates[::stride], candidates[-1]})
-    effort.announce(each * len(chosen), candidates[-1])
     found = first_short(chosen)
     if found is not None and stride > 1:
         before = max((horizon for horizon in times if horizon < found), default=candidates[0] - 1)

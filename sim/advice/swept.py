@@ -79,7 +79,7 @@ def _slower(step_time_ns: int, keep_all: SweepRow) -> float:
 
 
 def advice_on_rows(axes: Mapping[str, Any], rows: Sequence[SweepRow], keep_all: SweepRow) -> SweptAdvice:
-    """Return the advice on rows that differ in their horizon alone; ``keep_all`` is the same step without offloading."""
+    """Return the advice on rows that differ in their horizon alone; ``keep_all`` is their step without offloading."""
     offloading = [row for row in rows if row.offloaded]
     short = [row for row in offloading if row.step_time_ns <= limit_ns(keep_all.step_time_ns)]
     return SweptAdvice(

@@ -1,0 +1,201 @@
+"""Advice by hand: the words a user reads, for figures that can be checked, and what is said of a search cut short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import loadahead as la
+from loadahead.sim.advice import advice_on_rows, advise, search
+from loadahead.sim.advice.answer import Figures
+from loadahead.sim.advice.words import part_of, percent, savings
+from loadahead.sim.engines import simulate
+from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
+from tests.support.plans import MB, MS, uniform_costs, uniform_workload
+
+# One rank, 4 units, 4 microbatches, all forwards first: 16 FORWARDs of 1 ms, then 16 BACKWARDs of 2 ms: 48 ms.
+GPIPE = Policy(pipeline="simple", microbatches=4, ranks=1, horizon=4)
+
+
+def test_the_least_memory_within_one_percent_by_hand() -> None:
+    """A copy in takes 2.1 ms where a BACKWARD takes 2 ms.
+
+    At horizon h the first may start h FORWARDs before the first BACKWARD, at 16 - h ms. If the link never waits, copy j
+    has ended at 16 - h + 2.1 (j + 1) ms and is needed at 16 + 2 j ms. At h = 3 the last one of 16 is 0.6 ms late, which
+    is 1.25 %; at h = 4 none is late. With all kept there are 16 boundaries and a gradient after the turn.
+    """
+    costs = uniform_costs(1, 4, h2d_bandwidth=476_190_477)
+    advice = advise(uniform_workload(1, 4), costs, GPIPE)
+    assert advice is not None and advice.best is not None
+    assert (advice.best.horizon, advice.best.step_time_ns, advice.keep_all.step_time_ns) == (4, 48 * MS, 48 * MS)
+    best = simulate(build_plan(uniform_workload(1, 4), GPIPE), costs).metrics
+    assert (advice.keep_all.peak_device_bytes, advice.best.peak_device_bytes) == (17 * MB, best.peak_device_bytes)
+    assert advice.obstacles == ("prefetch_stalls",)
+    assert advice.sentence.startswith(
+        "Horizon 4 (tasks, release window 1) needs the least device memory of all horizons whose step is within 1 % of "
+        "keeping all boundaries on the GPU: it saves 9.537 of 16.21 MiB, step +0 %. The scenario has it. Horizon 3 "
+        "waits too long for prefetches."
+    )
+
+
+def test_one_percent_is_what_counts_and_not_whether_anything_waits() -> None:
+    """A copy in takes 2.0202 ms: at h = 2 the last one is 0.32 ms late, 0.67 % of the step; at h = 3 none is late."""
+    costs = uniform_costs(1, 4, h2d_bandwidth=495_000_000)
+    advice = advise(uniform_workload(1, 4), costs, replace(GPIPE, horizon=1))
+    assert advice is not None and advice.best is not None and advice.own is not None
+    assert advice.best.horizon == 2
+    assert advice.best.slower_than(advice.keep_all) == pytest.approx(0.32 / 48, abs=0.0002)
+    assert advice.own.slower_than(advice.keep_all) == pytest.approx(1.32 / 48, abs=0.0002)
+
+
+def test_a_slow_link_is_no_longer_advised_at_32_percent() -> None:
+    """The smallest horizon without prefetch stalls is 9 there, and takes 127 ms where keeping all takes 96 ms."""
+    advice = la.advise("slow-link", {"hardware.d2h": "500 MB/s"})
+    assert advice is not None and advice.best is None
+    assert (
+        la.simulate(
+            "slow-link", {"hardware.d2h": "500 MB/s", "offload.activation_loading_horizon": 9}
+        ).metrics.step_time_ns
+        == 127 * MS
+    )
+    assert advice.keep_all.step_time_ns == 96 * MS
+    assert advice.obstacles == ("offload_stalls",)
+    assert advice.sentence == (
+        "No horizon (tasks, release window 1) at which anything is offloaded has a step within 1 % of keeping all "
+        "boundaries on the GPU, 96 ms: each costs +8.3 % or more. In the way are offload stalls (copies out of the GPU "
+        "take too long). With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %."
+    )
+
+
+def test_eight_ranks_in_layers_are_not_hopeless() -> None:
+    """There are stalls at each horizon, and none makes the step longer than keeping all: 6 MB do instead of 27 MB."""
+    changes = {
+        "model.units_per_stage": 3,
+        "parallel.microbatches": 16,
+        "parallel.pipeline_parallel_degree": 8,
+        "offload.horizon_unit": "layers",
+    }
+    advice = la.advise("uniform", changes)
+    assert advice is not None and advice.best is not None
+    assert (advice.keep_all.peak_device_bytes, advice.best.peak_device_bytes) == (27 * MB, 6 * MB)
+    assert advice.best.step_time_ns == advice.keep_all.step_time_ns
+    best = la.simulate("uniform", changes | {"offload.activation_loading_horizon": advice.best.horizon}).metrics
+    assert max(rank.peak_device_bytes for rank in best.ranks) == 6 * MB
+    assert any(rank.stall_prefetch_ns for rank in best.ranks)
+
+
+def test_a_search_over_twenty_thousand_horizons_is_whole() -> None:
+    """80 units, 256 microbatches, a copy in 1 % slower than a BACKWARD: thousands of copies have to be loaded ahead."""
+    costs = uniform_costs(1, 80, h2d_bandwidth=int(1e9 / 2.5))
+    workload, policy = uniform_workload(1, 80), Policy(pipeline="simple", microbatches=256, ranks=1, horizon=4)
+    advice = advise(workload, costs, policy)
+    assert advice is not None and advice.best is not None
+    horizon = advice.best.horizon
+    assert horizon is not None and horizon > 4000
+    assert advice.searched.complete
+    limit = advice.keep_all.step_time_ns * 1.01
+    assert advice.best.step_time_ns <= limit
+    smaller = advise(workload, costs, replace(policy, horizon=horizon - 1))
+    assert smaller is not None and smaller.own is not None
+    assert smaller.own.step_time_ns > limit
+
+
+def test_too_few_tasks_are_named() -> None:
+    advice = la.advise("no-help", {"offload.release_window": 4})
+    assert advice is not None and advice.best is None
+    assert advice.obstacles == ("too_few_tasks",)
+    assert advice.sentence == (
+        "No horizon (tasks, release window 4) offloads anything: there are too few tasks between FORWARD and BACKWARD, "
+        "at most 2 tasks. No release window from 1 to 4, in tasks or in layers, saves device memory within that 1 %."
+    )
+
+
+def test_a_search_cut_short_says_what_it_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that issues slowly makes steps that no bound orders; with no time left, some of the horizons are tried."""
+    monkeypatch.setattr(search, "MOST_SECONDS", 0.0)
+    costs = uniform_costs(1, 16, launch_ns=400_000)
+    advice = advise(uniform_workload(1, 16), costs, Policy(pipeline="simple", microbatches=16, ranks=1))
+    assert advice is not None
+    assert not advice.searched.complete
+    assert advice.searched.tried < advice.searched.last
+    assert f"the {advice.searched.tried} of {advice.searched.last} horizons" in advice.sentence
+    assert "all horizons" not in advice.sentence and "No horizon" not in advice.sentence
+
+
+def test_work_that_takes_long_is_told_before_it() -> None:
+    told: list[str] = []
+    advise(uniform_workload(1, 4), uniform_costs(1, 4), GPIPE, told.append)
+    assert told == []
+    costs = uniform_costs(1, 24, launch_ns=400_000)
+    advise(uniform_workload(1, 24), costs, Policy(pipeline="simple", microbatches=32, ranks=1), told.append)
+    assert len(told) == 1 and told[0].startswith("looking for the best horizon up to ")
+
+
+def test_a_scenario_that_does_not_offload_gets_advice_and_one_without_checkpointing_none() -> None:
+    advice = la.advise("uniform", {"offload.offload_activations": False, "model.units_per_stage": 2})
+    assert advice is not None and advice.best is not None and advice.own is None
+    assert advice.sentence.startswith("If activations were offloaded: Horizon 1 ")
+    assert la.advise("uniform", {"checkpoint.enabled": False}) is None
+
+
+def test_all_ranks_are_looked_at() -> None:
+    """The rank that needs most offloads nothing, and others save: that is said, and no +0 B."""
+    keep_all = Figures(
+        horizon=None, step_time_ns=100, rank_device_bytes=(30 * 2**20, 20 * 2**20), host_bytes=0, offloaded=0
+    )
+    best = replace(keep_all, horizon=2, step_time_ns=101, rank_device_bytes=(30 * 2**20, 5 * 2**20), offloaded=3)
+    assert (
+        savings(best, keep_all)
+        == "saves nothing of rank 0, which needs most (30 MiB), and 15 of 20 MiB of rank 1, step +1.0 %"
+    )
+    assert savings(keep_all, keep_all) == "saves no device memory (30 MiB either way), step +0 %"
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (8_800 * 2**20, 25_100 * 2**20, "8.594 of 24.51 GiB"),
+        (512 * 2**20, 25 * 2**30, "512 MiB of 25 GiB"),
+        (0, 7, "0 of 7 B"),
+    ],
+)
+def test_parts_of_sizes(part: int, whole: int, text: str) -> None:
+    assert part_of(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "+0 %"), (0.002, "+0.2 %"), (0.0004, "+0.04 %"), (-0.031, "−3.1 %"), (0.32291, "+32.3 %")]
+)
+def test_percent(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def row(horizon: int, step: int, peak: int, offloaded: int = 1) -> SweepRow:
+    """A row of a sweep over horizons."""
+    figures = dict.fromkeys(METRIC_COLUMNS, 0) | {"step_time_ns": step, "offloaded": offloaded}
+    return SweepRow.from_dict({"horizon": horizon} | figures | {"peak_device_bytes": peak})
+
+
+def test_advice_on_rows_looks_at_no_others() -> None:
+    keep_all = row(1, 1000, 10 * 2**20, offloaded=0)
+    rows = [
+        row(1, 1320, 2 * 2**20),
+        row(2, 1010, 4 * 2**20),
+        row(3, 1000, 5 * 2**20),
+        row(4, 1000, 10 * 2**20, offloaded=0),
+    ]
+    advice = advice_on_rows({"microbatches": 8}, rows, keep_all)
+    assert advice.best is rows[1]
+    assert advice.sentence == (
+        "horizon 2 needs the least device memory of the 4 horizons swept that have a step within 1 % of keeping all on "
+        "the GPU: it saves 6 of 10 MiB, step +1.0 %."
+    )
+    assert advice_on_rows({}, rows[:1], keep_all).sentence == (
+        "none of the 1 horizon swept offloads anything in a step within 1 % of keeping all on the GPU: each that does "
+        "costs +32.0 % or more."
+    )
+    assert advice_on_rows({}, rows[3:], keep_all).sentence == "none of the 1 horizon swept offloads anything."
+    found = advice.to_dict()
+    assert (found["horizon"], found["saved_bytes"], found["keep_all"]["step_time_ns"]) == (2, 6 * 2**20, 1000)
