@@ -119,7 +119,8 @@ COUNTS = {"offloaded": 1, "kept": 2}
 
 
 def rank(number: int, **changes: Any) -> dict[str, Any]:
-    return {field.name: 0 for field in fields(RankMetrics)} | {"rank": number, "overlap": 0.0} | changes
+    plain = {field.name: 0 for field in fields(RankMetrics)} | {"rank": number, "overlap": 0.0, "peak_parts": None}
+    return plain | changes
 
 
 def test_summaries_bring_overlap_stalls_and_host_bytes() -> None:

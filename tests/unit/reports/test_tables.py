@@ -12,13 +12,22 @@ from loadahead.reports.compare import KindComparison, compare
 from loadahead.reports.run_data import read_sweep_row
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.summary import Headline, read_step_metrics
-from loadahead.reports.tables import comparison_grid, format_error, format_share, kinds_grid, ranks_grid, sweep_grid
+from loadahead.reports.tables import (
+    comparison_grid,
+    format_error,
+    format_share,
+    kinds_grid,
+    memory_grid,
+    sweep_grid,
+    time_grid,
+)
 from loadahead.sim.choice import best
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import METRIC_COLUMNS, STALLS, SweepRow
 from loadahead.sim.timeline import Timeline
-from tests.support.plans import uniform_costs, uniform_plan
+from loadahead.sim.units import format_bytes
+from tests.support.plans import MB, uniform_costs, uniform_plan
 
 
 def row(microbatches: int, horizon: int, step_ms: float, device: int, **changes: Any) -> SweepRow:
@@ -118,12 +127,31 @@ def test_kinds_are_listed() -> None:
 
 
 def test_ranks_are_listed_and_checked() -> None:
-    grid = ranks_grid(simulated().metrics)
+    grid = time_grid(simulated().metrics)
     assert [r[0] for r in grid.rows] == ["0", "1"]
-    assert grid.rows[0][4] == "12 ms"
-    assert grid.headers[6:10] == ("stall: offload", "prefetch", "send", "receive")
+    assert grid.rows[0][1] == "12 ms"
+    assert grid.headers[3:7] == ("stall: offload", "prefetch", "send", STALL_LOOKS["recv"].title)
     with pytest.raises(InputError, match="ranks is None"):
         read_step_metrics({"step_time_ns": 1}, "summary")
+
+
+def test_a_peak_is_listed_with_its_parts() -> None:
+    """One rank, 2 units, 4 microbatches: at the turn 8 boundaries and the gradient between its units are held."""
+    costs = uniform_costs(1, 2, static_bytes=(5 * 2**20,))
+    unit = costs.units[0][0].model_copy(update={"workspace_backward": 3 * 2**20})
+    costs = costs.model_copy(update={"units": ((unit,) * 2,)})
+    metrics = simulate(uniform_plan(1, 2, offload=False), costs).metrics
+    grid = memory_grid(metrics)
+    boundaries, gradient = format_bytes(8 * MB), format_bytes(MB)
+    peak = format_bytes(8 * 2**20 + 9 * MB)
+    assert grid.rows == (("0", peak, "5 MiB", "3 MiB", boundaries, gradient, boundaries, "0 B"),)
+    old = metrics.to_dict()
+    del old["ranks"][0]["peak_parts"]
+    assert memory_grid(read_step_metrics(old, "summary")).rows[0][2:6] == ("–",) * 4
+    with pytest.raises(
+        InputError, match=r"summary\.ranks\[0\]\.peak_parts is 3; it must be an object with weights_and"
+    ):
+        read_step_metrics(old | {"ranks": [old["ranks"][0] | {"peak_parts": 3}]}, "summary")
 
 
 def test_every_stall_has_its_words_in_order() -> None:
