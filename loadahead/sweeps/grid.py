@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
-from loadahead.scenarios.advice import advice, advice_beside_model
+from loadahead.scenarios.cautions import cautions, cautions_beside_model
 from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
@@ -89,7 +89,7 @@ class Sweep:
             scenario = load()
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
-        self.warn(advice(scenario))
+        self.warn(cautions(scenario))
         return None
 
     def _prepare(self, scenario: Scenario) -> Prepared:
@@ -195,7 +195,7 @@ class Grid:
         """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
         for cap in self.inner.get(CAP, ()):
             parallel = scenario.parallel.model_copy(update={CAP: cap})
-            self.sweep.warn(advice_beside_model(scenario.model_copy(update={"parallel": parallel})))
+            self.sweep.warn(cautions_beside_model(scenario.model_copy(update={"parallel": parallel})))
 
     def calibrate(self, finished: Container[int] = ()) -> None:
         """Trace and calibrate modules now, while nothing else runs."""

@@ -87,7 +87,7 @@ class Setting:
 
 
 class Model(Table):
-    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`advice`."""
+    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`cautions`."""
 
     # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False
@@ -102,6 +102,6 @@ class Model(Table):
         """Return every stage's units; raise InputError where the tables do not go together."""
         raise NotImplementedError
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return warnings about settings that are without effect for this kind."""
         raise NotImplementedError

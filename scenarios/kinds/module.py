@@ -101,7 +101,7 @@ class Module(Model):
         assert setting.shapes is not None, "a module is traced before it is planned"
         return traced_units(setting.shapes, setting, cuts)
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""
         if setting.tensor_parallel_degree == 1:
             return []

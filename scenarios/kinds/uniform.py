@@ -136,7 +136,7 @@ class Uniform(Model):
         share, rest = divmod(self.static, each)
         return share + rest, share
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return a warning for a checkpoint strategy or tensor parallelism, which a uniform model ignores."""
         out = []
         if setting.strategy != "each":

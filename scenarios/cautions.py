@@ -6,12 +6,12 @@ from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
 
 
-def advice(scenario: Scenario, setting: Setting | None = None) -> list[str]:
+def cautions(scenario: Scenario, setting: Setting | None = None) -> list[str]:
     """Return a sentence for each setting that does not do what its name says."""
-    return [*advice_beside_model(scenario), *scenario.model.advice(setting or scenario.setting())]
+    return [*cautions_beside_model(scenario), *scenario.model.cautions(setting or scenario.setting())]
 
 
-def advice_beside_model(scenario: Scenario) -> list[str]:
+def cautions_beside_model(scenario: Scenario) -> list[str]:
     """Return those of the sentences that follow from other tables than the model's."""
     return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
 
