@@ -165,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
     if size > LARGEST_FILE:
         raise InputError(f"{path}: has {size} bytes; a scenario is a TOML file of at most {LARGEST_FILE}")
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
