@@ -13,7 +13,7 @@ def cautions(scenario: Scenario, setting: Setting | None = None) -> list[str]:
 
 def cautions_beside_model(scenario: Scenario) -> list[str]:
     """Return those of the sentences that follow from other tables than the model's."""
-    return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
+    return [*scenario.hardware.cautions(), *_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
 
 
 def _offloading(scenario: Scenario) -> list[str]:

@@ -134,7 +134,8 @@ def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
 
 def scenario_from_dict(content: dict[str, Any], source: str) -> Scenario:
     """Return the scenario of plain data, e.g. a plan's policy; raise InputError, whose line starts with ``source``."""
-    return _scenario(content, source, None)
+    scenario = _scenario(content, source, None)
+    return scenario.model_copy(update={"hardware": scenario.hardware.without_cautions()})
 
 
 def _find(argument: str) -> Path:

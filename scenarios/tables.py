@@ -9,20 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
-    Bytes,
+    Bare,
     Count,
     Duration,
     Fraction,
+    Memory,
     Natural,
     Rate,
     Speed,
     Table,
     Variation,
+    in_doubt,
     not_allowed,
     one_of,
 )
@@ -112,7 +121,7 @@ class Hardware(Table):
     p2p_bandwidth: Rate | None = None
     launch: Duration = 0
     launch_by_kind: dict[KindName, Duration] = Field(default_factory=dict)
-    memory: Annotated[Bytes, AfterValidator(_capacity)] | None = None
+    memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
     flops: Speed | None = None
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
@@ -124,6 +133,28 @@ class Hardware(Table):
     host_memory_bandwidth: Rate | None = None
     d2h_weight: Weight | None = None
     h2d_weight: Weight | None = None
+
+    # How it was written, and no part of what it says.
+    _bare: Bare = PrivateAttr(default=Bare())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_bare(cls, data: Any, made: ModelWrapValidatorHandler[Hardware]) -> Hardware:
+        """Keep which bandwidths and sizes were written without a unit; pydantic converts them after this."""
+        table = made(data)
+        if isinstance(data, dict):
+            table._bare = Bare(tuple(key for key in _IN_DOUBT if isinstance(data.get(key), int | float)))
+        return table
+
+    def cautions(self) -> list[str]:
+        """Return a warning for each bandwidth and size that was written without a unit."""
+        return [_IN_DOUBT[key].caution(f"hardware.{key}", getattr(self, key)) for key in self._bare.keys]
+
+    def without_cautions(self) -> Hardware:
+        """Return the same table as one that was not written by a person."""
+        table = self.model_copy()
+        table._bare = Bare()
+        return table
 
     @model_validator(mode="after")
     def _switches(self) -> Hardware:
@@ -175,6 +206,10 @@ class Hardware(Table):
         """Return what copies share; None where nothing of it is written."""
         written = {name: getattr(self, name) for name in _SHARED if getattr(self, name) is not None}
         return SharedLinks(**written) if written else None
+
+
+# The bandwidths and sizes among the keys: each is warned of where it has no unit.
+_IN_DOUBT = in_doubt(Hardware.model_fields)
 
 
 def _missing(name: str, example: str) -> InputError:
