@@ -254,10 +254,13 @@ class Checkpoint(Table):
 
 
 class Offload(Table):
-    """Sets activation offloading, with smp's parameters."""
+    """Sets activation offloading, with smp's parameters.
+
+    Where ``activation_loading_horizon`` is not written, the horizon is the default of its unit, which the policy knows.
+    """
 
     offload_activations: bool = True
-    activation_loading_horizon: Count = 4
+    activation_loading_horizon: Count | None = None
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
     receive_ahead: Natural = 1
@@ -274,6 +277,8 @@ class Jitter(Table):
 
 def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:
     """Return the planner's choices as the tables make them."""
+    horizon = offload.activation_loading_horizon
+    stated: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
     return Policy(
         pipeline=parallel.pipeline,
         microbatches=parallel.microbatches,
@@ -281,8 +286,8 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         active_microbatches=parallel.active_microbatches,
         checkpoint=checkpoint.enabled,
         offload=offload.offload_activations,
-        horizon=offload.activation_loading_horizon,
         horizon_unit=offload.horizon_unit,
         release_window=offload.release_window,
         receive_ahead=offload.receive_ahead,
+        **stated,
     )
