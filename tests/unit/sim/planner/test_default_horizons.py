@@ -1,4 +1,4 @@
-"""A horizon that nobody stated is its unit's default: 4 tasks as in smp v1, 2 layers as in SMP v2 (DESIGN, section 2)."""
+"""A horizon that nobody stated is its unit's default: 4 tasks as in smp v1, 2 layers as in SMP v2 (DESIGN, 2)."""
 
 from __future__ import annotations
 
