@@ -6,7 +6,7 @@ SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from pydantic import (
@@ -95,6 +95,10 @@ class Compute:
         if self.flops is None:
             raise _missing("flops", "989 TFLOP/s")
         return int(self.flops * self.efficiency)
+
+
+# The keys of [hardware] that these follow from.
+COMPUTE_KEYS = tuple(field.name for field in fields(Compute))
 
 
 class Hardware(Table):

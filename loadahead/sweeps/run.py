@@ -65,6 +65,7 @@ def rows_in(
             progress(Progress(f"{directory}: {taken}"))
         grid.sweep.known |= journal.costs
         grid.sweep.keep = journal.append_costs
+        grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             rows = rows_of(grid, engine, workers, journal, progress)
         run_directory.write_sweep(directory, rows)

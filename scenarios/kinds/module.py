@@ -66,6 +66,7 @@ class Module(Model):
     """
 
     needs_shapes: ClassVar[bool] = True
+    times: ClassVar[str | None] = "its times are measured"
 
     kind: Literal["module"]
     python: FunctionOrWord

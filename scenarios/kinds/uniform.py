@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
 
@@ -37,6 +37,8 @@ class Uniform(Model):
     checkpointing ``saved`` of them stay from FORWARD to BACKWARD, all where it is not given, and BACKWARD's own
     workspace is the rest.
     """
+
+    times: ClassVar[str | None] = "its costs are given"
 
     kind: Literal["uniform"]
     units_per_stage: Count = 1

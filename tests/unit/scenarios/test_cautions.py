@@ -10,6 +10,7 @@ import pytest
 import loadahead as la
 from loadahead.cli.main import run
 from loadahead.cli.overrides import parse_overrides
+from loadahead.scenarios.cautions import cautions
 from loadahead.scenarios.fields import in_doubt
 from loadahead.scenarios.loader import SHIPPED, load_scenario, scenario_from_dict, scenario_to_dict
 from loadahead.scenarios.prepare import prepare
@@ -37,6 +38,12 @@ Captured = pytest.CaptureFixture[str]
         (["hardware.h2d_weight=2"], "hardware.h2d_weight has no effect"),
         (["hardware.h2d_weight=2", "hardware.duplex=1 GB/s"], ""),
         (["parallel.tensor_parallel_degree=2"], "tensor_parallel_degree has no effect on a uniform model"),
+        (["hardware.flops=989 TFLOP/s"], "hardware.flops has no effect on a uniform model: its costs are given"),
+        (["hardware.preset=h100-sxm"], ""),
+        (
+            ["hardware.efficiency=0.5", "hardware.memory_bandwidth=1 TB/s"],
+            "hardware.efficiency, hardware.memory_bandwidth have no effect on a uniform model: its costs are given",
+        ),
         (["checkpoint.strategy=group_2"], 'checkpoint.strategy = "group_2" has no effect on a uniform model'),
     ],
 )
@@ -142,3 +149,11 @@ def test_what_was_read_once_is_not_in_doubt_again(tmp_path: Path) -> None:
 def test_how_it_was_written_is_no_part_of_what_it_says() -> None:
     """Tables are compared by what they say: of a sweep's scenarios those that agree are one."""
     assert load_scenario("uniform", {"hardware.d2h": 10**9}) == load_scenario("uniform", {"hardware.d2h": "1 GB/s"})
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"), [("demo", "on a module model: its times are measured"), ("four-rank", "")]
+)
+def test_speeds_have_an_effect_only_where_flops_are_counted(scenario: str, words: str) -> None:
+    told = cautions(load_scenario(scenario, {"hardware.flops": "1 TFLOP/s", "hardware.efficiency": 0.3}))
+    assert told == ([f"hardware.flops, hardware.efficiency have no effect {words}"] if words else [])
