@@ -33,8 +33,8 @@ def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
     if costs is None or preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
         return []
     return [
-        f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say nothing '
-        "about the GPU; calibrate on that GPU"
+        f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say '
+        "nothing about the GPU; calibrate on that GPU"
     ]
 
 

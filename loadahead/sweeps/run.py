@@ -57,6 +57,11 @@ def rows_in(
     specification = grid.specification(engine)
     run_directory.make(directory)
     with open_journal(directory, specification, len(grid), fresh=fresh, progress=progress) as journal:
+        told = run_directory.earlier_files(
+            directory, run_directory.OF_SWEEP, own=run_directory.OF_SWEEP if journal.rows else ()
+        )
+        if told is not None:
+            progress(Progress(told))
         if len(journal.rows) < len(grid):
             # Tables that are there are another sweep's, and would pass for this one's until it is done.
             run_directory.remove_sweep(directory)

@@ -27,12 +27,13 @@ def simulate(
 
     Its time, and each rank's peak memory, stalls and overlap.
     """
-    from loadahead.cli.output import emit, note_calibration, say, warn
+    from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import predict, prediction_of, write_prediction
+    from loadahead.reports.run_directory import OF_PREDICTION
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
 
@@ -47,6 +48,7 @@ def simulate(
     if timeline is not None:
         write_timeline(step, timeline)
     if out is not None:
+        note_earlier_files(out, OF_PREDICTION)
         write_prediction(job, known, step, out)
     predicted = prediction_of(job, known, step, draws, seed)
     warn(step.header["warnings"])

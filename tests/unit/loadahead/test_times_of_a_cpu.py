@@ -14,8 +14,8 @@ from loadahead.jobs import prepared_of
 from loadahead.sim.costs import save_costs
 
 WARNING = (
-    'hardware.preset is "h100-sxm" and compute times were calibrated on a CPU: they are that CPU\'s and say nothing about '
-    "the GPU; calibrate on that GPU"
+    'hardware.preset is "h100-sxm" and compute times were calibrated on a CPU: they are that CPU\'s and say nothing '
+    "about the GPU; calibrate on that GPU"
 )
 TABLES: dict[str, Any] = {
     "name": "layers",
