@@ -91,9 +91,9 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
 def stall_free_horizons(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
 
-    Each is ``{"axes", "found"}``; empty where just one horizon was swept, which says nothing about smaller ones.
+    Each is ``{"axes", "found"}``; empty where just one horizon of each was swept, which says nothing about smaller ones.
     """
-    if len({row.horizon for row in rows}) < 2:
+    groups = stall_free_groups(rows, list(rows[0].axes)) if rows else []
+    if len(groups) == len(rows):
         return []
-    groups = stall_free_groups(rows, list(rows[0].axes))
     return [{"axes": values, "found": None if answer is None else answer.to_dict()} for values, answer in groups]
