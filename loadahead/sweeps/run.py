@@ -91,7 +91,7 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
 def stall_free_horizons(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
 
-    Each is ``{"axes", "found"}``; empty where just one horizon of each was swept, which says nothing about smaller ones.
+    Each is ``{"axes", "found"}``; empty where just one horizon of each was swept: that says nothing of smaller ones.
     """
     groups = stall_free_groups(rows, list(rows[0].axes)) if rows else []
     if len(groups) == len(rows):
