@@ -138,6 +138,9 @@ class Demo:
         sweep = Sweep(self.source, self.overrides, device=self.device, progress=self.progress)
         base = sweep.prepared({"parallel.microbatches": max(self.microbatches)})
         modules.module_of(base.scenario)
+        told = run_directory.earlier_files(self.directory, run_directory.OF_DEMO)
+        if told is not None:
+            self.progress(Progress(told))
         if base.costs is None:
             self.progress(Progress(f"calibrating {base.scenario.name} on this {self.device}"))
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))

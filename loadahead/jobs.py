@@ -185,6 +185,7 @@ def prepare_scenario(
     or else one for each rank. ``preparation`` keeps what scenarios agree on that are prepared one after another.
     ``order`` stands for the scenario's own.
     """
+    from loadahead.scenarios.cautions import cautions_of_costs
     from loadahead.scenarios.prepare import Preparation
     from loadahead.scenarios.tables import policy_of
 
@@ -197,7 +198,8 @@ def prepare_scenario(
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages, placement=placement)
-    more = (*other_model(scenario, prepared.workload, known), *_without_cap(scenario, order))
+    of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known))
+    more = (*of_costs, *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
@@ -224,12 +226,15 @@ def with_costs(
     progress: ProgressCallback = silent,
 ) -> tuple[Job, Costs]:
     """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
+    from loadahead.scenarios.cautions import cautions_of_costs
+
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
     progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
     costs = calibrate_prepared(prepared, repeats, device, deterministic)
-    return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
+    warnings = (*job.warnings, *cautions_of_costs(prepared.scenario, costs))
+    return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
 
 
 def calibrate_prepared(

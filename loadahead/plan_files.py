@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def is_plan_file(argument: str | Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            start = file.read(64).lstrip()
+            start = file.read(64).removeprefix(BOM_UTF8).lstrip()
     except (OSError, ValueError):
         return False  # a scenario's name, or a path that its loader will complain about
     return start.startswith((b"{", _TEXT_START))
@@ -58,7 +59,7 @@ def read_operations(path: str | Path) -> tuple[Plan, DecisionsDisagree | None]:
 
 def _read(path: str | Path) -> Plan:
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a plan file ({error.strerror}); give a plan file") from error
     if not data.startswith(_TEXT_START):
@@ -78,7 +79,7 @@ def read_decisions(path: str | Path) -> Decisions:
     anything malformed.
     """
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).read_bytes().removeprefix(BOM_UTF8)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read as decisions ({reason}); {_DECISIONS}") from error

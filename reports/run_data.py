@@ -185,7 +185,7 @@ def _check_rows(data: RunData) -> None:
 
 def _object(path: Path) -> Row:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error.__class__.__name__}); one JSON object is needed") from error
     if not isinstance(found, dict):
@@ -224,7 +224,7 @@ def read_sweep(path: Path) -> tuple[SweepRow, ...]:
 
 def _csv_rows(path: Path) -> list[Row]:
     try:
-        with open(path, encoding="utf-8", newline="") as lines:
+        with open(path, encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             return [{key: _value(text) for key, text in row.items()} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -25,6 +25,27 @@ PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
 FILES = (PLAN, COSTS, ADVICE, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, SWEEP_CSV, SWEEP_PARQUET)
 
+# What each kind of work writes of these.
+OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED)
+OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
+OF_SWEEP = (SWEEP_CSV, SWEEP_PARQUET)
+OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)
+
+
+def earlier_files(directory: Path, written: Sequence[str], own: Sequence[str] = ()) -> str | None:
+    """Return a sentence about files of earlier work in a directory that is about to be written to; None without any.
+
+    ``written`` is what will be written there; ``own`` are files that the new work goes on from, which are no others'.
+    """
+    there = [name for name in FILES if name not in own and (directory / name).exists()]
+    if not there:
+        return None
+    replaced = [name for name in there if name in written]
+    return (
+        f"{directory}: holds files of an earlier run ({', '.join(there)}): those of the same names will be replaced "
+        f"({', '.join(replaced) or 'none of these'}), others stay"
+    )
+
 
 def make(directory: Path) -> Path:
     """Make the directory where it is not there yet, and return it."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import SAYS_VALUE
-from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed
+from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed, written
 
 # Larger counts are taken for typing errors; a plan's columns hold 32 bits.
 LARGEST_COUNT = 2**31 - 1
@@ -52,6 +54,48 @@ def _parsed(parse: Callable[[object], int], value: object, which: str = "") -> i
         return parse(value)
     except InputError as error:
         raise PydanticCustomError(SAYS_VALUE, "{text}", {"text": f"{which}{error}"}) from error
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Marks a type of quantities whose numbers without a unit are mostly meant in another than the smallest.
+
+    Attributes:
+        unit: the smallest, as it is written; ``words`` says it in words.
+    """
+
+    unit: str
+    words: str
+
+    def caution(self, key: str, value: int) -> str:
+        """Return the warning about a number that was written for a key, its full path, without a unit."""
+        example = written(value, self.unit)
+        return f'{key} = {value} was taken for {value} {self.words}; write the unit, e.g. "{example}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Holds the keys of a table that had a number without a unit; tables that say the same are equal in spite of it."""
+
+    keys: tuple[str, ...] = field(default=(), compare=False)
+
+
+def in_doubt(fields: Mapping[str, FieldInfo]) -> dict[str, InDoubt]:
+    """Return the mark of each field whose type has one."""
+    return {name: mark for name, info in fields.items() for mark in _marks(info.annotation, *info.metadata)}
+
+
+def _marks(*parts: Any) -> Iterator[InDoubt]:
+    for part in parts:
+        if isinstance(part, InDoubt):
+            yield part
+        else:
+            yield from _marks(*get_args(part))
+
+
+def _told_with_unit(unit: str) -> PlainSerializer:
+    """Return a serializer to a text that is exactly this amount, so that reading it again leaves no doubt."""
+    return PlainSerializer(lambda amount: f"{amount} {unit}", return_type=str, when_used="json")
 
 
 def _integer(lowest: int) -> BeforeValidator:
@@ -127,11 +171,13 @@ def one_of(*allowed: str) -> Any:
 
 
 Bytes = Annotated[int, _quantity(parse_bytes)]
+# The memory of a device: as Bytes, and written out with its unit.
+Memory = Annotated[int, _quantity(parse_bytes), _told_with_unit("B"), InDoubt("B", "bytes")]
 Duration = Annotated[int, _quantity(parse_duration_ns)]
 # One value for all units of a stage, or a list with one for each.
 BytesPerUnit = Annotated[int | tuple[int, ...], _quantities(parse_bytes)]
 DurationPerUnit = Annotated[int | tuple[int, ...], _quantities(parse_duration_ns)]
-Rate = Annotated[int, _quantity(parse_rate)]
+Rate = Annotated[int, _quantity(parse_rate), _told_with_unit("B/s"), InDoubt("B/s", "bytes per second")]
 Speed = Annotated[int, _quantity(parse_speed)]
 Count = Annotated[int, _integer(1)]
 Natural = Annotated[int, _integer(0)]

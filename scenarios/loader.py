@@ -10,17 +10,17 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from loadahead.scenarios.kinds import KINDS
+from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.errors import InputError, one_line
-from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
 
@@ -134,7 +134,8 @@ def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
 
 def scenario_from_dict(content: dict[str, Any], source: str) -> Scenario:
     """Return the scenario of plain data, e.g. a plan's policy; raise InputError, whose line starts with ``source``."""
-    return _scenario(content, source, None)
+    scenario = _scenario(content, source, None)
+    return scenario.model_copy(update={"hardware": scenario.hardware.without_cautions()})
 
 
 def _find(argument: str) -> Path:
@@ -165,7 +166,7 @@ def _read(path: Path) -> dict[str, Any]:
     if size > LARGEST_FILE:
         raise InputError(f"{path}: has {size} bytes; a scenario is a TOML file of at most {LARGEST_FILE}")
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; a scenario is a TOML file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what it lets through, e.g. numbers too long
@@ -211,9 +212,8 @@ def _scenario(
     try:
         scenario = Scenario.model_validate(content)
     except ValidationError as error:
-        raise InputError(
-            f"{source}: {schema_error_line(error, 'a scenario', lambda path: _keys(content, path))}"
-        ) from error
+        line = schema_error_line(error, "a scenario", partial(keys_at, content), partial(key_hint, content))
+        raise InputError(f"{source}: {line}") from error
     except RecursionError as error:
         raise InputError(f"{source}: is nested too deeply; a scenario has tables of keys and no more") from error
     if "hardware" not in known:
@@ -224,15 +224,6 @@ def _scenario(
     if folder is not None and "model" not in known:
         scenario = _with_search_path(scenario, folder)
     return scenario if folder is None or "costs" in known else _with_costs(scenario, folder)
-
-
-def _keys(content: dict[str, Any], path: KeyPath) -> list[str]:
-    """Return the keys that the table at a path may have."""
-    table: Any = Scenario
-    if path:
-        name = str(path[0])
-        table = KINDS[content["model"]["kind"]] if name == "model" else Scenario.model_fields[name].annotation
-    return list(table.model_fields)
 
 
 def _with_costs(scenario: Scenario, folder: Path) -> Scenario:

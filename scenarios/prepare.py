@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.scenarios.advice import advice_beside_model
+from loadahead.scenarios.cautions import cautions_beside_model
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.parts import PartsOfModels
@@ -112,7 +112,7 @@ class Preparation:
         # The check comes before the units are made, as there may be billions.
         require_few_tasks(scenario.parallel.microbatches, model.units_known(setting.stages))
         parts = self._models.of(model, setting)
-        warnings = (*common.warnings, *model.advice(setting), *parts.warnings)
+        warnings = (*common.warnings, *model.cautions(setting), *parts.warnings)
         if costs is not None:
             warnings += tuple(_other_links(scenario, costs))
         elif parts.costs is not None:
@@ -163,7 +163,7 @@ class _Common:
         return cls(
             setting=scenario.setting(shapes, stages, placement),
             policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
-            warnings=tuple(advice_beside_model(scenario)),
+            warnings=tuple(cautions_beside_model(scenario)),
             links=links,
         )
 

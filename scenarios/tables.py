@@ -6,23 +6,32 @@ SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
-    Bytes,
+    Bare,
     Count,
     Duration,
     Fraction,
+    Memory,
     Natural,
     Rate,
     Speed,
     Table,
     Variation,
+    in_doubt,
     not_allowed,
     one_of,
 )
@@ -88,6 +97,10 @@ class Compute:
         return int(self.flops * self.efficiency)
 
 
+# The keys of [hardware] that these follow from.
+COMPUTE_KEYS = tuple(field.name for field in fields(Compute))
+
+
 class Hardware(Table):
     """Describes one GPU and its links; a value that is not written comes from the preset.
 
@@ -112,7 +125,7 @@ class Hardware(Table):
     p2p_bandwidth: Rate | None = None
     launch: Duration = 0
     launch_by_kind: dict[KindName, Duration] = Field(default_factory=dict)
-    memory: Annotated[Bytes, AfterValidator(_capacity)] | None = None
+    memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
     flops: Speed | None = None
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
@@ -124,6 +137,28 @@ class Hardware(Table):
     host_memory_bandwidth: Rate | None = None
     d2h_weight: Weight | None = None
     h2d_weight: Weight | None = None
+
+    # How it was written, and no part of what it says.
+    _bare: Bare = PrivateAttr(default=Bare())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_bare(cls, data: Any, made: ModelWrapValidatorHandler[Hardware]) -> Hardware:
+        """Keep which bandwidths and sizes were written without a unit; pydantic converts them after this."""
+        table = made(data)
+        if isinstance(data, dict):
+            table._bare = Bare(tuple(key for key in _IN_DOUBT if isinstance(data.get(key), int | float)))
+        return table
+
+    def cautions(self) -> list[str]:
+        """Return a warning for each bandwidth and size that was written without a unit."""
+        return [_IN_DOUBT[key].caution(f"hardware.{key}", getattr(self, key)) for key in self._bare.keys]
+
+    def without_cautions(self) -> Hardware:
+        """Return the same table as one that was not written by a person."""
+        table = self.model_copy()
+        table._bare = Bare()
+        return table
 
     @model_validator(mode="after")
     def _switches(self) -> Hardware:
@@ -177,6 +212,10 @@ class Hardware(Table):
         return SharedLinks(**written) if written else None
 
 
+# The bandwidths and sizes among the keys: each is warned of where it has no unit.
+_IN_DOUBT = in_doubt(Hardware.model_fields)
+
+
 def _missing(name: str, example: str) -> InputError:
     return InputError(
         f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
@@ -219,10 +258,13 @@ class Checkpoint(Table):
 
 
 class Offload(Table):
-    """Sets activation offloading, with smp's parameters."""
+    """Sets activation offloading, with smp's parameters.
+
+    Where ``activation_loading_horizon`` is not written, the horizon is the default of its unit, which the policy knows.
+    """
 
     offload_activations: bool = True
-    activation_loading_horizon: Count = 4
+    activation_loading_horizon: Count | None = None
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
     receive_ahead: Natural = 1
@@ -239,6 +281,8 @@ class Jitter(Table):
 
 def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> Policy:
     """Return the planner's choices as the tables make them."""
+    horizon = offload.activation_loading_horizon
+    stated: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
     return Policy(
         pipeline=parallel.pipeline,
         microbatches=parallel.microbatches,
@@ -246,8 +290,8 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         active_microbatches=parallel.active_microbatches,
         checkpoint=checkpoint.enabled,
         offload=offload.offload_activations,
-        horizon=offload.activation_loading_horizon,
         horizon_unit=offload.horizon_unit,
         release_window=offload.release_window,
         receive_ahead=offload.receive_ahead,
+        **stated,
     )

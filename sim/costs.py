@@ -318,7 +318,7 @@ def _keys(path: KeyPath) -> list[str]:
 def load_costs(path: str | Path) -> Costs:
     """Read a ``costs.json``; raise InputError with one line when the file is malformed."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "

@@ -25,7 +25,12 @@ def _exactly_one(value: object) -> object:
 Version1 = Annotated[Literal[1], BeforeValidator(_exactly_one)]
 
 
-def schema_error_line(error: ValidationError, kind: str, keys: Callable[[Path], Sequence[str]] | None = None) -> str:
+def schema_error_line(
+    error: ValidationError,
+    kind: str,
+    keys: Callable[[Path], Sequence[str]] | None = None,
+    hint: Callable[[Path], str | None] | None = None,
+) -> str:
     """Return the line of the error that helps most.
 
     An unknown key comes before all else, as it is often the misspelling of a key that is missing.
@@ -33,17 +38,26 @@ def schema_error_line(error: ValidationError, kind: str, keys: Callable[[Path], 
     Args:
         kind: what the file is, e.g. ``"a plan file"``.
         keys: returns the keys that the object at a path may have.
+        hint: returns what was meant by the unknown key at a path, in a sentence; None: the nearest of ``keys``.
     """
     details = error.errors(include_url=False)
     most_helpful = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
-    return " ".join(_line(most_helpful, kind, keys).split())
+    return " ".join(_line(most_helpful, kind, keys, hint).split())
 
 
-def _line(detail: ErrorDetails, kind: str, keys: Callable[[Path], Sequence[str]] | None) -> str:
+def _line(
+    detail: ErrorDetails,
+    kind: str,
+    keys: Callable[[Path], Sequence[str]] | None,
+    hint: Callable[[Path], str | None] | None,
+) -> str:
     path = shown_path(detail["loc"])
     if detail["type"] == "missing":
         return f"{path}: is missing; it is required"
     if detail["type"] == "extra_forbidden":
+        meant = hint(detail["loc"]) if hint else None
+        if meant is not None:
+            return f"{path}: is not a key of {kind}; {meant}"
         known = keys(detail["loc"][:-1]) if keys else ()
         return f"{path}: is not a key of {kind}{_nearest(str(detail['loc'][-1]), known)}"
     if detail["type"] == "json_invalid":

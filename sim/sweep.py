@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from loadahead.sim.costs import Costs
@@ -57,7 +57,7 @@ def grid(
             raise InputError(f"sweep axis {name!r} is unknown; it must be one of {', '.join(AXES)}")
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        policy = replace(base, **chosen) if chosen else base
+        policy = base.choosing(**chosen) if chosen else base
         columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen | dict(own or {})
         yield Point(workload=workload, costs=costs, policy=policy, axes=columns)
 

@@ -197,7 +197,7 @@ def _rows(lines: Iterable[str], path: str | Path) -> Iterator[tuple[str, dict[st
 def read_timeline(path: str | Path) -> Timeline:
     """Read a file of JSON lines as a timeline; raise InputError with one line when it is malformed."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a timeline ({error.__class__.__name__})") from error
     if not lines:

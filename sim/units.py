@@ -8,10 +8,13 @@ of bytes or nanoseconds is rounded to the nearest.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.unit_hints import LARGE, meant
 
 # The largest single amount that is accepted, 8 PiB or 104 days, so that sums over a step stay within int64.
 LARGEST_AMOUNT = 2**53
@@ -36,20 +39,26 @@ DURATIONS: dict[str, int] = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s
 RATES: dict[str, int] = {f"{name}/s": factor for name, factor in BYTES.items()}
 SPEEDS: dict[str, int] = {"FLOP/s": 1, "GFLOP/s": 10**9, "TFLOP/s": 10**12, "PFLOP/s": 10**15}
 
-_QUANTITY = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµ/]*)\s*")
+_QUANTITY = re.compile(
+    r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([^\W\d_][^\W\d_/]*(?:/[^\W\d_]+)?|)\s*"
+)
 
 
-def _parse(value: object, units: dict[str, int], what: str, example: str) -> int:
+def _parse(value: object, units: Mapping[str, int], what: str, example: str) -> int:
     allowed = f"write a non-negative {what} such as {example}"
+    smallest = next(iter(units))
+    if isinstance(value, float):
+        value = _whole(value, units, what, allowed)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"{value!r} is no {what}; {allowed}")
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # Python may refuse to write it out
-        largest = f"{LARGEST_AMOUNT} {next(iter(units))}"
+        largest = f"{LARGEST_AMOUNT} {smallest}"
         raise InputError(f"an integer of {value.bit_length()} bits is too large; at most {largest} is allowed")
-    text = f"{value} {next(iter(units))}" if isinstance(value, int) else value
+    text = f"{value} {smallest}" if isinstance(value, int) else value
     match = _QUANTITY.fullmatch(text[:100])
     if match is None or match[2] not in units:
-        raise InputError(f"{value!r:.60} is no {what}; {allowed} (units: {', '.join(units)})")
+        hint = meant(match[1], match[2], units) if match is not None else ""
+        raise InputError(f"{value!r:.60} is no {what}; {hint or allowed} (units: {', '.join(units)})")
     try:
         exact = Decimal(match[1].replace("_", "")) * units[match[2]]
     except InvalidOperation as error:
@@ -57,8 +66,19 @@ def _parse(value: object, units: dict[str, int], what: str, example: str) -> int
     if exact < 0:
         raise InputError(f"{value!r:.60} is negative; {allowed}")
     if exact > LARGEST_AMOUNT:
-        raise InputError(f"{value!r:.60} is too large; at most {LARGEST_AMOUNT} {next(iter(units))} is allowed")
+        raise InputError(f"{value!r:.60} is too large; at most {LARGEST_AMOUNT} {smallest} is allowed")
     return round(exact)
+
+
+def _whole(value: float, units: Mapping[str, int], what: str, allowed: str) -> int:
+    """Return a float such as 32e9 as the int that it is; InputError where it is none."""
+    if abs(value) > LARGEST_AMOUNT and value < math.inf:
+        raise InputError(f"{value!r} is too large; at most {LARGEST_AMOUNT} {next(iter(units))} is allowed")
+    if value.is_integer():
+        return int(value)
+    raise InputError(
+        f"{value!r} is no {what}; a bare number must be whole, as it counts {next(iter(units))}; {allowed}"
+    )
 
 
 def parse_bytes(value: object) -> int:
@@ -108,6 +128,19 @@ def format_duration(ns: int) -> str:
 def format_rate(rate: int) -> str:
     """Return bytes per second as text such as ``32 GB/s``: four significant digits, 1000-based."""
     return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
+
+
+def written(amount: int, smallest: str) -> str:
+    """Return what was probably meant by a bare number of bytes, or of bytes per second, as a text with a unit.
+
+    ``smallest`` is ``"B"`` or ``"B/s"``. A small number is meant in GB; a large one is itself, exactly.
+    """
+    per = smallest.removeprefix("B")
+    if amount < LARGE:
+        return f"{amount} GB{per}"
+    units = ("TiB", "GiB", "MiB", "TB", "GB", "MB")
+    whole = next((name for name in units if amount % BYTES[name] == 0), None)
+    return f"{amount} {smallest}" if whole is None else f"{amount // BYTES[whole]} {whole}{per}"
 
 
 def counted(number: int, noun: str) -> str:

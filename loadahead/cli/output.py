@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from loadahead.sim.errors import one_line
@@ -123,6 +124,15 @@ def warn(warnings: Iterable[str]) -> None:
     """Print each warning as a line on stderr."""
     for text in warnings:
         note(f"warning: {one_line(text, None)}")
+
+
+def note_earlier_files(directory: Path, written: Sequence[str]) -> None:
+    """Say, on stderr, which files of an earlier run are in a directory that is about to be written to."""
+    from loadahead.reports.run_directory import earlier_files
+
+    told = earlier_files(directory, written)
+    if told is not None:
+        note(told)
 
 
 def note_calibration(name: str) -> None:

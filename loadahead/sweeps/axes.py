@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadahead.scenarios.fields import LARGEST_COUNT
+from loadahead.scenarios.key_hints import full_keys
 from loadahead.scenarios.loader import split_key
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import shown_value
@@ -98,13 +100,22 @@ def axes_of(values: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
         if name in KEY_OF_COLUMN or name in POLICY_COLUMNS:
             axes.append((name, policy_axis(POLICY_COLUMNS.get(name, name), settings, name)))
         elif "." not in str(name):
-            raise InputError(
-                f"sweep axis {name!r} is unknown; it must be one of {', '.join(KEY_OF_COLUMN)} or a key's full path, "
-                "e.g. hardware.d2h"
-            )
+            raise _unknown(str(name))
         else:
             axes.append((name, key_axis(".".join(split_key(name)), settings)))
     return in_order(axes)
+
+
+def _unknown(name: str) -> InputError:
+    """Return the error about an axis of a name that is no column and no key's full path."""
+    columns = difflib.get_close_matches(name, KEY_OF_COLUMN, n=1)
+    found = full_keys(name) or [KEY_OF_COLUMN[column] for column in columns]
+    meant = [f"{POLICY_COLUMNS[key]} ({key})" if key in POLICY_COLUMNS else key for key in found if "." in key]
+    hint = f"did you mean {' or '.join(meant)}? It" if meant else "it"
+    return InputError(
+        f"sweep axis {name!r:.60} is unknown; {hint} must be one of {', '.join(KEY_OF_COLUMN)} or a key's full path, "
+        "e.g. hardware.d2h"
+    )
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:

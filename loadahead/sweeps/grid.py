@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
-from loadahead.scenarios.advice import advice, advice_beside_model
+from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs
 from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
@@ -89,7 +89,7 @@ class Sweep:
             scenario = load()
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
-        self.warn(advice(scenario))
+        self.warn(cautions(scenario))
         return None
 
     def _prepare(self, scenario: Scenario) -> Prepared:
@@ -127,6 +127,7 @@ class Sweep:
         if key not in self.known:
             job = jobs.job_of_prepared(prepared)
             self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
+        self.warn(cautions_of_costs(prepared.scenario, self.known[key]))
         return self.known[key]
 
 
@@ -195,7 +196,7 @@ class Grid:
         """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
         for cap in self.inner.get(CAP, ()):
             parallel = scenario.parallel.model_copy(update={CAP: cap})
-            self.sweep.warn(advice_beside_model(scenario.model_copy(update={"parallel": parallel})))
+            self.sweep.warn(cautions_beside_model(scenario.model_copy(update={"parallel": parallel})))
 
     def calibrate(self, finished: Container[int] = ()) -> None:
         """Trace and calibrate modules now, while nothing else runs."""
@@ -205,6 +206,12 @@ class Grid:
                 return
             if not all(number in finished for number in range(group * width, (group + 1) * width)):
                 self.sweep.costs_of(self._prepared(places))
+
+    def warn_of_known_costs(self) -> None:
+        """Take over what is warned of costs that are known already: a sweep that is finished asks for none again."""
+        first = self._prepared([0] * len(self.outer)) if self.sweep.known else None
+        if first is not None and calibration_key(first) in self.sweep.known:
+            self.sweep.costs_of(first)
 
     def try_out(self) -> None:
         """Raise InputError where a value is not allowed: each is tried before the first point is simulated."""

@@ -57,6 +57,11 @@ def rows_in(
     specification = grid.specification(engine)
     run_directory.make(directory)
     with open_journal(directory, specification, len(grid), fresh=fresh, progress=progress) as journal:
+        told = run_directory.earlier_files(
+            directory, run_directory.OF_SWEEP, own=run_directory.OF_SWEEP if journal.rows else ()
+        )
+        if told is not None:
+            progress(Progress(told))
         if len(journal.rows) < len(grid):
             # Tables that are there are another sweep's, and would pass for this one's until it is done.
             run_directory.remove_sweep(directory)
@@ -65,6 +70,7 @@ def rows_in(
             progress(Progress(f"{directory}: {taken}"))
         grid.sweep.known |= journal.costs
         grid.sweep.keep = journal.append_costs
+        grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             rows = rows_of(grid, engine, workers, journal, progress)
         run_directory.write_sweep(directory, rows)
@@ -85,9 +91,9 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
 def stall_free_horizons(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
     """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
 
-    Each is ``{"axes", "found"}``; empty where just one horizon was swept, which says nothing about smaller ones.
+    Each is ``{"axes", "found"}``; empty where just one horizon of each was swept: that says nothing of smaller ones.
     """
-    if len({row.horizon for row in rows}) < 2:
+    groups = stall_free_groups(rows, list(rows[0].axes)) if rows else []
+    if len(groups) == len(rows):
         return []
-    groups = stall_free_groups(rows, list(rows[0].axes))
     return [{"axes": values, "found": None if answer is None else answer.to_dict()} for values, answer in groups]

@@ -87,10 +87,12 @@ class Setting:
 
 
 class Model(Table):
-    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`advice`."""
+    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`cautions`."""
 
     # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False
+    # Where its times come from, as a sentence says it; None for a kind that counts FLOPs.
+    times: ClassVar[str | None] = None
 
     kind: str
 
@@ -102,6 +104,6 @@ class Model(Table):
         """Return every stage's units; raise InputError where the tables do not go together."""
         raise NotImplementedError
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return warnings about settings that are without effect for this kind."""
         raise NotImplementedError

@@ -66,6 +66,7 @@ class Module(Model):
     """
 
     needs_shapes: ClassVar[bool] = True
+    times: ClassVar[str | None] = "its times are measured"
 
     kind: Literal["module"]
     python: FunctionOrWord
@@ -101,7 +102,7 @@ class Module(Model):
         assert setting.shapes is not None, "a module is traced before it is planned"
         return traced_units(setting.shapes, setting, cuts)
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""
         if setting.tensor_parallel_degree == 1:
             return []

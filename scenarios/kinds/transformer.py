@@ -64,7 +64,7 @@ class Transformer(Model):
         vocabulary, layers = self.shape("vocabulary"), self.shape("layers")
         return setting.cut([(size.embedding(vocabulary), 1), (block, layers), (size.head(vocabulary), 1)], cuts)
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, whose all-reduces are not modelled."""
         if setting.tensor_parallel_degree == 1:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
 
@@ -37,6 +37,8 @@ class Uniform(Model):
     checkpointing ``saved`` of them stay from FORWARD to BACKWARD, all where it is not given, and BACKWARD's own
     workspace is the rest.
     """
+
+    times: ClassVar[str | None] = "its costs are given"
 
     kind: Literal["uniform"]
     units_per_stage: Count = 1
@@ -136,7 +138,7 @@ class Uniform(Model):
         share, rest = divmod(self.static, each)
         return share + rest, share
 
-    def advice(self, setting: Setting) -> list[str]:
+    def cautions(self, setting: Setting) -> list[str]:
         """Return a warning for a checkpoint strategy or tensor parallelism, which a uniform model ignores."""
         out = []
         if setting.strategy != "each":

@@ -7,6 +7,7 @@ the memory that it writes into.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -310,7 +311,7 @@ def plan_from_json(obj: object, source: str = "plan") -> Plan:
 def load_plan(path: str | Path) -> Plan:
     """Read a plan file; raise InputError with one line when it is malformed."""
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a plan file ({error.strerror})") from error
     try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner.orders import Order, make_order
 
-HORIZON_UNITS = ("tasks", "layers")
+# The units of a horizon, each with the horizon where none is stated: smp v1's and SMP v2's own (DESIGN, section 2).
+DEFAULT_HORIZONS = {"tasks": 4, "layers": 2}
+HORIZON_UNITS = tuple(DEFAULT_HORIZONS)
+# Fields that are no choices of their own, or no plain data.
+_NOT_TOLD = ("order", "by_default")
 
 
 def _positive(name: str, value: object) -> None:
@@ -27,11 +31,12 @@ class Policy:
         active_microbatches: cap on microbatches in flight on a rank; None means no cap beyond the order's own.
         checkpoint: whether only units' inputs are kept and the rest is recomputed.
         offload: whether boundaries move to the host where that can help; has no effect without ``checkpoint``.
-        horizon: ``activation_loading_horizon``, in ``horizon_unit``.
+        horizon: ``activation_loading_horizon``, in ``horizon_unit``; where None is given it becomes the unit's default.
         horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
         release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
         receive_ahead: number of tasks between the ACQUIRE of what is received and the task that reads it.
         order: an order that is given as such; None for the one that ``pipeline`` names.
+        by_default: whether nobody stated the horizon, so that it goes with the unit; see :meth:`choosing`.
     """
 
     pipeline: str = "interleaved"
@@ -40,13 +45,22 @@ class Policy:
     active_microbatches: int | None = None
     checkpoint: bool = True
     offload: bool = True
-    horizon: int = 4
+    horizon: int = None  # type: ignore[assignment]  # it is a number as soon as the policy is made
     horizon_unit: str = "tasks"
     release_window: int = 1
     receive_ahead: int = 1
     order: Order | None = None
+    by_default: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.horizon_unit not in HORIZON_UNITS:
+            raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
+        default, stated = DEFAULT_HORIZONS[self.horizon_unit], getattr(self, "horizon")  # noqa: B009 - it may be None
+        if stated is None:
+            object.__setattr__(self, "horizon", default)
+            object.__setattr__(self, "by_default", True)
+        elif stated != default:  # a copy with a horizon of its own
+            object.__setattr__(self, "by_default", False)
         _positive("microbatches", self.microbatches)
         _positive("ranks", self.ranks)
         _positive("activation_loading_horizon", self.horizon)
@@ -55,8 +69,6 @@ class Policy:
             raise InputError(f"receive_ahead is {self.receive_ahead!r}; it must be an integer of at least 0")
         if self.active_microbatches is not None:
             _positive("active_microbatches", self.active_microbatches)
-        if self.horizon_unit not in HORIZON_UNITS:
-            raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
         if self.order is not None:
             self._require_order(self.order)
 
@@ -72,6 +84,13 @@ class Policy:
                     "of the two"
                 )
 
+    def choosing(self, **chosen: Any) -> Self:
+        """Return the policy with other choices; a horizon that nobody stated is the default of the unit chosen."""
+        if "horizon" in chosen:
+            return replace(self, **{"by_default": False} | chosen)
+        unstated: dict[str, Any] = {"horizon": None} if self.by_default else {}
+        return replace(self, **chosen, **unstated)
+
     def make_order(self) -> Order:
         """Return the order given, or else the one that ``pipeline`` names; raise InputError when there is none."""
         if self.order is not None:
@@ -80,5 +99,5 @@ class Policy:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the choices as plain data; an order that is given is its name, under ``pipeline``, and has no cap."""
-        out = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "order"}
+        out = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _NOT_TOLD}
         return out if self.order is None else out | {"pipeline": self.order.name, "active_microbatches": None}

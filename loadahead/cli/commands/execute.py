@@ -34,7 +34,7 @@ def execute(
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
     from loadahead.arguments import require_device
-    from loadahead.cli.output import emit, note_calibration, say, warn
+    from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import run_text
@@ -46,7 +46,7 @@ def execute(
     require_device(device)
     job = job_of(argument, parse_overrides(overrides), costs, device)
     if out is not None:
-        run_directory.make(out)
+        note_earlier_files(run_directory.make(out), run_directory.OF_RUN)
     if timeline is not None:
         run_directory.require_writable(timeline)
     if job.costs is None:

@@ -27,12 +27,13 @@ def simulate(
 
     Its time, and each rank's peak memory, stalls and overlap.
     """
-    from loadahead.cli.output import emit, note_calibration, say, warn
+    from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import predict, prediction_of, write_prediction
+    from loadahead.reports.run_directory import OF_PREDICTION
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
 
@@ -48,6 +49,7 @@ def simulate(
             write_timeline(step, timeline)
         predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:
+        note_earlier_files(out, OF_PREDICTION)
         write_prediction(job, step, known, predicted.advice, out)
     warn(step.header["warnings"])
     if json_wanted:

@@ -109,7 +109,15 @@ def test_axes_from_python_are_those_of_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"horizn": [1]}, "sweep axis 'horizn' is unknown; it must be one of microbatches"),
+        ({"foo": [1]}, "sweep axis 'foo' is unknown; it must be one of microbatches"),
+        (
+            {"horizn": [1]},
+            "sweep axis 'horizn' is unknown; did you mean horizon (offload.activation_loading_horizon)? It",
+        ),
+        ({"activation_loading_horizon": [1]}, "did you mean horizon (offload.activation_loading_horizon)? It must be"),
+        ({"window": [1]}, "did you mean release_window (offload.release_window)?"),
+        ({"d2h": ["1 GB/s"]}, "sweep axis 'd2h' is unknown; did you mean hardware.d2h?"),
+        ({"seed": [1]}, "did you mean jitter.seed or model.seed?"),
         ({"horizon": []}, "horizon has no values"),
         ({"horizon": 4}, "the values of horizon are 4; give a list of them"),
         ({"horizon": "1:4"}, "the values of horizon are '1:4'; give a list of them"),

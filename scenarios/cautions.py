@@ -4,16 +4,48 @@ from __future__ import annotations
 
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
+from loadahead.scenarios.tables import COMPUTE_KEYS
+from loadahead.sim.costs import Costs
+
+# The source of costs that were measured on a CPU.
+ON_CPU = "calibrated on cpu"
 
 
-def advice(scenario: Scenario, setting: Setting | None = None) -> list[str]:
+def cautions(scenario: Scenario, setting: Setting | None = None) -> list[str]:
     """Return a sentence for each setting that does not do what its name says."""
-    return [*advice_beside_model(scenario), *scenario.model.advice(setting or scenario.setting())]
+    return [*cautions_beside_model(scenario), *scenario.model.cautions(setting or scenario.setting())]
 
 
-def advice_beside_model(scenario: Scenario) -> list[str]:
+def cautions_beside_model(scenario: Scenario) -> list[str]:
     """Return those of the sentences that follow from other tables than the model's."""
-    return [*_offloading(scenario), *_parallelism(scenario), *_sharing(scenario)]
+    return [
+        *scenario.hardware.cautions(),
+        *_compute(scenario),
+        *_offloading(scenario),
+        *_parallelism(scenario),
+        *_sharing(scenario),
+    ]
+
+
+def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
+    """Return a warning where a model's times were measured on a CPU and its hardware is a GPU."""
+    preset = scenario.hardware.preset
+    if costs is None or preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
+        return []
+    return [
+        f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say '
+        "nothing about the GPU; calibrate on that GPU"
+    ]
+
+
+def _compute(scenario: Scenario) -> list[str]:
+    """Warn where the GPU's speed is written for a model whose times do not follow from it."""
+    kind, written = scenario.model, scenario.hardware.model_fields_set
+    keys = [f"hardware.{key}" for key in COMPUTE_KEYS if key in written and getattr(scenario.hardware, key) is not None]
+    if not keys or kind.times is None:
+        return []
+    have = "have" if len(keys) > 1 else "has"
+    return [f"{', '.join(keys)} {have} no effect on a {kind.kind} model: {kind.times}"]
 
 
 def _offloading(scenario: Scenario) -> list[str]:
