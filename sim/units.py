@@ -110,6 +110,11 @@ def format_rate(rate: int) -> str:
     return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
 
 
+def format_number(number: float) -> str:
+    """Return a number that is not negative as text such as ``12.5``: four significant digits, without exponent."""
+    return f"{number:.0f}" if number >= 9999 else f"{Decimal(f'{number:.3e}').normalize():f}"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. ``1 pair`` or ``2 pairs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
