@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
@@ -53,6 +53,8 @@ def write_sweep(directory: Path, rows: Sequence[SweepRow]) -> None:
     import pandas as pd
 
     table = pd.DataFrame.from_records([row.to_dict() for row in rows])
+    # Where some are not known these would be written as floats, or as no type at all.
+    table = table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
     with _replacing(directory / SWEEP_CSV) as path:
         table.to_csv(path, index=False)
     with _replacing(directory / SWEEP_PARQUET) as path:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import shown_value
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, SweepRow
 from loadahead.sim.units import DURATIONS, counted, format_bytes, format_number
 
@@ -29,7 +31,7 @@ EACH_MODEL = "Models are not compared: each has its own mark."
 # An axis that begins so makes the model another one.
 MODEL = "model."
 # These axes tell a row from others, whether they vary or not.
-_ALWAYS_NAMED = ("microbatches", "horizon")
+ALWAYS_NAMED = ("microbatches", "horizon")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +103,32 @@ def choices(
     horizon, then the first.
     """
     given = {CAPACITY: capacity_bytes, HOST_CAPACITY: host_capacity_bytes}
-    own = {name: value for name, value in given.items() if value is not None}
+    own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     judged = [replace(row, **own) for row in rows] if own else rows
-    of_model: dict[tuple[Any, ...], list[int]] = {}
-    for index, row in enumerate(rows):
-        of_model.setdefault(tuple(value for axis, value in row.axes.items() if axis.startswith(MODEL)), []).append(index)
     several = [axis for axis in varying_axes(rows) if axis.startswith(MODEL)]
-    return tuple(_choice(rows, judged, places, several) for places in of_model.values())
+    return tuple(_choice(rows, judged, places, several) for places in models_of(rows).values())
+
+
+def best_of(chosen: Sequence[Choice]) -> dict[str, Any] | list[dict[str, Any] | None] | None:
+    """Return the best row as plain data, or None where nothing fits; of several models a list of these."""
+    return _one_or_each([None if choice.best is None else choice.best.to_dict() for choice in chosen])
+
+
+def missing_of(chosen: Sequence[Choice]) -> dict[str, Any] | list[dict[str, Any] | None] | None:
+    """Return what :meth:`Choice.missing` returns; of several models a list of these."""
+    return _one_or_each([choice.missing() for choice in chosen])
+
+
+def _one_or_each(found: list[dict[str, Any] | None]) -> dict[str, Any] | list[dict[str, Any] | None] | None:
+    return found[0] if len(found) == 1 else found
+
+
+def models_of(rows: Sequence[SweepRow]) -> dict[tuple[Any, ...], list[int]]:
+    """Return the places of each model's rows by what tells the model from others, in the rows' order."""
+    out: dict[tuple[Any, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        out.setdefault(tuple(value for axis, value in row.axes.items() if axis.startswith(MODEL)), []).append(index)
+    return out
 
 
 def _choice(rows: Sequence[SweepRow], judged: Sequence[SweepRow], places: list[int], several: list[str]) -> Choice:
@@ -162,10 +183,34 @@ def _needs(row: SweepRow) -> tuple[Any, ...]:
     return row.peak_device_bytes, row.host_bytes, row.offloaded, gpu_ns_per_microbatch(row), row.horizon
 
 
+def rows_where(rows: Sequence[SweepRow], values: Mapping[str, Any]) -> list[SweepRow]:
+    """Return the rows whose axes have these values; raise InputError for an axis or a value that no row has."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f'where is of type {type(values).__name__}; give a dictionary, e.g. {{"horizon": 4}}', parameters=("where",)
+        )
+    out = list(rows)
+    for axis, value in values.items():
+        if rows and axis not in rows[0].axes:
+            raise InputError(
+                f"where has the axis {shown_value(axis)}; it must be one of {', '.join(rows[0].axes)}",
+                parameters=("where",),
+            )
+        left = [row for row in out if row.axes[axis] == value or row.axes[axis] == str(value)]
+        if out and not left:
+            known = ", ".join(str(found) for found in dict.fromkeys(row.axes[axis] for row in out))
+            raise InputError(
+                f"where has {axis} = {shown_value(value)}, which no point has; it must be one of {known:.200}",
+                parameters=("where",),
+            )
+        out = left
+    return out
+
+
 def varying_axes(rows: Sequence[SweepRow]) -> list[str]:
     """Return the axes that have more than one value in the rows, and those by which a row is always named."""
     axes = list(rows[0].axes) if rows else []
-    return [axis for axis in axes if axis in _ALWAYS_NAMED or len({row.axes[axis] for row in rows}) > 1]
+    return [axis for axis in axes if axis in ALWAYS_NAMED or len({row.axes[axis] for row in rows}) > 1]
 
 
 def axes_text(row: SweepRow, axes: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ from loadahead.sim.planner.columns import few, operations_of, require_no_deadloc
 from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.lower import lower_without_rows
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
-from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, STALLS, Room, SweepRow, stall_field
+from loadahead.sim.step_metrics import METRIC_COLUMNS, NOT_KNOWN, ROOM_COLUMNS, STALLS, Room, SweepRow, stall_field
 from loadahead.sim.workload import Workload
 
 # A row's integer metrics, in the order in which the compiled walk writes them; ``overlap``, a float, comes beside them.
@@ -69,7 +69,7 @@ class Group:
         return self.arena.put_costs(costs, table, sizes, self.tasks)
 
     def rows(
-        self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]], room: Room = Room()
+        self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]], room: Room = NOT_KNOWN
     ) -> list[SweepRow]:
         """Return the row of each policy, with its axes and the room that all have; raise InputError for a deadlock."""
         settings = np.asarray(
@@ -108,7 +108,7 @@ class Groups:
         costs: Costs,
         policies: Sequence[Policy],
         axes: Sequence[Mapping[str, Any]],
-        room: Room = Room(),
+        room: Room = NOT_KNOWN,
     ) -> list[SweepRow] | None:
         """Return the rows of policies that differ only in what is offloaded, and when, and have the same room.
 

@@ -155,6 +155,9 @@ class Room:
     gpus: int | None = None
 
 
+NOT_KNOWN = Room()
+
+
 def bytes_missing(needed: int, capacity: int | None) -> int:
     """Return how many bytes more are needed than there are; 0 where they suffice or the capacity is not known."""
     return 0 if capacity is None else max(0, needed - capacity)
@@ -166,8 +169,8 @@ class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
-    ``host_bytes`` the host memory of all ranks' slots together. ``capacity_bytes``, ``host_capacity_bytes`` and
-    ``gpus`` are the point's :class:`Room`. The row is also a mapping from each column of the sweep's table to its value.
+    ``host_bytes`` the host memory of all ranks' slots together. The last three are the point's :class:`Room`. The row
+    is also a mapping from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -188,7 +191,7 @@ class SweepRow(Mapping[str, Any]):
     gpus: int | None = None
 
     @classmethod
-    def of(cls, axes: Mapping[str, Any], metrics: StepMetrics, room: Room = Room()) -> Self:
+    def of(cls, axes: Mapping[str, Any], metrics: StepMetrics, room: Room = NOT_KNOWN) -> Self:
         """Return the row of a point whose step has these metrics, and this room."""
         return cls(
             axes=axes,
