@@ -53,6 +53,10 @@ def test_the_command_line_says_it_on_stderr_and_in_the_json(capsys: Captured) ->
 def test_given_costs_bring_their_own_links() -> None:
     plain = prepare(load_scenario("uniform"))
     assert isinstance(plain.costs, Costs)
+    own = prepare(load_scenario("uniform", {"hardware.host_memory": "2 GiB"}))
+    assert own.costs == plain.costs.model_copy(update={"host_memory_bytes": 2 * 2**30}) and own.warnings == ()
+    (warning,) = prepare(load_scenario("uniform", {"hardware.host_memory": "1 GiB"}), costs=own.costs).warnings
+    assert warning.startswith("hardware.host_memory has no effect: the costs given hold what the host has")
     assert prepare(load_scenario("uniform"), costs=plain.costs).warnings == ()
     other = prepare(load_scenario("uniform", {"hardware.d2h": "5 GB/s", "hardware.memory": "1 GiB"}), costs=plain.costs)
     assert other.costs == plain.costs
