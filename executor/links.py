@@ -15,7 +15,7 @@ CONFIGURED = "configured_links"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """Describes a scenario's ``[hardware]``: the links that a backend emulates or finds, and the device's and the host's capacity.
+    """Describes a scenario's ``[hardware]``: the links that a backend emulates or finds, and device and host memory.
 
     Bandwidths in bytes/s (None: unlimited), latencies in ns, memory in bytes (None: not known).
     """

@@ -189,7 +189,9 @@ def _sweep(data: RunData) -> Html:
         name for name in (run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET) if (data.directory / name).is_file()
     ]
     links = [joined(element("a", name, href=name), " ") for name in files]
-    return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", "All rows: ", *links, class_="note"))
+    return _section(
+        "Sweep, simulated", table(grid), _paragraphs(sentences), element("p", "All rows: ", *links, class_="note")
+    )
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:

@@ -53,7 +53,9 @@ def test_no_star_where_nothing_fits_and_how_much_is_missing(tmp_path: Path, caps
     assert missing["device_bytes"] == least - 8 * GIB and missing["host_memory_bytes"] == 0
     assert missing["nearest"]["peak_device_bytes"] == least
     needs, more = format_bytes(least), format_bytes(least - 8 * GIB)
-    assert missing["sentence"].startswith(f"Nothing fits: the least that any of the 12 plans needs is {needs} of device")
+    assert missing["sentence"].startswith(
+        f"Nothing fits: the least that any of the 12 plans needs is {needs} of device"
+    )
     assert missing["sentence"].endswith(f"{more} more than the device has.")
     assert run(["sweep", *arguments]) == 0
     out = capsys.readouterr().out
@@ -130,7 +132,9 @@ def test_each_model_of_a_sweep_has_a_star_of_its_own(tmp_path: Path, capsys: Cap
     with pytest.raises(la.InputError) as error:
         table.best()
     text = str(error.value)
-    assert "\n" not in text and "2 models, which differ in model.layers" in text and "where={'model.layers': 12}" in text
+    assert (
+        "\n" not in text and "2 models, which differ in model.layers" in text and "where={'model.layers': 12}" in text
+    )
     for layers in (12, 24):
         found = table.best(where={"model.layers": layers})
         assert found is not None and found["model.layers"] == layers

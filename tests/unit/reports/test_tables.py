@@ -161,7 +161,7 @@ def test_a_table_cuts_nothing_off_however_wide_it_is(columns: int) -> None:
     text = table_text(Grid(headers=headers, rows=(cells,), marked=frozenset({0}), note="word " * 60))
     head, *lines = text.splitlines()
     assert head.split() == list(headers)
-    assert lines[1].split("  ")[0].strip() == "*" and [part for cell in cells for part in cell.split()] == lines[1].split()[1:]
+    assert lines[1].split() == ["*", *(part for cell in cells for part in cell.split())]
     assert "…" not in text
     assert max(len(line) for line in lines if line.startswith("word")) <= 120
 
