@@ -179,9 +179,9 @@ class SweepTable:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per point."""
-        import pandas as pd
+        from loadahead.reports.run_directory import sweep_frame
 
-        return pd.DataFrame.from_records([row.to_dict() for row in self.rows])
+        return sweep_frame(self.rows)
 
     def best(
         self,
