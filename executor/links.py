@@ -15,9 +15,9 @@ CONFIGURED = "configured_links"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """Describes a scenario's ``[hardware]``: the links that a backend emulates or finds, and the device's capacity.
+    """Describes a scenario's ``[hardware]``: the links that a backend emulates or finds, and device and host memory.
 
-    Bandwidths in bytes/s (None: unlimited), latencies in ns, memory in bytes.
+    Bandwidths in bytes/s (None: unlimited), latencies in ns, memory in bytes (None: not known).
     """
 
     d2h_bandwidth: int
@@ -27,6 +27,7 @@ class Hardware:
     h2d_latency_ns: int = 0
     p2p_latency_ns: int = 0
     p2p_bandwidth: int | None = None
+    host_memory_bytes: int | None = None
 
     @classmethod
     def of(cls, costs: Costs) -> Hardware:

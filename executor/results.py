@@ -21,6 +21,7 @@ from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import MemoryWalk, samples, walk_bytes
 from loadahead.sim.metrics import step_metrics
+from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 from loadahead.sim.timeline import MemorySamples, Timeline
 from loadahead.sim.units import counted, format_bytes, format_duration
 
@@ -122,7 +123,8 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
         "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, records.memory),
-        "capacity_bytes": costs.memory_bytes,
+        CAPACITY: costs.memory_bytes,
+        HOST_CAPACITY: costs.host_memory_bytes,
         "machine": machine_facts,
         "step_times_ns": times,
         "timed_steps": _timed_steps(backend, records),

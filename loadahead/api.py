@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.advice import Advice
+    from loadahead.sim.choice import Choice
     from loadahead.sim.costs import Costs
     from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
@@ -203,21 +204,54 @@ class SweepTable:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per point."""
-        import pandas as pd
+        from loadahead.reports.run_directory import sweep_frame
 
-        return pd.DataFrame.from_records([row.to_dict() for row in self.rows])
+        return sweep_frame(self.rows)
 
-    def best(self, memory: int | str | None = None) -> SweepRow | None:
-        """Return the best point that fits into so much device memory; None where none does.
+    def best(
+        self,
+        memory: int | str | None = None,
+        host_memory: int | str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> SweepRow | None:
+        """Return the best point that fits the device and the host; None where none does.
 
-        :data:`loadahead.sim.choice.RULE` says which is the best. ``memory`` is a number of bytes or a text such as
-        ``"60 GiB"``; None: no limit.
+        :data:`loadahead.sim.choice.RULE` says which is the best. Raise InputError where the points are of several
+        models, which are not compared.
+
+        Args:
+            memory: device memory in place of the points' own, a number of bytes or a text such as ``"60 GiB"``.
+            host_memory: host memory for all ranks, alike.
+            where: values of axes, e.g. ``{"model.layers": 12}``: only points with these count.
         """
-        from loadahead.sim.choice import best
+        chosen = self.choices(memory, host_memory, where)
+        if len(chosen) == 1:
+            return chosen[0].best
+        if not chosen:
+            return None
+        axes = list(chosen[0].model)
+        first = ", ".join(f"{axis!r}: {value!r}" for axis, value in chosen[0].model.items())
+        raise InputError(
+            f"the sweep has {len(chosen)} models, which differ in {', '.join(axes)} and are not compared; choose one, "
+            f"e.g. where={{{first}}}, or take the choices, one for each",
+            parameters=("where",),
+        )
+
+    def choices(
+        self,
+        memory: int | str | None = None,
+        host_memory: int | str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> tuple[Choice, ...]:
+        """Return the choice for each model among the points: its best one, or what the nearest to fit lacks.
+
+        The arguments are those of :meth:`best`. ``choice.best`` is a point or None, and ``choice.sentence`` says it.
+        """
+        from loadahead.sim.choice import choices, rows_where
         from loadahead.sim.units import parse_bytes
 
-        index = best(self.rows, None if memory is None else parse_bytes(memory))
-        return None if index is None else self.rows[index]
+        rows = rows_where(self.rows, where or {})
+        return choices(rows, *(None if size is None else parse_bytes(size) for size in (memory, host_memory)))
 
 
 @tells_of_compiling

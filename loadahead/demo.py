@@ -16,7 +16,7 @@ from loadahead.reports.page import write_report
 from loadahead.reports.run_data import RunData
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.runs import Run, run_job, write_run
-from loadahead.sim.choice import RULE, best
+from loadahead.sim.choice import RULE, Choice, choices
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
 from loadahead.sweeps.axes import policy_axis
@@ -56,7 +56,7 @@ class DemoResult:
 
     Attributes:
         sweep: the predicted points, as a sweep's rows.
-        chosen: the row of the plan that was run.
+        choice: which row was run, and why: the best one, or the nearest to fit where none fits.
         without: the chosen microbatch count's prediction with nothing offloaded.
         run: the chosen plan, predicted and measured.
         horizons: every horizon of the chosen microbatch count, predicted and measured.
@@ -65,13 +65,18 @@ class DemoResult:
     """
 
     sweep: Sequence[SweepRow]
-    chosen: SweepRow
+    choice: Choice
     without: StepMetrics
     run: Run
     horizons: Sequence[HorizonRun]
     report: Path
     warnings: Sequence[str]
     rule: str = RULE
+
+    @property
+    def chosen(self) -> SweepRow:
+        """Return the row of the plan that was run."""
+        return self.choice.row
 
     def ranking_tau(self) -> float | None:
         """Return Kendall's tau of the measured horizons' step times against their predictions."""
@@ -84,6 +89,7 @@ class DemoResult:
             "scenario": self.run.job.name,
             "rule": self.rule,
             "chosen": self.chosen.to_dict(),
+            "missing": self.choice.missing(),
             "points": [row.to_dict() for row in self.sweep],
             "without_offload": {
                 STEP_TIME: self.without.step_time_ns,
@@ -144,13 +150,12 @@ class Demo:
         if base.costs is None:
             self.progress(Progress(f"calibrating {base.scenario.name} on this {self.device}"))
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))
-        costs = sweep.costs_of(base)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         compile_first(self.progress)
         rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows)
-        index = best(rows, costs.memory_bytes)
-        chosen = rows[0 if index is None else index]
+        (choice,) = choices(rows)
+        chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
         write_run(run, self.directory)
@@ -159,7 +164,7 @@ class Demo:
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})
         return DemoResult(
             sweep=rows,
-            chosen=chosen,
+            choice=choice,
             without=self._without(sweep, chosen),
             run=run,
             horizons=horizons,

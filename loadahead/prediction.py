@@ -11,6 +11,7 @@ from loadahead.jobs import Job, named
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
+from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 
 if TYPE_CHECKING:
     from loadahead.sim.advice import Advice
@@ -38,7 +39,8 @@ def result_of(job: Job, step: Timeline) -> dict[str, Any]:
         **metrics,
         "ranks": ranks,
         "costs": step.header["costs"],
-        "capacity_bytes": step.header["capacity_bytes"],
+        CAPACITY: step.header[CAPACITY],
+        HOST_CAPACITY: step.header[HOST_CAPACITY],
         "contended": step.header.get("contended", []),
         "warnings": step.header["warnings"],
     }

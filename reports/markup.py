@@ -74,7 +74,7 @@ def table(grid: Grid) -> Html:
         ]
         return element("tr", *shown, **attributes)
 
-    body = [row(cells, "td", **({"class_": "best"} if i == grid.best else {})) for i, cells in enumerate(grid.rows)]
+    body = [row(cells, "td", **({"class_": "best"} if i in grid.marked else {})) for i, cells in enumerate(grid.rows)]
     whole = element("table", element("thead", row(grid.headers, "th")), element("tbody", *body))
     note = element("p", grid.note, class_="note") if grid.note else Html()
     return joined(element("div", whole, class_="scroll"), note)

@@ -27,9 +27,10 @@ from loadahead.reports.tables import (
 )
 from loadahead.reports.tiles import tiles
 from loadahead.reports.training_check import worst
+from loadahead.sim.choice import choices
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import StepMetrics
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 # The page of a longer sweep shows its best rows and links the file.
 LONGEST_SWEEP, BEST_ROWS = 24, 12
@@ -190,13 +191,19 @@ def _sweep(data: RunData) -> Html:
     if not data.sweep:
         return Html()
     long = len(data.sweep) > LONGEST_SWEEP
-    grid = sweep_grid(data.sweep, data.capacity_bytes, BEST_ROWS if long else None)
+    grid = sweep_grid(data.sweep, BEST_ROWS if long else None)
+    chosen = choices(data.sweep)
+    sentences = [choice.sentence for choice in chosen[:BEST_ROWS]]
+    if len(chosen) > len(sentences):
+        sentences.append(f"... and {counted(len(chosen) - len(sentences), 'more model')}.")
     assert data.directory is not None
     files = [
         name for name in (run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET) if (data.directory / name).is_file()
     ]
     links = [joined(element("a", name, href=name), " ") for name in files]
-    return _section("Sweep, simulated", table(grid), element("p", "All rows: ", *links, class_="note"))
+    return _section(
+        "Sweep, simulated", table(grid), _paragraphs(sentences), element("p", "All rows: ", *links, class_="note")
+    )
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:

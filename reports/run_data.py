@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,15 @@ from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import OutdatedPlan, load_plan
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.step_metrics import IF_MISSING, METRIC_COLUMNS, StepMetrics, SweepRow
+from loadahead.sim.step_metrics import (
+    CAPACITY,
+    IF_MISSING,
+    METRIC_COLUMNS,
+    ROOM_COLUMNS,
+    SAME_AS,
+    StepMetrics,
+    SweepRow,
+)
 from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
@@ -88,14 +96,17 @@ class RunData:
 
     @property
     def capacity_bytes(self) -> int | None:
-        """Device memory of one rank, from the timelines' headers or else the costs."""
+        """Device memory of one rank, from the timelines' headers, else the costs, else a sweep in which it is one."""
         for timeline in (self.predicted, self.measured):
-            value = timeline.header.get("capacity_bytes") if timeline is not None else None
+            value = timeline.header.get(CAPACITY) if timeline is not None else None
             if value is not None:
                 if type(value) is not int or value < 1:
-                    raise InputError(f"capacity_bytes is {value!r:.60}; it must be an integer of at least 1")
+                    raise InputError(f"{CAPACITY} is {value!r:.60}; it must be an integer of at least 1")
                 return value
-        return self.costs.memory_bytes if self.costs is not None else None
+        if self.costs is not None:
+            return self.costs.memory_bytes
+        swept = {row.capacity_bytes for row in self.sweep}
+        return swept.pop() if len(swept) == 1 else None
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -140,7 +151,12 @@ def load_run(directory: str | Path) -> RunData:
         advice=_advice(advice) if advice else None,
     )
     _check(data)
-    return data
+    return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
+
+
+def _with_capacity(rows: tuple[SweepRow, ...], capacity: int | None) -> tuple[SweepRow, ...]:
+    """Return a sweep's rows; those of an earlier version, which have no capacity, get the run's."""
+    return tuple(row if row.capacity_bytes is not None else replace(row, capacity_bytes=capacity) for row in rows)
 
 
 def _plan(path: Path) -> Plan | None:
@@ -258,14 +274,20 @@ def read_sweep_row(columns: Row, where: str) -> SweepRow:
     """Return the row of a table from a file; InputError when a column is missing or holds what it must not."""
     for key in (*REQUIRED_AXES, *METRIC_COLUMNS):
         if key not in columns:
-            if key in IF_MISSING:
+            if key in IF_MISSING or key in SAME_AS:
                 continue
             raise InputError(f"{where}: column {key} is missing; a sweep's table has {', '.join(METRIC_COLUMNS)}")
         value = columns[key]
         if key == "overlap":
             if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
                 raise InputError(f"{where}: overlap is {value!r:.60}; it must be a number from 0 to 1")
-        elif type(value) is not int or value < (key in REQUIRED_AXES):
-            lowest = int(key in REQUIRED_AXES)
-            raise InputError(f"{where}: {key} is {value!r:.60}; it must be an integer of at least {lowest}")
+        elif value is None and key in ROOM_COLUMNS:
+            continue
+        elif type(value) is not int or value < _lowest(key):
+            raise InputError(f"{where}: {key} is {value!r:.60}; it must be an integer of at least {_lowest(key)}")
     return SweepRow.from_dict(columns)
+
+
+def _lowest(key: str) -> int:
+    """Return the least value of a column of integers: there is no step without work, nor a capacity of nothing."""
+    return int(key in REQUIRED_AXES or key in ROOM_COLUMNS)

@@ -10,10 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
@@ -70,11 +73,18 @@ def write_json(directory: Path, name: str, content: dict[str, Any]) -> None:
     (directory / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_sweep(directory: Path, rows: Sequence[SweepRow]) -> None:
-    """Write the sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
+def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
+    """Return the sweep's table, one row per point."""
     import pandas as pd
 
     table = pd.DataFrame.from_records([row.to_dict() for row in rows])
+    # Where some are not known these would become floats, or have no type at all.
+    return table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
+
+
+def write_sweep(directory: Path, rows: Sequence[SweepRow]) -> None:
+    """Write the sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
+    table = sweep_frame(rows)
     with _replacing(directory / SWEEP_CSV) as path:
         table.to_csv(path, index=False)
     with _replacing(directory / SWEEP_PARQUET) as path:

@@ -11,6 +11,7 @@ class StallLook:
 
     Attributes:
         title: what tables call it.
+        narrow: what a column's header calls it, where that is something shorter.
         cause: what is waited for.
         article: the cause's, in a sentence.
         kind: the operation that waits, where the cause alone does not tell.
@@ -19,11 +20,17 @@ class StallLook:
     """
 
     title: str
+    narrow: str = ""
     cause: str
     article: str = ""
     kind: str = ""
     colour: str
     of_copies: bool = False
+
+    @property
+    def short(self) -> str:
+        """Return what a column's header calls the stall."""
+        return self.narrow or self.title
 
     @property
     def label(self) -> str:
@@ -43,5 +50,5 @@ STALL_LOOKS = {
     ),
     "prefetch": StallLook(title="prefetch", cause="prefetch", article="a", colour="#CC79A7", of_copies=True),
     "send": StallLook(title="send", cause="send", article="a", kind="RELEASE", colour="#E69F00"),
-    "recv": StallLook(title="receive", cause="another rank", colour="#8a6d00"),
+    "recv": StallLook(title="receive (bubble)", narrow="bubble", cause="another rank", colour="#8a6d00"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,30 +10,32 @@ from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline
-from loadahead.sim.choice import MARKED, best, time_per_microbatch
+from loadahead.sim.choice import (
+    EACH_MODEL,
+    MARKED,
+    SPEED,
+    SPEED_HEADER,
+    Choice,
+    choices,
+    format_speed,
+    gpu_ns_per_microbatch,
+    models_of,
+    varying_axes,
+)
 from loadahead.sim.step_metrics import STALLS, PeakParts, StepMetrics, SweepRow
 from loadahead.sim.units import format_bytes, format_duration
 
 NOTHING = "–"
-_SHORT = {
-    "pipeline": "pipeline",
-    "microbatches": "mb.",
-    "active_microbatches": "active",
-    "horizon": "horizon",
-    "horizon_unit": "unit",
-    "release_window": "window",
-    "receive_ahead": "ahead",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Holds a table: headers, rows of text, which columns are text (the others are numbers), and the row to mark."""
+    """Holds a table: headers, rows of text, which columns are text (the others are numbers), and the rows to mark."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: frozenset[int] = frozenset({0})
-    best: int | None = None
+    marked: frozenset[int] = frozenset()
     note: str = ""
 
 
@@ -200,55 +202,112 @@ def time_grid(metrics: StepMetrics) -> Grid:
     )
 
 
-def sweep_grid(rows: Sequence[SweepRow], capacity_bytes: int | None = None, limit: int | None = None) -> Grid:
-    """Return a sweep's rows, fastest per microbatch first, the best one marked; axes of one value are left out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """One column of a sweep's table: its header and what a row has there."""
 
-    With ``limit``, that many rows come back, the best one always among them.
+    header: str
+    cell: Callable[[SweepRow], str]
+    is_text: bool = False
+
+
+def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None) -> Grid:
+    """Return a sweep's rows, the fastest per GPU first, the best one marked; axes of one value are left out.
+
+    Models are not compared: each has its rows together, and a mark of its own. With ``limit``, about that many rows
+    come back, the marked ones always among them.
     """
-    marked = best(rows, capacity_bytes)
-    order = sorted(range(len(rows)), key=lambda i: (time_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
-    shown = order if limit is None else order[:limit]
-    if marked is not None and marked not in shown:
-        shown = [*shown[:-1], marked]
-    axes = list(rows[0].axes) if rows else []
-    varying = [key for key in axes if len({row.axes[key] for row in rows}) > 1 or key in ("microbatches", "horizon")]
-    over = capacity_bytes is not None and any(row.peak_device_bytes > capacity_bytes for row in rows)
-    lines = []
-    for i in shown:
-        row = rows[i]
-        too_much = over and row.peak_device_bytes > (capacity_bytes or 0)
-        lines.append(
-            (
-                *(NOTHING if row.axes[key] is None else str(row.axes[key]) for key in varying),
-                format_duration(round(time_per_microbatch(row))),
-                format_duration(row.step_time_ns),
-                format_bytes(row.peak_device_bytes) + (" !" if too_much else ""),
-                format_bytes(row.peak_host_bytes),
-                format_share(row.overlap if row.offloaded else None),
-                format_duration(sum(row.stalls_ns.values())),
-                f"{row.offloaded}/{row.offloaded + row.kept}",
-            )
-        )
-    note = ["mb.: microbatches."]
-    if marked is not None:
-        note.append(MARKED)
-    if over:
-        note.append(f"!: more than the device has, {format_bytes(capacity_bytes or 0)}.")
-    if len(shown) < len(rows):
-        note.append(f"{len(shown)} of {len(rows)} configurations.")
+    chosen = choices(rows)
+    marked = {choice.index for choice in chosen if choice.fits}
+    shown = _shown(rows, marked, limit)
+    columns = _columns(rows, [rows[i] for i in shown])
     return Grid(
-        headers=(
-            *(_SHORT.get(key, key.replace("_", " ")) for key in varying),
-            "per mb.",
-            "step time",
-            "peak device",
-            "peak host",
-            "overlap",
-            "stalls",
-            "offloaded",
-        ),
-        rows=tuple(lines),
-        text_columns=frozenset(i for i, key in enumerate(varying) if any(isinstance(r.axes[key], str) for r in rows)),
-        best=None if marked is None else shown.index(marked),
-        note=" ".join(note),
+        headers=tuple(column.header for column in columns),
+        rows=tuple(tuple(column.cell(rows[i]) for column in columns) for i in shown),
+        text_columns=frozenset(place for place, column in enumerate(columns) if column.is_text),
+        marked=frozenset(place for place, i in enumerate(shown) if i in marked),
+        note=" ".join(_notes(rows, chosen, len(shown))),
     )
+
+
+def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None) -> list[int]:
+    """Return the places of the rows to show, in order; of several models each has its share of the limit."""
+    models = models_of(rows)
+    out: list[int] = []
+    for places in models.values():
+        order = sorted(places, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
+        most = len(order) if limit is None else max(1, limit // len(models))
+        part = order[:most]
+        best = [i for i in order if i in marked and i not in part]
+        out += [*part[: most - len(best)], *best]
+    return out
+
+
+def _columns(rows: Sequence[SweepRow], shown: Sequence[SweepRow]) -> list[_Column]:
+    """Return the columns: axes by their names, then speed, time, memory, stalls and copies."""
+    return [
+        *(_axis_column(rows, axis) for axis in varying_axes(rows)),
+        _Column(header=SPEED_HEADER, cell=format_speed),
+        _Column(header="step time", cell=lambda row: format_duration(row.step_time_ns)),
+        _Column(header="peak device", cell=lambda row: _needed(row.peak_device_bytes, row.missing_device_bytes)),
+        _host_column(rows),
+        _Column(header="overlap", cell=lambda row: format_share(row.overlap if row.offloaded else None)),
+        *_stall_columns(shown),
+        _Column(header="offloaded", cell=lambda row: f"{row.offloaded}/{row.offloaded + row.kept}"),
+    ]
+
+
+def _axis_column(rows: Sequence[SweepRow], axis: str) -> _Column:
+    def cell(row: SweepRow) -> str:
+        return NOTHING if row.axes[axis] is None else str(row.axes[axis])
+
+    return _Column(header=axis, cell=cell, is_text=any(isinstance(row.axes[axis], str) for row in rows))
+
+
+def _host_column(rows: Sequence[SweepRow]) -> _Column:
+    """Return the host memory of all ranks together, which is what a host has to have; of one rank it is the rank's."""
+    if any(row.host_capacity_bytes is not None or row.host_bytes != row.peak_host_bytes for row in rows):
+        return _Column(header="host, all ranks", cell=lambda row: _needed(row.host_bytes, row.missing_host_bytes))
+    return _Column(header="peak host", cell=lambda row: format_bytes(row.peak_host_bytes))
+
+
+def _needed(nbytes: int, missing: int) -> str:
+    return format_bytes(nbytes) + (" !" if missing else "")
+
+
+def _stall_columns(shown: Sequence[SweepRow]) -> list[_Column]:
+    """Return a column for each stall that one of the rows has."""
+
+    def column(stall: str, prefix: str) -> _Column:
+        return _Column(
+            header=f"{prefix}{STALL_LOOKS[stall].short}", cell=lambda row: format_duration(row.stalls_ns[stall])
+        )
+
+    there = [stall for stall in STALLS if any(row.stalls_ns[stall] for row in shown)]
+    return [column(stall, "" if place else "stall: ") for place, stall in enumerate(there)]
+
+
+def _notes(rows: Sequence[SweepRow], chosen: Sequence[Choice], shown: int) -> list[str]:
+    notes = [f"{SPEED_HEADER}: {SPEED}."]
+    if any(choice.fits for choice in chosen):
+        notes.append(MARKED)
+    if len(chosen) > 1:
+        notes.append(EACH_MODEL)
+    over = [
+        *_capacity("the device", [row.capacity_bytes for row in rows if row.missing_device_bytes]),
+        *_capacity("the host", [row.host_capacity_bytes for row in rows if row.missing_host_bytes]),
+    ]
+    if over:
+        notes.append(f"!: more than {' or '.join(over)}.")
+    if shown < len(rows):
+        notes.append(f"{shown} of {len(rows)} configurations.")
+    return notes
+
+
+def _capacity(who: str, exceeded: Sequence[int | None]) -> list[str]:
+    """Say what is exceeded; where capacities are an axis, they lie between two."""
+    known = [nbytes for nbytes in exceeded if nbytes is not None]
+    if not known:
+        return []
+    least, most = format_bytes(min(known)), format_bytes(max(known))
+    return [f"{who} has ({least if least == most else f'{least} to {most}, depending on the row'})"]

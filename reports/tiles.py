@@ -12,8 +12,20 @@ from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.reports.tables import format_error
 from loadahead.reports.training_check import DIFFERENCES
-from loadahead.sim.choice import best
+from loadahead.sim.choice import (
+    ALWAYS_NAMED,
+    SPEED,
+    SPEED_HEADER,
+    Choice,
+    axes_text,
+    choices,
+    format_speed,
+    varying_axes,
+)
 from loadahead.sim.units import format_bytes, format_duration
+
+# More models than this get no tile.
+MOST_MODELS = 6
 
 
 def _tile(title: str, value: str, *notes: str) -> Html:
@@ -86,11 +98,33 @@ def _against_plain_training(data: RunData) -> list[str]:
 
 
 def _sweep_tiles(data: RunData) -> list[Html]:
-    index = best(data.sweep, data.capacity_bytes)
-    if index is None:
-        return [_tile("Best of the sweep", "none fits", "every configuration needs more than the device has")]
-    row = data.sweep[index]
+    """Return the best step time and the marked row; of several models, which are not compared, each one's mark."""
+    chosen = choices(data.sweep)
+    if len(chosen) > 1:
+        return [_model_tile(choice) for choice in chosen[:MOST_MODELS]]
+    (choice,) = chosen
+    if not choice.fits:
+        return [_tile("Best of the sweep", "nothing fits", choice.sentence)]
+    axes = varying_axes(data.sweep)
+    quickest = min((row for row in data.sweep if row.fits), key=lambda row: (row.step_time_ns, row is not choice.row))
+    of_all = "of what fits" if not all(row.fits for row in data.sweep) else "of all"
+    row = choice.row
+    host = "all ranks together" if row.host_bytes != row.peak_host_bytes else "in slots"
     return [
-        _tile("Best step time, predicted", format_duration(row.step_time_ns), f"{row.microbatches} microbatches"),
-        _tile("Its peak device memory", format_bytes(row.peak_device_bytes), f"horizon {row.horizon}"),
+        _tile("Best step time, predicted", format_duration(quickest.step_time_ns), of_all, axes_text(quickest, axes)),
+        _tile("Marked: speed, predicted", format_speed(row), SPEED, axes_text(row, axes)),
+        _tile("Marked: peak device memory", format_bytes(row.peak_device_bytes), *_of(row.capacity_bytes)),
+        _tile("Marked: host memory", format_bytes(row.host_bytes), host, *_of(row.host_capacity_bytes)),
     ]
+
+
+def _model_tile(choice: Choice) -> Html:
+    row, name = choice.row, axes_text(choice.row, choice.model)
+    if not choice.fits:
+        return _tile(f"{name}: marked", "nothing fits", choice.sentence)
+    needs = f"{format_bytes(row.peak_device_bytes)} of device memory"
+    return _tile(f"{name}: marked", f"{format_speed(row)} {SPEED_HEADER}", axes_text(row, ALWAYS_NAMED), needs)
+
+
+def _of(capacity: int | None) -> tuple[str, ...]:
+    return () if capacity is None else (f"of {format_bytes(capacity)}",)

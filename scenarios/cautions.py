@@ -81,6 +81,12 @@ def _parallelism(scenario: Scenario) -> list[str]:
         )
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
         out.append("parallel.placement_strategy has no effect: ranks fill the switches of one host in order")
+    if scenario.hardware.host_memory is not None and parallel.tensor_parallel_degree > 1:
+        out.append(
+            "hardware.host_memory is compared with what the ranks of one tensor-parallel GPU each put there: "
+            f"{parallel.tensor_parallel_degree} GPUs share the work of a rank (parallel.tensor_parallel_degree), and "
+            "each has slots of its own"
+        )
     active = parallel.active_microbatches
     if active is not None and active > parallel.microbatches:
         out.append(

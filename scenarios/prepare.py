@@ -180,6 +180,9 @@ def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
                 f"hardware.{key} = {show(links[name])} has no effect: the costs given are those of {show(of_costs)}; "
                 "calibrate again to change it"
             )
+    if (stated := links["host_memory_bytes"]) is not None and stated != costs.host_memory_bytes:
+        of_costs = "do not say what the host has" if costs.host_memory_bytes is None else "hold what the host has"
+        out.append(_unused("host_memory", of_costs))
     if (shared := scenario.hardware.shared()) is not None and shared != costs.shared:
         keys = ", ".join(f"hardware.{name}" for name in sorted(shared.model_fields_set))
         out.append(f"{keys} has no effect: the costs given share links in their own way; calibrate again to change it")

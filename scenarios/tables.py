@@ -110,6 +110,7 @@ class Hardware(Table):
         p2p, p2p_bandwidth: a send between ranks takes this long, and its bytes at this bandwidth if one is given.
         launch: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names. A task
             runs while it is issued, and ends no earlier; any other operation starts once it has been issued.
+        memory, host_memory: what one GPU has, and what the host has for the pinned slots of all ranks together.
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; only model kinds that
             count FLOPs use them.
         memory_bandwidth: the GPU's, for the OPTIMIZER_STEP of such models.
@@ -126,6 +127,7 @@ class Hardware(Table):
     launch: Duration = 0
     launch_by_kind: dict[KindName, Duration] = Field(default_factory=dict)
     memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
+    host_memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
     flops: Speed | None = None
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
@@ -204,6 +206,7 @@ class Hardware(Table):
             "p2p_latency_ns": self.p2p,
             "p2p_bandwidth": self.value_of("p2p_bandwidth"),
             "memory_bytes": self.value_of("memory", 80 * 2**30),
+            "host_memory_bytes": self.host_memory,
         }
 
     def shared(self) -> SharedLinks | None:

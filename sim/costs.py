@@ -118,6 +118,7 @@ class Costs(_Frozen):
         launch_ns: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names.
             :mod:`loadahead.sim.clock` describes what it delays.
         memory_bytes: capacity of one rank's device.
+        host_memory_bytes: what the host has for the slots of all ranks together; None: it is not known.
         shared: what copies share beyond their own link; None when they share nothing.
         source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
         evidence: sample counts, spread and machine of a calibration.
@@ -138,6 +139,7 @@ class Costs(_Frozen):
     launch_ns: Amount = 0
     launch_by_kind: dict[KindName, Amount] = {}
     memory_bytes: Rate
+    host_memory_bytes: Rate | None = None
     shared: SharedLinks | None = None
     source: str = "scenario"
     evidence: dict[str, Any] = {}

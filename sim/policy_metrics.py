@@ -27,14 +27,15 @@ from loadahead.sim.planner.columns import few, operations_of, require_no_deadloc
 from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.lower import lower_without_rows
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
-from loadahead.sim.step_metrics import METRIC_COLUMNS, STALLS, SweepRow, stall_field
+from loadahead.sim.step_metrics import METRIC_COLUMNS, NOT_KNOWN, ROOM_COLUMNS, STALLS, Room, SweepRow, stall_field
 from loadahead.sim.workload import Workload
 
 # A row's integer metrics, in the order in which the compiled walk writes them; ``overlap``, a float, comes beside them.
-_INTEGERS = [name for name in METRIC_COLUMNS if name not in ("overlap", "kept")]
+_INTEGERS = [name for name in METRIC_COLUMNS if name not in ("overlap", "kept", *ROOM_COLUMNS)]
 _STALLS = len(STALLS)
-_FIRST_STALL, _OFFLOADED = 4, 4 + _STALLS
-assert _INTEGERS[_FIRST_STALL:] == [*map(stall_field, STALLS), "offloaded"], "the walk writes peaks, stalls, offloaded"
+_FIRST_STALL, _OFFLOADED, _HOST = 4, 4 + _STALLS, 5 + _STALLS
+assert _INTEGERS[_FIRST_STALL:_HOST] == [*map(stall_field, STALLS), "offloaded"], "the walk writes peaks, then these"
+assert len(_INTEGERS) == _HOST + 1, "and then the host memory of all ranks"
 # What is kept beyond these is thrown away, the oldest first: a sweep of a million models must not fill the memory.
 _MOST_KEPT = 64
 _MOST_BYTES = 2**28
@@ -67,8 +68,10 @@ class Group:
         self.arena.put_sizes(sizes, self.tasks)
         return self.arena.put_costs(costs, table, sizes, self.tasks)
 
-    def rows(self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]) -> list[SweepRow]:
-        """Return the row of each policy, with its axes; raise InputError for an order that deadlocks."""
+    def rows(
+        self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]], room: Room = NOT_KNOWN
+    ) -> list[SweepRow]:
+        """Return the row of each policy, with its axes and the room that all have; raise InputError for a deadlock."""
         settings = np.asarray(
             [
                 (p.horizon, p.horizon_unit == "layers", p.release_window, p.offload, few(p.receive_ahead))
@@ -81,12 +84,13 @@ class Group:
         require_no_deadlock(self.arena, stuck, self.tasks, self.order)
         self.arena.require_room()
         rows = zip(axes, ints.tolist(), shares.tolist(), strict=True)
-        return [self._row(own, values, share) for own, values, share in rows]
+        known = {name: getattr(room, name) for name in ROOM_COLUMNS}
+        return [self._row(own, values, share, known) for own, values, share in rows]
 
-    def _row(self, axes: Mapping[str, Any], values: list[int], share: float) -> SweepRow:
+    def _row(self, axes: Mapping[str, Any], values: list[int], share: float, room: Mapping[str, Any]) -> SweepRow:
         metrics: dict[str, Any] = dict(zip(_INTEGERS, values, strict=True))
         kept = self.tasks.boundaries - self.tasks.frozen_boundaries - values[_OFFLOADED]
-        return SweepRow(axes=axes, overlap=share, kept=kept, **metrics)
+        return SweepRow(axes=axes, overlap=share, kept=kept, **metrics, **room)
 
 
 @dataclass(slots=True)
@@ -99,16 +103,21 @@ class Groups:
     _tables: dict[int, tuple[Any, Ints]] = field(default_factory=dict)
 
     def rows(
-        self, workload: Workload, costs: Costs, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]]
+        self,
+        workload: Workload,
+        costs: Costs,
+        policies: Sequence[Policy],
+        axes: Sequence[Mapping[str, Any]],
+        room: Room = NOT_KNOWN,
     ) -> list[SweepRow] | None:
-        """Return the rows of policies that differ only in what is offloaded, and when.
+        """Return the rows of policies that differ only in what is offloaded, and when, and have the same room.
 
         Their horizons and horizon units, ``release_window``, ``receive_ahead`` and whether they offload may differ.
         None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
         workload, costs and policies do not match, and for an order that deadlocks.
         """
         group = self._group(workload, costs, policies[0])
-        return None if group is None else group.rows(policies, axes)
+        return None if group is None else group.rows(policies, axes, room)
 
     def peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[Ints, Ints] | None:
         """Return each rank's peak of device memory and its host memory in bytes, both of shape (ranks,); or None.
@@ -172,13 +181,14 @@ def _evaluate(m, tasks, release, acquire, settings, ints, shares):  # type: igno
 @compiled
 def _summary(m, out):  # type: ignore[no-untyped-def]
     """Fill all integer metrics but the number offloaded, and return the overlap."""
-    out[:_OFFLOADED] = 0
+    out[:_OFFLOADED], out[_HOST] = 0, 0
     copying, hidden = 0, 0.0
     for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], a.RANK_WIDTH):
         for queue in range(QUEUES_PER_RANK):
             out[0] = max(out[0], m[r + a.R_QUEUE_END + queue])
         out[1], out[2] = max(out[1], m[r + a.R_PEAK]), max(out[2], m[r + a.R_BOUNDARY_PEAK])
         out[3] = max(out[3], m[r + a.R_HOST])
+        out[_HOST] += m[r + a.R_HOST]
         for stall in range(_STALLS):
             out[_FIRST_STALL + stall] = max(out[_FIRST_STALL + stall], m[r + a.R_STALLED + stall])
         first, end = r + a.R_FIRST_SPAN, r + a.R_SPAN

@@ -17,7 +17,17 @@ STALLS = ("release", "prefetch", "send", "recv")
 
 # Results from before a metric was kept are read with this in its place. Their ``stall_release_ns`` holds the waits for
 # sends as well.
-IF_MISSING: dict[str, Any] = {"stall_send_ns": 0, "peak_parts": None}
+IF_MISSING: dict[str, Any] = {
+    "stall_send_ns": 0,
+    "peak_parts": None,
+    "capacity_bytes": None,
+    "host_capacity_bytes": None,
+    "gpus": None,
+}
+# They are read with another column in this one's place. Earlier tables hold the host memory of the largest rank alone.
+SAME_AS = {"host_bytes": "peak_host_bytes"}
+# A timeline's header has the capacities under these names.
+CAPACITY, HOST_CAPACITY = "capacity_bytes", "host_capacity_bytes"
 
 
 def overlap_share(copying: float, hidden: float) -> float:
@@ -36,8 +46,14 @@ def stall_field(stall: str) -> str:
 
 
 def _values(of: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the values of these names, and of :data:`IF_MISSING` where one is not there."""
-    return {name: IF_MISSING[name] if name in IF_MISSING and name not in of else of[name] for name in names}
+    """Return the values of these names, and of :data:`IF_MISSING` or :data:`SAME_AS` where one is not there."""
+    return {name: _value(of, name) for name in names}
+
+
+def _value(of: Mapping[str, Any], name: str) -> Any:
+    if name not in of and name in IF_MISSING:
+        return IF_MISSING[name]
+    return of[SAME_AS[name] if name not in of and name in SAME_AS else name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +136,11 @@ class StepMetrics:
         return max((rank.peak_host_bytes for rank in self.ranks), default=0)
 
     @property
+    def host_bytes(self) -> int:
+        """Return the host memory of all ranks' slots together, in bytes."""
+        return sum(rank.peak_host_bytes for rank in self.ranks)
+
+    @property
     def stalls_ns(self) -> dict[str, int]:
         """Return each stall in ns, of the rank that has most of it, by the names of :data:`STALLS`."""
         return {stall: max((rank.stalls_ns[stall] for rank in self.ranks), default=0) for stall in STALLS}
@@ -150,13 +171,37 @@ class StepMetrics:
         return own | {"ranks": [asdict(rank) for rank in self.ranks]}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Says what a step has to fit into, in bytes, and how many GPUs it takes; None: it is not known.
+
+    Attributes:
+        capacity_bytes: memory of one rank's device.
+        host_capacity_bytes: memory of the host, which all ranks share.
+        gpus: ranks, each as many times as tensor parallelism divides its work.
+    """
+
+    capacity_bytes: int | None = None
+    host_capacity_bytes: int | None = None
+    gpus: int | None = None
+
+
+NOT_KNOWN = Room()
+
+
+def bytes_missing(needed: int, capacity: int | None) -> int:
+    """Return how many bytes more are needed than there are; 0 where they suffice or the capacity is not known."""
+    return 0 if capacity is None else max(0, needed - capacity)
+
+
 # Two rows are equal where they are equal as mappings, as a row and a dictionary of its columns are.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
-    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together.
-    The row is also a mapping from each column of the sweep's table to its value.
+    Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
+    ``host_bytes`` the host memory of all ranks' slots together. The last three are the point's :class:`Room`. The row
+    is also a mapping from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -171,10 +216,14 @@ class SweepRow(Mapping[str, Any]):
     overlap: float
     offloaded: int
     kept: int
+    host_bytes: int
+    capacity_bytes: int | None = None
+    host_capacity_bytes: int | None = None
+    gpus: int | None = None
 
     @classmethod
-    def of(cls, axes: Mapping[str, Any], metrics: StepMetrics) -> Self:
-        """Return the row of a point whose step has these metrics."""
+    def of(cls, axes: Mapping[str, Any], metrics: StepMetrics, room: Room = NOT_KNOWN) -> Self:
+        """Return the row of a point whose step has these metrics, and this room."""
         return cls(
             axes=axes,
             step_time_ns=metrics.step_time_ns,
@@ -185,20 +234,37 @@ class SweepRow(Mapping[str, Any]):
             overlap=metrics.overlap,
             offloaded=metrics.offloaded,
             kept=metrics.kept,
+            host_bytes=metrics.host_bytes,
+            **asdict(room),
         )
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Any]) -> Self:
         """Return the row of a table's columns; those that are no metric are axes.
 
-        KeyError where a metric is missing that has no entry in :data:`IF_MISSING`.
+        KeyError where a metric is missing that has no entry in :data:`IF_MISSING` or :data:`SAME_AS`.
         """
         metrics = _values(columns, METRIC_COLUMNS)
-        return cls(axes={name: value for name, value in columns.items() if name not in metrics}, **metrics)
+        return cls(axes={name: value for name, value in columns.items() if name not in _COLUMNS}, **metrics)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data, by column."""
-        return {**self.axes, **{name: getattr(self, name) for name in METRIC_COLUMNS}}
+        return {**self.axes, **{name: getattr(self, name) for name in COLUMNS}}
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the plan fits the device and the host, as far as their capacities are known."""
+        return not (self.missing_device_bytes or self.missing_host_bytes)
+
+    @property
+    def missing_device_bytes(self) -> int:
+        """Return how many bytes the rank that needs most needs beyond what its device has; 0 where it fits."""
+        return bytes_missing(self.peak_device_bytes, self.capacity_bytes)
+
+    @property
+    def missing_host_bytes(self) -> int:
+        """Return how many bytes all ranks' slots together need beyond what the host has; 0 where they fit."""
+        return bytes_missing(self.host_bytes, self.host_capacity_bytes)
 
     @property
     def horizon(self) -> int:
@@ -216,19 +282,24 @@ class SweepRow(Mapping[str, Any]):
         return {stall: getattr(self, stall_field(stall)) for stall in STALLS}
 
     def __getitem__(self, column: str) -> Any:
-        return getattr(self, column) if column in _METRICS else self.axes[column]
+        return getattr(self, column) if column in _COLUMNS else self.axes[column]
 
     def __iter__(self) -> Iterator[str]:
         yield from self.axes
-        yield from METRIC_COLUMNS
+        yield from COLUMNS
 
     def __len__(self) -> int:
-        return len(self.axes) + len(METRIC_COLUMNS)
+        return len(self.axes) + len(COLUMNS)
 
 
-# A sweep's table has these columns behind its axes, in this order; every other column is an axis.
+# A row is made of these; what follows from them is a column too.
 METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name != "axes")
-_METRICS = frozenset(METRIC_COLUMNS)
+FITS = "fits"
+# A sweep's table has these columns behind its axes, in this order; every other column is an axis.
+COLUMNS = (*METRIC_COLUMNS, FITS)
+_COLUMNS = frozenset(COLUMNS)
+# None stands in these where something is not known.
+ROOM_COLUMNS = tuple(field.name for field in fields(Room))
 
 # JSON that holds some of the metrics alone has them under these names.
 STEP_TIME, PEAK_DEVICE, PEAK_BOUNDARY, PEAK_HOST = METRIC_COLUMNS[:4]

@@ -12,7 +12,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.policy_metrics import Groups
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import Room, SweepRow
 from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
 
@@ -33,12 +33,25 @@ _ALWAYS_SHOWN = ("pipeline", "microbatches", "horizon", "horizon_unit", "release
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Holds one configuration of a sweep; ``axes`` holds the values that set it apart."""
+    """Holds one configuration of a sweep; ``axes`` holds the values that set it apart.
+
+    ``tensor_parallel_degree`` is the number of GPUs that share the work of a rank.
+    """
 
     workload: Workload
     costs: Costs
     policy: Policy
     axes: Mapping[str, Any]
+    tensor_parallel_degree: int = 1
+
+    @property
+    def room(self) -> Room:
+        """Return what the step has to fit into, and how many GPUs it takes."""
+        return Room(
+            capacity_bytes=self.costs.memory_bytes,
+            host_capacity_bytes=self.costs.host_memory_bytes,
+            gpus=self.policy.ranks * self.tensor_parallel_degree,
+        )
 
 
 def grid(
@@ -47,10 +60,11 @@ def grid(
     base: Policy,
     axes: Mapping[str, Sequence[Any]],
     own: Mapping[str, Any] | None = None,
+    tensor_parallel_degree: int = 1,
 ) -> Iterator[Point]:
     """Yield every combination of the axes' values, the last axis fastest; raise InputError for an unknown axis.
 
-    ``own`` holds columns of all these points beside the policy's.
+    ``own`` holds columns of all these points beside the policy's, ``tensor_parallel_degree`` theirs.
     """
     for name in axes:
         if name not in AXES:
@@ -59,14 +73,20 @@ def grid(
         chosen = dict(zip(axes, values, strict=True))
         policy = base.choosing(**chosen) if chosen else base
         columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen | dict(own or {})
-        yield Point(workload=workload, costs=costs, policy=policy, axes=columns)
+        yield Point(
+            workload=workload,
+            costs=costs,
+            policy=policy,
+            axes=columns,
+            tensor_parallel_degree=tensor_parallel_degree,
+        )
 
 
 def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE) -> SweepRow:
     """Return the point's row; raise CheckFailed when the plan cannot be proven safe."""
     plan = build_plan(point.workload, point.policy)
     check(plan)
-    return SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics)
+    return SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics, point.room)
 
 
 def evaluate_points(
@@ -85,13 +105,13 @@ def evaluate_points(
         rows = None
         if engine == PLANLESS_ENGINE and first.costs.shared is None:
             policies, axes = [point.policy for point in alike], [point.axes for point in alike]
-            rows = groups.rows(first.workload, first.costs, policies, axes)
+            rows = groups.rows(first.workload, first.costs, policies, axes, first.room)
         out += [evaluate_point(point, engine) for point in alike] if rows is None else rows
     return out
 
 
 def _group_key(point: Point) -> tuple[Any, ...]:
-    """Return a key that is equal for points whose tasks and costs are the same."""
+    """Return a key that is equal for points whose tasks, costs and room are the same."""
     policy = point.policy
     choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.checkpoint)
-    return id(point.workload), id(point.costs), id(policy.order), *choices
+    return id(point.workload), id(point.costs), id(policy.order), point.tensor_parallel_degree, *choices

@@ -143,6 +143,11 @@ def written(amount: int, smallest: str) -> str:
     return f"{amount} {smallest}" if whole is None else f"{amount // BYTES[whole]} {whole}{per}"
 
 
+def format_number(number: float) -> str:
+    """Return a number that is not negative as text such as ``12.5``: four significant digits, without exponent."""
+    return f"{number:.0f}" if number >= 9999 else f"{Decimal(f'{number:.3e}').normalize():f}"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. ``1 pair`` or ``2 pairs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

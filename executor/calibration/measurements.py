@@ -40,6 +40,7 @@ class Measurements:
     d2h: Direction
     h2d: Direction
     memory_bytes: int
+    host_memory_bytes: int | None = None
     p2p_latency_ns: int = 0
     p2p_bandwidth: int | None = None
     launch_by_kind: dict[KindName, int] = field(default_factory=dict)
@@ -117,6 +118,7 @@ def costs_of(
         p2p_bandwidth=measurements.p2p_bandwidth,
         launch_by_kind=measurements.launch_by_kind,
         memory_bytes=measurements.memory_bytes,
+        host_memory_bytes=measurements.host_memory_bytes,
         shared=measurements.shared,
         source=source,
         evidence=measurements.evidence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -144,8 +145,11 @@ def _measure(operations: Operations, hardware: Hardware, steps: int, link_sizes:
         return [_step(operations, step, timed=timed) for step in range(1, steps + 1)]
 
     if isinstance(backend, CudaBackend):
-        return measure_on_cuda(operations, backend, run, link_sizes)
-    return measure_emulated(operations.plan, run(True), hardware)
+        found = measure_on_cuda(operations, backend, run, link_sizes)
+    else:
+        found = measure_emulated(operations.plan, run(True), hardware)
+    # What a host may give to slots is nothing to be measured.
+    return replace(found, host_memory_bytes=hardware.host_memory_bytes)
 
 
 def _data_bytes(operations: Operations) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loadahead.prediction import Prediction
     from loadahead.runs import Run
     from loadahead.sim.advice import Advice
+    from loadahead.sim.choice import Choice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import SweepRow
@@ -82,9 +83,16 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
 
 
-def sweep_text(rows: Sequence[SweepRow], capacity_bytes: int | None = None) -> str:
-    """Return a sweep's best points as a table, the very best one marked."""
-    return table_text(sweep_grid(rows, capacity_bytes, limit=MOST_ROWS))
+def sweep_text(rows: Sequence[SweepRow]) -> str:
+    """Return a sweep's best points as a table, the very best one of each model marked."""
+    return table_text(sweep_grid(rows, limit=MOST_ROWS))
+
+
+def choices_text(chosen: Sequence[Choice], most: int = 8) -> str:
+    """Return a sentence for each model of a sweep, about its best row or about what is missing; only the first few."""
+    lines = [choice.sentence for choice in chosen[:most]]
+    more = len(chosen) - len(lines)
+    return "\n".join([*lines, *([f"... and {counted(more, 'more model')} (all of them: --json)"] if more else [])])
 
 
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:
@@ -122,8 +130,9 @@ def costs_text(name: str, costs: Costs) -> str:
 
 def demo_text(done: DemoResult) -> str:
     """Return the demo's sweep, choice, run beside prediction, and where its report is."""
-    chosen = f"{done.rule} Chosen: {done.chosen.microbatches} microbatches, horizon {done.chosen.horizon}."
-    sweep = sweep_text(done.sweep, done.run.costs.memory_bytes)
+    words = done.rule if done.choice.fits else f"{done.choice.sentence} It is run all the same."
+    chosen = f"{words} Chosen: {done.chosen.microbatches} microbatches, horizon {done.chosen.horizon}."
+    sweep = sweep_text(done.sweep)
     parts = [sweep, f"{chosen}\n{_saving(done)}", run_text(done.run), *_order(done), f"report: {done.report}"]
     return "\n\n".join(parts)
 

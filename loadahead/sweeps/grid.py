@@ -187,7 +187,8 @@ class Grid:
             prepared = self._prepared(places)
             self._warn_of_caps(prepared.scenario)
             own = {column: values[places[at]] for at, column, values in shown}
-            made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner, own)
+            costs, degree = self.sweep.costs_of(prepared), prepared.scenario.parallel.tensor_parallel_degree
+            made = grid(prepared.workload, costs, prepared.policy, self.inner, own, degree)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
                     yield number, point

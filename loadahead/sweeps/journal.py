@@ -24,7 +24,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.step_metrics import SweepRow
 
-FORMAT, VERSION = "loadahead-sweep", 3
+FORMAT, VERSION = "loadahead-sweep", 4
 
 
 @dataclass(slots=True)

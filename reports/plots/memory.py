@@ -56,7 +56,7 @@ def _limits(values: list[int], capacity: int | None) -> tuple[float, float, bool
     if shown and capacity is not None:
         high = max(high, capacity)
     base = 0.0 if low < _RESIDENT * high else max(low - 0.25 * (high - low), 0.0)
-    if high == low:
+    if high == low or (shown and capacity is not None and capacity < base):
         base = 0.0
     return base, (base + (high - base) * 1.3) if high else 1.0, shown
 

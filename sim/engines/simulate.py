@@ -11,6 +11,7 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.links import LinkTable, before_flow, contended, link_of
 from loadahead.sim.memory import MemoryWalk, samples, walk
 from loadahead.sim.metrics import step_metrics
+from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes
 
@@ -29,8 +30,9 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     """Return the predicted timeline of one step; raise InputError when the costs do not describe the plan.
 
     ``header["summary"]`` holds the step's metrics,
-    ``header["warnings"]`` sentences about them, ``header["capacity_bytes"]`` the device's memory, and
-    ``header["contended"]`` the names of the shared links that were asked for more than they have.
+    ``header["warnings"]`` sentences about them, ``header["capacity_bytes"]`` the device's memory,
+    ``header["host_capacity_bytes"]`` the host's where it is known, and ``header["contended"]`` the names of the shared
+    links that were asked for more than they have.
     """
     times = find_engine(engine)(plan, costs)
     memory = walk(plan, costs)
@@ -47,6 +49,7 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
         warnings=[*over_capacity(memory, costs), *([times.note] if times.note else [])],
         contended=contended_links(plan, costs, times),
         capacity_bytes=costs.memory_bytes,
+        host_capacity_bytes=costs.host_memory_bytes,
         costs=costs.source,
     )
 
@@ -61,10 +64,20 @@ def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
 
 
 def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:
-    """Return a sentence for each rank whose peak is more than its device has."""
-    return [
+    """Return a sentence for each rank whose peak is more than its device has, and one where the host has too little."""
+    of_devices = [
         f"rank {rank} needs {format_bytes(int(peak))} of device memory and has {format_bytes(costs.memory_bytes)}: "
         "this plan would run out of memory"
         for rank, peak in enumerate(memory.peak_device)
         if peak > costs.memory_bytes
+    ]
+    on_host, host = int(memory.peak_host.sum()), costs.host_memory_bytes
+    if not bytes_missing(on_host, host):
+        return of_devices
+    assert host is not None, "what is not known is not missing"
+    slots = f"all {len(memory.peak_host)} ranks' slots" if len(memory.peak_host) > 1 else "the rank's slots"
+    return [
+        *of_devices,
+        f"{slots} need {format_bytes(on_host)} of host memory together and the host has {format_bytes(host)}: this "
+        "plan would run out of host memory",
     ]

@@ -119,7 +119,8 @@ def test_a_sweep_and_its_files(tmp_path: Path, capsys: Captured) -> None:
     assert one["step_time_ns"] == alone["step_time_ns"]
     assert one["peak_device_bytes"] == max(rank["peak_device_bytes"] for rank in alone["ranks"])
     csv, parquet = pd.read_csv(tmp_path / "sweep.csv"), pd.read_parquet(tmp_path / "sweep.parquet")
-    assert csv.to_dict("records") == parquet.to_dict("records") == points
+    for table in (csv, parquet):  # nothing stands where the host's capacity is not known
+        assert table.astype(object).where(table.notna(), None).to_dict("records") == points
     assert run(["report", str(tmp_path)]) == 0
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

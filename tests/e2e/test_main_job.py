@@ -79,3 +79,12 @@ def test_its_directory_serves_the_other_commands(demo: tuple[Path, dict[str, Any
     capsys.readouterr()
     assert run(["compare", str(out), str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ranking_tau"] == result["comparison"]["ranking_tau"]
+
+
+def test_where_nothing_fits_the_nearest_plan_is_run_and_it_is_said(tmp_path: Path, capsys: Any) -> None:
+    small = ["--set", "hardware.memory=100 kB", "--horizons", "1,2", "--microbatches", "2", "--steps", "2"]
+    assert run(["demo", *TINY, *small, "-o", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Nothing fits: the least that any of the 2 plans needs is" in out
+    assert "more than the device has. It is run all the same. Chosen: 2 microbatches, horizon 1." in out
+    assert "more than the device has (97.66 KiB)" in out and "Marked" not in out

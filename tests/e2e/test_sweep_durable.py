@@ -78,6 +78,12 @@ def assert_each_point_once(directory: Path, points: int) -> None:
     assert sorted(line["point"] for line in lines[1:]) == list(range(points))
 
 
+def records(directory: Path) -> list[Any]:
+    """Return the table's rows; nothing stands where the host's capacity is not known."""
+    table = pd.read_csv(directory / "sweep.csv").astype(object)
+    return table.where(table.notna(), None).to_dict("records")
+
+
 def assert_same_files(one: Path, other: Path) -> None:
     assert (one / "sweep.csv").read_bytes() == (other / "sweep.csv").read_bytes()
     pd.testing.assert_frame_equal(pd.read_parquet(one / "sweep.parquet"), pd.read_parquet(other / "sweep.parquet"))
@@ -272,7 +278,7 @@ def test_a_backend_that_gives_no_results_before_the_end_is_sent_waves(small: Pat
         rows = rows_of(grid, "compiled", workers)
     finally:
         del workers_module._CONTEXTS["waves"]
-    assert pd.read_csv(small / "sweep.csv").to_dict("records") == [row.to_dict() for row in rows]
+    assert records(small) == [row.to_dict() for row in rows]
 
 
 def done(arguments: list[str], capsys: Captured) -> Any:
@@ -302,7 +308,7 @@ def test_any_key_is_an_axis(key: str, values: list[Any], tmp_path: Path, capsys:
         assert point["step_time_ns"] == alone["step_time_ns"]
         assert point["peak_device_bytes"] == max(rank["peak_device_bytes"] for rank in alone["ranks"])
         assert point["offloaded"] == alone["offloaded"]
-    assert pd.read_csv(tmp_path / "sweep.csv").to_dict("records") == points
+    assert records(tmp_path) == points
     assert pd.read_parquet(tmp_path / "sweep.parquet").to_dict("records") == points
     assert run(["report", str(tmp_path)]) == 0
 

@@ -58,9 +58,10 @@ def sweep(
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
-    from loadahead.cli.texts import stall_free_groups_text, sweep_text, warnings_to_show
+    from loadahead.cli.texts import choices_text, stall_free_groups_text, sweep_text, warnings_to_show
     from loadahead.compiling import compile_first
     from loadahead.reports import run_directory
+    from loadahead.sim.choice import best_of, choices, missing_of
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError
     from loadahead.sim.stall_free import stall_free_groups
@@ -68,8 +69,8 @@ def sweep(
     from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
     from loadahead.sweeps.workers import workers_of
 
-    chosen = engine or DEFAULT_ENGINE
-    find_engine(chosen)
+    engine = engine or DEFAULT_ENGINE
+    find_engine(engine)
     if fresh and out is None:
         raise InputError("--fresh needs the directory to start anew in: -o DIR")
     workers = workers_of(backend, jobs, scheduler)
@@ -86,10 +87,10 @@ def sweep(
         grid.try_out()
         compile_first()
         if out is None:
-            rows = rows_of(grid, chosen, workers, progress=progress)
+            rows = rows_of(grid, engine, workers, progress=progress)
         else:
-            rows = rows_in(out, grid, chosen, workers, fresh=fresh, progress=progress)
-    groups = stall_free_horizons(rows)
+            rows = rows_in(out, grid, engine, workers, fresh=fresh, progress=progress)
+    groups, chosen = stall_free_horizons(rows), choices(rows)
     warnings = list(grid.sweep.warnings)
     warn(warnings_to_show(warnings))
     if json_wanted:
@@ -97,15 +98,17 @@ def sweep(
         emit(
             {
                 "scenario": scenario,
-                "engine": chosen,
+                "engine": engine,
                 "points": [row.to_dict() for row in rows],
+                "best": best_of(chosen),
+                "missing": missing_of(chosen),
                 "stall_free": groups,
                 "directory": directory,
                 "warnings": warnings,
             }
         )
         return
-    say(sweep_text(rows))
+    say(f"{sweep_text(rows)}\n\n{choices_text(chosen)}")
     if groups:
         say(f"\n{stall_free_groups_text(stall_free_groups(rows, list(rows[0].axes)))}")
     if out is not None:

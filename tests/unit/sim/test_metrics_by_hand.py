@@ -126,6 +126,19 @@ def test_over_capacity_is_said() -> None:
     assert len(timeline.header["warnings"]) == 1 and "out of memory" in timeline.header["warnings"][0]
 
 
+def test_over_the_hosts_capacity_is_said_and_counts_all_ranks_together() -> None:
+    plan = uniform_plan(2, 1, 4, horizon=1)
+    bare = simulate(plan, uniform_costs(2))
+    slots = [rank.peak_host_bytes for rank in bare.metrics.ranks]
+    assert bare.header["host_capacity_bytes"] is None and bare.header["warnings"] == []
+    assert min(slots) > 0 and bare.metrics.host_bytes == sum(slots)
+    enough = simulate(plan, uniform_costs(2, host_memory_bytes=sum(slots)))
+    assert enough.header["warnings"] == [] and enough.header["host_capacity_bytes"] == sum(slots)
+    assert max(slots) < sum(slots), "each rank alone would fit"
+    (warning,) = simulate(plan, uniform_costs(2, host_memory_bytes=sum(slots) - 1)).header["warnings"]
+    assert warning.startswith("all 2 ranks' slots need ") and "out of host memory" in warning
+
+
 def test_merged_spans_and_what_they_have_in_common_by_hand() -> None:
     def of(*pairs: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
         return spans(*np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T)

@@ -12,7 +12,7 @@ from loadahead.cli.axes import parse_axes
 from loadahead.scenarios.loader import SHIPPED, load_scenario
 from loadahead.sim.costs import save_costs
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import Room, SweepRow
 from loadahead.sweeps.axes import Axis, axes_of, policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
 from loadahead.sweeps.workers import Chunks
@@ -257,8 +257,9 @@ def test_receive_ahead_is_an_axis_whose_rows_are_those_of_its_plans(engine: str)
             overrides = own | {"offload.receive_ahead": row["receive_ahead"]}
             if "horizon" in axes:
                 overrides["offload.activation_loading_horizon"] = row.horizon
-            metrics = la.simulate("uniform", overrides).metrics
-            assert row == SweepRow.of(row.axes, metrics)
+            step = la.simulate("uniform", overrides)
+            room = Room(capacity_bytes=step.header["capacity_bytes"], gpus=4)
+            assert row == SweepRow.of(row.axes, step.metrics, room)
         steps = {row["receive_ahead"]: row.step_time_ns for row in table.rows}
         assert steps[0] > steps[1] and len(table.rows) == (6 if "horizon" in axes else 3)
 
