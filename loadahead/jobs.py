@@ -196,11 +196,18 @@ def prepare_scenario(
     preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
-    prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages, placement=placement)
+    prepared = preparation.prepare(
+        scenario, shapes=shapes, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
+    )
     more = (*other_model(scenario, prepared.workload, known), *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
+
+
+def has_own_links(device: str) -> bool:
+    """Return whether a device's links are its own, rather than emulated as a scenario states them."""
+    return device != "cpu"
 
 
 def _without_cap(scenario: Scenario, order: Order | None) -> list[str]:
@@ -224,12 +231,16 @@ def with_costs(
     progress: ProgressCallback = silent,
 ) -> tuple[Job, Costs]:
     """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
+    from loadahead.scenarios.links import with_stated_links
+
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
     progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
-    costs = calibrate_prepared(prepared, repeats, device, deterministic)
-    return replace(job, prepared=replace(prepared, costs=costs), costs=costs), costs
+    measured = calibrate_prepared(prepared, repeats, device, deterministic)
+    costs, said = with_stated_links(measured, prepared.scenario.hardware, physical=has_own_links(device))
+    warnings = (*job.warnings, *said)
+    return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
 
 
 def calibrate_prepared(
@@ -254,7 +265,11 @@ def calibrate_prepared(
         deterministic=deterministic,
         microbatches=prepared.policy.microbatches,
     )
-    facts = {"model": measured_model(prepared.scenario), "units": measured_units(prepared.workload)}
+    facts = {
+        "model": measured_model(prepared.scenario),
+        "units": measured_units(prepared.workload),
+        "microbatches": prepared.policy.microbatches,
+    }
     shared = measured.shared or prepared.scenario.hardware.shared()
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
 

@@ -98,6 +98,10 @@ class Sweep:
         self.warn(prepared.warnings)
         return prepared
 
+    def over(self, keys: Sequence[str]) -> None:
+        """Take the keys whose values are swept over."""
+        self._preparation.swept = frozenset(keys)
+
     def warn(self, sentences: Sequence[str]) -> None:
         """Take warnings over that are new."""
         if sentences:
@@ -120,20 +124,27 @@ class Sweep:
             self.keep(key, costs)
 
     def costs_of(self, prepared: Prepared) -> Costs:
-        """Return the prepared scenario's costs; calibrate where it has none, once for all that measure alike."""
+        """Return the prepared scenario's costs; calibrate where it has none, once for all that measure alike.
+
+        Each has the links that its scenario states.
+        """
         if prepared.costs is not None:
             return prepared.costs
         key = calibration_key(prepared)
         if key not in self.known:
             job = jobs.job_of_prepared(prepared)
             self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
-        return self.known[key]
+        physical = jobs.has_own_links(self.device)
+        costs, said = self._preparation.stated_links(self.known[key], prepared.scenario, physical)
+        # Costs measured for this sweep are nobody's choice, which a link might stand in place of.
+        self.warn(said if physical else ())
+        return costs
 
 
 def calibration_key(prepared: Prepared) -> str:
-    """Return a key that is the same for scenarios whose calibration measures the same."""
+    """Return a key that is the same for scenarios whose calibration measures the same, over whichever links."""
     scenario = prepared.scenario
-    tables = [scenario.model.model_dump(mode="json"), scenario.hardware.links(), scenario.checkpoint.enabled]
+    tables = [scenario.model.model_dump(mode="json"), scenario.checkpoint.enabled]
     return digest([*tables, repr(prepared.workload), _fingerprint(scenario)])
 
 
@@ -163,6 +174,7 @@ class Grid:
         inner = [axis for axis in self.axes if axis.is_policy and axis.column != "microbatches"]
         self.inner = {axis.column: axis.values for axis in inner}
         self.outer = [axis for axis in self.axes if axis.column not in self.inner]
+        self.sweep.over([axis.key for axis in self.axes])
         changing = [(axis.key, axis.settings) for axis in self.outer]
         # The file's own cap is none of those swept over, and what it warns of is not about this sweep.
         first_cap = {axis.key: axis.settings[0] for axis in inner if axis.column == CAP}
