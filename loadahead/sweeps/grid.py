@@ -7,20 +7,28 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
 from loadahead.scenarios.advice import advice, advice_beside_model
-from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
+from loadahead.scenarios.loader import (
+    Overrides,
+    ScenarioFile,
+    ScenarioSource,
+    scenario_file,
+    scenario_to_dict,
+    split_key,
+)
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, grid
-from loadahead.sweeps.axes import Axis, plain
+from loadahead.sweeps.axes import Axis, canonical, plain
 from loadahead.version import __version__
 
 if TYPE_CHECKING:
@@ -190,18 +198,32 @@ class Grid:
     def points(self, finished: Container[int] = ()) -> Iterator[tuple[int, Point]]:
         """Yield number and point of all that are not finished; they are made as they are asked for."""
         width = self._width
-        shown = [(at, axis.column, axis.values) for at, axis in enumerate(self.outer) if axis.column != "microbatches"]
         for group, places in enumerate(self._places()):
             numbers = range(group * width, (group + 1) * width)
             if all(number in finished for number in numbers):
                 continue
             prepared = self._prepared(places)
             self._warn_of_caps(prepared.scenario)
-            own = {column: values[places[at]] for at, column, values in shown}
+            own = self._own(places)
             made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner, own)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
                     yield number, point
+
+    def _own(self, places: Sequence[int]) -> dict[str, Any]:
+        """Return the columns that the outer axes have of their own; the number of microbatches is the policy's."""
+        at = zip(self.outer, places, strict=True)
+        return {axis.column: axis.values[place] for axis, place in at if axis.column != "microbatches"}
+
+    def with_own_columns(self, number: int, row: SweepRow) -> SweepRow:
+        """Return the row of an equal point of another sweep as this sweep's table has it."""
+        group = number // self._width
+        places: list[int] = []
+        for axis in reversed(self.outer):
+            group, place = divmod(group, len(axis.values))
+            places.insert(0, place)
+        own = self._own(places)
+        return replace(row, axes={column: value for column, value in row.axes.items() if column not in own} | own)
 
     def _warn_of_caps(self, scenario: Scenario) -> None:
         """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
@@ -228,28 +250,55 @@ class Grid:
                     self._tried[tuple(places)] = prepared
 
     def specification(self, engine: str) -> dict[str, Any]:
-        """Return everything that the rows follow from, as plain data."""
+        """Return everything that the rows follow from, as plain data.
+
+        What the axes set is there alone, so that sweeps that differ in the values of their axes differ in nothing else.
+        """
         first = self._prepared([0] * len(self.outer))
-        given = self.sweep.given or jobs.named_costs(first.scenario)
         return {
             "loadahead": __version__,
-            "scenario": scenario_to_dict(first.scenario),
+            "scenario": self._tables(first.scenario),
             "axes": [[axis.key, plain(axis.settings)] for axis in self.axes],
             "engine": engine,
-            "costs": None if given is None else digest(given.model_dump(mode="json")),
-            "model's shapes": self._shapes(first),
+            "costs": self._costs_digests(),
+            "model's shapes": self._shapes(),
             "model in memory": _fingerprint(first.scenario),
         }
 
-    def _shapes(self, first: Prepared) -> str:
-        """Return a digest of the model's shapes: a module's may follow from the number of microbatches."""
-        numbers = [number for number, axis in enumerate(self.outer) if axis.column == "microbatches"]
-        if not numbers or not first.scenario.model.needs_shapes:
-            return digest(repr(first.workload))
-        (number,) = numbers
-        places = [[0] * number + [place] for place in range(len(self.outer[number].values))]
-        rest = [0] * (len(self.outer) - number - 1)
-        return digest([repr(self._prepared([*place, *rest]).workload) for place in places])
+    def _tables(self, scenario: Scenario) -> dict[str, Any]:
+        """Return the scenario as plain data, without the keys that are axes."""
+        tables = scenario_to_dict(scenario)
+        for axis in self.axes:
+            *parents, last = split_key(canonical(axis.key))
+            table: Any = tables
+            for parent in parents:
+                table = table.get(parent) if isinstance(table, dict) else None
+            if isinstance(table, dict):
+                table.pop(last, None)
+        return tables
+
+    def _costs_digests(self) -> list[str | None]:
+        """Return the digest of the costs given, or of those that the scenario names at each value of such an axis."""
+        if self.sweep.given is not None:
+            return [digest(self.sweep.given.model_dump(mode="json"))]
+        named = [self.sweep.costs_named(prepared.scenario) for prepared in self._along("costs")]
+        return [None if costs is None else digest(costs.model_dump(mode="json")) for costs in named]
+
+    def _shapes(self) -> dict[str, str] | None:
+        """Return a digest of a module's shapes for each number of microbatches, from which they may follow.
+
+        The shapes of other models follow from their tables.
+        """
+        prepared = self._along("parallel.microbatches")
+        if not prepared[0].scenario.model.needs_shapes:
+            return None
+        return {str(one.policy.microbatches): digest(repr(one.workload)) for one in prepared}
+
+    def _along(self, key: str) -> list[Prepared]:
+        """Return the scenarios at every value of an axis, or the first where it is none; others have their first."""
+        at = next((number for number, axis in enumerate(self.outer) if axis.key == key), None)
+        places = range(1 if at is None else len(self.outer[at].values))
+        return [self._prepared([place if at == other else 0 for other in range(len(self.outer))]) for place in places]
 
     def _places(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))

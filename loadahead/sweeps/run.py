@@ -56,7 +56,7 @@ def rows_in(
     """Return the same rows, with a journal in the directory, where the tables are written at the end."""
     specification = grid.specification(engine)
     run_directory.make(directory)
-    with open_journal(directory, specification, len(grid), fresh=fresh, progress=progress) as journal:
+    with open_journal(directory, specification, grid.with_own_columns, fresh=fresh, progress=progress) as journal:
         if len(journal.rows) < len(grid):
             # Tables that are there are another sweep's, and would pass for this one's until it is done.
             run_directory.remove_sweep(directory)

@@ -1,4 +1,4 @@
-"""What a scenario states about links stands in place of what costs say of them, and is said in one line for each key."""
+"""What a scenario states about links stands in place of what costs say of them; one line says so for each key."""
 
 from __future__ import annotations
 
@@ -170,9 +170,7 @@ def test_a_preset_states_nothing_beside_links_that_were_measured() -> None:
     assert given(measured_on_a_gpu(), {"preset": "h100-sxm"}) == ({}, ())
     changed, said = given(costs(), {"preset": "h100-sxm"})
     assert changed["d2h_bandwidth"] == changed["h2d_bandwidth"] == 55_600_000_000
-    assert (
-        said[0] == "hardware.d2h = 55.6 GB/s, as the preset h100-sxm has it, stands in place of the costs' 53 GB/s"
-    )
+    assert said[0] == "hardware.d2h = 55.6 GB/s, as the preset h100-sxm has it, stands in place of the costs' 53 GB/s"
 
 
 def test_what_is_shared_is_stated_key_by_key() -> None:
@@ -222,9 +220,7 @@ def test_a_sweep_over_a_link_of_given_costs_is_the_step_of_each_link() -> None:
     known = load_costs(GOLDEN / "demo.json")
     table = la.sweep("demo", {"hardware.h2d": ["30 MB/s", "60 MB/s"], "horizon": [1, 2]}, costs=known)
     assert len({row.step_time_ns for row in table.rows}) == 4
-    assert table.warnings == (
-        "hardware.h2d, as each point of the sweep has it, stands in place of the costs' 30 MB/s",
-    )
+    assert table.warnings == ("hardware.h2d, as each point of the sweep has it, stands in place of the costs' 30 MB/s",)
     for row in table.rows:
         own = {"hardware.h2d": row["hardware.h2d"], "offload.activation_loading_horizon": row.horizon}
         step = la.simulate("demo", own, costs=known)
@@ -261,6 +257,7 @@ def test_costs_that_a_scenario_names_have_its_links_too(tmp_path: Path) -> None:
         '[hardware]\nd2h = "8 GB/s"\nh2d = "54 GB/s"\nmemory = "80 GiB"\n'
     )
     step = la.simulate(tmp_path / "own.toml")
-    assert "hardware.d2h = 8 GB/s, as the scenario states, stands in place of the costs' 53 GB/s" in (
-        step.header["warnings"]
+    assert (
+        "hardware.d2h = 8 GB/s, as the scenario states, stands in place of the costs' 53 GB/s"
+        in (step.header["warnings"])
     )

@@ -110,7 +110,8 @@ def test_a_run_goes_over_the_links_that_its_scenario_states() -> None:
     assert "d2h 2 GB/s after 3 ms, h2d 1 GB/s after 3 ms, between ranks" in run.measured.header["link"]
     assert (run.costs.d2h_bandwidth, run.costs.units) == (2_000_000_000, costs.units)
     assert run.costs.d2h_latency_ns == 3_000_000 + costs.d2h_latency_ns
-    assert "hardware.d2h = 2 GB/s, as the scenario states, stands in place of the costs' 1 GB/s" in (
-        run.measured.header["warnings"]
+    assert (
+        "hardware.d2h = 2 GB/s, as the scenario states, stands in place of the costs' 1 GB/s"
+        in (run.measured.header["warnings"])
     )
     assert run.check.equal
