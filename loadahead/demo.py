@@ -144,8 +144,9 @@ class Demo:
         costs = sweep.costs_of(base)
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         compile_first(self.progress)
-        rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows)
+        grid = Grid(sweep, axes)
+        rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
         index = best(rows, costs.memory_bytes)
         chosen = rows[0 if index is None else index]
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)

@@ -18,9 +18,11 @@ from loadahead.reports.run_directory import (
     PREDICTED,
     RESULT,
     SWEEP_CSV,
+    SWEEP_FACTS,
     SWEEP_PARQUET,
 )
 from loadahead.reports.summary import headline, read_step_metrics
+from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
@@ -70,7 +72,10 @@ class HorizonPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """The parts of a run. ``sweep`` holds one row per configuration; empty where a sweep was not made."""
+    """The parts of a run.
+
+    ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
+    """
 
     directory: Path | None = None
     plan: Plan | None = None
@@ -78,6 +83,7 @@ class RunData:
     measured: Timeline | None = None
     costs: Costs | None = None
     sweep: tuple[SweepRow, ...] = ()
+    facts: SweepFacts | None = None
     horizons: tuple[HorizonPoint, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
 
@@ -120,7 +126,7 @@ def load_run(directory: str | Path) -> RunData:
 
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result = there(COSTS), there(HORIZONS), there(RESULT)
-    sweep = there(SWEEP_CSV) or there(SWEEP_PARQUET)
+    sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -130,6 +136,7 @@ def load_run(directory: str | Path) -> RunData:
         measured=read_timeline(measured) if measured else None,
         costs=load_costs(costs) if costs else None,
         sweep=read_sweep(sweep) if sweep else (),
+        facts=read_facts(facts) if sweep and facts else None,
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
     )

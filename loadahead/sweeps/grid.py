@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
+from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.scenarios.advice import advice, advice_beside_model
 from loadahead.scenarios.loader import (
     Overrides,
@@ -98,6 +99,9 @@ class Sweep:
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
         self.warn(advice(scenario))
+        costs = self.given or self.costs_named(scenario)
+        if costs is not None:
+            self.warn(self._preparation.stated_links(costs, scenario, jobs.has_own_links(self.device))[1])
         return None
 
     def _prepare(self, scenario: Scenario) -> Prepared:
@@ -203,7 +207,7 @@ class Grid:
             if all(number in finished for number in numbers):
                 continue
             prepared = self._prepared(places)
-            self._warn_of_caps(prepared.scenario)
+            self._warn_of_caps(places)
             own = self._own(places)
             made = grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, self.inner, own)
             for number, point in zip(numbers, made, strict=True):
@@ -225,9 +229,10 @@ class Grid:
         own = self._own(places)
         return replace(row, axes={column: value for column, value in row.axes.items() if column not in own} | own)
 
-    def _warn_of_caps(self, scenario: Scenario) -> None:
+    def _warn_of_caps(self, places: Sequence[int]) -> None:
         """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
         for cap in self.inner.get(CAP, ()):
+            scenario = self._variants.scenario(places)
             parallel = scenario.parallel.model_copy(update={CAP: cap})
             self.sweep.warn(advice_beside_model(scenario.model_copy(update={"parallel": parallel})))
 
@@ -248,13 +253,15 @@ class Grid:
                 prepared = self.sweep.try_out(partial(self._variants.scenario, places))
                 if prepared is not None:
                     self._tried[tuple(places)] = prepared
+                self._warn_of_caps(places)
+        self._warn_of_caps([0] * len(self.outer))
 
     def specification(self, engine: str) -> dict[str, Any]:
         """Return everything that the rows follow from, as plain data.
 
         What the axes set is there alone, so that sweeps that differ in the values of their axes differ in nothing else.
         """
-        first = self._prepared([0] * len(self.outer))
+        first = self._first()
         return {
             "loadahead": __version__,
             "scenario": self._tables(first.scenario),
@@ -264,6 +271,31 @@ class Grid:
             "model's shapes": self._shapes(),
             "model in memory": _fingerprint(first.scenario),
         }
+
+    def facts(self, engine: str) -> SweepFacts:
+        """Return what the table of this sweep says of itself, once its rows are there."""
+        first = self._first()
+        return SweepFacts(
+            loadahead=__version__,
+            scenario=first.scenario.name,
+            tables=self._tables(first.scenario),
+            axes={axis.key: axis.values for axis in self.axes},
+            engine=engine,
+            costs=self._costs_facts(first),
+            warnings=tuple(self.sweep.warnings),
+            points=len(self),
+        )
+
+    def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:
+        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
+        if any(known):
+            return tuple(_facts_of(costs) for costs in known if costs is not None)
+        if first.costs is not None:
+            return (CostsFacts(microbatches=None, source=first.costs.source, digest=None),)
+        return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
+
+    def _first(self) -> Prepared:
+        return self._prepared([0] * len(self.outer))
 
     def _tables(self, scenario: Scenario) -> dict[str, Any]:
         """Return the scenario as plain data, without the keys that are axes."""
@@ -279,10 +311,11 @@ class Grid:
 
     def _costs_digests(self) -> list[str | None]:
         """Return the digest of the costs given, or of those that the scenario names at each value of such an axis."""
-        if self.sweep.given is not None:
-            return [digest(self.sweep.given.model_dump(mode="json"))]
-        named = [self.sweep.costs_named(prepared.scenario) for prepared in self._along("costs")]
-        return [None if costs is None else digest(costs.model_dump(mode="json")) for costs in named]
+        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
+        return [None if costs is None else _facts_of(costs).digest for costs in known]
+
+    def _named_costs(self) -> list[Costs | None]:
+        return [self.sweep.costs_named(prepared.scenario) for prepared in self._along("costs")]
 
     def _shapes(self) -> dict[str, str] | None:
         """Return a digest of a module's shapes for each number of microbatches, from which they may follow.
@@ -305,6 +338,10 @@ class Grid:
 
     def _prepared(self, places: Sequence[int]) -> Prepared:
         return self._tried.get(tuple(places)) or self.sweep.prepare(lambda: self._variants.scenario(places))
+
+
+def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
+    return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
 
 
 def _fingerprint(scenario: Scenario) -> str | None:

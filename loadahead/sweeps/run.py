@@ -67,7 +67,7 @@ def rows_in(
         grid.sweep.keep = journal.append_costs
         with _saying_how_to_go_on(directory, journal):
             rows = rows_of(grid, engine, workers, journal, progress)
-        run_directory.write_sweep(directory, rows)
+        run_directory.write_sweep(directory, rows, grid.facts(engine))
     return rows
 
 

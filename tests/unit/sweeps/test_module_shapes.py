@@ -115,3 +115,16 @@ def test_a_run_goes_over_the_links_that_its_scenario_states() -> None:
         in (run.measured.header["warnings"])
     )
     assert run.check.equal
+
+
+def test_a_sweep_of_more_values_calibrates_the_new_numbers_alone(
+    calibrated: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    first = la.sweep(scenario(), {"microbatches": [2, 4], "horizon": [1]}, directory=tmp_path)
+    del calibrated[:]
+    reports: list[la.Progress] = []
+    more = {"microbatches": [8, 4, 2], "horizon": [1, 2]}
+    table = la.sweep(scenario(), more, directory=tmp_path, progress=reports.append)
+    assert calibrated == [(8, 64)]
+    assert f"{tmp_path}: 2 of 6 points were finished before and are taken over" in [report.what for report in reports]
+    assert [table.rows[4], table.rows[2]] == list(first.rows)
