@@ -9,9 +9,6 @@ from loadahead.executor.backends import Link
 from loadahead.sim.costs import Costs
 from loadahead.sim.units import format_duration, format_rate
 
-# Calibrated costs keep the configured links under this key of their evidence, since their own latencies are measured.
-CONFIGURED = "configured_links"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
@@ -33,8 +30,8 @@ class Hardware:
     def of(cls, costs: Costs) -> Hardware:
         """Return the hardware as it was configured, whether the costs were given or calibrated."""
         names = cls.__dataclass_fields__
-        given = {name: getattr(costs, name) for name in names}
-        return cls(**given | costs.evidence.get(CONFIGURED, {}))
+        configured = costs.configured()
+        return cls(**{name: configured.get(name, getattr(costs, name)) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, as JSON holds them."""

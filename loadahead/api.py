@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.executor.spec import BatchOf, LossFunction, MakeOptimizer, Modules
     from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
@@ -193,11 +194,13 @@ class SweepTable:
         rows: the points, the first axis changing slowest; each is a mapping by column as well.
         warnings: sentences about settings that do not do what they seem to.
         stall_free: for each combination of the other axes the smallest swept horizon without prefetch stalls.
+        facts: what the rows follow from: scenario, axes, costs and version.
     """
 
     rows: tuple[SweepRow, ...]
     warnings: tuple[str, ...] = ()
     stall_free: tuple[dict[str, Any], ...] = field(default=())
+    facts: SweepFacts | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -300,7 +303,12 @@ def sweep(
         rows = rows_of(grid, chosen, crew, progress=progress or silent)
     else:
         rows = rows_in(Path(directory), grid, chosen, crew, fresh=fresh, progress=progress or silent)
-    return SweepTable(rows=tuple(rows), warnings=tuple(whole.warnings), stall_free=tuple(stall_free_horizons(rows)))
+    return SweepTable(
+        rows=tuple(rows),
+        warnings=tuple(whole.warnings),
+        stall_free=tuple(stall_free_horizons(rows)),
+        facts=grid.facts(chosen),
+    )
 
 
 def calibrate(
@@ -411,7 +419,7 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
     if isinstance(subject, Run):
         write_run(subject, folder)
     elif isinstance(subject, SweepTable):
-        run_directory.write_sweep(folder, subject.rows)
+        run_directory.write_sweep(folder, subject.rows, subject.facts)
     elif isinstance(subject, Timeline):
         name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
         for other in run_directory.FILES:

@@ -152,8 +152,9 @@ class Demo:
             sweep.know(base, jobs.calibrate_prepared(base, device=self.device))
         axes = (policy_axis("microbatches", self.microbatches), policy_axis("horizon", self.horizons))
         compile_first(self.progress)
-        rows = rows_of(Grid(sweep, axes), DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows)
+        grid = Grid(sweep, axes)
+        rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
         (choice,) = choices(rows)
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)

@@ -197,12 +197,19 @@ def prepare_scenario(
     preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
     shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
-    prepared = preparation.prepare(scenario, shapes=shapes, costs=known, stages=stages, placement=placement)
+    prepared = preparation.prepare(
+        scenario, shapes=shapes, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
+    )
     of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known))
     more = (*of_costs, *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
+
+
+def has_own_links(device: str) -> bool:
+    """Return whether a device's links are its own, rather than emulated as a scenario states them."""
+    return device != "cpu"
 
 
 def _without_cap(scenario: Scenario, order: Order | None) -> list[str]:
@@ -227,13 +234,15 @@ def with_costs(
 ) -> tuple[Job, Costs]:
     """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
     from loadahead.scenarios.cautions import cautions_of_costs
+    from loadahead.scenarios.links import with_stated_links
 
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
     progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
-    costs = calibrate_prepared(prepared, repeats, device, deterministic)
-    warnings = (*job.warnings, *cautions_of_costs(prepared.scenario, costs))
+    measured = calibrate_prepared(prepared, repeats, device, deterministic)
+    costs, said = with_stated_links(measured, prepared.scenario.hardware, physical=has_own_links(device))
+    warnings = (*job.warnings, *said, *cautions_of_costs(prepared.scenario, costs))
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
 
 
@@ -259,7 +268,11 @@ def calibrate_prepared(
         deterministic=deterministic,
         microbatches=prepared.policy.microbatches,
     )
-    facts = {"model": measured_model(prepared.scenario), "units": measured_units(prepared.workload)}
+    facts = {
+        "model": measured_model(prepared.scenario),
+        "units": measured_units(prepared.workload),
+        "microbatches": prepared.policy.microbatches,
+    }
     shared = measured.shared or prepared.scenario.hardware.shared()
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
 

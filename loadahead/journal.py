@@ -6,7 +6,8 @@ moment leaves at most one torn line, at the end, which the next process cuts off
 
 The same specification goes on behind what is there. Where another one was there, or the work is to start afresh, the
 journal before is kept under another name, ``sweep-1.journal`` beside ``sweep.journal``, and is taken up again when its
-specification is wanted again. No record is ever thrown away.
+specification is wanted again. Work of which parts were done before under another specification finds their records with
+:func:`earlier`. No record is ever thrown away.
 
 One process at a time works on a journal. The lock lies on a file of its own, since journals change their names, and
 dies with the process.
@@ -30,6 +31,8 @@ from loadahead.sim.errors import InputError
 Record = dict[str, Any]
 # Each record behind the header, with where it stands for errors about it.
 PlacedRecords = Iterator[tuple[str, Record]]
+# The header of a journal that was started afresh has this key: what was put aside before is of no use to it.
+_FRESH = "afresh"
 Content = TypeVar("Content")
 
 
@@ -47,6 +50,7 @@ class JournalKind(Generic[Content]):
             are of the same work.
         read: a function that makes of a specification and the records behind it what the work needs; InputError,
             beginning with where the record stands, for one that is damaged.
+        akin: a function that returns whether records of one specification may be of use for another; None: none are.
     """
 
     file: str
@@ -56,6 +60,7 @@ class JournalKind(Generic[Content]):
     parts: str
     differing: Callable[[Record, Record], list[str]]
     read: Callable[[Record, PlacedRecords], Content]
+    akin: Callable[[Record, Record], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,32 @@ def open_journal(
     try:
         os.ftruncate(descriptor, 0 if held is None else held.nbytes)
         if held is None:
-            journal.append([{"format": kind.format, "version": kind.version} | wanted])
+            afresh = {_FRESH: True} if fresh and kind.akin is not None else {}
+            journal.append([{"format": kind.format, "version": kind.version} | afresh | wanted])
     except BaseException:
         journal.__exit__()
         raise
     return journal, kind.read(wanted, iter(())) if held is None else held.content
+
+
+def earlier(journal: Journal, specification: Record) -> Iterator[tuple[Record, Any]]:
+    """Yield specification and content of each journal that was put aside and is akin to this one, the last first.
+
+    There are none from before one that was started afresh, which may be this one. Damaged ones are left where they are.
+    """
+    path, kind = journal.path, journal.kind
+    wanted = json.loads(json.dumps(specification))
+    if _parsed(f"{path} line 1", _first_line(path)).get(_FRESH):
+        return
+    for _, aside in sorted(_asides(path), reverse=True):
+        if not _is_akin(aside, kind, wanted):
+            continue
+        header = _parsed(f"{aside} line 1", _first_line(aside))
+        with suppress(InputError, OSError):
+            held = _held(aside, kind)
+            yield _specification(header), held.content
+        if header.get(_FRESH):
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +172,9 @@ def _made_current(
                 return _held(path, kind)
     aside, held = (None, None) if fresh else _wanted_aside(path, kind, wanted)
     said = "starts anew" if aside is None else f"goes on with {aside.name}, which was kept of this {kind.work}"
-    if other:
+    if other and aside is None and _is_akin(path, kind, wanted):
+        said = f"goes on with other {', '.join(other)}"
+    elif other:
         said += f", as another {kind.work} was there (other {', '.join(other)})"
     # Killed between the two steps, no journal has the name, and the next process finds both among those put aside.
     if begun:
@@ -203,8 +231,19 @@ def _differing(path: Path, kind: JournalKind[Any], wanted: Record) -> list[str]:
     return kind.differing(_specification(header), wanted)
 
 
+def _is_akin(path: Path, kind: JournalKind[Any], wanted: Record) -> bool:
+    """Return whether records of a journal may be of use for the wanted one; of a damaged one none are."""
+    if kind.akin is None:
+        return False
+    with suppress(InputError, OSError):
+        header = _parsed(str(path), _first_line(path))
+        if (header.get("format"), header.get("version")) == (kind.format, kind.version):
+            return kind.akin(_specification(header), wanted)
+    return False
+
+
 def _specification(header: Record) -> Record:
-    return {key: value for key, value in header.items() if key not in ("format", "version")}
+    return {key: value for key, value in header.items() if key not in ("format", "version", _FRESH)}
 
 
 def _held(path: Path, kind: JournalKind[Content]) -> _Held[Content]:

@@ -103,7 +103,7 @@ def _paragraphs(sentences: list[str]) -> Html:
 
 
 def _name(data: RunData) -> str:
-    for name in (data.plan and data.plan.name, data.result.get("scenario")):
+    for name in (data.plan and data.plan.name, data.result.get("scenario"), data.facts and data.facts.scenario):
         if isinstance(name, str) and name:
             return name
     names = [timeline.plan_name for timeline in (data.predicted, data.measured) if timeline is not None]
@@ -196,14 +196,15 @@ def _sweep(data: RunData) -> Html:
     sentences = [choice.sentence for choice in chosen[:BEST_ROWS]]
     if len(chosen) > len(sentences):
         sentences.append(f"... and {counted(len(chosen) - len(sentences), 'more model')}.")
-    assert data.directory is not None
-    files = [
-        name for name in (run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET) if (data.directory / name).is_file()
-    ]
-    links = [joined(element("a", name, href=name), " ") for name in files]
-    return _section(
-        "Sweep, simulated", table(grid), _paragraphs(sentences), element("p", "All rows: ", *links, class_="note")
-    )
+
+    def links(*names: str) -> list[Html]:
+        assert data.directory is not None
+        return [joined(element("a", name, href=name), " ") for name in names if (data.directory / name).is_file()]
+
+    files: list[Html | str] = ["All rows: ", *links(run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET)]
+    if data.facts is not None:
+        files += ["made with: ", *links(run_directory.SWEEP_FACTS)]
+    return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:

@@ -19,9 +19,11 @@ from loadahead.reports.run_directory import (
     PREDICTED,
     RESULT,
     SWEEP_CSV,
+    SWEEP_FACTS,
     SWEEP_PARQUET,
 )
 from loadahead.reports.summary import headline, read_step_metrics
+from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.sim.errors import InputError
@@ -79,8 +81,9 @@ class HorizonPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """The parts of a run. ``sweep`` holds one row per configuration; empty where a sweep was not made.
+    """The parts of a run.
 
+    ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none.
     """
 
@@ -90,6 +93,7 @@ class RunData:
     measured: Timeline | None = None
     costs: Costs | None = None
     sweep: tuple[SweepRow, ...] = ()
+    facts: SweepFacts | None = None
     horizons: tuple[HorizonPoint, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     advice: str | None = None
@@ -136,7 +140,7 @@ def load_run(directory: str | Path) -> RunData:
 
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
-    sweep = there(SWEEP_CSV) or there(SWEEP_PARQUET)
+    sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -146,6 +150,7 @@ def load_run(directory: str | Path) -> RunData:
         measured=read_timeline(measured) if measured else None,
         costs=load_costs(costs) if costs else None,
         sweep=read_sweep(sweep) if sweep else (),
+        facts=read_facts(facts) if sweep and facts else None,
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
         advice=_advice(advice) if advice else None,

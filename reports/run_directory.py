@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
 
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
 ADVICE = "advice.json"
-SWEEP_CSV, SWEEP_PARQUET = "sweep.csv", "sweep.parquet"
+SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
-FILES = (PLAN, COSTS, ADVICE, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, SWEEP_CSV, SWEEP_PARQUET)
+SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS)
+FILES = (PLAN, COSTS, ADVICE, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, *SWEEP_FILES)
 
 # What each kind of work writes of these.
 OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED)
 OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
-OF_SWEEP = (SWEEP_CSV, SWEEP_PARQUET)
+OF_SWEEP = SWEEP_FILES
 OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)
 
 
@@ -82,18 +84,31 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
 
 
-def write_sweep(directory: Path, rows: Sequence[SweepRow]) -> None:
-    """Write the sweep's table as CSV and as Parquet, one row per point; each file is there whole or not at all."""
-    table = sweep_frame(rows)
+def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None) -> None:
+    """Write the sweep's table as CSV and as Parquet, one row per point, and beside it and in it what it says of itself.
+
+    Each file is there whole or not at all. Facts of another table do not stay.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = sweep_frame(rows)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    (directory / SWEEP_FACTS).unlink(missing_ok=True)
+    if facts is not None:
+        table = table.replace_schema_metadata({**table.schema.metadata, **facts.metadata()})
     with _replacing(directory / SWEEP_CSV) as path:
-        table.to_csv(path, index=False)
+        frame.to_csv(path, index=False)
     with _replacing(directory / SWEEP_PARQUET) as path:
-        table.to_parquet(path, index=False)
+        pq.write_table(table, path)
+    if facts is not None:
+        with _replacing(directory / SWEEP_FACTS) as path:
+            path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def remove_sweep(directory: Path) -> None:
-    """Remove a sweep's tables, where there are some."""
-    for name in (SWEEP_CSV, SWEEP_PARQUET):
+    """Remove a sweep's tables and what they say of themselves, where there are some."""
+    for name in SWEEP_FILES:
         (directory / name).unlink(missing_ok=True)
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loadahead.scenarios.cautions import cautions_beside_model
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
+from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.parts import PartsOfModels
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy, require_few_tasks
-from loadahead.sim.units import format_bytes, format_rate
 from loadahead.sim.workload import ModuleShapes, Workload
 
 # As many costs are kept as an axis of a sweep may have values, each a kilobyte or two beside its units.
@@ -55,18 +55,20 @@ def prepare(
     *,
     stages: int | None = None,
     placement: tuple[int, ...] | None = None,
+    physical: bool = False,
 ) -> Prepared:
     """Cut the model into units and stages, and derive costs unless some are given.
 
     Args:
         shapes: layers of the traced module, where :func:`needs_shapes` is true.
-        costs: calibrated costs, which replace the scenario's own, links included.
+        costs: costs that stand for the scenario's own, but for the links that it states (scenarios/links.py).
         stages: how many stages the model is cut into; None: one for each rank.
         placement: the rank of each of these stages; None: each is on a rank of its own.
+        physical: links are those of the device that the costs were measured on, whatever the scenario states.
 
     Raise InputError where the tables do not go together, and for more tasks than can be planned.
     """
-    return Preparation().prepare(scenario, shapes, costs, stages=stages, placement=placement)
+    return Preparation().prepare(scenario, shapes, costs, stages=stages, placement=placement, physical=physical)
 
 
 class Preparation:
@@ -76,11 +78,14 @@ class Preparation:
     """
 
     def __init__(self) -> None:
-        """Start with nothing kept."""
+        """Start with nothing kept, and no key that changes from scenario to scenario."""
+        # Keys by their full paths: that a link stands in place of the costs' is said of each once.
+        self.swept: Container[str] = ()
         self._models = PartsOfModels()
         self._common: Kept[_Common] = Kept(MOST_COSTS)
         self._costs: Kept[Costs] = Kept(MOST_COSTS)
         self._shapes: Kept[ModuleShapes] = Kept(MOST_TRACED)
+        self._stated: Kept[tuple[Costs, tuple[str, ...]]] = Kept(MOST_COSTS)
 
     def shapes(self, scenario: Scenario, trace: Callable[[], ModuleShapes | None]) -> ModuleShapes | None:
         """Return the shapes of the scenario's module, traced once for each model and number of microbatches."""
@@ -103,6 +108,7 @@ class Preparation:
         *,
         stages: int | None = None,
         placement: tuple[int, ...] | None = None,
+        physical: bool = False,
     ) -> Prepared:
         """Return the scenario, ready to be planned; the arguments are those of :func:`prepare`."""
         tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
@@ -114,7 +120,8 @@ class Preparation:
         parts = self._models.of(model, setting)
         warnings = (*common.warnings, *model.cautions(setting), *parts.warnings)
         if costs is not None:
-            warnings += tuple(_other_links(scenario, costs))
+            costs, sentences = self.stated_links(costs, scenario, physical)
+            warnings += (*sentences, *_without_effect(scenario, costs))
         elif parts.costs is not None:
             of_model = parts.costs
             costs = self._costs.get(
@@ -129,6 +136,15 @@ class Preparation:
             costs=costs,
             static_bytes=parts.static_bytes,
             warnings=warnings,
+        )
+
+    def stated_links(self, costs: Costs, scenario: Scenario, physical: bool = False) -> tuple[Costs, tuple[str, ...]]:
+        """Return the costs with the links that the scenario states, and what is to be said of it."""
+        hardware = scenario.hardware
+        return self._stated.get(
+            (id(costs), id(hardware), physical),
+            lambda: with_stated_links(costs, hardware, physical=physical, swept=self.swept),
+            alive=(costs, hardware),
         )
 
 
@@ -168,31 +184,19 @@ class _Common:
         )
 
 
-def _other_links(scenario: Scenario, costs: Costs) -> list[str]:
-    """Warn where the scenario's links differ from those of the costs given, which replace them."""
-    links = scenario.hardware.links()
-    out = []
-    for name, show in (("d2h_bandwidth", format_rate), ("h2d_bandwidth", format_rate), ("memory_bytes", format_bytes)):
-        of_costs = getattr(costs, name)
-        if links[name] != of_costs:
-            key = name.partition("_")[0]
-            out.append(
-                f"hardware.{key} = {show(links[name])} has no effect: the costs given are those of {show(of_costs)}; "
-                "calibrate again to change it"
-            )
-    if (stated := links["host_memory_bytes"]) is not None and stated != costs.host_memory_bytes:
-        of_costs = "do not say what the host has" if costs.host_memory_bytes is None else "hold what the host has"
-        out.append(_unused("host_memory", of_costs))
-    if (shared := scenario.hardware.shared()) is not None and shared != costs.shared:
-        keys = ", ".join(f"hardware.{name}" for name in sorted(shared.model_fields_set))
-        out.append(f"{keys} has no effect: the costs given share links in their own way; calibrate again to change it")
+def _without_effect(scenario: Scenario, costs: Costs) -> list[str]:
+    """Warn where the scenario says how long an operation takes to issue and the costs given say otherwise."""
     written = scenario.hardware.model_fields_set
+    out = []
     if "launch" in written and scenario.hardware.launch != costs.launch_ns:
-        out.append(_unused("launch", "hold what the host takes to issue an operation"))
+        out.append(_unused("launch"))
     if "launch_by_kind" in written and scenario.hardware.launch_by_kind != costs.launch_by_kind:
-        out.append(_unused("launch_by_kind", "hold what the host takes to issue an operation"))
+        out.append(_unused("launch_by_kind"))
     return out
 
 
-def _unused(key: str, why: str) -> str:
-    return f"hardware.{key} has no effect: the costs given {why}; calibrate again to change it"
+def _unused(key: str) -> str:
+    return (
+        f"hardware.{key} has no effect: the costs given hold what the host takes to issue an operation; calibrate "
+        "again to change it"
+    )

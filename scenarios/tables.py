@@ -180,6 +180,12 @@ class Hardware(Table):
         preset = self._preset_row()
         return getattr(preset, name) if preset is not None else default
 
+    def stated(self, name: str, with_preset: bool = False) -> int | None:
+        """Return a value that is written, or else the preset's where that counts; None where neither states it."""
+        own: int | None = getattr(self, name) if name in self.model_fields_set else None
+        preset = self._preset_row() if with_preset else None
+        return own if own is not None else getattr(preset, name, None)
+
     def required_value(self, name: str, example: str) -> int:
         """Return a value as written or the preset's; raise InputError where neither it nor a preset is given."""
         value = self.value_of(name)

@@ -26,6 +26,10 @@ from loadahead.sim.schema_errors import Version1, schema_error_line
 from loadahead.sim.units import LARGEST_AMOUNT
 from loadahead.sim.workload import distinct_units
 
+# Costs calibrated over emulated links keep these as they were configured under this key of their evidence, by the names
+# of the costs' fields: what transfers took over them is measured.
+CONFIGURED = "configured_links"
+
 # The largest sum over a step: it has to fit int64 with room for what is added to it.
 MOST_TOTAL = 2**62
 
@@ -143,6 +147,16 @@ class Costs(_Frozen):
     shared: SharedLinks | None = None
     source: str = "scenario"
     evidence: dict[str, Any] = {}
+
+    def configured(self) -> dict[str, int | None]:
+        """Return the emulated links that these costs were calibrated over, by field; empty where there were none."""
+        found = self.evidence.get(CONFIGURED, {})
+        if not isinstance(found, dict) or not all(_is_link(name, value) for name, value in found.items()):
+            raise InputError(
+                f"costs.evidence.{CONFIGURED} is {found!r:.60}; it must hold whole numbers by the names of the costs' "
+                "links: calibrate again"
+            )
+        return dict(found)
 
     def durations(self, plan: Plan) -> Ints:
         """Return how long each operation keeps its queue busy, in ns, without shared links; shape (operations,).
@@ -271,6 +285,15 @@ class Costs(_Frozen):
         step = ops.kind == Kind.OPTIMIZER_STEP
         out[step] = optimizer[ops.rank[step]]
         return out
+
+
+def _is_link(name: object, value: object) -> bool:
+    """Return whether a figure of a link, or of the memory, may have this name and value."""
+    if name not in Costs.model_fields:
+        return False
+    if value is None:
+        return name == "p2p_bandwidth"
+    return type(value) is int and value >= (0 if str(name).endswith("_ns") else 1)
 
 
 def require_total(amounts: Ints | npt.NDArray[np.float64], what: str, unit: str, more: int = 0) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from loadahead.executor.backends import Measured
 from loadahead.executor.calibration.samples import Key, Samples, key_name, ready_to_end, statistics_of
-from loadahead.executor.links import CONFIGURED, Hardware
-from loadahead.sim.costs import Costs, SharedLinks, UnitCost, transfer_ns
+from loadahead.executor.links import Hardware
+from loadahead.sim.costs import CONFIGURED, Costs, SharedLinks, UnitCost, transfer_ns
 from loadahead.sim.ir.kinds import SEND_KINDS, TASK_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Plan
 

@@ -147,11 +147,16 @@ def in_order(named_axes: Iterable[tuple[str, Axis]]) -> tuple[Axis, ...]:
     """
     seen: dict[str, tuple[str, Axis]] = {}
     for name, axis in named_axes:
-        key = _ALIASES.get(axis.key, axis.key)
+        key = canonical(axis.key)
         _refuse_overlap(name, key, seen)
         seen[key] = name, axis
     order = list(POLICY_COLUMNS)
     return tuple(sorted((axis for _, axis in seen.values()), key=lambda a: order.index(a.key) if a.is_policy else -1))
+
+
+def canonical(key: str) -> str:
+    """Return the name that the schema has for a key."""
+    return _ALIASES.get(key, key)
 
 
 def _refuse_overlap(name: str, key: str, seen: Mapping[str, tuple[str, Axis]]) -> None:

@@ -7,20 +7,29 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
 from loadahead.progress import ProgressCallback, silent
+from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs
-from loadahead.scenarios.loader import Overrides, ScenarioFile, ScenarioSource, scenario_file, scenario_to_dict
+from loadahead.scenarios.loader import (
+    Overrides,
+    ScenarioFile,
+    ScenarioSource,
+    scenario_file,
+    scenario_to_dict,
+    split_key,
+)
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, grid
-from loadahead.sweeps.axes import Axis, plain
+from loadahead.sweeps.axes import Axis, canonical, plain
 from loadahead.version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +99,9 @@ class Sweep:
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
         self.warn(cautions(scenario))
+        costs = self.given or self.costs_named(scenario)
+        if costs is not None:
+            self.warn(self._preparation.stated_links(costs, scenario, jobs.has_own_links(self.device))[1])
         return None
 
     def _prepare(self, scenario: Scenario) -> Prepared:
@@ -97,6 +109,10 @@ class Sweep:
         prepared = jobs.prepare_scenario(scenario, costs, self.device, preparation=self._preparation)
         self.warn(prepared.warnings)
         return prepared
+
+    def over(self, keys: Sequence[str]) -> None:
+        """Take the keys whose values are swept over."""
+        self._preparation.swept = frozenset(keys)
 
     def warn(self, sentences: Sequence[str]) -> None:
         """Take warnings over that are new."""
@@ -120,7 +136,10 @@ class Sweep:
             self.keep(key, costs)
 
     def costs_of(self, prepared: Prepared) -> Costs:
-        """Return the prepared scenario's costs; calibrate where it has none, once for all that measure alike."""
+        """Return the prepared scenario's costs; calibrate where it has none, once for all that measure alike.
+
+        Each has the links that its scenario states.
+        """
         if prepared.costs is not None:
             return prepared.costs
         key = calibration_key(prepared)
@@ -128,13 +147,17 @@ class Sweep:
             job = jobs.job_of_prepared(prepared)
             self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
         self.warn(cautions_of_costs(prepared.scenario, self.known[key]))
-        return self.known[key]
+        physical = jobs.has_own_links(self.device)
+        costs, said = self._preparation.stated_links(self.known[key], prepared.scenario, physical)
+        # Costs measured for this sweep are nobody's choice, which a link might stand in place of.
+        self.warn(said if physical else ())
+        return costs
 
 
 def calibration_key(prepared: Prepared) -> str:
-    """Return a key that is the same for scenarios whose calibration measures the same."""
+    """Return a key that is the same for scenarios whose calibration measures the same, over whichever links."""
     scenario = prepared.scenario
-    tables = [scenario.model.model_dump(mode="json"), scenario.hardware.links(), scenario.checkpoint.enabled]
+    tables = [scenario.model.model_dump(mode="json"), scenario.checkpoint.enabled]
     return digest([*tables, repr(prepared.workload), _fingerprint(scenario)])
 
 
@@ -164,6 +187,7 @@ class Grid:
         inner = [axis for axis in self.axes if axis.is_policy and axis.column != "microbatches"]
         self.inner = {axis.column: axis.values for axis in inner}
         self.outer = [axis for axis in self.axes if axis.column not in self.inner]
+        self.sweep.over([axis.key for axis in self.axes])
         changing = [(axis.key, axis.settings) for axis in self.outer]
         # The file's own cap is none of those swept over, and what it warns of is not about this sweep.
         first_cap = {axis.key: axis.settings[0] for axis in inner if axis.column == CAP}
@@ -179,23 +203,38 @@ class Grid:
     def points(self, finished: Container[int] = ()) -> Iterator[tuple[int, Point]]:
         """Yield number and point of all that are not finished; they are made as they are asked for."""
         width = self._width
-        shown = [(at, axis.column, axis.values) for at, axis in enumerate(self.outer) if axis.column != "microbatches"]
         for group, places in enumerate(self._places()):
             numbers = range(group * width, (group + 1) * width)
             if all(number in finished for number in numbers):
                 continue
             prepared = self._prepared(places)
-            self._warn_of_caps(prepared.scenario)
-            own = {column: values[places[at]] for at, column, values in shown}
-            costs, degree = self.sweep.costs_of(prepared), prepared.scenario.parallel.tensor_parallel_degree
+            self._warn_of_caps(places)
+            own, degree = self._own(places), prepared.scenario.parallel.tensor_parallel_degree
+            costs = self.sweep.costs_of(prepared)
             made = grid(prepared.workload, costs, prepared.policy, self.inner, own, degree)
             for number, point in zip(numbers, made, strict=True):
                 if number not in finished:
                     yield number, point
 
-    def _warn_of_caps(self, scenario: Scenario) -> None:
+    def _own(self, places: Sequence[int]) -> dict[str, Any]:
+        """Return the columns that the outer axes have of their own; the number of microbatches is the policy's."""
+        at = zip(self.outer, places, strict=True)
+        return {axis.column: axis.values[place] for axis, place in at if axis.column != "microbatches"}
+
+    def with_own_columns(self, number: int, row: SweepRow) -> SweepRow:
+        """Return the row of an equal point of another sweep as this sweep's table has it."""
+        group = number // self._width
+        places: list[int] = []
+        for axis in reversed(self.outer):
+            group, place = divmod(group, len(axis.values))
+            places.insert(0, place)
+        own = self._own(places)
+        return replace(row, axes={column: value for column, value in row.axes.items() if column not in own} | own)
+
+    def _warn_of_caps(self, places: Sequence[int]) -> None:
         """Take over what is warned of at each cap: it is an inner axis, for which no scenario is loaded."""
         for cap in self.inner.get(CAP, ()):
+            scenario = self._variants.scenario(places)
             parallel = scenario.parallel.model_copy(update={CAP: cap})
             self.sweep.warn(cautions_beside_model(scenario.model_copy(update={"parallel": parallel})))
 
@@ -222,36 +261,95 @@ class Grid:
                 prepared = self.sweep.try_out(partial(self._variants.scenario, places))
                 if prepared is not None:
                     self._tried[tuple(places)] = prepared
+                self._warn_of_caps(places)
+        self._warn_of_caps([0] * len(self.outer))
 
     def specification(self, engine: str) -> dict[str, Any]:
-        """Return everything that the rows follow from, as plain data."""
-        first = self._prepared([0] * len(self.outer))
-        given = self.sweep.given or jobs.named_costs(first.scenario)
+        """Return everything that the rows follow from, as plain data.
+
+        What the axes set is there alone, so that sweeps that differ in the values of their axes differ in nothing else.
+        """
+        first = self._first()
         return {
             "loadahead": __version__,
-            "scenario": scenario_to_dict(first.scenario),
+            "scenario": self._tables(first.scenario),
             "axes": [[axis.key, plain(axis.settings)] for axis in self.axes],
             "engine": engine,
-            "costs": None if given is None else digest(given.model_dump(mode="json")),
-            "model's shapes": self._shapes(first),
+            "costs": self._costs_digests(),
+            "model's shapes": self._shapes(),
             "model in memory": _fingerprint(first.scenario),
         }
 
-    def _shapes(self, first: Prepared) -> str:
-        """Return a digest of the model's shapes: a module's may follow from the number of microbatches."""
-        numbers = [number for number, axis in enumerate(self.outer) if axis.column == "microbatches"]
-        if not numbers or not first.scenario.model.needs_shapes:
-            return digest(repr(first.workload))
-        (number,) = numbers
-        places = [[0] * number + [place] for place in range(len(self.outer[number].values))]
-        rest = [0] * (len(self.outer) - number - 1)
-        return digest([repr(self._prepared([*place, *rest]).workload) for place in places])
+    def facts(self, engine: str) -> SweepFacts:
+        """Return what the table of this sweep says of itself, once its rows are there."""
+        first = self._first()
+        return SweepFacts(
+            loadahead=__version__,
+            scenario=first.scenario.name,
+            tables=self._tables(first.scenario),
+            axes={axis.key: axis.values for axis in self.axes},
+            engine=engine,
+            costs=self._costs_facts(first),
+            warnings=tuple(self.sweep.warnings),
+            points=len(self),
+        )
+
+    def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:
+        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
+        if any(known):
+            return tuple(_facts_of(costs) for costs in known if costs is not None)
+        if first.costs is not None:
+            return (CostsFacts(microbatches=None, source=first.costs.source, digest=None),)
+        return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
+
+    def _first(self) -> Prepared:
+        return self._prepared([0] * len(self.outer))
+
+    def _tables(self, scenario: Scenario) -> dict[str, Any]:
+        """Return the scenario as plain data, without the keys that are axes."""
+        tables = scenario_to_dict(scenario)
+        for axis in self.axes:
+            *parents, last = split_key(canonical(axis.key))
+            table: Any = tables
+            for parent in parents:
+                table = table.get(parent) if isinstance(table, dict) else None
+            if isinstance(table, dict):
+                table.pop(last, None)
+        return tables
+
+    def _costs_digests(self) -> list[str | None]:
+        """Return the digest of the costs given, or of those that the scenario names at each value of such an axis."""
+        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
+        return [None if costs is None else _facts_of(costs).digest for costs in known]
+
+    def _named_costs(self) -> list[Costs | None]:
+        return [self.sweep.costs_named(prepared.scenario) for prepared in self._along("costs")]
+
+    def _shapes(self) -> dict[str, str] | None:
+        """Return a digest of a module's shapes for each number of microbatches, from which they may follow.
+
+        The shapes of other models follow from their tables.
+        """
+        prepared = self._along("parallel.microbatches")
+        if not prepared[0].scenario.model.needs_shapes:
+            return None
+        return {str(one.policy.microbatches): digest(repr(one.workload)) for one in prepared}
+
+    def _along(self, key: str) -> list[Prepared]:
+        """Return the scenarios at every value of an axis, or the first where it is none; others have their first."""
+        at = next((number for number, axis in enumerate(self.outer) if axis.key == key), None)
+        places = range(1 if at is None else len(self.outer[at].values))
+        return [self._prepared([place if at == other else 0 for other in range(len(self.outer))]) for place in places]
 
     def _places(self) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(len(axis.values)) for axis in self.outer))
 
     def _prepared(self, places: Sequence[int]) -> Prepared:
         return self._tried.get(tuple(places)) or self.sweep.prepare(lambda: self._variants.scenario(places))
+
+
+def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
+    return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
 
 
 def _fingerprint(scenario: Scenario) -> str | None:

@@ -56,7 +56,7 @@ def rows_in(
     """Return the same rows, with a journal in the directory, where the tables are written at the end."""
     specification = grid.specification(engine)
     run_directory.make(directory)
-    with open_journal(directory, specification, len(grid), fresh=fresh, progress=progress) as journal:
+    with open_journal(directory, specification, grid.with_own_columns, fresh=fresh, progress=progress) as journal:
         told = run_directory.earlier_files(
             directory, run_directory.OF_SWEEP, own=run_directory.OF_SWEEP if journal.rows else ()
         )
@@ -73,7 +73,7 @@ def rows_in(
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             rows = rows_of(grid, engine, workers, journal, progress)
-        run_directory.write_sweep(directory, rows)
+        run_directory.write_sweep(directory, rows, grid.facts(engine))
     return rows
 
 

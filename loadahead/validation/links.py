@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadahead.executor.links import CONFIGURED
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import CONFIGURED, Costs
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.overlap import merge

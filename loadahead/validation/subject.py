@@ -127,7 +127,8 @@ class Subject:
 
     def _prepared(self, configuration: Configuration) -> Prepared:
         scenario = scenario_from_dict(self.size.scenario(configuration), configuration.name)
-        return prepare(scenario, shapes=self.shapes, costs=self.costs)
+        physical = jobs.has_own_links(self.device)
+        return prepare(scenario, shapes=self.shapes, costs=self.costs, physical=physical)
 
     def _execute(self, configuration: Configuration, job: jobs.Job, steps: int, check: bool) -> ExecutionResult:
         prepared = job.known()

@@ -13,6 +13,7 @@ from loadahead.cli.main import run
 from loadahead.executor.backends import BACKENDS
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.sim.timeline import read_timeline
+from loadahead.sim.units import format_bytes, format_rate
 from loadahead.validation.grid import Configuration, Grid, without
 from loadahead.validation.grids import GRIDS
 from tests.support.fake_cuda import FakeCuda
@@ -47,6 +48,14 @@ def test_calibrate_execute_compare_report(tmp_path: Path, capsys: Captured) -> N
     assert made["launch_by_kind"]["FORWARD"] > made["launch_by_kind"]["RELEASE"] > 0
     assert made["evidence"]["model"]["autocast"] == "none"
     found = done(["execute", "demo", *tiny, "--costs", str(costs), "--steps", "6", "-o", str(out)], capsys)
+    # Its links are its own: the costs keep them, whatever the scenario states.
+    own = "on a GPU, whose links and memory are its own: the costs have"
+    assert f"hardware.d2h = 400 MB/s has no effect {own} {format_rate(made['d2h_bandwidth'])}" in found["warnings"]
+    assert f"hardware.memory = 64 MiB has no effect {own} {format_bytes(GPU.memory_bytes)}" in found["warnings"]
+    kept = json.loads((out / "costs.json").read_text())
+    assert {name: kept[name] for name in made if name != "evidence"} == {
+        name: value for name, value in made.items() if name != "evidence"
+    }
     assert (found["device"], found["max_grad_error"]) == ("cuda", 0.0)
     assert len(found["bare_step_times_ns"]) == 3
     assert found["machine"]["gpu"]
@@ -69,6 +78,7 @@ def test_without_costs_it_calibrates_on_the_device(tmp_path: Path, capsys: Captu
     assert run(["execute", "demo", "--set", TINY, "--device", "cuda", "--steps", "4"]) == 0
     out, err = capsys.readouterr()
     assert "calibrating on this cuda" in err
+    assert err.count("has no effect on a GPU, whose links and memory are its own") == 4
     assert "every gradient, loss and buffer equals plain training" in out
 
 

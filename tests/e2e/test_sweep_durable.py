@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from loadahead.cli.main import run
+from loadahead.reports.run_directory import SWEEP_FILES
 from loadahead.reports.run_directory import SWEEP_JOURNAL as NAME
 
 Captured = pytest.CaptureFixture[str]
@@ -87,6 +89,7 @@ def records(directory: Path) -> list[Any]:
 def assert_same_files(one: Path, other: Path) -> None:
     assert (one / "sweep.csv").read_bytes() == (other / "sweep.csv").read_bytes()
     pd.testing.assert_frame_equal(pd.read_parquet(one / "sweep.parquet"), pd.read_parquet(other / "sweep.parquet"))
+    assert (one / "sweep.json").read_bytes() == (other / "sweep.json").read_bytes()
     assert not list(one.glob("*.part"))
 
 
@@ -185,7 +188,7 @@ def test_another_sweep_costs_none_of_the_points_of_the_one_before(
     assert 50 <= before < POINTS
     assert run([*SMALL, "-o", str(tmp_path)]) == 0
     err = capsys.readouterr().err
-    kept = "(other scenario, axes, model's shapes); the journal before is kept as sweep-1.journal"
+    kept = "(other scenario, axes); the journal before is kept as sweep-1.journal"
     assert f"{tmp_path}: starts anew, as another sweep was there {kept}\n" in err
     assert_same_files(tmp_path, small)
 
@@ -203,7 +206,56 @@ def test_another_sweep_costs_none_of_the_points_of_the_one_before(
     assert run([*SMALL, "-o", str(tmp_path)]) == 0
     assert "goes on with sweep-2.journal" in capsys.readouterr().err
     assert_same_files(tmp_path, small)
-    assert {path.name for path in tmp_path.iterdir()} == {NAME, "sweep-3.journal", "sweep.csv", "sweep.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, "sweep-3.journal", *SWEEP_FILES}
+
+
+FEWER = [*SMALL[:5], "3:32", "--set-range", "hardware.h2d=2 GB/s"]
+SHARED = 30
+
+
+def test_a_sweep_with_more_values_continues_the_one_before(small: Path, tmp_path: Path, capsys: Captured) -> None:
+    """Killed at any moment of the taking over, it loses no point and ends with the files of a whole sweep."""
+    assert run([*FEWER, "-o", str(tmp_path)]) == 0
+    capsys.readouterr()
+    before = (tmp_path / NAME).read_bytes()
+    for moment in ("1:before", "1:within", "1:after"):
+        process = start(moment, [*SMALL, "-o", str(tmp_path)])
+        err = process.communicate(timeout=HANGING_S)[1]
+        assert process.returncode == -signal.SIGKILL, err
+        said = f"{tmp_path}: goes on with other axes; the journal before is kept as sweep-1.journal\n"
+        assert (said in err) == (moment == "1:before")
+        assert (tmp_path / "sweep-1.journal").read_bytes() == before
+        # A write of so many points is torn in two.
+        assert (0 < finished(tmp_path) < SHARED) == (moment == "1:after")
+    process = start("49:after", [*SMALL, "-o", str(tmp_path)])
+    err = process.communicate(timeout=HANGING_S)[1]
+    assert process.returncode == -signal.SIGKILL, err
+    assert f"{tmp_path}: {SHARED} of 80 points were finished before and are taken over\n" in err
+    assert SHARED < finished(tmp_path) < 80
+    assert run([*SMALL, "-o", str(tmp_path)]) == 0
+    assert_each_point_once(tmp_path, 80)
+    assert_same_files(tmp_path, small)
+
+
+def test_a_sweep_with_fewer_values_in_another_order_simulates_nothing(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    own = ["sweep", "uniform", "--engine", "compiled", "--horizon", "9,2,40", "--set-range"]
+    assert run([*own, "hardware.h2d=2 GB/s,1 GB/s", "-o", str(tmp_path / "alone")]) == 0
+    shutil.copytree(small, tmp_path / "there")
+    capsys.readouterr()
+    monkeypatch.setattr("loadahead.sweeps.workers.evaluate_points", None)
+    assert run([*own, "hardware.h2d=2 GB/s,1 GB/s", "-o", str(tmp_path / "there")]) == 0
+    assert "6 of 6 points were finished before and are taken over\n" in capsys.readouterr().err
+    assert_same_files(tmp_path / "there", tmp_path / "alone")
+    # A value is shown as the table at hand shows it, wherever the point comes from.
+    monkeypatch.undo()
+    mixed = ["sweep", "uniform", "--set-range", "model.boundary=1000000,2000000", "-o", str(tmp_path / "numbers")]
+    assert run(mixed) == 0
+    mixed[3] = "model.boundary=1000000,2 MB"
+    assert run(mixed) == 0
+    assert "1 of 2 points were finished before" in capsys.readouterr().err
+    assert pd.read_parquet(tmp_path / "numbers" / "sweep.parquet")["model.boundary"].tolist() == ["1000000", "2 MB"]
 
 
 def test_a_fresh_sweep_keeps_the_points_before_under_another_name(

@@ -32,8 +32,8 @@ def sweep(
             "--out",
             "-o",
             metavar="DIR",
-            help="Where to write sweep.csv and sweep.parquet, and finished points as they come: the same command "
-            "continues an interrupted sweep.",
+            help="Where to write sweep.csv, sweep.parquet and sweep.json, and finished points as they come: the same "
+            "command continues an interrupted sweep, and one with more values has the points of those before.",
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever DIR holds.")] = False,

@@ -32,6 +32,7 @@ FILES = frozenset(value for name, value in vars(run_directory).items() if name.i
 ALLOWED = {
     ("cli/commands/sweep.py", run_directory.SWEEP_CSV): "a help text is made before reports may be imported",
     ("cli/commands/sweep.py", run_directory.SWEEP_PARQUET): "a help text is made before reports may be imported",
+    ("cli/commands/sweep.py", run_directory.SWEEP_FACTS): "a help text is made before reports may be imported",
 }
 
 

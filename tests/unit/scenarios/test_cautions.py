@@ -61,16 +61,19 @@ def test_the_command_line_says_it_on_stderr_and_in_the_json(capsys: Captured) ->
     assert err == f"warning: {warning}\n"
 
 
-def test_given_costs_bring_their_own_links() -> None:
+def test_given_costs_leave_what_issuing_takes_as_they_have_it() -> None:
     plain = prepare(load_scenario("uniform"))
     assert isinstance(plain.costs, Costs)
     assert prepare(load_scenario("uniform"), costs=plain.costs).warnings == ()
-    other = prepare(load_scenario("uniform", {"hardware.d2h": "5 GB/s", "hardware.memory": "1 GiB"}), costs=plain.costs)
+    own = {"hardware.launch": "5 us", "hardware.launch_by_kind.FORWARD": "1 us"}
+    other = prepare(load_scenario("uniform", own), costs=plain.costs)
     assert other.costs == plain.costs
-    assert [text.partition(";")[0] for text in other.warnings] == [
-        "hardware.d2h = 5 GB/s has no effect: the costs given are those of 1 GB/s",
-        "hardware.memory = 1 GiB has no effect: the costs given are those of 80 GiB",
-    ]
+    assert other.warnings == (
+        "hardware.launch has no effect: the costs given hold what the host takes to issue an operation; calibrate "
+        "again to change it",
+        "hardware.launch_by_kind has no effect: the costs given hold what the host takes to issue an operation; "
+        "calibrate again to change it",
+    )
 
 
 # A number without a unit, with the words that say what it was taken for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,49 @@ def test_a_sweep_in_a_directory_knows_every_numbers_shapes(tmp_path: Path) -> No
     other = la.sweep(scenario(odd=4), axes, directory=tmp_path, progress=reports.append)
     assert any("starts anew" in report.what for report in reports)
     assert other.rows[1].peak_device_bytes > first.rows[1].peak_device_bytes
+
+
+def test_a_module_is_calibrated_once_for_all_links(calibrated: list[tuple[int, int]], tmp_path: Path) -> None:
+    """Its compute is measured once, and each point is the step of that compute over the point's own link."""
+    links = {"hardware.d2h": ["1 MB/s", "900 TB/s", "1000 TB/s"], "hardware.link_latency": ["0 us", "1 ms"]}
+    choices = {"offload.activation_loading_horizon": 1, "parallel.pipeline": "simple"}
+    table = la.sweep(scenario(), links | {"microbatches": [2, 4]}, overrides=choices, directory=tmp_path)
+    assert calibrated == [(2, 256), (4, 128)]
+    assert table.warnings == ()
+    records = [json.loads(line) for line in (tmp_path / "sweep.journal").read_text().splitlines()]
+    known = [Costs.model_validate_json(json.dumps(one["costs"])) for one in records if "calibrated" in one]
+    assert [costs.evidence["microbatches"] for costs in known] == [2, 4]
+    for row in table.rows:
+        own = choices | {key: row[key] for key in links} | {"parallel.microbatches": row.microbatches}
+        step = la.simulate(scenario(), own, costs=known[row.microbatches == 4])
+        assert step.metrics.step_time_ns == row.step_time_ns
+        assert step.metrics.peak_host_bytes == row.peak_host_bytes
+    for slower, faster in zip(table.rows[4:8], table.rows[8:], strict=True):
+        assert slower.to_dict() | {"hardware.d2h": ""} == faster.to_dict() | {"hardware.d2h": ""}
+    assert table.rows[0].step_time_ns != table.rows[4].step_time_ns
+
+
+def test_a_run_goes_over_the_links_that_its_scenario_states() -> None:
+    costs = la.calibrate(scenario(), repeats=1)
+    run = la.execute(scenario(), {"hardware.d2h": "2 GB/s", "hardware.link_latency": "3 ms"}, costs=costs, steps=3)
+    assert "d2h 2 GB/s after 3 ms, h2d 1 GB/s after 3 ms, between ranks" in run.measured.header["link"]
+    assert (run.costs.d2h_bandwidth, run.costs.units) == (2_000_000_000, costs.units)
+    assert run.costs.d2h_latency_ns == 3_000_000 + costs.d2h_latency_ns
+    assert (
+        "hardware.d2h = 2 GB/s, as the scenario states, stands in place of the costs' 1 GB/s"
+        in (run.measured.header["warnings"])
+    )
+    assert run.check.equal
+
+
+def test_a_sweep_of_more_values_calibrates_the_new_numbers_alone(
+    calibrated: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    first = la.sweep(scenario(), {"microbatches": [2, 4], "horizon": [1]}, directory=tmp_path)
+    del calibrated[:]
+    reports: list[la.Progress] = []
+    more = {"microbatches": [8, 4, 2], "horizon": [1, 2]}
+    table = la.sweep(scenario(), more, directory=tmp_path, progress=reports.append)
+    assert calibrated == [(8, 64)]
+    assert f"{tmp_path}: 2 of 6 points were finished before and are taken over" in [report.what for report in reports]
+    assert [table.rows[4], table.rows[2]] == list(first.rows)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from loadahead.cli.ranges import parse_limit_s
-from loadahead.executor.links import CONFIGURED, Hardware
+from loadahead.executor.links import Hardware
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.run import WARM_UP
 from loadahead.reports.verdicts import CLAIMS
 from loadahead.scenarios.loader import scenario_from_dict
-from loadahead.sim.costs import Costs, SharedLinks, UnitCost
+from loadahead.sim.costs import CONFIGURED, Costs, SharedLinks, UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.validation.estimate import configuration_s, copying_s, estimated_seconds, parameters, step_s
 from loadahead.validation.grid import Configuration, Grid, PeerCase

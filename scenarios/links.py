@@ -1,0 +1,177 @@
+"""What a scenario states about links stands in place of what its costs say of them: costs give compute.
+
+A key of ``[hardware]`` is stated where it is written, or where its preset has it; what is there by default states
+nothing. Costs that were calibrated over emulated links know these as they were configured: where the scenario states
+the same, what was measured over them stays, and a latency always keeps what the machine added to it. A preset states
+nothing beside links that were measured. Where links are the device's own, nothing that is stated changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadahead.scenarios.tables import Hardware
+from loadahead.sim.costs import CONFIGURED, Costs, SharedLinks
+from loadahead.sim.units import format_bytes, format_duration, format_rate
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Says which fields of the costs a key of ``[hardware]`` is, and how it is shown in its unit."""
+
+    fields: tuple[str, ...]
+    show: Callable[[int], str]
+    unit: str
+    is_latency: bool = False
+
+
+_KEYS = {
+    "d2h": _Key(("d2h_bandwidth",), format_rate, "B/s"),
+    "h2d": _Key(("h2d_bandwidth",), format_rate, "B/s"),
+    "link_latency": _Key(("d2h_latency_ns", "h2d_latency_ns"), format_duration, "ns", is_latency=True),
+    "p2p": _Key(("p2p_latency_ns",), format_duration, "ns", is_latency=True),
+    "p2p_bandwidth": _Key(("p2p_bandwidth",), format_rate, "B/s"),
+    "memory": _Key(("memory_bytes",), format_bytes, "B"),
+    "host_memory": _Key(("host_memory_bytes",), format_bytes, "B"),
+}
+_COUNTS = ("gpus_per_switch", "d2h_weight", "h2d_weight")
+# Fields of the costs' ``shared``, whose names are those of the keys.
+_SHARED = {
+    name: _Key((name,), str, "") if name in _COUNTS else _Key((name,), format_rate, "B/s")
+    for name in SharedLinks.model_fields
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Difference:
+    """Holds a value that a scenario states, and those of the costs that are others, by field.
+
+    ``preset`` is where the value comes from if it is not written. ``configured``: the costs' values are those of the
+    emulated links that they were calibrated over.
+    """
+
+    name: str
+    key: _Key
+    stated: int
+    known: Mapping[str, int | None]
+    preset: str | None = None
+    configured: bool = False
+
+    @property
+    def keeps_what_was_added(self) -> bool:
+        """Whether the machine's part of a measured latency stays."""
+        return self.key.is_latency and self.configured
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the costs say something else; most do not know what memory the host has."""
+        return self.name != "host_memory" or any(value is not None for value in self.known.values())
+
+    def sentence(self, swept: bool) -> str:
+        """Return that the value stands in place of the costs'."""
+        stated, known = self._shown()
+        if swept:
+            what = f"hardware.{self.name}, as each point of the sweep has it,"
+        elif self.preset is not None:
+            what = f"hardware.{self.name} = {stated}, as the preset {self.preset} has it,"
+        else:
+            what = f"hardware.{self.name} = {stated}, as the scenario states,"
+        if self.keeps_what_was_added:
+            return (
+                f"{what} stands in place of the {known} that the costs were calibrated with; what the machine adds to "
+                "it stays"
+            )
+        return f"{what} stands in place of the costs' {known}"
+
+    def without_effect(self) -> str:
+        """Return that the value changes nothing, as the links are the device's own."""
+        stated, known = self._shown()
+        return (
+            f"hardware.{self.name} = {stated} has no effect on a GPU, whose links and memory are its own: the costs "
+            f"have {known}"
+        )
+
+    def _shown(self) -> tuple[str, str]:
+        """Return the stated value and the costs' as texts, which tell them apart however close they are."""
+        known = list(dict.fromkeys(self.known.values()))
+        show = self.key.show
+        if show(self.stated) in [show(value) for value in known if value is not None]:
+            show = lambda value: f"{value} {self.key.unit}"  # noqa: E731
+        return show(self.stated), " and ".join("none" if value is None else show(value) for value in known)
+
+
+def with_stated_links(
+    costs: Costs, hardware: Hardware, *, physical: bool = False, swept: Container[str] = ()
+) -> tuple[Costs, tuple[str, ...]]:
+    """Return the costs with the links that the hardware states, and a sentence for each key that differs.
+
+    Args:
+        costs: calibrated or written by hand; they are returned as they are where nothing differs.
+        physical: the links are the device's own, so that the costs' stay; the sentences say so of what is written.
+        swept: the keys, by their full paths, that are axes of a sweep: their sentence is the same at every point.
+    """
+    configured = {} if physical else costs.configured()
+    of_preset = bool(configured) or not (physical or _is_calibrated(costs))
+    found = [*_links(costs, hardware, configured, of_preset), *_shared(costs, hardware)]
+    if physical:
+        return costs, tuple(each.without_effect() for each in found if each.is_news)
+    if not found:
+        return costs, ()
+    return _replaced(costs, found), tuple(each.sentence(_is_swept(each, swept)) for each in found if each.is_news)
+
+
+def _is_calibrated(costs: Costs) -> bool:
+    return bool(costs.evidence) or "calibrated" in costs.source
+
+
+def _is_swept(each: _Difference, swept: Container[str]) -> bool:
+    return f"hardware.{each.name}" in swept or (each.preset is not None and "hardware.preset" in swept)
+
+
+def _links(
+    costs: Costs, hardware: Hardware, configured: Mapping[str, int | None], of_preset: bool
+) -> list[_Difference]:
+    out = []
+    for name, key in _KEYS.items():
+        written = hardware.stated(name)
+        stated = hardware.stated(name, with_preset=True) if of_preset else written
+        known = {field: configured.get(field, getattr(costs, field)) for field in key.fields}
+        other = {field: value for field, value in known.items() if value != stated}
+        if stated is not None and other:
+            preset = hardware.preset if written is None else None
+            found = _Difference(
+                name=name, key=key, stated=stated, known=other, preset=preset, configured=bool(configured)
+            )
+            out.append(found)
+    return out
+
+
+def _shared(costs: Costs, hardware: Hardware) -> list[_Difference]:
+    shared = costs.shared or SharedLinks()
+    return [
+        _Difference(name=name, key=key, stated=stated, known={name: known})
+        for name, key in _SHARED.items()
+        if (stated := hardware.stated(name)) is not None and stated != (known := getattr(shared, name))
+    ]
+
+
+def _replaced(costs: Costs, found: list[_Difference]) -> Costs:
+    """Return the costs with each stated value in its fields, and with links configured so where they were emulated."""
+    fields: dict[str, Any] = {}
+    shared: dict[str, int] = {}
+    configured = costs.configured()
+    for each in found:
+        if each.name in _SHARED:
+            shared[each.name] = each.stated
+            continue
+        for field, was in each.known.items():
+            added = max(0, getattr(costs, field) - (was or 0)) if each.keeps_what_was_added else 0
+            fields[field] = each.stated + added
+            configured |= {field: each.stated} if configured else {}
+    if shared:
+        fields["shared"] = (costs.shared or SharedLinks()).model_copy(update=shared)
+    if configured:
+        fields["evidence"] = {**costs.evidence, CONFIGURED: configured}
+    return costs.model_copy(update=fields)
