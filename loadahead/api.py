@@ -7,7 +7,7 @@ Everything that a user can mend is raised as a :class:`loadahead.LoadaheadError`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.scenarios.schema import Scenario
-    from loadahead.sim.advice import Advice
+    from loadahead.sim.advice import Advice, SweptAdvice
     from loadahead.sim.choice import Choice
     from loadahead.sim.costs import Costs
     from loadahead.sim.step_metrics import SweepRow
@@ -193,13 +193,16 @@ class SweepTable:
     Attributes:
         rows: the points, the first axis changing slowest; each is a mapping by column as well.
         warnings: sentences about settings that do not do what they seem to.
-        stall_free: for each combination of the other axes the smallest swept horizon without prefetch stalls.
+        advice: which horizon to set for the best point (the first model's), searched over all horizons; None where no
+            horizon decides.
+        advice_by_axes: for each combination of the axes beside the horizon, what the swept horizons say.
         facts: what the rows follow from: scenario, axes, costs and version.
     """
 
     rows: tuple[SweepRow, ...]
     warnings: tuple[str, ...] = ()
-    stall_free: tuple[dict[str, Any], ...] = field(default=())
+    advice: Advice | None = None
+    advice_by_axes: tuple[SweptAdvice, ...] = ()
     facts: SweepFacts | None = None
 
     def __len__(self) -> int:
@@ -254,7 +257,8 @@ class SweepTable:
         from loadahead.sim.units import parse_bytes
 
         rows = rows_where(self.rows, where or {})
-        return choices(rows, *(None if size is None else parse_bytes(size) for size in (memory, host_memory)))
+        device, host = (None if size is None else parse_bytes(size) for size in (memory, host_memory))
+        return choices(rows, device, host, () if self.facts is None else self.facts.model_axes)
 
 
 @tells_of_compiling
@@ -287,7 +291,7 @@ def sweep(
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sweeps.axes import axes_of
     from loadahead.sweeps.grid import Grid, Sweep
-    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
+    from loadahead.sweeps.run import run_sweep
     from loadahead.sweeps.workers import Workers, workers_of
 
     chosen = engine or DEFAULT_ENGINE
@@ -299,15 +303,14 @@ def sweep(
     grid = Grid(whole, axes_of(axes))
     grid.try_out()
     compile_first()
-    if directory is None:
-        rows = rows_of(grid, chosen, crew, progress=progress or silent)
-    else:
-        rows = rows_in(Path(directory), grid, chosen, crew, fresh=fresh, progress=progress or silent)
+    folder = None if directory is None else Path(directory)
+    done = run_sweep(grid, chosen, crew, directory=folder, fresh=fresh, progress=progress or silent)
     return SweepTable(
-        rows=tuple(rows),
+        rows=done.rows,
         warnings=tuple(whole.warnings),
-        stall_free=tuple(stall_free_horizons(rows)),
-        facts=grid.facts(chosen),
+        advice=done.advice.marked,
+        advice_by_axes=done.advice.each,
+        facts=done.facts,
     )
 
 

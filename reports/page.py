@@ -145,9 +145,7 @@ def _advice(data: RunData) -> Html:
     """Return which horizon to set, as it was predicted."""
     if data.advice is None:
         return Html()
-    note = (
-        "From predicted steps, simulated for this page's scenario; least device memory means that of the largest rank."
-    )
+    note = "From predicted steps of this scenario; the least device memory is that of the rank that needs most."
     return _section("Advice", element("p", data.advice), element("p", note, class_="note"))
 
 
@@ -191,8 +189,8 @@ def _sweep(data: RunData) -> Html:
     if not data.sweep:
         return Html()
     long = len(data.sweep) > LONGEST_SWEEP
-    grid = sweep_grid(data.sweep, BEST_ROWS if long else None)
-    chosen = choices(data.sweep)
+    grid = sweep_grid(data.sweep, BEST_ROWS if long else None, data.model_axes)
+    chosen = choices(data.sweep, model_axes=data.model_axes)
     sentences = [choice.sentence for choice in chosen[:BEST_ROWS]]
     if len(chosen) > len(sentences):
         sentences.append(f"... and {counted(len(chosen) - len(sentences), 'more model')}.")
@@ -204,6 +202,8 @@ def _sweep(data: RunData) -> Html:
     files: list[Html | str] = ["All rows: ", *links(run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET)]
     if data.facts is not None:
         files += ["made with: ", *links(run_directory.SWEEP_FACTS)]
+    if data.facts is not None:
+        sentences += data.facts.advice[:BEST_ROWS]
     return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
 
 

@@ -125,6 +125,11 @@ class RunData:
         return read_check(self.result, f"{RESULT}: ")
 
     @property
+    def model_axes(self) -> tuple[str, ...]:
+        """The sweep's axes beside those under ``model.`` that make the model another one."""
+        return () if self.facts is None else self.facts.model_axes
+
+    @property
     def microbatches(self) -> int | None:
         return self.plan.microbatches if self.plan is not None else None
 

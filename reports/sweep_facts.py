@@ -47,6 +47,8 @@ class SweepFacts(_Frozen):
         costs: those given or named, or each that was calibrated for this sweep, or the scenario's own.
         warnings: sentences about settings that do not do what they seem to.
         points: how many rows there are.
+        model_axes: columns of axes beside those under ``model.`` that make the model another one.
+        advice: which horizon to set, in words, that on the marked row first; empty where none decides.
     """
 
     format: Literal["loadahead-sweep"] = "loadahead-sweep"
@@ -59,6 +61,8 @@ class SweepFacts(_Frozen):
     costs: tuple[CostsFacts, ...]
     warnings: tuple[str, ...] = ()
     points: int
+    model_axes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as a Parquet file's metadata."""

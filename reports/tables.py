@@ -211,15 +211,15 @@ class _Column:
     is_text: bool = False
 
 
-def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None) -> Grid:
+def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None, model_axes: Sequence[str] = ()) -> Grid:
     """Return a sweep's rows, the fastest per GPU first, the best one marked; axes of one value are left out.
 
     Models are not compared: each has its rows together, and a mark of its own. With ``limit``, about that many rows
-    come back, the marked ones always among them.
+    come back, the marked ones always among them. ``model_axes`` are those of :func:`loadahead.sim.choice.choices`.
     """
-    chosen = choices(rows)
+    chosen = choices(rows, model_axes=model_axes)
     marked = {choice.index for choice in chosen if choice.fits}
-    shown = _shown(rows, marked, limit)
+    shown = _shown(rows, marked, limit, model_axes)
     columns = _columns(rows, [rows[i] for i in shown])
     return Grid(
         headers=tuple(column.header for column in columns),
@@ -230,9 +230,9 @@ def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None) -> Grid:
     )
 
 
-def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None) -> list[int]:
+def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None, model_axes: Sequence[str]) -> list[int]:
     """Return the places of the rows to show, in order; of several models each has its share of the limit."""
-    models = models_of(rows)
+    models = models_of(rows, model_axes)
     out: list[int] = []
     for places in models.values():
         order = sorted(places, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))

@@ -67,10 +67,13 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
         boxes.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
     if shown.stalls_ns is not None:
         # Waits for another rank and for what is sent there are the pipeline's own and no cost of offloading.
-        stalls = sum(ns for stall, ns in shown.stalls_ns.items() if STALL_LOOKS[stall].of_copies)
+        waits = [
+            f"waits for {look.cause}: {format_duration(shown.stalls_ns[stall])}"
+            for stall, look in STALL_LOOKS.items()
+            if look.of_copies
+        ]
         hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
-        note = f"compute waits {format_duration(stalls)} for them"
-        boxes.append(_tile(f"Copies behind compute, {word}", hidden, note))
+        boxes.append(_tile(f"Copies behind compute, {word}", hidden, *waits))
     return boxes
 
 
@@ -99,7 +102,7 @@ def _against_plain_training(data: RunData) -> list[str]:
 
 def _sweep_tiles(data: RunData) -> list[Html]:
     """Return the best step time and the marked row; of several models, which are not compared, each one's mark."""
-    chosen = choices(data.sweep)
+    chosen = choices(data.sweep, model_axes=data.model_axes)
     if len(chosen) > 1:
         return [_model_tile(choice) for choice in chosen[:MOST_MODELS]]
     (choice,) = chosen

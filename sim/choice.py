@@ -94,19 +94,26 @@ def format_speed(row: SweepRow) -> str:
 
 
 def choices(
-    rows: Sequence[SweepRow], capacity_bytes: int | None = None, host_capacity_bytes: int | None = None
+    rows: Sequence[SweepRow],
+    capacity_bytes: int | None = None,
+    host_capacity_bytes: int | None = None,
+    model_axes: Sequence[str] = (),
 ) -> tuple[Choice, ...]:
     """Return the choice by :data:`RULE` for each model among the rows, in the rows' order.
 
-    Rows whose axes under ``model.`` differ are of different models. The capacities, where they are given, stand for the
-    rows' own. Of rows that are as good in all that the rule says, the fastest is chosen, then the one with the shortest
-    horizon, then the first.
+    Rows whose axes under ``model.``, or any of ``model_axes``, differ are of different models. The capacities, where
+    they are given, stand for the rows' own. Of rows that are as good in all that the rule says, the fastest is chosen,
+    then the one with the shortest horizon, then the first.
     """
     given = {CAPACITY: capacity_bytes, HOST_CAPACITY: host_capacity_bytes}
     own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     judged = [replace(row, **own) for row in rows] if own else rows
-    several = [axis for axis in varying_axes(rows) if axis.startswith(MODEL)]
-    return tuple(_choice(rows, judged, places, several) for places in models_of(rows).values())
+    several = [axis for axis in varying_axes(rows) if _is_of_model(axis, model_axes)]
+    return tuple(_choice(rows, judged, places, several) for places in models_of(rows, model_axes).values())
+
+
+def _is_of_model(axis: str, model_axes: Sequence[str]) -> bool:
+    return axis.startswith(MODEL) or axis in model_axes
 
 
 def best_of(chosen: Sequence[Choice]) -> dict[str, Any] | list[dict[str, Any] | None] | None:
@@ -123,11 +130,12 @@ def _one_or_each(found: list[dict[str, Any] | None]) -> dict[str, Any] | list[di
     return found[0] if len(found) == 1 else found
 
 
-def models_of(rows: Sequence[SweepRow]) -> dict[tuple[Any, ...], list[int]]:
+def models_of(rows: Sequence[SweepRow], model_axes: Sequence[str] = ()) -> dict[tuple[Any, ...], list[int]]:
     """Return the places of each model's rows by what tells the model from others, in the rows' order."""
     out: dict[tuple[Any, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        out.setdefault(tuple(value for axis, value in row.axes.items() if axis.startswith(MODEL)), []).append(index)
+        model = tuple(value for axis, value in row.axes.items() if _is_of_model(axis, model_axes))
+        out.setdefault(model, []).append(index)
     return out
 
 

@@ -19,6 +19,7 @@ from loadahead.reports.tables import (
 from loadahead.reports.training_check import EQUAL, worst
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
+from loadahead.sweeps.advice import each_in_words
 
 if TYPE_CHECKING:
     from loadahead.demo import DemoResult
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import SweepRow
+    from loadahead.sweeps.advice import SweepAdvice
 
 
 # Rows of a sweep that are shown; the files hold all of them.
@@ -83,9 +85,19 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
 
 
-def sweep_text(rows: Sequence[SweepRow]) -> str:
+def sweep_text(rows: Sequence[SweepRow], model_axes: Sequence[str] = ()) -> str:
     """Return a sweep's best points as a table, the very best one of each model marked."""
-    return table_text(sweep_grid(rows, limit=MOST_ROWS))
+    return table_text(sweep_grid(rows, MOST_ROWS, model_axes))
+
+
+def sweep_advice_text(advice: SweepAdvice, most: int = 8) -> str:
+    """Return the advice on the marked point, then that of the swept horizons of each combination; only the first."""
+    lines = [] if advice.marked is None else [advice_text(advice.marked)]
+    each = each_in_words(advice.each)
+    lines += each[:most]
+    if len(each) > most:
+        lines.append(f"... and {counted(len(each) - most, 'more combination')} (all of them: --json)")
+    return "\n".join(lines)
 
 
 def choices_text(chosen: Sequence[Choice], most: int = 8) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # The one inner axis of whose values a scenario may warn.
 CAP = "active_microbatches"
+_DEGREE = "parallel.pipeline_parallel_degree"
 # A row takes about a kilobyte while the sweep runs.
 MOST_POINTS = 1_000_000
 
@@ -207,14 +208,44 @@ class Grid:
             numbers = range(group * width, (group + 1) * width)
             if all(number in finished for number in numbers):
                 continue
-            prepared = self._prepared(places)
             self._warn_of_caps(places)
-            own, degree = self._own(places), prepared.scenario.parallel.tensor_parallel_degree
-            costs = self.sweep.costs_of(prepared)
-            made = grid(prepared.workload, costs, prepared.policy, self.inner, own, degree)
-            for number, point in zip(numbers, made, strict=True):
+            for number, point in zip(numbers, self._made(places, self.inner), strict=True):
                 if number not in finished:
                     yield number, point
+
+    def point(self, number: int) -> Point:
+        """Return the point of that number."""
+        group, place = divmod(number, self._width)
+        return next(itertools.islice(self._made(self._places_of(group), self.inner), place, None))
+
+    def without_offloading(self) -> Iterator[list[Point]]:
+        """Yield the points that keep all on the device, one for each combination of the axes but the horizon.
+
+        Those of one combination of the outer axes come together.
+        """
+        others = {column: values for column, values in self.inner.items() if column != "horizon"}
+        for places in self._places():
+            yield [replace(point, policy=replace(point.policy, offload=False)) for point in self._made(places, others)]
+
+    def _made(self, places: Sequence[int], inner: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
+        """Return the points of one combination of the outer axes, over these inner ones."""
+        prepared = self._prepared(places)
+        own, degree = self._own(places), prepared.scenario.parallel.tensor_parallel_degree
+        return grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, inner, own, degree)
+
+    def _places_of(self, group: int) -> list[int]:
+        """Return the places of the outer axes' values in a combination of that number."""
+        places: list[int] = []
+        for axis in reversed(self.outer):
+            group, place = divmod(group, len(axis.values))
+            places.insert(0, place)
+        return places
+
+    @property
+    def model_axes(self) -> tuple[str, ...]:
+        """Return the columns of axes beside those under ``model.`` that make the model another one."""
+        grows = self._first().scenario.model.grows_with_stages
+        return tuple(axis.column for axis in self.axes if grows and canonical(axis.key) == _DEGREE)
 
     def _own(self, places: Sequence[int]) -> dict[str, Any]:
         """Return the columns that the outer axes have of their own; the number of microbatches is the policy's."""
@@ -223,12 +254,7 @@ class Grid:
 
     def with_own_columns(self, number: int, row: SweepRow) -> SweepRow:
         """Return the row of an equal point of another sweep as this sweep's table has it."""
-        group = number // self._width
-        places: list[int] = []
-        for axis in reversed(self.outer):
-            group, place = divmod(group, len(axis.values))
-            places.insert(0, place)
-        own = self._own(places)
+        own = self._own(self._places_of(number // self._width))
         return replace(row, axes={column: value for column, value in row.axes.items() if column not in own} | own)
 
     def _warn_of_caps(self, places: Sequence[int]) -> None:
@@ -280,8 +306,8 @@ class Grid:
             "model in memory": _fingerprint(first.scenario),
         }
 
-    def facts(self, engine: str) -> SweepFacts:
-        """Return what the table of this sweep says of itself, once its rows are there."""
+    def facts(self, engine: str, advice: Sequence[str] = ()) -> SweepFacts:
+        """Return what the table of this sweep says of itself, once its rows are there; ``advice`` is in words."""
         first = self._first()
         return SweepFacts(
             loadahead=__version__,
@@ -292,6 +318,8 @@ class Grid:
             costs=self._costs_facts(first),
             warnings=tuple(self.sweep.warnings),
             points=len(self),
+            model_axes=self.model_axes,
+            advice=tuple(advice),
         )
 
     def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
+from loadahead.reports.sweep_facts import SweepFacts
+from loadahead.sim.choice import Choice, choices
 from loadahead.sim.errors import Interrupted
-from loadahead.sim.stall_free import stall_free_groups
 from loadahead.sim.step_metrics import SweepRow
+from loadahead.sweeps.advice import SweepAdvice, advice_on_sweep
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
 from loadahead.sweeps.workers import Workers, evaluate_all
@@ -44,7 +46,38 @@ def rows_of(
     return [rows[number] for number in range(total)]
 
 
-def rows_in(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """Holds a finished sweep: its rows in the grid's order, the choice for each model, the advice, and its facts."""
+
+    rows: tuple[SweepRow, ...]
+    choices: tuple[Choice, ...]
+    advice: SweepAdvice
+    facts: SweepFacts
+
+
+def run_sweep(
+    grid: Grid,
+    engine: str,
+    workers: Workers,
+    *,
+    directory: Path | None = None,
+    fresh: bool = False,
+    progress: ProgressCallback = silent,
+) -> Swept:
+    """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end."""
+    if directory is None:
+        return _swept(grid, engine, rows_of(grid, engine, workers, progress=progress), progress)
+    return _run_in(directory, grid, engine, workers, fresh=fresh, progress=progress)
+
+
+def _swept(grid: Grid, engine: str, rows: Sequence[SweepRow], progress: ProgressCallback) -> Swept:
+    chosen = choices(rows, model_axes=grid.model_axes)
+    advice = advice_on_sweep(grid, rows, chosen, progress)
+    return Swept(rows=tuple(rows), choices=chosen, advice=advice, facts=grid.facts(engine, advice.sentences))
+
+
+def _run_in(
     directory: Path,
     grid: Grid,
     engine: str,
@@ -52,8 +85,8 @@ def rows_in(
     *,
     fresh: bool = False,
     progress: ProgressCallback = silent,
-) -> list[SweepRow]:
-    """Return the same rows, with a journal in the directory, where the tables are written at the end."""
+) -> Swept:
+    """Sweep with a journal in the directory, where the tables are written at the end."""
     specification = grid.specification(engine)
     run_directory.make(directory)
     with open_journal(directory, specification, grid.with_own_columns, fresh=fresh, progress=progress) as journal:
@@ -72,9 +105,9 @@ def rows_in(
         grid.sweep.keep = journal.append_costs
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
-            rows = rows_of(grid, engine, workers, journal, progress)
-        run_directory.write_sweep(directory, rows, grid.facts(engine))
-    return rows
+            swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
+        run_directory.write_sweep(directory, swept.rows, swept.facts)
+    return swept
 
 
 @contextmanager
@@ -86,14 +119,3 @@ def _saying_how_to_go_on(directory: Path, journal: Journal) -> Iterator[None]:
             f"interrupted; {len(journal.rows)} of {journal.points} points are kept in {directory}, "
             "the same sweep goes on from there"
         ) from error
-
-
-def stall_free_horizons(rows: Sequence[SweepRow]) -> list[dict[str, Any]]:
-    """Return the smallest swept horizon without prefetch stalls for each combination of the other axes.
-
-    Each is ``{"axes", "found"}``; empty where just one horizon of each was swept: that says nothing of smaller ones.
-    """
-    groups = stall_free_groups(rows, list(rows[0].axes)) if rows else []
-    if len(groups) == len(rows):
-        return []
-    return [{"axes": values, "found": None if answer is None else answer.to_dict()} for values, answer in groups]

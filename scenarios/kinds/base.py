@@ -91,6 +91,8 @@ class Model(Table):
 
     # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False
+    # True for a kind whose table describes one stage, so that more stages are a larger model.
+    grows_with_stages: ClassVar[bool] = False
     # Where its times come from, as a sentence says it; None for a kind that counts FLOPs.
     times: ClassVar[str | None] = None
 

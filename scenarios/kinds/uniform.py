@@ -40,6 +40,8 @@ class Uniform(Model):
 
     times: ClassVar[str | None] = "its costs are given"
 
+    grows_with_stages: ClassVar[bool] = True
+
     kind: Literal["uniform"]
     units_per_stage: Count = 1
     forward: DurationPerUnit

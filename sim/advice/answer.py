@@ -91,6 +91,7 @@ class Advice:
         furthest: by how many tasks a BACKWARD comes after its FORWARD at the most.
         alternatives: the best horizons of other units and release windows, the one that needs least memory first.
         windows: the release windows that were looked at for them, in both units; empty where none was.
+        whose: what has the ``own`` horizon, in words.
     """
 
     horizon_unit: str
@@ -104,6 +105,7 @@ class Advice:
     furthest: int
     alternatives: tuple[Alternative, ...] = ()
     windows: tuple[int, ...] = ()
+    whose: str = "scenario"
 
     @property
     def saved_bytes(self) -> int:

@@ -101,10 +101,10 @@ def _own(advice: Advice, best: Figures) -> str:
     if own is None:
         return ""
     if own.horizon == best.horizon:
-        return "The scenario has it."
+        return f"The {advice.whose} has it."
     if not own.offloaded:
-        return f"At the scenario's horizon {own.horizon} nothing is offloaded."
-    return f"The scenario's horizon {own.horizon} {savings(own, advice.keep_all)}."
+        return f"At the {advice.whose}'s horizon {own.horizon} nothing is offloaded."
+    return f"The {advice.whose}'s horizon {own.horizon} {savings(own, advice.keep_all)}."
 
 
 def _smaller(advice: Advice, best: Figures) -> str:

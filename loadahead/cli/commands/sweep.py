@@ -58,15 +58,14 @@ def sweep(
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
-    from loadahead.cli.texts import choices_text, stall_free_groups_text, sweep_text, warnings_to_show
+    from loadahead.cli.texts import choices_text, sweep_advice_text, sweep_text, warnings_to_show
     from loadahead.compiling import compile_first
     from loadahead.reports import run_directory
-    from loadahead.sim.choice import best_of, choices, missing_of
+    from loadahead.sim.choice import best_of, missing_of
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError
-    from loadahead.sim.stall_free import stall_free_groups
     from loadahead.sweeps.grid import Grid, Sweep
-    from loadahead.sweeps.run import rows_in, rows_of, stall_free_horizons
+    from loadahead.sweeps.run import run_sweep
     from loadahead.sweeps.workers import workers_of
 
     engine = engine or DEFAULT_ENGINE
@@ -86,11 +85,8 @@ def sweep(
         grid = Grid(sweep_of, parse_axes(short, set_range or []))
         grid.try_out()
         compile_first()
-        if out is None:
-            rows = rows_of(grid, engine, workers, progress=progress)
-        else:
-            rows = rows_in(out, grid, engine, workers, fresh=fresh, progress=progress)
-    groups, chosen = stall_free_horizons(rows), choices(rows)
+        done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, progress=progress)
+    rows, chosen, advice = done.rows, done.choices, done.advice
     warnings = list(grid.sweep.warnings)
     warn(warnings_to_show(warnings))
     if json_wanted:
@@ -102,14 +98,16 @@ def sweep(
                 "points": [row.to_dict() for row in rows],
                 "best": best_of(chosen),
                 "missing": missing_of(chosen),
-                "stall_free": groups,
+                "advice": advice.marked_dict(),
+                "advice_by_axes": [each.to_dict() for each in advice.each],
                 "directory": directory,
                 "warnings": warnings,
             }
         )
         return
-    say(f"{sweep_text(rows)}\n\n{choices_text(chosen)}")
-    if groups:
-        say(f"\n{stall_free_groups_text(stall_free_groups(rows, list(rows[0].axes)))}")
+    say(f"{sweep_text(rows, grid.model_axes)}\n\n{choices_text(chosen)}")
+    text = sweep_advice_text(advice)
+    if text:
+        say(text)
     if out is not None:
         say(f"\n{len(rows)} points: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")
