@@ -98,7 +98,10 @@ def scenario_file(source: ScenarioSource) -> ScenarioFile:
     """Return what a scenario is made from, whatever it is given as; raise InputError in one line where it is none."""
     if isinstance(source, Scenario):
         objects = source.model.objects if isinstance(source.model, Module) else None
-        return ScenarioFile(content=scenario_to_dict(source), source=source.name, folder=None, objects=objects)
+        content = scenario_to_dict(source)
+        # A caution of the tables is said where they are used: to load them shows none.
+        content["hardware"].update(source.hardware.bare())
+        return ScenarioFile(content=content, source=source.name, folder=None, objects=objects)
     if isinstance(source, Mapping):
         content = copy.deepcopy(dict(source))
         name = content.setdefault("name", "scenario")

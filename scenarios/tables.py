@@ -156,6 +156,10 @@ class Hardware(Table):
         """Return a warning for each bandwidth and size that was written without a unit."""
         return [_IN_DOUBT[key].caution(f"hardware.{key}", getattr(self, key)) for key in self._bare.keys]
 
+    def bare(self) -> dict[str, int]:
+        """Return the bandwidths and sizes that were written without a unit, by key, as they were written."""
+        return {key: getattr(self, key) for key in self._bare.keys}
+
     def without_cautions(self) -> Hardware:
         """Return the same table as one that was not written by a person."""
         table = self.model_copy()

@@ -292,7 +292,7 @@ def _is_link(name: object, value: object) -> bool:
     if name not in Costs.model_fields:
         return False
     if value is None:
-        return name == "p2p_bandwidth"
+        return name in ("p2p_bandwidth", "host_memory_bytes")
     return type(value) is int and value >= (0 if str(name).endswith("_ns") else 1)
 
 

@@ -78,12 +78,15 @@ def _each(grid: Grid, rows: Sequence[SweepRow]) -> list[SweptAdvice]:
         together.setdefault(_others(row.axes), []).append(row)
     if len(together) == len(rows):
         return []
-    groups = Groups()
-    kept = [row for points in grid.without_offloading() for row in evaluate_points(points, groups=groups)]
-    keep_all = {_others(row.axes): row for row in kept}
+    groups, keep_all = Groups(), {}
+    for points in grid.without_offloading():
+        # Without activation checkpointing there is nothing to advise.
+        checkpointed = [point for point in points if point.policy.checkpoint]
+        keep_all |= {_others(row.axes): row for row in evaluate_points(checkpointed, groups=groups)}
     return [
         advice_on_rows({key: value for key, value in own[0].axes.items() if key != HORIZON}, own, keep_all[others])
         for others, own in together.items()
+        if others in keep_all
     ]
 
 

@@ -5,7 +5,8 @@ rows of a sweep alone.
 """
 
 from loadahead.sim.advice.advise import advise
-from loadahead.sim.advice.answer import Advice, Alternative, Figures
+from loadahead.sim.advice.answer import Advice
+from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.swept import SweptAdvice, advice_on_rows
 
 __all__ = ["Advice", "Alternative", "Figures", "SweptAdvice", "advice_on_rows", "advise"]

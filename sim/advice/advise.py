@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from loadahead.sim.advice import obstacles
-from loadahead.sim.advice.answer import Advice, Alternative, Figures
+from loadahead.sim.advice.answer import Advice
+from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.names import TOO_FEW_TASKS
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, tasks_for
 from loadahead.sim.advice.steps import Steps

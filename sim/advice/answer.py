@@ -1,126 +1,24 @@
-"""What is advised, as typed results. Times are in ns, sizes in bytes."""
+"""What is advised: what was found, in words and as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from loadahead.sim.advice.findings import Figures, Findings
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.advice.words import advice_in_words
+from loadahead.sim.advice.words import in_words
+from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Holds what one plan takes.
-
-    Attributes:
-        horizon: its ``activation_loading_horizon``; None where it keeps all.
-        rank_device_bytes: each rank's peak of device memory.
-        host_bytes: host memory of all ranks together.
-        offloaded: how many boundaries leave the device.
-    """
-
-    horizon: int | None
-    step_time_ns: int
-    rank_device_bytes: tuple[int, ...]
-    host_bytes: int
-    offloaded: int
-
-    @property
-    def peak_device_bytes(self) -> int:
-        """Return the peak of the rank that needs most."""
-        return max(self.rank_device_bytes)
-
-    def slower_than(self, other: Figures) -> float:
-        """Return by which share this step is longer than another plan's; below 0 where it is shorter."""
-        return self.step_time_ns / other.step_time_ns - 1 if other.step_time_ns else 0.0
-
-    def to_dict(self, keep_all: Figures) -> dict[str, Any]:
-        """Return the figures as plain data, with what they save and cost against keeping all."""
-        return {
-            "horizon": self.horizon,
-            "step_time_ns": self.step_time_ns,
-            "peak_device_bytes": self.peak_device_bytes,
-            "rank_device_bytes": list(self.rank_device_bytes),
-            "host_bytes": self.host_bytes,
-            "offloaded": self.offloaded,
-            "saved_bytes": keep_all.peak_device_bytes - self.peak_device_bytes,
-            "slower": self.slower_than(keep_all),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Searched:
-    """Says which horizons were looked at: ``tried`` of those from 1 to ``last``, by themselves or by a bound.
-
-    Beyond ``last`` nothing is offloaded, or nothing changes any more; 0 where no horizon offloads anything. It is
-    ``complete`` where none from 1 to ``last`` was left out.
-    """
-
-    last: int
-    tried: int
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """Holds the best horizon of another unit or release window."""
-
-    horizon_unit: str
-    release_window: int
-    figures: Figures
-
-    def to_dict(self, keep_all: Figures) -> dict[str, Any]:
-        """Return the alternative as plain data."""
-        own = {"horizon_unit": self.horizon_unit, "release_window": self.release_window}
-        return own | self.figures.to_dict(keep_all)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """Says which horizon needs the least device memory among those whose step is within :data:`WITHIN`.
-
-    Attributes:
-        horizon_unit, release_window: the scenario's, for which horizons were searched.
-        keep_all: the same step with everything kept on the device.
-        own: the scenario's own horizon; None where the scenario does not offload.
-        best: the horizon that is advised; None where no horizon's step is short enough.
-        least_step_time_ns: no step of a horizon that was looked at is shorter; None where none offloads anything.
-        obstacles: what keeps the next smaller horizon's step, or where there is no best one every step, from being
-            short enough: the fewest things that have to go together, by :mod:`loadahead.sim.advice.names`.
-        furthest: by how many tasks a BACKWARD comes after its FORWARD at the most.
-        alternatives: the best horizons of other units and release windows, the one that needs least memory first.
-        windows: the release windows that were looked at for them, in both units; empty where none was.
-        whose: what has the ``own`` horizon, in words.
-    """
-
-    horizon_unit: str
-    release_window: int
-    keep_all: Figures
-    own: Figures | None
-    best: Figures | None
-    least_step_time_ns: int | None
-    searched: Searched
-    obstacles: tuple[str, ...]
-    furthest: int
-    alternatives: tuple[Alternative, ...] = ()
-    windows: tuple[int, ...] = ()
-    whose: str = "scenario"
-
-    @property
-    def saved_bytes(self) -> int:
-        """Return what the advised horizon saves of the largest rank's peak; 0 where none is advised."""
-        return 0 if self.best is None else self.keep_all.peak_device_bytes - self.best.peak_device_bytes
-
-    @property
-    def slower(self) -> float | None:
-        """Return by which share the advised horizon's step is longer; None where none is advised."""
-        return None if self.best is None else self.best.slower_than(self.keep_all)
+class Advice(Findings):
+    """Says which horizon to set, and why; :class:`Findings` has the numbers."""
 
     @property
     def sentence(self) -> str:
         """Return the advice in words."""
-        return advice_in_words(self)
+        return in_words(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the advice as plain data, as the command line's JSON holds it."""
@@ -129,8 +27,8 @@ class Advice:
             "horizon": None if best is None else best.horizon,
             "horizon_unit": self.horizon_unit,
             "release_window": self.release_window,
-            "step_time_ns": None if best is None else best.step_time_ns,
-            "peak_device_bytes": None if best is None else best.peak_device_bytes,
+            STEP_TIME: None if best is None else best.step_time_ns,
+            PEAK_DEVICE: None if best is None else best.peak_device_bytes,
             "host_bytes": None if best is None else best.host_bytes,
             "saved_bytes": None if best is None else self.saved_bytes,
             "slower": self.slower,

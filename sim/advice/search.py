@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loadahead.sim.advice.answer import Searched
+from loadahead.sim.advice.findings import Searched
 from loadahead.sim.advice.steps import Steps
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner import Policy

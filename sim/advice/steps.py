@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from loadahead.sim.advice.answer import Figures
+from loadahead.sim.advice.findings import Figures
 from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS
 from loadahead.sim.costs import Costs, SharedLinks
 from loadahead.sim.engines.compiled_engine import run

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadahead.sim.advice.within import limit_ns
 from loadahead.sim.advice.words import part_of, percent
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME, SweepRow
 from loadahead.sim.units import counted, format_bytes
 
 
@@ -61,13 +61,13 @@ class SweptAdvice:
         return {
             "axes": dict(self.axes),
             "horizon": None if best is None else best.horizon,
-            "step_time_ns": None if best is None else best.step_time_ns,
-            "peak_device_bytes": None if best is None else best.peak_device_bytes,
+            STEP_TIME: None if best is None else best.step_time_ns,
+            PEAK_DEVICE: None if best is None else best.peak_device_bytes,
             "saved_bytes": self.saved_bytes,
             "slower": self.slower,
             "keep_all": {
-                "step_time_ns": self.keep_all.step_time_ns,
-                "peak_device_bytes": self.keep_all.peak_device_bytes,
+                STEP_TIME: self.keep_all.step_time_ns,
+                PEAK_DEVICE: self.keep_all.peak_device_bytes,
             },
             "swept": self.swept,
             "sentence": self.sentence,

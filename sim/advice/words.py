@@ -1,14 +1,10 @@
-"""Advice in words: every sentence is said of the numbers of an :class:`loadahead.sim.advice.answer.Advice`."""
+"""Advice in words: every sentence is said of the numbers of :class:`loadahead.sim.advice.findings.Findings`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from loadahead.sim.advice.findings import Alternative, Figures, Findings
 from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
 from loadahead.sim.units import counted, format_bytes, format_duration
-
-if TYPE_CHECKING:
-    from loadahead.sim.advice.answer import Advice, Alternative, Figures
 
 # An alternative that saves less than this share of what is kept without offloading is no news.
 _NEWS = 0.01
@@ -21,7 +17,7 @@ _SHORT = {OFFLOAD_STALLS: "offloads", PREFETCH_STALLS: "prefetches", LAUNCHES: "
 _KEEPING_ALL = "keeping all boundaries on the GPU"
 
 
-def advice_in_words(advice: Advice) -> str:
+def in_words(advice: Findings) -> str:
     """Return the advice in a few sentences, the answer first."""
     parts = [_switched_off(advice)]
     if advice.best is not None:
@@ -69,7 +65,7 @@ def _saved(figures: Figures, keep_all: Figures) -> str:
     return f"saves no device memory ({format_bytes(keep_all.peak_device_bytes)} either way)"
 
 
-def _switched_off(advice: Advice) -> str:
+def _switched_off(advice: Findings) -> str:
     return "" if advice.own is not None or advice.best is None else "If activations were offloaded:"
 
 
@@ -77,13 +73,13 @@ def _named(horizon: int | None, unit: str, window: int) -> str:
     return f"{horizon} ({unit}, release window {window})"
 
 
-def _searched(advice: Advice) -> str:
+def _searched(advice: Findings) -> str:
     """Return which horizons the answer is the best of."""
     searched = advice.searched
     return "all horizons" if searched.complete else f"the {searched.tried} of {searched.last} horizons that were tried"
 
 
-def _best(advice: Advice, best: Figures) -> str:
+def _best(advice: Findings, best: Figures) -> str:
     name = _named(best.horizon, advice.horizon_unit, advice.release_window)
     if not saves(best, advice.keep_all):
         return (
@@ -96,7 +92,7 @@ def _best(advice: Advice, best: Figures) -> str:
     )
 
 
-def _own(advice: Advice, best: Figures) -> str:
+def _own(advice: Findings, best: Figures) -> str:
     own = advice.own
     if own is None:
         return ""
@@ -107,7 +103,7 @@ def _own(advice: Advice, best: Figures) -> str:
     return f"The {advice.whose}'s horizon {own.horizon} {savings(own, advice.keep_all)}."
 
 
-def _smaller(advice: Advice, best: Figures) -> str:
+def _smaller(advice: Findings, best: Figures) -> str:
     """Return what keeps the next smaller horizon out."""
     if best.horizon is None or best.horizon == 1 or not advice.obstacles:
         return ""
@@ -115,7 +111,7 @@ def _smaller(advice: Advice, best: Figures) -> str:
     return f"Horizon {best.horizon - 1} waits too long for {what}."
 
 
-def _none(advice: Advice) -> str:
+def _none(advice: Findings) -> str:
     own = f"({advice.horizon_unit}, release window {advice.release_window})"
     if advice.obstacles == (TOO_FEW_TASKS,):
         return (
@@ -137,7 +133,7 @@ def _none(advice: Advice) -> str:
     return f"{sentence}."
 
 
-def _alternative(advice: Advice) -> str:
+def _alternative(advice: Findings) -> str:
     """Return what another unit or release window changes, where it is news."""
     saving = [other for other in advice.alternatives if saves(other.figures, advice.keep_all)]
     if saving and _is_news(advice, saving[0]):
@@ -154,7 +150,7 @@ def saves(figures: Figures, keep_all: Figures) -> bool:
     return sum(figures.rank_device_bytes) < sum(keep_all.rank_device_bytes)
 
 
-def _is_news(advice: Advice, other: Alternative) -> bool:
+def _is_news(advice: Findings, other: Alternative) -> bool:
     """Return whether an alternative saves more than what is advised, by more than a trifle."""
     if advice.best is None or not saves(advice.best, advice.keep_all):
         return True
@@ -162,7 +158,7 @@ def _is_news(advice: Advice, other: Alternative) -> bool:
     return more > _NEWS * advice.keep_all.peak_device_bytes
 
 
-def _setting(advice: Advice, other: Alternative) -> str:
+def _setting(advice: Findings, other: Alternative) -> str:
     """Return the settings of an alternative that differ, as a scenario has them."""
     parts = []
     if other.horizon_unit != advice.horizon_unit:

@@ -79,7 +79,7 @@ def record_answers_of(name: str, run: Run) -> dict[str, Any]:
             timeline = Path(folder) / "timeline.jsonl"
             made = _result(run(["simulate", name, *costs, "--engine", engine, "--timeline", str(timeline), "--json"]))
             lines = timeline.read_text().splitlines()
-        out[f"simulate {engine}"] = made
+        out[f"simulate {engine}"] = made | {"advice": _advice(made["advice"])}
         out[f"timeline {engine}"] = {"lines": len(lines), "sha256": digest("\n".join(lines[1:]))}
     axes = ["--horizon", "1:6", "--microbatches", "2,8", "--release-window", "1,2"]
     links = ["--set-range", "hardware.d2h=1 GB/s,20 GB/s", "--pipeline", "simple,interleaved"]
@@ -114,9 +114,15 @@ def _sweep(run: Run, arguments: list[str]) -> dict[str, Any]:
     return {
         "points": len(made["points"]),
         "first": made["points"][0],
-        "stall_free": made["stall_free"],
+        "advice": _advice(made["advice"]),
+        "advice_by_axes": [each["sentence"] for each in made["advice_by_axes"]],
         "csv sha256": digest(table),
     }
+
+
+def _advice(advice: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the advice without the figures that its sentence is made of."""
+    return None if advice is None else {key: advice[key] for key in ("horizon", "obstacles", "searched", "sentence")}
 
 
 def _result(answer: Answer) -> Any:

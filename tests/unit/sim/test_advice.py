@@ -8,7 +8,7 @@ import pytest
 
 import loadahead as la
 from loadahead.sim.advice import advice_on_rows, advise, search
-from loadahead.sim.advice.answer import Figures
+from loadahead.sim.advice.findings import Figures
 from loadahead.sim.advice.words import part_of, percent, savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan

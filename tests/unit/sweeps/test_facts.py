@@ -47,9 +47,12 @@ def test_a_scenarios_own_figures(tmp_path: Path) -> None:
         "costs": [{"microbatches": None, "source": "scenario", "digest": None}],
         "warnings": [
             "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "
-            "activation offloading has no effect"
+            "activation offloading has no effect",
+            'hardware.d2h = 2 was taken for 2 bytes per second; write the unit, e.g. "2 GB/s"',
         ],
         "points": 4,
+        "model_axes": [],
+        "advice": [],
     }
     # The scenario as it was swept, without the keys that are axes, which give it back.
     assert tables["offload"]["release_window"] == 2

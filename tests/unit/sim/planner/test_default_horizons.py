@@ -68,7 +68,7 @@ def unstated() -> dict[str, Any]:
 def test_a_sweep_over_units_without_horizons_has_each_ones_own() -> None:
     table = la.sweep("uniform", {"horizon_unit": ["tasks", "layers"]}, overrides=unstated())
     assert [(row["horizon_unit"], row["horizon"]) for row in table.rows] == [("tasks", 4), ("layers", 2)]
-    assert table.stall_free == (), "one horizon of each unit says nothing about smaller ones"
+    assert table.advice_by_axes == (), "one horizon of each unit says nothing about smaller ones"
     for row in table.rows:
         alone = la.simulate("uniform", unstated() | {"offload.horizon_unit": row["horizon_unit"]})
         assert row["step_time_ns"] == alone.metrics.step_time_ns
