@@ -79,10 +79,8 @@ def test_a_sweep_that_goes_on_has_its_own_line(tmp_path: Path, capsys: Captured)
     assert run([*COMMANDS["simulate"], "-o", str(tmp_path)]) == 0
     capsys.readouterr()
     (line,) = said(arguments, capsys)
-    assert (
-        "(plan.json, costs.json, advice.json, predicted.jsonl): those of the same names will be replaced (none of these)"
-        in line
-    )
+    files = "plan.json, costs.json, advice.json, predicted.jsonl"
+    assert f"({files}): those of the same names will be replaced (none of these)" in line
 
 
 def test_files_of_plans_and_costs_are_overwritten_silently(tmp_path: Path, capsys: Captured) -> None:

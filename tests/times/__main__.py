@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 
+from tests.times.advice import advice
 from tests.times.judging import Check, failing
 from tests.times.queues import a_copy, at_once
 from tests.times.starting import starting
@@ -24,6 +25,7 @@ from tests.times.validation import claims
 def cpu_checks() -> Mapping[str, Check]:
     return {
         "starting": starting,
+        "advice": advice,
         "an emulated link": a_copy,
         "queues at once": at_once,
         **{f"step time at horizon {horizon}": partial(step_time, horizon) for horizon in (1, 2, 4, 8)},
