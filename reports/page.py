@@ -143,10 +143,11 @@ def _warnings(data: RunData) -> Html:
 
 def _advice(data: RunData) -> Html:
     """Return which horizon to set, as it was predicted."""
-    if data.advice is None:
+    sentences = [data.advice] if data.advice is not None else list(data.facts.advice[:1]) if data.facts else []
+    if not sentences:
         return Html()
     note = "From predicted steps of this scenario; the least device memory is that of the rank that needs most."
-    return _section("Advice", element("p", data.advice), element("p", note, class_="note"))
+    return _section("Advice", _paragraphs(sentences), element("p", note, class_="note"))
 
 
 def _comparison(comparison: Comparison | None) -> Html:
@@ -203,7 +204,7 @@ def _sweep(data: RunData) -> Html:
     if data.facts is not None:
         files += ["made with: ", *links(run_directory.SWEEP_FACTS)]
     if data.facts is not None:
-        sentences += data.facts.advice[:BEST_ROWS]
+        sentences += data.facts.advice[1:BEST_ROWS]
     return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
 
 

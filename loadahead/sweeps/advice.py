@@ -78,7 +78,8 @@ def _each(grid: Grid, rows: Sequence[SweepRow]) -> list[SweptAdvice]:
         together.setdefault(_others(row.axes), []).append(row)
     if len(together) == len(rows):
         return []
-    groups, keep_all = Groups(), {}
+    groups = Groups()
+    keep_all: dict[tuple[Any, ...], SweepRow] = {}
     for points in grid.without_offloading():
         # Without activation checkpointing there is nothing to advise.
         checkpointed = [point for point in points if point.policy.checkpoint]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Value: TypeAlias = Callable[[SweepRow], float | None]
 
 MOST_PANELS, MOST_LINES = 4, len(SERIES)
+# The characters that a legend has across the figure, and those that a line's mark takes of them.
+_LEGEND_WIDTH, _LEGEND_MARK = 130, 8
 _SHORT = {"pipeline": "", "horizon_unit": "horizon in ", "release_window": "release window "}
 
 
@@ -185,4 +187,7 @@ def legend(figure: Figure, grid: list[list[Axes]]) -> None:
             handles.setdefault(label, handle)
     names = sorted(handles, key=lambda label: label == "measured")
     shown = [label if label in ("predicted", "measured") else f"predicted: {label}" for label in names]
-    figure.legend([handles[name] for name in names], shown, loc="outside upper left", ncols=min(len(names), 4))
+    # About so many characters stand beside each other across a figure.
+    across = max(1, _LEGEND_WIDTH // (max(map(len, shown), default=0) + _LEGEND_MARK))
+    columns = min(len(names), 4, across)
+    figure.legend([handles[name] for name in names], shown, loc="outside upper left", ncols=columns)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from loadahead.sim.advice import obstacles
 from loadahead.sim.advice.answer import Advice
 from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.names import TOO_FEW_TASKS
-from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, tasks_for
+from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, smallest, tasks_for
 from loadahead.sim.advice.steps import Steps
 from loadahead.sim.advice.within import limit_ns
 from loadahead.sim.costs import Costs
@@ -50,9 +50,13 @@ class _Adviser:
         policy, horizons = self._policy, Horizons.of(self._tasks, self._policy)
         found = search(self._steps, horizons, self._limit_ns, self._effort)
         best = None if found.horizon is None else self._steps.figures(horizons.at(found.horizon))
+        least = self._steps.figures(horizons.at(1)) if found.searched.last else None
+        costs = self._steps.costs
         return Advice(
             horizon_unit=policy.horizon_unit,
             release_window=policy.release_window,
+            capacity_bytes=costs.memory_bytes,
+            host_capacity_bytes=costs.host_memory_bytes,
             keep_all=self._keep_all,
             own=self._steps.figures(policy) if policy.offload else None,
             best=best,
@@ -62,7 +66,25 @@ class _Adviser:
             furthest=furthest(self._tasks),
             alternatives=tuple(sorted(self._alternatives(), key=_least_memory)),
             windows=WINDOWS,
+            smallest=least,
+            fitting=self._fitting(horizons, found.searched.last, [self._keep_all, *([best] if best else [])]),
         )
+
+    def _fitting(self, horizons: Horizons, last: int, others: Sequence[Figures]) -> Figures | None:
+        """Return the largest horizon that fits the device; None where one of the others does, and where none does."""
+        capacity = self._steps.costs.memory_bytes
+
+        def figures(horizon: int) -> Figures:
+            return self._steps.figures(horizons.at(horizon))
+
+        def is_too_much(horizon: int) -> bool:
+            return figures(horizon).peak_device_bytes > capacity
+
+        if not last or any(other.peak_device_bytes <= capacity for other in others) or is_too_much(1):
+            return None
+        # A larger horizon takes no less memory.
+        above = smallest(2, last, is_too_much)
+        return figures(last if above is None else above - 1)
 
     def _obstacles(self, horizons: Horizons, found: Found) -> tuple[str, ...]:
         """Return what keeps the next smaller horizon, or all horizons, from being short enough."""

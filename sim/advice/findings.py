@@ -83,6 +83,8 @@ class Findings:
 
     Attributes:
         horizon_unit, release_window: the scenario's, for which horizons were searched.
+        capacity_bytes: the device's memory.
+        host_capacity_bytes: the host's, for all ranks together; None: it is not known.
         keep_all: the same step with everything kept on the device.
         own: the scenario's own horizon; None where the scenario does not offload.
         best: the horizon that is advised; None where no horizon's step is short enough.
@@ -92,11 +94,16 @@ class Findings:
         furthest: by how many tasks a BACKWARD comes after its FORWARD at the most.
         alternatives: the best horizons of other units and release windows, the one that needs least memory first.
         windows: the release windows that were looked at for them, in both units; empty where none was.
+        smallest: horizon 1, which needs the least device memory of all; None where no horizon offloads anything.
+        fitting: the largest horizon that fits the device; None where keeping all or the best one does, and where none
+            does.
         whose: what has the ``own`` horizon, in words.
     """
 
     horizon_unit: str
     release_window: int
+    capacity_bytes: int
+    host_capacity_bytes: int | None = None
     keep_all: Figures
     own: Figures | None
     best: Figures | None
@@ -106,7 +113,13 @@ class Findings:
     furthest: int
     alternatives: tuple[Alternative, ...] = ()
     windows: tuple[int, ...] = ()
+    smallest: Figures | None = None
+    fitting: Figures | None = None
     whose: str = "scenario"
+
+    def fits(self, figures: Figures) -> bool:
+        """Return whether a plan fits the device."""
+        return figures.peak_device_bytes <= self.capacity_bytes
 
     @property
     def saved_bytes(self) -> int:

@@ -21,10 +21,10 @@ def in_words(advice: Findings) -> str:
     """Return the advice in a few sentences, the answer first."""
     parts = [_switched_off(advice)]
     if advice.best is not None:
-        parts += [_best(advice, advice.best), _own(advice, advice.best), _smaller(advice, advice.best)]
+        best = advice.best
+        parts += [_best(advice, best), _room(advice), _alternative(advice), _own(advice, best), _smaller(advice, best)]
     else:
-        parts.append(_none(advice))
-    parts.append(_alternative(advice))
+        parts += [_none(advice), _room(advice), _alternative(advice)]
     return " ".join(part for part in parts if part)
 
 
@@ -90,6 +90,36 @@ def _best(advice: Findings, best: Figures) -> str:
         f"Horizon {name} needs the least device memory of {_searched(advice)} whose step is within 1 % of "
         f"{_KEEPING_ALL}: it {savings(best, advice.keep_all)}."
     )
+
+
+def _room(advice: Findings) -> str:
+    """Return what does not fit the device, or the host, and what does; nothing where keeping all fits."""
+    best, parts = advice.best, []
+    device = f"the GPU's {format_bytes(advice.capacity_bytes)}"
+    if advice.fitting is not None:
+        not_fit = "Keeping all does not fit" if best is None else "Neither this nor keeping all fits"
+        largest = f"the largest horizon that does, {advice.fitting.horizon}, {savings(advice.fitting, advice.keep_all)}"
+        parts.append(f"{not_fit} {device}; {largest}.")
+    elif not advice.fits(advice.keep_all):
+        if best is not None and advice.fits(best):
+            parts.append(f"Keeping all does not fit {device}.")
+        elif advice.smallest is not None:
+            least = advice.smallest.peak_device_bytes
+            more = format_bytes(least - advice.capacity_bytes)
+            of_these = f"({advice.horizon_unit}, release window {advice.release_window})"
+            parts.append(
+                f"No horizon {of_these} fits {device}: the smallest, 1, needs {format_bytes(least)}, {more} more."
+            )
+        else:
+            more = format_bytes(advice.keep_all.peak_device_bytes - advice.capacity_bytes)
+            parts.append(f"It does not fit {device}: {more} are missing.")
+    host = advice.host_capacity_bytes
+    if best is not None and host is not None and best.host_bytes > host:
+        parts.append(
+            f"Its host slots need {format_bytes(best.host_bytes)} for all ranks together, more than the host's "
+            f"{format_bytes(host)}."
+        )
+    return " ".join(parts)
 
 
 def _own(advice: Findings, best: Figures) -> str:

@@ -140,6 +140,43 @@ def test_a_scenario_that_does_not_offload_gets_advice_and_one_without_checkpoint
     assert la.advise("uniform", {"checkpoint.enabled": False}) is None
 
 
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ("40 MB", ""),
+        (
+            "20 MB",
+            "Keeping all does not fit the GPU's 19.07 MiB; the largest horizon that does, 17, saves 12.4 of 31.47",
+        ),
+        (
+            "3 MB",
+            "No horizon (tasks, release window 1) fits the GPU's 2.861 MiB: the smallest, 1, needs 3.815 MiB, 976.6",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_where_keeping_all_does_not(memory: str, words: str) -> None:
+    """Each horizon is simulated by itself: no larger one than the named one fits."""
+    changes = {"hardware.memory": memory}
+    advice = la.advise("slow-link", changes)
+    assert advice is not None
+    assert words in advice.sentence and (words or "fit" not in advice.sentence)
+    peaks = {
+        horizon: la.simulate("slow-link", changes | {"offload.activation_loading_horizon": horizon}).metrics
+        for horizon in range(1, advice.searched.last + 1)
+    }
+    fit = [horizon for horizon, step in peaks.items() if step.peak_device_bytes <= advice.capacity_bytes]
+    assert (advice.fitting.horizon if advice.fitting else None) == (max(fit) if fit and words else None)
+
+
+def test_the_host_has_to_have_room_for_the_slots() -> None:
+    changes = {"model.units_per_stage": 2, "hardware.host_memory": "1 MB"}
+    advice = la.advise("uniform", changes)
+    assert advice is not None and advice.best is not None
+    ranks = la.simulate("uniform", changes | {"offload.activation_loading_horizon": 1}).metrics.ranks
+    assert advice.best.host_bytes == sum(rank.peak_host_bytes for rank in ranks) == 19 * MB
+    assert "Its host slots need 18.12 MiB for all ranks together, more than the host's 976.6 KiB." in advice.sentence
+
+
 def test_all_ranks_are_looked_at() -> None:
     """The rank that needs most offloads nothing, and others save: that is said, and no +0 B."""
     keep_all = Figures(
