@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import arguments, jobs, modules
 from loadahead.compiling import compile_first
-from loadahead.prediction import predict, result_of
+from loadahead.prediction import advice_on, predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
@@ -25,6 +25,7 @@ from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
     from loadahead.scenarios.loader import Overrides, ScenarioSource
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
 
 # Timed steps of each horizon that is measured beside the chosen one.
@@ -58,6 +59,7 @@ class DemoResult:
         sweep: the predicted points, as a sweep's rows.
         choice: which row was run, and why: the best one, or the nearest to fit where none fits.
         without: the chosen microbatch count's prediction with nothing offloaded.
+        advice: which horizon to set for the chosen plan's microbatch count.
         run: the chosen plan, predicted and measured.
         horizons: every horizon of the chosen microbatch count, predicted and measured.
         report: the page.
@@ -67,6 +69,7 @@ class DemoResult:
     sweep: Sequence[SweepRow]
     choice: Choice
     without: StepMetrics
+    advice: Advice | None
     run: Run
     horizons: Sequence[HorizonRun]
     report: Path
@@ -96,6 +99,7 @@ class DemoResult:
                 PEAK_DEVICE: self.without.peak_device_bytes,
                 PEAK_BOUNDARY: self.without.peak_boundary_bytes,
             },
+            "advice": None if self.advice is None else self.advice.to_dict(),
             "predicted": measured.pop("predicted"),
             "measured": measured,
             "comparison": self.run.comparison().to_dict() | {"ranking_tau": self.ranking_tau()},
@@ -167,6 +171,7 @@ class Demo:
             sweep=rows,
             choice=choice,
             without=self._without(sweep, chosen),
+            advice=advice_on(job, known, self.progress),
             run=run,
             horizons=horizons,
             report=write_report(self.directory, self.commands),

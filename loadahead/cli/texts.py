@@ -145,7 +145,8 @@ def demo_text(done: DemoResult) -> str:
     words = done.rule if done.choice.fits else f"{done.choice.sentence} It is run all the same."
     chosen = f"{words} Chosen: {done.chosen.microbatches} microbatches, horizon {done.chosen.horizon}."
     sweep = sweep_text(done.sweep)
-    parts = [sweep, f"{chosen}\n{_saving(done)}", run_text(done.run), *_order(done), f"report: {done.report}"]
+    chosen += f"\n{_saving(done)}" + ("" if done.advice is None else f"\n{advice_text(done.advice)}")
+    parts = [sweep, chosen, run_text(done.run), *_order(done), f"report: {done.report}"]
     return "\n\n".join(parts)
 
 
