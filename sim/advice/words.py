@@ -56,11 +56,11 @@ def _saved(figures: Figures, keep_all: Figures) -> str:
     saved = keep_all.peak_device_bytes - figures.peak_device_bytes
     several = len(before) > 1
     if saved > 0:
-        return f"saves {part_of(saved, keep_all.peak_device_bytes)}{' of the rank that needs most' if several else ''}"
+        return f"saves {part_of(saved, keep_all.peak_device_bytes)}{' on the rank that needs most' if several else ''}"
     if before[most] > after[most]:
         return (
-            f"saves nothing of rank {largest}, which needs most ({format_bytes(before[largest])}), and "
-            f"{part_of(before[most] - after[most], before[most])} of rank {most}"
+            f"saves nothing on rank {largest}, which needs most ({format_bytes(before[largest])}), and "
+            f"{part_of(before[most] - after[most], before[most])} on rank {most}"
         )
     return f"saves no device memory ({format_bytes(keep_all.peak_device_bytes)} either way)"
 
@@ -144,10 +144,9 @@ def _smaller(advice: Findings, best: Figures) -> str:
 def _none(advice: Findings) -> str:
     own = f"({advice.horizon_unit}, release window {advice.release_window})"
     if advice.obstacles == (TOO_FEW_TASKS,):
-        return (
-            f"No horizon {own} offloads anything: there are too few tasks between FORWARD and BACKWARD, at most "
-            f"{counted(max(advice.furthest - 1, 0), 'task')}."
-        )
+        between = counted(advice.furthest - 1, "task")
+        why = f"at most {between}" if advice.furthest > 1 else "each BACKWARD follows its FORWARD at once"
+        return f"No horizon {own} offloads anything: there are too few tasks between FORWARD and BACKWARD, {why}."
     searched, keep_all = advice.searched, advice.keep_all
     if searched.complete:
         which = f"No horizon {own} at which anything is offloaded"

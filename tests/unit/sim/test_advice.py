@@ -185,7 +185,7 @@ def test_all_ranks_are_looked_at() -> None:
     best = replace(keep_all, horizon=2, step_time_ns=101, rank_device_bytes=(30 * 2**20, 5 * 2**20), offloaded=3)
     assert (
         savings(best, keep_all)
-        == "saves nothing of rank 0, which needs most (30 MiB), and 15 of 20 MiB of rank 1, step +1.0 %"
+        == "saves nothing on rank 0, which needs most (30 MiB), and 15 of 20 MiB on rank 1, step +1.0 %"
     )
     assert savings(keep_all, keep_all) == "saves no device memory (30 MiB either way), step +0 %"
 
