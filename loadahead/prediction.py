@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from loadahead.sim.timeline import Timeline
     from loadahead.sim.workload import Workload
 
+# Drawing so many operations takes about a second.
+_LONG_DRAWS = 5_000_000
+
 
 def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     """Return the job's predicted timeline; its header says the scenario and all warnings."""
@@ -86,7 +89,7 @@ def prediction_of(
         job=job,
         step=step,
         advice=advice_on(job, costs, progress),
-        jitter=_jitter(job, costs, step, draws, seed),
+        jitter=_jitter(job, costs, step, draws, seed, progress),
     )
 
 
@@ -129,7 +132,9 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, advice: Advice
         run_directory.write_json(directory, run_directory.ADVICE, advice.to_dict())
 
 
-def _jitter(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None) -> dict[str, Any] | None:
+def _jitter(
+    job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int | None, progress: ProgressCallback
+) -> dict[str, Any] | None:
     from loadahead.sim.jitter import Spread, draws_ignore_sharing, jitter_summary, step_times
 
     scenario = job.prepared.scenario if job.prepared is not None else None
@@ -138,6 +143,8 @@ def _jitter(job: Job, costs: Costs, step: Timeline, draws: int | None, seed: int
     written = scenario.jitter.model_dump() if scenario is not None else {}
     asked = {name: value for name, value in (("draws", draws), ("seed", seed)) if value is not None}
     spread = Spread(**written | asked)
+    if spread.draws * len(job.plan) > _LONG_DRAWS:
+        progress(Progress(f"{job.name}: drawing the step {spread.draws} times"))
     with named(job.name):
         times = step_times(job.plan, costs, spread)
         unlike = bool(step.header["contended"]) and draws_ignore_sharing(job.plan, costs)

@@ -204,7 +204,8 @@ def _sweep(data: RunData) -> Html:
     if data.facts is not None:
         files += ["made with: ", *links(run_directory.SWEEP_FACTS)]
     if data.facts is not None:
-        sentences += data.facts.advice[1:BEST_ROWS]
+        # The first one stands above, where the run has no advice of its own.
+        sentences += data.facts.advice[0 if data.advice is not None else 1 : BEST_ROWS]
     return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
 
 

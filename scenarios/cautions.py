@@ -63,11 +63,15 @@ def _offloading(scenario: Scenario) -> list[str]:
             "activation offloading has no effect"
         ]
     if parallel.microbatches == 1:
-        return ["activation offloading does not save memory with only one microbatch (parallel.microbatches is 1)"]
+        return [
+            "activation offloading does not save memory with only one microbatch (parallel.microbatches is 1), says "
+            "SageMaker's documentation; between the many units of a rank it may still save some"
+        ]
     if parallel.active_microbatches == 1:
         return [
             "activation offloading does not save memory with only one microbatch in flight "
-            "(parallel.active_microbatches is 1)"
+            "(parallel.active_microbatches is 1), says SageMaker's documentation; between the many units of a rank it "
+            "may still save some"
         ]
     return []
 

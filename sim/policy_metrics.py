@@ -119,17 +119,16 @@ class Groups:
         group = self._group(workload, costs, policies[0])
         return None if group is None else group.rows(policies, axes, room)
 
-    def peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[Ints, Ints] | None:
-        """Return each rank's peak of device memory and its host memory in bytes, both of shape (ranks,); or None.
+    def with_peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[SweepRow, Ints] | None:
+        """Return one policy's row, and each rank's peak of device memory in bytes, shape (ranks,); or None.
 
         When None comes back, and what is raised, is as in :meth:`rows`.
         """
         group = self._group(workload, costs, policy)
         if group is None:
             return None
-        group.rows([policy], [{}])
-        ranks = group.arena.view(a.RANK_ROWS)
-        return ranks[:, a.R_PEAK].copy(), ranks[:, a.R_HOST].copy()
+        (row,) = group.rows([policy], [{}])
+        return row, group.arena.view(a.RANK_ROWS)[:, a.R_PEAK].copy()
 
     def _group(self, workload: Workload, costs: Costs, policy: Policy) -> Group | None:
         """Return a point's group with its sizes and costs; None where a sum might leave 64 bits."""

@@ -19,7 +19,6 @@ from loadahead.reports.tables import (
 from loadahead.reports.training_check import EQUAL, worst
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
-from loadahead.sweeps.advice import each_in_words
 
 if TYPE_CHECKING:
     from loadahead.demo import DemoResult
@@ -92,8 +91,8 @@ def sweep_text(rows: Sequence[SweepRow], model_axes: Sequence[str] = ()) -> str:
 
 def sweep_advice_text(advice: SweepAdvice, most: int = 8) -> str:
     """Return the advice on the marked point, then that of the swept horizons of each combination; only the first."""
-    lines = [] if advice.marked is None else [advice_text(advice.marked)]
-    each = each_in_words(advice.each)
+    lines = [] if advice.marked is None else [f"Advice: {advice.marked_sentence}"]
+    each = advice.each_in_words()
     lines += each[:most]
     if len(each) > most:
         lines.append(f"... and {counted(len(each) - most, 'more combination')} (all of them: --json)")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loadahead.prediction import advice_on_policy
 from loadahead.progress import ProgressCallback, silent
 from loadahead.sim.advice import Advice, SweptAdvice, advice_on_rows
+from loadahead.sim.choice import Choice, axes_text
 from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_points
 
 if TYPE_CHECKING:
-    from loadahead.sim.choice import Choice
     from loadahead.sweeps.grid import Grid
 
 HORIZON = "horizon"
@@ -28,12 +28,14 @@ class SweepAdvice:
         marked: advice on the first model's best row, or on the nearest where nothing fits, over all its horizons; None
             where no horizon decides.
         row: that row.
+        where: the values of its axes beside the horizon that vary, in words; empty where none does.
         each: for each combination of the axes beside the horizon, what the swept horizons say; empty where just one of
             each was swept, which says nothing of others.
     """
 
     marked: Advice | None
     row: SweepRow
+    where: str
     each: tuple[SweptAdvice, ...]
 
     def marked_dict(self) -> dict[str, Any] | None:
@@ -42,21 +44,26 @@ class SweepAdvice:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Return the advice in words: on the marked row, then on each combination, where there are several."""
-        marked = () if self.marked is None else (self.marked.sentence,)
-        return (*marked, *each_in_words(self.each))
+        """Return the advice in words: on the marked row, then on each combination, where that is not said already."""
+        marked = () if self.marked is None else (self.marked_sentence,)
+        return (*marked, *self.each_in_words())
 
+    @property
+    def marked_sentence(self) -> str:
+        """Return the advice on the marked row in words; it begins with the row's axes where some vary."""
+        sentence = "" if self.marked is None else self.marked.sentence
+        return f"For {self.where}: {sentence}" if self.where else sentence
 
-def each_in_words(each: Sequence[SweptAdvice]) -> list[str]:
-    """Return a sentence for each of several combinations, which begins with the axes that differ."""
-    if len(each) < 2:
-        return []
-    varying = [key for key in each[0].axes if len({str(one.axes[key]) for one in each}) > 1]
-    return [f"{_named(one.axes, varying)}: {one.sentence}" for one in each]
+    def each_in_words(self) -> list[str]:
+        """Return a sentence for each combination, which begins with the axes that differ.
 
-
-def _named(axes: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return ", ".join(f"{key} {axes[key]}" for key in keys)
+        There is none for a single combination where the marked row has advice, which is of the same and says more.
+        """
+        if not self.each or (len(self.each) == 1 and self.marked is not None):
+            return []
+        varying = [key for key in self.each[0].axes if len({str(one.axes[key]) for one in self.each}) > 1]
+        named = [axes_text(one.best or one.keep_all, varying or one.axes) for one in self.each]
+        return [f"{name}: {one.sentence}" for name, one in zip(named, self.each, strict=True)]
 
 
 def advice_on_sweep(
@@ -69,7 +76,9 @@ def advice_on_sweep(
     marked = advice_on_policy(point.workload, point.costs, point.policy, name, progress)
     if marked is not None:
         marked = replace(marked, whose="marked point" if choice.fits else "nearest point")
-    return SweepAdvice(marked=marked, row=choice.row, each=tuple(_each(grid, rows)))
+    varying = [axis for axis in choice.row.axes if axis != HORIZON and len({str(row.axes[axis]) for row in rows}) > 1]
+    where = axes_text(choice.row, varying)
+    return SweepAdvice(marked=marked, row=choice.row, where=where, each=tuple(_each(grid, rows)))
 
 
 def _each(grid: Grid, rows: Sequence[SweepRow]) -> list[SweptAdvice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from loadahead.sim.advice import obstacles
@@ -11,13 +11,15 @@ from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.names import TOO_FEW_TASKS
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, smallest, tasks_for
 from loadahead.sim.advice.steps import Steps
-from loadahead.sim.advice.within import limit_ns
+from loadahead.sim.advice.within import Limits, limit_ns
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import HORIZON_UNITS, Policy
 from loadahead.sim.workload import Workload
 
 # Other release windows that are looked at, in both units.
 WINDOWS = (1, 2, 3, 4)
+# So many plans are looked at beside those of the searches: keeping all, the scenario's own, the ends.
+_BESIDE = 6
 
 
 def advise(
@@ -37,76 +39,93 @@ class _Adviser:
     """Searches the horizons of one policy, then of others that differ in unit and release window."""
 
     def __init__(self, workload: Workload, costs: Costs, policy: Policy, tell: Callable[[str], None]) -> None:
-        self._policy = policy
+        self._policy, self._costs = policy, costs
         self._steps = Steps(workload, costs)
+        # What a plan holds needs no clock: the quickest to compute will do.
+        self._memory = self._steps.lower_bound()
         self._tasks = tasks_for(workload, policy)
         self._effort = Effort(tell)
-        self._effort.announce(3 * self._steps.seconds(policy), 1)
+        self._effort.spend(_BESIDE * self._steps.seconds(policy))
         self._keep_all = self._steps.figures(replace(policy, offload=False))
-        self._limit_ns = limit_ns(self._keep_all.step_time_ns)
+        self._limits = Limits(limit_ns(self._keep_all.step_time_ns), costs.host_memory_bytes)
 
     def advice(self) -> Advice:
         """Return what was found."""
         policy, horizons = self._policy, Horizons.of(self._tasks, self._policy)
-        found = search(self._steps, horizons, self._limit_ns, self._effort)
-        best = None if found.horizon is None else self._steps.figures(horizons.at(found.horizon))
-        least = self._steps.figures(horizons.at(1)) if found.searched.last else None
-        costs = self._steps.costs
+        found = self._search(horizons)
+        offloads, last = horizons.offloaded(1) > 0, found.searched.last
+        best = self._figures(horizons, found.horizon)
+        in_the_way = self._obstacles(horizons, found)
+        alternatives, complete = self._alternatives()
         return Advice(
             horizon_unit=policy.horizon_unit,
             release_window=policy.release_window,
-            capacity_bytes=costs.memory_bytes,
-            host_capacity_bytes=costs.host_memory_bytes,
+            capacity_bytes=self._costs.memory_bytes,
+            host_capacity_bytes=self._costs.host_memory_bytes,
             keep_all=self._keep_all,
             own=self._steps.figures(policy) if policy.offload else None,
             best=best,
+            smallest=self._figures(horizons, 1 if offloads else None),
+            largest=self._figures(horizons, last or None),
             least_step_time_ns=found.least_ns,
             searched=found.searched,
-            obstacles=self._obstacles(horizons, found),
+            obstacles=in_the_way,
             furthest=furthest(self._tasks),
-            alternatives=tuple(sorted(self._alternatives(), key=_least_memory)),
+            alternatives=tuple(sorted(alternatives, key=_least_memory)),
+            alternatives_complete=complete,
             windows=WINDOWS,
-            smallest=least,
-            fitting=self._fitting(horizons, found.searched.last, [self._keep_all, *([best] if best else [])]),
+            fitting=None if best is not None and self._fits(best) else self._fitting(horizons, last),
         )
 
-    def _fitting(self, horizons: Horizons, last: int, others: Sequence[Figures]) -> Figures | None:
-        """Return the largest horizon that fits the device; None where one of the others does, and where none does."""
-        capacity = self._steps.costs.memory_bytes
+    def _search(self, horizons: Horizons) -> Found:
+        last = horizons.last_that_saves(self._memory, self._keep_all)
+        self._effort.spend(last.bit_length() * self._memory.seconds(horizons.policy))
+        return search(self._steps, horizons, last, self._limits, self._effort)
 
-        def figures(horizon: int) -> Figures:
-            return self._steps.figures(horizons.at(horizon))
+    def _figures(self, horizons: Horizons, horizon: int | None) -> Figures | None:
+        return None if horizon is None else self._steps.figures(horizons.at(horizon))
+
+    def _fits(self, figures: Figures) -> bool:
+        return figures.peak_device_bytes <= self._costs.memory_bytes
+
+    def _fitting(self, horizons: Horizons, last: int) -> Figures | None:
+        """Return the largest horizon that fits the device; None where keeping all does, and where none does."""
 
         def is_too_much(horizon: int) -> bool:
-            return figures(horizon).peak_device_bytes > capacity
+            return not self._fits(self._memory.figures(horizons.at(horizon)))
 
-        if not last or any(other.peak_device_bytes <= capacity for other in others) or is_too_much(1):
+        if not last or self._fits(self._keep_all) or is_too_much(1):
             return None
         # A larger horizon takes no less memory.
         above = smallest(2, last, is_too_much)
-        return figures(last if above is None else above - 1)
+        return self._steps.figures(horizons.at(last if above is None else above - 1))
 
     def _obstacles(self, horizons: Horizons, found: Found) -> tuple[str, ...]:
-        """Return what keeps the next smaller horizon, or all horizons, from being short enough."""
+        """Return what keeps the next smaller horizon, or all horizons, from being advised."""
         if not found.searched.last:
             return (TOO_FEW_TASKS,)
         if found.horizon is None:
-            return obstacles.of_all(self._steps, horizons, self._limit_ns, self._effort)
+            return obstacles.of_all(self._steps, horizons, found.searched.last, self._limits, self._effort)
         if found.horizon == 1:
             return ()
-        return obstacles.of_horizon(self._steps, horizons, found.horizon - 1, self._limit_ns)
+        return obstacles.of_horizon(self._steps, horizons, found.horizon - 1, self._limits)
 
-    def _alternatives(self) -> Iterable[Alternative]:
+    def _alternatives(self) -> tuple[list[Alternative], bool]:
+        """Return the best horizons of other settings, and whether all of these were looked at, in all horizons."""
+        out: list[Alternative] = []
+        self._effort.cut_short = False
         for unit in HORIZON_UNITS:
             for window in WINDOWS:
                 other = replace(self._policy, horizon_unit=unit, release_window=window)
                 if (unit, window) == (self._policy.horizon_unit, self._policy.release_window):
                     continue
+                if not self._effort.left:
+                    return out, False
                 horizons = Horizons.of(self._tasks, other)
-                found = search(self._steps, horizons, self._limit_ns, self._effort)
-                if found.horizon is not None:
-                    figures = self._steps.figures(horizons.at(found.horizon))
-                    yield Alternative(horizon_unit=unit, release_window=window, figures=figures)
+                figures = self._figures(horizons, self._search(horizons).horizon)
+                if figures is not None:
+                    out.append(Alternative(horizon_unit=unit, release_window=window, figures=figures))
+        return out, not self._effort.cut_short
 
 
 def _least_memory(alternative: Alternative) -> tuple[int, int, int, int]:

@@ -41,11 +41,15 @@ class Advice(Findings):
             "own": _plain(self.own, self.keep_all),
             "least_step_time_ns": self.least_step_time_ns,
             "smallest": _plain(self.smallest, self.keep_all),
+            "largest": _plain(self.largest, self.keep_all),
             "fitting": _plain(self.fitting, self.keep_all),
             "obstacles": list(self.obstacles),
             "searched": {"last": self.searched.last, "tried": self.searched.tried, "complete": self.searched.complete},
             "alternatives": [other.to_dict(self.keep_all) for other in self.alternatives],
-            "alternatives_searched": {"release_windows": list(self.windows)},
+            "alternatives_searched": {
+                "release_windows": list(self.windows),
+                "complete": self.alternatives_complete,
+            },
             "sentence": self.sentence,
         }
 

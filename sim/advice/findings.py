@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from loadahead.sim.advice.within import slower
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
 
 
@@ -32,7 +33,7 @@ class Figures:
 
     def slower_than(self, other: Figures) -> float:
         """Return by which share this step is longer than another plan's; below 0 where it is shorter."""
-        return self.step_time_ns / other.step_time_ns - 1 if other.step_time_ns else 0.0
+        return slower(self.step_time_ns, other.step_time_ns)
 
     def to_dict(self, keep_all: Figures) -> dict[str, Any]:
         """Return the figures as plain data, with what they save and cost against keeping all."""
@@ -52,8 +53,8 @@ class Figures:
 class Searched:
     """Says which horizons were looked at: ``tried`` of those from 1 to ``last``, by themselves or by a bound.
 
-    Beyond ``last`` nothing is offloaded, or nothing changes any more; 0 where no horizon offloads anything. It is
-    ``complete`` where none from 1 to ``last`` was left out.
+    ``last`` is the largest at which some rank needs less memory than where all is kept; 0 where there is none. It is
+    ``complete`` where none up to it was left out.
     """
 
     last: int
@@ -88,13 +89,15 @@ class Findings:
         keep_all: the same step with everything kept on the device.
         own: the scenario's own horizon; None where the scenario does not offload.
         best: the horizon that is advised; None where no horizon's step is short enough.
-        least_step_time_ns: no step of a horizon that was looked at is shorter; None where none offloads anything.
-        obstacles: what keeps the next smaller horizon's step, or where there is no best one every step, from being
-            short enough: the fewest things that have to go together, by :mod:`loadahead.sim.advice.names`.
+        least_step_time_ns: the shortest step of all horizons that save memory; None where not all were timed.
+        obstacles: what keeps the next smaller horizon, or where there is no best one every horizon, from being advised:
+            the fewest things that have to go together, by :mod:`loadahead.sim.advice.names`.
         furthest: by how many tasks a BACKWARD comes after its FORWARD at the most.
         alternatives: the best horizons of other units and release windows, the one that needs least memory first.
+        alternatives_complete: whether all of them were looked at, in all horizons.
         windows: the release windows that were looked at for them, in both units; empty where none was.
         smallest: horizon 1, which needs the least device memory of all; None where no horizon offloads anything.
+        largest: the largest horizon that saves memory; None for none.
         fitting: the largest horizon that fits the device; None where keeping all or the best one does, and where none
             does.
         whose: what has the ``own`` horizon, in words.
@@ -112,8 +115,10 @@ class Findings:
     obstacles: tuple[str, ...]
     furthest: int
     alternatives: tuple[Alternative, ...] = ()
+    alternatives_complete: bool = True
     windows: tuple[int, ...] = ()
     smallest: Figures | None = None
+    largest: Figures | None = None
     fitting: Figures | None = None
     whose: str = "scenario"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 # These lengthen the step. Each can be thought away: copies out that take no time, copies in that take none, operations
 # that the host issues at once.
 OFFLOAD_STALLS, PREFETCH_STALLS, LAUNCHES = "offload_stalls", "prefetch_stalls", "launches"
-REMOVABLE = (OFFLOAD_STALLS, PREFETCH_STALLS, LAUNCHES)
-# No BACKWARD comes late enough after its FORWARD for anything to leave the device.
+# The host has no room for the slots.
+HOST_MEMORY = "host_memory"
+# No BACKWARD comes late enough after its FORWARD for anything to leave the device, or for what leaves to be away when
+# memory peaks.
 TOO_FEW_TASKS = "too_few_tasks"

@@ -1,9 +1,9 @@
-"""The smallest horizon whose step is short enough is found here, and it is said how far that was searched.
+"""The smallest horizon whose plan may be advised is found here, and it is said how far that was searched.
 
 A larger horizon takes no less memory on any rank: each boundary comes back no later, or stays. So the smallest horizon
-is the one with the least memory. Where a larger horizon never makes a step longer either
-(:attr:`loadahead.sim.advice.steps.Steps.monotone`), halving finds it; elsewhere halving over a lower bound tells which
-horizons are too small, and those from there on are tried one after the other.
+is the one with the least memory. It takes no more of the host either. Where it never makes a step longer
+(:attr:`loadahead.sim.advice.steps.Steps.monotone`), halving finds the smallest horizon that is allowed; elsewhere
+halving over a lower bound tells which horizons are too small, and those from there on are tried one after the other.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loadahead.sim.advice.findings import Searched
+from loadahead.sim.advice.findings import Figures, Searched
 from loadahead.sim.advice.steps import Steps
+from loadahead.sim.advice.within import Limits
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.build import order_for
@@ -22,7 +23,8 @@ from loadahead.sim.planner.horizon import decide
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.workload import Workload
 
-# Whoever waits is told when searches have taken, or will take, longer than this; in all they end by MOST_SECONDS.
+# Whoever waits is told when searches have taken longer than this. Horizons are tried one by one, and other settings
+# looked at, as long as all took less than MOST_SECONDS.
 TOLD_SECONDS, MOST_SECONDS = 0.5, 10.0
 # However little time is left, so many horizons are tried.
 _LEAST_TRIED = 16
@@ -30,24 +32,24 @@ _LEAST_TRIED = 16
 
 @dataclass(slots=True)
 class Effort:
-    """Holds how long searches may take together, in seconds as estimated, and who is told before a long one."""
+    """Holds how long searches may take together, in seconds as estimated, and who is told when they take long.
+
+    ``cut_short`` says whether something was left out for want of time.
+    """
 
     tell: Callable[[str], None] = lambda _: None
     left: float = field(default_factory=lambda: MOST_SECONDS)
+    cut_short: bool = False
     _spent: float = 0.0
     _told: bool = False
 
-    def announce(self, seconds: float, last: int) -> None:
-        """Tell, once, where so much more takes long; horizons up to ``last`` are looked at."""
-        if self._spent + seconds > TOLD_SECONDS and not self._told:
-            self.tell(f"looking for the best horizon up to {last}")
-            self._told = True
-
-    def spend(self, seconds: float, last: int) -> None:
-        """Take this long of what is left."""
-        self.announce(seconds, last)
+    def spend(self, seconds: float) -> None:
+        """Take this long of what is left; tell, once, when it is much in all."""
         self._spent += seconds
         self.left = max(self.left - seconds, 0.0)
+        if self._spent > TOLD_SECONDS and not self._told:
+            self.tell("looking for the best horizon")
+            self._told = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +84,22 @@ class Horizons:
         """
         if not self.offloaded(1):
             return 0
-        boundaries = np.add.reduceat(self.tasks.backward, self.tasks.start[:-1])
+        before = np.concatenate([[0], np.cumsum(self.tasks.backward)])
+        boundaries = np.diff(before[self.tasks.start])
         most = int((boundaries if self.policy.horizon_unit == "layers" else np.diff(self.tasks.start)).max())
         return smallest(1, most, lambda horizon: not self.offloaded(horizon + 1)) or most
+
+    def last_that_saves(self, steps: Steps, keep_all: Figures) -> int:
+        """Return the largest horizon at which some rank's peak is below that of keeping all; 0 for none."""
+        total = sum(keep_all.rank_device_bytes)
+
+        def saves(horizon: int) -> bool:
+            return sum(steps.figures(self.at(horizon)).rank_device_bytes) < total
+
+        last = self.last()
+        if not last or not saves(1):
+            return 0
+        return smallest(1, last - 1, lambda horizon: not saves(horizon + 1)) or last
 
 
 def tasks_for(workload: Workload, policy: Policy) -> Tasks:
@@ -116,9 +131,9 @@ def smallest(first: int, last: int, holds: Callable[[int], bool]) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Holds the smallest horizon that is short enough, or None, and how it was searched.
+    """Holds the smallest horizon that is allowed, or None, and how it was searched.
 
-    ``least_ns`` is a time that no step of the horizons looked at is shorter than; None where none was.
+    ``least_ns`` is the shortest step of all horizons that save memory; None where not all were timed.
     """
 
     horizon: int | None
@@ -126,54 +141,61 @@ class Found:
     least_ns: int | None = None
 
 
-def search(steps: Steps, horizons: Horizons, limit_ns: int, effort: Effort) -> Found:
-    """Return the smallest horizon at which something is offloaded and whose step is not above the limit."""
-    last = horizons.last()
+def search(steps: Steps, horizons: Horizons, last: int, limits: Limits, effort: Effort) -> Found:
+    """Return the smallest horizon up to ``last`` whose plan the limits allow."""
     if not last:
         return Found(horizon=None, searched=Searched(last=0, tried=0, complete=True))
     bound = steps.lower_bound()
-    effort.spend((last.bit_length() + 1) * bound.seconds(horizons.policy), last)
+    effort.spend((last.bit_length() + 1) * bound.seconds(horizons.policy))
 
-    def bound_ns(horizon: int) -> int:
-        return bound.times_ns([horizons.at(horizon)])[0]
+    def allowed(steps: Steps, horizon: int) -> bool:
+        figures = steps.figures(horizons.at(horizon))
+        return limits.allow(figures.step_time_ns, figures.host_bytes)
 
-    lowest = smallest(1, last, lambda horizon: bound_ns(horizon) <= limit_ns)
+    lowest = smallest(1, last, lambda horizon: allowed(bound, horizon))
     if lowest is None or steps.monotone:
-        everything = Searched(last=last, tried=last, complete=True)
-        return Found(horizon=lowest, searched=everything, least_ns=bound_ns(last))
-    found, times = _one_by_one(steps, horizons, limit_ns, effort, range(lowest, last + 1))
-    looked_at = range(lowest, (found or last) + 1)
-    complete = all(horizon in times for horizon in looked_at)
+        least = bound.figures(horizons.at(last)).step_time_ns if steps.monotone else None
+        return Found(horizon=lowest, searched=Searched(last=last, tried=last, complete=True), least_ns=least)
+    found, times = _one_by_one(steps, horizons, limits, effort, range(lowest, last + 1))
+    complete = all(horizon in times for horizon in range(lowest, (found or last) + 1))
+    effort.cut_short |= not complete
     tried = last if complete else lowest - 1 + len(times)
-    ruled_out = [bound_ns(lowest - 1)] if lowest > 1 else []
-    least = min([*times.values(), *ruled_out])
+    least = min(times.values()) if len(times) == last else None
     return Found(horizon=found, searched=Searched(last=last, tried=tried, complete=complete), least_ns=least)
 
 
 def _one_by_one(
-    steps: Steps, horizons: Horizons, limit_ns: int, effort: Effort, candidates: range
+    steps: Steps, horizons: Horizons, limits: Limits, effort: Effort, candidates: range
 ) -> tuple[int | None, dict[int, int]]:
-    """Try horizons in turn until one is short enough, and return it and the steps that were timed, by horizon.
+    """Try horizons in turn until one is allowed, and return it and the steps that were timed, by horizon.
 
-    Where all would take too long, some of them are tried, spread evenly, and then those before the first that is short
-    enough.
+    Where all would take too long, some of them are tried, spread evenly, then some of those before the first that is
+    allowed, and so on.
     """
     each = steps.seconds(horizons.policy)
-    may_try = max(int(effort.left / 2 / each), _LEAST_TRIED)
-    stride = -(-len(candidates) // may_try)
     times: dict[int, int] = {}
-
-    def first_short(chosen: Iterable[int]) -> int | None:
-        for horizon in chosen:
-            effort.spend(each, candidates[-1])
-            (times[horizon],) = steps.times_ns([horizons.at(horizon)])
-            if times[horizon] <= limit_ns:
-                return horizon
-        return None
-
-    chosen = sorted({*candidates[::stride], candidates[-1]})
-    found = first_short(chosen)
-    if found is not None and stride > 1:
+    best: int | None = None
+    while candidates:
+        may_try = max(int(effort.left / 2 / each), _LEAST_TRIED)
+        stride = -(-len(candidates) // may_try)
+        tried = sorted({*candidates[::stride], candidates[-1]})
+        found = _first_allowed(steps, horizons, limits, effort, tried, times)
+        if found is None:
+            break
+        best = found
         before = max((horizon for horizon in times if horizon < found), default=candidates[0] - 1)
-        found = first_short(range(before + 1, found)[-may_try:]) or found
-    return found, times
+        candidates = range(max(before + 1, candidates[0]), found)
+    return best, times
+
+
+def _first_allowed(
+    steps: Steps, horizons: Horizons, limits: Limits, effort: Effort, chosen: Iterable[int], times: dict[int, int]
+) -> int | None:
+    """Try horizons in turn, and return the first that is allowed; ``times`` takes the steps that were timed."""
+    for horizon in chosen:
+        effort.spend(steps.seconds(horizons.policy))
+        figures = steps.figures(horizons.at(horizon))
+        times[horizon] = figures.step_time_ns
+        if limits.allow(figures.step_time_ns, figures.host_bytes):
+            return horizon
+    return None

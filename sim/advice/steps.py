@@ -1,4 +1,4 @@
-"""How long a step takes under many policies of one workload, also where copies or launches are thought away.
+"""What a step takes under many policies of one workload, also where copies or launches are thought away.
 
 Where links are private, steps are computed without plans (:mod:`loadahead.sim.policy_metrics`), else plan by plan.
 """
@@ -21,7 +21,7 @@ from loadahead.sim.memory import walk
 from loadahead.sim.metrics import offload_counts
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.policy_metrics import Groups
-from loadahead.sim.step_metrics import SweepRow, step_time
+from loadahead.sim.step_metrics import step_time
 from loadahead.sim.workload import Workload
 
 # Operations that are timed in a second, on one core: without plans, and with a plan and flows that share links.
@@ -82,25 +82,20 @@ class Steps:
         operations = _OPERATIONS_PER_BOUNDARY * policy.microbatches * sum(map(len, self.workload.stages))
         return operations / (PLANLESS_PER_SECOND if self.shared is None else SHARED_PER_SECOND)
 
-    def times_ns(self, policies: Sequence[Policy]) -> list[int]:
-        """Return the step time of each policy; they differ only in what is offloaded, and when."""
-        rows = self._rows(policies)
-        if rows is not None:
-            return [row.step_time_ns for row in rows]
-        return [self._of_plan(build_plan(self.workload, policy)) for policy in policies]
-
     def figures(self, policy: Policy) -> Figures:
         """Return what the policy's plan takes."""
         horizon = policy.horizon if policy.offload and policy.checkpoint else None
-        rows = self._rows([policy])
-        peaks = None if rows is None else self._groups.peaks(self.workload, self._costs, policy)
-        if rows is not None and peaks is not None:
+        found = None
+        if self.shared is None:
+            found = self._groups.with_peaks(self.workload, self._costs, policy)
+        if found is not None:
+            row, peaks = found
             return Figures(
                 horizon=horizon,
-                step_time_ns=rows[0].step_time_ns,
-                rank_device_bytes=tuple(peaks[0].tolist()),
-                host_bytes=int(peaks[1].sum()),
-                offloaded=rows[0].offloaded,
+                step_time_ns=row.step_time_ns,
+                rank_device_bytes=tuple(peaks.tolist()),
+                host_bytes=row.host_bytes,
+                offloaded=row.offloaded,
             )
         plan = build_plan(self.workload, policy)
         memory = walk(plan, self.costs)
@@ -111,12 +106,6 @@ class Steps:
             host_bytes=int(memory.peak_host.sum()),
             offloaded=offload_counts(plan)[0],
         )
-
-    def _rows(self, policies: Sequence[Policy]) -> list[SweepRow] | None:
-        """Return the policies' rows; None where their steps need plans."""
-        if self.shared is not None:
-            return None
-        return self._groups.rows(self.workload, self._costs, policies, [{}] * len(policies))
 
     def _of_plan(self, plan: Plan) -> int:
         times = run(_without_copies(plan, self.removed), self._costs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.sim.advice.within import limit_ns
+from loadahead.sim.advice.within import Limits, limit_ns, slower
 from loadahead.sim.advice.words import part_of, percent
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME, SweepRow
 from loadahead.sim.units import counted, format_bytes
@@ -19,9 +19,9 @@ class SweptAdvice:
     Attributes:
         axes: the values of the sweep's other axes.
         keep_all: the same step with everything kept on the device.
-        best: the row that is advised; None where no swept horizon offloads anything in a step that is short enough.
+        best: the row that is advised; None where no swept horizon saves memory in a step that is short enough.
         swept: how many horizons were swept.
-        least_step_time_ns: the shortest step of those that offload anything; None where none does.
+        least_step_time_ns: the shortest step of those that save memory; None where none does.
     """
 
     axes: Mapping[str, Any]
@@ -38,22 +38,27 @@ class SweptAdvice:
     @property
     def slower(self) -> float | None:
         """Return by which share the advised horizon's step is longer; None where none is advised."""
-        return None if self.best is None else _slower(self.best.step_time_ns, self.keep_all)
+        return None if self.best is None else slower(self.best.step_time_ns, self.keep_all.step_time_ns)
 
     @property
     def sentence(self) -> str:
         """Return the advice in words."""
-        swept = f"the {counted(self.swept, 'horizon')} swept"
-        keeping_all = "a step within 1 % of keeping all on the GPU"
+        step = "a step within 1 % of keeping all on the GPU"
+        if self.keep_all.host_capacity_bytes is not None:
+            step += " and slots that fit the host"
         if self.best is not None:
-            whole, saved = self.keep_all.peak_device_bytes, self.saved_bytes or 0
-            saves = f"saves {part_of(saved, whole)}" if saved > 0 else f"saves none of {format_bytes(whole)}"
-            name = f"horizon {self.best.horizon} needs the least device memory of {swept} that have {keeping_all}"
-            return f"{name}: it {saves}, step {percent(self.slower or 0.0)}."
+            saved = part_of(self.saved_bytes or 0, self.keep_all.peak_device_bytes)
+            missing = self.best.missing_device_bytes
+            room = f"; it needs {format_bytes(missing)} more than the device has" if missing else ""
+            name = f"of the {counted(self.swept, 'horizon')} swept, {self.best.horizon} needs the least device memory"
+            return f"{name} in {step}: it saves {saved}, step {percent(self.slower or 0.0)}{room}."
+        one = self.swept == 1
+        none = "the one horizon swept does not save" if one else f"none of the {self.swept} horizons swept saves"
         if self.least_step_time_ns is None:
-            return f"none of {swept} offloads anything."
-        cost = percent(_slower(self.least_step_time_ns, self.keep_all))
-        return f"none of {swept} offloads anything in {keeping_all}: each that does costs {cost} or more."
+            return f"{none} device memory on the rank that needs most."
+        cost = percent(slower(self.least_step_time_ns, self.keep_all.step_time_ns))
+        costs = f"it costs {cost}" if one else f"each that saves any costs {cost} or more"
+        return f"{none} device memory in {step}: {costs}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the advice as plain data, as the command line's JSON holds it."""
@@ -69,23 +74,21 @@ class SweptAdvice:
                 STEP_TIME: self.keep_all.step_time_ns,
                 PEAK_DEVICE: self.keep_all.peak_device_bytes,
             },
+            "fits": None if best is None else best.fits,
             "swept": self.swept,
             "sentence": self.sentence,
         }
 
 
-def _slower(step_time_ns: int, keep_all: SweepRow) -> float:
-    return step_time_ns / keep_all.step_time_ns - 1 if keep_all.step_time_ns else 0.0
-
-
 def advice_on_rows(axes: Mapping[str, Any], rows: Sequence[SweepRow], keep_all: SweepRow) -> SweptAdvice:
     """Return the advice on rows that differ in their horizon alone; ``keep_all`` is their step without offloading."""
-    offloading = [row for row in rows if row.offloaded]
-    short = [row for row in offloading if row.step_time_ns <= limit_ns(keep_all.step_time_ns)]
+    limits = Limits(limit_ns(keep_all.step_time_ns), keep_all.host_capacity_bytes)
+    saving = [row for row in rows if row.peak_device_bytes < keep_all.peak_device_bytes]
+    allowed = [row for row in saving if limits.allow(row.step_time_ns, row.host_bytes)]
     return SweptAdvice(
         axes=axes,
         keep_all=keep_all,
-        best=min(short, key=lambda row: (row.peak_device_bytes, row.horizon), default=None),
+        best=min(allowed, key=lambda row: (row.peak_device_bytes, row.horizon), default=None),
         swept=len(rows),
-        least_step_time_ns=min((row.step_time_ns for row in offloading), default=None),
+        least_step_time_ns=min((row.step_time_ns for row in saving), default=None),
     )

@@ -1,7 +1,8 @@
-"""How much longer than without offloading a step may take and still count as no longer is said here, once."""
+"""What a plan may take to be advised is said here, once: how much longer a step, and how much of the host."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 # A step that is at most this share longer than that of keeping all on the device counts as no longer.
@@ -11,3 +12,20 @@ WITHIN = Fraction(1, 100)
 def limit_ns(keep_all_ns: int) -> int:
     """Return the longest step in ns that counts as no longer than one of ``keep_all_ns``."""
     return int(keep_all_ns * (1 + WITHIN))
+
+
+def slower(step_time_ns: int, keep_all_ns: int) -> float:
+    """Return by which share a step is longer than keeping all; below 0 where it is shorter, 0 where none takes time."""
+    return step_time_ns / keep_all_ns - 1 if keep_all_ns else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Holds the longest step in ns, and the most host memory of all ranks in bytes; None: as much as it takes."""
+
+    step_time_ns: int
+    host_bytes: int | None
+
+    def allow(self, step_time_ns: int, host_bytes: int) -> bool:
+        """Return whether a plan that takes this may be advised."""
+        return step_time_ns <= self.step_time_ns and (self.host_bytes is None or host_bytes <= self.host_bytes)

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
-from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
+from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
+from loadahead.sim.advice.within import slower
 from loadahead.sim.units import counted, format_bytes, format_duration
 
 # An alternative that saves less than this share of what is kept without offloading is no news.
 _NEWS = 0.01
+# Shares above this are told as multiples, and those below as none.
+_MANY, _NOTHING = 10, 0.00005
 _OBSTACLES = {
     OFFLOAD_STALLS: "offload stalls (copies out of the GPU take too long)",
     PREFETCH_STALLS: "prefetch stalls (copies back take too long)",
     LAUNCHES: "what the host takes to issue the operations",
+    HOST_MEMORY: "the host's memory",
 }
-_SHORT = {OFFLOAD_STALLS: "offloads", PREFETCH_STALLS: "prefetches", LAUNCHES: "the host, which issues operations"}
+_WAITS = {OFFLOAD_STALLS: "offloads", PREFETCH_STALLS: "prefetches", LAUNCHES: "the host, which issues operations"}
 _KEEPING_ALL = "keeping all boundaries on the GPU"
 
 
 def in_words(advice: Findings) -> str:
     """Return the advice in a few sentences, the answer first."""
-    parts = [_switched_off(advice)]
-    if advice.best is not None:
-        best = advice.best
-        parts += [_best(advice, best), _room(advice), _alternative(advice), _own(advice, best), _smaller(advice, best)]
+    best = advice.best
+    if best is not None:
+        parts = [_best(advice, best), _room(advice), _alternative(advice), _own(advice), _smaller(advice, best)]
     else:
-        parts += [_none(advice), _room(advice), _alternative(advice)]
-    return " ".join(part for part in parts if part)
+        parts = [_none(advice), _room(advice), _alternative(advice), _own(advice), _most(advice)]
+    switched_off = "If activations were offloaded:" if advice.own is None else ""
+    return " ".join(part for part in [switched_off, *parts] if part)
 
 
 def percent(share: float) -> str:
-    """Return a signed share in percent, with a second digit where the first would be 0."""
-    if share == 0:
+    """Return a signed share in percent, with a second digit where the first would be 0; a large one as a multiple."""
+    if abs(share) < _NOTHING:
         return "+0 %"
+    if share > _MANY:
+        return f"×{1 + share:.3g}"
     shown = f"{100 * share:+.1f}" if abs(share) >= 0.001 else f"{100 * share:+.2f}"
     return f"{shown} %".replace("-", "−")
 
@@ -39,6 +45,8 @@ def percent(share: float) -> str:
 def part_of(part: int, whole: int) -> str:
     """Return two sizes as ``8.8 of 25.1 GiB``, the unit once where both have the same."""
     small, large = format_bytes(part), format_bytes(whole)
+    if small == large and part != whole:
+        return f"all but {format_bytes(whole - part)} of {large}"
     number, _, unit = small.partition(" ")
     return f"{number} of {large}" if unit == large.partition(" ")[2] else f"{small} of {large}"
 
@@ -51,12 +59,13 @@ def savings(figures: Figures, keep_all: Figures) -> str:
 def _saved(figures: Figures, keep_all: Figures) -> str:
     before, after = keep_all.rank_device_bytes, figures.rank_device_bytes
     ranks = range(len(before))
-    largest = max(ranks, key=lambda rank: before[rank])
-    most = max(ranks, key=lambda rank: before[rank] - after[rank])
     saved = keep_all.peak_device_bytes - figures.peak_device_bytes
-    several = len(before) > 1
     if saved > 0:
-        return f"saves {part_of(saved, keep_all.peak_device_bytes)}{' on the rank that needs most' if several else ''}"
+        where = " on the rank that needs most" if len(before) > 1 else ""
+        return f"saves {part_of(saved, keep_all.peak_device_bytes)}{where}"
+    # Of ranks that need as much, the one that still does.
+    largest = max(ranks, key=lambda rank: (before[rank], after[rank]))
+    most = max(ranks, key=lambda rank: before[rank] - after[rank])
     if before[most] > after[most]:
         return (
             f"saves nothing on rank {largest}, which needs most ({format_bytes(before[largest])}), and "
@@ -65,71 +74,48 @@ def _saved(figures: Figures, keep_all: Figures) -> str:
     return f"saves no device memory ({format_bytes(keep_all.peak_device_bytes)} either way)"
 
 
-def _switched_off(advice: Findings) -> str:
-    return "" if advice.own is not None or advice.best is None else "If activations were offloaded:"
-
-
-def _named(horizon: int | None, unit: str, window: int) -> str:
-    return f"{horizon} ({unit}, release window {window})"
-
-
-def _searched(advice: Findings) -> str:
-    """Return which horizons the answer is the best of."""
-    searched = advice.searched
-    return "all horizons" if searched.complete else f"the {searched.tried} of {searched.last} horizons that were tried"
+def _setting(advice: Findings) -> str:
+    return f"({advice.horizon_unit}, release window {advice.release_window})"
 
 
 def _best(advice: Findings, best: Figures) -> str:
-    name = _named(best.horizon, advice.horizon_unit, advice.release_window)
-    if not saves(best, advice.keep_all):
-        return (
-            f"Horizon {name} is the smallest of {_searched(advice)} whose step is within 1 % of {_KEEPING_ALL}, and it "
-            f"{savings(best, advice.keep_all)}."
-        )
+    searched = advice.searched
+    of = "all horizons" if searched.complete else f"the {searched.tried} of {searched.last} horizons that were tried"
+    room = "" if advice.host_capacity_bytes is None else " and whose slots fit the host"
     return (
-        f"Horizon {name} needs the least device memory of {_searched(advice)} whose step is within 1 % of "
-        f"{_KEEPING_ALL}: it {savings(best, advice.keep_all)}."
+        f"Horizon {best.horizon} {_setting(advice)} needs the least device memory of {of} whose step is within 1 % of "
+        f"{_KEEPING_ALL}{room}: it {savings(best, advice.keep_all)}."
     )
 
 
 def _room(advice: Findings) -> str:
-    """Return what does not fit the device, or the host, and what does; nothing where keeping all fits."""
-    best, parts = advice.best, []
-    device = f"the GPU's {format_bytes(advice.capacity_bytes)}"
+    """Return what does not fit the device, and what does; nothing where keeping all fits."""
+    best, device = advice.best, f"the GPU's {format_bytes(advice.capacity_bytes)}"
+    if advice.fits(advice.keep_all):
+        return ""
+    if best is not None and advice.fits(best):
+        return f"Keeping all does not fit {device}."
     if advice.fitting is not None:
         not_fit = "Keeping all does not fit" if best is None else "Neither this nor keeping all fits"
-        largest = f"the largest horizon that does, {advice.fitting.horizon}, {savings(advice.fitting, advice.keep_all)}"
-        parts.append(f"{not_fit} {device}; {largest}.")
-    elif not advice.fits(advice.keep_all):
-        if best is not None and advice.fits(best):
-            parts.append(f"Keeping all does not fit {device}.")
-        elif advice.smallest is not None:
-            least = advice.smallest.peak_device_bytes
-            more = format_bytes(least - advice.capacity_bytes)
-            of_these = f"({advice.horizon_unit}, release window {advice.release_window})"
-            parts.append(
-                f"No horizon {of_these} fits {device}: the smallest, 1, needs {format_bytes(least)}, {more} more."
-            )
-        else:
-            more = format_bytes(advice.keep_all.peak_device_bytes - advice.capacity_bytes)
-            parts.append(f"It does not fit {device}: {more} are missing.")
-    host = advice.host_capacity_bytes
-    if best is not None and host is not None and best.host_bytes > host:
-        parts.append(
-            f"Its host slots need {format_bytes(best.host_bytes)} for all ranks together, more than the host's "
-            f"{format_bytes(host)}."
-        )
-    return " ".join(parts)
+        fitting = f"{advice.fitting.horizon}, {savings(advice.fitting, advice.keep_all)}"
+        return f"{not_fit} {device}; the largest horizon that does, {fitting}."
+    if advice.smallest is not None:
+        least = advice.smallest.peak_device_bytes
+        more = format_bytes(least - advice.capacity_bytes)
+        return f"No horizon {_setting(advice)} fits {device}: 1 needs the least, {format_bytes(least)}, {more} more."
+    more = format_bytes(advice.keep_all.peak_device_bytes - advice.capacity_bytes)
+    return f"Keeping all does not fit {device}: {more} are missing."
 
 
-def _own(advice: Findings, best: Figures) -> str:
-    own = advice.own
+def _own(advice: Findings) -> str:
+    """Return what the scenario's own horizon saves and costs."""
+    own, best = advice.own, advice.best
     if own is None:
         return ""
-    if own.horizon == best.horizon:
+    if best is not None and own.horizon == best.horizon:
         return f"The {advice.whose} has it."
     if not own.offloaded:
-        return f"At the {advice.whose}'s horizon {own.horizon} nothing is offloaded."
+        return "" if best is None else f"At the {advice.whose}'s horizon {own.horizon} nothing is offloaded."
     return f"The {advice.whose}'s horizon {own.horizon} {savings(own, advice.keep_all)}."
 
 
@@ -137,57 +123,86 @@ def _smaller(advice: Findings, best: Figures) -> str:
     """Return what keeps the next smaller horizon out."""
     if best.horizon is None or best.horizon == 1 or not advice.obstacles:
         return ""
-    what = " and ".join(_SHORT[name] for name in advice.obstacles)
-    return f"Horizon {best.horizon - 1} waits too long for {what}."
+    waits = " and ".join(_WAITS[name] for name in advice.obstacles if name in _WAITS)
+    parts = [f"waits too long for {waits}"] if waits else []
+    parts += ["needs more than the host has"] if HOST_MEMORY in advice.obstacles else []
+    return f"Horizon {best.horizon - 1} {' and '.join(parts)}."
 
 
 def _none(advice: Findings) -> str:
-    own = f"({advice.horizon_unit}, release window {advice.release_window})"
+    """Return that no horizon is advised, and what is in the way."""
+    setting, searched, keep_all = _setting(advice), advice.searched, advice.keep_all
     if advice.obstacles == (TOO_FEW_TASKS,):
-        between = counted(advice.furthest - 1, "task")
-        why = f"at most {between}" if advice.furthest > 1 else "each BACKWARD follows its FORWARD at once"
-        return f"No horizon {own} offloads anything: there are too few tasks between FORWARD and BACKWARD, {why}."
-    searched, keep_all = advice.searched, advice.keep_all
-    if searched.complete:
-        which = f"No horizon {own} at which anything is offloaded"
-    else:
-        which = f"None of the {searched.tried} of {searched.last} horizons {own} that were tried"
-    sentence = f"{which} has a step within 1 % of {_KEEPING_ALL}, {format_duration(keep_all.step_time_ns)}"
-    if advice.least_step_time_ns is not None and keep_all.step_time_ns:
-        cost = percent(advice.least_step_time_ns / keep_all.step_time_ns - 1)
-        sentence += f": {'each' if searched.complete else 'of these each'} costs {cost} or more"
+        return _too_few_tasks(advice)
+    which = f"No horizon {setting}"
+    if not searched.complete:
+        which = f"None of the {searched.tried} of {searched.last} horizons {setting} that were tried"
+    sentence = f"{which} saves device memory in a step within 1 % of {_KEEPING_ALL}"
+    sentence += f", {format_duration(keep_all.step_time_ns)}"
+    if advice.host_capacity_bytes is not None:
+        sentence += ", with slots that fit the host"
+    if advice.least_step_time_ns is not None:
+        sentence += f": each costs {percent(slower(advice.least_step_time_ns, keep_all.step_time_ns))} or more"
+    elif advice.largest is not None:
+        sentence += f": the largest that saves any, {advice.largest.horizon}, costs "
+        sentence += percent(advice.largest.slower_than(keep_all))
     if advice.obstacles:
-        sentence += f". In the way {'is' if advice.obstacles == (LAUNCHES,) else 'are'} "
-        sentence += " and ".join(_OBSTACLES[name] for name in advice.obstacles)
+        verb = "is" if advice.obstacles in ((LAUNCHES,), (HOST_MEMORY,)) else "are"
+        of_these = "" if searched.complete else " of these"
+        sentence += f". In the way{of_these} {verb} " + " and ".join(_OBSTACLES[name] for name in advice.obstacles)
     return f"{sentence}."
+
+
+def _too_few_tasks(advice: Findings) -> str:
+    setting, smallest = _setting(advice), advice.smallest
+    if smallest is not None:
+        return (
+            f"No horizon {setting} saves device memory: at horizon 1 {_boundaries(smallest.offloaded)} "
+            "offloaded, and none of them is away from the GPU when its memory peaks."
+        )
+    between = f"at most {counted(advice.furthest - 1, 'task')}"
+    if advice.furthest <= 1:
+        between = "none"
+    return (
+        f"No horizon {setting} offloads anything: there are too few tasks between FORWARD and BACKWARD, {between}, for "
+        f"a release window of {advice.release_window}."
+    )
+
+
+def _boundaries(number: int) -> str:
+    return "1 boundary is" if number == 1 else f"{number} boundaries are"
+
+
+def _most(advice: Findings) -> str:
+    """Return what horizon 1 saves, of all horizons the most, and costs, where none is advised."""
+    smallest = advice.smallest
+    if smallest is None or not advice.searched.last:
+        return ""
+    if advice.own is not None and advice.own.horizon == 1:
+        return ""
+    return f"Horizon 1, which needs least, {savings(smallest, advice.keep_all)}."
 
 
 def _alternative(advice: Findings) -> str:
     """Return what another unit or release window changes, where it is news."""
-    saving = [other for other in advice.alternatives if saves(other.figures, advice.keep_all)]
-    if saving and _is_news(advice, saving[0]):
-        figures = saving[0].figures
-        return f"{_setting(advice, saving[0])} horizon {figures.horizon} {savings(figures, advice.keep_all)}."
-    if saving or not advice.windows or (advice.best is not None and saves(advice.best, advice.keep_all)):
+    if advice.alternatives and _is_news(advice, advice.alternatives[0]):
+        other = advice.alternatives[0]
+        return f"{_change(advice, other)} horizon {other.figures.horizon} {savings(other.figures, advice.keep_all)}."
+    if advice.alternatives or advice.best is not None or not advice.alternatives_complete:
         return ""
     windows = f"{min(advice.windows)} to {max(advice.windows)}"
-    return f"No release window from {windows}, in tasks or in layers, saves device memory within that 1 %."
-
-
-def saves(figures: Figures, keep_all: Figures) -> bool:
-    """Return whether some rank needs less memory than where all is kept."""
-    return sum(figures.rank_device_bytes) < sum(keep_all.rank_device_bytes)
+    return f"No release window from {windows}, in tasks or in layers, saves memory in such a step."
 
 
 def _is_news(advice: Findings, other: Alternative) -> bool:
     """Return whether an alternative saves more than what is advised, by more than a trifle."""
-    if advice.best is None or not saves(advice.best, advice.keep_all):
+    if advice.best is None:
         return True
     more = advice.best.peak_device_bytes - other.figures.peak_device_bytes
     return more > _NEWS * advice.keep_all.peak_device_bytes
 
 
-def _setting(advice: Findings, other: Alternative) -> str:
+def _change(advice: Findings, other: Alternative) -> str:
     """Return the settings of an alternative that differ, as a scenario has them."""
     parts = []
     if other.horizon_unit != advice.horizon_unit:

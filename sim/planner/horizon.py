@@ -125,5 +125,6 @@ def outcome_sentence(offloaded: int, kept: Counter[str], policy: Policy) -> str:
             f"(horizon {policy.horizon} layers, release window {policy.release_window})"
         )
     if not offloaded:
-        return f"Offloading cannot help here, so nothing is offloaded: all {total} boundaries stay because {why}."
+        nothing = "Offloading cannot help with these settings, so nothing is offloaded"
+        return f"{nothing}: all {total} boundaries stay because {why}."
     return f"{offloaded} of {total} boundaries are offloaded; {kept[TOO_SOON]} stay on the GPU because {why}."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 
 from loadahead.sim.advice import Advice, advise
-from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
+from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
@@ -54,6 +55,7 @@ class Scenario:
             p2p_latency_ns=draw.choice([0, 100]),
             launch_ns=draw.choice([0, 0, 0, 20, 300]),
             memory_bytes=10**9,
+            host_memory_bytes=draw.choice([None, None, None, draw.randint(1000, 40_000)]),
             shared=shared,
         )
         policy = Policy(
@@ -91,12 +93,17 @@ class Scenario:
         """What the policy's plan takes, on an engine, not by the search's own walk."""
         return simulate(build_plan(self.workload, policy), costs).metrics
 
-    def every_horizon(self, policy: Policy, costs: Costs, keep_all_ns: int) -> tuple[int, StepMetrics] | None:
-        """The horizon with the least memory among those that offload and take at most 1 % more time; None for none."""
-        found = []
+    def every_horizon(self, policy: Policy, costs: Costs, keep_all: StepMetrics) -> tuple[int, StepMetrics] | None:
+        """The horizon with the least memory among those that may be advised; None for none.
+
+        They save memory on some rank, take at most 1 % more time, and have slots that the host has room for.
+        """
+        found, room = [], costs.host_memory_bytes
         for horizon in range(1, self.tasks + 1):
             step = self.step(replace(policy, horizon=horizon), costs)
-            if step.offloaded and 100 * step.step_time_ns <= 101 * keep_all_ns:
+            if 100 * step.step_time_ns > 101 * keep_all.step_time_ns or not saves(step, keep_all):
+                continue
+            if room is None or sum(rank.peak_host_bytes for rank in step.ranks) <= room:
                 each = [rank.peak_device_bytes for rank in step.ranks]
                 found.append(((max(each), sum(each), horizon), step))
         if not found:
@@ -106,14 +113,23 @@ class Scenario:
 
     def unhindered(self, obstacles: tuple[str, ...]) -> Costs:
         """The costs with links and hosts that are as quick as can be said, for each obstacle."""
-        changes: dict[str, int] = {}
+        changes: dict[str, int | None] = {}
         if OFFLOAD_STALLS in obstacles:
             changes |= {"d2h_bandwidth": LARGEST_AMOUNT, "d2h_latency_ns": 0}
         if PREFETCH_STALLS in obstacles:
             changes |= {"h2d_bandwidth": LARGEST_AMOUNT, "h2d_latency_ns": 0}
         if LAUNCHES in obstacles:
             changes["launch_ns"] = 0
+        if HOST_MEMORY in obstacles:
+            changes["host_memory_bytes"] = None
         return self.costs.model_copy(update=changes)
+
+
+def saves(step: StepMetrics, keep_all: StepMetrics) -> bool:
+    """Whether some rank needs less memory; none needs more."""
+    pairs = list(zip(step.ranks, keep_all.ranks, strict=True))
+    assert all(ours.peak_device_bytes <= theirs.peak_device_bytes for ours, theirs in pairs)
+    return any(ours.peak_device_bytes < theirs.peak_device_bytes for ours, theirs in pairs)
 
 
 def require_same(scenario: Scenario, advice: Advice, keep_all: StepMetrics) -> str:
@@ -121,7 +137,7 @@ def require_same(scenario: Scenario, advice: Advice, keep_all: StepMetrics) -> s
     policy, costs = scenario.policy, scenario.costs
     assert advice.keep_all.step_time_ns == keep_all.step_time_ns
     assert advice.keep_all.rank_device_bytes == tuple(rank.peak_device_bytes for rank in keep_all.ranks)
-    found = scenario.every_horizon(policy, costs, keep_all.step_time_ns)
+    found = scenario.every_horizon(policy, costs, keep_all)
     if found is not None:
         horizon, step = found
         best = advice.best
@@ -130,22 +146,41 @@ def require_same(scenario: Scenario, advice: Advice, keep_all: StepMetrics) -> s
         assert best.rank_device_bytes == tuple(rank.peak_device_bytes for rank in step.ranks)
         assert best.host_bytes == sum(rank.peak_host_bytes for rank in step.ranks)
         assert advice.saved_bytes == keep_all.peak_device_bytes - step.peak_device_bytes
+        if horizon > 1:
+            smaller = replace(policy, horizon=horizon - 1)
+            require_obstacles(
+                scenario, advice.obstacles, lambda hindered: allowed(scenario, smaller, hindered, keep_all)
+            )
         return "found"
     assert advice.best is None
     assert advice.searched.complete
     if advice.obstacles == (TOO_FEW_TASKS,):
         horizons = range(1, scenario.tasks + 1)
-        assert not any(scenario.step(replace(policy, horizon=h), costs).offloaded for h in horizons)
+        assert not any(saves(scenario.step(replace(policy, horizon=h), costs), keep_all) for h in horizons)
         return TOO_FEW_TASKS
-    # On shared links a faster link is no freer one: there the obstacle is taken away by copies that move nothing.
-    if costs.shared is None:
-        unhindered = scenario.unhindered(advice.obstacles)
-        assert scenario.every_horizon(policy, unhindered, keep_all.step_time_ns) is not None
-        if len(advice.obstacles) > 1:
-            for name in advice.obstacles:
-                one = scenario.unhindered((name,))
-                assert scenario.every_horizon(policy, one, keep_all.step_time_ns) is None
+    every = scenario.every_horizon
+    require_obstacles(scenario, advice.obstacles, lambda hindered: every(policy, hindered, keep_all) is not None)
     return "none"
+
+
+def allowed(scenario: Scenario, policy: Policy, costs: Costs, keep_all: StepMetrics) -> bool:
+    """Whether one plan is as short as may be, with slots that the host has room for."""
+    step, room = scenario.step(policy, costs), costs.host_memory_bytes
+    fits = room is None or sum(rank.peak_host_bytes for rank in step.ranks) <= room
+    return fits and 100 * step.step_time_ns <= 101 * keep_all.step_time_ns
+
+
+def require_obstacles(scenario: Scenario, obstacles: tuple[str, ...], is_free: Callable[[Costs], bool]) -> None:
+    """Without the obstacles the way is free, and with any one of them left it is not.
+
+    On shared links a faster link is no freer one: there an obstacle is taken away by copies that move nothing, which
+    costs cannot say.
+    """
+    if scenario.costs.shared is not None:
+        return
+    assert obstacles and is_free(scenario.unhindered(obstacles))
+    for left in obstacles:
+        assert not is_free(scenario.unhindered(tuple(name for name in obstacles if name != left)))
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -158,9 +193,10 @@ def test_the_advice_is_what_trying_every_horizon_finds(chunk: int) -> None:
         assert advice is not None
         keep_all = scenario.step(replace(scenario.policy, offload=False), scenario.costs)
         kinds[require_same(scenario, advice, keep_all)] += 1
-        if advice.alternatives:
-            other = draw.choice(advice.alternatives)
-            changes = {"horizon_unit": other.horizon_unit, "release_window": other.release_window}
-            found = scenario.every_horizon(replace(scenario.policy, **changes), scenario.costs, keep_all.step_time_ns)
-            assert found is not None and found[0] == other.figures.horizon
+        unit, window = draw.choice(["tasks", "layers"]), draw.randint(1, 4)
+        if (unit, window) != (scenario.policy.horizon_unit, scenario.policy.release_window):
+            other = replace(scenario.policy, horizon_unit=unit, release_window=window)
+            found = scenario.every_horizon(other, scenario.costs, keep_all)
+            named = [a for a in advice.alternatives if (a.horizon_unit, a.release_window) == (unit, window)]
+            assert [a.figures.horizon for a in named] == ([] if found is None else [found[0]])
     assert set(kinds) == {"found", "none", TOO_FEW_TASKS}, "every kind of answer is met"

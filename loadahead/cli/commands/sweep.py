@@ -49,9 +49,9 @@ def sweep(
 ) -> None:
     """Simulate every combination of horizons, microbatches, ...
 
-    Each point is the step of the plan that `loadahead plan` would make. What is not given is the scenario's. Rows are
-    in the order of the axes: those of --set-range change slowest, then microbatches, pipeline, horizon unit, active
-    microbatches, horizon, release window.
+    Each point is the step of the plan that `loadahead plan` would make. What is not given is the scenario's. The table
+    has the fastest per GPU first. Files and --json have the order of the axes: those of --set-range change slowest,
+    then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
     """
     from loadahead.arguments import costs_given
     from loadahead.cli.axes import parse_axes

@@ -12,7 +12,7 @@ from loadahead.sim.advice.findings import Figures
 from loadahead.sim.advice.words import part_of, percent, savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
+from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
 
 # One rank, 4 units, 4 microbatches, all forwards first: 16 FORWARDs of 1 ms, then 16 BACKWARDs of 2 ms: 48 ms.
@@ -63,9 +63,10 @@ def test_a_slow_link_is_no_longer_advised_at_32_percent() -> None:
     assert advice.keep_all.step_time_ns == 96 * MS
     assert advice.obstacles == ("offload_stalls",)
     assert advice.sentence == (
-        "No horizon (tasks, release window 1) at which anything is offloaded has a step within 1 % of keeping all "
-        "boundaries on the GPU, 96 ms: each costs +8.3 % or more. In the way are offload stalls (copies out of the GPU "
-        "take too long). With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %."
+        "No horizon (tasks, release window 1) saves device memory in a step within 1 % of keeping all boundaries on the "
+        "GPU, 96 ms: each costs +25.0 % or more. In the way are offload stalls (copies out of the GPU take too long). "
+        "With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %. The scenario's horizon 2 saves "
+        "26.7 of 31.47 MiB, step +46.9 %. Horizon 1, which needs least, saves 27.66 of 31.47 MiB, step +49.0 %."
     )
 
 
@@ -108,8 +109,33 @@ def test_too_few_tasks_are_named() -> None:
     assert advice.obstacles == ("too_few_tasks",)
     assert advice.sentence == (
         "No horizon (tasks, release window 4) offloads anything: there are too few tasks between FORWARD and BACKWARD, "
-        "at most 2 tasks. No release window from 1 to 4, in tasks or in layers, saves device memory within that 1 %."
+        "at most 2 tasks, for a release window of 4. No release window from 1 to 4, in tasks or in layers, saves memory "
+        "in such a step."
     )
+
+
+def test_what_is_offloaded_may_be_back_when_memory_peaks() -> None:
+    advice = la.advise("no-help")
+    assert advice is not None and advice.best is None and advice.smallest is not None
+    assert advice.obstacles == ("too_few_tasks",) and advice.smallest.offloaded == 6
+    assert advice.smallest.rank_device_bytes == advice.keep_all.rank_device_bytes
+    assert advice.sentence.startswith(
+        "No horizon (tasks, release window 1) saves device memory: at horizon 1 6 boundaries are offloaded, and none of "
+        "them is away from the GPU when its memory peaks."
+    )
+
+
+def test_no_step_is_said_to_be_cheaper_than_it_is() -> None:
+    """On shared links a bound tells which horizons are too slow, and not by how much."""
+    changes = {"hardware.uplink_d2h": "2 GB/s", "offload.horizon_unit": "layers"}
+    advice = la.advise("shared-switch", changes)
+    assert advice is not None and advice.best is None and advice.largest is not None
+    assert advice.least_step_time_ns is None
+    largest = advice.largest.horizon
+    step = la.simulate("shared-switch", changes | {"offload.activation_loading_horizon": largest}).metrics
+    assert advice.largest.step_time_ns == step.step_time_ns
+    cost = percent(step.step_time_ns / advice.keep_all.step_time_ns - 1)
+    assert f"the largest that saves any, {largest}, costs {cost}." in advice.sentence
 
 
 def test_a_search_cut_short_says_what_it_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +176,7 @@ def test_a_scenario_that_does_not_offload_gets_advice_and_one_without_checkpoint
         ),
         (
             "3 MB",
-            "No horizon (tasks, release window 1) fits the GPU's 2.861 MiB: the smallest, 1, needs 3.815 MiB, 976.6",
+            "No horizon (tasks, release window 1) fits the GPU's 2.861 MiB: 1 needs the least, 3.815 MiB, 976.6",
         ),
     ],
 )
@@ -169,25 +195,40 @@ def test_what_does_not_fit_is_said_where_keeping_all_does_not(memory: str, words
 
 
 def test_the_host_has_to_have_room_for_the_slots() -> None:
-    changes = {"model.units_per_stage": 2, "hardware.host_memory": "1 MB"}
+    """Horizon 1 needs 19 MB of the host, and less is there: a larger horizon offloads less."""
+    changes = {"model.units_per_stage": 2, "hardware.host_memory": "15 MB"}
     advice = la.advise("uniform", changes)
-    assert advice is not None and advice.best is not None
-    ranks = la.simulate("uniform", changes | {"offload.activation_loading_horizon": 1}).metrics.ranks
-    assert advice.best.host_bytes == sum(rank.peak_host_bytes for rank in ranks) == 19 * MB
-    assert "Its host slots need 18.12 MiB for all ranks together, more than the host's 976.6 KiB." in advice.sentence
+    assert advice is not None and advice.best is not None and advice.best.horizon is not None
+
+    def needs(horizon: int) -> int:
+        step = la.simulate("uniform", changes | {"offload.activation_loading_horizon": horizon})
+        return sum(rank.peak_host_bytes for rank in step.metrics.ranks)
+
+    horizon = advice.best.horizon
+    assert needs(1) == 19 * MB and needs(horizon - 1) > 15 * MB >= needs(horizon)
+    assert advice.obstacles == ("host_memory",)
+    assert "keeping all boundaries on the GPU and whose slots fit the host: it saves" in advice.sentence
+    assert f"Horizon {horizon - 1} needs more than the host has." in advice.sentence
+    none = la.advise("uniform", changes | {"hardware.host_memory": "10 kB"})
+    assert none is not None and none.best is None
+    assert "with slots that fit the host: each costs +0 % or more. In the way is the host's memory." in none.sentence
 
 
 def test_all_ranks_are_looked_at() -> None:
     """The rank that needs most offloads nothing, and others save: that is said, and no +0 B."""
     keep_all = Figures(
-        horizon=None, step_time_ns=100, rank_device_bytes=(30 * 2**20, 20 * 2**20), host_bytes=0, offloaded=0
+        horizon=None, step_time_ns=100, rank_device_bytes=(30 << 20, 20 << 20), host_bytes=0, offloaded=0
     )
-    best = replace(keep_all, horizon=2, step_time_ns=101, rank_device_bytes=(30 * 2**20, 5 * 2**20), offloaded=3)
-    assert (
-        savings(best, keep_all)
-        == "saves nothing on rank 0, which needs most (30 MiB), and 15 of 20 MiB on rank 1, step +1.0 %"
+    best = replace(keep_all, horizon=2, step_time_ns=101, rank_device_bytes=(30 << 20, 5 << 20), offloaded=3)
+    assert savings(best, keep_all) == (
+        "saves nothing on rank 0, which needs most (30 MiB), and 15 of 20 MiB on rank 1, step +1.0 %"
     )
     assert savings(keep_all, keep_all) == "saves no device memory (30 MiB either way), step +0 %"
+    # Of ranks that need as much, the one is named that still does.
+    twins = replace(keep_all, rank_device_bytes=(30 << 20, 30 << 20))
+    assert savings(replace(twins, rank_device_bytes=(5 << 20, 30 << 20)), twins) == (
+        "saves nothing on rank 1, which needs most (30 MiB), and 25 of 30 MiB on rank 0, step +0 %"
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,6 +237,7 @@ def test_all_ranks_are_looked_at() -> None:
         (8_800 * 2**20, 25_100 * 2**20, "8.594 of 24.51 GiB"),
         (512 * 2**20, 25 * 2**30, "512 MiB of 25 GiB"),
         (0, 7, "0 of 7 B"),
+        (1023 * 2**30 - 2**20, 1023 * 2**30, "all but 1 MiB of 1023 GiB"),
     ],
 )
 def test_parts_of_sizes(part: int, whole: int, text: str) -> None:
@@ -203,36 +245,50 @@ def test_parts_of_sizes(part: int, whole: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "+0 %"), (0.002, "+0.2 %"), (0.0004, "+0.04 %"), (-0.031, "−3.1 %"), (0.32291, "+32.3 %")]
+    ("share", "text"),
+    [(0.0, "+0 %"), (0.002, "+0.2 %"), (0.0004, "+0.04 %"), (-0.031, "−3.1 %"), (0.32291, "+32.3 %"), (12.0, "×13")],
 )
 def test_percent(share: float, text: str) -> None:
     assert percent(share) == text
 
 
-def row(horizon: int, step: int, peak: int, offloaded: int = 1) -> SweepRow:
-    """A row of a sweep over horizons."""
-    figures = dict.fromkeys(METRIC_COLUMNS, 0) | {"step_time_ns": step, "offloaded": offloaded}
-    return SweepRow.from_dict({"horizon": horizon} | figures | {"peak_device_bytes": peak})
+def row(horizon: int, step: int, peak: int, offloaded: int = 1, **known: int) -> SweepRow:
+    """A row of a sweep over horizons, with room for anything unless capacities are given."""
+    figures = dict.fromkeys(METRIC_COLUMNS, 0) | dict.fromkeys(ROOM_COLUMNS)
+    figures |= {"step_time_ns": step, "offloaded": offloaded, "peak_device_bytes": peak}
+    return SweepRow.from_dict({"horizon": horizon} | figures | known)
 
 
 def test_advice_on_rows_looks_at_no_others() -> None:
-    keep_all = row(1, 1000, 10 * 2**20, offloaded=0)
-    rows = [
-        row(1, 1320, 2 * 2**20),
-        row(2, 1010, 4 * 2**20),
-        row(3, 1000, 5 * 2**20),
-        row(4, 1000, 10 * 2**20, offloaded=0),
-    ]
+    keep_all = row(1, 1000, 10 << 20, offloaded=0)
+    rows = [row(1, 1320, 2 << 20), row(2, 1010, 4 << 20), row(3, 1000, 5 << 20), row(4, 1000, 10 << 20, offloaded=0)]
     advice = advice_on_rows({"microbatches": 8}, rows, keep_all)
     assert advice.best is rows[1]
     assert advice.sentence == (
-        "horizon 2 needs the least device memory of the 4 horizons swept that have a step within 1 % of keeping all on "
-        "the GPU: it saves 6 of 10 MiB, step +1.0 %."
+        "of the 4 horizons swept, 2 needs the least device memory in a step within 1 % of keeping all on the GPU: it "
+        "saves 6 of 10 MiB, step +1.0 %."
     )
     assert advice_on_rows({}, rows[:1], keep_all).sentence == (
-        "none of the 1 horizon swept offloads anything in a step within 1 % of keeping all on the GPU: each that does "
-        "costs +32.0 % or more."
+        "the one horizon swept does not save device memory in a step within 1 % of keeping all on the GPU: it costs "
+        "+32.0 %."
     )
-    assert advice_on_rows({}, rows[3:], keep_all).sentence == "none of the 1 horizon swept offloads anything."
+    assert advice_on_rows({}, rows[:1] * 2, keep_all).sentence == (
+        "none of the 2 horizons swept saves device memory in a step within 1 % of keeping all on the GPU: each that "
+        "saves any costs +32.0 % or more."
+    )
+    assert advice_on_rows({}, rows[3:], keep_all).sentence == (
+        "the one horizon swept does not save device memory on the rank that needs most."
+    )
     found = advice.to_dict()
-    assert (found["horizon"], found["saved_bytes"], found["keep_all"]["step_time_ns"]) == (2, 6 * 2**20, 1000)
+    assert (found["horizon"], found["saved_bytes"], found["keep_all"]["step_time_ns"]) == (2, 6 << 20, 1000)
+
+
+def test_advice_on_rows_minds_what_device_and_host_have() -> None:
+    known = {"capacity_bytes": 3 << 20, "host_capacity_bytes": 7 << 20}
+    keep_all = row(1, 1000, 10 << 20, offloaded=0, **known)
+    rows = [row(1, 1000, 4 << 20, host_bytes=8 << 20, **known), row(2, 1000, 5 << 20, host_bytes=6 << 20, **known)]
+    advice = advice_on_rows({}, rows, keep_all)
+    assert advice.best is rows[1] and not advice.to_dict()["fits"]
+    assert advice.sentence.endswith(
+        "and slots that fit the host: it saves 5 of 10 MiB, step +0 %; it needs 2 MiB more than the device has."
+    )
