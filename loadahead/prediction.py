@@ -11,6 +11,7 @@ from loadahead.jobs import Job, named
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
+from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 
 if TYPE_CHECKING:
@@ -109,14 +110,22 @@ def advice_on(job: Job, costs: Costs, progress: ProgressCallback = silent) -> Ad
 def advice_on_policy(
     workload: Workload, costs: Costs, policy: Policy, name: str, progress: ProgressCallback = silent
 ) -> Advice | None:
-    """Return the same for what a job is planned from; ``name`` is what reports begin with."""
+    """Return the same for what a job is planned from; ``name`` is what reports begin with.
+
+    None comes back, and is reported, where another horizon or keeping all cannot be simulated: its figures leave what
+    64 bits hold. What was asked for may well be.
+    """
     from loadahead.sim.advice import advise
 
-    return advise(workload, costs, policy, lambda what: progress(Progress(f"{name}: {what}")))
+    try:
+        return advise(workload, costs, policy, lambda what: progress(Progress(f"{name}: {what}")))
+    except InputError as error:
+        progress(Progress(f"{name}: no advice on horizons: {error}"))
+        return None
 
 
-def write_prediction(job: Job, predicted: Timeline, costs: Costs, advice: Advice | None, directory: Path) -> None:
-    """Write plan, costs, predicted timeline and advice into a run directory, which is made if it is not there yet."""
+def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path) -> None:
+    """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet."""
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
@@ -126,6 +135,12 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, advice: Advice
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
     write_timeline(predicted, directory / run_directory.PREDICTED)
+
+
+def write_advice(advice: Advice | None, directory: Path) -> None:
+    """Write the advice into a run directory; that of an earlier run does not stay."""
+    from loadahead.reports import run_directory
+
     if advice is None:
         (directory / run_directory.ADVICE).unlink(missing_ok=True)
     else:

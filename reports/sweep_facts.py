@@ -72,7 +72,7 @@ class SweepFacts(_Frozen):
 def read_facts(path: Path) -> SweepFacts:
     """Read the file of a sweep's facts; raise InputError in one line where it is malformed."""
     try:
-        return SweepFacts.model_validate_json(path.read_text(encoding="utf-8"))
+        return SweepFacts.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error.__class__.__name__}); sweep it again") from error
     except ValidationError as error:

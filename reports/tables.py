@@ -231,10 +231,13 @@ def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None, model_axes: S
 
 
 def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None, model_axes: Sequence[str]) -> list[int]:
-    """Return the places of the rows to show, in order; of several models each has its share of the limit."""
-    models = models_of(rows, model_axes)
+    """Return the places of the rows to show, in order; of several models each has its share of the limit.
+
+    Of more models than that the first ones are shown.
+    """
+    models = list(models_of(rows, model_axes).values())
     out: list[int] = []
-    for places in models.values():
+    for places in models[:limit]:
         order = sorted(places, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
         most = len(order) if limit is None else max(1, limit // len(models))
         part = order[:most]

@@ -28,13 +28,35 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
 
 
 def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
-    """Return a warning where a model's times were measured on a CPU and its hardware is a GPU."""
+    """Return warnings about what the scenario says and its costs, given or calibrated, say otherwise."""
+    if costs is None:
+        return []
+    return [*_of_another_device(scenario, costs), *_issuing(scenario, costs)]
+
+
+def _of_another_device(scenario: Scenario, costs: Costs) -> list[str]:
+    """Warn where a model's times were measured on a CPU and its hardware is a GPU."""
     preset = scenario.hardware.preset
-    if costs is None or preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
+    if preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
         return []
     return [
         f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say '
         "nothing about the GPU; calibrate on that GPU"
+    ]
+
+
+def _issuing(scenario: Scenario, costs: Costs) -> list[str]:
+    """Warn where the scenario says how long an operation takes to issue and the costs say otherwise."""
+    hardware, written = scenario.hardware, scenario.hardware.model_fields_set
+    keys: list[tuple[str, object, object]] = [
+        ("launch", hardware.launch, costs.launch_ns),
+        ("launch_by_kind", hardware.launch_by_kind, costs.launch_by_kind),
+    ]
+    return [
+        f"hardware.{key} has no effect: the costs hold what the host takes to issue an operation; calibrate again to "
+        "change it"
+        for key, own, of_costs in keys
+        if key in written and own != of_costs
     ]
 
 

@@ -117,13 +117,30 @@ def with_stated_links(
     found = [*_links(costs, hardware, configured, of_preset), *_shared(costs, hardware)]
     if physical:
         return costs, tuple(each.without_effect() for each in found if each.is_news)
+    unheard = () if of_preset else _unheard(costs, hardware, "hardware.preset" in swept)
     if not found:
-        return costs, ()
-    return _replaced(costs, found), tuple(each.sentence(_is_swept(each, swept)) for each in found if each.is_news)
+        return costs, unheard
+    sentences = tuple(each.sentence(_is_swept(each, swept)) for each in found if each.is_news)
+    return _replaced(costs, found), (*sentences, *unheard)
+
+
+def _unheard(costs: Costs, hardware: Hardware, swept: bool) -> tuple[str, ...]:
+    """Return that a preset's links and memory give way to those that were measured, where they differ."""
+    differ = [
+        f"hardware.{name}"
+        for name, key in _KEYS.items()
+        if hardware.stated(name) is None
+        and (value := hardware.stated(name, with_preset=True)) is not None
+        and any(getattr(costs, field) != value for field in key.fields)
+    ]
+    if not differ:
+        return ()
+    preset = "hardware.preset" if swept else f"hardware.preset = {hardware.preset}"
+    return (f"{preset} gives way to what the costs measured: write {', '.join(differ)} to set other values",)
 
 
 def _is_calibrated(costs: Costs) -> bool:
-    return bool(costs.evidence) or "calibrated" in costs.source
+    return "calibrated" in costs.source
 
 
 def _is_swept(each: _Difference, swept: Container[str]) -> bool:

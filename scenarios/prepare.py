@@ -121,7 +121,7 @@ class Preparation:
         warnings = (*common.warnings, *model.cautions(setting), *parts.warnings)
         if costs is not None:
             costs, sentences = self.stated_links(costs, scenario, physical)
-            warnings += (*sentences, *_without_effect(scenario, costs))
+            warnings += sentences
         elif parts.costs is not None:
             of_model = parts.costs
             costs = self._costs.get(
@@ -182,21 +182,3 @@ class _Common:
             warnings=tuple(cautions_beside_model(scenario)),
             links=links,
         )
-
-
-def _without_effect(scenario: Scenario, costs: Costs) -> list[str]:
-    """Warn where the scenario says how long an operation takes to issue and the costs given say otherwise."""
-    written = scenario.hardware.model_fields_set
-    out = []
-    if "launch" in written and scenario.hardware.launch != costs.launch_ns:
-        out.append(_unused("launch"))
-    if "launch_by_kind" in written and scenario.hardware.launch_by_kind != costs.launch_by_kind:
-        out.append(_unused("launch_by_kind"))
-    return out
-
-
-def _unused(key: str) -> str:
-    return (
-        f"hardware.{key} has no effect: the costs given hold what the host takes to issue an operation; calibrate "
-        "again to change it"
-    )

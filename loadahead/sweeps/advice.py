@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import time
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loadahead.prediction import advice_on_policy
-from loadahead.progress import ProgressCallback, silent
+from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.advice import Advice, SweptAdvice, advice_on_rows
 from loadahead.sim.choice import Choice, axes_text
+from loadahead.sim.errors import InputError
 from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_points
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
     from loadahead.sweeps.grid import Grid
 
 HORIZON = "horizon"
+# Of more combinations than these nothing is said: a step that keeps all has to be simulated for each.
+MOST_COMBINATIONS = 1000
+# So many of them have a sentence in a sweep's file and on its page.
+MOST_SENTENCES = 12
+_TOLD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +38,16 @@ class SweepAdvice:
             where no horizon decides.
         row: that row.
         where: the values of its axes beside the horizon that vary, in words; empty where none does.
-        each: for each combination of the axes beside the horizon, what the swept horizons say; empty where just one of
-            each was swept, which says nothing of others.
+        each: for each of the first combinations of the axes beside the horizon, what the swept horizons say; empty
+            where just one of each was swept, which says nothing of others.
+        left_out: how many combinations are none of these.
     """
 
     marked: Advice | None
     row: SweepRow
     where: str
     each: tuple[SweptAdvice, ...]
+    left_out: int = 0
 
     def marked_dict(self) -> dict[str, Any] | None:
         """Return the advice on the marked row as plain data, with the row's axes."""
@@ -44,9 +55,9 @@ class SweepAdvice:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Return the advice in words: on the marked row, then on each combination, where that is not said already."""
+        """Return the advice in words: on the marked row, then on the first few combinations."""
         marked = () if self.marked is None else (self.marked_sentence,)
-        return (*marked, *self.each_in_words())
+        return (*marked, *self.each_in_words()[:MOST_SENTENCES])
 
     @property
     def marked_sentence(self) -> str:
@@ -78,26 +89,40 @@ def advice_on_sweep(
         marked = replace(marked, whose="marked point" if choice.fits else "nearest point")
     varying = [axis for axis in choice.row.axes if axis != HORIZON and len({str(row.axes[axis]) for row in rows}) > 1]
     where = axes_text(choice.row, varying)
-    return SweepAdvice(marked=marked, row=choice.row, where=where, each=tuple(_each(grid, rows)))
+    each, left_out = _each(grid, rows, progress)
+    return SweepAdvice(marked=marked, row=choice.row, where=where, each=tuple(each), left_out=left_out)
 
 
-def _each(grid: Grid, rows: Sequence[SweepRow]) -> list[SweptAdvice]:
+def _each(grid: Grid, rows: Sequence[SweepRow], progress: ProgressCallback) -> tuple[list[SweptAdvice], int]:
+    """Return the advice on the first combinations, and how many were left out."""
     together: dict[tuple[Any, ...], list[SweepRow]] = {}
     for row in rows:
         together.setdefault(_others(row.axes), []).append(row)
     if len(together) == len(rows):
-        return []
-    groups = Groups()
-    keep_all: dict[tuple[Any, ...], SweepRow] = {}
-    for points in grid.without_offloading():
-        # Without activation checkpointing there is nothing to advise.
-        checkpointed = [point for point in points if point.policy.checkpoint]
-        keep_all |= {_others(row.axes): row for row in evaluate_points(checkpointed, groups=groups)}
-    return [
+        return [], 0
+    chosen = dict(itertools.islice(together.items(), MOST_COMBINATIONS))
+    keep_all = _keep_all(grid, chosen, progress)
+    said = [
         advice_on_rows({key: value for key, value in own[0].axes.items() if key != HORIZON}, own, keep_all[others])
-        for others, own in together.items()
+        for others, own in chosen.items()
         if others in keep_all
     ]
+    return said, len(together) - len(chosen)
+
+
+def _keep_all(
+    grid: Grid, wanted: Container[tuple[Any, ...]], progress: ProgressCallback
+) -> dict[tuple[Any, ...], SweepRow]:
+    """Return the steps that keep all on the device, of the wanted combinations and as far as they can be simulated."""
+    out: dict[tuple[Any, ...], SweepRow] = {}
+    groups, began, told = Groups(), time.monotonic(), False
+    for points in grid.without_offloading(wanted=lambda axes: _others(axes) in wanted):
+        with suppress(InputError):  # figures that leave what 64 bits hold
+            out |= {_others(row.axes): row for row in evaluate_points(points, groups=groups, prove=False)}
+        if not told and time.monotonic() - began > _TOLD_SECONDS:
+            told = True
+            progress(Progress(f"{grid.sweep.file.source}: comparing with keeping all on the GPU"))
+    return out
 
 
 def _others(axes: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -218,14 +218,17 @@ class Grid:
         group, place = divmod(number, self._width)
         return next(itertools.islice(self._made(self._places_of(group), self.inner), place, None))
 
-    def without_offloading(self) -> Iterator[list[Point]]:
+    def without_offloading(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[list[Point]]:
         """Yield the points that keep all on the device, one for each combination of the axes but the horizon.
 
+        Only those whose axes are wanted, and with activation checkpointing; without it nothing is ever offloaded.
         Those of one combination of the outer axes come together.
         """
         others = {column: values for column, values in self.inner.items() if column != "horizon"}
         for places in self._places():
-            yield [replace(point, policy=replace(point.policy, offload=False)) for point in self._made(places, others)]
+            made = self._made(places, others)
+            chosen = [point for point in made if point.policy.checkpoint and wanted(point.axes)]
+            yield [replace(point, policy=replace(point.policy, offload=False)) for point in chosen]
 
     def _made(self, places: Sequence[int], inner: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
         """Return the points of one combination of the outer axes, over these inner ones."""

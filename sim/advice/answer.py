@@ -8,7 +8,7 @@ from typing import Any
 from loadahead.sim.advice.findings import Figures, Findings
 from loadahead.sim.advice.within import WITHIN
 from loadahead.sim.advice.words import in_words
-from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
+from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, PEAK_DEVICE, STEP_TIME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class Advice(Findings):
             "saved_bytes": None if best is None else self.saved_bytes,
             "slower": self.slower,
             "within": float(WITHIN),
-            "capacity_bytes": self.capacity_bytes,
-            "host_capacity_bytes": self.host_capacity_bytes,
+            CAPACITY: self.capacity_bytes,
+            HOST_CAPACITY: self.host_capacity_bytes,
             "fits": None if best is None else self.fits(best),
             "keep_all": _plain(self.keep_all, self.keep_all),
             "best": _plain(best, self.keep_all),

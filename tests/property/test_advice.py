@@ -148,9 +148,7 @@ def require_same(scenario: Scenario, advice: Advice, keep_all: StepMetrics) -> s
         assert advice.saved_bytes == keep_all.peak_device_bytes - step.peak_device_bytes
         if horizon > 1:
             smaller = replace(policy, horizon=horizon - 1)
-            require_obstacles(
-                scenario, advice.obstacles, lambda hindered: allowed(scenario, smaller, hindered, keep_all)
-            )
+            require_obstacles(scenario, advice.obstacles, lambda costs: allowed(scenario, smaller, costs, keep_all))
         return "found"
     assert advice.best is None
     assert advice.searched.complete

@@ -32,7 +32,7 @@ def simulate(
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
-    from loadahead.prediction import predict, prediction_of, write_prediction
+    from loadahead.prediction import predict, prediction_of, write_advice, write_prediction
     from loadahead.reports.run_directory import OF_PREDICTION
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
@@ -47,10 +47,12 @@ def simulate(
         step = predict(job, known, chosen)
         if timeline is not None:
             write_timeline(step, timeline)
+        if out is not None:
+            note_earlier_files(out, OF_PREDICTION)
+            write_prediction(job, step, known, out)
         predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:
-        note_earlier_files(out, OF_PREDICTION)
-        write_prediction(job, step, known, predicted.advice, out)
+        write_advice(predicted.advice, out)
     warn(step.header["warnings"])
     if json_wanted:
         emit(predicted.to_dict())

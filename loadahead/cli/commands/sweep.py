@@ -100,6 +100,7 @@ def sweep(
                 "missing": missing_of(chosen),
                 "advice": advice.marked_dict(),
                 "advice_by_axes": [each.to_dict() for each in advice.each],
+                "advice_left_out": advice.left_out,
                 "directory": directory,
                 "warnings": warnings,
             }

@@ -66,14 +66,14 @@ def test_given_costs_leave_what_issuing_takes_as_they_have_it() -> None:
     assert isinstance(plain.costs, Costs)
     assert prepare(load_scenario("uniform"), costs=plain.costs).warnings == ()
     own = {"hardware.launch": "5 us", "hardware.launch_by_kind.FORWARD": "1 us"}
-    other = prepare(load_scenario("uniform", own), costs=plain.costs)
-    assert other.costs == plain.costs
-    assert other.warnings == (
-        "hardware.launch has no effect: the costs given hold what the host takes to issue an operation; calibrate "
+    scenario = load_scenario("uniform", own)
+    assert prepare(scenario, costs=plain.costs).costs == plain.costs
+    assert la.simulate(scenario, costs=plain.costs).header["warnings"] == [
+        "hardware.launch has no effect: the costs hold what the host takes to issue an operation; calibrate again to "
+        "change it",
+        "hardware.launch_by_kind has no effect: the costs hold what the host takes to issue an operation; calibrate "
         "again to change it",
-        "hardware.launch_by_kind has no effect: the costs given hold what the host takes to issue an operation; "
-        "calibrate again to change it",
-    )
+    ]
 
 
 # A number without a unit, with the words that say what it was taken for.

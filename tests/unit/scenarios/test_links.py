@@ -167,7 +167,12 @@ def test_what_is_there_by_default_states_nothing() -> None:
 
 
 def test_a_preset_states_nothing_beside_links_that_were_measured() -> None:
-    assert given(measured_on_a_gpu(), {"preset": "h100-sxm"}) == ({}, ())
+    changed, said = given(measured_on_a_gpu(), {"preset": "h100-sxm"})
+    assert changed == {}
+    assert said == (
+        "hardware.preset = h100-sxm gives way to what the costs measured: write hardware.d2h, hardware.h2d, "
+        "hardware.link_latency, hardware.p2p_bandwidth, hardware.memory to set other values",
+    )
     changed, said = given(costs(), {"preset": "h100-sxm"})
     assert changed["d2h_bandwidth"] == changed["h2d_bandwidth"] == 55_600_000_000
     assert said[0] == "hardware.d2h = 55.6 GB/s, as the preset h100-sxm has it, stands in place of the costs' 53 GB/s"

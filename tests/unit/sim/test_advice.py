@@ -63,10 +63,10 @@ def test_a_slow_link_is_no_longer_advised_at_32_percent() -> None:
     assert advice.keep_all.step_time_ns == 96 * MS
     assert advice.obstacles == ("offload_stalls",)
     assert advice.sentence == (
-        "No horizon (tasks, release window 1) saves device memory in a step within 1 % of keeping all boundaries on the "
-        "GPU, 96 ms: each costs +25.0 % or more. In the way are offload stalls (copies out of the GPU take too long). "
-        "With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %. The scenario's horizon 2 saves "
-        "26.7 of 31.47 MiB, step +46.9 %. Horizon 1, which needs least, saves 27.66 of 31.47 MiB, step +49.0 %."
+        "No horizon (tasks, release window 1) saves device memory in a step within 1 % of keeping all boundaries on "
+        "the GPU, 96 ms: each costs +25.0 % or more. In the way are offload stalls (copies out of the GPU take too "
+        "long). With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %. The scenario's horizon 2 "
+        "saves 26.7 of 31.47 MiB, step +46.9 %. Horizon 1, which needs least, saves 27.66 of 31.47 MiB, step +49.0 %."
     )
 
 
@@ -109,8 +109,8 @@ def test_too_few_tasks_are_named() -> None:
     assert advice.obstacles == ("too_few_tasks",)
     assert advice.sentence == (
         "No horizon (tasks, release window 4) offloads anything: there are too few tasks between FORWARD and BACKWARD, "
-        "at most 2 tasks, for a release window of 4. No release window from 1 to 4, in tasks or in layers, saves memory "
-        "in such a step."
+        "at most 2 tasks, for a release window of 4. No release window from 1 to 4, in tasks or in layers, saves "
+        "memory in such a step."
     )
 
 
@@ -120,8 +120,8 @@ def test_what_is_offloaded_may_be_back_when_memory_peaks() -> None:
     assert advice.obstacles == ("too_few_tasks",) and advice.smallest.offloaded == 6
     assert advice.smallest.rank_device_bytes == advice.keep_all.rank_device_bytes
     assert advice.sentence.startswith(
-        "No horizon (tasks, release window 1) saves device memory: at horizon 1 6 boundaries are offloaded, and none of "
-        "them is away from the GPU when its memory peaks."
+        "No horizon (tasks, release window 1) saves device memory: at horizon 1 6 boundaries are offloaded, and none "
+        "of them is away from the GPU when its memory peaks."
     )
 
 
@@ -156,7 +156,7 @@ def test_work_that_takes_long_is_told_before_it() -> None:
     assert told == []
     costs = uniform_costs(1, 24, launch_ns=400_000)
     advise(uniform_workload(1, 24), costs, Policy(pipeline="simple", microbatches=32, ranks=1), told.append)
-    assert len(told) == 1 and told[0].startswith("looking for the best horizon up to ")
+    assert len(told) == 1 and told == ["looking for the best horizon"]
 
 
 def test_a_scenario_that_does_not_offload_gets_advice_and_one_without_checkpointing_none() -> None:

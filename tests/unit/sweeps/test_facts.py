@@ -138,7 +138,8 @@ def test_a_finished_sweep_says_again_what_it_said(tmp_path: Path) -> None:
     assert set(first.warnings) == {
         "hardware.h2d, as each point of the sweep has it, stands in place of the costs' 30 MB/s",
         "activation offloading does not save memory with only one microbatch in flight "
-        "(parallel.active_microbatches is 1)",
+        "(parallel.active_microbatches is 1), says SageMaker's documentation; between the many units of a rank it may "
+        "still save some",
         "parallel.active_microbatches is 9 and there are 8 microbatches: the cap has no effect",
     }
     found = facts_in(tmp_path)
