@@ -173,7 +173,7 @@ def _made_current(
     aside, held = (None, None) if fresh else _wanted_aside(path, kind, wanted)
     said = "starts anew" if aside is None else f"goes on with {aside.name}, which was kept of this {kind.work}"
     if aside is None and not fresh and any(_is_akin(kept, kind, wanted) for _, kept in _asides(path)):
-        said = f"goes on with what was kept of this {kind.work} with other axes"
+        said = "begins a new journal"  # which may take over what was kept in these
     if other and aside is None and _is_akin(path, kind, wanted):
         said = f"goes on with other {', '.join(other)}"
     elif other:

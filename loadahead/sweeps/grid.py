@@ -346,7 +346,8 @@ class Grid:
                 table = table.get(parent) if isinstance(table, dict) else None
             if isinstance(table, dict):
                 table.pop(last, None)
-        return tables
+        # A table that held nothing else says no more than one that is not there.
+        return {name: table for name, table in tables.items() if table != {}}
 
     def _costs_digests(self) -> list[str | None]:
         """Return the digest of the costs given, or of those that the scenario names at each value of such an axis."""

@@ -45,7 +45,7 @@ class Panel:
 
 def _variant(values: Mapping[str, Any], axes: list[str]) -> str:
     known = {name: values[name] for name in axes if values[name] is not None}
-    parts = [f"{_SHORT.get(name, name.replace('_', ' ') + ' ')}{value}" for name, value in known.items()]
+    parts = [f"{_SHORT.get(name, f'{name} ')}{value}" for name, value in known.items()]
     return ", ".join(parts) or "predicted"
 
 

@@ -142,6 +142,12 @@ def test_each_model_has_its_rows_together_and_its_mark() -> None:
     assert [r[1:3] for r in short.rows] == [("1", "2"), ("1", "1")] and short.marked == {0, 1}
 
 
+def test_of_many_models_the_first_are_shown() -> None:
+    rows = [row(8, 1, 10 + size, 2**20, **{"model.boundary": size}) for size in range(100)]
+    grid = sweep_grid(rows, limit=5)
+    assert len(grid.rows) == 5 and "5 of 100 configurations." in grid.note
+
+
 def test_a_short_sweep_table_still_shows_the_best_row() -> None:
     rows = [row(4, h, 40 + h / 100, 100 - h) for h in range(1, 20)]
     grid = sweep_grid(rows, limit=3)

@@ -171,6 +171,17 @@ def test_points_of_several_sweeps_before_are_put_together(journal: Path) -> None
     assert taken(journal.parent, [], **axes("1,2,3", "1,2")) == {0: 1, 1: 2, 2: 3, 3: 4, 4: 9, 5: 8}
 
 
+def test_points_are_taken_over_past_another_sweep_and_none_is_said_to_start_anew(journal: Path) -> None:
+    with opened(journal.parent, [], engine="compiled"):
+        pass
+    said: list[str] = []
+    assert taken(journal.parent, said, **axes("1,2,3", "1,2")) == {0: 1, 1: 2, 2: 3, 3: 4}
+    assert said[0] == (
+        f"{journal.parent}: begins a new journal, as another sweep was there (other engine, axes); the journal before "
+        "is kept as sweep-2.journal"
+    )
+
+
 def test_of_a_point_that_several_sweeps_have_the_last_counts(journal: Path) -> None:
     with opened(journal.parent, [], fresh=True, **axes("1", "1")) as made:
         made.append([(0, replace(ROWS[0], axes={"horizon": 9}))])
