@@ -22,6 +22,8 @@ class SweptAdvice:
         best: the row that is advised; None where no swept horizon saves memory in a step that is short enough.
         swept: how many horizons were swept.
         least_step_time_ns: the shortest step of those that save memory; None where none does.
+        missing_host_bytes: what the host lacks at the least for one that saves memory in a step that is short enough;
+            None where there is no such one.
     """
 
     axes: Mapping[str, Any]
@@ -29,6 +31,7 @@ class SweptAdvice:
     best: SweepRow | None
     swept: int
     least_step_time_ns: int | None
+    missing_host_bytes: int | None = None
 
     @property
     def saved_bytes(self) -> int | None:
@@ -56,6 +59,9 @@ class SweptAdvice:
         none = "the one horizon swept does not save" if one else f"none of the {self.swept} horizons swept saves"
         if self.least_step_time_ns is None:
             return f"{none} device memory on the rank that needs most."
+        if self.missing_host_bytes is not None:
+            lacks = f"the host lacks {format_bytes(self.missing_host_bytes)}{'' if one else ' or more'}"
+            return f"{none} device memory in {step}: {lacks}."
         cost = percent(slower(self.least_step_time_ns, self.keep_all.step_time_ns))
         costs = f"it costs {cost}" if one else f"each that saves any costs {cost} or more"
         return f"{none} device memory in {step}: {costs}."
@@ -84,6 +90,7 @@ def advice_on_rows(axes: Mapping[str, Any], rows: Sequence[SweepRow], keep_all: 
     """Return the advice on rows that differ in their horizon alone; ``keep_all`` is their step without offloading."""
     limits = Limits(limit_ns(keep_all.step_time_ns), keep_all.host_capacity_bytes)
     saving = [row for row in rows if row.peak_device_bytes < keep_all.peak_device_bytes]
+    short = [row for row in saving if row.step_time_ns <= limits.step_time_ns]
     allowed = [row for row in saving if limits.allow(row.step_time_ns, row.host_bytes)]
     return SweptAdvice(
         axes=axes,
@@ -91,4 +98,5 @@ def advice_on_rows(axes: Mapping[str, Any], rows: Sequence[SweepRow], keep_all: 
         best=min(allowed, key=lambda row: (row.peak_device_bytes, row.horizon), default=None),
         swept=len(rows),
         least_step_time_ns=min((row.step_time_ns for row in saving), default=None),
+        missing_host_bytes=min((row.missing_host_bytes for row in short), default=None),
     )
