@@ -294,6 +294,6 @@ def test_advice_on_rows_minds_what_device_and_host_have() -> None:
     )
     slow = row(2, 1100, 5 << 20, host_bytes=6 << 20, **known)
     assert advice_on_rows({}, [rows[0], slow], keep_all).sentence == (
-        "none of the 2 horizons swept saves device memory in a step within 1 % of keeping all on the GPU and slots that "
-        "fit the host: the host lacks 1 MiB or more."
+        "none of the 2 horizons swept saves device memory in a step within 1 % of keeping all on the GPU and slots "
+        "that fit the host: the host lacks 1 MiB or more."
     )
