@@ -207,6 +207,12 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
                 f"rank {rank} held {format_bytes(peak)}, more than the device's {format_bytes(costs.memory_bytes)}: on "
                 "a real device this plan runs out of memory"
             )
+    on_host = int(memory.peak_host.sum())
+    if costs.host_memory_bytes is not None and on_host > costs.host_memory_bytes:
+        out.append(
+            f"the ranks' slots held {format_bytes(on_host)} of host memory, more than the host's "
+            f"{format_bytes(costs.host_memory_bytes)}: on such a host this plan runs out of memory"
+        )
     return out
 
 

@@ -206,7 +206,8 @@ def _sweep(data: RunData) -> Html:
     if data.facts is not None:
         # The first one stands above, where the run has no advice of its own.
         sentences += data.facts.advice[0 if data.advice is not None else 1 : BEST_ROWS]
-    return _section("Sweep, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
+    of = f" of {data.facts.scenario}" if data.facts is not None and data.facts.scenario != _name(data) else ""
+    return _section(f"Sweep{of}, simulated", table(grid), _paragraphs(sentences), element("p", *files, class_="note"))
 
 
 def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:

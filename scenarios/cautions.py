@@ -53,8 +53,7 @@ def _issuing(scenario: Scenario, costs: Costs) -> list[str]:
         ("launch_by_kind", hardware.launch_by_kind, costs.launch_by_kind),
     ]
     return [
-        f"hardware.{key} has no effect: the costs hold what the host takes to issue an operation; calibrate again to "
-        "change it"
+        f"hardware.{key} has no effect: the costs hold what the host takes to issue an operation"
         for key, own, of_costs in keys
         if key in written and own != of_costs
     ]

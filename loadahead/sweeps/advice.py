@@ -86,7 +86,7 @@ def advice_on_sweep(
     name = grid.sweep.file.source
     marked = advice_on_policy(point.workload, point.costs, point.policy, name, progress)
     if marked is not None:
-        marked = replace(marked, whose="marked point" if choice.fits else "nearest point")
+        marked = replace(marked, whose="The marked point" if choice.fits else "The nearest point")
     varying = [axis for axis in choice.row.axes if axis != HORIZON and len({str(row.axes[axis]) for row in rows}) > 1]
     where = axes_text(choice.row, varying)
     each, left_out = _each(grid, rows, progress)

@@ -35,6 +35,7 @@ from loadahead.version import __version__
 if TYPE_CHECKING:
     from loadahead.scenarios.prepare import Prepared
     from loadahead.scenarios.schema import Scenario
+    from loadahead.sim.planner import Policy
 
 # The one inner axis of whose values a scenario may warn.
 CAP = "active_microbatches"
@@ -221,13 +222,13 @@ class Grid:
     def without_offloading(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[list[Point]]:
         """Yield the points that keep all on the device, one for each combination of the axes but the horizon.
 
-        Only those whose axes are wanted, and with activation checkpointing; without it nothing is ever offloaded.
+        Only those whose axes are wanted, and that may offload: with activation checkpointing, and switched on.
         Those of one combination of the outer axes come together.
         """
         others = {column: values for column, values in self.inner.items() if column != "horizon"}
         for places in self._places():
             made = self._made(places, others)
-            chosen = [point for point in made if point.policy.checkpoint and wanted(point.axes)]
+            chosen = [point for point in made if _may_offload(point.policy) and wanted(point.axes)]
             yield [replace(point, policy=replace(point.policy, offload=False)) for point in chosen]
 
     def _made(self, places: Sequence[int], inner: Mapping[str, Sequence[Any]]) -> Iterator[Point]:
@@ -382,6 +383,10 @@ class Grid:
 
 def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
     return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
+
+
+def _may_offload(policy: Policy) -> bool:
+    return policy.checkpoint and policy.offload
 
 
 def _fingerprint(scenario: Scenario) -> str | None:

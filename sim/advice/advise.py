@@ -89,16 +89,18 @@ class _Adviser:
         return figures.peak_device_bytes <= self._costs.memory_bytes
 
     def _fitting(self, horizons: Horizons, last: int) -> Figures | None:
-        """Return the largest horizon that fits the device; None where keeping all does, and where none does."""
+        """Return the largest horizon that fits device and host; None where keeping all does, and where none does."""
 
         def is_too_much(horizon: int) -> bool:
             return not self._fits(self._memory.figures(horizons.at(horizon)))
 
         if not last or self._fits(self._keep_all) or is_too_much(1):
             return None
-        # A larger horizon takes no less memory.
+        # A larger horizon takes no less memory of the device, and no more of the host.
         above = smallest(2, last, is_too_much)
-        return self._steps.figures(horizons.at(last if above is None else above - 1))
+        fitting = self._steps.figures(horizons.at(last if above is None else above - 1))
+        host = self._limits.host_bytes
+        return fitting if host is None or fitting.host_bytes <= host else None
 
     def _obstacles(self, horizons: Horizons, found: Found) -> tuple[str, ...]:
         """Return what keeps the next smaller horizon, or all horizons, from being advised."""

@@ -98,9 +98,9 @@ class Findings:
         windows: the release windows that were looked at for them, in both units; empty where none was.
         smallest: horizon 1, which needs the least device memory of all; None where no horizon offloads anything.
         largest: the largest horizon that saves memory; None for none.
-        fitting: the largest horizon that fits the device; None where keeping all or the best one does, and where none
-            does.
-        whose: what has the ``own`` horizon, in words.
+        fitting: the largest horizon that fits device and host; None where keeping all or the best one does, and where
+            none does.
+        whose: what has the ``own`` horizon, as a sentence begins with it.
     """
 
     horizon_unit: str
@@ -120,11 +120,15 @@ class Findings:
     smallest: Figures | None = None
     largest: Figures | None = None
     fitting: Figures | None = None
-    whose: str = "scenario"
+    whose: str = "This plan"
 
     def fits(self, figures: Figures) -> bool:
         """Return whether a plan fits the device."""
         return figures.peak_device_bytes <= self.capacity_bytes
+
+    def fits_host(self, figures: Figures) -> bool:
+        """Return whether the host has room for a plan's slots, as far as is known."""
+        return self.host_capacity_bytes is None or figures.host_bytes <= self.host_capacity_bytes
 
     @property
     def saved_bytes(self) -> int:

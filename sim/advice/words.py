@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
 from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
-from loadahead.sim.advice.within import slower
+from loadahead.sim.advice.within import WITHIN, slower
 from loadahead.sim.units import counted, format_bytes, format_duration
 
 # An alternative that saves less than this share of what is kept without offloading is no news.
@@ -99,24 +99,38 @@ def _room(advice: Findings) -> str:
         not_fit = "Keeping all does not fit" if best is None else "Neither this nor keeping all fits"
         fitting = f"{advice.fitting.horizon}, {savings(advice.fitting, advice.keep_all)}"
         return f"{not_fit} {device}; the largest horizon that does, {fitting}."
-    if advice.smallest is not None:
-        least = advice.smallest.peak_device_bytes
-        more = format_bytes(least - advice.capacity_bytes)
-        return f"No horizon {_setting(advice)} fits {device}: 1 needs the least, {format_bytes(least)}, {more} more."
-    more = format_bytes(advice.keep_all.peak_device_bytes - advice.capacity_bytes)
-    return f"Keeping all does not fit {device}: {more} are missing."
+    least = advice.keep_all if advice.smallest is None else advice.smallest
+    if advice.fits(least):
+        assert advice.host_capacity_bytes is not None, "it fits the device and does not fit"
+        host = format_bytes(advice.host_capacity_bytes)
+        return f"No horizon {_setting(advice)} fits both {device} and the host's {host}."
+    more = format_bytes(least.peak_device_bytes - advice.capacity_bytes)
+    if least.peak_device_bytes == advice.keep_all.peak_device_bytes:
+        return f"Keeping all does not fit {device}: {more} are missing."
+    needs = format_bytes(least.peak_device_bytes)
+    return f"No horizon {_setting(advice)} fits {device}: 1 needs the least, {needs}, {more} more."
+
+
+def _with_room(advice: Findings, figures: Figures) -> str:
+    """Return what a plan saves and costs, and whether it fits, where keeping all does not or its slots do not."""
+    words = savings(figures, advice.keep_all)
+    if not advice.fits_host(figures):
+        words += ", and its slots do not fit the host"
+    elif not advice.fits(advice.keep_all):
+        words += ", and fits" if advice.fits(figures) else ", and does not fit the GPU"
+    return words
 
 
 def _own(advice: Findings) -> str:
-    """Return what the scenario's own horizon saves and costs."""
+    """Return what the plan's own horizon saves and costs."""
     own, best = advice.own, advice.best
     if own is None:
         return ""
     if best is not None and own.horizon == best.horizon:
-        return f"The {advice.whose} has it."
+        return f"{advice.whose} has it."
     if not own.offloaded:
-        return "" if best is None else f"At the {advice.whose}'s horizon {own.horizon} nothing is offloaded."
-    return f"The {advice.whose}'s horizon {own.horizon} {savings(own, advice.keep_all)}."
+        return "" if best is None else f"{advice.whose}'s horizon {own.horizon} offloads nothing."
+    return f"{advice.whose}'s horizon {own.horizon} {_with_room(advice, own)}."
 
 
 def _smaller(advice: Findings, best: Figures) -> str:
@@ -141,36 +155,52 @@ def _none(advice: Findings) -> str:
     sentence += f", {format_duration(keep_all.step_time_ns)}"
     if advice.host_capacity_bytes is not None:
         sentence += ", with slots that fit the host"
-    if advice.least_step_time_ns is not None:
-        sentence += f": each costs {percent(slower(advice.least_step_time_ns, keep_all.step_time_ns))} or more"
-    elif advice.largest is not None:
-        sentence += f": the largest that saves any, {advice.largest.horizon}, costs "
-        sentence += percent(advice.largest.slower_than(keep_all))
+    sentence += _least_cost(advice)
     if advice.obstacles:
         verb = "is" if advice.obstacles in ((LAUNCHES,), (HOST_MEMORY,)) else "are"
         of_these = "" if searched.complete else " of these"
-        sentence += f". In the way{of_these} {verb} " + " and ".join(_OBSTACLES[name] for name in advice.obstacles)
+        sentence += f". In the way{of_these} {verb} {_listed([_OBSTACLES[name] for name in advice.obstacles])}"
+        if HOST_MEMORY in advice.obstacles and advice.host_capacity_bytes is not None and advice.largest is not None:
+            needs = f"the largest horizon that saves any, {advice.largest.horizon}, needs "
+            needs += format_bytes(advice.largest.host_bytes)
+            sentence += f", {format_bytes(advice.host_capacity_bytes)}: {needs}"
     return f"{sentence}."
 
 
+def _least_cost(advice: Findings) -> str:
+    """Return what the cheapest horizon that saves memory costs, where it costs more than it may."""
+    keep_all = advice.keep_all
+    if advice.least_step_time_ns is not None:
+        cost = slower(advice.least_step_time_ns, keep_all.step_time_ns)
+        return f": each costs {percent(cost)} or more" if cost > WITHIN else ""
+    if advice.largest is None or advice.largest.slower_than(keep_all) <= WITHIN:
+        return ""
+    cost = advice.largest.slower_than(keep_all)
+    return f": the largest that saves any, {advice.largest.horizon}, costs {percent(cost)}"
+
+
+def _listed(words: list[str]) -> str:
+    """Return ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _too_few_tasks(advice: Findings) -> str:
-    setting, smallest = _setting(advice), advice.smallest
-    if smallest is not None:
+    setting, first = _setting(advice), advice.smallest
+    if first is not None:
+        count = "1 boundary is" if first.offloaded == 1 else f"{first.offloaded} boundaries are"
+        away = "and it is not" if first.offloaded == 1 else "and none of them is"
         return (
-            f"No horizon {setting} saves device memory: at horizon 1 {_boundaries(smallest.offloaded)} "
-            "offloaded, and none of them is away from the GPU when its memory peaks."
+            f"No horizon {setting} saves device memory: at horizon 1, {count} offloaded, {away} away from the GPU when "
+            "its memory peaks."
         )
-    between = f"at most {counted(advice.furthest - 1, 'task')}"
-    if advice.furthest <= 1:
-        between = "none"
+    if advice.horizon_unit != "tasks":
+        return f"No horizon {setting} offloads anything: each boundary would be loaded back before it is released."
+    between = f"at most {counted(advice.furthest - 1, 'task')}" if advice.furthest > 1 else "none"
     return (
         f"No horizon {setting} offloads anything: there are too few tasks between FORWARD and BACKWARD, {between}, for "
-        f"a release window of {advice.release_window}."
+        f"a release window of {advice.release_window} and a horizon of 1."
     )
-
-
-def _boundaries(number: int) -> str:
-    return "1 boundary is" if number == 1 else f"{number} boundaries are"
 
 
 def _most(advice: Findings) -> str:
@@ -180,14 +210,14 @@ def _most(advice: Findings) -> str:
         return ""
     if advice.own is not None and advice.own.horizon == 1:
         return ""
-    return f"Horizon 1, which needs least, {savings(smallest, advice.keep_all)}."
+    return f"Horizon 1, which needs least, {_with_room(advice, smallest)}."
 
 
 def _alternative(advice: Findings) -> str:
     """Return what another unit or release window changes, where it is news."""
     if advice.alternatives and _is_news(advice, advice.alternatives[0]):
         other = advice.alternatives[0]
-        return f"{_change(advice, other)} horizon {other.figures.horizon} {savings(other.figures, advice.keep_all)}."
+        return f"{_change(advice, other)} horizon {other.figures.horizon} {_with_room(advice, other.figures)}."
     if advice.alternatives or advice.best is not None or not advice.alternatives_complete:
         return ""
     windows = f"{min(advice.windows)} to {max(advice.windows)}"
@@ -197,7 +227,8 @@ def _alternative(advice: Findings) -> str:
 def _is_news(advice: Findings, other: Alternative) -> bool:
     """Return whether an alternative saves more than what is advised, by more than a trifle."""
     if advice.best is None:
-        return True
+        saved = sum(advice.keep_all.rank_device_bytes) - sum(other.figures.rank_device_bytes)
+        return saved > _NEWS * sum(advice.keep_all.rank_device_bytes)
     more = advice.best.peak_device_bytes - other.figures.peak_device_bytes
     return more > _NEWS * advice.keep_all.peak_device_bytes
 

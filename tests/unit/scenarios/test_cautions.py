@@ -69,10 +69,8 @@ def test_given_costs_leave_what_issuing_takes_as_they_have_it() -> None:
     scenario = load_scenario("uniform", own)
     assert prepare(scenario, costs=plain.costs).costs == plain.costs
     assert la.simulate(scenario, costs=plain.costs).header["warnings"] == [
-        "hardware.launch has no effect: the costs hold what the host takes to issue an operation; calibrate again to "
-        "change it",
-        "hardware.launch_by_kind has no effect: the costs hold what the host takes to issue an operation; calibrate "
-        "again to change it",
+        "hardware.launch has no effect: the costs hold what the host takes to issue an operation",
+        "hardware.launch_by_kind has no effect: the costs hold what the host takes to issue an operation",
     ]
 
 

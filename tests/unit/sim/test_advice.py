@@ -35,7 +35,7 @@ def test_the_least_memory_within_one_percent_by_hand() -> None:
     assert advice.obstacles == ("prefetch_stalls",)
     assert advice.sentence.startswith(
         "Horizon 4 (tasks, release window 1) needs the least device memory of all horizons whose step is within 1 % of "
-        "keeping all boundaries on the GPU: it saves 9.537 of 16.21 MiB, step +0 %. The scenario has it. Horizon 3 "
+        "keeping all boundaries on the GPU: it saves 9.537 of 16.21 MiB, step +0 %. This plan has it. Horizon 3 "
         "waits too long for prefetches."
     )
 
@@ -65,7 +65,7 @@ def test_a_slow_link_is_no_longer_advised_at_32_percent() -> None:
     assert advice.sentence == (
         "No horizon (tasks, release window 1) saves device memory in a step within 1 % of keeping all boundaries on "
         "the GPU, 96 ms: each costs +25.0 % or more. In the way are offload stalls (copies out of the GPU take too "
-        "long). With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %. The scenario's horizon 2 "
+        "long). With release_window = 3 horizon 28 saves 976.6 KiB of 31.47 MiB, step +0 %. This plan's horizon 2 "
         "saves 26.7 of 31.47 MiB, step +46.9 %. Horizon 1, which needs least, saves 27.66 of 31.47 MiB, step +49.0 %."
     )
 
@@ -109,8 +109,8 @@ def test_too_few_tasks_are_named() -> None:
     assert advice.obstacles == ("too_few_tasks",)
     assert advice.sentence == (
         "No horizon (tasks, release window 4) offloads anything: there are too few tasks between FORWARD and BACKWARD, "
-        "at most 2 tasks, for a release window of 4. No release window from 1 to 4, in tasks or in layers, saves "
-        "memory in such a step."
+        "at most 2 tasks, for a release window of 4 and a horizon of 1. No release window from 1 to 4, in tasks or in "
+        "layers, saves memory in such a step."
     )
 
 
@@ -120,7 +120,7 @@ def test_what_is_offloaded_may_be_back_when_memory_peaks() -> None:
     assert advice.obstacles == ("too_few_tasks",) and advice.smallest.offloaded == 6
     assert advice.smallest.rank_device_bytes == advice.keep_all.rank_device_bytes
     assert advice.sentence.startswith(
-        "No horizon (tasks, release window 1) saves device memory: at horizon 1 6 boundaries are offloaded, and none "
+        "No horizon (tasks, release window 1) saves device memory: at horizon 1, 6 boundaries are offloaded, and none "
         "of them is away from the GPU when its memory peaks."
     )
 
@@ -211,7 +211,42 @@ def test_the_host_has_to_have_room_for_the_slots() -> None:
     assert f"Horizon {horizon - 1} needs more than the host has." in advice.sentence
     none = la.advise("uniform", changes | {"hardware.host_memory": "10 kB"})
     assert none is not None and none.best is None
-    assert "with slots that fit the host: each costs +0 % or more. In the way is the host's memory." in none.sentence
+    assert none.largest is not None and none.largest.host_bytes == needs(none.searched.last)
+    assert (
+        "with slots that fit the host. In the way is the host's memory, 9.766 KiB: the largest horizon that saves "
+        f"any, {none.searched.last}, needs "
+    ) in none.sentence
+
+
+def test_a_horizon_has_to_fit_device_and_host() -> None:
+    """The device has room for horizons up to 549 and the host for those from 646 on."""
+    changes = {"hardware.memory": "74.5 GiB", "hardware.host_memory": "60 GiB"}
+    advice = la.advise("four-rank", changes)
+    assert advice is not None and advice.best is not None and advice.fitting is None
+    assert "No horizon (tasks, release window 1) fits both the GPU's 74.5 GiB and the host's 60 GiB." in advice.sentence
+    for horizon in (1, 100, 300, 549, 645, 646, 700):
+        metrics = la.simulate("four-rank", changes | {"offload.activation_loading_horizon": horizon}).metrics
+        host = sum(rank.peak_host_bytes for rank in metrics.ranks)
+        assert metrics.peak_device_bytes > advice.capacity_bytes or host > 60 << 30
+    enough = la.advise("four-rank", changes | {"hardware.memory": "79 GiB", "hardware.memory_bandwidth": "3 TB/s"})
+    assert enough is not None and enough.best is not None and enough.fits(enough.best)
+
+
+def test_what_is_named_beside_says_whether_it_fits() -> None:
+    advice = la.advise("shared-switch", {"hardware.memory": "1 GiB"})
+    assert advice is not None
+    assert "horizon 2 saves 1.669 of 2.086 GiB on the rank that needs most, step +0.5 %, and fits." in advice.sentence
+    small = la.advise("shared-switch", {"hardware.memory": "400 MiB"})
+    assert small is not None and "step +0.5 %, and does not fit the GPU." in small.sentence
+
+
+def test_in_layers_nothing_is_said_of_tasks() -> None:
+    advice = la.advise("no-help", {"offload.horizon_unit": "layers", "offload.release_window": 4})
+    assert advice is not None and advice.smallest is None
+    assert advice.sentence.startswith(
+        "No horizon (layers, release window 4) offloads anything: each boundary would be loaded back before it is "
+        "released."
+    )
 
 
 def test_all_ranks_are_looked_at() -> None:
