@@ -277,6 +277,13 @@ class Grid:
             if not all(number in finished for number in range(group * width, (group + 1) * width)):
                 self.sweep.costs_of(self._prepared(places))
 
+    def before_calibration(self) -> list[str]:
+        """Return what is to be warned of before a module is calibrated, which may take long because of it."""
+        with jobs.named(self.sweep.source):
+            first = self._variants.scenario([0] * len(self.outer))
+        known = self.sweep.given is not None or first.costs is not None
+        return [] if known or not first.model.needs_shapes else cautions(first)
+
     def warn_of_known_costs(self) -> None:
         """Take over what is warned of costs that are known already: a sweep that is finished asks for none again."""
         first = self._prepared([0] * len(self.outer)) if self.sweep.known else None

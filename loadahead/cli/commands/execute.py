@@ -49,7 +49,10 @@ def execute(
         note_earlier_files(run_directory.make(out), run_directory.OF_RUN)
     if timeline is not None:
         run_directory.require_writable(timeline)
+    early = job.warnings if job.costs is None else ()
     if job.costs is None:
+        # A link of 25 bytes per second makes calibration take for ever: what is in doubt is said before.
+        warn(early)
         note_calibration(job.name)
     with shown_progress() as progress:
         job, known = with_costs(job, device=device, deterministic=check, progress=progress)
@@ -59,7 +62,7 @@ def execute(
     if out is not None:
         write_run(run, out)
     result = run.result()
-    warn(result["warnings"])
+    warn(text for text in result["warnings"] if text not in early)
     if json_wanted:
         emit(result)
     else:

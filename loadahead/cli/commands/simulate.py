@@ -40,7 +40,10 @@ def simulate(
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
     job = job_of(argument, parse_overrides(overrides), costs)
+    early = job.warnings if job.costs is None else ()
     if job.costs is None:
+        # A link of 25 bytes per second makes calibration take for ever: what is in doubt is said before.
+        warn(early)
         note_calibration(job.name)
     with shown_progress() as progress:
         job, known = with_costs(job, progress=progress)
@@ -53,7 +56,7 @@ def simulate(
         predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:
         write_advice(predicted.advice, out)
-    warn(step.header["warnings"])
+    warn(text for text in step.header["warnings"] if text not in early)
     if json_wanted:
         emit(predicted.to_dict())
     else:

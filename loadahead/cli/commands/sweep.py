@@ -84,11 +84,13 @@ def sweep(
         sweep_of = Sweep(scenario, parse_overrides(overrides), costs_given(costs), progress=progress)
         grid = Grid(sweep_of, parse_axes(short, set_range or []))
         grid.try_out()
+        early = grid.before_calibration()
+        warn(early)
         compile_first()
         done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, progress=progress)
     rows, chosen, advice = done.rows, done.choices, done.advice
     warnings = list(grid.sweep.warnings)
-    warn(warnings_to_show(warnings))
+    warn(text for text in warnings_to_show(warnings) if text not in early)
     if json_wanted:
         directory = None if out is None else str(out)
         emit(
