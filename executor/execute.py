@@ -9,14 +9,14 @@ import torch
 
 from loadahead.executor.backends import make_backend
 from loadahead.executor.links import Hardware, Links
-from loadahead.executor.randomness import states_of_threads
-from loadahead.executor.results import ExecutionResult, StepRecords, result_of
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.tensors.randomness import states_of_threads
 from loadahead.executor.torch_settings import (
     on_device,
     single_threaded,
 )
-from loadahead.executor.training import OnStep, TrainingRun
+from loadahead.executor.training.results import ExecutionResult, StepRecords, result_of
+from loadahead.executor.training.run import OnStep, TrainingRun
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError, one_line

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from loadahead.executor.randomness import globals_kept
+from loadahead.executor.tensors.randomness import globals_kept
 
 # Threads, random state, kernels and garbage collection are the whole process': one run at a time may change them.
 _lock = threading.RLock()

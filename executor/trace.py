@@ -11,16 +11,16 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
-from loadahead.executor.boundaries import Boundaries, trace_boundaries
-from loadahead.executor.checkpoint import CheckpointedUnit, LossOf, graph_input
-from loadahead.executor.meter import StorageMeter, storage_bytes
-from loadahead.executor.optimizers import primed_optimizer
-from loadahead.executor.sparse import sparse_weights
-from loadahead.executor.spec import AUTOCAST, ModelSpec, load_model, make_ready
-from loadahead.executor.state import ModuleState, Piece
+from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.model.spec import AUTOCAST, ModelSpec, load_model, make_ready
+from loadahead.executor.model.state import ModuleState, Piece
+from loadahead.executor.model.unit import CheckpointedUnit, LossOf, graph_input
+from loadahead.executor.model.work import WorkCounter
+from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
+from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import single_threaded, uncompiled
+from loadahead.executor.training.optimizers import primed_optimizer
 from loadahead.executor.user_code import importable_from
-from loadahead.executor.work import WorkCounter
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from loadahead.arguments import DecisionsSource, OrderSource
-    from loadahead.executor.spec import BatchOf, LossFunction, MakeOptimizer, Modules
+    from loadahead.executor.model.spec import BatchOf, LossFunction, MakeOptimizer, Modules
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
@@ -67,7 +67,7 @@ def load(
     file = scenario_file(source)
     with named(source):
         if not (model is None and data is None and loss is None and optimizer is None):
-            from loadahead.executor.spec import model_objects
+            from loadahead.executor.model.spec import model_objects
 
             file = replace(file, objects=model_objects(file.objects, model, data, loss, optimizer))
         if model is not None:

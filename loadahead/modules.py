@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.sim.errors import InputError
 
 if TYPE_CHECKING:
-    from loadahead.executor.spec import ModelSpec
+    from loadahead.executor.model.spec import ModelSpec
     from loadahead.scenarios.kinds.module import Module
     from loadahead.scenarios.schema import Scenario
     from loadahead.sim.costs import Costs
@@ -30,7 +30,7 @@ def model_spec(scenario: Scenario) -> ModelSpec:
     """Return what the executor has to know about the scenario's model; raise InputError when it names no module."""
     from dataclasses import fields
 
-    from loadahead.executor.spec import ModelSpec
+    from loadahead.executor.model.spec import ModelSpec
 
     module = module_of(scenario)
     given: dict[str, Any] = {field.name: getattr(module, field.name) for field in fields(ModelSpec)}

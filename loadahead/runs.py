@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.executor.execute import execute
-from loadahead.executor.results import ExecutionResult, save_weights
+from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
 from loadahead.modules import model_spec, module_of
 from loadahead.prediction import advice_on, predict, result_of, write_advice, write_prediction

@@ -1,6 +1,6 @@
 """Defines what a backend is: queues that run work in order, events between them, memory and copies.
 
-The replay loop (:mod:`loadahead.executor.replay`) launches a plan's operations in list order. For each one it calls
+The replay loop (:mod:`loadahead.executor.replay.loop`) launches a plan's operations in list order. For each it calls
 ``wait`` for its edges, ``launch`` with the work, and ``record``. The work itself calls ``acquire``, ``release`` and
 ``copy``.
 """
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from loadahead.executor.layout import Layout
+from loadahead.executor.tensors.layout import Layout
 from loadahead.sim.ir.plan import Ints
 
 Work = Callable[[], None]

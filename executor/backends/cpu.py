@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
-from loadahead.executor.layout import Layout, as_bytes
-from loadahead.executor.meter import StorageMeter
+from loadahead.executor.tensors.layout import Layout, as_bytes
+from loadahead.executor.tensors.meter import StorageMeter
 
 # The longest random delay before an operation is long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003

@@ -17,7 +17,7 @@ import torch
 
 from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
 from loadahead.executor.cuda.driver import Driver, Event, Stream, TorchDriver
-from loadahead.executor.layout import Layout, as_bytes
+from loadahead.executor.tensors.layout import Layout, as_bytes
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.units import format_bytes

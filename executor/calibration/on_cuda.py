@@ -28,9 +28,9 @@ from loadahead.executor.calibration.samples import (
     start_to_end,
     statistics_of,
 )
-from loadahead.executor.operations import Operations
-from loadahead.executor.session import Session
-from loadahead.executor.values import Value
+from loadahead.executor.replay.operations import Operations
+from loadahead.executor.tensors.values import Value
+from loadahead.executor.training.session import Session
 from loadahead.sim.costs import SharedLinks
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 

@@ -17,16 +17,15 @@ from loadahead.executor.calibration.measurements import Measurements, costs_of, 
 from loadahead.executor.calibration.on_cuda import measure_on_cuda
 from loadahead.executor.calibration.plan import calibration_plan
 from loadahead.executor.calibration.samples import workspaces
-from loadahead.executor.checkpoint import Foreseen, Unforeseen
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
-from loadahead.executor.meter import storage_bytes
-from loadahead.executor.metering import StepMeter
-from loadahead.executor.operations import Operations
-from loadahead.executor.randomness import states_of_threads
-from loadahead.executor.replay import replay
-from loadahead.executor.session import Session
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.model.unit import Foreseen, Unforeseen
+from loadahead.executor.replay.loop import replay
+from loadahead.executor.replay.metering import StepMeter
+from loadahead.executor.replay.operations import Operations
+from loadahead.executor.tensors.meter import storage_bytes
+from loadahead.executor.tensors.randomness import states_of_threads
 from loadahead.executor.torch_settings import (
     compiled_layers,
     on_device,
@@ -34,6 +33,7 @@ from loadahead.executor.torch_settings import (
     uncompiled,
     without_garbage_collection,
 )
+from loadahead.executor.training.session import Session
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError

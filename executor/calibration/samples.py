@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.executor.backends import Measured
-from loadahead.executor.metering import StepMeter
+from loadahead.executor.replay.metering import StepMeter
 from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.memory import walk_bytes

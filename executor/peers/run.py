@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.base import Peer, Unavailable
 from loadahead.executor.peers.device import allocated, begin_peak, clear, describe, is_cuda, peak_allocated
 from loadahead.executor.peers.training import Pass, PeerTraining
-from loadahead.executor.spec import ModelSpec
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.workload import Workload

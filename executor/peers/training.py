@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from loadahead.executor.checkpoint import autocast
-from loadahead.executor.meter import StorageMeter
-from loadahead.executor.optimizers import StageOptimizer
+from loadahead.executor.model.spec import AUTOCAST, Batch, ModelSpec, load_model
+from loadahead.executor.model.unit import autocast
 from loadahead.executor.peers.base import Offloader, Peer
 from loadahead.executor.peers.device import synchronize
-from loadahead.executor.randomness import seed_of
-from loadahead.executor.spec import AUTOCAST, Batch, ModelSpec, load_model
+from loadahead.executor.tensors.meter import StorageMeter
+from loadahead.executor.tensors.randomness import seed_of
+from loadahead.executor.training.optimizers import StageOptimizer
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan

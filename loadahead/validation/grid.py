@@ -17,7 +17,7 @@ class ModelSize:
     """A byte-level GPT of some size on some hardware.
 
     Attributes:
-        options: of :func:`loadahead.executor.models.byte_gpt.build`.
+        options: of :func:`loadahead.executor.shipped_models.byte_gpt.build`.
         hardware: a scenario's ``[hardware]``.
         steps: of every run; the first is not timed.
         repeats: timed runs of each operation in its calibration.

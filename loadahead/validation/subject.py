@@ -11,8 +11,8 @@ from loadahead import jobs, modules
 from loadahead.executor.execute import execute
 from loadahead.executor.peers.run import PeerSkipped, run_peer
 from loadahead.executor.peers.training import passes_of
-from loadahead.executor.results import ExecutionResult
 from loadahead.executor.trace import trace_module
+from loadahead.executor.training.results import ExecutionResult
 from loadahead.prediction import predict
 from loadahead.reports.recorded_steps import RecordedStep
 from loadahead.runs import check_of

@@ -17,13 +17,13 @@ import torch
 
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.executor.links import Links
-from loadahead.executor.operations import Operations
+from loadahead.executor.model.spec import CPU, ModelSpec
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.training import PeerTraining, passes_of
-from loadahead.executor.replay import replay
-from loadahead.executor.session import Session
-from loadahead.executor.spec import CPU, ModelSpec
+from loadahead.executor.replay.loop import replay
+from loadahead.executor.replay.operations import Operations
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
+from loadahead.executor.training.session import Session
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.workload import Workload
 from tests.support.models import HARDWARE, tiny_spec, workload_of

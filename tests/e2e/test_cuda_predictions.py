@@ -13,8 +13,8 @@ import pytest
 
 from loadahead.executor.calibration import MICROBATCHES, calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.results import ExecutionResult
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.training.results import ExecutionResult
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -135,8 +135,8 @@ def test_the_devices_times_do_not_depend_on_the_host() -> None:
 
 
 def test_a_forward_takes_what_its_kernels_take() -> None:
-    from loadahead.executor.session import Session
-    from loadahead.executor.values import Value
+    from loadahead.executor.tensors.values import Value
+    from loadahead.executor.training.session import Session
 
     gpu = FakeGpu(launch_ns=0, call_ns=0)
     fake = FakeCuda(gpu)

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 import loadahead
 from loadahead.cli.main import COMMANDS, app, run
-from loadahead.executor.models import SHIPPED_MODELS
+from loadahead.executor.shipped_models import SHIPPED_MODELS
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.kinds import KINDS

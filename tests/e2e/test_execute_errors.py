@@ -13,7 +13,7 @@ import torch
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan, Ragged

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loadahead.executor.execute import execute
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
 from loadahead.sim.workload import Workload

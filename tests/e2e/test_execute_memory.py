@@ -9,7 +9,7 @@ import pytest
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
 from loadahead.sim.costs import load_costs, save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Queue
@@ -75,10 +75,10 @@ def test_every_operation_holds_what_the_walk_says() -> None:
     """Not the peaks alone: RECOMPUTE's graph apart, which lives on until its BACKWARD, each operation by itself."""
     from loadahead.executor.backends import make_backend
     from loadahead.executor.links import Links
-    from loadahead.executor.metering import StepMeter
-    from loadahead.executor.operations import Operations
-    from loadahead.executor.replay import replay
-    from loadahead.executor.session import Session
+    from loadahead.executor.replay.loop import replay
+    from loadahead.executor.replay.metering import StepMeter
+    from loadahead.executor.replay.operations import Operations
+    from loadahead.executor.training.session import Session
 
     spec = tiny_spec()
     workload = workload_of(spec)

@@ -11,7 +11,7 @@ import pytest
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.plan_match import unheld_workspaces
+from loadahead.executor.replay.plan_match import unheld_workspaces
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 
 from loadahead.executor.backends.cpu import CpuBackend
 from loadahead.executor.execute import execute
-from loadahead.executor.operations import Operations
+from loadahead.executor.replay.operations import Operations
 from loadahead.sim.errors import CheckFailed, LoadaheadError
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Kind
 from loadahead.sim.ir.plan import OpView, Plan

@@ -18,12 +18,12 @@ import pytest
 from loadahead.executor.backends.cpu import CpuBackend
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.links import Links
-from loadahead.executor.metering import StepMeter
-from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, pass_orders
-from loadahead.executor.replay import replay
-from loadahead.executor.session import Session
+from loadahead.executor.replay.loop import replay
+from loadahead.executor.replay.metering import StepMeter
+from loadahead.executor.replay.operations import Operations
 from loadahead.executor.torch_settings import single_threaded, without_garbage_collection
+from loadahead.executor.training.oracle import PlainTraining, pass_orders
+from loadahead.executor.training.session import Session
 from loadahead.sim.costs import Costs
 from loadahead.sim.ir.json_form import plan_to_json
 from loadahead.sim.ir.kinds import Queue

@@ -11,12 +11,12 @@ import torch
 from loadahead.executor.backends import make_backend
 from loadahead.executor.execute import execute
 from loadahead.executor.links import Links
-from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, pass_orders
-from loadahead.executor.replay import replay
-from loadahead.executor.session import Session
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.replay.loop import replay
+from loadahead.executor.replay.operations import Operations
 from loadahead.executor.torch_settings import on_device
+from loadahead.executor.training.oracle import PlainTraining, pass_orders
+from loadahead.executor.training.session import Session
 from loadahead.sim.errors import InputError, LoadaheadError
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan

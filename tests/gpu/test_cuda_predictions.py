@@ -11,7 +11,7 @@ import pytest
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan

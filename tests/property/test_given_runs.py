@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
-from loadahead.executor.oracle import pass_orders
+from loadahead.executor.training.oracle import pass_orders
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError

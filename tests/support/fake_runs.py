@@ -9,12 +9,12 @@ from torch.utils._pytree import tree_leaves
 
 from loadahead.executor.backends.cuda import CudaBackend
 from loadahead.executor.links import Links
-from loadahead.executor.operations import Operations
-from loadahead.executor.oracle import PlainTraining, pass_orders
-from loadahead.executor.plan_match import stage_ranks
-from loadahead.executor.replay import StepRun, replay
-from loadahead.executor.session import Session
-from loadahead.executor.spec import ModelSpec
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.replay.loop import StepRun, replay
+from loadahead.executor.replay.operations import Operations
+from loadahead.executor.replay.plan_match import stage_ranks
+from loadahead.executor.training.oracle import PlainTraining, pass_orders
+from loadahead.executor.training.session import Session
 from loadahead.sim.ir.plan import OpView, Plan
 from loadahead.sim.workload import Workload
 from tests.support.fake_cuda import FakeCuda

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from loadahead.executor.links import Hardware
-from loadahead.executor.spec import ModelObjects, ModelSpec
+from loadahead.executor.model.spec import ModelObjects, ModelSpec
 from loadahead.executor.trace import trace_module
 from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.workload import IN_MEMORY, PassThrough, UnitShape, Workload

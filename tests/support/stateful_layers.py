@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from loadahead.executor.state import ModuleState, Slot
+from loadahead.executor.model.state import ModuleState, Slot
 
 Pair = namedtuple("Pair", "first second")
 WIDTH = 4

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from loadahead.executor.boundaries import Boundaries, trace_boundaries
-from loadahead.executor.checkpoint import CheckpointedUnit, Made
-from loadahead.executor.differences import Differences
-from loadahead.executor.layout import Layout
-from loadahead.executor.oracle import PlainTraining
-from loadahead.executor.session import Session
-from loadahead.executor.spec import CPU, Batch
-from loadahead.executor.values import Form, Value
+from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.model.spec import CPU, Batch
+from loadahead.executor.model.unit import CheckpointedUnit, Made
+from loadahead.executor.tensors.layout import Layout
+from loadahead.executor.tensors.values import Form, Value
+from loadahead.executor.training.differences import Differences
+from loadahead.executor.training.oracle import PlainTraining
+from loadahead.executor.training.session import Session
 
 
 def one(tensor: torch.Tensor) -> Value:

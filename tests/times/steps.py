@@ -9,7 +9,7 @@ from functools import cache
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.links import Hardware
-from loadahead.executor.results import ExecutionResult
+from loadahead.executor.training.results import ExecutionResult
 from loadahead.reports.statistics import order_disagreements
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import simulate

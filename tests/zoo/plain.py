@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from loadahead.executor.randomness import seed_of
+from loadahead.executor.tensors.randomness import seed_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Data = Callable[[int, int, int], tuple[Any, Tensor]]

@@ -12,7 +12,7 @@ from torch import nn
 
 from loadahead.executor.backends import cpu
 from loadahead.executor.execute import execute
-from loadahead.executor.results import ExecutionResult
+from loadahead.executor.training.results import ExecutionResult
 from loadahead.jobs import calibrate_prepared, job_of_prepared, prepared_of
 from loadahead.modules import model_spec
 from loadahead.sim.costs import Costs

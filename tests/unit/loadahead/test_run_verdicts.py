@@ -14,7 +14,7 @@ import loadahead as la
 from loadahead import runs
 from loadahead.cli.main import run
 from loadahead.executor.execute import execute as execute_plan
-from loadahead.executor.models import SHIPPED_MODELS
+from loadahead.executor.shipped_models import SHIPPED_MODELS
 
 Captured = pytest.CaptureFixture[str]
 TRUE = execute_plan

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from loadahead.executor.backends import BACKENDS, Backend, Link, make_backend
-from loadahead.executor.layout import Layout
+from loadahead.executor.tensors.layout import Layout
 from loadahead.sim.errors import InputError
 
 FLAT = Layout((4,), (1,), torch.float32)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from loadahead.executor.oracle import PlainTraining, pass_orders, same_bits
 from loadahead.executor.peers import PEERS
 from loadahead.executor.peers.base import Peer, Unavailable, import_optional
 from loadahead.executor.peers.run import PeerResult, PeerSkipped, run_peer
 from loadahead.executor.peers.training import PeerTraining, passes_of
-from loadahead.executor.session import Session
 from loadahead.executor.torch_settings import single_threaded
+from loadahead.executor.training.oracle import PlainTraining, pass_orders, same_bits
+from loadahead.executor.training.session import Session
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan

@@ -1,0 +1,60 @@
+"""Gives a plan's operations, in list order, to a backend. This is the only replay loop, for every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from loadahead.executor.backends import Measured
+from loadahead.executor.model.spec import Batch
+from loadahead.executor.replay.metering import StepMeter
+from loadahead.executor.replay.operations import Operations, StepState
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """Holds when each operation ran, and each microbatch's loss, divided by their number."""
+
+    measured: Measured
+    losses: list[float]
+
+    @property
+    def loss(self) -> float:
+        """Return the step's loss, the mean over its microbatches."""
+        return sum(self.losses)
+
+
+def replay(
+    operations: Operations,
+    number: int,
+    batches: Sequence[Batch],
+    meter: StepMeter | None = None,
+    timed: bool = True,
+) -> StepRun:
+    """Run the plan once as step ``number`` on its data, one batch per microbatch, and return times and loss.
+
+    ``timed`` says whether each operation is timed by itself. The gradients are zeroed first, outside the measured time,
+    and stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
+    have run dry.
+    """
+    backend = operations.backend
+    operations.session.begin_step()
+    operations.state = StepState(number, batches)
+    try:
+        backend.begin(len(operations.views), operations.awaited, timed=timed)
+        for op, queue, edges in zip(operations.views, operations.queues, operations.waits, strict=True):
+            for edge in edges:
+                backend.wait(queue, edge)
+            work = partial(operations.run, op)
+            backend.launch(queue, op.index, work if meter is None else meter.around(op, work))
+            backend.record(queue, op.index)
+        measured = backend.finish()
+    except BaseException:
+        with suppress(RuntimeError):  # a device that is lost says so again, and the first error tells more
+            backend.abandon()
+        raise
+    finally:
+        operations.state = StepState()
+    return StepRun(measured, operations.losses.tolist())

@@ -1,0 +1,372 @@
+"""Does what each kind of operation does to tensors, by one function per kind, the same for every device.
+
+Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
+frees is gone, and what it forgets to free stays. A transfer between ranks has no memory of its own: a SEND copies
+straight into the buffer that the receiving rank's ACQUIRE has taken, and the RECV marks that it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from loadahead.executor.backends import Backend
+from loadahead.executor.links import Links
+from loadahead.executor.model.boundaries import DATA
+from loadahead.executor.model.spec import Batch
+from loadahead.executor.model.unit import CheckpointedUnit, LossOf, Made
+from loadahead.executor.replay.plan_match import buffer_layouts, handed_buffers, landings, require_kept_bytes
+from loadahead.executor.tensors.layout import Layout, as_bytes, dense_layout, storage_id
+from loadahead.executor.tensors.values import Description, Parts, Value, over, owned, storages, views_of
+from loadahead.executor.training.session import Session
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Role, Space
+from loadahead.sim.ir.plan import OpView, Plan
+
+
+@dataclass(slots=True)
+class StepState:
+    """Holds what lives during one step.
+
+    Attributes:
+        values: what each device buffer holds, by the buffer's position in the plan.
+        stored: how what lies in each host slot is to be read, by the slot's position.
+        carried: what ranks other than its maker's read of a tensor that is handed on, by its number and microbatch: it
+            comes to them beside the plan, as their data does.
+    """
+
+    number: int = 0
+    batches: Sequence[Batch] = ()
+    values: dict[int, Value] = field(default_factory=dict)
+    stored: dict[int, Description] = field(default_factory=dict)
+    carried: dict[tuple[int, int], tuple[npt.NDArray[np.uint8], Layout]] = field(default_factory=dict)
+
+
+class HostPool:
+    """Holds a plan's host memory: one slab per rank, allocated once and cut into the planned slots.
+
+    ``slots[buffer]`` is the slot's piece of its rank's slab: uint8, shape (bytes,).
+    """
+
+    def __init__(self, plan: Plan, backend: Backend) -> None:
+        slots = [buffer for i in range(len(plan.buffers)) if (buffer := plan.buffer(i)).space == Space.HOST]
+        sizes = [sum(slot.nbytes for slot in slots if slot.rank == rank) for rank in range(plan.ranks)]
+        self.slabs = [backend.slab(size) for size in sizes]
+        self.slots: dict[int, torch.Tensor] = {}
+        at = [0] * plan.ranks
+        for slot in slots:
+            self.slots[slot.index] = self.slabs[slot.rank][at[slot.rank] : at[slot.rank] + slot.nbytes]
+            at[slot.rank] += slot.nbytes
+
+
+class Operations:
+    """Binds a plan's operations to a model, a backend and links; :meth:`run` runs one of them inside its queue.
+
+    ``losses``, float64 of shape (microbatches,), stays on the device: to read one in mid step, the host would have to
+    wait. ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
+
+    Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
+    """
+
+    def __init__(self, plan: Plan, session: Session, backend: Backend, links: Links) -> None:
+        self.plan, self.session, self.backend, self.links = plan, session, backend, links
+        self.views = list(plan)
+        if backend.most_ranks is not None and plan.ranks > backend.most_ranks:
+            raise InputError(
+                f"plan {plan.name!r} has {plan.ranks} ranks; one run on {backend.name} holds {backend.most_ranks}: "
+                "use parallel.pipeline_parallel_degree = 1, or run it on cpu"
+            )
+        for op in self.views:
+            if op.kind not in HANDLERS:
+                raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
+        # Each SEND's receive buffer, by the SEND's position.
+        self.landings = landings(self.views, session)
+        self.layouts = buffer_layouts(plan, self.views, self.landings, session)
+        self.handed_in = handed_buffers(plan, self.views, session)
+        require_kept_bytes(plan, self.views, session.workload)
+        # Each unit's place in the model, and the ranks that read each tensor that is handed on.
+        self.number = {key: at for at, key in enumerate(session.forms)}
+        stage_of = [key[0] for key in session.forms]
+        self.handed_ranks = [
+            frozenset(session.stage_rank[stage_of[unit]] for unit in handed.readers)
+            for handed in session.boundaries.handed
+        ]
+        self.host = HostPool(plan, backend)
+        self.losses = torch.zeros(plan.microbatches, dtype=torch.float64, device=backend.device)
+        self.state = StepState()
+        self.before_frees: Callable[[OpView], None] | None = None
+        self._recomputed = {(op.stage, op.unit, op.microbatch) for op in self.views if op.kind == Kind.RECOMPUTE}
+        self._emptying = _emptying(self.views)
+        # Numpy evaluates columns of small integers quickly, but one element at a time is slow: so this is a list.
+        on_device = plan.buffers.space == Space.DEVICE
+        self._role_on_device: list[int] = np.where(on_device, plan.buffers.role, -1).tolist()
+        self.queues: list[int] = plan.queue_index.tolist()
+        # A queue runs in order by itself, so edges within it need no wait.
+        queues = self.queues
+        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
+        self.awaited = {edge for edges in self.waits for edge in edges}
+
+    def run(self, op: OpView) -> None:
+        """Do what the operation does, then free what it frees; ``before_frees`` is called between the two."""
+        HANDLERS[op.kind](self, op)
+        if self.before_frees is not None:
+            self.before_frees(op)
+        for index in op.frees:
+            value = self.state.values.pop(index, None)  # host slots are no tensors of their own and stay
+            for tensor in () if value is None else value.tensors:
+                self.backend.release(tensor)
+
+    def boundary_bytes(self, rank: int) -> int:
+        """Return the bytes of a rank's boundaries that are on the device now, from their storages."""
+        # Other ranks' threads free their tensors meanwhile, and would find them held if they were looked at here.
+        buffers = self.plan.buffers
+        own = [i for i in list(self.state.values) if buffers.rank[i] == rank and buffers.role[i] == Role.BOUNDARY]
+        return sum(self.state.values[index].nbytes for index in own)
+
+    # ---- called by the handlers ----
+
+    def unit(self, op: OpView) -> CheckpointedUnit:
+        """Return the unit that the operation belongs to."""
+        return self.session.units[op.stage, op.unit]
+
+    def loss(self, op: OpView) -> LossOf | None:
+        """Return the loss for the unit in which the model ends, and None for every other unit."""
+        if (op.stage, op.unit) != self.session.last:
+            return None
+        return self.session.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
+
+    def recomputed(self, op: OpView) -> bool:
+        """Return whether the plan recomputes the operation's unit and microbatch."""
+        return (op.stage, op.unit, op.microbatch) in self._recomputed
+
+    def empties(self, op: OpView) -> bool:
+        """Return whether no one reads a PREFETCH's host slot again before it is written anew."""
+        return op.index in self._emptying
+
+    def find(self, op: OpView, buffers: Sequence[int], *roles: Role) -> int:
+        """Return the first of the buffers that is on the device and has one of the roles; else raise InputError."""
+        for index in buffers:
+            if self._role_on_device[index] in roles:
+                return index
+        raise InputError(f"{op.name} needs a {' or '.join(role.label for role in roles)} and the plan names none")
+
+    def holds_role(self, buffer: int, role: Role) -> bool:
+        """Return whether a buffer is on the device and has this role."""
+        return self._role_on_device[buffer] == role
+
+    def value(self, op: OpView, buffer: int) -> Value:
+        """Return what a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
+        value = self.state.values.get(buffer)
+        if value is None:
+            raise InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
+        return value
+
+    def hold(self, op: OpView, buffer: int, value: Value) -> None:
+        """Let the value be what the plan's buffer holds from now on; InputError where it has other bytes."""
+        self.require_bytes(f"{op.name} makes", self.layouts[buffer], value.tensors)
+        self.state.values[buffer] = value
+
+    def require_bytes(self, what: str, layouts: Sequence[Layout], tensors: Sequence[torch.Tensor]) -> None:
+        """Raise InputError unless the tensors have these layouts' bytes, each."""
+        for layout, tensor in zip(layouts, tensors, strict=True):
+            if layout.nbytes != tensor.numel() * tensor.element_size():
+                raise InputError(
+                    f"{what} {Layout.of(tensor)} in step {self.state.number}; microbatch 0 of step 0 had {layout}. A "
+                    "plan's memory is the same for every microbatch of every step: pad what is smaller, or leave the "
+                    "last, smaller batch out (drop_last)"
+                )
+
+    def take(self, buffer: int) -> Value:
+        """Take device memory for a buffer, and return it."""
+        value = Value(tuple([self.backend.acquire(layout) for layout in self.layouts[buffer]]))
+        self.state.values[buffer] = value
+        return value
+
+    def fill(self, buffer: int, description: Description) -> Value:
+        """Return a buffer's memory as something else will lie in it, which it holds from now on."""
+        value = description.over(self.state.values[buffer].tensors)
+        self.state.values[buffer] = value
+        return value
+
+    def handed(self, op: OpView) -> dict[int, torch.Tensor]:
+        """Return the tensors handed on that an operation's unit reads; its rank's first reader takes them in."""
+        form = self.session.forms[op.stage, op.unit]
+        if not form.handed:
+            return {}
+        out = {}
+        for number in form.handed:
+            buffer = self.handed_in[number, op.rank, op.microbatch]
+            if buffer not in self.state.values:
+                self._take_in(op, number, buffer)
+            out[number] = self.value(op, buffer).tensors[0]
+        return out
+
+    def _take_in(self, op: OpView, number: int, buffer: int) -> None:
+        """Bring a tensor that the data holds, or that another rank has made, into the rank's own memory."""
+        handed, state = self.session.boundaries.handed[number], self.state
+        if handed.origin == DATA:
+            given = self.given(op).handed[number]
+            source, layout = given, dense_layout(given)
+        else:
+            numbers, layout = state.carried[number, op.microbatch]
+            source = over(torch.from_numpy(numbers), layout)
+        memory = self.backend.acquire(layout)
+        self.require_bytes(f"{op.name} reads", [handed.layout], [memory])
+        self.backend.copy(memory, source)
+        state.values[buffer] = Value((memory,))
+
+    def hand_on(self, op: OpView, given: Mapping[int, torch.Tensor], made: Made, foreign: frozenset[int]) -> None:
+        """Keep the tensors that a FORWARD has made to be handed on; InputError where it changed one it was given."""
+        place, taken = self.number[op.stage, op.unit], set(foreign)
+        for number, tensor in made.handed.items():
+            handed = self.session.boundaries.handed[number]
+            if handed.origin != place:
+                if number not in given or storage_id(given[number]) != storage_id(tensor):
+                    raise InputError(
+                        f"{op.name} makes another {handed.layout} of one that it handed on unchanged when it was "
+                        "traced; it must do the same for every microbatch"
+                    )
+                continue
+            (own,) = owned([tensor], frozenset(taken))
+            taken.add(storage_id(own))
+            self.require_bytes(f"{op.name} makes", [handed.layout], [own])
+            self.state.values[self.handed_in[number, op.rank, op.microbatch]] = Value((own,))
+            if self.handed_ranks[number] != {op.rank}:
+                # numpy's memory, which no meter of tensors sees: it is neither rank's.
+                self.state.carried[number, op.microbatch] = as_bytes(own).cpu().numpy().copy(), Layout.of(own)
+
+    def given(self, op: OpView) -> Parts:
+        """Return the input of an operation's microbatch, taken apart."""
+        batch = self.state.batches[op.microbatch][0]
+        form = next(iter(self.session.forms.values()))
+        return form.take_apart(batch, f"the data of microbatch {op.microbatch} of step {self.state.number}")
+
+
+def _emptying(ops: Sequence[OpView]) -> set[int]:
+    """Return the PREFETCHes after which a slot's content is dead."""
+    last: dict[int, int] = {}
+    out: set[int] = set()
+    for op in ops:
+        if op.kind not in COPY_KINDS:
+            continue
+        for slot in op.writes if op.kind == Kind.OFFLOAD else op.reads:
+            if op.kind == Kind.OFFLOAD and slot in last:
+                out.add(last.pop(slot))
+            if op.kind == Kind.PREFETCH:
+                last[slot] = op.index
+    return out | set(last.values())
+
+
+def _forward(run: Operations, op: OpView) -> None:
+    boundary, state = run.find(op, op.reads, Role.BOUNDARY), run.state
+    key, unit, loss = (op.stage, op.unit), run.unit(op), run.loss(op)
+    if boundary in op.writes:
+        given = run.given(op)
+        run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
+        run.take(boundary)
+        layouts = tuple([dense_layout(tensor) for tensor in given.own])
+        value = run.fill(boundary, Description(layouts, given.constants, views=views_of(given.own)))
+        for target, source in zip(value.tensors, given.own, strict=True):
+            run.backend.copy(target, source)
+    value, handed = run.value(op, boundary), run.handed(op)
+    seed = run.session.seed(state.number, *key, op.microbatch)
+    if key in run.session.frozen:
+        made = unit.forward_alone(value, seed, handed, op.microbatch)
+    elif run.recomputed(op):
+        made = unit.forward(op.microbatch, value, seed, loss, handed)
+    else:
+        made = unit.forward_with_graph(op.microbatch, value, seed, loss, handed)
+    if loss is not None:
+        run.backend.copy(run.losses[op.microbatch], made.value.tensors[0])
+        return
+    if made.handed:
+        run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))
+    others = [index for index in op.writes if index != boundary]
+    run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), made.value)
+
+
+def _recompute(run: Operations, op: OpView) -> None:
+    value = run.value(op, run.find(op, op.reads, Role.BOUNDARY))
+    run.unit(op).recompute(op.microbatch, value, run.loss(op), run.handed(op))
+
+
+def _backward(run: Operations, op: OpView) -> None:
+    gradient = None
+    if (op.stage, op.unit) != run.session.last:
+        gradient = run.value(op, run.find(op, op.reads, Role.GRADIENT))
+    outgoing = run.unit(op).backward(op.microbatch, gradient)
+    if any(run.holds_role(index, Role.GRADIENT) for index in op.writes):
+        if not outgoing.tensors:
+            raise InputError(f"{op.name} writes a gradient in the plan; the model's unit has none of its input")
+        run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
+
+
+def _offload(run: Operations, op: OpView) -> None:
+    source, slot = run.value(op, run.find(op, op.reads, Role.BOUNDARY)), op.writes[0]
+    run.state.stored[slot] = source.described()
+    run.backend.move(pieces(run.host.slots[slot], source.tensors), [as_bytes(t) for t in source.tensors], run.links.d2h)
+
+
+def _prefetch(run: Operations, op: OpView) -> None:
+    slot, buffer = op.reads[0], op.writes[0]
+    run.value(op, buffer)
+    target = run.fill(buffer, run.state.stored[slot])
+    sources = pieces(run.host.slots[slot], target.tensors)
+    run.backend.move([as_bytes(t) for t in target.tensors], sources, run.links.h2d)
+    if run.empties(op):
+        for source, tensor in zip(sources, target.tensors, strict=True):
+            run.backend.release(source, tensor.dtype)
+
+
+def pieces(slot: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the parts of a host slot in which these tensors' bytes lie, one after the other."""
+    if len(tensors) == 1:
+        return [slot]
+    ends = list(accumulate([tensor.numel() * tensor.element_size() for tensor in tensors], initial=0))
+    return [slot[start:end] for start, end in pairwise(ends)]
+
+
+def _acquire(run: Operations, op: OpView) -> None:
+    for buffer in op.allocs:
+        run.take(buffer)
+
+
+def _release(run: Operations, op: OpView) -> None:
+    """Do nothing: the frees that every operation may have are the whole RELEASE."""
+
+
+def _send(run: Operations, op: OpView) -> None:
+    """Copy into the receive buffer; InputError where the receiving rank has not taken its memory."""
+    source, buffer = run.value(op, op.reads[0]), run.landings[op.index]
+    run.value(op, buffer)
+    target = run.fill(buffer, source.described())
+    run.backend.move(target.tensors, source.tensors, run.links.p2p)
+
+
+def _receive(run: Operations, op: OpView) -> None:
+    """Do nothing: its SEND has written the buffer, and what waits for a RECV waits for that."""
+
+
+def _optimizer_step(run: Operations, op: OpView) -> None:
+    run.session.optimizer_step(op.rank)
+
+
+HANDLERS: dict[Kind, Callable[[Operations, OpView], None]] = {
+    Kind.FORWARD: _forward,
+    Kind.RECOMPUTE: _recompute,
+    Kind.BACKWARD: _backward,
+    Kind.OFFLOAD: _offload,
+    Kind.RELEASE: _release,
+    Kind.ACQUIRE: _acquire,
+    Kind.PREFETCH: _prefetch,
+    Kind.SEND_ACTIVATION: _send,
+    Kind.RECV_ACTIVATION: _receive,
+    Kind.SEND_GRADIENT: _send,
+    Kind.RECV_GRADIENT: _receive,
+    Kind.OPTIMIZER_STEP: _optimizer_step,
+}

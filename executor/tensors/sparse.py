@@ -1,0 +1,33 @@
+"""Weights whose gradients are sparse tensors: as many rows as microbatches use, and none where none uses any."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import torch
+from torch import nn
+
+from loadahead.executor.tensors.layout import storage_id
+
+
+def sparse_weights(layers: Iterable[nn.Module]) -> dict[int, nn.Parameter]:
+    """Return the weights of layers that say ``sparse=True``, as embeddings do, by id."""
+    parts = [part for layer in layers for part in layer.modules() if getattr(part, "sparse", False) is True]
+    return {id(parameter): parameter for part in parts for parameter in part.parameters(recurse=False)}
+
+
+def keep_apart(weights: Iterable[nn.Parameter], foreign: Collection[int]) -> None:
+    """Copy sparse gradients that lie in memory of something else, such as the ids that were looked up.
+
+    ``foreign`` holds ids of storages. Autograd takes a first gradient as it comes.
+    """
+    for weight in weights:
+        gradient = weight.grad
+        if gradient is None or gradient.layout is not torch.sparse_coo:
+            continue
+        parts = gradient._indices(), gradient._values()
+        if any(storage_id(part) in foreign for part in parts):
+            indices, values = (part.clone() for part in parts)
+            weight.grad = torch.sparse_coo_tensor(
+                indices, values, gradient.shape, is_coalesced=gradient.is_coalesced(), check_invariants=False
+            )

@@ -1,0 +1,1 @@
+"""Training with a plan: loss, data, seeds and optimizers, and plain training that it is compared with."""
