@@ -79,7 +79,7 @@ class PlainTraining:
         self._optimizer = session.spec.make_optimizer(list(self.named.values())) if self.named else None
         first = {
             unit.layers[0]: (stage, index)
-            for stage, units in enumerate(session.workload.stages)
+            for stage, units in enumerate(session.in_units.workload.stages)
             for index, unit in enumerate(units)
         }
         self._seeding = _Seeding(self.module, first, session)
@@ -114,7 +114,7 @@ class PlainTraining:
 
     def _loss(self, step: int, microbatch: int, batches: Sequence[Batch]) -> torch.Tensor:
         x, target = batches[microbatch]
-        with self._seeding.of(step, microbatch), autocast(self._session.device, self._session.dtype):
+        with self._seeding.of(step, microbatch), autocast(self._session.device, self._session.in_units.autocast):
             return self._session.loss_of(target, len(batches))(self.module(x))
 
     @staticmethod

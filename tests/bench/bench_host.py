@@ -78,7 +78,8 @@ class IdleDriver:
 def ours(spec: ModelSpec, workload: Workload, offload: bool) -> Operations:
     plan = build_plan(workload, Policy(ranks=1, microbatches=MICROBATCHES, horizon=2, offload=offload))
     backend = CudaBackend(driver=IdleDriver())  # type: ignore[arg-type]
-    return Operations(plan, Session(spec, workload, (0,), microbatches=MICROBATCHES), backend, Links.of(HARDWARE))
+    session = Session(spec, workload, (0,), microbatches=MICROBATCHES)
+    return Operations(plan, session.in_units, session, backend, Links.of(HARDWARE))
 
 
 def main() -> None:
@@ -92,7 +93,7 @@ def main() -> None:
     with single_threaded():
         for step in range(ROUNDS + 2):
             for name, operations in runs.items():
-                batches = operations.session.batches(step, MICROBATCHES)
+                batches = operations.training.batches(step, MICROBATCHES)
                 with without_garbage_collection():
                     began = time.perf_counter_ns()
                     replay(operations, step, batches, timed=False)
