@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -72,15 +72,24 @@ class ModelInUnits:
         loss: LossOf,
         seed: Callable[[UnitKey], int],
         foreseen: Mapping[str, Foreseen] | None = None,
+        lean: Collection[UnitKey] = (),
     ) -> None:
         """Run one microbatch to its loss, and learn what passes between the units; all is then as it was before.
 
-        ``foreseen`` says what units do that this microbatch does not show, by their names.
+        Args:
+            foreseen: what units do that this microbatch does not show, by their names.
+            lean: the units to checkpoint the lean way, where the same comes out so.
         """
         keys = list(self.units)
         self.boundaries = trace_boundaries(
-            list(self.units.values()), value, loss, lambda number: seed(keys[number]), foreseen=foreseen or {}
+            list(self.units.values()),
+            value,
+            loss,
+            lambda number: seed(keys[number]),
+            foreseen=foreseen or {},
+            probed={self.units[key].name for key in lean},
         )
+        self.use_lean(lean)
         if not self._in_turns:
             self._check_shared_state()
         self.forms = dict(zip(self.units, self.boundaries.forms, strict=True))
@@ -182,6 +191,11 @@ class ModelInUnits:
         """Forget what a step, which may have failed, has left in the units."""
         for unit in self.units.values():
             unit.reset()
+
+    def use_lean(self, units: Collection[UnitKey]) -> None:
+        """Checkpoint these units the lean way from now on, as far as they can be, and the others the sparing way."""
+        for key, unit in self.units.items():
+            unit.lean = key in units and bool(unit.leanable)
 
     def watch(self, watched: bool) -> None:
         """Compare, or compare no more, what each unit's RECOMPUTE saves with what its FORWARD saved."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from loadahead.executor.model.spec import Batch, copied
 from loadahead.executor.model.unit import autocast, model_errors_in_one_line
-from loadahead.executor.tensors.randomness import Draws, seed_globals, seeded_state, set_state
+from loadahead.executor.tensors.randomness import Draws, seed_generators, seed_globals
 from loadahead.executor.torch_settings import compiled_layers
 from loadahead.executor.training.session import Session
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
@@ -178,7 +178,7 @@ class _Seeding:
         if self._step is not None and not self._inside and (key := self._first.get(self._at)) is not None:
             step, microbatch = self._step
             seed = self._session.seed(step, *key, microbatch)
-            set_state(seeded_state(seed, self._session.device), self._session.device)
+            seed_generators(seed, self._session.device)
             seed_globals(seed, _ALL)
         self._inside += 1
 

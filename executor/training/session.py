@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Session:
         stage_rank: the rank that runs each stage.
         microbatches: how many a step has, which the data is asked for.
         foreseen: what units do that a traced microbatch does not show, by their names.
+        lean: the units to checkpoint the lean way, where the same comes out so.
         in_turns: the session is a calibration's, see :class:`ModelInUnits`.
         one_at_a_time: units of several ranks take turns.
 
@@ -46,6 +47,7 @@ class Session:
         device: torch.device = CPU,
         microbatches: int = 1,
         foreseen: Mapping[str, Foreseen] | None = None,
+        lean: Collection[UnitKey] = (),
         in_turns: bool = False,
         one_at_a_time: bool = False,
     ) -> None:
@@ -67,7 +69,8 @@ class Session:
             one_at_a_time=one_at_a_time,
         )
         value, target = self.model.batch(0, 0, microbatches)
-        self.in_units.trace(value, self.model.loss_of(target, 1), lambda key: self.seed(0, *key, 0), foreseen)
+        loss = self.model.loss_of(target, 1)
+        self.in_units.trace(value, loss, lambda key: self.seed(0, *key, 0), foreseen, lean)
         self.optimizers = self._optimizers()
 
     def _optimizers(self) -> list[StageOptimizer]:
