@@ -1,16 +1,15 @@
-"""Does what each kind of operation does to tensors, by one function per kind, the same for every device.
+"""Binds a plan's operations to a model, a backend and a transport, and runs them.
 
-Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
-frees is gone, and what it forgets to free stays. A transfer between ranks has no memory of its own: a SEND copies
-into the buffer that the receiving rank's ACQUIRE has taken, and the RECV marks that it is there; how, is the
-transport's (:mod:`loadahead.executor.transport`).
+What each kind does is in :mod:`loadahead.executor.replay.handlers`. Tensors are held by the plan's buffer. An operation
+takes and frees exactly what the plan says; so what the plan frees is gone, and what it forgets to free stays. A
+transfer between ranks has no memory of its own: a SEND copies into the buffer that the receiving rank's ACQUIRE has
+taken, and the RECV marks that it is there; how, is the transport's (:mod:`loadahead.executor.transport`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -20,12 +19,14 @@ from loadahead.executor.links import Links
 from loadahead.executor.model.boundaries import DATA
 from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.model.spec import Batch
-from loadahead.executor.model.unit import CheckpointedUnit, LossOf, Made
+from loadahead.executor.model.unit import LossOf, Made
+from loadahead.executor.replay.handlers import HANDLERS
+from loadahead.executor.replay.host_pool import HostPool
 from loadahead.executor.replay.plan_match import buffer_layouts, handed_buffers, landings, require_kept_bytes
 from loadahead.executor.replay.training import Training
 from loadahead.executor.replay.waits import needed_waits
-from loadahead.executor.tensors.layout import Layout, as_bytes, dense_layout, storage_id
-from loadahead.executor.tensors.values import Description, Parts, Value, owned, storages, views_of
+from loadahead.executor.tensors.layout import Layout, dense_layout, storage_id
+from loadahead.executor.tensors.values import Description, Parts, Value, owned
 from loadahead.executor.transport.base import Arrival, Transport
 from loadahead.executor.transport.in_process import InProcess
 from loadahead.sim.errors import InputError
@@ -46,34 +47,6 @@ class StepState:
     batches: Sequence[Batch] = ()
     values: dict[int, Value] = field(default_factory=dict)
     stored: dict[int, Description] = field(default_factory=dict)
-
-
-# Copies are quickest from and to addresses that are multiples of this, the grain of torch's allocator on a GPU.
-SLOT_ALIGNMENT = 512
-
-
-class HostPool:
-    """Holds a plan's host memory: one slab per rank, allocated once and cut into the planned slots.
-
-    Slots begin at multiples of :data:`SLOT_ALIGNMENT`, so a slab is a little larger than they are.
-
-    Attributes:
-        slots: each slot's piece of its rank's slab: uint8, shape (bytes,).
-        nbytes: the bytes of each rank's slots.
-    """
-
-    def __init__(self, plan: Plan, backend: Backend) -> None:
-        slots = [buffer for i in range(len(plan.buffers)) if (buffer := plan.buffer(i)).space == Space.HOST]
-        self.nbytes = [0] * plan.ranks
-        begins, ends = {}, [0] * plan.ranks
-        for slot in slots:
-            begins[slot.index] = begin = -(-ends[slot.rank] // SLOT_ALIGNMENT) * SLOT_ALIGNMENT
-            ends[slot.rank] = begin + slot.nbytes
-            self.nbytes[slot.rank] += slot.nbytes
-        self.slabs = [backend.slab(end) for end in ends]
-        self.slots: dict[int, torch.Tensor] = {
-            slot.index: self.slabs[slot.rank][begins[slot.index] :][: slot.nbytes] for slot in slots
-        }
 
 
 class Operations:
@@ -134,6 +107,10 @@ class Operations:
         self.queues: list[int] = plan.queue_index.tolist()
         self.waits = needed_waits(plan, self.views)
         self.awaited = {edge for edges in self.waits for edge in edges}
+        # Host slots are no tensors of their own and stay.
+        self._frees = [tuple([i for i in op.frees if self._role_on_device[i] >= 0]) for op in self.views]
+        self._hands = {key for key, form in model.forms.items() if form.handed}
+        self._works = [HANDLERS[op.kind](self, op) for op in self.views]
 
     def begin_step(self, number: int, batches: Sequence[Batch]) -> None:
         """Begin a step on its data, one batch per microbatch; what a failed step has left is forgotten."""
@@ -149,11 +126,11 @@ class Operations:
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees; ``before_frees`` is called between the two."""
-        HANDLERS[op.kind](self, op)
+        self._works[op.index]()
         if self.before_frees is not None:
             self.before_frees(op)
-        for index in op.frees:
-            value = self.state.values.pop(index, None)  # host slots are no tensors of their own and stay
+        for index in self._frees[op.index]:
+            value = self.state.values.pop(index, None)  # a workspace is no tensor that is held here
             for tensor in () if value is None else value.tensors:
                 self.backend.release(tensor)
 
@@ -166,14 +143,8 @@ class Operations:
 
     # ---- called by the handlers ----
 
-    def unit(self, op: OpView) -> CheckpointedUnit:
-        """Return the unit that the operation belongs to."""
-        return self.model.units[op.stage, op.unit]
-
-    def loss(self, op: OpView) -> LossOf | None:
-        """Return the loss for the unit in which the model ends, and None for every other unit."""
-        if (op.stage, op.unit) != self.model.last:
-            return None
+    def loss(self, op: OpView) -> LossOf:
+        """Return the loss of an operation's microbatch."""
         return self.training.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
 
     def recomputed(self, op: OpView) -> bool:
@@ -238,16 +209,19 @@ class Operations:
 
     def fill(self, buffer: int, description: Description) -> Value:
         """Return a buffer's memory as something else will lie in it, which it holds from now on."""
-        value = description.over(self.state.values[buffer].tensors)
+        memory = self.state.values[buffer].tensors
+        if description.layouts == self.layouts[buffer]:  # as it was taken
+            value = Value(memory, description.constants, description.absent, description.views)
+        else:
+            value = description.over(memory)
         self.state.values[buffer] = value
         return value
 
     def handed(self, op: OpView) -> dict[int, torch.Tensor]:
         """Return the tensors handed on that an operation's unit reads; its rank's first reader takes them in."""
-        form = self.model.forms[op.stage, op.unit]
-        if not form.handed:
+        if (op.stage, op.unit) not in self._hands:
             return {}
-        out = {}
+        form, out = self.model.forms[op.stage, op.unit], {}
         for number in form.handed:
             buffer = self.handed_in[number, op.rank, op.microbatch]
             if buffer not in self.state.values:
@@ -306,112 +280,3 @@ def _emptying(ops: Sequence[OpView]) -> set[int]:
             if op.kind == Kind.PREFETCH:
                 last[slot] = op.index
     return out | set(last.values())
-
-
-def _forward(run: Operations, op: OpView) -> None:
-    boundary, state = run.find(op, op.reads, Role.BOUNDARY), run.state
-    key, unit, loss = (op.stage, op.unit), run.unit(op), run.loss(op)
-    if boundary in op.writes:
-        given = run.given(op)
-        run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
-        run.take(boundary)
-        layouts = tuple([dense_layout(tensor) for tensor in given.own])
-        value = run.fill(boundary, Description(layouts, given.constants, views=views_of(given.own)))
-        for target, source in zip(value.tensors, given.own, strict=True):
-            run.backend.copy(target, source)
-    value, handed = run.value(op, boundary), run.handed(op)
-    seed = run.training.seed(state.number, *key, op.microbatch)
-    if key in run.model.frozen:
-        made = unit.forward_alone(value, seed, handed, op.microbatch)
-    elif run.recomputed(op):
-        made = unit.forward(op.microbatch, value, seed, loss, handed)
-    else:
-        made = unit.forward_with_graph(op.microbatch, value, seed, loss, handed)
-    if loss is not None:
-        run.backend.copy(run.losses[op.microbatch], made.value.tensors[0])
-        return
-    if made.handed:
-        run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))
-    others = [index for index in op.writes if index != boundary]
-    run.hold(op, run.find(op, others, Role.BOUNDARY, Role.OUTPUT), made.value)
-
-
-def _recompute(run: Operations, op: OpView) -> None:
-    value = run.value(op, run.find(op, op.reads, Role.BOUNDARY))
-    run.unit(op).recompute(op.microbatch, value, run.loss(op), run.handed(op))
-
-
-def _backward(run: Operations, op: OpView) -> None:
-    gradient = None
-    if (op.stage, op.unit) != run.model.last:
-        gradient = run.value(op, run.find(op, op.reads, Role.GRADIENT))
-    outgoing = run.unit(op).backward(op.microbatch, gradient)
-    if any(run.holds_role(index, Role.GRADIENT) for index in op.writes):
-        if not outgoing.tensors:
-            raise InputError(f"{op.name} writes a gradient in the plan; the model's unit has none of its input")
-        run.hold(op, run.find(op, op.writes, Role.GRADIENT), outgoing)
-
-
-def _offload(run: Operations, op: OpView) -> None:
-    source, slot = run.value(op, run.find(op, op.reads, Role.BOUNDARY)), op.writes[0]
-    run.state.stored[slot] = source.described()
-    run.backend.move(pieces(run.host.slots[slot], source.tensors), [as_bytes(t) for t in source.tensors], run.links.d2h)
-
-
-def _prefetch(run: Operations, op: OpView) -> None:
-    slot, buffer = op.reads[0], op.writes[0]
-    run.value(op, buffer)
-    target = run.fill(buffer, run.state.stored[slot])
-    sources = pieces(run.host.slots[slot], target.tensors)
-    run.backend.move([as_bytes(t) for t in target.tensors], sources, run.links.h2d)
-    if run.empties(op):
-        for source, tensor in zip(sources, target.tensors, strict=True):
-            run.backend.release(source, tensor.dtype)
-
-
-def pieces(slot: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the parts of a host slot in which these tensors' bytes lie, one after the other."""
-    if len(tensors) == 1:
-        return [slot]
-    ends = list(accumulate([tensor.numel() * tensor.element_size() for tensor in tensors], initial=0))
-    return [slot[start:end] for start, end in pairwise(ends)]
-
-
-def _acquire(run: Operations, op: OpView) -> None:
-    for buffer in op.allocs:
-        run.take(buffer)
-        run.receive(buffer)
-
-
-def _release(run: Operations, op: OpView) -> None:
-    """Do nothing: the frees that every operation may have are the whole RELEASE."""
-
-
-def _send(run: Operations, op: OpView) -> None:
-    arrival = run.arrivals[op.index]
-    if not run.transport.send(arrival, run.value(op, op.reads[0])):
-        raise run.not_there(op, arrival.buffer)
-
-
-def _receive(run: Operations, op: OpView) -> None:
-    run.wait(op.writes[0])
-
-
-def _optimizer_step(run: Operations, op: OpView) -> None:
-    run.training.optimizer_step(op.rank)
-
-
-HANDLERS: dict[Kind, Callable[[Operations, OpView], None]] = {
-    Kind.FORWARD: _forward,
-    Kind.RECOMPUTE: _recompute,
-    Kind.BACKWARD: _backward,
-    Kind.OFFLOAD: _offload,
-    Kind.RELEASE: _release,
-    Kind.ACQUIRE: _acquire,
-    Kind.PREFETCH: _prefetch,
-    Kind.SEND_ACTIVATION: _send,
-    Kind.RECV_ACTIVATION: _receive,
-    Kind.SEND_GRADIENT: _send,
-    Kind.RECV_GRADIENT: _receive,
-    Kind.OPTIMIZER_STEP: _optimizer_step,
-}

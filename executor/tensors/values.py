@@ -75,6 +75,11 @@ class Description:
     absent: frozenset[int] = frozenset()
     views: tuple[View | None, ...] = ()
 
+    @property
+    def sizes(self) -> list[int]:
+        """Return each tensor's bytes."""
+        return [layout.nbytes for layout in self.layouts]
+
     def over(self, memory: Sequence[torch.Tensor]) -> Value:
         """Return the value whose tensors lie in this memory, each in one of the tensors given; nothing is copied."""
         tensors = [over(mine, layout) for mine, layout in zip(memory, self.layouts, strict=True)]

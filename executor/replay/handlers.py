@@ -1,0 +1,183 @@
+"""Says what each kind of operation does to tensors, by one function per kind, the same for every device.
+
+Each function looks up once, when a plan is bound, what its operation needs, and returns the work that every step does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loadahead.executor.tensors.layout import as_bytes, dense_layout
+from loadahead.executor.tensors.values import Description, storages, views_of
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, Role
+from loadahead.sim.ir.plan import OpView
+
+if TYPE_CHECKING:
+    from loadahead.executor.replay.operations import Operations
+
+Work = Callable[[], None]
+
+
+def _forward(run: Operations, op: OpView) -> Work:
+    boundary, key = run.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
+    unit, microbatch, ends = run.model.units[key], op.microbatch, key == run.model.last
+    reads_data, frozen, recomputed = boundary in op.writes, key in run.model.frozen, run.recomputed(op)
+    made_into = -1
+    if not ends:
+        others = [index for index in op.writes if index != boundary]
+        made_into = run.find(op, others, Role.BOUNDARY, Role.OUTPUT)
+
+    def work() -> None:
+        if reads_data:
+            _take_data(run, op, boundary)
+        value, handed = run.value(op, boundary), run.handed(op)
+        seed = run.training.seed(run.state.number, *key, microbatch)
+        loss = run.loss(op) if ends else None
+        if frozen:
+            made = unit.forward_alone(value, seed, handed, microbatch)
+        elif recomputed:
+            made = unit.forward(microbatch, value, seed, loss, handed)
+        else:
+            made = unit.forward_with_graph(microbatch, value, seed, loss, handed)
+        if ends:
+            run.backend.copy(run.losses[microbatch], made.value.tensors[0])
+            return
+        if made.handed:
+            run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))
+        run.hold(op, made_into, made.value)
+
+    return work
+
+
+def _take_data(run: Operations, op: OpView, boundary: int) -> None:
+    """Bring a microbatch's input into the memory that the plan has for it."""
+    given = run.given(op)
+    run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
+    run.take(boundary)
+    layouts = tuple([dense_layout(tensor) for tensor in given.own])
+    value = run.fill(boundary, Description(layouts, given.constants, views=views_of(given.own)))
+    for target, source in zip(value.tensors, given.own, strict=True):
+        run.backend.copy(target, source)
+
+
+def _recompute(run: Operations, op: OpView) -> Work:
+    boundary, key = run.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
+    unit, microbatch, ends = run.model.units[key], op.microbatch, key == run.model.last
+
+    def work() -> None:
+        loss = run.loss(op) if ends else None
+        unit.recompute(microbatch, run.value(op, boundary), loss, run.handed(op))
+
+    return work
+
+
+def _backward(run: Operations, op: OpView) -> Work:
+    key = op.stage, op.unit
+    unit, microbatch = run.model.units[key], op.microbatch
+    incoming = -1 if key == run.model.last else run.find(op, op.reads, Role.GRADIENT)
+    writes = any(run.holds_role(index, Role.GRADIENT) for index in op.writes)
+    outgoing = run.find(op, op.writes, Role.GRADIENT) if writes else -1
+
+    def work() -> None:
+        made = unit.backward(microbatch, None if incoming < 0 else run.value(op, incoming))
+        if outgoing < 0:
+            return
+        if not made.tensors:
+            raise InputError(f"{op.name} writes a gradient in the plan; the model's unit has none of its input")
+        run.hold(op, outgoing, made)
+
+    return work
+
+
+def _offload(run: Operations, op: OpView) -> Work:
+    buffer, slot = run.find(op, op.reads, Role.BOUNDARY), op.writes[0]
+    host, move, link = run.host, run.backend.move, run.links.d2h
+    host.tensors(slot, run.layouts[buffer])  # made now: most microbatches are like the traced one
+
+    def work() -> None:
+        source = run.value(op, buffer)
+        run.state.stored[slot] = described = source.described()
+        targets = host.tensors(slot, described.layouts)
+        if targets is not None:
+            move(targets, source.tensors, link)
+        else:
+            move(host.pieces(slot, described.sizes), [as_bytes(t) for t in source.tensors], link)
+
+    return work
+
+
+def _prefetch(run: Operations, op: OpView) -> Work:
+    slot, buffer = op.reads[0], op.writes[0]
+    host, move, link, empties = run.host, run.backend.move, run.links.h2d, run.empties(op)
+
+    def work() -> None:
+        run.value(op, buffer)
+        described = run.state.stored[slot]
+        target = run.fill(buffer, described)
+        sources = host.tensors(slot, described.layouts)
+        if sources is not None:
+            move(target.tensors, sources, link)
+        else:
+            move([as_bytes(t) for t in target.tensors], host.pieces(slot, described.sizes), link)
+        if empties:
+            for piece, layout in zip(host.pieces(slot, described.sizes), described.layouts, strict=True):
+                run.backend.release(piece, layout.dtype)
+
+    return work
+
+
+def _acquire(run: Operations, op: OpView) -> Work:
+    buffers = tuple(op.allocs)
+
+    def work() -> None:
+        for buffer in buffers:
+            run.take(buffer)
+            run.receive(buffer)
+
+    return work
+
+
+def _release(run: Operations, op: OpView) -> Work:
+    """Return nothing to do: the frees that every operation may have are the whole RELEASE."""
+    return _nothing
+
+
+def _nothing() -> None:
+    return None
+
+
+def _send(run: Operations, op: OpView) -> Work:
+    arrival, buffer = run.arrivals[op.index], op.reads[0]
+
+    def work() -> None:
+        if not run.transport.send(arrival, run.value(op, buffer)):
+            raise run.not_there(op, arrival.buffer)
+
+    return work
+
+
+def _receive(run: Operations, op: OpView) -> Work:
+    buffer = op.writes[0]
+    return lambda: run.wait(buffer)
+
+
+def _optimizer_step(run: Operations, op: OpView) -> Work:
+    return lambda: run.training.optimizer_step(op.rank)
+
+
+HANDLERS: dict[Kind, Callable[[Operations, OpView], Work]] = {
+    Kind.FORWARD: _forward,
+    Kind.RECOMPUTE: _recompute,
+    Kind.BACKWARD: _backward,
+    Kind.OFFLOAD: _offload,
+    Kind.RELEASE: _release,
+    Kind.ACQUIRE: _acquire,
+    Kind.PREFETCH: _prefetch,
+    Kind.SEND_ACTIVATION: _send,
+    Kind.RECV_ACTIVATION: _receive,
+    Kind.SEND_GRADIENT: _send,
+    Kind.RECV_GRADIENT: _receive,
+    Kind.OPTIMIZER_STEP: _optimizer_step,
+}
