@@ -1,0 +1,242 @@
+"""Times steps of one tree of Loadahead on an idle GPU, a round for each line that it reads; bench_host.py asks.
+
+It runs under a tree of today or one from before the executor had rooms, and imports what both have from either place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from idle_cuda import IdleCuda
+
+SIZE = {"blocks": 8, "width": 16, "heads": 2, "context": 8, "batch": 1, "dropout": 0.0}
+MICROBATCHES, HORIZON = 8, 2
+WARM_UP, COUNTED = 2, 20
+# Kinds of run of ours by the names that answers have; a tree without lean units has no run of that kind.
+OURS = {"offloading": {}, "keeping": {"offload": False}, "lean": {"lean": True}}
+# Calls of the driver that are not about streams and events.
+NOT_STREAMS = {"copy", "host_ns"}
+
+
+def found(name: str, *modules: str) -> Any:
+    """Return a name of Loadahead from the first of these modules that there is."""
+    for module in modules:
+        try:
+            return getattr(importlib.import_module(f"loadahead.{module}"), name)
+        except ModuleNotFoundError:
+            continue
+    raise SystemExit(f"this tree has {name} in none of {', '.join(modules)}")
+
+
+Operations = found("Operations", "executor.replay.operations", "executor.operations")
+replay = found("replay", "executor.replay.loop", "executor.replay")
+Session = found("Session", "executor.training.session", "executor.session")
+CPU = found("CPU", "executor.model.spec", "executor.spec")
+CudaBackend = found("CudaBackend", "executor.backends.cuda")
+TorchDriver = found("TorchDriver", "executor.cuda.driver")
+Links = found("Links", "executor.links")
+PEERS = found("PEERS", "executor.peers")
+PeerTraining = found("PeerTraining", "executor.peers.training")
+passes_of = found("passes_of", "executor.peers.training")
+single_threaded = found("single_threaded", "executor.torch_settings")
+without_garbage_collection = found("without_garbage_collection", "executor.torch_settings")
+Policy, build_plan = found("Policy", "sim.planner"), found("build_plan", "sim.planner")
+models = importlib.import_module("tests.support.models")
+
+IDLE = IdleCuda()
+STREAMS: dict[Any, Any] = {}
+
+
+class IdleDriver(TorchDriver):  # type: ignore[misc,valid-type]
+    """Is the tree's own driver over :class:`IdleCuda`; what would need memory of a GPU does without."""
+
+    def __init__(self) -> None:
+        self.device = CPU
+
+    def stream(self, queue: Any) -> Any:
+        if queue not in STREAMS:
+            STREAMS[queue] = IDLE.stream(int(queue))
+        return STREAMS[queue]
+
+    def elapsed_ns(self, start: Any, end: Any) -> int:
+        return 0
+
+    def spin(self, nanoseconds: int) -> None:
+        return None
+
+    def synchronize(self) -> None:
+        return None
+
+    def pin(self, nbytes: int) -> torch.Tensor:
+        return torch.zeros(nbytes, dtype=torch.uint8)
+
+    def unpin(self, slab: torch.Tensor) -> None:
+        return None
+
+
+class _WatchedContext:
+    """Times entering and leaving, not what runs inside."""
+
+    def __init__(self, watched: Watched, context: AbstractContextManager[Any]) -> None:
+        self._watched, self._context = watched, context
+
+    def __enter__(self) -> Any:
+        return self._watched.timed(self._context.__enter__)
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._watched.timed(self._context.__exit__, *error)
+
+
+class Watched:
+    """Is a driver whose calls are counted and timed."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self.ns, self.calls = 0, Counter[str]()
+
+    def timed(self, call: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """Call, and add the time it takes."""
+        began = time.perf_counter_ns()
+        out = call(*args, **more)
+        self.ns += time.perf_counter_ns() - began
+        return out
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._driver, name)
+        if not callable(value):
+            return value
+
+        def watched(*args: Any, **more: Any) -> Any:
+            self.calls[name] += 1
+            if name in NOT_STREAMS:
+                return value(*args, **more)
+            out = self.timed(value, *args, **more)
+            # A stream is a context too, and is handed to torch as it is.
+            context = hasattr(out, "__enter__") and not isinstance(out, torch.Stream)
+            return _WatchedContext(self, out) if context else out
+
+        return watched
+
+
+class Bench:
+    """Holds the kinds of run that a tree has, and runs steps of them."""
+
+    def __init__(self) -> None:
+        self.spec = models.tiny_spec(options=SIZE)
+        self.workload = models.workload_of(self.spec)
+        self.runs = {name: run for name, how in OURS.items() if (run := self.ours(IdleDriver(), **how)) is not None}
+        passes = passes_of(self.runs["offloading"].plan)
+        self.peer = PeerTraining(PEERS["none"], self.spec, self.workload, passes, CPU, seeded=False)
+        self.step = 0
+
+    def ours(self, driver: Any, offload: bool = True, lean: bool = False) -> Any:
+        """Return a run of ours; None where the tree has no lean one."""
+        policy = Policy(ranks=1, microbatches=MICROBATCHES, horizon=HORIZON, offload=offload)
+        session = Session(self.spec, self.workload, (0,), microbatches=MICROBATCHES)
+        units = list(getattr(session, "in_units", session).units.values())
+        if lean:
+            if not all(hasattr(unit, "lean") for unit in units):
+                return None
+            for unit in units:
+                unit.lean = True
+        with IDLE.installed():
+            backend = CudaBackend(driver=driver)
+            return Operations(build_plan(self.workload, policy), session, backend, Links.of(models.HARDWARE))
+
+    def facts(self) -> dict[str, Any]:
+        """Return how large the plans are."""
+        plans = {name: run.plan for name, run in self.runs.items()}
+        copied = [op for op in plans["offloading"] if op.kind.name == "OFFLOAD"]
+        return {
+            "operations": {name: len(plan) for name, plan in plans.items()},
+            "offloaded": len(copied),
+            "boundary_bytes": max(op.nbytes for op in copied),
+            "units": sum(len(stage) for stage in self.workload.stages),
+            "microbatches": MICROBATCHES,
+            "torch": torch.__version__,
+        }
+
+    def one(self, operations: Any, step: int) -> int:
+        """Return the ns of this process's CPU that a step of ours takes."""
+        batches = operations.session.batches(step, MICROBATCHES)
+        with IDLE.installed(), without_garbage_collection():
+            began = time.process_time_ns()
+            replay(operations, step, batches, timed=False)
+            return time.process_time_ns() - began
+
+    def theirs(self, step: int) -> int:
+        """Return those that torch's checkpoint takes; it does not ask for streams."""
+        batches = self.peer.batches(step)
+        with without_garbage_collection():
+            began = time.process_time_ns()
+            self.peer.train(step, batches)
+            return time.process_time_ns() - began
+
+    def round(self) -> dict[str, int]:
+        """Run a step of each kind, in turns."""
+        self.step += 1
+        own = {name: self.one(run, self.step) for name, run in self.runs.items()}
+        return own | {"checkpoint": self.theirs(self.step)}
+
+    def counts(self) -> dict[str, dict[str, float]]:
+        """Return what a step asks of streams and events, by kind of run, and the median of what that takes."""
+        out = {}
+        for name, how in OURS.items():
+            driver = Watched(IdleDriver())
+            operations = self.ours(driver, **how)
+            if operations is None:
+                continue
+            # What is asked of torch: in the first step, which makes what the later ones use again, and in a later one.
+            with IDLE.installed(), IDLE.counting() as asked:
+                self._replayed(operations, 0)
+                first = Counter(asked)
+                asked.clear()
+                driver.calls.clear()
+                self._replayed(operations, 1)
+                later = Counter(asked)
+            copies, taken = driver.calls["copy"], []
+            for step in range(2, 2 + COUNTED):
+                driver.ns = 0
+                with IDLE.installed():
+                    self._replayed(operations, step)
+                taken.append(driver.ns / 1e3)
+            out[name] = {
+                "contexts entered": later["contexts entered"],
+                "stream switches": later["stream switches"],
+                "waits": later["waits"],
+                "events recorded": later["events recorded"],
+                "events created, first step": first["events created"],
+                "events created, later": later["events created"],
+                "copies": copies,
+                "Python for these, µs": statistics.median(taken),
+            }
+        return out
+
+    def _replayed(self, operations: Any, step: int) -> None:
+        with without_garbage_collection():
+            replay(operations, step, operations.session.batches(step, MICROBATCHES), timed=False)
+
+
+def main() -> None:
+    """Answer each line of standard input, "round", "counts" or "facts", with a line of JSON."""
+    answer = sys.stdout
+    sys.stdout = sys.stderr  # the answers' alone
+    with single_threaded():
+        bench = Bench()
+        for _ in range(WARM_UP):
+            bench.round()
+        for line in sys.stdin:
+            print(json.dumps(getattr(bench, line.strip())()), file=answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()
