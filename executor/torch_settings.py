@@ -21,14 +21,17 @@ _lock = threading.RLock()
 def single_threaded() -> Iterator[None]:
     """Use one thread per operator, so that queues are the only parallelism; put back all random states as well.
 
-    The caller's autocast, no_grad and inference mode do not reach inside. Another thread waits until this one is done.
+    A backward pass runs in the thread that asks for it: on a GPU autograd would hand it to a thread of its own and
+    back, which takes time in every BACKWARD, and that thread's libraries would take workspaces of their own. The
+    caller's autocast, no_grad and inference mode do not reach inside. Another thread waits until this one is done.
     """
     with _lock:
         threads, state, dtype = torch.get_num_threads(), torch.get_rng_state(), torch.get_default_dtype()
         torch.set_num_threads(1)
         try:
             with torch.inference_mode(False), torch.enable_grad(), _without_autocast(), globals_kept():
-                yield
+                with torch.autograd.set_multithreading_enabled(False):  # type: ignore[no-untyped-call]
+                    yield
         finally:
             torch.set_num_threads(threads)
             torch.set_rng_state(state)

@@ -12,9 +12,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, ModelSpec, load_model, make_ready
 from loadahead.executor.model.state import ModuleState, Piece
-from loadahead.executor.model.unit import CheckpointedUnit, LossOf, graph_input
+from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.model.work import WorkCounter
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
 from loadahead.executor.tensors.sparse import sparse_weights

@@ -48,8 +48,29 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+# How a unit is checkpointed: FORWARD makes the graph without what it saves and RECOMPUTE stops at the last of that, or
+# FORWARD makes no graph and RECOMPUTE does. The first takes the device less time, the second the host.
+CheckpointWay = Literal["sparing", "lean"]
+
+
+class OtherWay(_Frozen):
+    """Holds what a unit costs where it is checkpointed the other way; the fields are :class:`UnitCost`'s."""
+
+    forward_ns: Amount
+    recompute_ns: Amount
+    backward_ns: Amount
+    workspace_forward: Amount = 0
+    workspace_recompute: Amount = 0
+    workspace_backward: Amount = 0
+
+
 class UnitCost(_Frozen):
-    """Holds what one unit costs for one microbatch. Workspace is memory in use only while the operation runs."""
+    """Holds what one unit costs for one microbatch. Workspace is memory in use only while the operation runs.
+
+    Attributes:
+        way: how it is checkpointed to cost that.
+        other_way: what it costs where it is checkpointed the other way; None where that was not measured.
+    """
 
     forward_ns: Amount
     recompute_ns: Amount
@@ -59,6 +80,8 @@ class UnitCost(_Frozen):
     workspace_forward: Amount = 0
     workspace_recompute: Amount = 0
     workspace_backward: Amount = 0
+    way: CheckpointWay = "sparing"
+    other_way: OtherWay | None = None
 
     def by_kind(self) -> dict[Kind, tuple[int, int]]:
         """Return the (duration in ns, workspace in bytes) of each of :data:`UNIT_KINDS`."""

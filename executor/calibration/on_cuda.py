@@ -28,9 +28,9 @@ from loadahead.executor.calibration.samples import (
     start_to_end,
     statistics_of,
 )
+from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.replay.operations import Operations
 from loadahead.executor.tensors.values import Value
-from loadahead.executor.training.session import Session
 from loadahead.sim.costs import SharedLinks
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
 
@@ -61,7 +61,7 @@ def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link
     held = start_to_end(plan, run(True))
     backend.held_ns = ()
     times = _device_times(ready_to_end(plan, usual), held, launches)
-    bandwidth, shared, links = _links(operations.session, backend, times, link_sizes)
+    bandwidth, shared, links = _links(operations.model, backend, times, link_sizes)
     directions, latencies = {}, {}
     for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
         pinned_latency_ns = links[queue.label]["pinned"]["latency_ns"]
@@ -111,12 +111,12 @@ def _launch_evidence(launches: Samples) -> dict[str, Any]:
 
 
 def _links(
-    session: Session, backend: CudaBackend, times: Samples, sizes: Sequence[int]
+    model: ModelInUnits, backend: CudaBackend, times: Samples, sizes: Sequence[int]
 ) -> tuple[dict[Queue, int], SharedLinks | None, dict[str, Any]]:
     """Return bytes/s beside compute by direction, what both directions share, and the evidence."""
     bench = LinkBench(backend.driver, sizes)
     try:
-        return _measured_links(bench, _load(session, backend, times))
+        return _measured_links(bench, _load(model, backend, times))
     finally:
         bench.close()
 
@@ -148,22 +148,22 @@ def _measured_links(bench: LinkBench, load: Load | None) -> tuple[dict[Queue, in
     return bandwidth, duplex(alone, kept), measured
 
 
-def _load(session: Session, backend: CudaBackend, times: Samples) -> Load | None:
+def _load(model: ModelInUnits, backend: CudaBackend, times: Samples) -> Load | None:
     """Return a load of FORWARDs of the slowest unit; None where no unit but the last reads floating-point numbers."""
     candidates = [
         key
-        for key, form in session.forms.items()
-        if key not in (session.last, *session.frozen) and form.single and form.layouts[0].dtype.is_floating_point
+        for key, form in model.forms.items()
+        if key not in (model.last, *model.frozen) and form.single and form.layouts[0].dtype.is_floating_point
     ]
     if not candidates:
         return None
-    largest = max(candidates, key=lambda key: float(np.median(times[session.stage_rank[key[0]], *key, Kind.FORWARD])))
-    unit, layout = session.units[largest], session.forms[largest].layouts[0]
+    largest = max(candidates, key=lambda key: float(np.median(times[model.stage_rank[key[0]], *key, Kind.FORWARD])))
+    unit, layout = model.units[largest], model.forms[largest].layouts[0]
     with torch.no_grad(), backend.driver.using(backend.driver.stream(Queue.COMPUTE)):
         x = Value((layout.empty(backend.device).normal_(),))
 
     def load() -> None:
         for _ in range(LOAD_REPEATS):
-            unit.forward(0, x, session.spec.seed, None)
+            unit.forward(0, x, 0, None)
 
     return load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,20 @@ from loadahead.sim.workload import Workload
 
 # With this many microbatches a unit runs again after all others have run, as in a real step.
 MICROBATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Holds a calibration's plan bound to a model."""
+
+    session: Session
+    operations: Operations
+
+    def step(self, number: int, meter: StepMeter | None = None, timed: bool = True) -> Measured:
+        """Run one step, and return its times."""
+        batches = self.session.batches(number, MICROBATCHES)
+        with without_garbage_collection():
+            return replay(self.operations, number, batches, meter, timed).measured
 
 
 def calibrate(
@@ -82,12 +96,12 @@ def calibrate(
             steps = -(-repeats // MICROBATCHES)
 
             def measured(foreseen_steps: int) -> tuple[StepMeter, Measurements, Ints]:
-                operations, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches, foreseen_steps)
-                meter = StepMeter(operations)
-                with uncompiled() if compiled_layers(operations.session.model.module) else nullcontext():
-                    _step(operations, warm_ups, meter)
-                found = _measure(operations, hardware, steps, link_sizes or SIZES)
-                return meter, found, meter.static + (microbatches - MICROBATCHES) * _data_bytes(operations)
+                bound, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches, foreseen_steps)
+                meter = StepMeter(bound.operations)
+                with uncompiled() if compiled_layers(bound.session.model.module) else nullcontext():
+                    bound.step(warm_ups, meter)
+                found = _measure(bound, hardware, steps, link_sizes or SIZES)
+                return meter, found, meter.static + (microbatches - MICROBATCHES) * _data_bytes(bound)
 
             try:
                 meter, measurements, static = measured(0)
@@ -103,8 +117,8 @@ def calibrate(
 
 def _warmed_up(
     plan: Plan, workload: Workload, spec: ModelSpec, backend: Backend, hardware: Hardware, microbatches: int, steps: int
-) -> tuple[Operations, int]:
-    """Return the plan's operations after a step or two, and how many these were.
+) -> tuple[_Bound, int]:
+    """Return the plan bound to a model after a step or two, and how many these were.
 
     Units show in so many ``steps`` what they draw and change at some time; then all begins anew.
     """
@@ -114,11 +128,11 @@ def _warmed_up(
     warm_ups = max(1, backend.warm_ups)
     while True:
         session = Session(spec, workload, ranks, backend.device, microbatches, foreseen, in_turns=True)
-        operations = Operations(plan, session, backend, Links.of(hardware))
-        session.watch(True)
+        bound = _Bound(session, Operations(plan, session.in_units, session, backend, Links.of(hardware)))
+        session.in_units.watch(True)
         try:
             for step in range(max(warm_ups, steps)):
-                _step(operations, step)
+                bound.step(step)
         except Unforeseen as error:
             known = foreseen.get(error.unit, Foreseen())
             if (known | error.what) != known:
@@ -127,22 +141,17 @@ def _warmed_up(
         if steps > warm_ups:
             steps = warm_ups
             continue
-        session.watch(False)
-        return operations, warm_ups
+        session.in_units.watch(False)
+        return bound, warm_ups
 
 
-def _step(operations: Operations, number: int, meter: StepMeter | None = None, timed: bool = True) -> Measured:
-    batches = operations.session.batches(number, MICROBATCHES)
-    with without_garbage_collection():
-        return replay(operations, number, batches, meter, timed).measured
-
-
-def _measure(operations: Operations, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Measurements:
+def _measure(bound: _Bound, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Measurements:
     """Measure ``steps`` steps, in more than one way where the device asks for it."""
+    operations = bound.operations
     backend = operations.backend
 
     def run(timed: bool) -> list[Measured]:
-        return [_step(operations, step, timed=timed) for step in range(1, steps + 1)]
+        return [bound.step(step, timed=timed) for step in range(1, steps + 1)]
 
     if isinstance(backend, CudaBackend):
         found = measure_on_cuda(operations, backend, run, link_sizes)
@@ -152,9 +161,9 @@ def _measure(operations: Operations, hardware: Hardware, steps: int, link_sizes:
     return replace(found, host_memory_bytes=hardware.host_memory_bytes)
 
 
-def _data_bytes(operations: Operations) -> int:
+def _data_bytes(bound: _Bound) -> int:
     """Return the device bytes of one microbatch's data during a whole step; 0 where the device is the host."""
-    if operations.backend.emulated:
+    if bound.operations.backend.emulated:
         return 0
-    x, target = operations.session.batches(0, 1)[0]
+    x, target = bound.session.batches(0, 1)[0]
     return storage_bytes([leaf for leaf in tree_leaves((x, target)) if isinstance(leaf, torch.Tensor)])

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only
 
+from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.saved import SavedTensors
 from loadahead.executor.model.state import Before, Slot
-from loadahead.executor.model.unit import CheckpointedUnit, Foreseen, LossOf, graph_input
+from loadahead.executor.model.unit import CheckpointedUnit, Foreseen, LossOf
+from loadahead.executor.tensors.digests import digest
 from loadahead.executor.tensors.layout import Layout, own_storage, storage_id
 from loadahead.executor.tensors.randomness import (
     Draws,
-    RandomState,
+    generators_kept,
     global_states,
     globals_kept,
     seed_globals,
-    set_state,
 )
 from loadahead.executor.tensors.values import CONSTANT, Form, View, handed_place, plain_tensor
 from loadahead.executor.torch_settings import autocasts
@@ -113,21 +114,19 @@ def trace_boundaries(
     seed: Callable[[int], int],
     after: Callable[[int, Any], None] | None = None,
     foreseen: Mapping[str, Foreseen] | None = None,
+    probed: Collection[str] = (),
 ) -> Boundaries:
     """Run a microbatch through all units; tell each its forms, what it draws and what it changes.
 
-    ``foreseen`` says, by unit's name, what units do that the traced microbatch does not show. ``after`` is called with
-    each unit's number and its input, once the unit has run. Raises InputError where a unit fails or returns what a plan
-    cannot hold.
+    ``foreseen`` says, by unit's name, what units do that the traced microbatch does not show. Units ``probed``, by
+    name, run without a graph too, and learn whether the same comes out. ``after`` is called with each unit's number and
+    its input, once the unit has run. Raises InputError where a unit fails or returns what a plan cannot hold.
     """
     before: list[tuple[CheckpointedUnit, Before]] = []
-    device = units[0].device
-    states = torch.default_generator.get_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
-        with globals_kept():
-            return _traced(units, batch, loss, seed, after, before, foreseen or {})
+        with globals_kept(), generators_kept(units[0].device):
+            return _traced(units, batch, loss, seed, after, before, foreseen or {}, probed)
     finally:
-        set_state(RandomState(*states), device)
         # Only now, as a unit may read what one below it has put somewhere.
         for unit, values in reversed(before):
             unit.state.put_back(values)
@@ -141,6 +140,7 @@ def _traced(
     after: Callable[[int, Any], None] | None,
     before: list[tuple[CheckpointedUnit, Before]],
     foreseen: Mapping[str, Foreseen],
+    probed: Collection[str],
 ) -> Boundaries:
     tokens, boundaries = _Tokens(), []
     # A model of which nothing is trained is planned as if its input were.
@@ -155,7 +155,11 @@ def _traced(
         boundaries.append(boundary)
         given = boundary.leaves
         ends = loss if number == len(units) - 1 else None
+        bare = _made_without_graph(unit, value, ends, seed(number)) if unit.name in probed else None
         out = _observed(unit, value, ends, seed(number), before, foreseen.get(unit.name, Foreseen()))
+        if unit.name in probed:
+            # What FORWARD parks on a module is known by its graph.
+            unit.leanable = not (unit.computes_gradients or unit.state.parks) and bare == _digests(out)
         if after is not None:
             after(number, value)
         value = out
@@ -278,6 +282,23 @@ def _observed(
     finally:
         before.append((unit, everything if changed is None else everything.narrowed(changed)))
     return out
+
+
+def _made_without_graph(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> list[int | None] | None:
+    """Return digests of what a unit makes without a graph, and leave no trace; None where it fails."""
+    before = unit.state.everything()
+    try:
+        with unit.context(seed, shared=False).active(), torch.no_grad():
+            seed_globals(seed, Draws(python=True, numpy=True))
+            return _digests(unit.run(value, loss))
+    except InputError:  # with a graph it may not
+        return None
+    finally:
+        unit.state.put_back(before)
+
+
+def _digests(out: Any) -> list[int | None]:
+    return [digest(leaf.detach()) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
 
 
 def _random_states(unit: CheckpointedUnit) -> tuple[Any, ...]:

@@ -1,45 +1,39 @@
 """Runs one checkpointed unit: FORWARD, which keeps no activation, RECOMPUTE from the boundary, and BACKWARD.
 
-What RECOMPUTE must find again is saved at FORWARD: the random and the autocast state, and the values from before of
-what the unit's modules change in themselves. The same code runs on every device, and under calibration.
+What RECOMPUTE must find again is saved at FORWARD: the seed and the autocast type, and the values from before of what
+the unit's modules change in themselves. The same code runs on every device, and under calibration.
+
+There are two ways. The sparing one makes the graph at FORWARD, without the tensors that it saves, and RECOMPUTE stops
+at the last of these: it skips what BACKWARD does not need, and takes hooks around every saved tensor. The lean one runs
+FORWARD without a graph, and RECOMPUTE makes it: the host has less to do, the device more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 from torch.utils._python_dispatch import _disable_current_modes
 
+from loadahead.executor.model.context import UnitContext, autocast
+from loadahead.executor.model.graph import UnitGraph, backward_from, graph_input, output_edge
 from loadahead.executor.model.saved import SavedTensors, UsedInForward
 from loadahead.executor.model.state import Before, ModuleState
 from loadahead.executor.tensors.digests import digest
 from loadahead.executor.tensors.layout import Layout, storage_id
-from loadahead.executor.tensors.randomness import (
-    DrawFromState,
-    Draws,
-    RandomState,
-    drawing_from,
-    global_states,
-    seeded_state,
-)
+from loadahead.executor.tensors.randomness import DrawFromState, Draws, drawing_mark, global_states
 from loadahead.executor.tensors.sparse import keep_apart, sparse_weights
 from loadahead.executor.tensors.values import Form, Parts, Value, owned, plain_tensor, storages, views_of
 from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
 
 LossOf = Callable[[Any], torch.Tensor]
 NO_HANDED: Mapping[int, torch.Tensor] = {}
-
-
-def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-    """Return an autocast context; ``None`` switches autocast off."""
-    kind = "cpu" if device.type == "meta" else device.type
-    return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+_NOTHING: Final = nullcontext()
 
 
 @contextmanager
@@ -60,25 +54,6 @@ def model_errors_in_one_line(where: str) -> Iterator[None]:
             else ""
         )
         raise InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class UnitContext:
-    """Holds the random and the autocast state under which a unit runs."""
-
-    random: RandomState
-    autocast: torch.dtype | None
-    device: torch.device
-    shared: bool
-    draws: Draws
-    turns: bool = False
-
-    @contextmanager
-    def active(self) -> Iterator[DrawFromState | None]:
-        """Run the body under these states."""
-        drawing = drawing_from(self.random, self.device, self.shared, self.draws, self.turns)
-        with drawing as drawn, autocast(self.device, self.autocast):
-            yield drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,75 +78,6 @@ class Unforeseen(Exception):
     def __init__(self, unit: str, what: Foreseen) -> None:
         super().__init__(unit, what)
         self.unit, self.what = unit, what
-
-
-class _GraphInput(torch.autograd.Function):
-    """Is the identity at a unit's boundary; its backward hands out the gradient as it is.
-
-    Autograd's own accumulation into a leaf would copy it, which plain training does not do between two layers. The leaf
-    is a stand-in, and the boundary comes in a list: so the graph does not hold the boundary, which the plan frees.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, leaf: torch.Tensor, boundary: list[torch.Tensor], sink: list[torch.Tensor]) -> torch.Tensor:
-        ctx.sink = sink
-        return boundary[0].detach()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[None, None, None]:
-        ctx.sink.append(gradients[0])
-        return None, None, None
-
-
-def graph_input(x: torch.Tensor, needed: bool, sink: list[torch.Tensor]) -> torch.Tensor:
-    """Return one of the boundary's tensors as a unit's graph begins with it; without a gradient it stays as it is."""
-    if not needed:
-        return x.detach()
-    leaf = torch.empty(0, device=x.device, requires_grad=True)
-    return _GraphInput.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
-
-
-def _output_edge(out: torch.Tensor) -> GradientEdge:
-    """Return the place in the graph where the output's gradient enters, without the output.
-
-    Before torch 2.7 such a place does not keep a node alive that is written in Python; a view's node does.
-    """
-    written_in_python = isinstance(out.grad_fn, torch.autograd.function.BackwardCFunction)
-    return get_gradient_edge(out.view_as(out) if written_in_python else out)
-
-
-def _backward_from(ends: Sequence[GradientEdge], gradients: Sequence[torch.Tensor]) -> None:
-    """Do as ``torch.autograd.backward``, from places in the graph, for which torch before 2.7 takes tensors alone.
-
-    So it goes to the engine by the call that torch's own functions make, alike in torch 2.6 to 2.13.
-    """
-    run: Any = torch.autograd.graph._engine_run_backward
-    run(tuple(ends), tuple(gradients), False, False, (), allow_unreachable=True, accumulate_grad=True)
-
-
-@dataclass(slots=True)
-class _Graph:
-    """Holds what stays between FORWARD and BACKWARD.
-
-    Attributes:
-        ends: where the gradient of each output that has one enters: the output itself is the plan's to free.
-        outputs: the layouts of these, by their places among the outputs that need a gradient.
-        boundary: layouts of what the unit reads and needs a gradient of.
-        sinks: each gets the gradient of one of these.
-        saved: what RECOMPUTE has to restore; None without checkpointing.
-        before: what the unit's modules held before FORWARD changed it; None without checkpointing.
-        boundary_storages: the ids of the boundary's memory, in which BACKWARD's tensors may lie.
-        read: a digest of each of the boundary's tensors as FORWARD read them, where that is looked at.
-    """
-
-    ends: dict[int, GradientEdge]
-    outputs: dict[int, Layout]
-    boundary: tuple[Layout, ...]
-    sinks: list[list[torch.Tensor]]
-    saved: SavedTensors | None
-    before: Before | None
-    boundary_storages: frozenset[int]
-    read: tuple[int | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -205,7 +111,9 @@ class CheckpointedUnit:
         autocasts: whether its layers, or the whole model, run under autocast.
         resident: the ids of its weights' and buffers' storages.
         in_turns: whether no other rank's unit may run meanwhile.
-        unhookable: whether its layers do what torch cannot do under saved-tensor hooks, which checkpointing needs.
+        lean: whether it is checkpointed the lean way; see the module's text.
+        leanable: whether a traced microbatch came out alike without a graph; None where that was not tried.
+        unhookable: whether its layers do what torch cannot do under saved-tensor hooks, which the sparing way needs.
         forgiving: whether a RECOMPUTE may start from other values than its FORWARD, as nobody looks at the numbers.
         watched: whether what RECOMPUTE saves is compared with what FORWARD saved, and all its state is looked at.
     """
@@ -228,7 +136,8 @@ class CheckpointedUnit:
         self.fills_late = False
         self.autocasts = False
         self.state = ModuleState(self.layers, name, first_layer)
-        self.watched = self.forgiving = self.in_turns = self.unhookable = False
+        self.watched = self.forgiving = self.in_turns = self.unhookable = self.lean = False
+        self.leanable: bool | None = None
         self.seen = Seen()
         self.state_bytes = 0
         self.device = device
@@ -236,7 +145,7 @@ class CheckpointedUnit:
         self.resident = frozenset(storage_id(tensor) for tensor in self._weights())
         self._sparse = tuple(sparse_weights(self.layers).values())
         self._contexts: dict[int, UnitContext] = {}
-        self._graph: dict[int, _Graph] = {}
+        self._graph: dict[int, UnitGraph] = {}
 
     def reset(self) -> None:
         """Forget all that is kept, so that a step after a failed one starts clean."""
@@ -270,7 +179,7 @@ class CheckpointedUnit:
         # Torch empties autocast's cache of cast weights, which is the process's, when any thread leaves autocast.
         turns = together and (self.autocasts or self.in_turns)
         draws = self.draws | Draws(torch=together and self.watched)
-        return UnitContext(seeded_state(seed, self.device), self._autocast, self.device, together, draws, turns)
+        return UnitContext(seed, self._autocast, self.device, together, draws, turns)
 
     # ---- the operations ----
 
@@ -282,7 +191,9 @@ class CheckpointedUnit:
         loss: LossOf | None,
         handed: Mapping[int, torch.Tensor] = NO_HANDED,
     ) -> Made:
-        """Run FORWARD, whose graph keeps no tensor; return what it makes, or the loss, in memory of its own."""
+        """Run FORWARD, which keeps no tensor; return what it makes, or the loss, in memory of its own."""
+        if self.lean:
+            return self._forward_without_graph(microbatch, value, seed, loss, handed)
         if self.unhookable:
             raise InputError(
                 f"the model's unit {self.name} uses transforms of torch.func, which cannot run under the hooks that "
@@ -295,7 +206,7 @@ class CheckpointedUnit:
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        with self._foreseeing(checkpointed=True) as drawn, context.active() as drawing, saved.discarding():
+        with self._foreseeing(context, checkpointed=True) as drawn, context.active() as drawing, saved.discarding():
             made, graph = self._attach(value, handed, loss)
             drawn.append(drawing)
         self._require_known_changes(marks)
@@ -305,6 +216,25 @@ class CheckpointedUnit:
         graph.saved, graph.before, graph.read = saved, before, read
         self._graph[microbatch] = graph
         return self._owned(made, graph.boundary_storages)
+
+    def _forward_without_graph(
+        self, microbatch: int, value: Value, seed: int, loss: LossOf | None, handed: Mapping[int, torch.Tensor]
+    ) -> Made:
+        """Run FORWARD the lean way."""
+        self._contexts[microbatch] = context = self.context(seed)
+        before = self._before()
+        versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
+        marks = None if self.watched else self.state.cheap_marks()
+        read = tuple(map(digest, value.tensors)) if self.watched else ()
+        with self._foreseeing(context, checkpointed=True) as drawn, context.active() as drawing, torch.no_grad():
+            made = self._run(value, handed, loss, [[] for _ in value.tensors])
+            drawn.append(drawing)
+        self._require_known_changes(marks)
+        self._require_unchanged(value, handed, versions)
+        self._graph[microbatch] = UnitGraph({}, {}, (), [], storages(value.tensors), before=before, read=read)
+        if self.watched:
+            self._graph[microbatch].made = tuple(map(digest, made.own))
+        return self._owned(made, self._graph[microbatch].boundary_storages)
 
     def forward_with_graph(
         self,
@@ -320,7 +250,7 @@ class CheckpointedUnit:
         keeps the boundary that it becomes.
         """
         self._contexts[microbatch] = context = self.context(seed)
-        with self._foreseeing(checkpointed=False) as drawn, context.active() as drawing:
+        with self._foreseeing(context, checkpointed=False) as drawn, context.active() as drawing:
             made, graph = self._attach(value, handed, loss)
             drawn.append(drawing)
         self._graph[microbatch] = graph
@@ -331,7 +261,8 @@ class CheckpointedUnit:
     ) -> Made:
         """Run FORWARD of a frozen unit, which has no other operation."""
         saved = SavedTensors(self.name, kept=self.computes_gradients)
-        with self._foreseeing(checkpointed=False) as drawn, self.context(seed).active() as drawing:
+        context = self.context(seed)
+        with self._foreseeing(context, checkpointed=False) as drawn, context.active() as drawing:
             with torch.enable_grad(), saved.discarding():
                 made = self._run(value, handed, None, [[] for _ in value.tensors])
             drawn.append(drawing)
@@ -351,16 +282,35 @@ class CheckpointedUnit:
         It leaves no trace: modules and random states are then as if it had not run.
         """
         graph = self._graph[microbatch]
-        saved, graph.boundary_storages = graph.saved, storages(value.tensors)
-        assert saved is not None, "only a checkpointed unit is recomputed"
         again = self.watched and tuple(map(digest, value.tensors)) != graph.read
-        putting = nullcontext() if graph.before is None else self.state.at(graph.before)
+        putting = _NOTHING if graph.before is None else self.state.at(graph.before)
         with self._contexts[microbatch].active(), putting:
-            saved.restore(lambda: self._run(value, handed, loss, [[] for _ in value.tensors]))
+            if graph.saved is None:
+                difference = self._make_graph(microbatch, value, loss, handed, graph.made)
+            else:
+                graph.boundary_storages = storages(value.tensors)
+                graph.saved.restore(lambda: self._run(value, handed, loss, [[] for _ in value.tensors]))
+                difference = graph.saved.difference
         if again:
             self.seen.reread[microbatch] = "its boundary held other numbers than FORWARD had read"
-        elif saved.difference is not None:
-            self.seen.different[microbatch] = saved.difference
+        elif difference is not None:
+            self.seen.different[microbatch] = difference
+
+    def _make_graph(
+        self,
+        microbatch: int,
+        value: Value,
+        loss: LossOf | None,
+        handed: Mapping[int, torch.Tensor],
+        before: tuple[int | None, ...],
+    ) -> str | None:
+        """Make the graph of a unit that has none from its FORWARD; return in words what comes out otherwise than then.
+
+        ``before`` holds the digests of what FORWARD made; nothing is compared without them.
+        """
+        made, self._graph[microbatch] = self._attach(value, handed, loss)
+        now = tuple(map(digest, made.own)) if before else ()
+        return None if now == before else "what it makes is not what FORWARD made"
 
     def backward(self, microbatch: int, gradient: Value | None) -> Value:
         """Run BACKWARD, which accumulates the parameters' gradients in place.
@@ -383,7 +333,7 @@ class CheckpointedUnit:
             apart = self._shared and (context.draws.torch or context.turns)
             where = f"in the backward pass of unit {self.name}"
             with model_errors_in_one_line(where), context.active() if apart else nullcontext():
-                _backward_from(ends, incoming)
+                backward_from(ends, incoming)
         incoming.clear()
         given = storages(gradient.tensors) if gradient is not None else frozenset()
         keep_apart(self._sparse, graph.boundary_storages | given)
@@ -422,7 +372,7 @@ class CheckpointedUnit:
             plain_tensor(tensor, who)
         return parts
 
-    def _attach(self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None) -> tuple[Parts, _Graph]:
+    def _attach(self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None) -> tuple[Parts, UnitGraph]:
         assert self.form is not None
         sinks: list[list[torch.Tensor]] = [[] for _ in value.tensors]
         with torch.enable_grad():
@@ -438,16 +388,14 @@ class CheckpointedUnit:
                         f"what the model's unit {self.name} makes has a gradient, and had none when it was traced; it "
                         "must be the same for every microbatch"
                     )
-                ends[at], outputs[at] = _output_edge(tensor), Layout.of(tensor)
+                ends[at], outputs[at] = output_edge(tensor), Layout.of(tensor)
             at += needed
         needing = [i for i, needed in enumerate(self.form.needs) if needed]
-        return made, _Graph(
+        return made, UnitGraph(
             ends=ends,
             outputs=outputs,
             boundary=tuple([Layout.of(value.tensors[i]) for i in needing]),
             sinks=[sinks[i] for i in needing],
-            saved=None,
-            before=None,
             boundary_storages=storages(value.tensors),
         )
 
@@ -457,21 +405,27 @@ class CheckpointedUnit:
         return Made(value, {number: t.detach() for number, t in made.handed.items()})
 
     @contextmanager
-    def _foreseeing(self, checkpointed: bool) -> Iterator[list[DrawFromState | None]]:
+    def _foreseeing(self, context: UnitContext, checkpointed: bool) -> Iterator[list[DrawFromState | None]]:
         """Raise Unforeseen where a watched unit draws, or changes of its state, what it was not known to.
 
-        State matters where there is a RECOMPUTE. What draws for the thread goes into the list.
+        Where no other thread draws, torch's generators are looked at in every unit that was not known to draw: its
+        numbers do not come from its seed, and RECOMPUTE would draw others. State matters where there is a RECOMPUTE.
+        What draws for the thread goes into the list.
         """
         drawn: list[DrawFromState | None] = []
+        mark = None if context.shared or context.draws.torch else drawing_mark(self.device)
         if not self.watched:
             yield drawn
+            if mark is not None and drawing_mark(self.device) != mark:
+                raise Unforeseen(self.name, Foreseen(draws=Draws()))
             return
         random = global_states()
         with _disable_current_modes():  # a meter need not see the copies
             everything = self.state.everything(trained=False) if checkpointed else None
         yield drawn
         python, numpy = (one != other for one, other in zip(random, global_states(), strict=True))
-        drew = Draws(any(drawing is not None and drawing.drew for drawing in drawn), python, numpy)
+        moved = mark is not None and drawing_mark(self.device) != mark
+        drew = Draws(moved or any(drawing is not None and drawing.drew for drawing in drawn), python, numpy)
         paths: set[str] = set()
         if everything is not None:
             with _disable_current_modes():

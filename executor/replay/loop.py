@@ -10,7 +10,7 @@ from functools import partial
 from loadahead.executor.backends import Measured
 from loadahead.executor.model.spec import Batch
 from loadahead.executor.replay.metering import StepMeter
-from loadahead.executor.replay.operations import Operations, StepState
+from loadahead.executor.replay.operations import Operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ def replay(
     have run dry.
     """
     backend = operations.backend
-    operations.session.begin_step()
-    operations.state = StepState(number, batches)
+    operations.begin_step(number, batches)
     try:
         backend.begin(len(operations.views), operations.awaited, timed=timed)
         for op, queue, edges in zip(operations.views, operations.queues, operations.waits, strict=True):
@@ -56,5 +55,5 @@ def replay(
             backend.abandon()
         raise
     finally:
-        operations.state = StepState()
+        operations.end_step()
     return StepRun(measured, operations.losses.tolist())

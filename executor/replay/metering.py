@@ -24,9 +24,9 @@ class StepMeter:
 
     def __init__(self, operations: Operations, foreign: int = 0) -> None:
         self._operations = operations
-        plan, session, backend = operations.plan, operations.session, operations.backend
+        plan, training, backend = operations.plan, operations.training, operations.backend
         self._meters = [
-            backend.meter(session.resident(rank), [operations.losses], foreign) for rank in range(plan.ranks)
+            backend.meter(training.resident(rank), [operations.losses], foreign) for rank in range(plan.ranks)
         ]
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
@@ -61,7 +61,7 @@ class StepMeter:
         device, boundary = self.static.copy(), np.zeros(plan.ranks, dtype=np.int64)
         np.maximum.at(device, plan.ops.rank, self._during)
         np.maximum.at(boundary, plan.ops.rank, self._boundary)
-        host = np.asarray([slab.numel() for slab in self._operations.host.slabs], dtype=np.int64)
+        host = np.asarray(self._operations.host.nbytes, dtype=np.int64)
         return MemoryWalk(self._during, self._after, self._boundary, device, boundary, host, self.static)
 
     def allocator(self) -> dict[str, Any]:

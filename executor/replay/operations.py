@@ -2,7 +2,8 @@
 
 Tensors are held by the plan's buffer. An operation takes and frees exactly what the plan says; so what the plan
 frees is gone, and what it forgets to free stays. A transfer between ranks has no memory of its own: a SEND copies
-straight into the buffer that the receiving rank's ACQUIRE has taken, and the RECV marks that it is there.
+into the buffer that the receiving rank's ACQUIRE has taken, and the RECV marks that it is there; how, is the
+transport's (:mod:`loadahead.executor.transport`).
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from loadahead.executor.backends import Backend
 from loadahead.executor.links import Links
 from loadahead.executor.model.boundaries import DATA
+from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.model.spec import Batch
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf, Made
 from loadahead.executor.replay.plan_match import buffer_layouts, handed_buffers, landings, require_kept_bytes
+from loadahead.executor.replay.training import Training
+from loadahead.executor.replay.waits import needed_waits
 from loadahead.executor.tensors.layout import Layout, as_bytes, dense_layout, storage_id
-from loadahead.executor.tensors.values import Description, Parts, Value, over, owned, storages, views_of
-from loadahead.executor.training.session import Session
+from loadahead.executor.tensors.values import Description, Parts, Value, owned, storages, views_of
+from loadahead.executor.transport.base import Arrival, Transport
+from loadahead.executor.transport.in_process import InProcess
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import OpView, Plan
@@ -36,45 +40,65 @@ class StepState:
     Attributes:
         values: what each device buffer holds, by the buffer's position in the plan.
         stored: how what lies in each host slot is to be read, by the slot's position.
-        carried: what ranks other than its maker's read of a tensor that is handed on, by its number and microbatch: it
-            comes to them beside the plan, as their data does.
     """
 
     number: int = 0
     batches: Sequence[Batch] = ()
     values: dict[int, Value] = field(default_factory=dict)
     stored: dict[int, Description] = field(default_factory=dict)
-    carried: dict[tuple[int, int], tuple[npt.NDArray[np.uint8], Layout]] = field(default_factory=dict)
+
+
+# Copies are quickest from and to addresses that are multiples of this, the grain of torch's allocator on a GPU.
+SLOT_ALIGNMENT = 512
 
 
 class HostPool:
     """Holds a plan's host memory: one slab per rank, allocated once and cut into the planned slots.
 
-    ``slots[buffer]`` is the slot's piece of its rank's slab: uint8, shape (bytes,).
+    Slots begin at multiples of :data:`SLOT_ALIGNMENT`, so a slab is a little larger than they are.
+
+    Attributes:
+        slots: each slot's piece of its rank's slab: uint8, shape (bytes,).
+        nbytes: the bytes of each rank's slots.
     """
 
     def __init__(self, plan: Plan, backend: Backend) -> None:
         slots = [buffer for i in range(len(plan.buffers)) if (buffer := plan.buffer(i)).space == Space.HOST]
-        sizes = [sum(slot.nbytes for slot in slots if slot.rank == rank) for rank in range(plan.ranks)]
-        self.slabs = [backend.slab(size) for size in sizes]
-        self.slots: dict[int, torch.Tensor] = {}
-        at = [0] * plan.ranks
+        self.nbytes = [0] * plan.ranks
+        begins, ends = {}, [0] * plan.ranks
         for slot in slots:
-            self.slots[slot.index] = self.slabs[slot.rank][at[slot.rank] : at[slot.rank] + slot.nbytes]
-            at[slot.rank] += slot.nbytes
+            begins[slot.index] = begin = -(-ends[slot.rank] // SLOT_ALIGNMENT) * SLOT_ALIGNMENT
+            ends[slot.rank] = begin + slot.nbytes
+            self.nbytes[slot.rank] += slot.nbytes
+        self.slabs = [backend.slab(end) for end in ends]
+        self.slots: dict[int, torch.Tensor] = {
+            slot.index: self.slabs[slot.rank][begins[slot.index] :][: slot.nbytes] for slot in slots
+        }
 
 
 class Operations:
     """Binds a plan's operations to a model, a backend and links; :meth:`run` runs one of them inside its queue.
 
     ``losses``, float64 of shape (microbatches,), stays on the device: to read one in mid step, the host would have to
-    wait. ``waits`` holds each operation's edges to other queues, ``awaited`` what these edges point to.
+    wait. ``waits`` holds the edges to other queues that each operation needs, ``awaited`` what these edges point to.
+
+    Args:
+        transport: moves what ranks send; None: within this process, over the links between ranks.
 
     Raises InputError where plan and model do not fit, or where the plan holds a kind that cannot be run.
     """
 
-    def __init__(self, plan: Plan, session: Session, backend: Backend, links: Links) -> None:
-        self.plan, self.session, self.backend, self.links = plan, session, backend, links
+    def __init__(
+        self,
+        plan: Plan,
+        model: ModelInUnits,
+        training: Training,
+        backend: Backend,
+        links: Links,
+        transport: Transport | None = None,
+    ) -> None:
+        self.plan, self.model, self.training, self.backend, self.links = plan, model, training, backend, links
+        self.transport: Transport = transport or InProcess(backend, links.p2p)
         self.views = list(plan)
         if backend.most_ranks is not None and plan.ranks > backend.most_ranks:
             raise InputError(
@@ -84,17 +108,19 @@ class Operations:
         for op in self.views:
             if op.kind not in HANDLERS:
                 raise InputError(f"{op.name} is not supported by the {backend.name} backend yet; use a whole BACKWARD")
-        # Each SEND's receive buffer, by the SEND's position.
-        self.landings = landings(self.views, session)
-        self.layouts = buffer_layouts(plan, self.views, self.landings, session)
-        self.handed_in = handed_buffers(plan, self.views, session)
-        require_kept_bytes(plan, self.views, session.workload)
+        # Each SEND's receive buffer.
+        landed = landings(self.views, model)
+        self.layouts = buffer_layouts(plan, self.views, landed, model)
+        self.handed_in = handed_buffers(plan, self.views, model)
+        require_kept_bytes(plan, self.views, model.workload)
+        ranks = plan.buffers.rank.tolist()
+        self.arrivals = {send: Arrival(buffer, self.views[send].rank, ranks[buffer]) for send, buffer in landed.items()}
+        self._receives = {arrival.buffer: arrival for arrival in self.arrivals.values()}
         # Each unit's place in the model, and the ranks that read each tensor that is handed on.
-        self.number = {key: at for at, key in enumerate(session.forms)}
-        stage_of = [key[0] for key in session.forms]
+        self.number = {key: at for at, key in enumerate(model.forms)}
+        stage_of = [key[0] for key in model.forms]
         self.handed_ranks = [
-            frozenset(session.stage_rank[stage_of[unit]] for unit in handed.readers)
-            for handed in session.boundaries.handed
+            frozenset(model.stage_rank[stage_of[unit]] for unit in handed.readers) for handed in model.boundaries.handed
         ]
         self.host = HostPool(plan, backend)
         self.losses = torch.zeros(plan.microbatches, dtype=torch.float64, device=backend.device)
@@ -106,10 +132,20 @@ class Operations:
         on_device = plan.buffers.space == Space.DEVICE
         self._role_on_device: list[int] = np.where(on_device, plan.buffers.role, -1).tolist()
         self.queues: list[int] = plan.queue_index.tolist()
-        # A queue runs in order by itself, so edges within it need no wait.
-        queues = self.queues
-        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
+        self.waits = needed_waits(plan, self.views)
         self.awaited = {edge for edges in self.waits for edge in edges}
+
+    def begin_step(self, number: int, batches: Sequence[Batch]) -> None:
+        """Begin a step on its data, one batch per microbatch; what a failed step has left is forgotten."""
+        self.model.reset()
+        self.training.begin_step()
+        self.state = StepState(number, batches)
+        self.transport.begin_step(self.state.values)
+
+    def end_step(self) -> None:
+        """Let go of all that the step held."""
+        self.state = StepState()
+        self.transport.begin_step(self.state.values)
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees; ``before_frees`` is called between the two."""
@@ -132,13 +168,13 @@ class Operations:
 
     def unit(self, op: OpView) -> CheckpointedUnit:
         """Return the unit that the operation belongs to."""
-        return self.session.units[op.stage, op.unit]
+        return self.model.units[op.stage, op.unit]
 
     def loss(self, op: OpView) -> LossOf | None:
         """Return the loss for the unit in which the model ends, and None for every other unit."""
-        if (op.stage, op.unit) != self.session.last:
+        if (op.stage, op.unit) != self.model.last:
             return None
-        return self.session.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
+        return self.training.loss_of(self.state.batches[op.microbatch][1], len(self.state.batches))
 
     def recomputed(self, op: OpView) -> bool:
         """Return whether the plan recomputes the operation's unit and microbatch."""
@@ -163,8 +199,21 @@ class Operations:
         """Return what a buffer holds now; InputError where the plan has not taken its memory or has freed it."""
         value = self.state.values.get(buffer)
         if value is None:
-            raise InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
+            raise self.not_there(op, buffer)
         return value
+
+    def not_there(self, op: OpView, buffer: int) -> InputError:
+        """Return the error of an operation that uses a buffer without memory."""
+        return InputError(f"{op.name} uses buffer {self.plan.buffer_id(buffer)}, which is not on the device then")
+
+    def receive(self, buffer: int) -> None:
+        """Let what another rank sends land in a buffer, if it is one for that."""
+        if buffer in self._receives:
+            self.transport.receive(self._receives[buffer])
+
+    def wait(self, buffer: int) -> None:
+        """Wait for what another rank sends into a buffer."""
+        self.transport.wait(self._receives[buffer])
 
     def hold(self, op: OpView, buffer: int, value: Value) -> None:
         """Let the value be what the plan's buffer holds from now on; InputError where it has other bytes."""
@@ -195,7 +244,7 @@ class Operations:
 
     def handed(self, op: OpView) -> dict[int, torch.Tensor]:
         """Return the tensors handed on that an operation's unit reads; its rank's first reader takes them in."""
-        form = self.session.forms[op.stage, op.unit]
+        form = self.model.forms[op.stage, op.unit]
         if not form.handed:
             return {}
         out = {}
@@ -208,23 +257,21 @@ class Operations:
 
     def _take_in(self, op: OpView, number: int, buffer: int) -> None:
         """Bring a tensor that the data holds, or that another rank has made, into the rank's own memory."""
-        handed, state = self.session.boundaries.handed[number], self.state
+        handed = self.model.boundaries.handed[number]
         if handed.origin == DATA:
-            given = self.given(op).handed[number]
-            source, layout = given, dense_layout(given)
+            source = self.given(op).handed[number]
         else:
-            numbers, layout = state.carried[number, op.microbatch]
-            source = over(torch.from_numpy(numbers), layout)
-        memory = self.backend.acquire(layout)
+            source = self.transport.carried((number, op.microbatch))
+        memory = self.backend.acquire(dense_layout(source))
         self.require_bytes(f"{op.name} reads", [handed.layout], [memory])
         self.backend.copy(memory, source)
-        state.values[buffer] = Value((memory,))
+        self.state.values[buffer] = Value((memory,))
 
     def hand_on(self, op: OpView, given: Mapping[int, torch.Tensor], made: Made, foreign: frozenset[int]) -> None:
         """Keep the tensors that a FORWARD has made to be handed on; InputError where it changed one it was given."""
         place, taken = self.number[op.stage, op.unit], set(foreign)
         for number, tensor in made.handed.items():
-            handed = self.session.boundaries.handed[number]
+            handed = self.model.boundaries.handed[number]
             if handed.origin != place:
                 if number not in given or storage_id(given[number]) != storage_id(tensor):
                     raise InputError(
@@ -237,13 +284,12 @@ class Operations:
             self.require_bytes(f"{op.name} makes", [handed.layout], [own])
             self.state.values[self.handed_in[number, op.rank, op.microbatch]] = Value((own,))
             if self.handed_ranks[number] != {op.rank}:
-                # numpy's memory, which no meter of tensors sees: it is neither rank's.
-                self.state.carried[number, op.microbatch] = as_bytes(own).cpu().numpy().copy(), Layout.of(own)
+                self.transport.carry((number, op.microbatch), own)
 
     def given(self, op: OpView) -> Parts:
         """Return the input of an operation's microbatch, taken apart."""
         batch = self.state.batches[op.microbatch][0]
-        form = next(iter(self.session.forms.values()))
+        form = next(iter(self.model.forms.values()))
         return form.take_apart(batch, f"the data of microbatch {op.microbatch} of step {self.state.number}")
 
 
@@ -274,8 +320,8 @@ def _forward(run: Operations, op: OpView) -> None:
         for target, source in zip(value.tensors, given.own, strict=True):
             run.backend.copy(target, source)
     value, handed = run.value(op, boundary), run.handed(op)
-    seed = run.session.seed(state.number, *key, op.microbatch)
-    if key in run.session.frozen:
+    seed = run.training.seed(state.number, *key, op.microbatch)
+    if key in run.model.frozen:
         made = unit.forward_alone(value, seed, handed, op.microbatch)
     elif run.recomputed(op):
         made = unit.forward(op.microbatch, value, seed, loss, handed)
@@ -297,7 +343,7 @@ def _recompute(run: Operations, op: OpView) -> None:
 
 def _backward(run: Operations, op: OpView) -> None:
     gradient = None
-    if (op.stage, op.unit) != run.session.last:
+    if (op.stage, op.unit) != run.model.last:
         gradient = run.value(op, run.find(op, op.reads, Role.GRADIENT))
     outgoing = run.unit(op).backward(op.microbatch, gradient)
     if any(run.holds_role(index, Role.GRADIENT) for index in op.writes):
@@ -334,6 +380,7 @@ def pieces(slot: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Te
 def _acquire(run: Operations, op: OpView) -> None:
     for buffer in op.allocs:
         run.take(buffer)
+        run.receive(buffer)
 
 
 def _release(run: Operations, op: OpView) -> None:
@@ -341,19 +388,17 @@ def _release(run: Operations, op: OpView) -> None:
 
 
 def _send(run: Operations, op: OpView) -> None:
-    """Copy into the receive buffer; InputError where the receiving rank has not taken its memory."""
-    source, buffer = run.value(op, op.reads[0]), run.landings[op.index]
-    run.value(op, buffer)
-    target = run.fill(buffer, source.described())
-    run.backend.move(target.tensors, source.tensors, run.links.p2p)
+    arrival = run.arrivals[op.index]
+    if not run.transport.send(arrival, run.value(op, op.reads[0])):
+        raise run.not_there(op, arrival.buffer)
 
 
 def _receive(run: Operations, op: OpView) -> None:
-    """Do nothing: its SEND has written the buffer, and what waits for a RECV waits for that."""
+    run.wait(op.writes[0])
 
 
 def _optimizer_step(run: Operations, op: OpView) -> None:
-    run.session.optimizer_step(op.rank)
+    run.training.optimizer_step(op.rank)
 
 
 HANDLERS: dict[Kind, Callable[[Operations, OpView], None]] = {

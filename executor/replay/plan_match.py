@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from loadahead.executor.model.in_units import ModelInUnits, UnitKey
 from loadahead.executor.tensors.layout import Layout
 from loadahead.executor.tensors.values import Form
-from loadahead.executor.training.session import Session, UnitKey
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, SEND_KINDS, SENT_AS, UNIT_KINDS, Kind, Role, Space
 from loadahead.sim.ir.plan import BufferView, OpView, Plan
@@ -105,21 +105,21 @@ def _passing(plan: Plan, ops: Sequence[OpView]) -> list[tuple[int, tuple[UnitKey
     return [(index, tuple(readers[index])) for index in written]
 
 
-def handed_buffers(plan: Plan, ops: Sequence[OpView], session: Session) -> dict[tuple[int, int, int], int]:
+def handed_buffers(plan: Plan, ops: Sequence[OpView], model: ModelInUnits) -> dict[tuple[int, int, int], int]:
     """Return the buffer of each tensor that units hand on, by its number, a rank and a microbatch.
 
     A buffer is known by its bytes and by the units that read it. Raises InputError where plan and model have others.
     """
-    keys = list(session.forms)
+    keys = list(model.forms)
     found: dict[tuple[int, int, tuple[UnitKey, ...], int], list[int]] = {}
     for index, units in _passing(plan, ops):
         buffer = plan.buffer(index)
         found.setdefault((buffer.rank, buffer.microbatch, units, buffer.nbytes), []).append(index)
     out: dict[tuple[int, int, int], int] = {}
-    for number, handed in enumerate(session.boundaries.handed):
+    for number, handed in enumerate(model.boundaries.handed):
         by_rank: dict[int, list[UnitKey]] = {}
         for unit in handed.readers:
-            by_rank.setdefault(session.stage_rank[keys[unit][0]], []).append(keys[unit])
+            by_rank.setdefault(model.stage_rank[keys[unit][0]], []).append(keys[unit])
         for rank, own in by_rank.items():
             for microbatch in range(plan.microbatches):
                 wanted = (rank, microbatch, tuple(own), handed.layout.nbytes)
@@ -140,13 +140,13 @@ def handed_buffers(plan: Plan, ops: Sequence[OpView], session: Session) -> dict[
     return out
 
 
-def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
+def landings(ops: Sequence[OpView], model: ModelInUnits) -> dict[int, int]:
     """Return the buffer that each SEND copies into, by the SEND's position: the one that its RECV writes.
 
     A RECV waits for its SEND, and may wait for others: what it receives comes from the unit below its own or, a
     gradient, from the unit above. Raises InputError where a SEND has no RECV or several, or a RECV has no SEND.
     """
-    number = {key: at for at, key in enumerate(session.forms)}
+    number = {key: at for at, key in enumerate(model.forms)}
     out: dict[int, int] = {}
     for op in ops:
         if op.kind not in RECV_KINDS:
@@ -173,14 +173,14 @@ def landings(ops: Sequence[OpView], session: Session) -> dict[int, int]:
 
 
 def buffer_layouts(
-    plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int], session: Session
+    plan: Plan, ops: Sequence[OpView], landed: Mapping[int, int], model: ModelInUnits
 ) -> dict[int, tuple[Layout, ...]]:
     """Return the layouts of the tensors in every device buffer that holds some; InputError where the bytes differ.
 
     They are the traced microbatch's; another's may have other strides. ``landed`` holds the :func:`landings`. A copy
     hands on what it copies. What an ACQUIRE takes and nothing writes is bytes. A WORKSPACE is not among them.
     """
-    keys = list(session.forms)
+    keys = list(model.forms)
     above = dict(zip(keys, keys[1:], strict=False))
     out: dict[int, tuple[Layout, ...]] = {}
     stored: dict[int, tuple[Layout, ...]] = {}  # by host slot
@@ -189,7 +189,7 @@ def buffer_layouts(
             for index in op.writes:
                 buffer = plan.buffer(index)
                 if buffer.space == Space.DEVICE and buffer.role != Role.WORKSPACE:
-                    out[index] = _made(op, buffer, session.forms[_written_key(op, index, above)])
+                    out[index] = _made(op, buffer, model.forms[_written_key(op, index, above)])
         elif op.kind in SEND_KINDS:
             out[landed[op.index]] = _copied(plan, op, out)
         elif op.kind == Kind.OFFLOAD:

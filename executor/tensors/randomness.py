@@ -1,18 +1,20 @@
 """Makes seeds and random states of units, on a device whose random generator is one per process.
 
-A rank alone sets the generator's state and runs. Ranks that share a process would draw from each other's states; with
-them every drawing operator runs under a lock, on the state of the unit it belongs to. Python's and numpy's global
-generators are seeded for a unit that draws from them, and put back after it; ranks take turns with such units.
+A rank alone seeds the generators and runs. Ranks that share a process would draw from each other's states; with them
+every drawing operator runs under a lock, on the state of the unit it belongs to. Python's and numpy's global generators
+are seeded for a unit that draws from them, and put back after it; ranks take turns with such units. For a unit that
+draws nothing nothing is done.
 """
 
 from __future__ import annotations
 
+import ctypes
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 _GENERATOR_LOCK = threading.Lock()
 # A unit that draws Python's or numpy's random numbers has them for itself as long as it runs.
 _GLOBAL_LOCK = threading.RLock()
+_NOTHING_MORE: Final = nullcontext()
 # The seeds' hash is a polynomial with this base over the field of this prime.
 _PRIME, _BASE = 2**61 - 1, 1_000_003
 
@@ -50,31 +53,42 @@ class Draws:
         return Draws(self.torch or other.torch, self.python or other.python, self.numpy or other.numpy)
 
 
-@dataclass(frozen=True, slots=True)
-class RandomState:
-    """Holds the states of the generators that a unit may draw from: the CPU's, and its CUDA device's if it has one.
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's generators that a unit may draw from: the CPU's, and its CUDA device's if it has one.
 
-    Python's and numpy's follow from ``seed``.
+    Seeding takes less time than putting a state back.
     """
-
-    cpu: torch.Tensor
-    cuda: torch.Tensor | None = None
-    seed: int = 0
-
-
-def seeded_state(seed: int, device: torch.device) -> RandomState:
-    """Return the states that the generators have after ``manual_seed``."""
-    cpu = torch.Generator().manual_seed(seed).get_state()
-    if device.type != "cuda":
-        return RandomState(cpu, seed=seed)
-    return RandomState(cpu, torch.Generator(device).manual_seed(seed).get_state(), seed)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        _cuda_generator(device).manual_seed(seed)
 
 
-def set_state(state: RandomState, device: torch.device) -> None:
-    """Put the process's generators of torch into these states."""
-    torch.default_generator.set_state(state.cpu)
-    if state.cuda is not None:
-        torch.cuda.set_rng_state(state.cuda, device)
+def _cuda_generator(device: torch.device) -> torch.Generator:
+    index: int | None = device.index
+    generator: torch.Generator = torch.cuda.default_generators[torch.cuda.current_device() if index is None else index]
+    return generator
+
+
+def drawing_mark(device: torch.device) -> tuple[bytes, int]:
+    """Return a mark of torch's generators that is another once something was drawn from them; nothing is waited for."""
+    # A CUDA generator counts what was drawn, its whole state would be copied.
+    drawn = _cuda_generator(device).get_offset() if device.type == "cuda" else 0
+    state = torch.default_generator.get_state()
+    # Read where it lies: what a tensor's own functions return is seen by meters of tensors.
+    return ctypes.string_at(state.data_ptr(), state.numel()), drawn
+
+
+@contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Put the random states of torch's generators back afterwards."""
+    cpu = torch.default_generator.get_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
 
 
 def seed_globals(seed: int, draws: Draws) -> None:
@@ -102,29 +116,35 @@ def global_states() -> tuple[Any, ...]:
     return random.getstate(), (numpy[1].tobytes(), *numpy[2:])
 
 
-@contextmanager
 def drawing_from(
-    state: RandomState, device: torch.device, shared: bool, draws: Draws, turns: bool = False
-) -> Iterator[DrawFromState | None]:
-    """Let random numbers inside the context come from this state on.
+    seed: int, device: torch.device, shared: bool, draws: Draws, turns: bool = False
+) -> AbstractContextManager[DrawFromState | None]:
+    """Return a context in which random numbers come from this seed on, if they are among those that are drawn.
 
     ``shared`` says that other threads draw at the same time, which is possible on the CPU only; ``turns`` that the body
-    uses something else of the process as well, for which threads take turns. Return what draws for this thread, if
-    there are others.
+    uses something else of the process as well, for which threads take turns. The context's value draws for this thread,
+    if there are others. It has to be entered at once.
     """
-    if not (draws.python or draws.numpy or shared):
-        set_state(state, device)
-        yield None
-        return
+    if draws.python or draws.numpy or shared:
+        return _drawing_among_others(seed, device, shared, draws, turns)
+    if draws.torch:
+        seed_generators(seed, device)
+    return _NOTHING_MORE
+
+
+@contextmanager
+def _drawing_among_others(
+    seed: int, device: torch.device, shared: bool, draws: Draws, turns: bool
+) -> Iterator[DrawFromState | None]:
     with ExitStack() as stack:
         if turns or draws.python or draws.numpy:
             stack.enter_context(_GLOBAL_LOCK)
         if draws.python or draws.numpy:
             stack.enter_context(globals_kept())
-            seed_globals(state.seed, draws)
-        if not shared:
-            set_state(state, device)
-        yield stack.enter_context(DrawFromState(state.cpu)) if shared and draws.torch else None
+            seed_globals(seed, draws)
+        if draws.torch and not shared:
+            seed_generators(seed, device)
+        yield stack.enter_context(DrawFromState(seed)) if shared and draws.torch else None
 
 
 class _Thread(threading.local):
@@ -139,11 +159,23 @@ _thread = _Thread()
 class DrawFromState(TorchDispatchMode):
     """Gives each drawing operator of this thread the thread's own state, and keeps what is left of it."""
 
-    def __init__(self, state: torch.Tensor) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.state = state
+        self._seed = seed
+        self._state: torch.Tensor | None = None
         self.drew = False
         self._outer: DrawFromState | None = None
+
+    @property
+    def state(self) -> torch.Tensor:
+        """Return the state from which the next number is drawn."""
+        if self._state is None:
+            self._state = torch.Generator().manual_seed(self._seed).get_state()
+        return self._state
+
+    @state.setter
+    def state(self, state: torch.Tensor) -> None:
+        self._state = state
 
     def __enter__(self) -> Any:
         self._outer, _thread.drawing = _thread.drawing, self

@@ -97,7 +97,7 @@ class Differences:
     def _gradients(self, step: int, session: Session, plain: PlainTraining) -> str | None:
         """Return which gradient differs first and by how much, in words."""
         named = {name: p for name, p in session.model.module.named_parameters() if p.requires_grad}
-        shared, unused, gradients = session.shared_weights(), session.unused(), session.gradients()
+        shared, unused, gradients = session.in_units.shared_weights(), session.unused(), session.gradients()
         first = None
         for name, parameter in named.items():
             ours, theirs = gradients.get(id(parameter)), plain.named[name].grad
@@ -149,9 +149,9 @@ class Differences:
         terms = len(units) * session.microbatches
         largest = float(torch.maximum(ours.abs(), theirs.abs()).max())
         eps = torch.finfo(ours.dtype).eps
-        if any(unit.autocasts for unit in session.units.values()):
+        if any(unit.autocasts for unit in session.in_units.units.values()):
             # Plain training casts the weight once and adds up the gradients of that; a unit adds its own in full.
-            eps = max(eps, torch.finfo(session.dtype or torch.bfloat16).eps)
+            eps = max(eps, torch.finfo(session.in_units.autocast or torch.bfloat16).eps)
         bound = 4 * terms * eps * largest
         if error > bound:
             return False
@@ -199,20 +199,20 @@ def _first_unequal(losses: Sequence[float], others: Sequence[float]) -> tuple[in
 def _unit(session: Session, name: str) -> str:
     """Return which unit holds the parameter or buffer of this name, in words."""
     index = name.partition(".")[0]
-    for (stage, unit), shape in zip(session.units, _layers(session), strict=True):
+    for (stage, unit), shape in zip(session.in_units.units, _layers(session), strict=True):
         if index.isdigit() and shape[0] <= int(index) < shape[1]:
             return f" (unit {stage}.{unit})"
     return ""
 
 
 def _layers(session: Session) -> list[tuple[int, int]]:
-    return [unit.layers for stage in session.workload.stages for unit in stage]
+    return [unit.layers for stage in session.in_units.workload.stages for unit in stage]
 
 
 def recompute_differences(session: Session) -> tuple[str | None, str | None]:
     """Return what a RECOMPUTE found otherwise than its FORWARD, in its boundary and in what it saved; None: nothing."""
     reread = different = None
-    for unit in session.units.values():
+    for unit in session.in_units.units.values():
         for microbatch, what in sorted(unit.seen.reread.items()):
             reread = reread or f"RECOMPUTE of unit {unit.name}, microbatch {microbatch}: {what}"
         for microbatch, what in sorted(unit.seen.different.items()):

@@ -13,7 +13,7 @@ from torch import nn
 
 from loadahead.executor.model.spec import Batch, copied
 from loadahead.executor.model.unit import autocast, model_errors_in_one_line
-from loadahead.executor.tensors.randomness import Draws, seed_globals, seeded_state, set_state
+from loadahead.executor.tensors.randomness import Draws, seed_generators, seed_globals
 from loadahead.executor.torch_settings import compiled_layers
 from loadahead.executor.training.session import Session
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
@@ -79,7 +79,7 @@ class PlainTraining:
         self._optimizer = session.spec.make_optimizer(list(self.named.values())) if self.named else None
         first = {
             unit.layers[0]: (stage, index)
-            for stage, units in enumerate(session.workload.stages)
+            for stage, units in enumerate(session.in_units.workload.stages)
             for index, unit in enumerate(units)
         }
         self._seeding = _Seeding(self.module, first, session)
@@ -114,7 +114,7 @@ class PlainTraining:
 
     def _loss(self, step: int, microbatch: int, batches: Sequence[Batch]) -> torch.Tensor:
         x, target = batches[microbatch]
-        with self._seeding.of(step, microbatch), autocast(self._session.device, self._session.dtype):
+        with self._seeding.of(step, microbatch), autocast(self._session.device, self._session.in_units.autocast):
             return self._session.loss_of(target, len(batches))(self.module(x))
 
     @staticmethod
@@ -178,7 +178,7 @@ class _Seeding:
         if self._step is not None and not self._inside and (key := self._first.get(self._at)) is not None:
             step, microbatch = self._step
             seed = self._session.seed(step, *key, microbatch)
-            set_state(seeded_state(seed, self._session.device), self._session.device)
+            seed_generators(seed, self._session.device)
             seed_globals(seed, _ALL)
         self._inside += 1
 

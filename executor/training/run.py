@@ -124,7 +124,7 @@ class TrainingRun:
         """Train as often as the backend, and layers that torch compiles, need it."""
         session = self._session()
         compiled = compiled_layers(session.model.module)
-        drawing = [unit.name for unit in session.units.values() if unit.draws.torch]
+        drawing = [unit.name for unit in session.in_units.units.values() if unit.draws.torch]
         eager = bool(compiled) and self.plan.ranks > 1 and bool(drawing)
         if eager:
             self.records.warnings.append(
@@ -173,7 +173,7 @@ class TrainingRun:
         if checked and backend.device.type == "cpu":
             session.copy_gradients()
         foreign = backend.allocated() - before
-        operations = Operations(plan, session, backend, self.links)
+        operations = Operations(plan, session.in_units, session, backend, self.links)
         untimed, losses = backend.warm_ups + 1, []
         sparse = sparse_weights(session.model.module)
         if sparse and watched:
@@ -185,7 +185,7 @@ class TrainingRun:
             batches = session.batches(step, plan.microbatches)
             metered = step == backend.warm_ups if timed else True
             meter = StepMeter(operations, foreign) if metered and (watched or not timed) else None
-            session.watch(watched and (not timed or step < backend.warm_ups))
+            session.in_units.watch(watched and (not timed or step < backend.warm_ups))
             # Where a backend needs no warming up, timing is free; elsewhere each operation's time costs two events.
             one_by_one = backend.warm_ups == 0 or (step - untimed) % TIMED_EVERY == 0
             whole = None

@@ -145,9 +145,9 @@ def test_a_forward_takes_what_its_kernels_take() -> None:
     fake.adopt([ids])
     with fake.using(fake.stream(Queue.COMPUTE)):
         before = fake.stream(Queue.COMPUTE).tail_ns
-        x = session.units[0, 0].forward(0, Value((ids,)), 1, None).value
+        x = session.in_units.units[0, 0].forward(0, Value((ids,)), 1, None).value
         first = fake.stream(Queue.COMPUTE).tail_ns
-        session.units[0, 1].forward(0, x, 1, None)
+        session.in_units.units[0, 1].forward(0, x, 1, None)
         second = fake.stream(Queue.COMPUTE).tail_ns
     units = costs_of("device-bound").units[0]
     copied_in = gpu.kernel_ns + 2 * ids.numel() * ids.element_size() * 1_000_000_000 // gpu.memory_bandwidth

@@ -61,7 +61,7 @@ class Steps:
 
     def run(self, plan: Plan, known: Costs) -> None:
         """Run a step of the plan, and compare it with what the plan says."""
-        operations = Operations(plan, self.session, self.backend, Links.of(HARDWARE))
+        operations = Operations(plan, self.session.in_units, self.session, self.backend, Links.of(HARDWARE))
         batches = self.session.batches(self.number, plan.microbatches)
         meter = StepMeter(operations)
         with without_garbage_collection():

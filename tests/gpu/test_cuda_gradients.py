@@ -88,7 +88,7 @@ class Bound:
         self.backend = make_backend("cuda", **settings)
         self.session = Session(spec, workload, (0,), self.backend.device, self.plan.microbatches)
         self.oracle = PlainTraining(self.session, *pass_orders(self.plan))
-        self.operations = Operations(self.plan, self.session, self.backend, Links.of(HARDWARE))
+        self.operations = Operations(self.plan, self.session.in_units, self.session, self.backend, Links.of(HARDWARE))
 
     def step(self, number: int) -> float:
         """The step's largest difference from plain training's."""

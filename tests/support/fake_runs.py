@@ -53,7 +53,7 @@ class FakeRun:
         self.oracle = PlainTraining(self.session, *pass_orders(plan))
         self.losses: list[float] = []
         self.backend = CudaBackend(driver=self.fake, **settings)
-        self.operations = operations(plan, self.session, self.backend, Links.of(HARDWARE))
+        self.operations = operations(plan, self.session.in_units, self.session, self.backend, Links.of(HARDWARE))
 
     def step(self, number: int, timed: bool = True) -> StepRun:
         """One step of the plan, its record alone in :attr:`entries`."""

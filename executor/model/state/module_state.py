@@ -160,6 +160,11 @@ class ModuleState:
         return self._order
 
     @property
+    def parks(self) -> bool:
+        """Return whether a FORWARD parks an output on a module."""
+        return bool(self._parked)
+
+    @property
     def nbytes(self) -> int:
         """Return the bytes of the tensors that :meth:`before` copies, as they are now."""
         return copied_bytes(self._capture_watched()[0].tensors())

@@ -121,9 +121,19 @@ OFFLOAD_PREFETCH, PREFETCH_OFFLOAD = (Kind.OFFLOAD, Kind.PREFETCH), (Kind.PREFET
 
 
 def cross_edges(plan: Plan) -> list[tuple[OpView, OpView]]:
-    """Edges between queues, source first, in the order in which they are waited for."""
+    """Edges between queues, source first, in the order in which they stand in the plan."""
     ops = list(plan)
     return [(ops[edge], op) for op in ops for edge in op.after if ops[edge].queue != op.queue]
+
+
+class EveryWait(NamedOperations):
+    """Waits for every edge between queues, those that others imply as well."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        queues = self.queues
+        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
+        self.awaited = {edge for edges in self.waits for edge in edges}
 
 
 def waits_of(entries: list[Entry]) -> list[int]:
@@ -147,7 +157,9 @@ def drop_each(plan: Plan) -> set[EdgeKind]:
     """Leave out one wait at a time: the kinds of edges that were found missing. All must be found that are needed."""
     run = scales_run(plan)
     run.step(0)
-    edges, waits, must = cross_edges(plan), waits_of(run.entries), needed(run.entries)
+    views = run.operations.views
+    edges = [(views[edge], op) for op in views for edge in run.operations.waits[op.index]]
+    waits, must = waits_of(run.entries), needed(run.entries)
     assert len(waits) == len(edges) > 0
     caught = set()
     for number, at in enumerate(waits):
@@ -163,7 +175,7 @@ def drop_each(plan: Plan) -> set[EdgeKind]:
 
 def host_races(plan: Plan, keep: set[EdgeKind]) -> list[Violation]:
     """Races over host memory of a step in which no queue waits for another but for these kinds of edges."""
-    run = scales_run(plan)
+    run = scales_run(plan, operations=EveryWait)
     edges = [(source.kind, target.kind) for source, target in cross_edges(plan)]
     assert keep <= set(edges)
     run.fake.drop_waits = {number for number, edge in enumerate(edges) if edge not in keep}

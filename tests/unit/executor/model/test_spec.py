@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from loadahead.executor.model.in_units import parameters_of
 from loadahead.executor.model.spec import ModelSpec, load_model, make_ready, on_meta, require_trainable
 from loadahead.executor.trace import trace_module
 from loadahead.executor.training.session import Session
@@ -84,16 +85,16 @@ def test_units_share_a_weight_on_one_rank() -> None:
     """Whose it is then, and that ranks do not share one."""
     spec = own_spec("shared")
     own = Session(spec, workload_of(spec), (0,))
-    assert own.shared_weights() == {"0.weight": ("0.0", "0.1")}
-    assert len(own.parameters(0)) == 1
+    assert own.in_units.shared_weights() == {"0.weight": ("0.0", "0.1")}
+    assert len(parameters_of(own.in_units.of_rank(0))) == 1
     words = (
         r"units 0\.0 and 1\.0 share the weight 0\.weight of shape \[8\] and lie on ranks 0 and 1; .*: use one rank, or"
     )
     with pytest.raises(InputError, match=words):
         Session(spec, workload_of(spec, 2), (0, 1))
     together = Workload(stages=((UnitShape(boundary_bytes=64, gradient_bytes=64, layers=(0, 2)),),))
-    assert Session(spec, together, (0,)).shared_weights() == {}
-    assert len(Session(spec, together, (0,)).parameters(0)) == 1
+    assert Session(spec, together, (0,)).in_units.shared_weights() == {}
+    assert len(parameters_of(Session(spec, together, (0,)).in_units.of_rank(0))) == 1
 
 
 def test_two_stages_of_one_rank_share_a_weight_and_its_optimizer() -> None:
@@ -107,7 +108,7 @@ def test_ranks_may_share_a_weight_that_is_not_trained() -> None:
     first.requires_grad_(False)
     second.weight = first.weight
     spec = given_spec(nn.Linear(8, 8), first, second)
-    assert Session(spec, workload_of(spec, 3), (0, 1, 2)).shared_weights() == {}
+    assert Session(spec, workload_of(spec, 3), (0, 1, 2)).in_units.shared_weights() == {}
 
 
 @pytest.mark.parametrize("layers", [[(0, 1), (1, 2)], [(0, 2), (1, 3)], [(0, 1), (1, 4)]])

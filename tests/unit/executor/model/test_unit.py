@@ -16,7 +16,7 @@ from loadahead.executor.model.spec import CPU
 from loadahead.executor.model.unit import CheckpointedUnit, autocast, model_errors_in_one_line
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.meter import StorageMeter
-from loadahead.executor.tensors.randomness import Draws, seeded_state
+from loadahead.executor.tensors.randomness import Draws
 from loadahead.executor.tensors.values import Form, Value, handed_place
 from loadahead.sim.errors import InputError
 from tests.support.models import Scale
@@ -216,11 +216,6 @@ def test_reset_forgets() -> None:
     assert not unit.seen.different
     with pytest.raises(KeyError):
         unit.recompute(0, one(x), None)
-
-
-def test_a_seeded_state_is_that_of_manual_seed() -> None:
-    torch.manual_seed(123)
-    assert torch.equal(torch.get_rng_state(), seeded_state(123, CPU).cpu)
 
 
 # ---- several tensors, and tensors that are handed on ----

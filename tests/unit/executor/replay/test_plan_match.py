@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.replay.plan_match import (
     buffer_layouts,
     handed_buffers,
@@ -34,8 +35,8 @@ WORKLOAD = workload_of(tiny_spec(), RANKS)
 
 
 @cache
-def session() -> Session:
-    return Session(tiny_spec(), WORKLOAD, tuple(range(RANKS)))
+def model() -> ModelInUnits:
+    return Session(tiny_spec(), WORKLOAD, tuple(range(RANKS))).in_units
 
 
 def plan_of(**policy: Any) -> Plan:
@@ -43,11 +44,11 @@ def plan_of(**policy: Any) -> Plan:
 
 
 def found(plan: Plan) -> dict[int, int]:
-    return landings(list(plan), session())
+    return landings(list(plan), model())
 
 
 def layouts(plan: Plan) -> dict[int, tuple[Layout, ...]]:
-    return buffer_layouts(plan, list(plan), found(plan), session())
+    return buffer_layouts(plan, list(plan), found(plan), model())
 
 
 def first(plan: Plan, kind: Kind, at: int = 0) -> OpView:
@@ -78,7 +79,7 @@ def test_of_several_units_the_neighbour_has_sent() -> None:
     """Two stages send the same microbatch to two others; one RECV waits for both."""
     workload = workload_of(tiny_spec(), 4)
     plan = build_plan(workload, Policy(ranks=4, microbatches=1, horizon=1))
-    own = Session(tiny_spec(), workload, (0, 1, 2, 3))
+    own = Session(tiny_spec(), workload, (0, 1, 2, 3)).in_units
     receive, early = first(plan, Kind.RECV_ACTIVATION, 2), first(plan, Kind.SEND_ACTIVATION)
     more = with_column(plan, "after", with_entry(plan.ops.after, receive.index, early.index))
     assert landings(list(more), own) == landings(list(plan), own)
@@ -123,7 +124,7 @@ def test_copies_hand_on_what_they_copy() -> None:
         if op.kind in SEND_KINDS:
             assert known[found(plan)[op.index]] == known[op.reads[0]]
         if op.kind == Kind.PREFETCH:
-            assert known[op.writes[0]] == session().forms[op.stage, op.unit].layouts
+            assert known[op.writes[0]] == model().forms[op.stage, op.unit].layouts
     device = [i for i in range(len(plan.buffers)) if plan.buffer(i).space == Space.DEVICE]
     assert sorted(known) == device
     assert all(sum(layout.nbytes for layout in known[i]) == plan.buffer(i).nbytes for i in device)
@@ -166,8 +167,8 @@ def masked_workload(ranks: int = RANKS) -> Workload:
 
 
 @cache
-def masked_session(ranks: int = RANKS) -> Session:
-    return Session(MASKED, masked_workload(ranks), tuple(range(ranks)))
+def masked_model(ranks: int = RANKS) -> ModelInUnits:
+    return Session(MASKED, masked_workload(ranks), tuple(range(ranks))).in_units
 
 
 def masked_plan(workload: Workload | None = None, **policy: Any) -> Plan:
@@ -177,7 +178,7 @@ def masked_plan(workload: Workload | None = None, **policy: Any) -> Plan:
 
 def require_fit(plan: Plan, ranks: int = RANKS) -> dict[tuple[int, int, int], int]:
     """The buffers of what is handed on; InputError where plan and model do not fit."""
-    own = masked_session(ranks)
+    own = masked_model(ranks)
     buffer_layouts(plan, list(plan), landings(list(plan), own), own)
     require_kept_bytes(plan, list(plan), own.workload)
     return handed_buffers(plan, list(plan), own)
@@ -197,7 +198,7 @@ def test_what_is_handed_on_has_a_buffer_for_each_rank_and_microbatch(ranks: int,
 
 
 def test_a_boundary_of_a_mask_and_more_is_what_is_not_handed_on() -> None:
-    own, plan = masked_session(), masked_plan()
+    own, plan = masked_model(), masked_plan()
     known = buffer_layouts(plan, list(plan), landings(list(plan), own), own)
     x = Layout((2, 8), (8, 1), torch.float32)
     assert set(known.values()) == {(x,)}
@@ -215,7 +216,7 @@ def test_a_boundary_of_several_tensors_is_one_buffer() -> None:
 
     spec = given_spec(nn.Linear(8, 8), Two(), Back())
     workload = workload_of(spec)
-    own, plan = Session(spec, workload, (0,)), build_plan(workload, Policy(ranks=1, microbatches=2))
+    own, plan = Session(spec, workload, (0,)).in_units, build_plan(workload, Policy(ranks=1, microbatches=2))
     known = buffer_layouts(plan, list(plan), {}, own)
     x, ids = Layout((2, 8), (8, 1), torch.float32), Layout((2,), (1,), torch.int64)
     for index, layouts_ in known.items():

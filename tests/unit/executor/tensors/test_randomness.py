@@ -19,12 +19,13 @@ from loadahead.executor.tensors.meter import StorageMeter
 from loadahead.executor.tensors.randomness import (
     Draws,
     drawing_from,
+    drawing_mark,
+    generators_kept,
     global_states,
     globals_kept,
+    seed_generators,
     seed_globals,
     seed_of,
-    seeded_state,
-    set_state,
     states_of_threads,
 )
 
@@ -34,7 +35,7 @@ DROPOUT = nn.Dropout(0.5)
 def drawn(seed: int, shared: bool) -> list[torch.Tensor]:
     """Numbers from every kind of drawing operator that models use."""
     q = torch.ones(1, 2, 8, 4)
-    with drawing_from(seeded_state(seed, CPU), CPU, shared, Draws()):
+    with drawing_from(seed, CPU, shared, Draws()):
         return [
             torch.rand(50),
             DROPOUT(torch.ones(500)),
@@ -88,7 +89,7 @@ def test_seeds_differ_by_every_part() -> None:
 
 
 def global_numbers(seed: int, shared: bool) -> list[float]:
-    with drawing_from(seeded_state(seed, CPU), CPU, shared, Draws(python=True, numpy=True)):
+    with drawing_from(seed, CPU, shared, Draws(python=True, numpy=True)):
         first = [random.random(), float(np.random.rand())]
         torch.rand(1000).sort()  # others may have their turn meanwhile
         return [*first, random.gauss(0, 1), float(np.random.normal()), float(torch.rand(()))]
@@ -115,7 +116,7 @@ def test_they_are_put_back_whatever_happens(shared: bool) -> None:
         if fails:
             raise KeyError
 
-    with pytest.raises(KeyError), drawing_from(seeded_state(0, CPU), CPU, shared, Draws(python=True, numpy=True)):
+    with pytest.raises(KeyError), drawing_from(0, CPU, shared, Draws(python=True, numpy=True)):
         draw(fails=True)
     assert global_states() == before
     with globals_kept():
@@ -142,12 +143,43 @@ def test_draws_add_up() -> None:
 
 
 def test_a_unit_that_draws_nothing_leaves_the_generator_alone() -> None:
-    """Among other threads, which would have to wait for it."""
-    set_state(seeded_state(5, CPU), CPU)
+    """Among other threads they would have to wait for it; alone it would take time."""
+    seed_generators(5, CPU)
     before = torch.get_rng_state()
-    with drawing_from(seeded_state(6, CPU), CPU, True, Draws(torch=False)):
-        torch.ones(3).sin()
-    assert torch.equal(before, torch.get_rng_state())
+    for shared in (True, False):
+        with drawing_from(6, CPU, shared, Draws(torch=False)):
+            torch.ones(3).sin()
+        assert torch.equal(before, torch.get_rng_state())
+
+
+def test_seeding_is_that_of_manual_seed() -> None:
+    torch.manual_seed(123)
+    expected = torch.get_rng_state()
+    seed_generators(5, CPU)
+    seed_generators(123, CPU)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_a_mark_tells_what_was_drawn() -> None:
+    seed_generators(5, CPU)
+    mark = drawing_mark(CPU)
+    torch.ones(3).sin()
+    assert drawing_mark(CPU) == mark
+    torch.rand(())
+    assert drawing_mark(CPU) != mark
+
+
+def test_generators_are_put_back_whatever_happens() -> None:
+    mark = drawing_mark(CPU)
+
+    def draw() -> None:
+        with generators_kept(CPU):
+            torch.rand(3)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        draw()
+    assert drawing_mark(CPU) == mark
 
 
 # ---- a checkpoint inside a layer ----
@@ -156,7 +188,7 @@ def test_a_unit_that_draws_nothing_leaves_the_generator_alone() -> None:
 def inside(seed: int, shared: bool) -> list[torch.Tensor]:
     """Dropout that a checkpoint draws twice, and what is drawn after it."""
     x = torch.ones(500, requires_grad=True)
-    with drawing_from(seeded_state(seed, CPU), CPU, shared, Draws()):
+    with drawing_from(seed, CPU, shared, Draws()):
         out = checkpoint(lambda x: DROPOUT(x.sin()), x, use_reentrant=False)
         after = torch.rand(5)
         out.sum().backward()
@@ -180,12 +212,12 @@ def test_a_checkpoint_inside_a_layer_draws_the_same_again_in_every_thread() -> N
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_thread_sees_and_sets_its_own_state(shared: bool) -> None:
-    state = seeded_state(3, CPU)
+    state = torch.Generator().manual_seed(3).get_state()
     with states_of_threads() if shared else nullcontext():
-        with drawing_from(state, CPU, shared, Draws()):
-            assert torch.equal(torch.get_rng_state(), state.cpu)
+        with drawing_from(3, CPU, shared, Draws()):
+            assert torch.equal(torch.get_rng_state(), state)
             first = torch.rand(4)
-            torch.random.set_rng_state(seeded_state(3, CPU).cpu)
+            torch.random.set_rng_state(state)
             assert torch.equal(torch.rand(4), first)
         # Outside it is the process's.
         torch.manual_seed(9)
@@ -194,7 +226,7 @@ def test_a_thread_sees_and_sets_its_own_state(shared: bool) -> None:
 
 def test_states_are_no_memory_of_the_step() -> None:
     """A meter that is active meanwhile sees what is drawn alone."""
-    with states_of_threads(), drawing_from(seeded_state(3, CPU), CPU, True, Draws()):
+    with states_of_threads(), drawing_from(3, CPU, True, Draws()):
         meter = StorageMeter()
         with meter:
             state = torch.get_rng_state()

@@ -61,9 +61,9 @@ class Situation:
         self.session = Session(spec, workload, (0,), microbatches=MICROBATCHES)
         self.plain = PlainTraining(self.session, *pass_orders(plan))
         backend = CpuBackend()
-        operations = Operations(plan, self.session, backend, Links.of(HARDWARE))
+        operations = Operations(plan, self.session.in_units, self.session, backend, Links.of(HARDWARE))
         batches = self.session.batches(0, MICROBATCHES)
-        self.session.watch(True)
+        self.session.in_units.watch(True)
         self.losses = replay(operations, 0, batches).losses
         self.plain_losses = self.plain.train(0, batches)
         backend.close()
@@ -242,9 +242,9 @@ def test_sparse_gradients_are_compared_number_for_number() -> None:
 def test_a_boundary_that_changed_is_the_plans_or_the_backends() -> None:
     situation = Situation()
     situation.gradient("0.weight")[0] += 0.5
-    situation.session.units[0, 1].seen.reread[1] = "its boundary held other numbers than FORWARD had read"
+    situation.session.in_units.units[0, 1].seen.reread[1] = "its boundary held other numbers than FORWARD had read"
     # What it saved differs then, too, and is not to be blamed.
-    situation.session.units[0, 1].seen.different[1] = "something"
+    situation.session.in_units.units[0, 1].seen.different[1] = "something"
     assert situation.compare() == (
         "step 0: the gradient of 0.weight (unit 0.0) differs by up to 0.5; the losses are equal; RECOMPUTE of unit "
         "0.1, microbatch 1: its boundary held other numbers than FORWARD had read: the plan or the backend is wrong, "
@@ -255,7 +255,7 @@ def test_a_boundary_that_changed_is_the_plans_or_the_backends() -> None:
 def test_a_recompute_that_differs_from_the_same_boundary_is_the_models() -> None:
     situation = Situation()
     situation.gradient("0.weight")[0] += 0.5
-    situation.session.units[0, 2].seen.different[0] = (
+    situation.session.in_units.units[0, 2].seen.different[0] = (
         "the tensor that it saves as number 1 of 2, float32[2, 8], differs"
     )
     text = situation.compare()
@@ -279,7 +279,7 @@ def test_nothing_but_gradients_points_at_backward() -> None:
 def test_what_recomputes_did_otherwise_is_told_by_the_first_unit_and_microbatch() -> None:
     situation = Situation()
     assert recompute_differences(situation.session) == (None, None)
-    units = situation.session.units
+    units = situation.session.in_units.units
     units[0, 2].seen.different.update({1: "b", 0: "a"})
     units[0, 1].seen.reread.update({1: "d", 0: "c"})
     units[0, 2].seen.reread[0] = "e"
