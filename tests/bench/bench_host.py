@@ -204,6 +204,8 @@ def main() -> None:
         f"{facts['units']} units, {facts['microbatches']} microbatches, {facts['offloaded']} boundaries of "
         f"{facts['boundary_bytes']} bytes offloaded; torch {facts['torch']}; {count} rounds; median (quartiles)"
     )
+    if facts["lean"] is not None:
+        print(f"{KINDS['lean']}: {facts['lean']} of {facts['units']} units are checkpointed the lean way")
     for kind in facts["operations"]:
         known = {tree: found for tree, found in counts.items() if kind in found}
         print_counts(kind, known, facts["operations"])

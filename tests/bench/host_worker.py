@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -127,6 +129,28 @@ class Watched:
         return watched
 
 
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Is a plan bound to a model."""
+
+    session: Any
+    operations: Any
+
+    def replay(self, step: int) -> int:
+        """Run a step, timed as a whole; return the ns of this process's CPU that it takes."""
+        batches = self.session.batches(step, MICROBATCHES)
+        with without_garbage_collection():
+            began = time.process_time_ns()
+            replay(self.operations, step, batches, timed=False)
+            return time.process_time_ns() - began
+
+    @property
+    def lean(self) -> int:
+        """How many units are checkpointed the lean way."""
+        units = getattr(self.session, "in_units", self.session).units.values()
+        return sum(getattr(unit, "lean", False) for unit in units)
+
+
 class Bench:
     """Holds the kinds of run that a tree has, and runs steps of them."""
 
@@ -134,44 +158,37 @@ class Bench:
         self.spec = models.tiny_spec(options=SIZE)
         self.workload = models.workload_of(self.spec)
         self.runs = {name: run for name, how in OURS.items() if (run := self.ours(IdleDriver(), **how)) is not None}
-        passes = passes_of(self.runs["offloading"].plan)
+        passes = passes_of(self.runs["offloading"].operations.plan)
         self.peer = PeerTraining(PEERS["none"], self.spec, self.workload, passes, CPU, seeded=False)
         self.step = 0
 
-    def ours(self, driver: Any, offload: bool = True, lean: bool = False) -> Any:
+    def ours(self, driver: Any, offload: bool = True, lean: bool = False) -> Ours | None:
         """Return a run of ours; None where the tree has no lean one."""
         policy = Policy(ranks=1, microbatches=MICROBATCHES, horizon=HORIZON, offload=offload)
-        session = Session(self.spec, self.workload, (0,), microbatches=MICROBATCHES)
-        units = list(getattr(session, "in_units", session).units.values())
-        if lean:
-            if not all(hasattr(unit, "lean") for unit in units):
-                return None
-            for unit in units:
-                unit.lean = True
+        if lean and "lean" not in signature(Session).parameters:
+            return None
+        keys = [(stage, unit) for stage, own in enumerate(self.workload.stages) for unit in range(len(own))]
+        more = {"lean": keys} if lean else {}
+        session = Session(self.spec, self.workload, (0,), microbatches=MICROBATCHES, **more)
+        # A tree of today has the model in units apart from what trains it.
+        bound = (session.in_units, session) if hasattr(session, "in_units") else (session,)
         with IDLE.installed():
-            backend = CudaBackend(driver=driver)
-            return Operations(build_plan(self.workload, policy), session, backend, Links.of(models.HARDWARE))
+            plan, backend = build_plan(self.workload, policy), CudaBackend(driver=driver)
+            return Ours(session, Operations(plan, *bound, backend, Links.of(models.HARDWARE)))
 
     def facts(self) -> dict[str, Any]:
         """Return how large the plans are."""
-        plans = {name: run.plan for name, run in self.runs.items()}
+        plans = {name: run.operations.plan for name, run in self.runs.items()}
         copied = [op for op in plans["offloading"] if op.kind.name == "OFFLOAD"]
         return {
             "operations": {name: len(plan) for name, plan in plans.items()},
             "offloaded": len(copied),
             "boundary_bytes": max(op.nbytes for op in copied),
             "units": sum(len(stage) for stage in self.workload.stages),
+            "lean": self.runs["lean"].lean if "lean" in self.runs else None,
             "microbatches": MICROBATCHES,
             "torch": torch.__version__,
         }
-
-    def one(self, operations: Any, step: int) -> int:
-        """Return the ns of this process's CPU that a step of ours takes."""
-        batches = operations.session.batches(step, MICROBATCHES)
-        with IDLE.installed(), without_garbage_collection():
-            began = time.process_time_ns()
-            replay(operations, step, batches, timed=False)
-            return time.process_time_ns() - began
 
     def theirs(self, step: int) -> int:
         """Return those that torch's checkpoint takes; it does not ask for streams."""
@@ -184,7 +201,8 @@ class Bench:
     def round(self) -> dict[str, int]:
         """Run a step of each kind, in turns."""
         self.step += 1
-        own = {name: self.one(run, self.step) for name, run in self.runs.items()}
+        with IDLE.installed():
+            own = {name: run.replay(self.step) for name, run in self.runs.items()}
         return own | {"checkpoint": self.theirs(self.step)}
 
     def counts(self) -> dict[str, dict[str, float]]:
@@ -192,22 +210,22 @@ class Bench:
         out = {}
         for name, how in OURS.items():
             driver = Watched(IdleDriver())
-            operations = self.ours(driver, **how)
-            if operations is None:
+            run = self.ours(driver, **how)
+            if run is None:
                 continue
             # What is asked of torch: in the first step, which makes what the later ones use again, and in a later one.
             with IDLE.installed(), IDLE.counting() as asked:
-                self._replayed(operations, 0)
+                run.replay(0)
                 first = Counter(asked)
                 asked.clear()
                 driver.calls.clear()
-                self._replayed(operations, 1)
+                run.replay(1)
                 later = Counter(asked)
             copies, taken = driver.calls["copy"], []
             for step in range(2, 2 + COUNTED):
                 driver.ns = 0
                 with IDLE.installed():
-                    self._replayed(operations, step)
+                    run.replay(step)
                 taken.append(driver.ns / 1e3)
             out[name] = {
                 "contexts entered": later["contexts entered"],
@@ -220,10 +238,6 @@ class Bench:
                 "Python for these, µs": statistics.median(taken),
             }
         return out
-
-    def _replayed(self, operations: Any, step: int) -> None:
-        with without_garbage_collection():
-            replay(operations, step, operations.session.batches(step, MICROBATCHES), timed=False)
 
 
 def main() -> None:
