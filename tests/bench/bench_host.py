@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.bench.spread import Spread
 
 ROOT = Path(__file__).parents[2]
 # The last tree before the executor was made lean.
@@ -38,24 +39,6 @@ KINDS = {
     "checkpoint": "torch's checkpoint",
 }
 Round = dict[str, int]  # ns of a step, by kind
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Is a median with its quartiles."""
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """The quartiles of at least two values."""
-        return cls(*statistics.quantiles(values, n=4, method="inclusive"))
-
-    def text(self, decimals: int) -> str:
-        """As it is printed."""
-        return f"{self.median:.{decimals}f} ({self.low:.{decimals}f} to {self.high:.{decimals}f})"
 
 
 class Worker:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.bench_host import Spread, print_ratios, resampled_ratio
+from tests.bench.bench_host import print_ratios, resampled_ratio
+from tests.bench.spread import Spread
 
 STEADY = {"offloading": 30_000, "keeping": 10_000, "checkpoint": 20_000}
 
