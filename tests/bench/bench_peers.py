@@ -145,8 +145,9 @@ def notes(case: Case, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield what the table has to be read with."""
     compared = sum("skipped" not in row for row in rows)
     yield (
-        f"The losses of the {compared} that have times are equal in every digit over {CHECKED_STEPS} steps in which all were "
-        "seeded alike. The last of these was metered; times are of other steps, in turns, with peers as they are."
+        f"The losses of the {compared} that have times are equal in every digit over {CHECKED_STEPS} steps in which "
+        "all were seeded alike. The last of these was metered; times are of other steps, in turns, with peers as "
+        "they are."
     )
     backend = make_backend(case.model.device.type)
     backend.close()
