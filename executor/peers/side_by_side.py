@@ -8,9 +8,9 @@ turns, and are timed: whatever else the machine does meanwhile disturbs all of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -34,6 +34,7 @@ from loadahead.sim.workload import Workload
 
 # Steps whose losses are compared; the last is metered, after those that warm up.
 CHECKED_STEPS = WARM_UP + 1
+NO_ROOM = "ran out of device memory beside the others: take a smaller model, or fewer microbatches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,9 @@ class Runner(Protocol):
 
     def metered(self, step: int, batches: Sequence[Batch]) -> tuple[float, int | None]:
         """Train a step; return its loss, and the most bytes that tensors held on the device where that can be told."""
+
+    def close(self) -> None:
+        """Give back what outlives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,9 @@ class _PeerRunner:
             return self.train(step, batches), None
         return self._training.metered(step, batches)
 
+    def close(self) -> None:
+        return None
+
 
 def peer(peer: Peer, plan: Plan, name: str | None = None) -> Entrant:
     """Return a peer as an entrant, in the plan's order of passes."""
@@ -164,16 +171,51 @@ def side_by_side(
     with single_threaded(), importable_from(model.spec.search_path):
         found = _checked(entrants, model, progress)
         good = [entrant for entrant in entrants if isinstance(found[entrant.name], PeerResult)]
-        with on_device(model.device, False), ExitStack() as stack:
-            runners = {one.name: stack.enter_context(_running(one, model, False)) for one in good}
-            for step in range(WARM_UP + rounds):
-                progress(f"step {step + 1} of {WARM_UP + rounds}, {len(runners)} in turns")
-                for name, runner in runners.items():
-                    took, result = _timed(runner, step, model.device), found[name]
-                    if step >= WARM_UP and isinstance(result, PeerResult):
-                        result.step_times_ns.append(took)
+        with on_device(model.device, False):
+            times = _in_turns(good, model, rounds, progress)
         clear(model.device)
-    return [found[entrant.name] for entrant in entrants]
+    out: list[PeerResult | PeerSkipped] = []
+    for entrant in entrants:
+        result = found[entrant.name]
+        if isinstance(result, PeerSkipped):
+            out.append(result)
+        elif entrant.name in times:
+            out.append(replace(result, step_times_ns=times[entrant.name]))
+        else:
+            out.append(PeerSkipped(name=entrant.name, reason=NO_ROOM))
+    return out
+
+
+def _in_turns(
+    entrants: Sequence[Entrant], model: Model, rounds: int, progress: Callable[[str], None]
+) -> dict[str, list[int]]:
+    """Return the times of each entrant's steps; who runs out of memory beside the others is left out."""
+    runners: dict[str, Runner] = {}
+    times: dict[str, list[int]] = {entrant.name: [] for entrant in entrants}
+    try:
+        for step in range(WARM_UP + rounds):
+            progress(f"step {step + 1} of {WARM_UP + rounds}, {len(times)} in turns")
+            for entrant in entrants:
+                name = entrant.name
+                if name not in times:
+                    continue
+                try:
+                    if name not in runners:
+                        runners[name] = entrant.make(model, False)
+                    took = _timed(runners[name], step, model.device)
+                except torch.OutOfMemoryError:
+                    if entrant is entrants[0]:
+                        raise
+                    del times[name]
+                    if name in runners:
+                        runners.pop(name).close()
+                    continue
+                if step >= WARM_UP:
+                    times[name].append(took)
+    finally:
+        for runner in runners.values():
+            runner.close()
+    return times
 
 
 def _checked(
@@ -205,7 +247,7 @@ def _checked(
 def _alone(entrant: Entrant, model: Model) -> PeerResult:
     """Train with an entrant that has the device to itself, seeded; nothing of it stays."""
     last = CHECKED_STEPS - 1
-    with on_device(model.device, True), _running(entrant, model, True) as runner:
+    with on_device(model.device, True), closing(entrant.make(model, True)) as runner:
         losses = [runner.train(step, runner.batches(step)) for step in range(last)]
         loss, peak = runner.metered(last, runner.batches(last))
     return PeerResult(name=entrant.name, step_times_ns=[], losses=[*losses, loss], peak_device_bytes=peak)
@@ -228,13 +270,3 @@ def _timed(runner: Runner, step: int, device: torch.device) -> int:
         runner.train(step, batches)
         synchronize(device)
         return time.perf_counter_ns() - began
-
-
-@contextmanager
-def _running(entrant: Entrant, model: Model, seeded: bool) -> Iterator[Runner]:
-    runner = entrant.make(model, seeded)
-    try:
-        yield runner
-    finally:
-        if isinstance(runner, _PlanRunner):
-            runner.close()

@@ -29,10 +29,21 @@ from loadahead.executor.peers.side_by_side import CHECKED_STEPS, Entrant, Model,
 from loadahead.jobs import job_of, with_costs
 from loadahead.modules import model_spec
 from loadahead.prediction import advice_on
+from loadahead.scenarios.loader import ScenarioSource
 from loadahead.sim.ir.plan import Plan
+from loadahead.validation.grid import Configuration, ModelSize
 from tests.bench.spread import Spread
 
 ROUNDS = 9
+# What is run on a GPU: boundaries of 32 MiB, a block's passes some milliseconds, and room for all who take turns.
+ON_GPU = ModelSize(
+    name="middling",
+    options={"blocks": 6, "width": 1024, "heads": 16, "context": 1024, "batch": 8, "dropout": 0.0},
+    hardware={"preset": "h100-sxm"},
+    steps=6,
+    autocast="bfloat16",
+)
+SCENARIOS = {"cpu": "demo", "cuda": ON_GPU.scenario(Configuration(model=ON_GPU.name))}
 HORIZON = "offload.activation_loading_horizon"
 DEFAULT_HORIZON = 4
 MIB = 2**20
@@ -60,10 +71,12 @@ class Case:
     order: str
 
 
-def case_of(scenario: str, device: str, overrides: dict[str, Any], say: Callable[[str], None]) -> Case:
+def case_of(scenario: ScenarioSource, device: str, overrides: dict[str, Any], say: Callable[[str], None]) -> Case:
     """Calibrate a scenario's model, plan it in our ways, and put the peers beside."""
     base = la.load(scenario, {"parallel.pipeline_parallel_degree": 1} | overrides)
-    job, costs = with_costs(job_of(base, None, None, device), device=device, progress=lambda one: say(one.what))
+    # Times are those of the quickest kernels.
+    job = job_of(base, None, None, device)
+    job, costs = with_costs(job, device=device, deterministic=False, progress=lambda one: say(one.what))
     advised = advice_on(job, costs)
     best = None if advised is None else advised.best
     horizon = DEFAULT_HORIZON if best is None else best.horizon
@@ -177,7 +190,7 @@ def result_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.bench.bench_peers", description=__doc__)
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    options.add_argument("--scenario", default="demo", help="of kind module; one rank of it is run")
+    options.add_argument("--scenario", help="of kind module, one rank of it is run; None: one for the device")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the scenario")
     options.add_argument("--rounds", type=int, default=ROUNDS, help="timed steps of each")
     options.add_argument("-o", "--output", type=Path, help="write all figures as JSON")
@@ -188,7 +201,7 @@ def main() -> int:
 
     try:
         overrides = parse_overrides(given.set)
-        case = case_of(given.scenario, given.device, overrides, say)
+        case = case_of(given.scenario or SCENARIOS[given.device], given.device, overrides, say)
         rows = rows_of(side_by_side(case.entrants, case.model, rounds=given.rounds, progress=say))
     except la.LoadaheadError as error:
         print(error, file=sys.stderr)

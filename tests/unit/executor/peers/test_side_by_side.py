@@ -18,7 +18,16 @@ from loadahead.executor.peers.emulated import emulated_save_on_cpu
 from loadahead.executor.peers.none import NONE
 from loadahead.executor.peers.plain import PLAIN
 from loadahead.executor.peers.run import PeerResult, PeerSkipped
-from loadahead.executor.peers.side_by_side import CHECKED_STEPS, Entrant, Model, Runner, ours, peer, side_by_side
+from loadahead.executor.peers.side_by_side import (
+    CHECKED_STEPS,
+    NO_ROOM,
+    Entrant,
+    Model,
+    Runner,
+    ours,
+    peer,
+    side_by_side,
+)
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
@@ -53,6 +62,18 @@ class Odd:
     def metered(self, step: int, batches: Sequence[Batch]) -> tuple[float, int | None]:
         loss, peak = self._runner.metered(step, batches)
         return (loss * 2 if step == self._step else loss), peak
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+class Full(Odd):
+    """Finds no memory in a step, where units are not seeded: beside the others."""
+
+    def train(self, step: int, batches: Sequence[Batch]) -> float:
+        if step == self._step:
+            raise torch.OutOfMemoryError("none left")
+        return self._runner.train(step, batches)
 
 
 def odd(entrant: Entrant, step: int) -> Entrant:
@@ -123,6 +144,21 @@ def test_what_fails_is_named_and_the_others_run(model: Model) -> None:
         side_by_side([Entrant(name="a", make=failing), own], model)
     with pytest.raises(InputError, match="rounds is 0; it must be at least 1"):
         side_by_side([own], model, rounds=0)
+
+
+def test_who_finds_no_room_beside_the_others_is_left_out(model: Model) -> None:
+    plan = plan_of(model, offload=False)
+    good, own = peer(NONE, plan), ours("ours", plan)
+
+    def make(model: Model, seeded: bool) -> Runner:
+        return good.make(model, seeded) if seeded else Full(good.make(model, seeded), 3)
+
+    first, full, other = side_by_side([own, Entrant(name="full", make=make), good], model, rounds=3)
+    assert full == PeerSkipped(name="full", reason=NO_ROOM)
+    for one in (first, other):
+        assert isinstance(one, PeerResult) and len(one.step_times_ns) == 3
+    with pytest.raises(torch.OutOfMemoryError):
+        side_by_side([Entrant(name="full", make=make), own], model, rounds=3)
 
 
 def test_peers_are_seeded_where_losses_are_compared_alone(model: Model) -> None:
