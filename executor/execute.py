@@ -53,7 +53,8 @@ def execute(
 
     Args:
         workload: says which layers each unit holds.
-        costs: the links' bandwidths and latencies, and the device's capacity; nothing else of them is used.
+        costs: the links' bandwidths and latencies, the device's capacity, and how each unit is checkpointed; nothing
+            else of them is used.
         delays_seed: put random delays before all operations; times then mean nothing.
         poison: fill memory with NaN when it is taken, freed or emptied.
         check_gradients: train a copy plainly, and compare losses, gradients and buffers of every step with it.
@@ -77,7 +78,8 @@ def execute(
             f"{untimed if untimed > 1 else 'one'} {'are' if untimed > 1 else 'is'} not timed"
         )
     records = StepRecords()
-    run = TrainingRun(plan, workload, spec, backend, Links.of(Hardware.of(costs)), steps, records)
+    links = Links.of(Hardware.of(costs))
+    run = TrainingRun(plan, workload, spec, backend, links, steps, records, costs.lean_units)
     threads = states_of_threads() if plan.ranks > 1 else nullcontext()
     try:
         with single_threaded(), on_device(backend.device, check_gradients), importable_from(spec.search_path), threads:

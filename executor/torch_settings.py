@@ -29,9 +29,8 @@ def single_threaded() -> Iterator[None]:
         threads, state, dtype = torch.get_num_threads(), torch.get_rng_state(), torch.get_default_dtype()
         torch.set_num_threads(1)
         try:
-            with torch.inference_mode(False), torch.enable_grad(), _without_autocast(), globals_kept():
-                with torch.autograd.set_multithreading_enabled(False):  # type: ignore[no-untyped-call]
-                    yield
+            with _plain_modes(), globals_kept():
+                yield
         finally:
             torch.set_num_threads(threads)
             torch.set_rng_state(state)
@@ -39,8 +38,12 @@ def single_threaded() -> Iterator[None]:
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
+def _plain_modes() -> Iterator[None]:
+    """Enable gradients, without autocast, and run backward passes in the thread that asks for them."""
+    in_this_thread: Any = torch.autograd.set_multithreading_enabled
     with ExitStack() as stack:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), in_this_thread(False)):
+            stack.enter_context(mode)
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))

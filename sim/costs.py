@@ -181,6 +181,13 @@ class Costs(_Frozen):
             )
         return dict(found)
 
+    @property
+    def lean_units(self) -> frozenset[tuple[int, int]]:
+        """Return the (stage, unit) of the units that cost this where they are checkpointed the lean way."""
+        return frozenset(
+            (s, u) for s, stage in enumerate(self.units) for u, unit in enumerate(stage) if unit.way == "lean"
+        )
+
     def durations(self, plan: Plan) -> Ints:
         """Return how long each operation keeps its queue busy, in ns, without shared links; shape (operations,).
 
@@ -360,7 +367,8 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
 def _keys(path: KeyPath) -> list[str]:
     """Return the keys that the object at a path of the file may have."""
     models: dict[int | str, type[BaseModel]] = {"units": UnitCost, "shared": SharedLinks}
-    return list((models[path[0]] if path else Costs).model_fields)
+    own = OtherWay if "other_way" in path[1:] else models[path[0]] if path else Costs
+    return list(own.model_fields)
 
 
 def load_costs(path: str | Path) -> Costs:

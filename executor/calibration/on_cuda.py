@@ -8,7 +8,7 @@ host waiting after each operation; and with each operation held back on its stre
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -28,11 +28,13 @@ from loadahead.executor.calibration.samples import (
     start_to_end,
     statistics_of,
 )
+from loadahead.executor.calibration.ways import UnitKey, WaySamples, chosen, lean_units
 from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.replay.operations import Operations
 from loadahead.executor.tensors.values import Value
-from loadahead.sim.costs import SharedLinks
+from loadahead.sim.costs import CheckpointWay, SharedLinks
 from loadahead.sim.ir.kinds import COPY_KINDS, Kind, KindName, Queue
+from loadahead.sim.ir.plan import Plan
 
 # The host stays ahead of an operation that takes longer than this many times its launch.
 AHEAD = 2.0
@@ -46,10 +48,44 @@ LOAD_REPEATS = 4
 Run = Callable[[bool], list[Measured]]  # the argument says whether each operation is timed by itself
 
 
-def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link_sizes: Sequence[int]) -> Measurements:
-    """Return all measurements; ``run`` runs the calibration's steps as the backend is set at the time."""
+def measure_on_cuda(
+    operations: Operations,
+    backend: CudaBackend,
+    runs: Mapping[CheckpointWay, Run],
+    leanable: Collection[UnitKey],
+    link_sizes: Sequence[int],
+) -> Measurements:
+    """Return all measurements; ``runs`` run the calibration's steps with units checkpointed one way or the other."""
     plan = operations.plan
     backend.try_spin()
+    found: dict[CheckpointWay, WaySamples] = {}
+    held: dict[CheckpointWay, Samples] = {}
+    for way, run in runs.items():
+        found[way], held[way] = _tasks(plan, backend, run)
+    lean = lean_units(found, leanable)
+    ways: dict[CheckpointWay, Samples] = {way: samples.times for way, samples in found.items()}
+    launches = chosen({way: samples.launches for way, samples in found.items()}, lean)
+    bandwidth, shared, links = _links(operations.model, backend, chosen(ways, lean), link_sizes)
+    directions, latencies = {}, {}
+    for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
+        pinned_latency_ns = links[queue.label]["pinned"]["latency_ns"]
+        ns, latencies[queue.label] = latency(plan, chosen(held, lean), (kind,), bandwidth[queue], pinned_latency_ns)
+        directions[queue] = Direction(bandwidth=bandwidth[queue], latency_ns=ns)
+    return Measurements(
+        ways=ways,
+        leanable=frozenset(leanable),
+        lean=lean,
+        d2h=directions[Queue.D2H],
+        h2d=directions[Queue.H2D],
+        memory_bytes=backend.driver.memory_bytes(),
+        launch_by_kind=_by_kind(launches),
+        shared=shared,
+        evidence={"links": links, "latencies": latencies, "issue": _launch_evidence(launches)},
+    )
+
+
+def _tasks(plan: Plan, backend: CudaBackend, run: Run) -> tuple[WaySamples, Samples]:
+    """Return the device's and the host's times of all operations, and their times in steps that were held back."""
     usual = run(True)
     backend.paced = True
     launches = launch_times(plan, run(False))
@@ -60,22 +96,7 @@ def measure_on_cuda(operations: Operations, backend: CudaBackend, run: Run, link
     backend.held_ns = [2 * max(launches[op.rank, op.stage, op.unit, op.kind]) + MARGIN_NS for op in plan]
     held = start_to_end(plan, run(True))
     backend.held_ns = ()
-    times = _device_times(ready_to_end(plan, usual), held, launches)
-    bandwidth, shared, links = _links(operations.model, backend, times, link_sizes)
-    directions, latencies = {}, {}
-    for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):
-        pinned_latency_ns = links[queue.label]["pinned"]["latency_ns"]
-        ns, latencies[queue.label] = latency(plan, held, (kind,), bandwidth[queue], pinned_latency_ns)
-        directions[queue] = Direction(bandwidth=bandwidth[queue], latency_ns=ns)
-    return Measurements(
-        times=times,
-        d2h=directions[Queue.D2H],
-        h2d=directions[Queue.H2D],
-        memory_bytes=backend.driver.memory_bytes(),
-        launch_by_kind=_by_kind(launches),
-        shared=shared,
-        evidence={"links": links, "latencies": latencies, "issue": _launch_evidence(launches)},
-    )
+    return WaySamples(_device_times(ready_to_end(plan, usual), held, launches), launches), held
 
 
 def _host_bound(runs: Sequence[Measured]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from loadahead.executor.calibration.copies import SIZES
 from loadahead.executor.calibration.measurements import Measurements, costs_of, measure_emulated
 from loadahead.executor.calibration.on_cuda import measure_on_cuda
 from loadahead.executor.calibration.plan import calibration_plan
-from loadahead.executor.calibration.samples import workspaces
+from loadahead.executor.calibration.samples import Samples, workspaces
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
+from loadahead.executor.model.in_units import UnitKey
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.model.unit import Foreseen, Unforeseen
 from loadahead.executor.replay.loop import replay
@@ -35,8 +37,9 @@ from loadahead.executor.torch_settings import (
 )
 from loadahead.executor.training.session import Session
 from loadahead.executor.user_code import importable_from
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import CheckpointWay, Costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.workload import Workload
 
@@ -46,10 +49,29 @@ MICROBATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """Holds a calibration's plan bound to a model."""
+    """Holds a calibration's plan bound to a model.
+
+    Attributes:
+        ways: how its units can be checkpointed.
+    """
 
     session: Session
     operations: Operations
+
+    @property
+    def leanable(self) -> list[UnitKey]:
+        """Return the units that can be checkpointed the lean way, and are checkpointed at all."""
+        recomputed = {(op.stage, op.unit) for op in self.operations.views if op.kind == Kind.RECOMPUTE}
+        return [key for key, unit in self.session.in_units.units.items() if unit.leanable and key in recomputed]
+
+    @property
+    def ways(self) -> tuple[CheckpointWay, ...]:
+        """Return the ways in which units can be checkpointed."""
+        return ("sparing", "lean") if self.leanable else ("sparing",)
+
+    def use(self, way: CheckpointWay) -> None:
+        """Checkpoint units this way, as far as they can be."""
+        self.session.in_units.use_lean(self.leanable if way == "lean" else ())
 
     def step(self, number: int, meter: StepMeter | None = None, timed: bool = True) -> Measured:
         """Run one step, and return its times."""
@@ -95,23 +117,21 @@ def calibrate(
         with single_threaded(), on_device(backend.device, deterministic), importable_from(spec.search_path), threads:
             steps = -(-repeats // MICROBATCHES)
 
-            def measured(foreseen_steps: int) -> tuple[StepMeter, Measurements, Ints]:
+            def measured(foreseen_steps: int) -> tuple[dict[CheckpointWay, Samples], Measurements, Ints]:
                 bound, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches, foreseen_steps)
-                meter = StepMeter(bound.operations)
-                with uncompiled() if compiled_layers(bound.session.model.module) else nullcontext():
-                    bound.step(warm_ups, meter)
+                held, static = _metered(bound, warm_ups)
                 found = _measure(bound, hardware, steps, link_sizes or SIZES)
-                return meter, found, meter.static + (microbatches - MICROBATCHES) * _data_bytes(bound)
+                return held, found, static + (microbatches - MICROBATCHES) * _data_bytes(bound)
 
             try:
-                meter, measurements, static = measured(0)
-            except InputError:
+                held, measurements, static = measured(0)
+            except (InputError, Unforeseen):
                 # A unit may do in a later step what it has not shown yet.
-                meter, measurements, static = measured(steps + 2)
+                held, measurements, static = measured(steps + 2)
         facts = {"machine": machine() | backend.machine(), "deterministic": deterministic}
     finally:
         backend.close()
-    costs = costs_of(plan, measurements, workspaces(plan, meter), static.tolist(), f"calibrated on {device}")
+    costs = costs_of(plan, measurements, held, static.tolist(), f"calibrated on {device}")
     return costs.model_copy(update={"evidence": facts | costs.evidence})
 
 
@@ -127,7 +147,9 @@ def _warmed_up(
     # The optimizer's first step is not like the others.
     warm_ups = max(1, backend.warm_ups)
     while True:
-        session = Session(spec, workload, ranks, backend.device, microbatches, foreseen, in_turns=True)
+        units = [(stage, unit) for stage, own in enumerate(workload.stages) for unit in range(len(own))]
+        session = Session(spec, workload, ranks, backend.device, microbatches, foreseen, units, in_turns=True)
+        session.in_units.use_lean(())
         bound = _Bound(session, Operations(plan, session.in_units, session, backend, Links.of(hardware)))
         session.in_units.watch(True)
         try:
@@ -145,18 +167,38 @@ def _warmed_up(
         return bound, warm_ups
 
 
+def _metered(bound: _Bound, step: int) -> tuple[dict[CheckpointWay, Samples], Ints]:
+    """Return the workspaces with units checkpointed each way, and the bytes that each rank holds throughout."""
+    held: dict[CheckpointWay, Samples] = {}
+    with uncompiled() if compiled_layers(bound.session.model.module) else nullcontext():
+        for way in bound.ways:
+            bound.use(way)
+            meter = StepMeter(bound.operations)
+            bound.step(step, meter)
+            held[way] = workspaces(bound.operations.plan, meter)
+    return held, meter.static
+
+
 def _measure(bound: _Bound, hardware: Hardware, steps: int, link_sizes: Sequence[int]) -> Measurements:
-    """Measure ``steps`` steps, in more than one way where the device asks for it."""
-    operations = bound.operations
+    """Measure ``steps`` steps each way, in more than one manner where the device asks for it."""
+    operations, leanable = bound.operations, bound.leanable
     backend = operations.backend
 
-    def run(timed: bool) -> list[Measured]:
+    def run(way: CheckpointWay, timed: bool) -> list[Measured]:
+        bound.use(way)
         return [bound.step(step, timed=timed) for step in range(1, steps + 1)]
 
     if isinstance(backend, CudaBackend):
-        found = measure_on_cuda(operations, backend, run, link_sizes)
+        runs = {way: partial(run, way) for way in bound.ways}
+        found = measure_on_cuda(operations, backend, runs, leanable, link_sizes)
     else:
-        found = measure_emulated(operations.plan, run(True), hardware)
+        # In turns, so that a machine that becomes slower favours neither.
+        taken: dict[CheckpointWay, list[Measured]] = {way: [] for way in bound.ways}
+        for step in range(1, steps + 1):
+            for way, own in taken.items():
+                bound.use(way)
+                own.append(bound.step(step))
+        found = measure_emulated(operations.plan, taken, leanable, hardware)
     # What a host may give to slots is nothing to be measured.
     return replace(found, host_memory_bytes=hardware.host_memory_bytes)
 

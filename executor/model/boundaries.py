@@ -26,7 +26,7 @@ from loadahead.executor.tensors.randomness import (
     seed_globals,
 )
 from loadahead.executor.tensors.values import CONSTANT, Form, View, handed_place, plain_tensor
-from loadahead.executor.torch_settings import autocasts
+from loadahead.executor.torch_settings import autocasts, compiled_layers
 from loadahead.sim.errors import InputError
 
 # What torch says where a transform of torch.func meets hooks of saved tensors.
@@ -158,8 +158,9 @@ def _traced(
         bare = _made_without_graph(unit, value, ends, seed(number)) if unit.name in probed else None
         out = _observed(unit, value, ends, seed(number), before, foreseen.get(unit.name, Foreseen()))
         if unit.name in probed:
-            # What FORWARD parks on a module is known by its graph.
-            unit.leanable = not (unit.computes_gradients or unit.state.parks) and bare == _digests(out)
+            compiled = any(compiled_layers(layer) for layer in unit.layers)  # to other kernels without a graph
+            alike = bare == _digests(out)
+            unit.leanable = alike and not (compiled or unit.computes_gradients or unit.state.needs_own_graph)
         if after is not None:
             after(number, value)
         value = out

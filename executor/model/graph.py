@@ -34,8 +34,10 @@ class _GraphInput(torch.autograd.Function):
 
 def graph_input(x: torch.Tensor, needed: bool, sink: list[torch.Tensor]) -> torch.Tensor:
     """Return one of the boundary's tensors as a unit's graph begins with it; without a gradient it stays as it is."""
-    if not needed or not torch.is_grad_enabled():
+    if not needed:
         return x.detach()
+    if not torch.is_grad_enabled():
+        return x.detach().requires_grad_()  # as a layer sees it that asks
     leaf = torch.empty(0, device=x.device, requires_grad=True)
     return _GraphInput.apply(leaf, [x], sink)  # type: ignore[no-untyped-call,no-any-return]
 

@@ -87,7 +87,7 @@ class ModelInUnits:
             loss,
             lambda number: seed(keys[number]),
             foreseen=foreseen or {},
-            probed={self.units[key].name for key in lean},
+            probed={self.units[key].name for key in lean if key in self.units},
         )
         self.use_lean(lean)
         if not self._in_turns:

@@ -26,7 +26,7 @@ from loadahead.executor.torch_settings import (
 from loadahead.executor.training.differences import DEPENDS, Differences, recompute_differences, require_finite
 from loadahead.executor.training.oracle import PlainTraining, pass_orders
 from loadahead.executor.training.results import StepRecords
-from loadahead.executor.training.session import Session
+from loadahead.executor.training.session import Session, UnitKey
 from loadahead.sim.errors import CheckFailed, InputError, LoadaheadError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.units import counted
@@ -43,6 +43,7 @@ class TrainingRun:
     """Trains a plan's model from its start, as often as it takes, and collects what the steps leave behind.
 
     Attributes:
+        lean: the units that are checkpointed the lean way, where the same comes out so.
         foreseen: what units do that a traced microbatch does not show, by their names.
         dtype: the process' default type of floating-point numbers when all began.
         in_turns: holds something once ranks take turns.
@@ -55,6 +56,7 @@ class TrainingRun:
     links: Links
     steps: int
     records: StepRecords
+    lean: frozenset[UnitKey] = frozenset()
     foreseen: dict[str, Foreseen] = field(default_factory=dict)
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
     in_turns: list[bool] = field(default_factory=list)
@@ -123,6 +125,12 @@ class TrainingRun:
     def train_all(self, checked: bool, on_step: OnStep | None) -> None:
         """Train as often as the backend, and layers that torch compiles, need it."""
         session = self._session()
+        units = session.in_units.units
+        if unlike := [units[key].name for key in sorted(self.lean) if key in units and not units[key].lean]:
+            self.records.warnings.append(
+                f"units {_several(unlike)} were calibrated with FORWARDs without a graph and come out otherwise so "
+                "here: they make their graphs at FORWARD, and their times are not those of the costs; calibrate again"
+            )
         compiled = compiled_layers(session.model.module)
         drawing = [unit.name for unit in session.in_units.units.values() if unit.draws.torch]
         eager = bool(compiled) and self.plan.ranks > 1 and bool(drawing)
@@ -159,6 +167,7 @@ class TrainingRun:
             self.backend.device,
             self.plan.microbatches,
             self.foreseen,
+            self.lean,
             one_at_a_time=bool(self.in_turns),
         )
 

@@ -126,13 +126,14 @@ def costs_text(name: str, costs: Costs) -> str:
     rows = [
         (
             f"{s}.{u}",
+            unit.way,
             *(format_duration(ns) for ns in (unit.forward_ns, unit.recompute_ns, unit.backward_ns)),
             *(format_bytes(n) for n in (unit.workspace_forward, unit.workspace_recompute, unit.workspace_backward)),
         )
         for s, stage in enumerate(costs.units)
         for u, unit in enumerate(stage)
     ]
-    headers = ("unit", "forward", "recompute", "backward", "workspace: forward", "recompute", "backward")
+    headers = ("unit", "way", "forward", "recompute", "backward", "workspace: forward", "recompute", "backward")
     link = f"link {format_rate(costs.d2h_bandwidth)} out, {format_rate(costs.h2d_bandwidth)} in"
     static = ", ".join(format_bytes(n) for n in costs.static_bytes)
     text = table_text(Grid(headers=headers, rows=tuple(rows)))

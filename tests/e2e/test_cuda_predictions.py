@@ -6,7 +6,7 @@ The stand-in's clock works kernel by kernel, and knows nothing of plans, operati
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from loadahead.executor.calibration import MICROBATCHES, calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.training.results import ExecutionResult
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import CheckpointWay, Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
@@ -28,6 +28,7 @@ from loadahead.validation.links import slowed
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
 from tests.support.models import HARDWARE, TINY, tiny_spec, workload_of
+from tests.support.ways import checkpointed
 
 MB = 1_000_000
 GPUS = {
@@ -128,10 +129,24 @@ def test_copies_made_several_times_stand_for_a_slower_link() -> None:
 
 def test_the_devices_times_do_not_depend_on_the_host() -> None:
     """However slow the host: what the device takes is found while it is held back."""
-    assert costs_of("device-bound").units == costs_of("launch-bound").units
+    for way in get_args(CheckpointWay):
+        assert checkpointed(costs_of("device-bound"), way).units == checkpointed(costs_of("launch-bound"), way).units
     slow = {name: evidence["median_ns"] for name, evidence in costs_of("launch-bound").evidence["issue"].items()}
     quick = {name: evidence["median_ns"] for name, evidence in costs_of("device-bound").evidence["issue"].items()}
     assert all(slow[name] > 5 * quick[name] for name in slow)
+
+
+def test_both_ways_are_in_the_costs_and_the_quicker_one_in_front() -> None:
+    """The stand-in's device takes longer the lean way, and its host has fewer operators to issue in a block."""
+    ways = get_args(CheckpointWay)
+    bound, waiting = costs_of("device-bound").units[0], costs_of("launch-bound").units[0]
+    assert [unit.way for unit in bound] == ["sparing"] * len(bound)
+    assert [unit.way for unit in waiting[1:]] == ["lean"] * len(waiting[1:])
+    for name in GPUS:
+        for sparing, lean in zip(*(checkpointed(costs_of(name), way).units[0] for way in ways), strict=True):
+            assert {sparing.way, lean.way} == set(ways)
+            assert sparing.recompute_ns <= lean.recompute_ns
+            assert sparing.forward_ns == lean.forward_ns
 
 
 def test_a_forward_takes_what_its_kernels_take() -> None:

@@ -10,12 +10,13 @@ import pytest
 from loadahead.executor.calibration import calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.model.spec import ModelSpec
-from loadahead.sim.costs import load_costs, save_costs
+from loadahead.sim.costs import CheckpointWay, load_costs, save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.memory import walk
 from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
 from tests.support.models import HARDWARE, link_costs, own_spec, tiny_spec, workload_of
+from tests.support.ways import checkpointed
 
 CASES = [
     *({"horizon": horizon, "pipeline": "simple"} for horizon in range(1, 9)),
@@ -44,14 +45,14 @@ def test_without_checkpointing_too(ranks: int, spec: ModelSpec) -> None:
         compare_peaks(ranks, workload, spec, costs, {"checkpoint": False, "pipeline": pipeline})
 
 
-@pytest.mark.parametrize("checkpoint", [True, False])
-def test_what_a_unit_holds_is_no_matter_of_who_sends_to_it(checkpoint: bool) -> None:
+@pytest.mark.parametrize(("checkpoint", "way"), [(True, "sparing"), (True, "lean"), (False, "sparing")])
+def test_what_a_unit_holds_is_no_matter_of_who_sends_to_it(checkpoint: bool, way: CheckpointWay) -> None:
     """Receive buffers are the plan's: they are in no operation's workspace."""
     spec = tiny_spec()
 
     def workspaces(ranks: int) -> list[tuple[int, int, int]]:
         costs = calibrate(workload_of(spec, ranks), spec, hardware=HARDWARE, repeats=1, checkpoint=checkpoint)
-        units = [unit for stage in costs.units for unit in stage]
+        units = [unit for stage in checkpointed(costs, way).units for unit in stage]
         return [(unit.workspace_forward, unit.workspace_recompute, unit.workspace_backward) for unit in units]
 
     alone = workspaces(1)
@@ -71,7 +72,8 @@ def compare_peaks(ranks: int, workload: Any, spec: Any, costs: Any, case: dict[s
         assert mine.max() == walk(plan, costs).peak_device[rank]
 
 
-def test_every_operation_holds_what_the_walk_says() -> None:
+@pytest.mark.parametrize("way", ["sparing", "lean"])
+def test_every_operation_holds_what_the_walk_says(way: CheckpointWay) -> None:
     """Not the peaks alone: RECOMPUTE's graph apart, which lives on until its BACKWARD, each operation by itself."""
     from loadahead.executor.backends import make_backend
     from loadahead.executor.links import Links
@@ -82,10 +84,11 @@ def test_every_operation_holds_what_the_walk_says() -> None:
 
     spec = tiny_spec()
     workload = workload_of(spec)
-    costs = calibrate(workload, spec, hardware=HARDWARE, repeats=1)
+    costs = checkpointed(calibrate(workload, spec, hardware=HARDWARE, repeats=1), way)
     plan = build_plan(workload, Policy(ranks=1, microbatches=5, horizon=2, pipeline="simple"))
     backend = make_backend("cpu")
-    session = Session(spec, workload, (0,))
+    session = Session(spec, workload, (0,), lean=costs.lean_units)
+    assert (len(costs.lean_units) > 0) == (way == "lean")
     operations = Operations(plan, session.in_units, session, backend, Links.of(HARDWARE))
     meter = StepMeter(operations)
     replay(operations, 0, session.batches(0, 5), meter)
@@ -120,4 +123,6 @@ def test_calibrated_costs_survive_their_file(tmp_path: Any) -> None:
     assert costs.source == "calibrated on cpu"
     counts = {name: figure["count"] for name, figure in costs.evidence["operations"].items()}
     assert counts["FORWARD 0.1"] == counts["RECOMPUTE 0.1"] == counts["BACKWARD 0.1"] == 4
-    assert counts["OPTIMIZER_STEP rank 0"] == 1
+    # What belongs to no unit was measured beside either way.
+    assert all(unit.other_way is not None for unit in costs.units[0])
+    assert counts["OPTIMIZER_STEP rank 0"] == 2

@@ -20,6 +20,7 @@ from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.workload import Workload
+from tests.support.ways import checkpointed
 from tests.zoo import models
 from tests.zoo.models import MODELS, Model
 from tests.zoo.plain import Trained, Unit, train
@@ -31,8 +32,15 @@ pytestmark = [
 ]
 
 STEPS, RATE = 3, 1e-2
-# Pipeline, horizon and microbatches of the plans that each model is run by, for each number of ranks.
-PLANS = {1: [("simple", 1, 3), ("1f1b", 2, 4)], 2: [("1f1b", 1, 4), ("simple", 3, 3)]}
+# Pipeline, horizon, microbatches and way of checkpointing of the plans that each model is run by, for each number of
+# ranks.
+PLANS = {
+    1: [("simple", 1, 3, "sparing"), ("1f1b", 2, 4, "lean")],
+    2: [("1f1b", 1, 4, "lean"), ("simple", 3, 3, "sparing")],
+}
+# Models with units that keep to the sparing way, and how many: their FORWARD changes a weight or parks an output on a
+# module, or another kernel runs where no gradient is wanted.
+SPARING = {"hooks": 2, "lstm": 2, "max norm": 1, "old spectral norm": 2, "old weight norm": 2}
 # Random delays about as long as a tiny unit's run.
 DELAY_S = 0.0005
 
@@ -84,12 +92,12 @@ class Runs:
 
     def run(self, **settings: Any) -> tuple[ExecutionResult, Costs, Trained, Plan]:
         """Return a run's result, the costs that predict it, what it must have made, and its plan."""
-        overrides = settings.pop("overrides", None)
+        overrides, way = settings.pop("overrides", None), settings.pop("way", "sparing")
         prepared = prepared_of(tables(self.model, **settings), overrides)
         cut = str(prepared.workload)
         if cut not in self._costs:
             self._costs[cut] = calibrate_prepared(prepared, repeats=1)
-        costs, plan = self._costs[cut], job_of_prepared(prepared).plan
+        costs, plan = checkpointed(self._costs[cut], way), job_of_prepared(prepared).plan
         if (key := (cut, plan.microbatches)) not in self._plain:
             self._plain[key] = plainly(self.model, prepared.workload, plan.microbatches)
         result = execute(
@@ -145,9 +153,12 @@ def test_three_steps_are_plain_trainings(name: str, ranks: int) -> None:
     """Losses, weights and buffers bit for bit, peaks to the byte."""
     model = MODELS[name]
     runs = Runs(model)
-    for pipeline, horizon, microbatches in PLANS[ranks]:
-        settings = {"ranks": ranks, "pipeline": pipeline, "horizon": horizon, "microbatches": microbatches}
+    for pipeline, horizon, microbatches, way in PLANS[ranks]:
+        settings = {"ranks": ranks, "pipeline": pipeline, "horizon": horizon, "microbatches": microbatches, "way": way}
         result, costs, plain, plan = runs.run(**settings)
+        if way == "lean":
+            sparing = sum(map(len, costs.units)) - plan.frozen_units - len(costs.lean_units)
+            assert sparing == SPARING.get(name, 0)
         require_equal(result, plain)
         assert plan.frozen_units == model.frozen
         if model.unsteady:

@@ -17,7 +17,7 @@ from loadahead.executor.model.state.comparison import Comparison
 from loadahead.executor.model.state.images import GONE
 from loadahead.executor.model.state.objects import MISSING, are_same, set_contents, set_name
 from loadahead.executor.model.state.own_buffers import OwnBuffers
-from loadahead.executor.model.state.places import Place, Slot
+from loadahead.executor.model.state.places import Place, RequiresGrad, Slot
 from loadahead.executor.model.state.placing import Placing
 from loadahead.executor.model.state.tensors import copied_bytes, version_of
 from loadahead.executor.model.state.walk import slots_of
@@ -160,9 +160,14 @@ class ModuleState:
         return self._order
 
     @property
-    def parks(self) -> bool:
-        """Return whether a FORWARD parks an output on a module."""
-        return bool(self._parked)
+    def needs_own_graph(self) -> bool:
+        """Return whether RECOMPUTE must not make a graph for BACKWARD.
+
+        A weight that FORWARD changes is another tensor then, which would get the gradient; and an output that FORWARD
+        parks on a module is known by its graph.
+        """
+        weights = (slot.kind == "parameter" or isinstance(slot.place, RequiresGrad) for slot in self._order)
+        return bool(self._parked) or any(weights)
 
     @property
     def nbytes(self) -> int:
