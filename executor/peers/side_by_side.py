@@ -8,7 +8,7 @@ turns, and are timed: whatever else the machine does meanwhile disturbs all of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -17,6 +17,7 @@ import torch
 
 from loadahead.executor.backends import make_backend
 from loadahead.executor.links import Links
+from loadahead.executor.model.in_units import UnitKey
 from loadahead.executor.model.spec import Batch, ModelSpec
 from loadahead.executor.peers.base import Peer, Unavailable
 from loadahead.executor.peers.device import allocated, begin_peak, clear, is_cuda, peak_allocated, synchronize
@@ -81,10 +82,10 @@ class Entrant:
 class _PlanRunner:
     """Trains as a plan says."""
 
-    def __init__(self, plan: Plan, model: Model) -> None:
+    def __init__(self, plan: Plan, model: Model, lean: Collection[UnitKey]) -> None:
         self._foreign = allocated(model.device)
         self._backend = make_backend(model.device.type)
-        self._session = Session(model.spec, model.workload, (0,), self._backend.device, plan.microbatches)
+        self._session = Session(model.spec, model.workload, (0,), self._backend.device, plan.microbatches, lean=lean)
         self._operations = Operations(plan, self._session.in_units, self._session, self._backend, model.links)
         self._microbatches = plan.microbatches
 
@@ -103,10 +104,13 @@ class _PlanRunner:
         self._backend.close()
 
 
-def ours(name: str, plan: Plan) -> Entrant:
-    """Return a plan of one rank as an entrant; it always seeds its units."""
+def ours(name: str, plan: Plan, lean: Collection[UnitKey] = ()) -> Entrant:
+    """Return a plan of one rank as an entrant; it always seeds its units.
+
+    ``lean`` units are checkpointed the lean way, where the same comes out so.
+    """
     passes_of(plan)
-    return Entrant(name=name, make=lambda model, seeded: _PlanRunner(plan, model))
+    return Entrant(name=name, make=lambda model, seeded: _PlanRunner(plan, model, lean))
 
 
 # ---- peers ----

@@ -62,12 +62,14 @@ class Case:
 
     Attributes:
         advice: how the first one's horizon was chosen, in words.
+        ways: how ours checkpoints, in a sentence.
     """
 
     scenario: str
     model: Model
     entrants: list[Entrant]
     advice: str
+    ways: str
     order: str
 
 
@@ -93,13 +95,15 @@ def case_of(scenario: ScenarioSource, device: str, overrides: dict[str, Any], sa
     model = Model(
         spec=model_spec(prepared.scenario), workload=prepared.workload, device=torch_device(device), links=links
     )
-    own = [ours(name, plan) for name, plan in plans.items()]
+    own = [ours(name, plan, costs.lean_units) for name, plan in plans.items()]
     parallel = prepared.scenario.parallel
+    units = sum(len(stage) for stage in prepared.workload.stages)
     return Case(
         scenario=prepared.scenario.name,
         model=model,
         entrants=[*own, *peers(plain, device, links)],
         advice=how,
+        ways=f"Ours checkpoints {len(costs.lean_units)} of {units} units the lean way, as their costs say.",
         order=f"{parallel.microbatches} microbatches, {parallel.pipeline}",
     )
 
@@ -162,6 +166,7 @@ def notes(case: Case, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         "all were seeded alike. The last of these was metered; times are of other steps, in turns, with peers as "
         "they are."
     )
+    yield case.ways
     backend = make_backend(case.model.device.type)
     backend.close()
     yield f"{backend.link_note}{f' Links: {case.model.links}.' if backend.emulated else ''}"
@@ -181,6 +186,7 @@ def result_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "order": case.order,
         "device": device,
         "horizon": case.advice,
+        "ways": case.ways,
         "links": str(case.model.links),
         "machine": device_facts(device),
         "rows": rows,

@@ -36,9 +36,12 @@ def test_ratios_are_of_medians_and_peaks_to_the_first() -> None:
 
 
 def test_notes_count_those_that_have_times() -> None:
-    case = Case(scenario="tiny", model=model(), entrants=[], advice="advised", order="3 microbatches, simple")
-    losses, link, memory = notes(case, rows_of([OURS, SLOW, GONE]))
+    case = Case(
+        scenario="tiny", model=model(), entrants=[], advice="advised", ways="Lean.", order="3 microbatches, simple"
+    )
+    losses, ways, link, memory = notes(case, rows_of([OURS, SLOW, GONE]))
     assert losses.startswith("The losses of the 2 that have times are equal in every digit")
+    assert ways == "Lean."
     assert "emulated link" in link and str(case.model.links) in link
     assert "but for host copies" in memory
 
