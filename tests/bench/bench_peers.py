@@ -115,7 +115,7 @@ def peers(plan: Plan, device: str, links: Links) -> Iterator[Entrant]:
         if name == "save_on_cpu" and device == "cpu":
             yield peer(emulated_save_on_cpu(links), plan, f"{NAMES[name]}, over the emulated link")
         else:
-            yield peer(one, plan, NAMES[name])
+            yield peer(one, plan, NAMES.get(name))
 
 
 def rows_of(results: Sequence[PeerResult | PeerSkipped]) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ def result_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "scenario": case.scenario,
         "order": case.order,
         "device": device,
-        "horizon": case.advice,
+        "horizon_chosen": case.advice,
         "ways": case.ways,
         "links": str(case.model.links),
         "machine": device_facts(device),
@@ -193,14 +193,15 @@ def result_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one case, print it, and return the exit status."""
     options = argparse.ArgumentParser(prog="python -m tests.bench.bench_peers", description=__doc__)
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options.add_argument("--scenario", help="of kind module, one rank of it is run; None: one for the device")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the scenario")
     options.add_argument("--rounds", type=int, default=ROUNDS, help="timed steps of each")
     options.add_argument("-o", "--output", type=Path, help="write all figures as JSON")
-    given = options.parse_args()
+    given = options.parse_args(arguments)
 
     def say(what: str) -> None:
         print(what, file=sys.stderr, flush=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
 
 from loadahead.executor.links import Links
@@ -9,7 +13,7 @@ from loadahead.executor.peers.emulated import emulated_save_on_cpu
 from loadahead.executor.peers.run import PeerResult, PeerSkipped
 from loadahead.executor.peers.side_by_side import Model
 from loadahead.sim.planner import Policy, build_plan
-from tests.bench.bench_peers import MIB, Case, notes, peers, rows_of, table
+from tests.bench.bench_peers import MIB, Case, main, notes, peers, rows_of, table
 from tests.support.models import HARDWARE, tiny_spec, workload_of
 
 OURS = PeerResult(name="ours", step_times_ns=[4_000_000, 5_000_000, 9_000_000], losses=[1.0], peak_device_bytes=2 * MIB)
@@ -54,3 +58,33 @@ def test_a_peer_that_copies_nothing_on_a_cpu_is_emulated_there_and_says_so() -> 
     assert emulated in names["cpu"] and "torch's save_on_cpu" not in names["cpu"]
     assert names["cuda"] == [name.replace(", over the emulated link", "") for name in names["cpu"]]
     assert emulated_save_on_cpu(one.links).name in emulated
+
+
+def test_one_command_prints_the_table_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "peers.json"
+    size = "{ blocks = 2, width = 16, heads = 2, context = 16, batch = 2, dropout = 0.1 }"
+    changes = ["--set", f"model.options={size}", "--set", "parallel.microbatches=4"]
+    assert main([*changes, "--rounds", "1", "-o", str(out)]) == 0
+    said, written = capsys.readouterr().out, json.loads(out.read_text())
+    assert written["order"] == "4 microbatches, simple" and written["device"] == "cpu"
+    names = [row["name"] for row in written["rows"]]
+    assert names[0].startswith("ours, horizon ") and "ours, no offload" in names
+    assert all(name in said for name in names)
+    assert [name for name, row in zip(names, written["rows"], strict=True) if "skipped" in row] == [
+        "TRL's OffloadActivations",
+        "DeepSpeed's offload of inputs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--scenario", "uniform"], "has no tensors to run"),
+        (["--set", "nope"], "it must be KEY=VALUE"),
+        (["--set", "parallel.microbatches=0"], "it must be an integer of at least 1"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert line in said.err.splitlines()[-1] and not said.out
