@@ -62,6 +62,8 @@ class IdleDriver(TorchDriver):  # type: ignore[misc,valid-type]
     """Is the tree's own driver over :class:`IdleCuda`; what would need memory of a GPU does without."""
 
     def __init__(self) -> None:
+        with IDLE.installed():
+            super().__init__()
         self.device = CPU
 
     def stream(self, queue: Any) -> Any:
