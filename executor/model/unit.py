@@ -11,73 +11,30 @@ FORWARD without a graph, and RECOMPUTE makes it: the host has less to do, the de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge
-from torch.utils._python_dispatch import _disable_current_modes
 
-from loadahead.executor.model.context import UnitContext, autocast
+from loadahead.executor.model.context import UnitContext
+from loadahead.executor.model.errors import PASSED_ON, model_error
+from loadahead.executor.model.foreseen import Foreseen, Look, Unforeseen
 from loadahead.executor.model.graph import UnitGraph, backward_from, graph_input, output_edge
 from loadahead.executor.model.saved import SavedTensors, UsedInForward
 from loadahead.executor.model.state import Before, ModuleState
 from loadahead.executor.tensors.digests import digest
 from loadahead.executor.tensors.layout import Layout, storage_id
-from loadahead.executor.tensors.randomness import DrawFromState, Draws, drawing_mark, global_states
+from loadahead.executor.tensors.randomness import Draws
 from loadahead.executor.tensors.sparse import keep_apart, sparse_weights
 from loadahead.executor.tensors.values import Form, Parts, Value, owned, plain_tensor, storages, views_of
-from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
+from loadahead.sim.errors import InputError
 
 LossOf = Callable[[Any], torch.Tensor]
 NO_HANDED: Mapping[int, torch.Tensor] = {}
 _NOTHING: Final = nullcontext()
-
-
-@contextmanager
-def model_errors_in_one_line(where: str) -> Iterator[None]:
-    """Raise what the user's layers raise inside as an InputError in one line that says ``where``.
-
-    Running out of device memory stays the error it is.
-    """
-    try:
-        yield
-    except (LoadaheadError, InternalError, torch.OutOfMemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        text = one_line(error)
-        advice = (
-            "; run without the check of gradients"
-            if "does not have a deterministic implementation" in str(error)
-            else ""
-        )
-        raise InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """Says what a unit does at some time that its traced microbatch does not show.
-
-    Attributes:
-        paths: of pieces of its modules' state that its FORWARD changes.
-        draws: random numbers that it draws.
-    """
-
-    paths: frozenset[str] = frozenset()
-    draws: Draws = field(default_factory=lambda: Draws(torch=False))
-
-    def __or__(self, other: Foreseen) -> Foreseen:
-        return Foreseen(self.paths | other.paths, self.draws | other.draws)
-
-
-class Unforeseen(Exception):
-    """Says that a watched unit did what was not foreseen, so that the run has to begin anew."""
-
-    def __init__(self, unit: str, what: Foreseen) -> None:
-        super().__init__(unit, what)
-        self.unit, self.what = unit, what
 
 
 @dataclass(slots=True)
@@ -167,10 +124,14 @@ class CheckpointedUnit:
 
     def run(self, value: Any, loss: LossOf | None = None) -> Any:
         """Return what the layers make of a value, or the loss where the model ends; InputError where a layer fails."""
-        with model_errors_in_one_line(f"in unit {self.name}"):
-            out: Any = value
+        out: Any = value
+        try:
             for layer in self.layers:
                 out = layer(out)
+        except PASSED_ON:
+            raise
+        except (Exception, SystemExit) as error:
+            raise model_error(error, f"in unit {self.name}") from error
         return out if loss is None else loss(out)
 
     def context(self, seed: int, shared: bool | None = None) -> UnitContext:
@@ -206,9 +167,10 @@ class CheckpointedUnit:
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        with self._foreseeing(context, checkpointed=True) as drawn, context.active() as drawing, saved.discarding():
+        look = self._look(context, checkpointed=True)
+        with context.active() as drawing, saved.discarding():
             made, graph = self._attach(value, handed, loss)
-            drawn.append(drawing)
+        look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
         if self.computes_gradients:
@@ -226,9 +188,10 @@ class CheckpointedUnit:
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        with self._foreseeing(context, checkpointed=True) as drawn, context.active() as drawing, torch.no_grad():
+        look = self._look(context, checkpointed=True)
+        with context.active() as drawing, torch.no_grad():
             made = self._run(value, handed, loss, [[] for _ in value.tensors])
-            drawn.append(drawing)
+        look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
         self._graph[microbatch] = UnitGraph({}, {}, (), [], storages(value.tensors), before=before, read=read)
@@ -250,9 +213,10 @@ class CheckpointedUnit:
         keeps the boundary that it becomes.
         """
         self._contexts[microbatch] = context = self.context(seed)
-        with self._foreseeing(context, checkpointed=False) as drawn, context.active() as drawing:
+        look = self._look(context, checkpointed=False)
+        with context.active() as drawing:
             made, graph = self._attach(value, handed, loss)
-            drawn.append(drawing)
+        look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._graph[microbatch] = graph
         return self._owned(made, graph.boundary_storages | storages(made.own))
 
@@ -262,10 +226,10 @@ class CheckpointedUnit:
         """Run FORWARD of a frozen unit, which has no other operation."""
         saved = SavedTensors(self.name, kept=self.computes_gradients)
         context = self.context(seed)
-        with self._foreseeing(context, checkpointed=False) as drawn, context.active() as drawing:
-            with torch.enable_grad(), saved.discarding():
-                made = self._run(value, handed, None, [[] for _ in value.tensors])
-            drawn.append(drawing)
+        look = self._look(context, checkpointed=False)
+        with context.active() as drawing, torch.enable_grad(), saved.discarding():
+            made = self._run(value, handed, None, [[] for _ in value.tensors])
+        look.require_foreseen(self.name, self.state, self.draws, drawing)
         assert self.out is not None, "a frozen unit has one above it"
         if any(t.requires_grad and not needed for t, needed in zip(made.own, self.out.needs, strict=True)):
             raise InputError(
@@ -331,9 +295,13 @@ class CheckpointedUnit:
         del made
         if ends:
             apart = self._shared and (context.draws.torch or context.turns)
-            where = f"in the backward pass of unit {self.name}"
-            with model_errors_in_one_line(where), context.active() if apart else nullcontext():
-                backward_from(ends, incoming)
+            try:
+                with context.active() if apart else _NOTHING:
+                    backward_from(ends, incoming)
+            except PASSED_ON:
+                raise
+            except (Exception, SystemExit) as error:
+                raise model_error(error, f"in the backward pass of unit {self.name}") from error
         incoming.clear()
         given = storages(gradient.tensors) if gradient is not None else frozenset()
         keep_apart(self._sparse, graph.boundary_storages | given)
@@ -404,40 +372,8 @@ class CheckpointedUnit:
         value = Value(tensors, made.constants, views=views_of(made.own))
         return Made(value, {number: t.detach() for number, t in made.handed.items()})
 
-    @contextmanager
-    def _foreseeing(self, context: UnitContext, checkpointed: bool) -> Iterator[list[DrawFromState | None]]:
-        """Raise Unforeseen where a watched unit draws, or changes of its state, what it was not known to.
-
-        Where no other thread draws, torch's generators are looked at in every unit that was not known to draw: its
-        numbers do not come from its seed, and RECOMPUTE would draw others. State matters where there is a RECOMPUTE.
-        What draws for the thread goes into the list.
-        """
-        drawn: list[DrawFromState | None] = []
-        mark = None if context.shared or context.draws.torch else drawing_mark(self.device)
-        if not self.watched:
-            yield drawn
-            if mark is not None and drawing_mark(self.device) != mark:
-                raise Unforeseen(self.name, Foreseen(draws=Draws()))
-            return
-        random = global_states()
-        with _disable_current_modes():  # a meter need not see the copies
-            everything = self.state.everything(trained=False) if checkpointed else None
-        yield drawn
-        python, numpy = (one != other for one, other in zip(random, global_states(), strict=True))
-        moved = mark is not None and drawing_mark(self.device) != mark
-        drew = Draws(moved or any(drawing is not None and drawing.drew for drawing in drawn), python, numpy)
-        paths: set[str] = set()
-        if everything is not None:
-            with _disable_current_modes():
-                changed = self.state.changed_since(everything, written=True)
-            known = {slot.key for slot in self.state.watched}
-            for slot in changed:
-                if not slot.restorable:
-                    raise self.state.refusal(slot)
-            paths = {slot.path for slot in changed if slot.key not in known}
-        what = Foreseen(frozenset(paths), drew)
-        if paths or (drew | self.draws) != self.draws:
-            raise Unforeseen(self.name, what)
+    def _look(self, context: UnitContext, checkpointed: bool) -> Look:
+        return Look(self.state, self.device, context, self.watched, checkpointed)
 
     def _before(self) -> Before | None:
         """Return what RECOMPUTE has to start from; None where FORWARD changes nothing."""
@@ -470,4 +406,4 @@ class Made:
     handed: dict[int, torch.Tensor]
 
 
-__all__ = ["CheckpointedUnit", "LossOf", "Made", "UsedInForward", "autocast", "model_errors_in_one_line"]
+__all__ = ["CheckpointedUnit", "Foreseen", "LossOf", "Made", "Unforeseen", "UsedInForward"]

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from loadahead.executor.model.context import autocast
 from loadahead.executor.model.spec import AUTOCAST, Batch, ModelSpec, load_model
-from loadahead.executor.model.unit import autocast
 from loadahead.executor.peers.base import Offloader, Peer
 from loadahead.executor.peers.device import synchronize
 from loadahead.executor.tensors.meter import StorageMeter

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from loadahead.executor.model.context import autocast
+from loadahead.executor.model.errors import model_errors_in_one_line
 from loadahead.executor.model.spec import Batch, copied
-from loadahead.executor.model.unit import autocast, model_errors_in_one_line
 from loadahead.executor.tensors.randomness import Draws, seed_generators, seed_globals
 from loadahead.executor.torch_settings import compiled_layers
 from loadahead.executor.training.session import Session

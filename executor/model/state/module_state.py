@@ -17,7 +17,7 @@ from loadahead.executor.model.state.comparison import Comparison
 from loadahead.executor.model.state.images import GONE
 from loadahead.executor.model.state.objects import MISSING, are_same, set_contents, set_name
 from loadahead.executor.model.state.own_buffers import OwnBuffers
-from loadahead.executor.model.state.places import Place, RequiresGrad, Slot
+from loadahead.executor.model.state.places import NameInDict, Place, RequiresGrad, Slot
 from loadahead.executor.model.state.placing import Placing
 from loadahead.executor.model.state.tensors import copied_bytes, version_of
 from loadahead.executor.model.state.walk import slots_of
@@ -66,6 +66,8 @@ class ModuleState:
         self._own_buffers: OwnBuffers | None = None
         # Registered buffers and parameters that are not watched.
         self._cheap: list[Slot] | None = None
+        # Where these hang, if all do in dictionaries.
+        self._cheap_names: list[tuple[dict[str, Any], str]] = []
 
     def everything(self, trained: bool = True) -> Before:
         """Return the values of all there is; slow, and it keeps alive what it finds.
@@ -101,13 +103,20 @@ class ModuleState:
         Unlike :meth:`everything` this is cheap enough for every FORWARD, and keeps nothing alive. A few kernels write
         unseen; of BatchNorm's buffers the count of batches shows, its mean and variance do not.
         """
-        return tuple(map(_mark, self._unwatched()))
+        slots = self._unwatched()
+        try:
+            tensors = [names[name] for names, name in self._cheap_names]
+            return tuple([(id(t), 0 if t is None else t._version) for t in tensors])
+        except (AttributeError, KeyError, RuntimeError, ValueError):  # what has no version, or is gone
+            return tuple(map(_mark, slots))
 
     def changed_marks(self, marks: Sequence[object]) -> tuple[Slot, ...]:
         """Return the registered buffers and parameters, of those not watched, that are others or were written since.
 
         ``marks`` are of :meth:`cheap_marks`; of the other methods, only those that use watched slots may come between.
         """
+        if marks == self.cheap_marks():
+            return ()
         pairs = zip(self._cheap or (), marks, strict=True)
         changed = tuple(slot for slot, mark in pairs if _mark(slot) != mark)
         if not changed:
@@ -292,6 +301,9 @@ class ModuleState:
         if self._cheap is None:
             unwatched = (slot for slot in slots_of(self._layers, self._first) if slot.key not in self._watched)
             self._cheap = [slot for slot in unwatched if slot.registered]
+            places = [slot.place for slot in self._cheap]
+            in_dictionaries = [(p.names, p.name) for p in places if isinstance(p, NameInDict)]
+            self._cheap_names = in_dictionaries if len(in_dictionaries) == len(places) else [({}, "")]
         return self._cheap
 
     def _unchanged_ids(self) -> set[int]:

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
+from loadahead.executor.model.context import autocast
+from loadahead.executor.model.errors import model_errors_in_one_line
 from loadahead.executor.model.spec import CPU
-from loadahead.executor.model.unit import CheckpointedUnit, autocast, model_errors_in_one_line
+from loadahead.executor.model.unit import CheckpointedUnit
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.meter import StorageMeter
 from loadahead.executor.tensors.randomness import Draws

@@ -1,0 +1,33 @@
+"""Says in one line what the user's layers raise inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
+
+# These stay what they are; running out of device memory has its own answer.
+PASSED_ON = (LoadaheadError, InternalError, torch.OutOfMemoryError)
+
+
+def model_error(error: BaseException, where: str) -> InputError:
+    """Return the error that says what the user's layers raised, and ``where``."""
+    text = one_line(error)
+    advice = (
+        "; run without the check of gradients" if "does not have a deterministic implementation" in str(error) else ""
+    )
+    return InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}")
+
+
+@contextmanager
+def model_errors_in_one_line(where: str) -> Iterator[None]:
+    """Raise what the user's layers raise inside as an InputError in one line that says ``where``."""
+    try:
+        yield
+    except PASSED_ON:
+        raise
+    except (Exception, SystemExit) as error:
+        raise model_error(error, where) from error
