@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -148,8 +148,9 @@ class PeerTraining:
                 torch.manual_seed(seed_of(self._spec.seed, step, stage, unit, microbatch))
             ends = layers is self._units[-1][1]
             run = partial(self._unit, layers, target if ends else None)
-            # Autocast is entered around each unit, or it would keep copies of all weights until the pass ends.
-            with autocast(self._device, dtype):
+            # Autocast is entered around each unit, or it would keep copies of all weights until the pass ends. Where it
+            # is off, whoever runs a peer has left it, and to enter it would be charged to the peer.
+            with nullcontext() if dtype is None else autocast(self._device, dtype):
                 offloader.mark(x)
                 x = checkpoint(run, x, use_reentrant=False) if self._checkpoints else run(x)
         return x  # type: ignore[no-any-return]
