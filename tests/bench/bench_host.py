@@ -106,6 +106,15 @@ def print_counts(name: str, counts: dict[str, dict[str, dict[str, float]]], oper
         print(f"  {row:30}" + "".join(f"{cell:14,.0f}{cell / operations[name]:11.2f}" for cell in cells))
 
 
+def print_issued(issued: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Print how long the host takes to issue an operation of each kind, in each tree and kind of run."""
+    columns = {f"{tree} {kind}": found[kind] for tree, found in issued.items() for kind in found}
+    print(f"\n  {'µs to issue one, by the clock':30}" + "".join(f"{name:>16}" for name in columns))
+    for kind in dict.fromkeys(kind for found in columns.values() for kind in found):
+        cells = [f"{found[kind]:.1f}" if kind in found else "-" for found in columns.values()]
+        print(f"  {kind:30}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def print_times(rounds: dict[str, list[Round]]) -> None:
     """Print each kind's time of a step, in each tree."""
     kinds = dict.fromkeys(kind for taken in rounds.values() for kind in taken[0])
@@ -180,6 +189,7 @@ def main() -> None:
         for number in range(count):
             for name in list(workers)[:: 1 if number % 2 else -1]:
                 rounds[name].append(workers[name].ask("round"))
+        issued = {name: worker.ask("issued") for name, worker in workers.items()}
     finally:
         for worker in workers.values():
             worker.__exit__(None, None, None)
@@ -192,6 +202,7 @@ def main() -> None:
     for kind in facts["operations"]:
         known = {tree: found for tree, found in counts.items() if kind in found}
         print_counts(kind, known, facts["operations"])
+    print_issued(issued)
     print_times(rounds)
     print_ratios(rounds, facts["offloaded"])
 

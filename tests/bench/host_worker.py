@@ -146,6 +146,16 @@ class Ours:
             replay(self.operations, step, batches, timed=False)
             return time.process_time_ns() - began
 
+    def issue_us(self, step: int) -> dict[str, float]:
+        """Run a step, and return the median µs that the host takes to issue an operation, by kind."""
+        batches = self.session.batches(step, MICROBATCHES)
+        with without_garbage_collection():
+            taken = replay(self.operations, step, batches, timed=False).measured.issue_ns
+        by_kind: dict[str, list[int]] = {}
+        for op, ns in zip(self.operations.plan, taken.tolist(), strict=True):
+            by_kind.setdefault(op.kind.name, []).append(ns)
+        return {kind: statistics.median(own) / 1e3 for kind, own in by_kind.items()}
+
     @property
     def lean(self) -> int:
         """How many units are checkpointed the lean way."""
@@ -207,6 +217,16 @@ class Bench:
             own = {name: run.replay(self.step) for name, run in self.runs.items()}
         return own | {"checkpoint": self.theirs(self.step)}
 
+    def issued(self) -> dict[str, dict[str, float]]:
+        """Return the µs to issue an operation, by kind of run and of operation: medians over steps."""
+        out = {}
+        with IDLE.installed():
+            for name, run in self.runs.items():
+                steps = [run.issue_us(self.step + at) for at in range(1, 1 + COUNTED)]
+                out[name] = {kind: statistics.median([step[kind] for step in steps]) for kind in steps[0]}
+                self.step += COUNTED
+        return out
+
     def counts(self) -> dict[str, dict[str, float]]:
         """Return what a step asks of streams and events, by kind of run, and the median of what that takes."""
         out = {}
@@ -243,7 +263,7 @@ class Bench:
 
 
 def main() -> None:
-    """Answer each line of standard input, "round", "counts" or "facts", with a line of JSON."""
+    """Answer each line of standard input, "facts", "counts", "round" or "issued", with a line of JSON."""
     answer = sys.stdout
     sys.stdout = sys.stderr  # the answers' alone
     with single_threaded():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.bench_host import print_ratios, resampled_ratio
+from tests.bench.bench_host import print_issued, print_ratios, resampled_ratio
 from tests.bench.spread import Spread
 
 STEADY = {"offloading": 30_000, "keeping": 10_000, "checkpoint": 20_000}
@@ -37,6 +37,13 @@ def test_goals_that_are_not_met_or_not_there_are_said(capsys: pytest.CaptureFixt
     alone = said({"new": [STEADY | {"lean": 18_000}] * 2}, capsys)
     assert alone[-1] == "goal: lean offloading / torch's checkpoint at most 0.85: 0.900, not met"
     assert not any("old" in line for line in alone)
+
+
+def test_what_a_kind_of_run_does_not_issue_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_issued({"old": {"keeping": {"FORWARD": 9.04}}, "new": {"offloading": {"FORWARD": 8.0, "OFFLOAD": 2.0}}})
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert head[-4:] == ["old", "keeping", "new", "offloading"]
+    assert rows == [["FORWARD", "9.0", "8.0"], ["OFFLOAD", "-", "2.0"]]
 
 
 def test_spread_and_resampling() -> None:
