@@ -7,11 +7,13 @@ DEMO_OUT := out/demo
 # A machine with a GPU often has a Python with torch already, and no network: gpu-check installs nothing.
 GPU_PYTHON ?= python3
 GPU_OUT := out/gpu-check
+PEERS_DEVICE := cpu
+PEERS_OUT := out/peers.json
 # Two test workers share the cores; torch must not add threads of its own to each.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check-times gpu-check lint format types contracts wheel-check bench ci clean clean-compiled
+.PHONY: help setup demo test check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,6 +71,9 @@ bench: $(STAMP) ## operations per second of planner, verifier and engines; point
 	$(BIN)/python tests/bench/bench_axes.py
 	$(BIN)/python tests/bench/bench_transfers.py
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/bench/bench_host.py
+
+peers: $(STAMP) ## step time and peak memory beside torch's checkpoint, save_on_cpu, TRL and DeepSpeed; PEERS_DEVICE=cuda
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -m tests.bench.bench_peers --device $(PEERS_DEVICE) -o $(PEERS_OUT)
 
 ci: ## everything that must hold
 	.ci/run

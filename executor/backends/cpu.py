@@ -225,8 +225,14 @@ class CpuBackend:
 
     def move(self, targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], link: Link) -> None:
         """Copy several tensors as one transfer, and wait out the rest of the time that the link takes."""
+        self.transfer(targets, sources, link, self._current.since_ns)
+
+    def transfer(
+        self, targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], link: Link, since_ns: int
+    ) -> None:
+        """Do the same for a transfer that began at ``since_ns`` of ``time.perf_counter_ns``."""
         nbytes = sum([source.numel() * source.element_size() for source in sources])
-        deadline = self._current.since_ns + link.duration_ns(nbytes)
+        deadline = since_ns + link.duration_ns(nbytes)
         if self.poisoned:
             self._wait_until(deadline)
         for target, source in zip(targets, sources, strict=True):

@@ -34,14 +34,23 @@ class Peer:
 
     Attributes:
         make: returns the offloader of one microbatch in flight, given the model and the device; raises Unavailable.
-        needs_cuda: whether it does nothing, or does not run, elsewhere.
-        offloads: whether it moves activations to the host. On a CPU these copies cannot be told from device memory.
+        needs_cuda: why it does nothing, or does not run, elsewhere; empty where it does.
+        offloads: whether it moves activations to the host. On a CPU these copies cannot be told from device memory,
+            unless it keeps them from being counted (``host_copies_apart``).
+        checkpoints: whether units are checkpointed.
     """
 
     name: str
     make: Callable[[nn.Module, torch.device], Offloader]
-    needs_cuda: bool = False
+    needs_cuda: str = ""
     offloads: bool = True
+    host_copies_apart: bool = False
+    checkpoints: bool = True
+
+    @property
+    def peak_is_known_on_cpu(self) -> bool:
+        """Return whether a CPU's meter of tensors tells what the peer would hold on a device."""
+        return self.host_copies_apart or not self.offloads
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,4 +35,4 @@ def _make(module: nn.Module, device: torch.device) -> Offloader:
     return _Marking(import_optional("deepspeed", _MODULE, "CheckpointHiddenStatesOffload")())
 
 
-DEEPSPEED = Peer(name="deepspeed", make=_make, needs_cuda=True)
+DEEPSPEED = Peer(name="deepspeed", make=_make, needs_cuda="on a CPU it leaves every tensor where it is")

@@ -24,18 +24,18 @@ def synchronize(device: torch.device) -> None:
 
 def allocated(device: torch.device) -> int:
     """Return the bytes that tensors hold on the device; 0 where the device does not say."""
-    return torch.cuda.memory_allocated(device) if is_cuda(device) else 0
+    return TorchDriver().allocated() if is_cuda(device) else 0
 
 
 def begin_peak(device: torch.device) -> None:
     """Begin the peak of :func:`peak_allocated` anew."""
     if is_cuda(device):
-        torch.cuda.reset_peak_memory_stats(device)
+        TorchDriver().reset_peaks()
 
 
 def peak_allocated(device: torch.device) -> int | None:
     """Return the most bytes that tensors held since :func:`begin_peak`; None where the device does not say."""
-    return torch.cuda.max_memory_allocated(device) if is_cuda(device) else None
+    return TorchDriver().peak_allocated() if is_cuda(device) else None
 
 
 def clear(device: torch.device) -> None:

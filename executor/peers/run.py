@@ -64,7 +64,7 @@ def run_peer(
     """
     peer, where = PEERS[name], torch.device(device)
     if peer.needs_cuda and not is_cuda(where):
-        return PeerSkipped(name=name, reason="needs a CUDA device")
+        return PeerSkipped(name=name, reason=needs_cuda(peer))
     clear(where)
     try:
         with single_threaded(), importable_from(spec.search_path):
@@ -91,10 +91,15 @@ def _measure(peer: Peer, training: PeerTraining, device: torch.device, steps: in
     peak = peak_allocated(device)
     if peak is not None:
         peak -= before
-    elif not peer.offloads:
+    elif peer.peak_is_known_on_cpu:
         more = WARM_UP + steps
-        peak = training.metered(more, training.batches(more))
+        _, peak = training.metered(more, training.batches(more))
     return PeerResult(name=peer.name, step_times_ns=times, losses=losses, peak_device_bytes=peak)
+
+
+def needs_cuda(peer: Peer) -> str:
+    """Return why a peer is skipped that runs on CUDA devices alone."""
+    return f"needs a CUDA device: {peer.needs_cuda}"
 
 
 def clear_device(device: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -48,7 +48,7 @@ def passes_of(plan: Plan) -> tuple[Pass, ...]:
 
 
 class PeerTraining:
-    """Trains a model with a peer's offloading, every unit of the workload checkpointed by torch.
+    """Trains a model with a peer's offloading, every unit of the workload checkpointed by torch if the peer wants it.
 
     Gradients and optimizer state are made here and stay, as in a plan's run. The loss belongs to the last unit.
     """
@@ -63,6 +63,7 @@ class PeerTraining:
         *,
         seeded: bool,
     ) -> None:
+        self._checkpoints = peer.checkpoints
         self._spec, self._passes, self._device, self._seeded = spec, passes, device, seeded
         self._model = load_model(spec, device)
         self.module = self._model.module
@@ -87,12 +88,12 @@ class PeerTraining:
         took = time.perf_counter_ns() - began
         return sum(float(losses[microbatch]) for microbatch in sorted(losses)), took
 
-    def metered(self, step: int, batches: Sequence[Batch]) -> int:
-        """Train one step on the CPU; return the most bytes that tensors held during it."""
+    def metered(self, step: int, batches: Sequence[Batch]) -> tuple[float, int]:
+        """Train one step on the CPU; return its loss, and the most bytes that tensors held during it."""
         meter = StorageMeter(self._resident())
         with meter:
-            self.train(step, batches)
-        return meter.peak
+            loss, _ = self.train(step, batches)
+        return loss, meter.peak
 
     def _resident(self) -> Iterator[torch.Tensor]:
         yield from self.module.parameters()
@@ -147,10 +148,11 @@ class PeerTraining:
                 torch.manual_seed(seed_of(self._spec.seed, step, stage, unit, microbatch))
             ends = layers is self._units[-1][1]
             run = partial(self._unit, layers, target if ends else None)
-            # Autocast is entered around each unit, or it would keep copies of all weights until the pass ends.
-            with autocast(self._device, dtype):
+            # Autocast is entered around each unit, or it would keep copies of all weights until the pass ends. Where it
+            # is off, whoever runs a peer has left it, and to enter it would be charged to the peer.
+            with nullcontext() if dtype is None else autocast(self._device, dtype):
                 offloader.mark(x)
-                x = checkpoint(run, x, use_reentrant=False)
+                x = checkpoint(run, x, use_reentrant=False) if self._checkpoints else run(x)
         return x  # type: ignore[no-any-return]
 
     def _unit(self, layers: Sequence[nn.Module], target: Any, x: Any) -> Any:

@@ -22,4 +22,4 @@ def _make(module: nn.Module, device: torch.device) -> Offloader:
     return SavedTensorHooks(manager)
 
 
-TRL = Peer(name="trl", make=_make, needs_cuda=True)
+TRL = Peer(name="trl", make=_make, needs_cuda="it asks torch.accelerator for its streams")
