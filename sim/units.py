@@ -123,7 +123,7 @@ def format_bytes(nbytes: int) -> str:
 def bytes_apart(*amounts: int) -> list[str]:
     """Return several sizes as texts such as ``1.5 MiB``, exact ones where two that differ would read alike."""
     texts = [format_bytes(amount) for amount in amounts]
-    alike = len(set(texts)) < len(set(amounts))
+    alike = len({parse_bytes(text) for text in texts}) < len(set(amounts))  # 1024 KiB is 1 MiB
     return [f"{amount} B" for amount in amounts] if alike else texts
 
 

@@ -142,15 +142,24 @@ def outcome_sentence(offloaded: int, kept: Counter[str], policy: Policy, small: 
     if not offloaded and not small:
         nothing = "Offloading cannot help with these settings, so nothing is offloaded"
         return f"{nothing}: all {total} boundaries stay because {_too_soon(policy)}."
-    reasons = [(str(kept[TOO_SOON]), _too_soon(policy))] if kept[TOO_SOON] else []
-    if small:
-        reasons.append(_too_small(small, policy.min_bytes))
-    (count, why), *more = reasons
-    beside = "".join(f", and {other} because {reason}" for other, reason in more)
+    why = _why(kept[TOO_SOON], policy, small)
     if offloaded:
-        verb = "stays" if not kept[TOO_SOON] and len(small) == 1 else "stay"
-        return f"{offloaded} of {total} boundaries are offloaded; {count} {verb} on the GPU because {why}{beside}."
-    return f"Nothing is offloaded: of {total} boundaries {count} stay on the GPU because {why}{beside}."
+        return f"{offloaded} of {total} boundaries are offloaded; {why}."
+    return f"Nothing is offloaded: {f'of {total} boundaries ' if kept[TOO_SOON] else ''}{why}."
+
+
+def _why(soon: int, policy: Policy, small: Sequence[int]) -> str:
+    """Return how many boundaries stay because they are needed too soon, how many for their size, and why."""
+    first = f"{soon} stay on the GPU because {_too_soon(policy)}"
+    if not small:
+        return first
+    least, most, limit = bytes_apart(small[0], small[-1], policy.min_bytes)
+    sizes, one = least if least == most else f"{least} to {most}", len(small) == 1
+    reason = f"because {'it is' if one else 'they are'} smaller than offload.min_bytes ({limit})"
+    if soon:
+        return f"{first}, and {len(small)} of {sizes} {reason}"
+    stay = "1 boundary of {} stays" if one else f"{len(small)} boundaries of {{}} stay"
+    return f"{stay.format(sizes)} on the GPU {reason}"
 
 
 def _too_soon(policy: Policy) -> str:
@@ -163,11 +172,3 @@ def _too_soon(policy: Policy) -> str:
         f"they would be loaded back before they are released "
         f"(horizon {policy.horizon} layers, release window {policy.release_window})"
     )
-
-
-def _too_small(small: Sequence[int], least: int) -> tuple[str, str]:
-    """Return how many boundaries, of what sizes, are too small, and that they are, e.g. ``8 of 16 KiB``."""
-    first, last, limit = bytes_apart(small[0], small[-1], least)
-    sizes = first if first == last else f"{first} to {last}"
-    they_are = "it is" if len(small) == 1 else "they are"
-    return f"{len(small)} of {sizes}", f"{they_are} smaller than offload.min_bytes ({limit})"
