@@ -120,10 +120,9 @@ class Groups:
     ) -> list[SweepRow] | None:
         """Return the rows of policies that differ only in what is offloaded, and when, and have the same room.
 
-        Their horizons and horizon units, ``release_window``, ``min_bytes``, ``receive_ahead`` and whether they offload may
-        differ.
-        None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
-        workload, costs and policies do not match, and for an order that deadlocks.
+        Their horizons and horizon units, ``release_window``, ``min_bytes``, ``receive_ahead`` and whether they offload
+        may differ. None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise
+        InputError where workload, costs and policies do not match, and for an order that deadlocks.
         """
         group = self._group(workload, costs, policies[0])
         return None if group is None else group.rows(policies, axes, room)

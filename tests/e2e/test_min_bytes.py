@@ -103,7 +103,9 @@ def test_a_sweep_over_it_has_each_points_own_figures(unit: str) -> None:
     values = ["0 B", "64 KiB", "2 MiB"]
     overrides = TWO_SIZES | {"offload.horizon_unit": unit}
     table = la.sweep("uniform", {"offload.min_bytes": values, "horizon": [1, 3]}, overrides=overrides)
-    assert [(row["offload.min_bytes"], row["horizon"]) for row in table.rows] == [(v, h) for v in values for h in (1, 3)]
+    assert [(row["offload.min_bytes"], row["horizon"]) for row in table.rows] == [
+        (v, h) for v in values for h in (1, 3)
+    ]
     assert len({row["offloaded"] for row in table.rows}) == 3
     for row in table.rows:
         own = overrides | {
@@ -151,6 +153,7 @@ def test_execute_of_a_shipped_scenario_keeps_the_ids(tmp_path: Path, capsys: Cap
     assert run([*command, "-o", str(tmp_path / "run")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["offloaded"], found["kept"], found["max_grad_error"]) == (40, 8, 0.0)
-    assert "8 boundaries of 8 KiB stay on the GPU because they are smaller than offload.min_bytes (64 KiB)" in (
-        json.loads((tmp_path / "run" / "plan.json").read_text())["policy"]["sentence"]
+    assert (
+        "8 boundaries of 8 KiB stay on the GPU because they are smaller than offload.min_bytes (64 KiB)"
+        in (json.loads((tmp_path / "run" / "plan.json").read_text())["policy"]["sentence"])
     )

@@ -14,7 +14,14 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.planner.horizon import AS_GIVEN, NO_CHECKPOINTING, SWITCHED_OFF, TOO_SMALL, TOO_SOON, outcome_sentence
+from loadahead.sim.planner.horizon import (
+    AS_GIVEN,
+    NO_CHECKPOINTING,
+    SWITCHED_OFF,
+    TOO_SMALL,
+    TOO_SOON,
+    outcome_sentence,
+)
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
 

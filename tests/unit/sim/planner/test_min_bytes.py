@@ -16,7 +16,7 @@ from loadahead.sim.units import LARGEST_AMOUNT, bytes_apart
 from loadahead.sim.workload import UnitShape, Workload
 from tests.support.plans import MB, MS, uniform_costs
 
-SMALL, LARGE = 16 * 2**10, MB
+SMALL, LEAST, LARGE = 16 * 2**10, 64 * 2**10, MB
 M = 6  # microbatches: FORWARDs are the tasks 0 to 11, of unit 0 the even ones, and BACKWARDs 12 to 23, the odd ones
 
 
@@ -26,7 +26,13 @@ def workload(*sizes: int, frozen: int = 0) -> Workload:
 
 
 def policy(**choices: Any) -> Policy:
-    fields: dict[str, Any] = {"pipeline": "simple", "microbatches": M, "ranks": 1, "horizon": 2, "min_bytes": 64 * 2**10}
+    fields: dict[str, Any] = {
+        "pipeline": "simple",
+        "microbatches": M,
+        "ranks": 1,
+        "horizon": 2,
+        "min_bytes": LEAST,
+    }
     return Policy(**fields | choices)
 
 
@@ -90,8 +96,8 @@ def test_a_boundary_of_exactly_so_many_bytes_leaves(unit: str) -> None:
             (SMALL, LARGE, SMALL // 2),
             {"microbatches": 4},
             {"smaller_than_min_bytes": 8},
-            "4 of 12 boundaries are offloaded; 8 boundaries of 8 KiB to 16 KiB stay on the GPU because they are smaller than "
-            "offload.min_bytes (64 KiB).",
+            "4 of 12 boundaries are offloaded; 8 boundaries of 8 KiB to 16 KiB stay on the GPU because they are smaller "
+            "than offload.min_bytes (64 KiB).",
         ),
         (
             (SMALL, LARGE),
@@ -144,7 +150,7 @@ def test_the_plan_says_why_they_stay(
     assert made["kept_because"] == because
     assert made["kept"] == sum(because.values())
     assert made["sentence"] == sentence
-    assert made["min_bytes"] == choices.get("min_bytes", 64 * 2**10)
+    assert made["min_bytes"] == choices.get("min_bytes", LEAST)
 
 
 def test_one_microbatch_is_told_in_the_singular() -> None:
@@ -153,7 +159,8 @@ def test_one_microbatch_is_told_in_the_singular() -> None:
     assert made["sentence"].endswith(", and 1 of 16 KiB because it is smaller than offload.min_bytes (64 KiB).")
     alone = build_plan(workload(SMALL), policy(microbatches=1, horizon=1)).policy
     assert alone["sentence"] == (
-        "Nothing is offloaded: 1 boundary of 16 KiB stays on the GPU because it is smaller than offload.min_bytes (64 KiB)."
+        "Nothing is offloaded: 1 boundary of 16 KiB stays on the GPU because it is smaller than "
+        "offload.min_bytes (64 KiB)."
     )
 
 
