@@ -96,8 +96,8 @@ def test_a_boundary_of_exactly_so_many_bytes_leaves(unit: str) -> None:
             (SMALL, LARGE, SMALL // 2),
             {"microbatches": 4},
             {"smaller_than_min_bytes": 8},
-            "4 of 12 boundaries are offloaded; 8 boundaries of 8 KiB to 16 KiB stay on the GPU because they are smaller "
-            "than offload.min_bytes (64 KiB).",
+            "4 of 12 boundaries are offloaded; 8 boundaries of 8 KiB to 16 KiB stay on the GPU because they are "
+            "smaller than offload.min_bytes (64 KiB).",
         ),
         (
             (SMALL, LARGE),
