@@ -104,9 +104,17 @@ def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None) -> J
         plan=plan_prepared(prepared, decisions),
         prepared=prepared,
         costs=prepared.costs,
-        warnings=prepared.warnings,
+        warnings=_warnings(prepared, decisions is None),
         by_horizon=decisions is None,
     )
+
+
+def _warnings(prepared: Prepared, by_horizon: bool) -> tuple[str, ...]:
+    """Return the prepared scenario's warnings; where no horizon decides, none about what one would."""
+    from loadahead.scenarios.cautions import cautions_of_sizes
+
+    left_out = [] if by_horizon else cautions_of_sizes(prepared.policy, prepared.workload)
+    return tuple(warning for warning in prepared.warnings if warning not in left_out)
 
 
 def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Plan:
@@ -318,13 +326,14 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
         placement = tuple(plan.stage_rank.tolist()) or None
         prepared = prepare_scenario(scenario, given, device, len(plan.stage_rank) or None, placement=placement)
         policy = _policy_of(plan, prepared.policy)
+    by_horizon = policy is not None and "horizon" in plan.policy
     return Job(
         name=prepared.scenario.name,
         plan=plan,
         prepared=prepared if policy is None else replace(prepared, policy=policy),
         costs=prepared.costs,
-        warnings=prepared.warnings,
-        by_horizon=policy is not None and "horizon" in plan.policy,
+        warnings=_warnings(prepared, by_horizon),
+        by_horizon=by_horizon,
     )
 
 
