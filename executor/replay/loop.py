@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from loadahead.executor.backends import Measured
 from loadahead.executor.model.spec import Batch
 from loadahead.executor.replay.metering import StepMeter
@@ -15,10 +17,19 @@ from loadahead.executor.replay.operations import Operations
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """Holds when each operation ran, and each microbatch's loss, divided by their number."""
+    """Holds when each operation ran, and each microbatch's loss, divided by their number.
+
+    Attributes:
+        values: the losses on the device, float64, shape (microbatches,): to read them the host waits for the device.
+    """
 
     measured: Measured
-    losses: list[float]
+    values: torch.Tensor
+
+    @property
+    def losses(self) -> list[float]:
+        """Return each microbatch's loss."""
+        return self.values.tolist()  # type: ignore[no-any-return]
 
     @property
     def loss(self) -> float:
@@ -35,8 +46,8 @@ def replay(
 ) -> StepRun:
     """Run the plan once as step ``number`` on its data, one batch per microbatch, and return times and loss.
 
-    ``timed`` says whether each operation is timed by itself. The gradients are zeroed first, outside the measured time,
-    and stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
+    ``timed`` says whether each operation is timed by itself. What the training does before a step, such as zeroing
+    gradients, is outside the measured time. Gradients stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
     have run dry.
     """
     backend = operations.backend
@@ -56,4 +67,4 @@ def replay(
         raise
     finally:
         operations.end_step()
-    return StepRun(measured, operations.losses.tolist())
+    return StepRun(measured, operations.losses.clone())
