@@ -563,16 +563,16 @@ def _checked(data: Callable[..., Any], options: dict[str, Any], name: str) -> Ba
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise InputError(f"{name} fails: {kind}: {one_line(error)}") from error
-        require_batch(pair, f"{name} returned")
+        require_batch(pair, f"{name} returned", "return")
         return tuple(pair)
 
     return batch
 
 
-def require_batch(pair: Any, what: str) -> None:
+def require_batch(pair: Any, what: str, must: str = "be") -> None:
     """Raise InputError, whose line begins with ``what``, unless it is an (input, target) that a model can be given."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise InputError(f"{what} {_described(pair)}; it must be (input, target)")
+        raise InputError(f"{what} {_described(pair)}; it must {must} (input, target)")
     for part, name in zip(pair, ("input", "target"), strict=True):
         for leaf in tree_leaves(part):
             if not isinstance(leaf, torch.Tensor) and not isinstance(leaf, str | int | float | bool | None):

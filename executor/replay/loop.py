@@ -29,7 +29,7 @@ class StepRun:
     @property
     def losses(self) -> list[float]:
         """Return each microbatch's loss."""
-        return self.values.tolist()  # type: ignore[no-any-return]
+        return [float(value) for value in self.values.tolist()]
 
     @property
     def loss(self) -> float:
@@ -47,8 +47,8 @@ def replay(
     """Run the plan once as step ``number`` on its data, one batch per microbatch, and return times and loss.
 
     ``timed`` says whether each operation is timed by itself. What the training does before a step, such as zeroing
-    gradients, is outside the measured time. Gradients stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
-    have run dry.
+    gradients, is outside the measured time. Gradients stay after the OPTIMIZER_STEP to be looked at. Raises what the
+    first failing operation raised, after all queues have run dry.
     """
     backend = operations.backend
     operations.begin_step(number, batches)
