@@ -328,7 +328,7 @@ def _forward(run: Operations, op: OpView) -> None:
     else:
         made = unit.forward_with_graph(op.microbatch, value, seed, loss, handed)
     if loss is not None:
-        run.backend.copy(run.losses[op.microbatch], made.value.tensors[0])
+        run.backend.copy(run.losses[op.microbatch], made.value.tensors[0].reshape(()))
         return
     if made.handed:
         run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))

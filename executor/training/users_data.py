@@ -27,7 +27,8 @@ def batches_of(given: Any, microbatches: int, device: torch.device) -> list[Batc
     # Of a stream of batches no more is taken than shows that there are too many.
     batches = list(given) if isinstance(given, Sequence) else list(islice(given, microbatches + 1))
     if len(batches) != microbatches:
-        many = "more" if len(batches) > microbatches and not isinstance(given, Sequence) else str(len(batches))
+        beyond = len(batches) > microbatches and not isinstance(given, Sequence)
+        many = f"more than {microbatches}" if beyond else str(len(batches))
         raise InputError(
             f"the step was given {many} batches and its plan has parallel.microbatches = {microbatches}; give one "
             "(input, target) for each"
