@@ -98,7 +98,7 @@ class UsersStep:
         warm = self._taken >= self.backend.warm_ups
         metered = warm and self._meterable and gradients not in self._memory
         peaked = warm and self._meterable and self.backend.metering_is_free and not metered
-        timed = self._step.is_timed(self._taken)
+        timed = self._timed is None or self._step.is_timed(self._taken)
         versions = self._versions()
         self._training.scale = scale
         try:
