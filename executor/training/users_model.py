@@ -48,14 +48,9 @@ class UsersModel:
         """Return the layers as they are now, in a container of ours."""
         return nn.Sequential(*layers_of(self._given))
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Return all weights, each once."""
-        weights = {id(p): p for layer in self._given for p in layer.parameters()}
-        return list(weights.values())
-
     def condition(self, autocast: torch.dtype | None) -> Condition:
         """Return what a plan bound now depends on; ``autocast`` is the type where the caller has switched none on."""
-        modules = [part for layer in self._given for part in layer.modules()]
+        modules = [part for layer in layers_of(self._given) for part in layer.modules()]
         weights = [p for part in modules for p in part._parameters.values() if p is not None]
         return Condition(
             tuple([(id(part), part.training) for part in modules]),
@@ -75,8 +70,10 @@ class UsersModel:
                 )
         if on_meta(module):
             raise InputError("the model lies on the meta device, its weights have shapes and no numbers: build it anew")
-        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if isinstance(tensor, nn.Parameter) and tensor.device != self.device:
+        for name, tensor in module.named_parameters():
+            if tensor.is_inference():
+                raise InputError(f"model: {name} was made in inference mode and cannot be trained: make it outside")
+            if tensor.device != self.device:
                 raise InputError(
                     f"model: {name} is on {tensor.device} and the step runs on {self.device}: move the layers there "
                     f'with .to("{self.device}"), or give device = "{tensor.device.type}"'

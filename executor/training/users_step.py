@@ -35,6 +35,9 @@ _METERED = (
 _METERED_FOR_FREE = "Memory was read from the allocator: at every operation in one step, and the peak of every step."
 _UNMETERED = "Memory was not metered: under a meter, which sees every operator, torch does not compile layers."
 
+# Which gradients are there before a step may be different every time, where microbatches do not use all weights.
+MOST_METERED = 4
+
 
 class UsersStep:
     """Holds a plan bound to a user's layers, and runs its steps.
@@ -96,14 +99,14 @@ class UsersStep:
         """
         gradients = tuple([parameter.grad is not None for _, parameter in self._parameters])
         warm = self._taken >= self.backend.warm_ups
-        metered = warm and self._meterable and gradients not in self._memory
+        metered = warm and self._meterable and gradients not in self._memory and len(self._memory) < MOST_METERED
         peaked = warm and self._meterable and self.backend.metering_is_free and not metered
         timed = self._timed is None or self._step.is_timed(self._taken)
         versions = self._versions()
         self._training.scale = scale
         try:
             with self._process():
-                foreign = self._foreign(metered or peaked)
+                foreign = self._foreign(gradients) if metered or peaked else 0
                 taken = self._step.run(
                     number, batches, metered=metered, peaked=peaked, one_by_one=timed, foreign=foreign
                 )
@@ -172,19 +175,22 @@ class UsersStep:
                     "hook: microbatches would use different weights; take the optimizer's step after the call"
                 )
 
-    def _foreign(self, wanted: bool) -> int:
+    def _foreign(self, gradients: tuple[bool, ...]) -> int:
         """Return the device bytes that are not the step's, where something counts them: data, the optimizer's state."""
-        if not (wanted and self.backend.metering_is_free):
+        if not self.backend.metering_is_free:
             return 0
-        return self.backend.allocated() - storage_bytes(self._training.resident(0))
+        walk = self._memory.get(gradients)
+        own = storage_bytes(self._training.resident(0)) if walk is None else int(walk.static[0])
+        return self.backend.allocated() - own
 
     def _note(self, taken: Taken, number: int, gradients: tuple[bool, ...], timed: bool) -> None:
         if taken.meter is not None:
             self._memory[gradients] = taken.meter.result()
+        if gradients in self._memory:
+            self._gradients = gradients
         walk = self._memory.get(gradients)
         if taken.peak is not None and walk is not None:
             walk.peak_device[0] = max(walk.peak_device[0], taken.peak)
-        self._gradients = gradients
         if timed:
             self._timed, self._number = taken.run.measured, number
         self._taken += 1

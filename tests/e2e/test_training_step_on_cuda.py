@@ -1,4 +1,4 @@
-"""la.TrainingStep with device="cuda", on the stand-in for a GPU: its gradients, its record, its memory and its times."""
+"""la.TrainingStep with device="cuda", on the stand-in for a GPU: its gradients, record, memory and times."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_gradients_are_plain_and_no_wait_is_missing(made: list[FakeCuda], horizo
 
 def test_several_ranks_are_refused_in_a_line(made: list[FakeCuda]) -> None:
     tables = scenario(parallel={"pipeline_parallel_degree": 2})
-    with la.TrainingStep(gpt(), tables, loss=cross_entropy, device="cuda") as training:
-        with pytest.raises(la.InputError, match="has 2 ranks; one run on cuda holds 1"):
-            training(text(0))
+    training = la.TrainingStep(gpt(), tables, loss=cross_entropy, device="cuda")
+    with pytest.raises(la.InputError, match="has 2 ranks; one run on cuda holds 1"):
+        training(text(0))
 
 
 def test_a_device_by_its_number_must_be_the_current_one(made: list[FakeCuda]) -> None:
