@@ -263,7 +263,8 @@ class TrainingStep:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about settings that do not do what they seem to; more may come with the first batch."""
-        return self._recipe.warnings if self._job is None else self._job.warnings
+        known = self._recipe.warnings if self._job is None else self._job.warnings
+        return known if self._bound is None else (*known, *self._bound.warnings)
 
     @property
     def predicted(self) -> Timeline:

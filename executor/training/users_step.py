@@ -28,9 +28,11 @@ from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import Workload
 
-_METERED = (
-    "Memory was metered in one step with as many gradients in place before it, and stands for later ones; that step "
-    "took longer."
+_METERED = "Memory was metered in one step with as many gradients in place before it, and stands for later ones."
+_SLOWED = " Its memory was metered, so it took longer than others do."
+_UNCOMPILED = (
+    "layers that torch.compile compiles run uncompiled: ranks that share a process draw random numbers operator by "
+    "operator"
 )
 _METERED_FOR_FREE = "Memory was read from the allocator: at every operation in one step, and the peak of every step."
 _UNMETERED = "Memory was not metered: under a meter, which sees every operator, torch does not compile layers."
@@ -85,6 +87,7 @@ class UsersStep:
         self._eager = compiled and plan.ranks > 1 and drawing
         self._meterable = backend.metering_is_free or not compiled or self._eager
         self._taken = 0
+        self._slowed = False
         # What a step held, by which gradients were there before it.
         self._memory: dict[tuple[bool, ...], MemoryWalk] = {}
         self._gradients: tuple[bool, ...] = ()
@@ -119,6 +122,11 @@ class UsersStep:
         self._note(taken, number, gradients, timed)
         return self._training.mean(taken.run.values)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know about how steps run here."""
+        return (*self.backend.warnings, *((_UNCOMPILED,) if self._eager else ()))
+
     def seed_from(self, seed: int) -> None:
         """Make all seeds of another one."""
         self._training.base_seed = seed
@@ -139,12 +147,13 @@ class UsersStep:
             HOST_CAPACITY: self._hardware.host_memory_bytes,
             "machine": machine() | self.backend.machine(),
             "step_times_ns": [timed.step_time_ns],
-            "timed_steps": f"Step {self._number} in a loop of the user's own; the optimizer's step is no part of it.",
+            "timed_steps": f"Step {self._number} in a loop of the user's own; the optimizer's step is no part of it."
+            + (_SLOWED if self._slowed and not self.backend.metering_is_free else ""),
             "metering": free if self._meterable else _UNMETERED,
             "link": f"{self.backend.link_note} Here: {Links.of(self._hardware)}."
             if self.backend.emulated
             else self.backend.link_note,
-            "warnings": list(self.backend.warnings),
+            "warnings": list(self.warnings),
             **launches,
         }
         return Timeline.of_plan(plan, self.backend.name, start, end, levels, **header)
@@ -192,7 +201,7 @@ class UsersStep:
         if taken.peak is not None and walk is not None:
             walk.peak_device[0] = max(walk.peak_device[0], taken.peak)
         if timed:
-            self._timed, self._number = taken.run.measured, number
+            self._timed, self._number, self._slowed = taken.run.measured, number, taken.meter is not None
         self._taken += 1
 
 

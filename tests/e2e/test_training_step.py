@@ -252,7 +252,13 @@ def test_compiled_layers(backend: str, ranks: int) -> None:
     def build() -> nn.Sequential:
         return nn.Sequential(*(torch.compile(layer, backend=backend) for layer in gpt()))
 
-    require_equal(build, text, scenario(parallel={"pipeline_parallel_degree": ranks}), steps=2)
+    tables = scenario(parallel={"pipeline_parallel_degree": ranks})
+    require_equal(build, text, tables, steps=2)
+    with la.TrainingStep(build(), tables, loss=cross_entropy) as training:
+        training(text(0))
+        assert any("run uncompiled" in warning for warning in training.warnings) == (ranks == 2)
+        # Metering would keep torch from compiling layers, now and ever after.
+        assert ("not metered" in training.timeline().header["metering"]) == (ranks == 1)
 
 
 # ---- what a loop does between steps ----
@@ -677,9 +683,11 @@ def test_predicted_peaks_are_the_measured_ones_at_every_horizon(pipeline: str) -
             ]
             found = la.compare(training.predicted, training)
             assert found.peak_device_error == 0
-            last = measured.to_pandas().set_index("kind").loc["OPTIMIZER_STEP"]
             assert predicted.to_pandas().query("kind == 'OPTIMIZER_STEP'").eval("end_ns - start_ns").sum() == 0
-            assert last is not None
             assert "metered in one step" in measured.header["metering"]
+            assert "took longer than others" in measured.header["timed_steps"]
+            training(text(2))
+            assert "took longer than others" not in training.timeline().header["timed_steps"]
+            assert training.metrics.ranks[0].peak_device_bytes == measured.metrics.ranks[0].peak_device_bytes
         peaks.add(measured.metrics.ranks[0].peak_device_bytes)
     assert len(peaks) > 1
