@@ -203,10 +203,10 @@ class TrainingStep:
         given = batches_of(batches, self.microbatches, self._model.device)
         scale = scale_of(scaler, self._model.device)
         condition = self._model.condition(self._scenario_autocast())
+        if self._planned:
+            require_shapes(given, self._planned)
         if self._bound is None or condition != self._condition:
             self._bind(given, condition)
-        else:
-            require_shapes(given, self._planned)
         assert self._bound is not None
         mean = self._bound.run(self._step, given, scale)
         self._step += 1

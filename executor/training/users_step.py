@@ -35,6 +35,7 @@ _UNCOMPILED = (
     "operator"
 )
 _METERED_FOR_FREE = "Memory was read from the allocator: at every operation in one step, and the peak of every step."
+_NOT_YET = "Memory is not known yet: the first step warms up."
 _UNMETERED = "Memory was not metered: under a meter, which sees every operator, torch does not compile layers."
 
 # Which gradients are there before a step may be different every time, where microbatches do not use all weights.
@@ -136,10 +137,13 @@ class UsersStep:
         if self._timed is None:
             raise InputError("no step was timed yet: call the step with batches first")
         plan, timed = self.plan, self._timed
-        memory = self._memory.get(self._gradients) or _nothing(plan)
+        known = self._memory.get(self._gradients)
+        memory = known or _nothing(plan)
         start, end = timed.start_ns - timed.start_ns.min(), timed.end_ns - timed.start_ns.min()
         levels = samples(plan, memory.during, memory.after, start, end)
-        free = _METERED_FOR_FREE if self.backend.metering_is_free else _METERED
+        metering = _METERED_FOR_FREE if self.backend.metering_is_free else _METERED
+        if known is None:
+            metering = _NOT_YET if self._meterable else _UNMETERED
         launches = {} if timed.issue_ns is None else {"issue_ns": timed.issue_ns.tolist()}
         header = {
             "summary": summary_of(plan, self.backend.name, start, end, timed.issue_ns, levels, memory),
@@ -149,7 +153,7 @@ class UsersStep:
             "step_times_ns": [timed.step_time_ns],
             "timed_steps": f"Step {self._number} in a loop of the user's own; the optimizer's step is no part of it."
             + (_SLOWED if self._slowed and not self.backend.metering_is_free else ""),
-            "metering": free if self._meterable else _UNMETERED,
+            "metering": metering,
             "link": f"{self.backend.link_note} Here: {Links.of(self._hardware)}."
             if self.backend.emulated
             else self.backend.link_note,

@@ -53,6 +53,7 @@ def test_gradients_are_plain_and_no_wait_is_missing(made: list[FakeCuda], horizo
             assert torch.equal(mean, plain_step(twin, training, step, text(step), cross_entropy))
             assert same(gradients(model), gradients(twin))
             assert training.timeline().step_time_ns > 0
+            assert ("not known yet" in training.timeline().header["metering"]) == (step == 0)
         record = made[-1].entries
         assert violations(record) == []
         assert overwritten(record) == []
