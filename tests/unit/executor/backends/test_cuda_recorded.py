@@ -310,7 +310,7 @@ class TestStreams:
     def test_a_failed_step_gives_the_callers_stream_back(self) -> None:
         run = scales_run(plan_of(scales_workload()))
         layer: Any = run.session.model.module[2]
-        layer.act = "fails later"
+        layer.act, layer.calls = "fails later", 3
         with pytest.raises(InputError):
             run.step(0)
         assert run.fake.current() is None
