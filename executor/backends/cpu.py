@@ -133,8 +133,11 @@ class CpuBackend:
 
     # ---- called by the replay loop ----
 
-    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
-        """Start a step. All operations are always timed: two readings of the clock cost next to nothing."""
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
+        """Start a step. All operations are always timed: two readings of the clock cost next to nothing.
+
+        Every step is alone, as :meth:`end` runs it to its end.
+        """
         self._clock_started.clear()
         self._ended = {op: _OneShotEvent() for op in awaited}
         self._waits, self._pending = {}, {}
@@ -157,8 +160,8 @@ class CpuBackend:
             self._workers[queue] = _Worker(self, queue)
         self._workers[queue].items.put(_QueuedOperation(op, tuple(self._waits.pop(queue, ())), work))
 
-    def finish(self) -> Measured:
-        """Start the clock, wait for all workers, and return the times; raise what failed first."""
+    def end(self) -> None:
+        """Start the clock and wait for all workers; raise what failed first."""
         self._zero = time.perf_counter_ns()
         self._clock_started.set()
         try:
@@ -169,7 +172,15 @@ class CpuBackend:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+    def measured(self) -> Measured:
+        """Return the times of the step that ended last."""
         return Measured.of(self._times[0], self._times[1])
+
+    def finish(self) -> Measured:
+        """Run the step to its end and return its times; raise what failed first."""
+        self.end()
+        return self.measured()
 
     def abandon(self) -> None:
         """Let the workers skip what is left of the step, and wait for them."""

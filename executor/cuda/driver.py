@@ -35,16 +35,28 @@ class Driver(Protocol):
     """Is CUDA as the backend uses it, for one device; "current" means of the calling thread.
 
     Device tensors are made by torch's own functions on ``device`` while a stream is current, and freed by dropping
-    them.
+    them. Between :meth:`enter` and :meth:`leave` the current stream is the backend's to choose.
     """
 
     device: torch.device
 
     def stream(self, queue: Queue) -> Stream:
-        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
+        """Return the queue's stream: the compute queue's is the one that was current when the driver was made.
+
+        The others stay the same for the life of the process.
+        """
 
     def event(self, *, timing: bool) -> Event:
         """Return a new event; without timing it orders work and does not tell when."""
+
+    def enter(self, stream: Stream) -> Stream:
+        """Make the stream current until :meth:`leave`, and return the one that was."""
+
+    def switch(self, stream: Stream) -> None:
+        """Make another stream current between :meth:`enter` and :meth:`leave`."""
+
+    def leave(self, previous: Stream) -> None:
+        """Make the stream current again that was so before :meth:`enter`."""
 
     def using(self, stream: Stream) -> AbstractContextManager[None]:
         """Let the stream be current inside the context."""
@@ -76,8 +88,14 @@ class Driver(Protocol):
     def unpin(self, slab: torch.Tensor) -> None:
         """Give memory from :meth:`pin` back; nothing may be copying it."""
 
+    def requested(self) -> int:
+        """Return the bytes that tensors have asked for and hold on the device now."""
+
+    def peak_requested(self) -> int:
+        """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
+
     def allocated(self) -> int:
-        """Return the bytes that tensors hold on the device now."""
+        """Return the bytes of the blocks that the allocator gave them: never fewer than they asked for."""
 
     def peak_allocated(self) -> int:
         """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
@@ -86,10 +104,13 @@ class Driver(Protocol):
         """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
 
     def reset_peaks(self) -> None:
-        """Begin both peaks anew."""
+        """Begin all peaks anew."""
 
     def memory_bytes(self) -> int:
-        """Return the capacity of the device."""
+        """Return the bytes that tensors can have now: what is free, and what the allocator holds.
+
+        What the CUDA context, libraries and other processes hold is not among them; so ask after a warm-up.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""
@@ -122,17 +143,22 @@ _SPIN_SPEED: dict[int, float] = {}
 
 
 class TorchDriver:
-    """Implements :class:`Driver` by torch, on the current CUDA device."""
+    """Implements :class:`Driver` by torch, on the current CUDA device and, for compute, its current stream."""
 
     def __init__(self) -> None:
         require_cuda()
         choose_cublas_workspace()
         self.device = torch.device("cuda", torch.cuda.current_device())
+        # The caller's own stream can be captured into a graph; the legacy default stream cannot.
+        self._compute = torch.cuda.current_stream(self.device)
 
     def stream(self, queue: Queue) -> torch.cuda.Stream:
-        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
+        """Return the queue's stream: the compute queue's is the one that was current when the driver was made.
+
+        The others stay the same for the life of the process.
+        """
         if queue == Queue.COMPUTE:
-            return torch.cuda.default_stream(self.device)
+            return self._compute
         key = (self.device.index, queue)
         if key not in _STREAMS:
             _STREAMS[key] = _cuda.Stream(self.device)
@@ -143,11 +169,28 @@ class TorchDriver:
         made: torch.cuda.Event = _cuda.Event(enable_timing=timing)
         return made
 
+    def enter(self, stream: torch.cuda.Stream) -> torch.cuda.Stream:
+        """Make the stream torch's current one until :meth:`leave`, and return the one that was."""
+        previous = torch.cuda.current_stream(self.device)
+        torch.cuda.set_stream(stream)
+        return previous
+
+    def switch(self, stream: torch.cuda.Stream) -> None:
+        """Make another stream current between :meth:`enter` and :meth:`leave`; torch's own context takes far longer."""
+        torch.cuda.set_stream(stream)
+
+    def leave(self, previous: torch.cuda.Stream) -> None:
+        """Make the stream current again that was so before :meth:`enter`."""
+        torch.cuda.set_stream(previous)
+
     @contextmanager
     def using(self, stream: torch.cuda.Stream) -> Iterator[None]:
         """Make the stream torch's current one inside the context."""
-        with torch.cuda.stream(stream):
+        previous = self.enter(stream)
+        try:
             yield
+        finally:
+            self.leave(previous)
 
     def record(self, event: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
         """Let the event take place once all that was put on the stream so far has ended."""
@@ -230,8 +273,23 @@ class TorchDriver:
             return None
         return memory
 
+    def requested(self) -> int:
+        """Return the bytes that tensors have asked for and hold on the device now."""
+        return self._requested("current")
+
+    def peak_requested(self) -> int:
+        """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
+        return self._requested("peak")
+
+    def _requested(self, which: str) -> int:
+        # The nested form is read as it comes; torch.cuda.memory_stats flattens and sorts all of it first.
+        stats = torch.cuda.memory_stats_as_nested_dict(self.device)
+        # Allocators other than torch's own count whole blocks alone.
+        counted = "requested_bytes" if torch.cuda.get_allocator_backend() == "native" else "allocated_bytes"
+        return int(stats[counted]["all"][which])
+
     def allocated(self) -> int:
-        """Return the bytes that tensors hold on the device now."""
+        """Return the bytes of the blocks that the allocator gave them: never fewer than they asked for."""
         return int(torch.cuda.memory_allocated(self.device))
 
     def peak_allocated(self) -> int:
@@ -243,12 +301,13 @@ class TorchDriver:
         return int(torch.cuda.max_memory_reserved(self.device))
 
     def reset_peaks(self) -> None:
-        """Begin both peaks anew."""
+        """Begin all peaks anew."""
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory_bytes(self) -> int:
-        """Return the capacity of the device."""
-        return int(torch.cuda.get_device_properties(self.device).total_memory)
+        """Return the bytes that tensors can have now: what is free, and what the allocator holds."""
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(free) + int(torch.cuda.memory_reserved(self.device))
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""

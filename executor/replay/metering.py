@@ -30,6 +30,8 @@ class StepMeter:
         ]
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
+        # Of each operation, the allocator's blocks after it and at most during it, and what it reserved.
+        self._blocks: dict[int, tuple[int, int]] = {}
         self._reserved: dict[int, int] = {}
         operations.before_frees = self._look_at_boundaries
 
@@ -44,8 +46,8 @@ class StepMeter:
                 meter.start_operation()
                 work()
             self._during[op.index], self._after[op.index] = meter.peak, meter.live
-            if meter.reserved is not None:
-                self._reserved[op.index] = meter.reserved
+            if meter.blocks is not None and meter.reserved is not None:
+                self._blocks[op.index], self._reserved[op.index] = meter.blocks, meter.reserved
 
         return metered
 
@@ -67,14 +69,17 @@ class StepMeter:
     def allocator(self) -> dict[str, Any]:
         """Return the allocator's bytes after and during each compute operation; empty where there is no allocator.
 
-        ``op`` holds positions in the plan; the other lists go with it.
+        ``op`` holds positions in the plan; the other lists go with it. Requested are the run's bytes, which a plan
+        predicts; allocated blocks and reserved memory are the whole process's.
         """
         if not self._reserved:
             return {}
         rows = sorted(self._reserved)
         return {
             "op": rows,
-            "memory_allocated": self._after[rows].tolist(),
-            "max_memory_allocated": self._during[rows].tolist(),
+            "requested": self._after[rows].tolist(),
+            "max_requested": self._during[rows].tolist(),
+            "memory_allocated": [self._blocks[row][0] for row in rows],
+            "max_memory_allocated": [self._blocks[row][1] for row in rows],
             "max_memory_reserved": [self._reserved[row] for row in rows],
         }

@@ -47,6 +47,15 @@ class IdleDriver:
     def using(self, stream: Any) -> Iterator[None]:
         yield
 
+    def enter(self, stream: Any) -> Any:
+        return None
+
+    def switch(self, stream: Any) -> None:
+        return None
+
+    def leave(self, previous: Any) -> None:
+        return None
+
     def record(self, event: Any, stream: Any) -> None:
         return None
 

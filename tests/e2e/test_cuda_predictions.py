@@ -161,7 +161,8 @@ def test_links_and_memory_are_the_devices() -> None:
     assert costs.h2d_bandwidth == pytest.approx(gpu.h2d_bandwidth, rel=1e-3)
     assert costs.d2h_latency_ns == pytest.approx(gpu.d2h_latency_ns, abs=50)
     assert costs.h2d_latency_ns == pytest.approx(gpu.h2d_latency_ns, abs=50)
-    assert costs.memory_bytes == gpu.memory_bytes
+    assert costs.memory_bytes == gpu.memory_bytes - gpu.taken_bytes
+    assert costs.evidence["machine"]["gpu_memory_bytes"] == gpu.memory_bytes
     assert costs.shared is None
 
 
@@ -198,7 +199,9 @@ def test_a_measured_timeline_holds_the_allocators_figures_and_what_measuring_cos
     figures = header["allocator"]
     computes = np.flatnonzero(plan.ops.queue == Queue.COMPUTE).tolist()
     assert figures["op"] == computes
-    assert max(figures["max_memory_allocated"]) == rank(done.timeline).peak_device_bytes
+    assert max(figures["max_requested"]) == rank(done.timeline).peak_device_bytes
+    assert all(a <= b for a, b in zip(figures["requested"], figures["max_requested"], strict=True))
+    assert all(a <= b for a, b in zip(figures["requested"], figures["memory_allocated"], strict=True))
     assert all(a <= b for a, b in zip(figures["memory_allocated"], figures["max_memory_allocated"], strict=True))
     assert all(a <= b for a, b in zip(figures["max_memory_allocated"], figures["max_memory_reserved"], strict=True))
     assert header["bare_step_times_ns"] == done.bare_step_times_ns

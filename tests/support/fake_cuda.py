@@ -55,6 +55,8 @@ class FakeCuda:
         drop_waits: which calls of :meth:`wait`, counted from 0 since the device was last waited for, do nothing.
         pinnable: whether :meth:`pin` grants anything.
         doing: what entries say they belong to, as a test may set it; "" for nothing.
+        caller: the stream that is current where none was entered; the compute stream, unless a test sets another.
+        switches: how often the current stream was changed so far.
     """
 
     def __init__(self, gpu: FakeGpu | None = None) -> None:
@@ -66,7 +68,10 @@ class FakeCuda:
         self.doing = ""
         self.memory = FakeMemory(self._log)
         self._streams = {queue: FakeStream(queue.label) for queue in Queue}
-        self._current: list[FakeStream] = []
+        self.caller = self._streams[Queue.COMPUTE]
+        self.switches = 0
+        self._current: list[FakeStream] = []  # those entered and not left
+        self._watcher: _Watcher | None = None
         self._host_ns = 0
         self._events = self._waits = 0
         self._engine_free_ns = {"d2h": 0, "h2d": 0}
@@ -77,18 +82,44 @@ class FakeCuda:
     def stream(self, queue: Queue) -> FakeStream:
         return self._streams[queue]
 
+    @property
+    def inside(self) -> bool:
+        """Whether a stream was entered and not left, so that operators are on the record."""
+        return bool(self._current)
+
+    def enter(self, stream: FakeStream) -> FakeStream:
+        previous = self._current[-1] if self._current else self.caller
+        self._changed_stream()
+        self._current.append(stream)
+        if self._watcher is None:  # a second watcher would see all twice
+            self._watcher = _Watcher(self)
+            self._watcher.__enter__()
+        return previous
+
+    def switch(self, stream: FakeStream) -> None:
+        self._changed_stream()
+        self._current[-1] = stream
+
+    def leave(self, previous: FakeStream) -> None:
+        self._changed_stream()
+        self._current.pop()
+        assert previous is (self._current[-1] if self._current else self.caller), "another stream was current before"
+        if not self._current:
+            watcher, self._watcher = self._watcher, None
+            assert watcher is not None
+            watcher.__exit__(None, None, None)
+
     @contextmanager
     def using(self, stream: FakeStream) -> Iterator[None]:
-        self._host_ns += self.gpu.call_ns
-        self._current.append(stream)
+        previous = self.enter(stream)
         try:
-            if len(self._current) > 1:  # watched already; a second watcher would see all twice
-                yield
-            else:
-                with _Watcher(self):
-                    yield
+            yield
         finally:
-            self._current.pop()
+            self.leave(previous)
+
+    def _changed_stream(self) -> None:
+        self._host_ns += self.gpu.call_ns
+        self.switches += 1
 
     def event(self, *, timing: bool) -> FakeEvent:
         self._host_ns += self.gpu.call_ns
@@ -121,7 +152,8 @@ class FakeCuda:
 
     def synchronize(self) -> None:
         self._host_ns += self.gpu.call_ns
-        self._host_ns = max(self._host_ns, *(stream.tail_ns for stream in self._streams.values()))
+        tails = [stream.tail_ns for stream in (*self._streams.values(), self.caller)]
+        self._host_ns = max(self._host_ns, *tails)
         self._waits = 0
         self._log(Sync())
 
@@ -214,6 +246,12 @@ class FakeCuda:
             if self.memory.home(tensor) is None:
                 self.memory.allocate(tensor, COMPUTE, "adopted")
 
+    def requested(self) -> int:
+        return self.memory.requested
+
+    def peak_requested(self) -> int:
+        return self.memory.peak_requested
+
     def allocated(self) -> int:
         return self.memory.allocated
 
@@ -227,7 +265,7 @@ class FakeCuda:
         self.memory.reset_peaks()
 
     def memory_bytes(self) -> int:
-        return self.gpu.memory_bytes
+        return self.gpu.memory_bytes - self.gpu.taken_bytes
 
     def describe(self) -> dict[str, Any]:
         return {"gpu": "a stand-in on the CPU", "gpu_memory_bytes": self.gpu.memory_bytes}

@@ -39,6 +39,7 @@ class _Held:
     block: Block
     nbytes: int
     stream: str
+    requested: int
 
 
 class FakeMemory:
@@ -55,6 +56,7 @@ class FakeMemory:
         self._pools: defaultdict[tuple[str, int], list[Block]] = defaultdict(list)
         self._blocks = self._slabs = 0
         self.allocated = self.peak_allocated = self.reserved = self.pinned = 0
+        self.requested = self.peak_requested = 0
 
     def home(self, tensor: torch.Tensor) -> Home | None:
         """Where the tensor lies; None where it was never seen."""
@@ -74,12 +76,12 @@ class FakeMemory:
         pool = self._pools[stream, nbytes]
         block = pool.pop() if pool and nbytes else self._new_block(nbytes)
         self._log(Alloc(stream, block, name))
-        self._hold(tensor, _Held(block, nbytes, stream))
+        self._hold(tensor, _Held(block, nbytes, stream, tensor.untyped_storage().nbytes()))
 
     def adopt(self, tensor: torch.Tensor, stream: str) -> None:
         """The tensor is the device's and was there before anyone looked."""
         nbytes = _rounded(tensor)
-        self._hold(tensor, _Held(self._new_block(nbytes), nbytes, stream))
+        self._hold(tensor, _Held(self._new_block(nbytes), nbytes, stream, tensor.untyped_storage().nbytes()))
 
     def host(self, tensor: torch.Tensor, side: Side) -> None:
         """The tensor's storage is the host's."""
@@ -97,7 +99,7 @@ class FakeMemory:
         self.pinned -= slab.numel()
 
     def reset_peaks(self) -> None:
-        self.peak_allocated = self.allocated
+        self.peak_allocated, self.peak_requested = self.allocated, self.requested
 
     def _new_block(self, nbytes: int) -> Block:
         self._blocks += 1
@@ -105,6 +107,8 @@ class FakeMemory:
         return Block(self._blocks)
 
     def _hold(self, tensor: torch.Tensor, held: _Held) -> None:
+        self.requested += held.requested
+        self.peak_requested = max(self.peak_requested, self.requested)
         self.allocated += held.nbytes
         self.peak_allocated = max(self.peak_allocated, self.allocated)
         key = self._remember(tensor, Home(Side.DEVICE, held.block.address), self._free)
@@ -121,6 +125,7 @@ class FakeMemory:
         del self._homes[key]
         held = self._held.pop(key)
         self.allocated -= held.nbytes
+        self.requested -= held.requested
         self._pools[held.stream, held.nbytes].append(held.block)
         self._log(Free(held.stream, held.block))
 
