@@ -189,10 +189,9 @@ class CudaBackend:
 
     def record(self, queue: int, op: int) -> None:
         """Record the event of ``op``, if it has one, and the host's time."""
-        event = self._events.get(op)
-        if event is not None:
+        if op in self._events:
+            event = self._recorded[op] = self._events[op]
             self.driver.record(event, self._streams[queue])
-            self._recorded[op] = event
         self._issued.append(self.driver.host_ns())
         if self.paced:
             self.driver.synchronize()
