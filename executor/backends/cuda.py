@@ -32,6 +32,7 @@ import torch
 from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
 from loadahead.executor.cuda.driver import Driver, Event, Stream, TorchDriver
 from loadahead.executor.tensors.layout import Layout, as_bytes
+from loadahead.executor.tensors.meter import storage_bytes
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.units import format_bytes
@@ -298,8 +299,8 @@ class CudaBackend:
         return self.driver.requested()
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
-        """Return a meter of the allocator, which counts all there is, so that nothing needs to be named to it."""
-        return AllocatorMeter(self.driver, foreign)
+        """Return a meter of the allocator, which counts all there is: only what is not to count is taken off."""
+        return AllocatorMeter(self.driver, foreign + storage_bytes(ignored))
 
     def machine(self) -> dict[str, Any]:
         """Return the GPU and its versions."""

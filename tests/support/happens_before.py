@@ -2,8 +2,8 @@
 
 Ordered are: entries of one stream; an event's RECORD and what follows a WAIT for it; what the host has waited for and
 what it asks for afterwards. Two accesses with a byte in common, at least one of them a write, must be ordered. Handing
-memory out and taking it back are writes on the stream that it belongs to: torch's allocator gives freed bytes, whole, in
-parts or joined with others, to the next one who asks on that stream, without any wait.
+memory out and taking it back are writes on the stream that it belongs to: torch's allocator gives freed bytes, in parts
+or joined with others, to the next one who asks on that stream, without any wait.
 """
 
 from __future__ import annotations
