@@ -1,19 +1,16 @@
-"""Whose memory a CPU tensor stands for: the device's, in blocks of a caching allocator, or the host's."""
+"""Whose memory a CPU tensor stands for: the device's, in pieces of a caching allocator's segments, or the host's."""
 
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
 
+from tests.support.fake_allocator import CachingAllocator, Piece
 from tests.support.gpu_record import Alloc, Block, Entry, Free, HostRange, Place
-
-# torch's caching allocator hands out multiples of this.
-GRAIN = 512
 
 
 class Side(Enum):
@@ -26,37 +23,27 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A storage's side, and its block or its number among the host's."""
+    """A storage's side; its number among the host's, or its block on the device, None where it has no bytes."""
 
     side: Side
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A block that a live storage holds."""
-
-    block: Block
-    nbytes: int
-    stream: str
-    requested: int
+    number: int = 0
+    block: Block | None = None
 
 
 class FakeMemory:
-    """Finds out about storages as they are seen, and lets go of them as they die.
+    """Finds out about storages as they are seen, and lets go of them as they die, both at once in the host's order.
 
-    Freed blocks go to a pool per stream and size, and the last one in is handed out first, at once in the host's order
-    as torch's allocator does. None is ever given back to the system, cut up or joined.
+    A block is the whole piece that the allocator hands out. It is what operators touch, whichever part of it their
+    tensor lies in: one more byte in common is one more order to show.
     """
 
     def __init__(self, log: Callable[[Entry], None]) -> None:
+        self.allocator = CachingAllocator()
+        self.pinned = 0
         self._log = log
         self._homes: dict[int, Home] = {}
-        self._held: dict[int, _Held] = {}
-        self._pools: defaultdict[tuple[str, int], list[Block]] = defaultdict(list)
-        self._blocks = self._slabs = 0
-        self.allocated = self.peak_allocated = self.reserved = self.pinned = 0
-        self.requested = self.peak_requested = 0
+        self._held: dict[int, Piece] = {}
+        self._slabs = 0
 
     def home(self, tensor: torch.Tensor) -> Home | None:
         """Where the tensor lies; None where it was never seen."""
@@ -68,20 +55,20 @@ class FakeMemory:
         begin, nbytes = tensor.storage_offset() * tensor.element_size(), tensor.numel() * tensor.element_size()
         if not nbytes:
             return None
-        return Block(home.number) if home.side == Side.DEVICE else HostRange(home.number, begin, begin + nbytes)
+        return home.block if home.side == Side.DEVICE else HostRange(home.number, begin, begin + nbytes)
 
     def allocate(self, tensor: torch.Tensor, stream: str, name: str) -> None:
         """The tensor is new, made on a stream."""
-        nbytes = _rounded(tensor)
-        pool = self._pools[stream, nbytes]
-        block = pool.pop() if pool and nbytes else self._new_block(nbytes)
-        self._log(Alloc(stream, block, name))
-        self._hold(tensor, _Held(block, nbytes, stream, tensor.untyped_storage().nbytes()))
+        nbytes = tensor.untyped_storage().nbytes()
+        piece = self.allocator.allocate(nbytes, stream) if nbytes else None
+        if piece is not None:
+            self._log(Alloc(stream, _block(piece), name))
+        self._hold(tensor, piece)
 
     def adopt(self, tensor: torch.Tensor, stream: str) -> None:
         """The tensor is the device's and was there before anyone looked."""
-        nbytes = _rounded(tensor)
-        self._hold(tensor, _Held(self._new_block(nbytes), nbytes, stream, tensor.untyped_storage().nbytes()))
+        nbytes = tensor.untyped_storage().nbytes()
+        self._hold(tensor, self.allocator.adopt(nbytes, stream) if nbytes else None)
 
     def host(self, tensor: torch.Tensor, side: Side) -> None:
         """The tensor's storage is the host's."""
@@ -98,21 +85,12 @@ class FakeMemory:
         self._homes[slab.untyped_storage()._cdata] = Home(Side.PAGEABLE, home.number)
         self.pinned -= slab.numel()
 
-    def reset_peaks(self) -> None:
-        self.peak_allocated, self.peak_requested = self.allocated, self.requested
-
-    def _new_block(self, nbytes: int) -> Block:
-        self._blocks += 1
-        self.reserved += nbytes
-        return Block(self._blocks)
-
-    def _hold(self, tensor: torch.Tensor, held: _Held) -> None:
-        self.allocated += held.nbytes
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
-        self.requested += held.requested
-        self.peak_requested = max(self.peak_requested, self.requested)
-        key = self._remember(tensor, Home(Side.DEVICE, held.block.address), self._free)
-        self._held[key] = held
+    def _hold(self, tensor: torch.Tensor, piece: Piece | None) -> None:
+        if piece is None:
+            self._remember(tensor, Home(Side.DEVICE), self._homes.pop)
+            return
+        key = self._remember(tensor, Home(Side.DEVICE, block=_block(piece)), self._free)
+        self._held[key] = piece
 
     def _remember(self, tensor: torch.Tensor, home: Home, forget: Callable[[int], object]) -> int:
         storage = tensor.untyped_storage()
@@ -123,12 +101,10 @@ class FakeMemory:
 
     def _free(self, key: int) -> None:
         del self._homes[key]
-        held = self._held.pop(key)
-        self.allocated -= held.nbytes
-        self.requested -= held.requested
-        self._pools[held.stream, held.nbytes].append(held.block)
-        self._log(Free(held.stream, held.block))
+        piece = self._held.pop(key)
+        self._log(Free(piece.pool[0], _block(piece)))
+        self.allocator.free(piece)
 
 
-def _rounded(tensor: torch.Tensor) -> int:
-    return -(-tensor.untyped_storage().nbytes() // GRAIN) * GRAIN
+def _block(piece: Piece) -> Block:
+    return Block(piece.segment, piece.begin, piece.end)

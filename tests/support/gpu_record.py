@@ -22,12 +22,14 @@ class HostRange:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of device memory, by its address: one tensor after another may lie in it."""
+    """Bytes ``begin`` to ``end`` of a segment of device memory: one tensor after another may lie there, or in parts."""
 
-    address: int
+    segment: int
+    begin: int
+    end: int
 
     def __str__(self) -> str:
-        return f"device block {self.address}"
+        return f"bytes {self.begin} to {self.end} of device segment {self.segment}"
 
 
 Place = Block | HostRange

@@ -41,6 +41,11 @@ def pinned_bytes(fake: FakeCuda, nbytes: int) -> torch.Tensor:
     return slab
 
 
+def block(at: int, segment: int = 1) -> Block:
+    """The ``at``-th of a segment's smallest blocks."""
+    return Block(segment, 512 * at, 512 * (at + 1))
+
+
 def tail_ns(fake: FakeCuda, queue: Queue) -> int:
     return fake.stream(queue).tail_ns
 
@@ -80,7 +85,8 @@ class TestClock:
         with fake.using(compute):  # 1
             fake.spin(3)  # launched at 21, done at 24
             fake.spin(3)  # launched at 41, done at 44
-        event = fake.event(timing=True)  # 43, as the stream before is current again at 42
+        assert fake.host_ns() == 42  # another stream is current again
+        event = fake.event(timing=True)  # 43
         fake.record(event, compute)  # 44
         assert (fake.host_ns(), compute.tail_ns, event.at_ns) == (44, 44, 44)
         fake.wait(fake.stream(Queue.D2H), event)
@@ -129,7 +135,7 @@ class TestClock:
         with fake.using(fake.stream(Queue.COMPUTE)):
             fake.copy(a, b)
         assert tail_ns(fake, Queue.COMPUTE) == 10 + 60
-        assert fake.entries[-1] == Launch("compute", "copy device to device", reads=(Block(2),), writes=(Block(1),))
+        assert fake.entries[-1] == Launch("compute", "copy device to device", reads=(block(1),), writes=(block(0),))
 
     def test_pageable_memory_makes_the_host_wait(self) -> None:
         fake = make()
@@ -184,7 +190,7 @@ class TestClock:
         home = fake.memory.home(weight.grad)
         assert home is not None
         last = [entry for entry in fake.entries if isinstance(entry, Launch)][-1]
-        assert last.writes == (Block(home.number),)
+        assert last.writes == (home.block,)
 
     def test_two_runs_take_the_same_time(self) -> None:
         def run() -> tuple[int, list[object]]:
@@ -204,29 +210,28 @@ class TestMemory:
         fake = make()
         a = device_bytes(fake, 1)
         b = device_bytes(fake, 513)
-        assert fake.allocated() == 512 + 1024
+        assert (fake.requested(), fake.allocated()) == (514, 512 + 1024)
         fake.reset_peaks()
         del a
         assert (fake.allocated(), fake.peak_allocated()) == (1024, 512 + 1024)
+        assert (fake.requested(), fake.peak_requested()) == (513, 514)
         del b
         fake.reset_peaks()
-        assert (fake.allocated(), fake.peak_allocated(), fake.peak_reserved()) == (0, 0, 512 + 1024)
+        assert (fake.allocated(), fake.peak_allocated(), fake.peak_reserved()) == (0, 0, 2 << 20)
 
     def test_a_freed_block_is_handed_out_again(self) -> None:
         fake = make()
         a, b = device_bytes(fake, 100), device_bytes(fake, 200)
         del a, b
-        c = device_bytes(fake, 300)
+        c = device_bytes(fake, 600)
         assert fake.entries == [
-            Alloc("compute", Block(1), "aten.empty.memory_format"),
-            Alloc("compute", Block(2), "aten.empty.memory_format"),
-            Free("compute", Block(1)),
-            Free("compute", Block(2)),
-            Alloc("compute", Block(2), "aten.empty.memory_format"),
+            Alloc("compute", block(0), "aten.empty.memory_format"),
+            Alloc("compute", block(1), "aten.empty.memory_format"),
+            Free("compute", block(0)),
+            Free("compute", block(1)),
+            Alloc("compute", Block(1, 0, 1024), "aten.empty.memory_format"),
         ]
-        assert fake.peak_reserved() == 1024
-        assert device_bytes(fake, 513).numel() + c.numel() == 813
-        assert fake.peak_reserved() == 2048
+        assert (len(c), fake.requested(), fake.allocated(), fake.peak_reserved()) == (600, 600, 1024, 2 << 20)
 
     def test_pools_are_per_stream(self) -> None:
         fake = make()
@@ -234,11 +239,11 @@ class TestMemory:
         del a
         with fake.using(fake.stream(Queue.H2D)):
             b = torch.empty(100)
-        assert fake.entries[-1] == Alloc("h2d", Block(2), "aten.empty.memory_format")
+        assert fake.entries[-1] == Alloc("h2d", block(0, segment=2), "aten.empty.memory_format")
         del b
-        assert fake.entries[-1] == Free("h2d", Block(2))
+        assert fake.entries[-1] == Free("h2d", block(0, segment=2))
         device_bytes(fake, 100)
-        assert Alloc("compute", Block(1), "aten.empty.memory_format") in fake.entries[-2:]
+        assert Alloc("compute", block(0), "aten.empty.memory_format") in fake.entries[-2:]
 
     def test_views_and_saved_tensors_keep_their_block(self) -> None:
         fake = make()
@@ -276,6 +281,11 @@ class TestMemory:
         assert {entry.stream for entry in fake.entries if isinstance(entry, Launch)} == {HOST}
         assert not any(isinstance(entry, HostWait) for entry in fake.entries)
 
+    def test_a_tensor_of_no_bytes_has_no_memory(self) -> None:
+        fake = make()
+        nothing = device_bytes(fake, 0)
+        assert (fake.entries, fake.allocated(), len(nothing)) == ([], 0, 0)
+
     def test_pinned_memory(self) -> None:
         fake = make()
         slab = pinned_bytes(fake, 777)
@@ -301,7 +311,7 @@ class TestRecord:
         fake.wait(h2d, event)
         fake.synchronize()
         assert fake.entries == [
-            Launch("d2h", "OFFLOAD: copy device to pinned", reads=(Block(1),), writes=(HostRange(1, 8, 24),)),
+            Launch("d2h", "OFFLOAD: copy device to pinned", reads=(block(0),), writes=(HostRange(1, 8, 24),)),
             Record("d2h", 1),
             Wait("h2d", 1),
             Sync(),
@@ -317,7 +327,7 @@ class TestRecord:
             torch.add(a, b, out=c)
             a.view(4, 4)
         calls = [(e.reads, e.writes) for e in fake.entries if isinstance(e, Launch)]
-        first, second, third = Block(1), Block(2), Block(3)
+        first, second, third = block(0), block(1), block(2)
         assert calls == [((second,), (first,)), ((first, second), (third,)), ((first, second), (third,))]
 
     @pytest.mark.parametrize("look", [torch.Tensor.item, torch.nonzero, bool, lambda a: a[a > 0]])
