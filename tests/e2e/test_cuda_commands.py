@@ -77,7 +77,7 @@ def test_calibrate_execute_compare_report(tmp_path: Path, capsys: Captured) -> N
 @pytest.mark.parametrize("calibrated", [True, False])
 @pytest.mark.parametrize("check", [True, False])
 def test_costs_of_other_kernels_are_told(calibrated: bool, check: bool, tmp_path: Path, capsys: Captured) -> None:
-    """A run takes deterministic kernels where its gradients are checked, and costs say which they were measured with."""
+    """A run takes deterministic kernels where its gradients are checked; costs say what they were measured with."""
     tiny, costs = ["--set", TINY, "--device", "cuda"], str(tmp_path / "costs.json")
     switch = {True: "--check", False: "--no-check"}
     made = done(["calibrate", "demo", *tiny, "--repeats", "1", switch[calibrated], "-o", costs], capsys)
