@@ -40,9 +40,8 @@ def main(limit: float, halves: list[str]) -> int:
         for name, seconds in parts.items():
             print(f"{half:>9}  {name:<20}{seconds:6.0f} s")
         fits = fits and total <= limit
-        print(
-            f"{half:>9}  {'together':<20}{total:6.0f} s of {limit:.0f} s: {'fits' if total <= limit else 'does not fit'}"
-        )
+        says = "fits" if total <= limit else "does not fit"
+        print(f"{half:>9}  {'together':<20}{total:6.0f} s of {limit:.0f} s: {says}")
     return 0 if fits else 1
 
 

@@ -89,6 +89,8 @@ class _Model(_Part):
     static_bytes: Count | None = None
     d2h_bandwidth: Above0 | None = None
     h2d_bandwidth: Above0 | None = None
+    issue_ns: Count | None = None
+    device_ns: Count | None = None
 
     def needed(self) -> tuple[str, ...]:
         return "options", "autocast", "units", "static_bytes", "d2h_bandwidth", "h2d_bandwidth"

@@ -1,4 +1,4 @@
-"""`.ci/gpu-check` from another folder, without network: its time plan, its exit status, and the files that it leaves."""
+"""`.ci/gpu-check` from another folder, without network: time plan, exit status, and the files that it leaves."""
 
 from __future__ import annotations
 
