@@ -24,6 +24,7 @@ from loadahead.executor.model.unit import Foreseen, Unforeseen
 from loadahead.executor.replay.loop import replay
 from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.operations import Operations
+from loadahead.executor.shipped_models.kept import KEPT
 from loadahead.executor.tensors.meter import storage_bytes
 from loadahead.executor.tensors.randomness import states_of_threads
 from loadahead.executor.torch_settings import (
@@ -83,7 +84,7 @@ def calibrate(
 
             def measured(foreseen_steps: int) -> tuple[StepMeter, Measurements, Ints]:
                 operations, warm_ups = _warmed_up(plan, workload, spec, backend, hardware, microbatches, foreseen_steps)
-                meter = StepMeter(operations)
+                meter = StepMeter(operations, KEPT.nbytes(backend.device))
                 with uncompiled() if compiled_layers(operations.session.model.module) else nullcontext():
                     _step(operations, warm_ups, meter)
                 found = _measure(operations, hardware, steps, link_sizes or SIZES)

@@ -16,6 +16,7 @@ from loadahead.executor.replay.loop import StepRun, replay
 from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.operations import Operations
 from loadahead.executor.replay.plan_match import stage_ranks
+from loadahead.executor.shipped_models.kept import KEPT
 from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import (
     compiled_layers,
@@ -172,7 +173,7 @@ class TrainingRun:
         oracle = PlainTraining(session, *pass_orders(plan)) if checked else None
         if checked and backend.device.type == "cpu":
             session.copy_gradients()
-        foreign = backend.allocated() - before
+        foreign = backend.allocated() - before + KEPT.nbytes(backend.device)
         operations = Operations(plan, session, backend, self.links)
         untimed, losses = backend.warm_ups + 1, []
         sparse = sparse_weights(session.model.module)

@@ -8,8 +8,9 @@ from loadahead.validation.grid import Configuration, Grid, ModelSize
 
 FLOPS = 400e12
 LINK = 55e9
-# To copy one parameter on the host and bring it to the device.
-SECONDS_PER_PARAMETER = 3.5e-9
+# To draw one parameter on the host and bring it to the device, once for each model; then to copy it there, where its 4
+# bytes are read and written at 2 TB/s or more. Expected, not measured yet.
+SECONDS_PER_DRAWN_PARAMETER, SECONDS_PER_PARAMETER = 10e-9, 4e-12
 # A small unit's FORWARD, RECOMPUTE and BACKWARD cannot take less: a hundred launches.
 LAUNCHES_S = 1e-3
 # Warm-up steps of a peer, and of a calibration; see loadahead.executor.peers.run and loadahead.executor.calibration.
@@ -38,7 +39,8 @@ def estimate(grid: Grid) -> Estimate:
     for size in grid.sizes:
         # A calibration runs its plan in four ways, after two steps to warm up and to meter memory.
         calibration = 2 + 4 * size.repeats / CALIBRATED_MICROBATCHES
-        calibrations += 2 * build_s(size) + calibration * step_s(size, CALIBRATED_MICROBATCHES)
+        drawn = SECONDS_PER_DRAWN_PARAMETER * parameters(size)
+        calibrations += drawn + 2 * build_s(size) + calibration * step_s(size, CALIBRATED_MICROBATCHES)
     for one in grid.configurations:
         configurations += build_s(sizes[one.model]) + sizes[one.model].steps * configuration_s(sizes[one.model], one)
     for one in grid.gradients:
@@ -64,7 +66,7 @@ def _option(size: ModelSize, name: str) -> int:
 
 
 def build_s(size: ModelSize) -> float:
-    """Return the seconds that it takes to build a model and to bring it to the device."""
+    """Return the seconds that it takes to copy a model that is kept on the device."""
     return SECONDS_PER_PARAMETER * parameters(size)
 
 
