@@ -53,9 +53,9 @@ def _tensors(module: nn.Module) -> list[torch.Tensor]:
 
 def numbered(device: torch.device) -> torch.device:
     """Return the device with its number: ``cuda`` is the current GPU, by whichever name it goes."""
-    if device.type != "cuda" or device.index is not None:
-        return device
-    return torch.device(device.type, torch.cuda.current_device())
+    if str(device) == "cuda":  # the index is None then, which its type does not say
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def device_memory(device: torch.device) -> int:

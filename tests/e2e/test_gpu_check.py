@@ -91,7 +91,7 @@ def test_the_second_half_on_the_stand_in(tmp_path: Path) -> None:
     assert not list(folder.iterdir())
     again = check(folder, "validate", OUT="../out", PYTHONPATH=str(STAND_IN), LIMIT="100")
     assert again.returncode == 0 and "2 of them were run before" in again.stdout
-    assert 50 < json.loads((out / EVIDENCE).read_text())["limit_s"] <= 100 * 5 / 8
+    assert "== validation: at most 100 s" in again.stdout
 
 
 def test_a_half_that_is_cut_off_is_a_failure_and_keeps_its_log(tmp_path: Path) -> None:
