@@ -13,6 +13,7 @@ from loadahead.executor.links import Links
 from loadahead.executor.model.spec import Batch, ModelSpec
 from loadahead.executor.model.unit import Foreseen, Unforeseen
 from loadahead.executor.replay.plan_match import stage_ranks
+from loadahead.executor.shipped_models.kept import KEPT
 from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import (
     compiled_layers,
@@ -175,7 +176,7 @@ class TrainingRun:
         oracle = PlainTraining(session, *pass_orders(plan)) if checked else None
         if checked and backend.device.type == "cpu":
             session.copy_gradients()
-        foreign = backend.allocated() - before
+        foreign = backend.allocated() - before + KEPT.nbytes(backend.device)
         step_of = BoundStep(plan, session.in_units, session, backend, self.links)
         losses = []
         sparse = sparse_weights(session.model.module)
