@@ -44,14 +44,17 @@ def test_calibrate_execute_compare_report(tmp_path: Path, capsys: Captured) -> N
     costs, out = tmp_path / "costs.json", tmp_path / "run"
     made = done(["calibrate", "demo", *tiny, "--repeats", "4", "-o", str(costs)], capsys)
     assert made["source"] == "calibrated on cuda"
-    assert made["memory_bytes"] == GPU.memory_bytes
+    assert made["memory_bytes"] == GPU.memory_bytes - GPU.taken_bytes
     assert made["launch_by_kind"]["FORWARD"] > made["launch_by_kind"]["RELEASE"] > 0
     assert made["evidence"]["model"]["autocast"] == "none"
     found = done(["execute", "demo", *tiny, "--costs", str(costs), "--steps", "6", "-o", str(out)], capsys)
     # Its links are its own: the costs keep them, whatever the scenario states.
     own = "on a GPU, whose links and memory are its own: the costs have"
     assert f"hardware.d2h = 400 MB/s has no effect {own} {format_rate(made['d2h_bandwidth'])}" in found["warnings"]
-    assert f"hardware.memory = 64 MiB has no effect {own} {format_bytes(GPU.memory_bytes)}" in found["warnings"]
+    assert (
+        f"hardware.memory = 64 MiB has no effect {own} {format_bytes(GPU.memory_bytes - GPU.taken_bytes)}"
+        in found["warnings"]
+    )
     kept = json.loads((out / "costs.json").read_text())
     assert {name: kept[name] for name in made if name != "evidence"} == {
         name: value for name, value in made.items() if name != "evidence"

@@ -13,7 +13,6 @@ from torch import nn
 
 from loadahead.executor.links import Hardware
 from loadahead.executor.model.spec import ModelObjects, ModelSpec
-from loadahead.executor.shipped_models.byte_gpt import Block
 from loadahead.executor.trace import trace_module
 from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.workload import IN_MEMORY, PassThrough, UnitShape, Workload
@@ -140,10 +139,8 @@ def odd_sizes() -> nn.Sequential:
 
     torch's allocator hands such large tensors out in blocks that are larger than they are.
     """
-    layers: list[nn.Module] = [nn.Embedding(257, 36), Block(36, 4, 0.1)]
-    for wide in (20_011, 12_501):
-        layers += [nn.Linear(36, wide), nn.GELU(), nn.Linear(wide, 36)]
-    return nn.Sequential(*layers, nn.Linear(36, 257))
+    layers = [nn.Embedding(257, 36), nn.Linear(36, 20_011), nn.GELU(), nn.Linear(20_011, 36), nn.Linear(36, 12_501)]
+    return nn.Sequential(*layers, nn.Linear(12_501, 257))
 
 
 def odd_batch(step: int, microbatch: int, microbatches: int) -> tuple[torch.Tensor, torch.Tensor]:
