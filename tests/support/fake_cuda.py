@@ -214,17 +214,23 @@ class FakeCuda:
             if self.memory.home(tensor) is None:
                 self.memory.allocate(tensor, COMPUTE, "adopted")
 
+    def requested(self) -> int:
+        return self.memory.allocator.requested.now
+
+    def peak_requested(self) -> int:
+        return self.memory.allocator.requested.peak
+
     def allocated(self) -> int:
-        return self.memory.allocated
+        return self.memory.allocator.allocated.now
 
     def peak_allocated(self) -> int:
-        return self.memory.peak_allocated
+        return self.memory.allocator.allocated.peak
 
     def peak_reserved(self) -> int:
-        return self.memory.reserved
+        return self.memory.allocator.reserved.peak
 
     def reset_peaks(self) -> None:
-        self.memory.reset_peaks()
+        self.memory.allocator.reset_peaks()
 
     def memory_bytes(self) -> int:
         return self.gpu.memory_bytes

@@ -1,19 +1,16 @@
-"""Whose memory a CPU tensor stands for: the device's, in blocks of a caching allocator, or the host's."""
+"""Whose memory a CPU tensor stands for: the device's, in blocks of its allocator, or the host's."""
 
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
 
+from tests.support.fake_allocator import FakeAllocator
 from tests.support.gpu_record import Alloc, Block, Entry, Free, HostRange, Place
-
-# torch's caching allocator hands out multiples of this.
-GRAIN = 512
 
 
 class Side(Enum):
@@ -26,10 +23,10 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A storage's side, and its block or its number among the host's."""
+    """A storage's side, and its number among the host's; 0 on the device."""
 
     side: Side
-    number: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +34,19 @@ class _Held:
     """A block that a live storage holds."""
 
     block: Block
-    nbytes: int
     stream: str
 
 
 class FakeMemory:
-    """Finds out about storages as they are seen, and lets go of them as they die.
-
-    Freed blocks go to a pool per stream and size, and the last one in is handed out first, at once in the host's order
-    as torch's allocator does. None is ever given back to the system, cut up or joined.
-    """
+    """Finds out about storages as they are seen, and lets go of them as they die."""
 
     def __init__(self, log: Callable[[Entry], None]) -> None:
+        self.allocator = FakeAllocator()
+        self.pinned = 0
         self._log = log
         self._homes: dict[int, Home] = {}
         self._held: dict[int, _Held] = {}
-        self._pools: defaultdict[tuple[str, int], list[Block]] = defaultdict(list)
-        self._blocks = self._slabs = 0
-        self.allocated = self.peak_allocated = self.reserved = self.pinned = 0
+        self._slabs = 0
 
     def home(self, tensor: torch.Tensor) -> Home | None:
         """Where the tensor lies; None where it was never seen."""
@@ -62,24 +54,24 @@ class FakeMemory:
 
     def place(self, tensor: torch.Tensor) -> Place | None:
         """What of the memory a seen and dense tensor touches; None for no bytes."""
-        home = self._homes[tensor.untyped_storage()._cdata]
+        key = int(tensor.untyped_storage()._cdata)
+        home = self._homes[key]
         begin, nbytes = tensor.storage_offset() * tensor.element_size(), tensor.numel() * tensor.element_size()
         if not nbytes:
             return None
-        return Block(home.number) if home.side == Side.DEVICE else HostRange(home.number, begin, begin + nbytes)
+        if home.side == Side.DEVICE:
+            return self._held[key].block
+        return HostRange(home.number, begin, begin + nbytes)
 
     def allocate(self, tensor: torch.Tensor, stream: str, name: str) -> None:
         """The tensor is new, made on a stream."""
-        nbytes = _rounded(tensor)
-        pool = self._pools[stream, nbytes]
-        block = pool.pop() if pool and nbytes else self._new_block(nbytes)
-        self._log(Alloc(stream, block, name))
-        self._hold(tensor, _Held(block, nbytes, stream))
+        held = self._hold(tensor, stream)
+        if held is not None:
+            self._log(Alloc(stream, held.block, name))
 
     def adopt(self, tensor: torch.Tensor, stream: str) -> None:
-        """The tensor is the device's and was there before anyone looked."""
-        nbytes = _rounded(tensor)
-        self._hold(tensor, _Held(self._new_block(nbytes), nbytes, stream))
+        """The tensor is the device's and was there before anyone looked, so where nothing in the record was."""
+        self._hold(tensor, stream, fresh=True)
 
     def host(self, tensor: torch.Tensor, side: Side) -> None:
         """The tensor's storage is the host's."""
@@ -96,19 +88,16 @@ class FakeMemory:
         self._homes[slab.untyped_storage()._cdata] = Home(Side.PAGEABLE, home.number)
         self.pinned -= slab.numel()
 
-    def reset_peaks(self) -> None:
-        self.peak_allocated = self.allocated
-
-    def _new_block(self, nbytes: int) -> Block:
-        self._blocks += 1
-        self.reserved += nbytes
-        return Block(self._blocks)
-
-    def _hold(self, tensor: torch.Tensor, held: _Held) -> None:
-        self.allocated += held.nbytes
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
-        key = self._remember(tensor, Home(Side.DEVICE, held.block.address), self._free)
+    def _hold(self, tensor: torch.Tensor, stream: str, *, fresh: bool = False) -> _Held | None:
+        """Find a storage a block; one of no bytes has none."""
+        nbytes = tensor.untyped_storage().nbytes()
+        if not nbytes:
+            self._remember(tensor, Home(Side.DEVICE), self._homes.pop)
+            return None
+        held = _Held(self.allocator.take(nbytes, stream, fresh=fresh), stream)
+        key = self._remember(tensor, Home(Side.DEVICE), self._free)
         self._held[key] = held
+        return held
 
     def _remember(self, tensor: torch.Tensor, home: Home, forget: Callable[[int], object]) -> int:
         storage = tensor.untyped_storage()
@@ -120,10 +109,5 @@ class FakeMemory:
     def _free(self, key: int) -> None:
         del self._homes[key]
         held = self._held.pop(key)
-        self.allocated -= held.nbytes
-        self._pools[held.stream, held.nbytes].append(held.block)
+        self.allocator.give_back(held.block)
         self._log(Free(held.stream, held.block))
-
-
-def _rounded(tensor: torch.Tensor) -> int:
-    return -(-tensor.untyped_storage().nbytes() // GRAIN) * GRAIN

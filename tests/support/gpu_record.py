@@ -22,9 +22,14 @@ class HostRange:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of device memory, by its address: one tensor after another may lie in it."""
+    """The device's memory from an address on, so many bytes of it: one tensor after another may lie there."""
 
     address: int
+    nbytes: int = 1
+
+    @property
+    def end(self) -> int:
+        return self.address + self.nbytes
 
     def __str__(self) -> str:
         return f"device block {self.address}"

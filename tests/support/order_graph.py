@@ -78,5 +78,9 @@ def _places(entry: Launch | Alloc | Free) -> tuple[tuple[Place, ...], tuple[Plac
 
 def _meet(x: Place, y: Place) -> bool:
     if isinstance(x, Block) or isinstance(y, Block):
-        return x == y
+        return isinstance(x, Block) and isinstance(y, Block) and (_begins_in(x, y) or _begins_in(y, x))
     return x.slab == y.slab and bool({*range(x.begin, x.end)} & {*range(y.begin, y.end)})
+
+
+def _begins_in(x: Block, y: Block) -> bool:
+    return x.address in range(y.address, y.address + y.nbytes)

@@ -11,6 +11,8 @@ from tests.support.happens_before import overwritten, violations
 from tests.support.order_graph import needed, unordered
 
 A, B = Block(1), Block(2)
+# Some of A and B, as blocks are cut and joined.
+BOTH, NEXT = Block(1, 2), Block(2, 2)
 LOW, MIDDLE, HIGH = HostRange(1, 0, 8), HostRange(1, 4, 12), HostRange(1, 8, 16)
 COMPUTE, D2H, H2D = "compute", "d2h", "h2d"
 
@@ -52,6 +54,9 @@ RACES: dict[str, list[Entry]] = {
     "memory in use is freed": [Launch(D2H, "out", reads=(A,)), Free(COMPUTE, A)],
     "memory in use is handed out": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, A)],
     "memory is used before it is handed out": [Alloc(COMPUTE, B), IN],
+    "memory in use is handed out as a part of more": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, BOTH)],
+    "a part of memory in use is handed out": [Launch(D2H, "out", reads=(BOTH,)), Alloc(COMPUTE, B)],
+    "memory in use is handed out in part": [Launch(D2H, "out", reads=(BOTH,)), Alloc(COMPUTE, NEXT)],
     "the host reads early": [OUT, Launch(HOST, "look", reads=(LOW,))],
     "the host has waited for another": [OUT, IN_ORDER, HostWait(COMPUTE, "item"), Launch(HOST, "look", reads=(LOW,))],
 }
@@ -62,6 +67,7 @@ SOUND: dict[str, list[Entry]] = {
     "synchronize": [WRITE, Sync(), OUT, Sync(), IN, Sync(), Launch(HOST, "look", reads=(LOW,), writes=(LOW,)), OUT],
     "two reads": [Launch(D2H, "out", reads=(A,)), Launch(COMPUTE, "read", reads=(A,))],
     "host ranges side by side": [OUT, Launch(H2D, "in", reads=(HIGH,))],
+    "blocks side by side": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, NEXT)],
     "ranges of two slabs": [OUT, Launch(H2D, "in", reads=(HostRange(2, 0, 8),))],
     "freed once it is waited for": [OUT, Record(D2H, 1), Wait(COMPUTE, 1), Free(COMPUTE, A)],
     "the host's own": [Launch(HOST, "fill", writes=(LOW,)), Launch(HOST, "fill", writes=(LOW,)), OUT],
@@ -110,11 +116,11 @@ def test_needed_waits() -> None:
 
 @st.composite
 def records(draw: st.DrawFn) -> list[Entry]:
-    """Any calls over three streams and the host, two blocks and overlapping ranges, three events."""
+    """Any calls over three streams and the host, overlapping blocks and ranges, three events."""
     device = st.sampled_from([COMPUTE, D2H, H2D])
-    places = st.lists(st.sampled_from([A, B, LOW, MIDDLE, HIGH]), max_size=2).map(tuple)
+    places = st.lists(st.sampled_from([A, B, BOTH, NEXT, LOW, MIDDLE, HIGH]), max_size=2).map(tuple)
     event = st.integers(1, 3)
-    block = st.sampled_from([A, B])
+    block = st.sampled_from([A, B, BOTH, NEXT])
     launch = st.builds(Launch, st.sampled_from([COMPUTE, D2H, H2D, HOST]), st.just("work"), places, places)
     entry = st.one_of(
         launch,
