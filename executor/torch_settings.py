@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -99,13 +99,19 @@ def on_device(device: torch.device, deterministic: bool) -> Iterator[None]:
 
     The device's random state is put back.
     """
+    with device_random_state_kept(device), _kernels(deterministic) if device.type == "cuda" else nullcontext():
+        yield
+
+
+@contextmanager
+def device_random_state_kept(device: torch.device) -> Iterator[None]:
+    """Put a CUDA device's random state back; the CPU's is put back by :func:`single_threaded`."""
     if device.type != "cuda":
         yield
         return
     state = torch.cuda.get_rng_state(device)
     try:
-        with _kernels(deterministic):
-            yield
+        yield
     finally:
         torch.cuda.set_rng_state(state, device)
 

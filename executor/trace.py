@@ -13,13 +13,13 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from loadahead.executor.backends import torch_device
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.model.graph import graph_input
-from loadahead.executor.model.spec import AUTOCAST, ModelSpec, load_model, make_ready
+from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
 from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.model.work import WorkCounter
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
 from loadahead.executor.tensors.sparse import sparse_weights
-from loadahead.executor.torch_settings import single_threaded, uncompiled
+from loadahead.executor.torch_settings import device_random_state_kept, single_threaded, uncompiled
 from loadahead.executor.training.optimizers import primed_optimizer
 from loadahead.executor.user_code import importable_from
 from loadahead.sim.errors import InputError
@@ -36,21 +36,69 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
     with single_threaded(), importable_from(spec.search_path):
         model = make_ready(load_model(spec, torch_device(device)), microbatches)
         x, target = model.batch(0, 0, microbatches)
-        layers = list(model.module)
-        units = [
-            CheckpointedUnit([layer], f"(layer {index})", model.device, AUTOCAST[spec.autocast], first_layer=index)
-            for index, layer in enumerate(layers)
-        ]
-        loss = model.loss_of(target, 1)
-        runs: list[_Run] = []
-        pieces: list[list[Piece]] = []
+        sparse = sparse_weights(model.module)
+        return trace_layers(
+            model.module,
+            x,
+            model.loss_of(target, 1),
+            device=model.device,
+            autocast=AUTOCAST[spec.autocast],
+            seed=spec.seed,
+            static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
+        )
 
-        def after(number: int, value: Any) -> None:
-            pieces.append(units[number].state.pieces())
-            runs.append(_measured(units[number], value, loss if number == len(units) - 1 else None, spec.seed))
 
-        boundaries = trace_boundaries(units, x, loss, lambda _: spec.seed, after)
-    return _shapes(spec, model.module, units, boundaries, runs, _shared_state(pieces))
+def trace_users_layers(
+    module: nn.Sequential,
+    batch: Batch,
+    loss: LossFunction,
+    loss_name: str,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    seed: int,
+) -> ModuleShapes:
+    """Return what the planner has to know of layers that a user trains: their gradients stay, no optimizer is seen."""
+    value, target = batch
+    sparse = sparse_weights(module)
+    with device_random_state_kept(device), single_threaded():
+        return trace_layers(
+            module,
+            value,
+            mean_loss(loss, loss_name, target, 1),
+            device=device,
+            autocast=autocast,
+            seed=seed,
+            static_bytes=lambda tensors: bytes_with_gradients(tensors, sparse),
+        )
+
+
+def trace_layers(
+    module: nn.Sequential,
+    value: Any,
+    loss: LossOf,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    seed: int,
+    static_bytes: Callable[[Sequence[torch.Tensor]], int],
+) -> ModuleShapes:
+    """Return what the planner has to know of every layer, from a microbatch's input; all is then as it was before.
+
+    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps.
+    """
+    units = [
+        CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
+        for index, layer in enumerate(module)
+    ]
+    runs: list[_Run] = []
+    pieces: list[list[Piece]] = []
+
+    def after(number: int, given: Any) -> None:
+        pieces.append(units[number].state.pieces())
+        runs.append(_measured(units[number], given, loss if number == len(units) - 1 else None, seed))
+
+    boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
+    return _shapes(module, units, boundaries, runs, _shared_state(pieces), static_bytes)
 
 
 class _Run:
@@ -101,21 +149,21 @@ def _counted(unit: CheckpointedUnit, again: Callable[[], Any], loss: LossOf | No
 
 
 def _shapes(
-    spec: ModelSpec,
     module: nn.Sequential,
     units: Sequence[CheckpointedUnit],
     boundaries: Boundaries,
     runs: Sequence[_Run],
     shared_state: tuple[SharedState, ...],
+    static_bytes: Callable[[Sequence[torch.Tensor]], int],
 ) -> ModuleShapes:
-    shared, sparse = _shared(module), sparse_weights(module)
+    shared = _shared(module)
     common = {id(tensor) for tensor, _, _ in shared}
     layers = tuple(
         LayerShape(
             input_bytes=form.nbytes,
             gradient_bytes=form.gradient_bytes,
             saved_bytes=run.kept,
-            static_bytes=_static_bytes(spec, [t for t in _tensors(unit.layers) if id(t) not in common], sparse),
+            static_bytes=static_bytes([t for t in _tensors(unit.layers) if id(t) not in common]),
             state_bytes=unit.state_bytes,
             flops=run.flops,
             counted=run.counted,
@@ -127,8 +175,7 @@ def _shapes(
         layers=layers,
         handed_on=tuple(HandedOn(nbytes=h.layout.nbytes, origin=h.origin, last=h.last) for h in boundaries.handed),
         shared=tuple(
-            Shared(nbytes=_static_bytes(spec, [t], sparse), layers=own, trained=_is_trained(t), name=name)
-            for t, own, name in shared
+            Shared(nbytes=static_bytes([t]), layers=own, trained=_is_trained(t), name=name) for t, own, name in shared
         ),
         shared_state=shared_state,
         frozen_layers=boundaries.frozen,
@@ -190,12 +237,30 @@ def _is_trained(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) and tensor.requires_grad
 
 
-def _static_bytes(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: Collection[int]) -> int:
+def _bytes_in_training(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: Collection[int]) -> int:
     """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
-    trained = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter) and tensor.requires_grad]
+    trained = _trained(tensors)
     placeholders = primed_optimizer(spec, trained, sparse)
     gradients = [p.grad for p in trained if p.grad is not None]
     nbytes = storage_bytes([*tensors, *gradients, *placeholders])
     for parameter in trained:
         parameter.grad = None
     return nbytes
+
+
+def bytes_with_gradients(tensors: Sequence[torch.Tensor], sparse: Collection[int] = ()) -> int:
+    """Return the bytes of weights and buffers, with a gradient of each weight that is trained and keeps one.
+
+    ``sparse`` holds ids of weights whose gradients take as much as microbatches use. Where a hook takes a gradient as
+    soon as it is there, none stays.
+    """
+    resident = [
+        parameter
+        for parameter in _trained(tensors)
+        if id(parameter) not in sparse and not getattr(parameter, "_post_accumulate_grad_hooks", None)
+    ]
+    return storage_bytes(tensors) + sum(parameter.numel() * parameter.element_size() for parameter in resident)
+
+
+def _trained(tensors: Sequence[torch.Tensor]) -> list[nn.Parameter]:
+    return [tensor for tensor in tensors if isinstance(tensor, nn.Parameter) and tensor.requires_grad]

@@ -38,6 +38,7 @@ _HOMES = {
     "Timeline": "loadahead.sim.timeline",
     "Run": "loadahead.runs",
     "Advice": "loadahead.sim.advice",
+    "TrainingStep": "loadahead.training",
 }
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.planner import Order
     from loadahead.sim.timeline import Timeline
+    from loadahead.training import TrainingStep
 
 __all__ = [
     "Advice",
@@ -80,6 +82,7 @@ __all__ = [
     "Scenario",
     "SweepTable",
     "Timeline",
+    "TrainingStep",
     "__version__",
     "advise",
     "calibrate",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
+    from loadahead.training import TrainingStep
 
 Row = dict[str, Any]
 
@@ -374,24 +375,27 @@ def execute(
 
 
 def compare(
-    predicted: Timeline | Run | str | Path, measured: Timeline | Run | str | Path
+    predicted: Timeline | Run | TrainingStep | str | Path, measured: Timeline | Run | TrainingStep | str | Path
 ) -> Comparison | ComparisonOfMany:
     """Return a prediction beside a measurement: step time, peak memory, every operation and kind of operation.
 
-    Each is a timeline or a run (its prediction, or its measurement), or the path of a timeline, of a run directory or
-    of a directory of timelines; then both are paths.
+    Each is a timeline, or a run or a :class:`loadahead.TrainingStep` (its prediction, or its measurement), or the path
+    of a timeline, of a run directory or of a directory of timelines; then both are paths.
     """
     from loadahead.comparison import compare_arguments
     from loadahead.reports.compare import compare as compare_timelines
     from loadahead.runs import Run
+    from loadahead.training import TrainingStep
 
     if isinstance(predicted, str | Path) or isinstance(measured, str | Path):
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
         return compare_arguments(Path(predicted), Path(measured))
     for name, side in (("prediction", predicted), ("measurement", measured)):
-        if not isinstance(side, Timeline | Run):
-            raise InputError(f"the {name} is of type {type(side).__name__}; it must be a timeline, a run or a path")
+        if not isinstance(side, Timeline | Run | TrainingStep):
+            raise InputError(
+                f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep or a path"
+            )
     return compare_timelines(
         predicted if isinstance(predicted, Timeline) else predicted.predicted,
         measured if isinstance(measured, Timeline) else measured.measured,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.decisions import Decisions
     from loadahead.sim.planner import Order, Policy
+    from loadahead.sim.workload import ModuleShapes
 
 # Timed runs of each operation in a calibration that is made on the way to something else.
 REPEATS = 5
@@ -85,11 +86,7 @@ def job_of(
     """
     if isinstance(source, Plan) or (isinstance(source, str | Path) and is_plan_file(source)):
         name = source.name if isinstance(source, Plan) else str(source)
-        if order is not None or decisions is not None:
-            raise InputError(
-                f"{name}: is a plan, whose order and decisions are made; plan its scenario anew with others",
-                parameters=("order", "decisions"),
-            )
+        refuse_choices(name, None, order, decisions)
         return _job_of_plan(source if isinstance(source, Plan) else read_plan(source), name, overrides, costs, device)
     given = decisions_given(decisions)
     prepared = prepared_of(source, overrides, costs, device, order)
@@ -104,9 +101,17 @@ def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None) -> J
         plan=plan_prepared(prepared, decisions),
         prepared=prepared,
         costs=prepared.costs,
-        warnings=prepared.warnings,
+        warnings=_warnings(prepared, decisions is None),
         by_horizon=decisions is None,
     )
+
+
+def _warnings(prepared: Prepared, by_horizon: bool) -> tuple[str, ...]:
+    """Return the prepared scenario's warnings; where no horizon decides, none about what one would."""
+    from loadahead.scenarios.cautions import cautions_of_sizes
+
+    left_out = [] if by_horizon else cautions_of_sizes(prepared.policy, prepared.workload)
+    return tuple(warning for warning in prepared.warnings if warning not in left_out)
 
 
 def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Plan:
@@ -178,8 +183,9 @@ def prepare_scenario(
     preparation: Preparation | None = None,
     order: Order | None = None,
     placement: tuple[int, ...] | None = None,
+    shapes: ModuleShapes | None = None,
 ) -> Prepared:
-    """Trace the module on the device, where there is one; make workload, policy and, where they are known, costs.
+    """Make workload, policy and, where they are known, costs; trace a module whose shapes are not given on the device.
 
     ``stages`` is how many stages the model is cut into, ``placement`` the rank of each; None: those of the order given,
     or else one for each rank. ``preparation`` keeps what scenarios agree on that are prepared one after another.
@@ -196,9 +202,9 @@ def prepare_scenario(
         placement = tuple(order.stage_rank.tolist()) if placement is None else placement
     preparation = preparation or Preparation()
     known = costs or named_costs(scenario)
-    shapes = preparation.shapes(scenario, lambda: trace(scenario, device))
+    found = shapes or preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(
-        scenario, shapes=shapes, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
+        scenario, shapes=found, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
     )
     of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known))
     more = (*of_costs, *_without_cap(scenario, order))
@@ -318,13 +324,14 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
         placement = tuple(plan.stage_rank.tolist()) or None
         prepared = prepare_scenario(scenario, given, device, len(plan.stage_rank) or None, placement=placement)
         policy = _policy_of(plan, prepared.policy)
+    by_horizon = policy is not None and "horizon" in plan.policy
     return Job(
         name=prepared.scenario.name,
         plan=plan,
         prepared=prepared if policy is None else replace(prepared, policy=policy),
         costs=prepared.costs,
-        warnings=prepared.warnings,
-        by_horizon=policy is not None and "horizon" in plan.policy,
+        warnings=_warnings(prepared, by_horizon),
+        by_horizon=by_horizon,
     )
 
 
@@ -345,6 +352,18 @@ def _in_memory(echo: Any) -> bool:
     """Return whether a plan's scenario had a model in memory, which the plan cannot hold."""
     model = echo.get("model") if isinstance(echo, dict) else None
     return isinstance(model, dict) and model.get("python") == IN_MEMORY
+
+
+def refuse_choices(
+    name: str, overrides: Overrides | None, order: OrderSource | None, decisions: DecisionsSource | None
+) -> None:
+    """Raise InputError where something is given beside a plan that it has made its own choice of."""
+    if order is not None or decisions is not None:
+        raise InputError(
+            f"{name}: is a plan, whose order and decisions are made; plan its scenario anew with others",
+            parameters=("order", "decisions"),
+        )
+    _refuse_overrides(name, overrides)
 
 
 def _refuse_overrides(name: str, overrides: Overrides | None) -> None:

@@ -6,6 +6,9 @@ from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import COMPUTE_KEYS
 from loadahead.sim.costs import Costs
+from loadahead.sim.planner import Policy
+from loadahead.sim.units import bytes_apart
+from loadahead.sim.workload import Workload
 
 # The source of costs that were measured on a CPU.
 ON_CPU = "calibrated on cpu"
@@ -32,6 +35,20 @@ def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
     if costs is None:
         return []
     return [*_of_another_device(scenario, costs), *_issuing(scenario, costs)]
+
+
+def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
+    """Warn where every boundary is too small to leave, so that no horizon offloads anything."""
+    if not policy.min_bytes or not policy.offload or not policy.checkpoint:
+        return []
+    largest = workload.largest_boundary()
+    if largest >= policy.min_bytes:
+        return []
+    has, limit = bytes_apart(largest, policy.min_bytes)
+    return [
+        f"nothing is offloaded: every boundary is smaller than offload.min_bytes ({limit}), the largest has {has}; set "
+        "a smaller min_bytes"
+    ]
 
 
 def _of_another_device(scenario: Scenario, costs: Costs) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.scenarios.cautions import cautions_beside_model
+from loadahead.scenarios.cautions import cautions_beside_model, cautions_of_sizes
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.links import with_stated_links
@@ -119,6 +119,7 @@ class Preparation:
         require_few_tasks(scenario.parallel.microbatches, model.units_known(setting.stages))
         parts = self._models.of(model, setting)
         warnings = (*common.warnings, *model.cautions(setting), *parts.warnings)
+        warnings += tuple(cautions_of_sizes(common.policy, parts.workload))
         if costs is not None:
             costs, sentences = self.stated_links(costs, scenario, physical)
             warnings += sentences

@@ -22,6 +22,7 @@ from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
+    Bytes,
     Count,
     Duration,
     Fraction,
@@ -271,7 +272,7 @@ class Checkpoint(Table):
 
 
 class Offload(Table):
-    """Sets activation offloading, with smp's parameters.
+    """Sets activation offloading, with smp's parameters; ``min_bytes`` is none of smp's.
 
     Where ``activation_loading_horizon`` is not written, the horizon is the default of its unit, which the policy knows.
     """
@@ -281,6 +282,7 @@ class Offload(Table):
     horizon_unit: one_of(*HORIZON_UNITS) = "tasks"  # type: ignore[valid-type]
     release_window: Count = 1
     receive_ahead: Natural = 1
+    min_bytes: Bytes = 0
 
 
 class Jitter(Table):
@@ -306,5 +308,6 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         horizon_unit=offload.horizon_unit,
         release_window=offload.release_window,
         receive_ahead=offload.receive_ahead,
+        min_bytes=offload.min_bytes,
         **stated,
     )

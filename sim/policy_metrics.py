@@ -74,13 +74,21 @@ class Group:
         """Return the row of each policy, with its axes and the room that all have; raise InputError for a deadlock."""
         settings = np.asarray(
             [
-                (p.horizon, p.horizon_unit == "layers", p.release_window, p.offload, few(p.receive_ahead))
+                (
+                    p.horizon,
+                    p.horizon_unit == "layers",
+                    p.release_window,
+                    p.min_bytes,
+                    p.offload,
+                    few(p.receive_ahead),
+                )
                 for p in policies
             ],
             dtype=np.int64,
-        ).reshape(len(policies), 5)
+        ).reshape(len(policies), 6)
+        sizes = self.arena.view(a.UNIT_ROWS)[:, a.U_BOUNDARY].copy()
         ints, shares = np.empty((len(policies), len(_INTEGERS)), dtype=np.int64), np.empty(len(policies))
-        stuck = int(_evaluate(self.arena.memory, self.tasks.columns(), *self.slots, settings, ints, shares))
+        stuck = int(_evaluate(self.arena.memory, self.tasks.columns(), sizes, *self.slots, settings, ints, shares))
         require_no_deadlock(self.arena, stuck, self.tasks, self.order)
         self.arena.require_room()
         rows = zip(axes, ints.tolist(), shares.tolist(), strict=True)
@@ -112,9 +120,9 @@ class Groups:
     ) -> list[SweepRow] | None:
         """Return the rows of policies that differ only in what is offloaded, and when, and have the same room.
 
-        Their horizons and horizon units, ``release_window``, ``receive_ahead`` and whether they offload may differ.
-        None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise InputError where
-        workload, costs and policies do not match, and for an order that deadlocks.
+        Their horizons and horizon units, ``release_window``, ``min_bytes``, ``receive_ahead`` and whether they offload
+        may differ. None comes back where a sum might leave 64 bits: a plan's own sums say whether it does. Raise
+        InputError where workload, costs and policies do not match, and for an order that deadlocks.
         """
         group = self._group(workload, costs, policies[0])
         return None if group is None else group.rows(policies, axes, room)
@@ -164,12 +172,13 @@ def _make_room(kept: dict[Any, Any]) -> None:
 
 
 @compiled
-def _evaluate(m, tasks, release, acquire, settings, ints, shares):  # type: ignore[no-untyped-def]
+def _evaluate(m, tasks, sizes, release, acquire, settings, ints, shares):  # type: ignore[no-untyped-def]
     for p in range(len(settings)):
-        horizon, layers, window, offload = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3] != 0
-        leave = offload and m[a.CHECKPOINT] != 0
-        m[a.RECEIVE_AHEAD] = settings[p, 4]
-        ints[p, _OFFLOADED] = decide(tasks, m[a.MICROBATCHES], horizon, layers, window, leave, release, acquire)
+        horizon, layers, window, least = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3]
+        leave = settings[p, 4] != 0 and m[a.CHECKPOINT] != 0
+        m[a.RECEIVE_AHEAD] = settings[p, 5]
+        choices = (horizon, layers, window, least, leave)
+        ints[p, _OFFLOADED] = decide(tasks, sizes, m[a.MICROBATCHES], *choices, release, acquire)
         stuck = lower_without_rows(m, release, acquire)
         if stuck >= 0:
             return stuck

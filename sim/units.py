@@ -120,6 +120,13 @@ def format_bytes(nbytes: int) -> str:
     return _format(nbytes, [(name, BYTES[name]) for name in ("PiB", "TiB", "GiB", "MiB", "KiB")], "B")
 
 
+def bytes_apart(*amounts: int) -> list[str]:
+    """Return several sizes as texts such as ``1.5 MiB``, exact ones where two that differ would read alike."""
+    texts = [format_bytes(amount) for amount in amounts]
+    alike = len({parse_bytes(text) for text in texts}) < len(set(amounts))  # 1024 KiB is 1 MiB
+    return [f"{amount} B" for amount in amounts] if alike else texts
+
+
 def format_duration(ns: int) -> str:
     """Return nanoseconds as text such as ``12.5 ms``: four significant digits."""
     return _format(ns, [(name, DURATIONS[name]) for name in ("s", "ms", "us")], "ns")

@@ -98,6 +98,16 @@ class Workload:
         if beyond:
             raise InputError(f"PassThrough.readers names unit {beyond[0]}; the model has units 0 to {units - 1}")
 
+    def boundary_bytes(self) -> Places:
+        """Return the bytes of each unit's boundary, in the order of the model; shape (units,)."""
+        distinct, of_unit = distinct_units(self.stages)
+        out: Places = np.asarray([unit.boundary_bytes for unit in distinct], dtype=np.int64).take(of_unit)
+        return out
+
+    def largest_boundary(self) -> int:
+        """Return the bytes of the largest boundary that waits for a BACKWARD: a frozen unit's does not."""
+        return int(self.boundary_bytes()[self.frozen_units :].max())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:

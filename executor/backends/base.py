@@ -70,6 +70,10 @@ class DeviceMeter(Protocol):
         """Return the most bytes held since :meth:`start_operation`."""
 
     @property
+    def allocated(self) -> int | None:
+        """Return the most bytes that an allocator's blocks took since then; None where there is no allocator."""
+
+    @property
     def reserved(self) -> int | None:
         """Return the most bytes that the allocator held since then; None where there is no allocator."""
 
@@ -105,10 +109,11 @@ class Backend(Protocol):
     most_ranks: int | None
     warnings: list[str]
 
-    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
         """Start a step of so many operations, of which those ``awaited`` are waited for.
 
-        ``timed`` says whether each operation is timed by itself, or the step as a whole.
+        ``timed`` says whether each operation is timed by itself, or the step as a whole; ``alone`` whether the host
+        waits first until the device has nothing left to do, so that the times are the step's alone.
         """
 
     def wait(self, queue: int, op: int) -> None:
@@ -120,8 +125,14 @@ class Backend(Protocol):
     def record(self, queue: int, op: int) -> None:
         """Let ``op`` have ended once all that was launched on the queue so far has."""
 
+    def end(self) -> None:
+        """End the step, at which the device may still be at work; raise what failed, with all queues drained."""
+
+    def measured(self) -> Measured:
+        """Wait until the step that ended last is through, and return its times; before the next step begins."""
+
     def finish(self) -> Measured:
-        """Wait until every queue is empty, and return the times; raise what failed first, with all queues drained."""
+        """Do as :meth:`end` and :meth:`measured` together."""
 
     def abandon(self) -> None:
         """Give the step up where it is, whatever was launched of it; afterwards every queue is empty."""

@@ -133,7 +133,7 @@ class CpuBackend:
 
     # ---- called by the replay loop ----
 
-    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
         """Start a step. All operations are always timed: two readings of the clock cost next to nothing."""
         self._clock_started.clear()
         self._ended = {op: _OneShotEvent() for op in awaited}
@@ -158,7 +158,16 @@ class CpuBackend:
         self._workers[queue].items.put(_QueuedOperation(op, tuple(self._waits.pop(queue, ())), work))
 
     def finish(self) -> Measured:
-        """Start the clock, wait for all workers, and return the times; raise what failed first."""
+        """Do as :meth:`end` and :meth:`measured` together."""
+        self.end()
+        return self.measured()
+
+    def measured(self) -> Measured:
+        """Return the times of the step that ended last."""
+        return Measured.of(self._times[0], self._times[1])
+
+    def end(self) -> None:
+        """Start the clock and wait for all workers; raise what failed first."""
         self._zero = time.perf_counter_ns()
         self._clock_started.set()
         try:
@@ -169,7 +178,6 @@ class CpuBackend:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        return Measured.of(self._times[0], self._times[1])
 
     def abandon(self) -> None:
         """Let the workers skip what is left of the step, and wait for them."""

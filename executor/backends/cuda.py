@@ -3,6 +3,11 @@
 The host launches a step's operations in list order and never waits for the device in between. Device memory is taken
 and given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
 ``record_stream``; what a copy reads or writes stays until the compute stream has waited for it, as the plan says.
+
+The compute stream is current throughout a step, and a copy's stream only while the copy is launched. A step may begin
+while the device still works on the one before: the compute stream has waited for every copy of that one, an OFFLOAD for
+its FORWARD, so that no copy of a step starts before all of those before it have ended; and an event that is recorded
+anew leaves those who wait for its last record alone.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import torch
 from loadahead.executor.backends.base import DeviceMeter, Link, Measured, Work
 from loadahead.executor.cuda.driver import Driver, Event, Stream, TorchDriver
 from loadahead.executor.tensors.layout import Layout, as_bytes
+from loadahead.executor.tensors.meter import storage_bytes
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Queue
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.units import format_bytes
@@ -67,9 +73,6 @@ class CudaBackend:
         self.warnings: list[str] = []
         self.held_ns, self.paced = held_ns, paced
         self._copies = copies
-        self._random = None if delays is None else random.Random(delays)
-        if delays is not None:
-            self.try_spin()
         self._slabs: list[torch.Tensor] = []
         self._poison = self._poison_source() if poisoned else None
         # Events are kept from step to step: one that is recorded again forgets its last time.
@@ -77,31 +80,52 @@ class CudaBackend:
         self._ends: list[Event] = []
         self._marks: list[Event] = []
         self._borders = [self.driver.event(timing=True) for _ in range(1 + QUEUES_PER_RANK)]
+        # Where another stream is current at a step's beginning: what it did before, and what comes on it after.
+        self._handovers = [self.driver.event(timing=False) for _ in range(2)]
         self._awaited: Collection[int] = ()
         self._recorded: dict[int, Event] = {}
         self._timed = True
+        self._compute = self.driver.stream(Queue.COMPUTE)
+        self._outer: list[Stream] = []  # what was current when the step that runs began
         self._streams: dict[int, Stream] = {}
         self._used: set[int] = set()
         self._issued: list[int] = []
+        self._random = None if delays is None else random.Random(delays)
+        if delays is not None:
+            self.try_spin()
 
     def try_spin(self) -> None:
         """Find out how quickly the device spins; the host waits for that, so it is not done in mid step."""
-        with self.driver.using(self.driver.stream(Queue.COMPUTE)):
+        with self.driver.using(self._compute):
             self.driver.spin(1)
 
     # ---- called by the replay loop ----
 
-    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True) -> None:
+    def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
         """Start a step: make the events that it needs, and put a mark before its first operation."""
-        self.driver.synchronize()
+        driver = self.driver
+        if alone:
+            driver.synchronize()
         self._awaited, self._timed, self._recorded = awaited, timed, {}
-        events, more = (self._ends, {"timing": True}) if timed else (self._marks, {"timing": False})
-        events.extend(self.driver.event(**more) for _ in range(operations - len(events)))
+        self._outer = [driver.current()]
+        driver.switch(self._compute)
+        if self._outer[0] not in (None, self._compute):
+            driver.record(self._handovers[0], self._outer[0])
+            driver.wait(self._compute, self._handovers[0])
         if timed:
-            self._starts.extend(self.driver.event(timing=True) for _ in range(operations - len(self._starts)))
+            self._make(self._starts, operations, timing=True)
+            self._make(self._ends, operations, timing=True)
+        else:
+            self._make(self._marks, operations, timing=False)
         self._used = {int(Queue.COMPUTE)}
-        self._issued = [self.driver.host_ns()]
-        self.driver.record(self._borders[0], self.driver.stream(Queue.COMPUTE))
+        self._issued = [driver.host_ns()]
+        driver.record(self._borders[0], self._compute)
+
+    def _make(self, events: list[Event], wanted: int, *, timing: bool) -> None:
+        """Make events until there are so many, and record each once: only then does CUDA make it, which takes time."""
+        while len(events) < wanted:
+            events.append(self.driver.event(timing=timing))
+            self.driver.record(events[-1], self._compute)
 
     def wait(self, queue: int, op: int) -> None:
         """Let the queue's stream wait for the event of ``op``."""
@@ -110,16 +134,25 @@ class CudaBackend:
 
     def launch(self, queue: int, op: int, work: Work) -> None:
         """Run the work with the queue's stream current, so that its kernels and copies go there."""
+        if queue == Queue.COMPUTE:
+            self._launch(self._compute, op, work)
+            return
         stream = self._stream(queue)
         self._used.add(queue)
-        with self.driver.using(stream):
-            if self.held_ns:
-                self.driver.spin(self.held_ns[op])
-            if self._random is not None:
-                self.driver.spin(self._random.randrange(LONGEST_DELAY_NS))
-            if self._timed:
-                self.driver.record(self._starts[op], stream)
-            work()
+        self.driver.switch(stream)
+        try:
+            self._launch(stream, op, work)
+        finally:
+            self.driver.switch(self._compute)
+
+    def _launch(self, stream: Stream, op: int, work: Work) -> None:
+        if self.held_ns:
+            self.driver.spin(self.held_ns[op])
+        if self._random is not None:
+            self.driver.spin(self._random.randrange(LONGEST_DELAY_NS))
+        if self._timed:
+            self.driver.record(self._starts[op], stream)
+        work()
 
     def record(self, queue: int, op: int) -> None:
         """Record the event of ``op``, if anything needs it, and the host's time."""
@@ -134,9 +167,28 @@ class CudaBackend:
 
     def finish(self) -> Measured:
         """Wait for the device and return the times."""
+        self.end()
+        return self.measured()
+
+    def end(self) -> None:
+        """Put a mark after each queue's last operation, and let the caller's stream be current again."""
         if not self._timed:
             for queue in self._used:
                 self.driver.record(self._borders[1 + queue], self._stream(queue))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give the caller's stream back, which waits for the step; the second call does nothing."""
+        if not self._outer:
+            return
+        outer = self._outer.pop()
+        if outer not in (None, self._compute):
+            self.driver.record(self._handovers[1], self._compute)
+            self.driver.wait(outer, self._handovers[1])
+        self.driver.switch(outer)
+
+    def measured(self) -> Measured:
+        """Wait for the device and return the times of the step that ended last."""
         self.driver.synchronize()
         issue = self._issue_times()
         zero = self._borders[0]
@@ -158,8 +210,11 @@ class CudaBackend:
 
     def abandon(self) -> None:
         """Wait for the device: copies still under way would write into memory that the next step takes."""
-        self.driver.synchronize()
         self._recorded = {}
+        try:
+            self.driver.synchronize()
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Wait for the device and unpin the host memory."""
@@ -222,12 +277,12 @@ class CudaBackend:
         return slab
 
     def allocated(self) -> int:
-        """Return the bytes that all tensors of the process hold on the device."""
-        return self.driver.allocated()
+        """Return the bytes that all tensors of the process asked for on the device and hold."""
+        return self.driver.requested()
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
-        """Return a meter of the allocator, which counts all there is, so that nothing needs to be named to it."""
-        return AllocatorMeter(self.driver, foreign)
+        """Return a meter of the allocator, which counts all there is: what is resident need not be named to it."""
+        return AllocatorMeter(self.driver, foreign + storage_bytes(ignored))
 
     def machine(self) -> dict[str, Any]:
         """Return the GPU and its versions."""
@@ -235,21 +290,29 @@ class CudaBackend:
 
 
 class AllocatorMeter:
-    """Reads the caching allocator: it counts in the host's order and needs no waiting for the device."""
+    """Reads the caching allocator: it counts in the host's order and needs no waiting for the device.
+
+    What tensors asked for is what a plan knows; the blocks that they got are larger, by what is not worth splitting.
+    """
 
     def __init__(self, driver: Driver, foreign: int) -> None:
         self._driver, self._foreign = driver, foreign
-        self.resident = driver.allocated() - foreign
+        self.resident = driver.requested() - foreign
 
     @property
     def live(self) -> int:
-        """Return the bytes that the run's tensors hold now."""
-        return self._driver.allocated() - self._foreign
+        """Return the bytes that the run's tensors asked for and hold now."""
+        return self._driver.requested() - self._foreign
 
     @property
     def peak(self) -> int:
         """Return the most bytes that they held since :meth:`start_operation`."""
-        return self._driver.peak_allocated() - self._foreign
+        return self._driver.peak_requested() - self._foreign
+
+    @property
+    def allocated(self) -> int | None:
+        """Return the most bytes that all tensors' blocks took since then, those of foreign ones too."""
+        return self._driver.peak_allocated()
 
     @property
     def reserved(self) -> int | None:

@@ -41,10 +41,19 @@ class Driver(Protocol):
     device: torch.device
 
     def stream(self, queue: Queue) -> Stream:
-        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
+        """Return the queue's stream: the compute queue's is the one that was current when the driver was made.
+
+        Those of the others are the same for the life of the process.
+        """
 
     def event(self, *, timing: bool) -> Event:
         """Return a new event; without timing it orders work and does not tell when."""
+
+    def current(self) -> Stream:
+        """Return the stream that is current; None where there is none, as only a stand-in has it."""
+
+    def switch(self, stream: Stream) -> None:
+        """Let the stream be current from now on; it takes a fraction of what :meth:`using` does."""
 
     def using(self, stream: Stream) -> AbstractContextManager[None]:
         """Let the stream be current inside the context."""
@@ -76,20 +85,23 @@ class Driver(Protocol):
     def unpin(self, slab: torch.Tensor) -> None:
         """Give memory from :meth:`pin` back; nothing may be copying it."""
 
-    def allocated(self) -> int:
-        """Return the bytes that tensors hold on the device now."""
+    def requested(self) -> int:
+        """Return the bytes that tensors asked of the allocator and hold now."""
+
+    def peak_requested(self) -> int:
+        """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
 
     def peak_allocated(self) -> int:
-        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
+        """Return the most bytes that these tensors' blocks took since then, which are rounded up."""
 
     def peak_reserved(self) -> int:
-        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
+        """Return the most bytes that the allocator held of the device since then."""
 
     def reset_peaks(self) -> None:
-        """Begin both peaks anew."""
+        """Begin all peaks anew."""
 
     def memory_bytes(self) -> int:
-        """Return the capacity of the device."""
+        """Return the bytes of the device that tensors can have, once libraries and kernels have taken theirs."""
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""
@@ -128,11 +140,13 @@ class TorchDriver:
         require_cuda()
         choose_cublas_workspace()
         self.device = torch.device("cuda", torch.cuda.current_device())
+        # The legacy default stream, as some call it, cannot be captured in a graph: a caller may choose another.
+        self._compute = torch.cuda.current_stream(self.device)
 
     def stream(self, queue: Queue) -> torch.cuda.Stream:
-        """Return the queue's stream, the same for the life of the process; the compute queue's is the default one."""
+        """Return the queue's stream: the compute queue's is the one that was current when the driver was made."""
         if queue == Queue.COMPUTE:
-            return torch.cuda.default_stream(self.device)
+            return self._compute
         key = (self.device.index, queue)
         if key not in _STREAMS:
             _STREAMS[key] = _cuda.Stream(self.device)
@@ -142,6 +156,14 @@ class TorchDriver:
         """Return a new event; without timing it orders work and does not tell when."""
         made: torch.cuda.Event = _cuda.Event(enable_timing=timing)
         return made
+
+    def current(self) -> torch.cuda.Stream:
+        """Return the stream that is current."""
+        return torch.cuda.current_stream(self.device)
+
+    def switch(self, stream: torch.cuda.Stream) -> None:
+        """Let the stream be current from now on."""
+        torch.cuda.set_stream(stream)
 
     @contextmanager
     def using(self, stream: torch.cuda.Stream) -> Iterator[None]:
@@ -230,25 +252,38 @@ class TorchDriver:
             return None
         return memory
 
-    def allocated(self) -> int:
-        """Return the bytes that tensors hold on the device now."""
-        return int(torch.cuda.memory_allocated(self.device))
+    def requested(self) -> int:
+        """Return the bytes that tensors asked of the allocator and hold now."""
+        return self._statistic("requested_bytes", "current")
+
+    def peak_requested(self) -> int:
+        """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
+        return self._statistic("requested_bytes", "peak")
 
     def peak_allocated(self) -> int:
-        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
-        return int(torch.cuda.max_memory_allocated(self.device))
+        """Return the most bytes that these tensors' blocks took since then, which are rounded up."""
+        return self._statistic("allocated_bytes", "peak")
 
     def peak_reserved(self) -> int:
-        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
-        return int(torch.cuda.max_memory_reserved(self.device))
+        """Return the most bytes that the allocator held of the device since then."""
+        return self._statistic("reserved_bytes", "peak")
+
+    def _statistic(self, name: str, which: str) -> int:
+        """Return one of torch's statistics of all pools: nested, they come without a dictionary of them all."""
+        found: dict[str, Any] = torch.cuda.memory_stats_as_nested_dict(self.device)
+        return int(found[name]["all"][which]) if found else 0  # there are none before the first tensor
 
     def reset_peaks(self) -> None:
-        """Begin both peaks anew."""
+        """Begin all peaks anew."""
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory_bytes(self) -> int:
-        """Return the capacity of the device."""
-        return int(torch.cuda.get_device_properties(self.device).total_memory)
+        """Return the bytes of the device that tensors can have: what is free, and what the allocator holds already.
+
+        The card's own capacity holds the context, loaded kernels and libraries' workspaces too, and other processes.
+        """
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(free) + self._statistic("reserved_bytes", "current")
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""

@@ -107,11 +107,11 @@ def model_objects(
     for name, function in given.items():
         if function is not None and not callable(function):
             raise InputError(f"{name} is of type {type(function).__name__}; it must be a function")
-    given["layers"] = None if model is None else _layers(model)
+    given["layers"] = None if model is None else layers_of(model)
     return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
 
 
-def _layers(model: Any) -> list[nn.Module]:
+def layers_of(model: Any) -> list[nn.Module]:
     """Return the layers that are run one after the other; InputError where a model does not say which these are."""
     expected = "an nn.Sequential, an nn.ModuleList or a list of modules that are run one after the other"
     if not isinstance(model, nn.Sequential | nn.ModuleList | list | tuple):
@@ -237,30 +237,33 @@ class LoadedModel:
     device: torch.device
 
     def loss_of(self, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
-        """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean.
+        """Return the loss function of one microbatch, see :func:`mean_loss`."""
+        return mean_loss(self.loss, self.loss_name, target, microbatches)
 
-        The target is copied inside the operation that needs it, as its memory is the operation's. InputError where the
-        loss fails or is no number.
-        """
 
-        def loss(out: Any) -> torch.Tensor:
-            own = tree_map_only(torch.Tensor, torch.Tensor.clone, target)
-            try:
-                value: Any = self.loss(out, own)
-            except (LoadaheadError, torch.OutOfMemoryError):
-                raise
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{self.loss_name} fails: {type(error).__name__}: {one_line(error)}") from error
-            if not isinstance(value, torch.Tensor):
-                raise InputError(
-                    f"{self.loss_name} returns a {type(value).__name__}; it must return one number, a tensor"
-                )
-            if value.numel() != 1 or not value.is_floating_point():
-                kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-                raise InputError(f"{self.loss_name} returns {kind}; it must return one number")
-            return value / microbatches
+def mean_loss(function: LossFunction, name: str, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
+    """Return the loss function of one microbatch, scaled so that a step's losses add up to their mean.
 
-        return loss
+    The target is copied inside the operation that needs it, as its memory is the operation's. InputError, which calls
+    the loss by its name, where it fails or is no number.
+    """
+
+    def loss(out: Any) -> torch.Tensor:
+        own = tree_map_only(torch.Tensor, torch.Tensor.clone, target)
+        try:
+            value: Any = function(out, own)
+        except (LoadaheadError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{name} fails: {type(error).__name__}: {one_line(error)}") from error
+        if not isinstance(value, torch.Tensor):
+            raise InputError(f"{name} returns a {type(value).__name__}; it must return one number, a tensor")
+        if value.numel() != 1 or not value.is_floating_point():
+            kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+            raise InputError(f"{name} returns {kind}; it must return one number")
+        return value / microbatches
+
+    return loss
 
 
 def _accepted_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -393,7 +396,18 @@ def _named_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def require_trainable(module: nn.Module) -> None:
-    """Raise InputError for parts of a model that this process cannot train as they are."""
+    """Raise InputError for parts of a model that this process cannot train as they are, with gradients that stay."""
+    require_own_process(module)
+    for name, parameter in module.named_parameters():
+        if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise InputError(
+                f"model: {name} has a hook that runs once its gradient is there, as an optimizer inside the backward "
+                "pass has; that is not supported, the plan takes the optimizer's step at the end of the step: remove it"
+            )
+
+
+def require_own_process(module: nn.Module) -> None:
+    """Raise InputError for parts of a model that are spread over processes, or talk to others."""
     for name, part in module.named_modules():
         kind = type(part).__name__
         if kind in _WRAPPERS:
@@ -404,11 +418,6 @@ def require_trainable(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if type(parameter).__name__ == "DTensor" or type(parameter.data).__name__ == "DTensor":
             raise InputError(f"model: {name} is a DTensor, spread over processes; give a module of plain tensors")
-        if getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise InputError(
-                f"model: {name} has a hook that runs once its gradient is there, as an optimizer inside the backward "
-                "pass has; that is not supported, the plan takes the optimizer's step at the end of the step: remove it"
-            )
 
 
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
@@ -488,19 +497,27 @@ def _loss(spec: ModelSpec) -> LossFunction:
     """Return the loss; a module is copied, and InputError is raised for one with weights that would be trained."""
     if spec.objects is not None and spec.objects.loss is not None:
         loss: Any = spec.objects.loss
-    elif spec.loss in LOSSES:
-        return LOSSES[spec.loss]
-    elif ":" in spec.loss:
-        loss = find_function(spec.loss, "loss", spec.search_path)
     else:
-        raise InputError(f'model.loss is {spec.loss!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+        loss = named_loss(spec.loss, spec.search_path)
     if isinstance(loss, nn.Module):
-        if any(parameter.requires_grad for parameter in loss.parameters()):
-            raise InputError(
-                f"{spec.loss_name} has weights of its own that are trained; make it the model's last layer"
-            )
+        require_no_weights(loss, spec.loss_name)
         loss = copied([loss])[0]
     return loss  # type: ignore[no-any-return]
+
+
+def named_loss(name: str, folder: str | None) -> LossFunction:
+    """Return the loss of a name, or of ``"module:function"``, looked for in the folder first; InputError for others."""
+    if name in LOSSES:
+        return LOSSES[name]
+    if ":" in name:
+        return find_function(name, "loss", folder)
+    raise InputError(f'model.loss is {name!r}; it must be one of {", ".join(LOSSES)} or "module:function"')
+
+
+def require_no_weights(loss: Any, name: str) -> None:
+    """Raise InputError for a loss that is a module with weights that would be trained."""
+    if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
+        raise InputError(f"{name} has weights of its own that are trained; make it the model's last layer")
 
 
 def _on_device(batch: BatchOf, device: torch.device, dtype: torch.dtype | None) -> BatchOf:
@@ -546,20 +563,25 @@ def _checked(data: Callable[..., Any], options: dict[str, Any], name: str) -> Ba
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise InputError(f"{name} fails: {kind}: {one_line(error)}") from error
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InputError(f"{name} returned {_described(pair)}; it must return (input, target)")
-        for part, what in zip(pair, ("input", "target"), strict=True):
-            for leaf in tree_leaves(part):
-                if not isinstance(leaf, torch.Tensor) and not isinstance(leaf, str | int | float | bool | None):
-                    raise InputError(
-                        f"{name} returned {_described(pair)}: a {type(leaf).__name__} in its {what}; it must be a "
-                        "tensor, or tensors in tuples, lists and dictionaries"
-                    )
-        if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(pair[0])):
-            raise InputError(f"{name} returned {_described(pair)}: an input without a tensor; the model reads one")
+        require_batch(pair, f"{name} returned", "return")
         return tuple(pair)
 
     return batch
+
+
+def require_batch(pair: Any, what: str, must: str = "be") -> None:
+    """Raise InputError, whose line begins with ``what``, unless it is an (input, target) that a model can be given."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(f"{what} {_described(pair)}; it must {must} (input, target)")
+    for part, name in zip(pair, ("input", "target"), strict=True):
+        for leaf in tree_leaves(part):
+            if not isinstance(leaf, torch.Tensor) and not isinstance(leaf, str | int | float | bool | None):
+                raise InputError(
+                    f"{what} {_described(pair)}: a {type(leaf).__name__} in its {name}; it must be a tensor, or "
+                    "tensors in tuples, lists and dictionaries"
+                )
+    if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(pair[0])):
+        raise InputError(f"{what} {_described(pair)}: an input without a tensor; the model reads one")
 
 
 def _described(value: Any) -> str:

@@ -101,6 +101,7 @@ class CheckpointedUnit:
         self._autocast, self._shared = dtype, shared
         self.resident = frozenset(storage_id(tensor) for tensor in self._weights())
         self._sparse = tuple(sparse_weights(self.layers).values())
+        self._trained = tuple({id(p): p for p in self.parameters() if p.requires_grad}.values())
         self._contexts: dict[int, UnitContext] = {}
         self._graph: dict[int, UnitGraph] = {}
 
@@ -285,6 +286,7 @@ class CheckpointedUnit:
         graph, context = self._graph.pop(microbatch), self._contexts.pop(microbatch)
         ends, incoming = [], []
         made = () if gradient is None else gradient.as_made()
+        fresh = [parameter for parameter in self._trained if parameter.grad is None]
         for place, end in graph.ends.items():
             if gradient is None:
                 ends.append(end)
@@ -304,7 +306,9 @@ class CheckpointedUnit:
                 raise model_error(error, f"in the backward pass of unit {self.name}") from error
         incoming.clear()
         given = storages(gradient.tensors) if gradient is not None else frozenset()
-        keep_apart(self._sparse, graph.boundary_storages | given)
+        if fresh or self._sparse:
+            passed_on = storages([tensor for sink in graph.sinks for tensor in sink])
+            keep_apart((*self._sparse, *fresh), graph.boundary_storages | given | passed_on)
         out, absent = [], []
         for place, (sink, layout) in enumerate(zip(graph.sinks, graph.boundary, strict=True)):
             if sink:

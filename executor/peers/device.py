@@ -23,8 +23,8 @@ def synchronize(device: torch.device) -> None:
 
 
 def allocated(device: torch.device) -> int:
-    """Return the bytes that tensors hold on the device; 0 where the device does not say."""
-    return TorchDriver().allocated() if is_cuda(device) else 0
+    """Return the bytes that tensors asked for on the device and hold; 0 where the device does not say."""
+    return TorchDriver().requested() if is_cuda(device) else 0
 
 
 def begin_peak(device: torch.device) -> None:
@@ -35,7 +35,7 @@ def begin_peak(device: torch.device) -> None:
 
 def peak_allocated(device: torch.device) -> int | None:
     """Return the most bytes that tensors held since :func:`begin_peak`; None where the device does not say."""
-    return TorchDriver().peak_allocated() if is_cuda(device) else None
+    return TorchDriver().peak_requested() if is_cuda(device) else None
 
 
 def clear(device: torch.device) -> None:

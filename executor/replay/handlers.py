@@ -42,7 +42,7 @@ def _forward(run: Operations, op: OpView) -> Work:
         else:
             made = unit.forward_with_graph(microbatch, value, seed, loss, handed)
         if ends:
-            run.backend.copy(run.losses[microbatch], made.value.tensors[0])
+            run.backend.copy(run.losses[microbatch], made.value.tensors[0].reshape(()))
             return
         if made.handed:
             run.hand_on(op, handed, made, unit.resident | storages(value.tensors) | storages(made.value.tensors))

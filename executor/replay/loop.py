@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from loadahead.executor.backends import Measured
 from loadahead.executor.model.spec import Batch
 from loadahead.executor.replay.metering import StepMeter
@@ -15,10 +17,19 @@ from loadahead.executor.replay.operations import Operations
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """Holds when each operation ran, and each microbatch's loss, divided by their number."""
+    """Holds when each operation ran, and each microbatch's loss, divided by their number.
+
+    Attributes:
+        values: the losses on the device, float64, shape (microbatches,): to read them the host waits for the device.
+    """
 
     measured: Measured
-    losses: list[float]
+    values: torch.Tensor
+
+    @property
+    def losses(self) -> list[float]:
+        """Return each microbatch's loss."""
+        return [float(value) for value in self.values.tolist()]
 
     @property
     def loss(self) -> float:
@@ -35,25 +46,43 @@ def replay(
 ) -> StepRun:
     """Run the plan once as step ``number`` on its data, one batch per microbatch, and return times and loss.
 
-    ``timed`` says whether each operation is timed by itself. The gradients are zeroed first, outside the measured time,
-    and stay after the OPTIMIZER_STEP to be looked at. Raises what the first failing operation raised, after all queues
-    have run dry.
+    ``timed`` says whether each operation is timed by itself. What the training does before a step, such as zeroing
+    gradients, is outside the measured time. Gradients stay after the OPTIMIZER_STEP to be looked at. Raises what the
+    first failing operation raised, after all queues have run dry.
+    """
+    values = launch(operations, number, batches, meter, timed)
+    return StepRun(operations.backend.measured(), values)
+
+
+def launch(
+    operations: Operations,
+    number: int,
+    batches: Sequence[Batch],
+    meter: StepMeter | None = None,
+    timed: bool = True,
+    alone: bool = True,
+) -> torch.Tensor:
+    """Do as :func:`replay` without waiting for a device that works by itself; return the losses, on the device.
+
+    The backend's ``measured`` waits for the step and tells its times. ``alone`` says whether the device is waited for
+    before.
     """
     backend = operations.backend
     operations.begin_step(number, batches)
     try:
-        backend.begin(len(operations.views), operations.awaited, timed=timed)
+        backend.begin(len(operations.views), operations.awaited, timed=timed, alone=alone)
         for op, queue, edges in zip(operations.views, operations.queues, operations.waits, strict=True):
             for edge in edges:
                 backend.wait(queue, edge)
             work = partial(operations.run, op)
             backend.launch(queue, op.index, work if meter is None else meter.around(op, work))
             backend.record(queue, op.index)
-        measured = backend.finish()
+        values = operations.losses.clone()
+        backend.end()
     except BaseException:
         with suppress(RuntimeError):  # a device that is lost says so again, and the first error tells more
             backend.abandon()
         raise
     finally:
         operations.end_step()
-    return StepRun(measured, operations.losses.tolist())
+    return values

@@ -30,7 +30,8 @@ class StepMeter:
         ]
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
-        self._reserved: dict[int, int] = {}
+        # The allocator's own bytes by operation, of blocks and of all that it holds.
+        self._blocks: dict[int, tuple[int, int]] = {}
         operations.before_frees = self._look_at_boundaries
 
     def around(self, op: OpView, work: Work) -> Work:
@@ -44,8 +45,9 @@ class StepMeter:
                 meter.start_operation()
                 work()
             self._during[op.index], self._after[op.index] = meter.peak, meter.live
-            if meter.reserved is not None:
-                self._reserved[op.index] = meter.reserved
+            allocated, reserved = meter.allocated, meter.reserved
+            if allocated is not None and reserved is not None:
+                self._blocks[op.index] = allocated, reserved
 
         return metered
 
@@ -67,14 +69,16 @@ class StepMeter:
     def allocator(self) -> dict[str, Any]:
         """Return the allocator's bytes after and during each compute operation; empty where there is no allocator.
 
-        ``op`` holds positions in the plan; the other lists go with it.
+        ``op`` holds positions in the plan; the other lists go with it. Requested bytes are what the run's tensors asked
+        for, allocated ones those of all blocks, reserved ones what the allocator holds of the device.
         """
-        if not self._reserved:
+        if not self._blocks:
             return {}
-        rows = sorted(self._reserved)
+        rows = sorted(self._blocks)
         return {
             "op": rows,
-            "memory_allocated": self._after[rows].tolist(),
-            "max_memory_allocated": self._during[rows].tolist(),
-            "max_memory_reserved": [self._reserved[row] for row in rows],
+            "requested": self._after[rows].tolist(),
+            "max_requested": self._during[rows].tolist(),
+            "max_memory_allocated": [self._blocks[row][0] for row in rows],
+            "max_memory_reserved": [self._blocks[row][1] for row in rows],
         }

@@ -1,4 +1,4 @@
-"""Weights whose gradients are sparse tensors: as many rows as microbatches use, and none where none uses any."""
+"""Weights whose gradients are sparse tensors, as many rows as microbatches use; and gradients kept apart."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ def sparse_weights(layers: Iterable[nn.Module]) -> dict[int, nn.Parameter]:
 
 
 def keep_apart(weights: Iterable[nn.Parameter], foreign: Collection[int]) -> None:
-    """Copy sparse gradients that lie in memory of something else, such as the ids that were looked up.
+    """Copy gradients that lie in memory of something else: ids that were looked up, a gradient that is handed on.
 
-    ``foreign`` holds ids of storages. Autograd takes a first gradient as it comes.
+    ``foreign`` holds ids of storages. Autograd takes a first gradient as it comes, and adds the next ones to it.
     """
     for weight in weights:
         gradient = weight.grad
-        if gradient is None or gradient.layout is not torch.sparse_coo:
+        if gradient is None:
+            continue
+        if gradient.layout is torch.strided and storage_id(gradient) in foreign:
+            weight.grad = gradient.clone()
+        if gradient.layout is not torch.sparse_coo:
             continue
         parts = gradient._indices(), gradient._values()
         if any(storage_id(part) in foreign for part in parts):

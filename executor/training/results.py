@@ -122,7 +122,7 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
     machine_facts = machine() | backend.machine()
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
-        "summary": _summary(plan, backend.name, start, end, median.issue_ns, levels, records.memory),
+        "summary": summary_of(plan, backend.name, start, end, median.issue_ns, levels, records.memory),
         CAPACITY: costs.memory_bytes,
         HOST_CAPACITY: costs.host_memory_bytes,
         "machine": machine_facts,
@@ -165,7 +165,7 @@ def _timed_steps(backend: Backend, records: StepRecords) -> str:
     )
 
 
-def _summary(
+def summary_of(
     plan: Plan, source: str, start: Ints, end: Ints, issue: Ints | None, levels: MemorySamples, memory: MemoryWalk
 ) -> dict[str, Any]:
     """Return the measured summary, by the keys of the command line's JSON (DESIGN, section 4)."""

@@ -12,28 +12,23 @@ from loadahead.executor.backends import Backend
 from loadahead.executor.links import Links
 from loadahead.executor.model.spec import Batch, ModelSpec
 from loadahead.executor.model.unit import Foreseen, Unforeseen
-from loadahead.executor.replay.loop import StepRun, replay
-from loadahead.executor.replay.metering import StepMeter
-from loadahead.executor.replay.operations import Operations
+from loadahead.executor.replay.loop import StepRun
 from loadahead.executor.replay.plan_match import stage_ranks
 from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import (
     compiled_layers,
     reset_process,
     uncompiled,
-    without_garbage_collection,
 )
 from loadahead.executor.training.differences import DEPENDS, Differences, recompute_differences, require_finite
 from loadahead.executor.training.oracle import PlainTraining, pass_orders
 from loadahead.executor.training.results import StepRecords
 from loadahead.executor.training.session import Session, UnitKey
+from loadahead.executor.training.step import BoundStep
 from loadahead.sim.errors import CheckFailed, InputError, LoadaheadError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.units import counted
 from loadahead.sim.workload import Workload
-
-# Where timing each operation costs something, one step in this many does: the others' median is the step time.
-TIMED_EVERY = 4
 
 OnStep = Callable[[int, float], None]  # (step, loss)
 
@@ -182,8 +177,8 @@ class TrainingRun:
         if checked and backend.device.type == "cpu":
             session.copy_gradients()
         foreign = backend.allocated() - before
-        operations = Operations(plan, session.in_units, session, backend, self.links)
-        untimed, losses = backend.warm_ups + 1, []
+        step_of = BoundStep(plan, session.in_units, session, backend, self.links)
+        losses = []
         sparse = sparse_weights(session.model.module)
         if sparse and watched:
             records.warnings.append(
@@ -193,20 +188,16 @@ class TrainingRun:
         for step in range(self.steps):
             batches = session.batches(step, plan.microbatches)
             metered = step == backend.warm_ups if timed else True
-            meter = StepMeter(operations, foreign) if metered and (watched or not timed) else None
+            metered = metered and (watched or not timed)
             session.in_units.watch(watched and (not timed or step < backend.warm_ups))
-            # Where a backend needs no warming up, timing is free; elsewhere each operation's time costs two events.
-            one_by_one = backend.warm_ups == 0 or (step - untimed) % TIMED_EVERY == 0
-            whole = None
-            if timed and backend.metering_is_free and meter is None:
-                whole = backend.meter(session.resident(0), [operations.losses], foreign)
-                whole.start_operation()
-            with without_garbage_collection():
-                run = replay(operations, step, batches, meter, one_by_one)
-            if whole is not None:
-                records.peaks.append([whole.peak])
-            if meter is not None:
-                records.metered(meter)
+            one_by_one = step_of.is_timed(step)
+            peaked = timed and backend.metering_is_free and not metered
+            taken = step_of.run(step, batches, metered=metered, peaked=peaked, one_by_one=one_by_one, foreign=foreign)
+            run = taken.run
+            if taken.peak is not None:
+                records.peaks.append([taken.peak])
+            if taken.meter is not None:
+                records.metered(taken.meter)
             elif timed and step > backend.warm_ups:
                 (records.timed if one_by_one else records.bare).append(run.measured)
             losses.append(run.loss)

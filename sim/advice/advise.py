@@ -8,7 +8,7 @@ from dataclasses import replace
 from loadahead.sim.advice import obstacles
 from loadahead.sim.advice.answer import Advice
 from loadahead.sim.advice.findings import Alternative, Figures
-from loadahead.sim.advice.names import TOO_FEW_TASKS
+from loadahead.sim.advice.names import TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, smallest, tasks_for
 from loadahead.sim.advice.steps import Steps
 from loadahead.sim.advice.within import Limits, limit_ns
@@ -43,7 +43,9 @@ class _Adviser:
         self._steps = Steps(workload, costs)
         # What a plan holds needs no clock: the quickest to compute will do.
         self._memory = self._steps.lower_bound()
-        self._tasks = tasks_for(workload, policy)
+        self._tasks, self._sizes = tasks_for(workload, policy), workload.boundary_bytes()
+        # No boundary is larger than this; it is too small where it is below min_bytes.
+        self._largest = workload.largest_boundary()
         self._effort = Effort(tell)
         self._effort.spend(_BESIDE * self._steps.seconds(policy))
         self._keep_all = self._steps.figures(replace(policy, offload=False))
@@ -51,7 +53,7 @@ class _Adviser:
 
     def advice(self) -> Advice:
         """Return what was found."""
-        policy, horizons = self._policy, Horizons.of(self._tasks, self._policy)
+        policy, horizons = self._policy, Horizons.of(self._tasks, self._sizes, self._policy)
         found = self._search(horizons)
         offloads, last = horizons.offloaded(1) > 0, found.searched.last
         best = self._figures(horizons, found.horizon)
@@ -60,6 +62,7 @@ class _Adviser:
         return Advice(
             horizon_unit=policy.horizon_unit,
             release_window=policy.release_window,
+            min_bytes=policy.min_bytes,
             capacity_bytes=self._costs.memory_bytes,
             host_capacity_bytes=self._costs.host_memory_bytes,
             keep_all=self._keep_all,
@@ -70,7 +73,7 @@ class _Adviser:
             least_step_time_ns=found.least_ns,
             searched=found.searched,
             obstacles=in_the_way,
-            furthest=furthest(self._tasks),
+            furthest=furthest(self._tasks, self._sizes, policy.min_bytes),
             alternatives=tuple(sorted(alternatives, key=_least_memory)),
             alternatives_complete=complete,
             windows=WINDOWS,
@@ -105,7 +108,7 @@ class _Adviser:
     def _obstacles(self, horizons: Horizons, found: Found) -> tuple[str, ...]:
         """Return what keeps the next smaller horizon, or all horizons, from being advised."""
         if not found.searched.last:
-            return (TOO_FEW_TASKS,)
+            return (TOO_SMALL,) if self._largest < self._policy.min_bytes else (TOO_FEW_TASKS,)
         if found.horizon is None:
             return obstacles.of_all(self._steps, horizons, found.searched.last, self._limits, self._effort)
         if found.horizon == 1:
@@ -123,7 +126,7 @@ class _Adviser:
                     continue
                 if not self._effort.left:
                     return out, False
-                horizons = Horizons.of(self._tasks, other)
+                horizons = Horizons.of(self._tasks, self._sizes, other)
                 figures = self._figures(horizons, self._search(horizons).horizon)
                 if figures is not None:
                     out.append(Alternative(horizon_unit=unit, release_window=window, figures=figures))

@@ -27,6 +27,7 @@ class Advice(Findings):
             "horizon": None if best is None else best.horizon,
             "horizon_unit": self.horizon_unit,
             "release_window": self.release_window,
+            "min_bytes": self.min_bytes,
             STEP_TIME: None if best is None else best.step_time_ns,
             PEAK_DEVICE: None if best is None else best.peak_device_bytes,
             "host_bytes": None if best is None else best.host_bytes,

@@ -83,7 +83,7 @@ class Findings:
     How long that is says :mod:`loadahead.sim.advice.within`.
 
     Attributes:
-        horizon_unit, release_window: the scenario's, for which horizons were searched.
+        horizon_unit, release_window, min_bytes: the scenario's, for which horizons were searched.
         capacity_bytes: the device's memory.
         host_capacity_bytes: the host's, for all ranks together; None: it is not known.
         keep_all: the same step with everything kept on the device.
@@ -92,7 +92,8 @@ class Findings:
         least_step_time_ns: the shortest step of all horizons that save memory; None where not all were timed.
         obstacles: what keeps the next smaller horizon, or where there is no best one every horizon, from being advised:
             the fewest things that have to go together, by :mod:`loadahead.sim.advice.names`.
-        furthest: by how many tasks a BACKWARD comes after its FORWARD at the most.
+        furthest: by how many tasks a BACKWARD comes after its FORWARD at the most, of boundaries of at least
+            ``min_bytes``.
         alternatives: the best horizons of other units and release windows, the one that needs least memory first.
         alternatives_complete: whether all of them were looked at, in all horizons.
         windows: the release windows that were looked at for them, in both units; empty where none was.
@@ -121,6 +122,7 @@ class Findings:
     largest: Figures | None = None
     fitting: Figures | None = None
     whose: str = "This plan"
+    min_bytes: int = 0
 
     def fits(self, figures: Figures) -> bool:
         """Return whether a plan fits the device."""

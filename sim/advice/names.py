@@ -10,3 +10,5 @@ HOST_MEMORY = "host_memory"
 # No BACKWARD comes late enough after its FORWARD for anything to leave the device, or for what leaves to be away when
 # memory peaks.
 TOO_FEW_TASKS = "too_few_tasks"
+# Every boundary has fewer bytes than min_bytes.
+TOO_SMALL = "min_bytes"

@@ -1,6 +1,7 @@
 """The smallest horizon whose plan may be advised is found here, and it is said how far that was searched.
 
-A larger horizon takes no less memory on any rank: each boundary comes back no later, or stays. So the smallest horizon
+A larger horizon takes no less memory on any rank: each boundary comes back no later, or stays; those that are too small
+to leave (``min_bytes``) stay at every horizon. So the smallest horizon
 is the one with the least memory. It takes no more of the host either. Where it never makes a step longer
 (:attr:`loadahead.sim.advice.steps.Steps.monotone`), halving finds the smallest horizon that is allowed; elsewhere
 halving over a lower bound tells which horizons are too small, and those from there on are tried one after the other.
@@ -54,17 +55,21 @@ class Effort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizons:
-    """Holds the horizons of one policy, all else as it says: which offload anything, and how much."""
+    """Holds the horizons of one policy, all else as it says: which offload anything, and how much.
+
+    ``sizes`` is what :meth:`loadahead.sim.workload.Workload.boundary_bytes` returns.
+    """
 
     policy: Policy
     tasks: Tasks
+    sizes: Ints
     _slots: tuple[Ints, Ints] = field(repr=False)
 
     @classmethod
-    def of(cls, tasks: Tasks, policy: Policy) -> Horizons:
+    def of(cls, tasks: Tasks, sizes: Ints, policy: Policy) -> Horizons:
         """Return the horizons of a policy over its tasks."""
         slots = (np.empty(tasks.boundaries, dtype=np.int64), np.empty(tasks.boundaries, dtype=np.int64))
-        return cls(policy=policy, tasks=tasks, _slots=slots)
+        return cls(policy=policy, tasks=tasks, sizes=sizes, _slots=slots)
 
     def at(self, horizon: int) -> Policy:
         """Return the policy with this horizon."""
@@ -72,9 +77,9 @@ class Horizons:
 
     def offloaded(self, horizon: int) -> int:
         """Return how many boundaries leave at this horizon: no more than at any smaller one."""
-        layers = self.policy.horizon_unit == "layers"
-        settings = (self.tasks.microbatches, horizon, layers, self.policy.release_window, True)
-        return int(decide(self.tasks.columns(), *settings, *self._slots))
+        policy, layers = self.policy, self.policy.horizon_unit == "layers"
+        settings = (self.tasks.microbatches, horizon, layers, policy.release_window, policy.min_bytes, True)
+        return int(decide(self.tasks.columns(), self.sizes, *settings, *self._slots))
 
     def last(self) -> int:
         """Return the largest horizon that offloads anything and is not the same as a smaller one; 0 for none.
@@ -108,9 +113,13 @@ def tasks_for(workload: Workload, policy: Policy) -> Tasks:
     return tasks_of(units_of(workload, order), order, workload.frozen_units)
 
 
-def furthest(tasks: Tasks) -> int:
-    """Return by how many tasks a BACKWARD comes after its FORWARD at the most; 0 where none does."""
-    return int((tasks.backward_at - tasks.forward_at).max(initial=0))
+def furthest(tasks: Tasks, sizes: Ints, least: int) -> int:
+    """Return by how many tasks a BACKWARD comes after its FORWARD at the most; 0 where none does.
+
+    Boundaries with fewer bytes than ``least`` do not count.
+    """
+    apart = tasks.backward_at - tasks.forward_at
+    return int(apart[np.repeat(sizes >= least, tasks.microbatches)].max(initial=0))
 
 
 def smallest(first: int, last: int, holds: Callable[[int], bool]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
-from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
+from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.within import WITHIN, slower
 from loadahead.sim.units import counted, format_bytes, format_duration
 
@@ -75,7 +75,8 @@ def _saved(figures: Figures, keep_all: Figures) -> str:
 
 
 def _setting(advice: Findings) -> str:
-    return f"({advice.horizon_unit}, release window {advice.release_window})"
+    least = f", min_bytes {format_bytes(advice.min_bytes)}" if advice.min_bytes else ""
+    return f"({advice.horizon_unit}, release window {advice.release_window}{least})"
 
 
 def _best(advice: Findings, best: Figures) -> str:
@@ -148,6 +149,11 @@ def _none(advice: Findings) -> str:
     setting, searched, keep_all = _setting(advice), advice.searched, advice.keep_all
     if advice.obstacles == (TOO_FEW_TASKS,):
         return _too_few_tasks(advice)
+    if advice.obstacles == (TOO_SMALL,):
+        return (
+            f"No horizon ({advice.horizon_unit}, release window {advice.release_window}) offloads anything: every "
+            f"boundary is smaller than offload.min_bytes ({format_bytes(advice.min_bytes)})."
+        )
     which = f"No horizon {setting}"
     if not searched.complete:
         which = f"None of the {searched.tried} of {searched.last} horizons {setting} that were tried"
@@ -194,12 +200,16 @@ def _too_few_tasks(advice: Findings) -> str:
             f"No horizon {setting} saves device memory: at horizon 1, {count} offloaded, {away} away from the GPU when "
             "its memory peaks."
         )
+    large = f" of at least {format_bytes(advice.min_bytes)}" if advice.min_bytes else ""
     if advice.horizon_unit != "tasks":
-        return f"No horizon {setting} offloads anything: each boundary would be loaded back before it is released."
+        return (
+            f"No horizon {setting} offloads anything: each boundary{large} would be loaded back before it is released."
+        )
     between = f"at most {counted(advice.furthest - 1, 'task')}" if advice.furthest > 1 else "none"
+    whose = f" of boundaries{large}" if large else ""
     return (
-        f"No horizon {setting} offloads anything: there are too few tasks between FORWARD and BACKWARD, {between}, for "
-        f"a release window of {advice.release_window} and a horizon of 1."
+        f"No horizon {setting} offloads anything: there are too few tasks between FORWARD and BACKWARD{whose}, "
+        f"{between}, for a release window of {advice.release_window} and a horizon of 1."
     )
 
 
@@ -220,8 +230,11 @@ def _alternative(advice: Findings) -> str:
         return f"{_change(advice, other)} horizon {other.figures.horizon} {_with_room(advice, other.figures)}."
     if advice.alternatives or advice.best is not None or not advice.alternatives_complete:
         return ""
+    if advice.obstacles == (TOO_SMALL,):  # it is said already, and whatever the window
+        return ""
     windows = f"{min(advice.windows)} to {max(advice.windows)}"
-    return f"No release window from {windows}, in tasks or in layers, saves memory in such a step."
+    least = f" with min_bytes {format_bytes(advice.min_bytes)}" if advice.min_bytes else ""
+    return f"No release window from {windows}, in tasks or in layers, saves memory in such a step{least}."
 
 
 def _is_news(advice: Findings, other: Alternative) -> bool:

@@ -9,7 +9,7 @@ from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner.columns import lower_tasks
 from loadahead.sim.planner.given import require_decisions
-from loadahead.sim.planner.horizon import AS_GIVEN, horizon_decisions, outcome_sentence, reasons_kept
+from loadahead.sim.planner.horizon import AS_GIVEN, horizon_decisions, outcome_sentence, reasons_kept, too_small
 from loadahead.sim.planner.orders import Order
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.planner.tasks import require_few_tasks, tasks_of, units_of
@@ -33,9 +33,10 @@ def build_plan(
     order = order_for(workload, policy)
     tasks = tasks_of(units_of(workload, order), order, workload.frozen_units)
     if decisions is None:
-        chosen = horizon_decisions(tasks, policy)
-        facts, kept = policy.to_dict(), reasons_kept(chosen.kept, policy)
-        sentence = outcome_sentence(chosen.offloaded, kept, policy)
+        sizes = workload.boundary_bytes()
+        chosen, small = horizon_decisions(tasks, sizes, policy), too_small(tasks, sizes, policy)
+        facts, kept = policy.to_dict(), reasons_kept(chosen.kept, len(small), policy)
+        sentence = outcome_sentence(chosen.offloaded, kept, policy, small)
     else:
         chosen = require_decisions(decisions, tasks, policy.checkpoint)
         facts, kept = _without_horizon(policy), Counter({AS_GIVEN: chosen.kept})
@@ -59,5 +60,5 @@ def order_for(workload: Workload, policy: Policy) -> Order:
 
 def _without_horizon(policy: Policy) -> dict[str, Any]:
     """Return the policy's fields but those by which a horizon decides."""
-    horizon = ("offload", "horizon", "horizon_unit", "release_window")
+    horizon = ("offload", "horizon", "horizon_unit", "release_window", "min_bytes")
     return {name: value for name, value in policy.to_dict().items() if name not in horizon}

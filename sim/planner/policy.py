@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner.orders import Order, make_order
+from loadahead.sim.units import LARGEST_AMOUNT
 
 # The units of a horizon, each with the horizon where none is stated: smp v1's and SMP v2's own (DESIGN, section 2).
 DEFAULT_HORIZONS = {"tasks": 4, "layers": 2}
@@ -35,6 +36,7 @@ class Policy:
         horizon_unit: ``"tasks"`` (smp v1) or ``"layers"`` (SMP v2).
         release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
         receive_ahead: number of tasks between the ACQUIRE of what is received and the task that reads it.
+        min_bytes: boundaries with fewer bytes stay on the GPU.
         order: an order that is given as such; None for the one that ``pipeline`` names.
         by_default: whether nobody stated the horizon, so that it goes with the unit; see :meth:`choosing`.
     """
@@ -49,6 +51,7 @@ class Policy:
     horizon_unit: str = "tasks"
     release_window: int = 1
     receive_ahead: int = 1
+    min_bytes: int = 0
     order: Order | None = None
     by_default: bool = field(default=False, compare=False, repr=False)
 
@@ -67,6 +70,10 @@ class Policy:
         _positive("release_window", self.release_window)
         if type(self.receive_ahead) is not int or self.receive_ahead < 0:
             raise InputError(f"receive_ahead is {self.receive_ahead!r}; it must be an integer of at least 0")
+        if type(self.min_bytes) is not int or not 0 <= self.min_bytes <= LARGEST_AMOUNT:
+            raise InputError(
+                f"min_bytes is {self.min_bytes!r:.60}; it must be an integer of at least 0 and at most {LARGEST_AMOUNT}"
+            )
         if self.active_microbatches is not None:
             _positive("active_microbatches", self.active_microbatches)
         if self.order is not None:

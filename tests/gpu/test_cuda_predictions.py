@@ -62,7 +62,7 @@ def test_a_measured_timeline_is_in_order(big: tuple[ModelSpec, Costs]) -> None:
             assert timeline.start_ns[op.index] >= timeline.end_ns[edge] - 2_000
     assert (timeline.end_ns >= timeline.start_ns).all()
     figures = timeline.header["allocator"]
-    assert set(figures) == {"op", "memory_allocated", "max_memory_allocated", "max_memory_reserved"}
+    assert set(figures) == {"op", "requested", "max_requested", "max_memory_allocated", "max_memory_reserved"}
     assert timeline.header["bare_step_times_ns"]
 
 

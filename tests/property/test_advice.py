@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from loadahead.sim.advice import Advice, advise
-from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS
+from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
@@ -68,6 +68,8 @@ class Scenario:
             receive_ahead=draw.choice([0, 1, 2]),
         )
         frozen = draw.choice([0, 0, 0, 1]) if sum(map(len, stages)) > 1 else 0
+        # Beside boundaries of 500, 1000 and 2000 bytes: none, some or all are too small to leave.
+        policy = replace(policy, min_bytes=draw.choice([0, 0, 501, 1000, 1001, 2001]))
         return cls(Workload(stages=stages, frozen_units=frozen), costs, policy)
 
     @staticmethod
@@ -152,6 +154,10 @@ def require_same(scenario: Scenario, advice: Advice, keep_all: StepMetrics) -> s
         return "found"
     assert advice.best is None
     assert advice.searched.complete
+    units = [unit for stage in scenario.workload.stages for unit in stage][scenario.workload.frozen_units :]
+    assert (advice.obstacles == (TOO_SMALL,)) == all(unit.boundary_bytes < policy.min_bytes for unit in units)
+    if advice.obstacles == (TOO_SMALL,):
+        return TOO_SMALL
     if advice.obstacles == (TOO_FEW_TASKS,):
         horizons = range(1, scenario.tasks + 1)
         assert not any(saves(scenario.step(replace(policy, horizon=h), costs), keep_all) for h in horizons)
@@ -197,4 +203,4 @@ def test_the_advice_is_what_trying_every_horizon_finds(chunk: int) -> None:
             found = scenario.every_horizon(other, scenario.costs, keep_all)
             named = [a for a in advice.alternatives if (a.horizon_unit, a.release_window) == (unit, window)]
             assert [a.figures.horizon for a in named] == ([] if found is None else [found[0]])
-    assert set(kinds) == {"found", "none", TOO_FEW_TASKS}, "every kind of answer is met"
+    assert set(kinds) == {"found", "none", TOO_FEW_TASKS, TOO_SMALL}, "every kind of answer is met"

@@ -55,6 +55,7 @@ class FakeCuda:
         drop_waits: which calls of :meth:`wait`, counted from 0 since the device was last waited for, do nothing.
         pinnable: whether :meth:`pin` grants anything.
         doing: what entries say they belong to, as a test may set it; "" for nothing.
+        switches: how often a stream was made current.
     """
 
     def __init__(self, gpu: FakeGpu | None = None) -> None:
@@ -64,9 +65,11 @@ class FakeCuda:
         self.drop_waits: Collection[int] = ()
         self.pinnable = True
         self.doing = ""
+        self.switches = 0
         self.memory = FakeMemory(self._log)
         self._streams = {queue: FakeStream(queue.label) for queue in Queue}
-        self._current: list[FakeStream] = []
+        self._current: FakeStream | None = None
+        self._watcher, self._watching = _Watcher(self), False
         self._host_ns = 0
         self._events = self._waits = 0
         self._engine_free_ns = {"d2h": 0, "h2d": 0}
@@ -77,18 +80,29 @@ class FakeCuda:
     def stream(self, queue: Queue) -> FakeStream:
         return self._streams[queue]
 
+    def current(self) -> FakeStream | None:
+        return self._current
+
+    def switch(self, stream: FakeStream | None) -> None:
+        """Operators are watched as long as a stream is current."""
+        self._host_ns += self.gpu.call_ns
+        self.switches += 1
+        self._current = stream
+        if (stream is not None) != self._watching:
+            self._watching = stream is not None
+            if self._watching:
+                self._watcher.__enter__()
+            else:
+                self._watcher.__exit__(None, None, None)
+
     @contextmanager
     def using(self, stream: FakeStream) -> Iterator[None]:
-        self._host_ns += self.gpu.call_ns
-        self._current.append(stream)
+        before = self._current
+        self.switch(stream)
         try:
-            if len(self._current) > 1:  # watched already; a second watcher would see all twice
-                yield
-            else:
-                with _Watcher(self):
-                    yield
+            yield
         finally:
-            self._current.pop()
+            self.switch(before)
 
     def event(self, *, timing: bool) -> FakeEvent:
         self._host_ns += self.gpu.call_ns
@@ -130,12 +144,16 @@ class FakeCuda:
 
     # ---- work ----
 
+    def _now(self) -> FakeStream:
+        assert self._current is not None, "no stream is current"
+        return self._current
+
     def spin(self, nanoseconds: int) -> None:
         self._host_ns += self.gpu.launch_ns
-        self._run(self._current[-1], nanoseconds)
+        self._run(self._now(), nanoseconds)
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        stream = self._current[-1]
+        stream = self._now()
         unseen = Side.DEVICE if stream.name == COMPUTE else Side.PAGEABLE
         homes = [self._meet(tensor, unseen) for tensor in (target, source)]
         with self._stepping_aside():
@@ -160,7 +178,7 @@ class FakeCuda:
         if call.given and not any(self._on_device(tensor) for tensor in call.given):
             self._ran_on_host(call)
             return
-        stream, name = self._current[-1], self._named(call.name)
+        stream, name = self._now(), self._named(call.name)
         for tensor in call.made:
             if self.memory.home(tensor) is None:
                 self.memory.allocate(tensor, stream.name, name)

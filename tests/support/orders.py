@@ -140,6 +140,7 @@ def policies_for(draw: st.DrawFn, order: Order) -> Policy:
         horizon_unit=draw(st.sampled_from(["tasks", "layers"])),
         release_window=draw(st.integers(1, 3)),
         receive_ahead=draw(st.integers(0, 3)),
+        min_bytes=draw(st.sampled_from([0, 0, 1, 3, 4, 6])),
     )
 
 

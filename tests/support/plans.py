@@ -81,6 +81,7 @@ def policies(draw: st.DrawFn, ranks: int, most_microbatches: int = 6) -> Policy:
         horizon_unit=draw(st.sampled_from(HORIZON_UNITS)),
         release_window=draw(st.integers(1, 3)),
         receive_ahead=draw(st.integers(0, 3)),
+        min_bytes=draw(st.sampled_from([0, 0, 1, 3, 4, 6])),
     )
 
 

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.planner.horizon import AS_GIVEN, NO_CHECKPOINTING, SWITCHED_OFF, TOO_SOON, outcome_sentence
+from loadahead.sim.planner.horizon import (
+    AS_GIVEN,
+    NO_CHECKPOINTING,
+    SWITCHED_OFF,
+    TOO_SMALL,
+    TOO_SOON,
+    outcome_sentence,
+)
 from loadahead.sim.planner.policy import Policy
 from loadahead.sim.workload import PassThrough, UnitShape, Workload
 
@@ -29,17 +36,19 @@ def slow_plan(
     """The same plan as :func:`loadahead.sim.planner.build_plan`; ``decisions`` are rows as a plan's file has them."""
     tasks = rank_tasks(workload, policy)
     given = None if decisions is None else list(decisions)
-    offloads = [decide(mine, policy) if given is None else as_given(mine, given) for mine in tasks]
+    model = Model(workload)
+    offloads = [decide(mine, policy, model) if given is None else as_given(mine, given) for mine in tasks]
     rows = lower(workload, policy, tasks, offloads)
     kept: Counter[str] = sum((decided.kept for decided in offloads), Counter())
     offloaded = sum(len(decided.release_slot) for decided in offloads)
-    outcome: dict[str, Any] = {"offloaded": offloaded, "kept": kept.total(), "kept_because": dict(kept)}
+    outcome: dict[str, Any] = {"offloaded": offloaded, "kept": kept.total(), "kept_because": dict(sorted(kept.items()))}
     choices = policy.to_dict()
     if given is None:
-        sentence = outcome_sentence(offloaded, kept, policy)
+        small = [nbytes for decided in offloads for nbytes in decided.small]
+        sentence = outcome_sentence(offloaded, kept, policy, sorted(small))
     else:
         sentence = f"{offloaded} of {offloaded + kept.total()} boundaries are offloaded, as the decisions given say."
-        horizon = ("offload", "horizon", "horizon_unit", "release_window")
+        horizon = ("offload", "horizon", "horizon_unit", "release_window", "min_bytes")
         choices = {key: choices[key] for key in choices if key not in horizon}
     facts = choices | outcome | {"sentence": sentence}
     return rows.freeze(name, policy.ranks, policy.microbatches, facts, frozen_units=workload.frozen_units)
@@ -125,24 +134,36 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Offloads:
-    """One rank's decisions: the slots of RELEASE and ACQUIRE of each offloaded boundary, and why others stay."""
+    """One rank's decisions: the slots of RELEASE and ACQUIRE of each offloaded boundary, and why others stay.
+
+    ``small`` holds the bytes of those that are too small to leave.
+    """
 
     release_slot: dict[BoundaryKey, int] = field(default_factory=dict)
     acquire_slot: dict[BoundaryKey, int] = field(default_factory=dict)
     kept: Counter[str] = field(default_factory=Counter)
+    small: list[int] = field(default_factory=list)
 
 
-def decide(tasks: RankTasks, policy: Policy) -> Offloads:
-    """Offload a boundary only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU."""
+def decide(tasks: RankTasks, policy: Policy, model: Model) -> Offloads:
+    """Offload a boundary only if its ACQUIRE comes after its RELEASE; any other would never leave the GPU.
+
+    Those with fewer bytes than the policy's least are taken out first: the horizon meets only the others.
+    """
     out = Offloads()
     if not policy.checkpoint or not policy.offload:
         reason = SWITCHED_OFF if policy.checkpoint else NO_CHECKPOINTING
         out.kept[reason] += len(tasks.backward_at)
         return out
     acquire = _acquire_by_tasks if policy.horizon_unit == "tasks" else _acquire_by_layers
-    slots = acquire(tasks, policy)
+    small = {key for key in tasks.backward_at if model.shape(key).boundary_bytes < policy.min_bytes}
+    large = replace(tasks, backward_at={key: at for key, at in tasks.backward_at.items() if key not in small})
+    slots = acquire(large, policy)
     for key in tasks.backward_at:
-        if key in slots:
+        if key in small:
+            out.kept[TOO_SMALL] += 1
+            out.small.append(model.shape(key).boundary_bytes)
+        elif key in slots:
             out.release_slot[key] = tasks.forward_at[key] + policy.release_window + 1
             out.acquire_slot[key] = slots[key]
         else:

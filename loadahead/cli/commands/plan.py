@@ -46,7 +46,7 @@ def plan(
     with named(scenario):
         job = job_of_prepared(prepared, given)
     made = job.plan
-    warn(prepared.warnings)
+    warn(job.warnings)
     if out is not None:
         write_plan(made, out, text)
     with shown_progress() as progress:
@@ -57,7 +57,7 @@ def plan(
         chosen = {"order": made.policy["pipeline"], "stages": len(made.stage_rank)}
         chosen |= {"decisions": None if decisions is None else str(decisions)}
         path = None if out is None else str(out)
-        said = {"advice": None if advice is None else advice.to_dict(), "warnings": list(prepared.warnings)}
+        said = {"advice": None if advice is None else advice.to_dict(), "warnings": list(job.warnings)}
         emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | said)
         return
     say(plan_text(made, order is not None))

@@ -84,12 +84,12 @@ class TestClock:
         with fake.using(compute):  # 1
             fake.spin(3)  # launched at 21, done at 24
             fake.spin(3)  # launched at 41, done at 44
-        event = fake.event(timing=True)  # 42
-        fake.record(event, compute)  # 43
-        assert (fake.host_ns(), compute.tail_ns, event.at_ns) == (43, 44, 44)
+        event = fake.event(timing=True)  # 43, as the stream before is current again at 42
+        fake.record(event, compute)  # 44
+        assert (fake.host_ns(), compute.tail_ns, event.at_ns) == (44, 44, 44)
         fake.wait(fake.stream(Queue.D2H), event)
         fake.synchronize()
-        assert fake.host_ns() == 45
+        assert fake.host_ns() == 46
 
     def test_an_event_on_an_idle_stream_takes_place_when_it_is_recorded(self) -> None:
         fake = make(call_ns=7)

@@ -72,7 +72,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setattr(module, "_UNUSED", [])
     monkeypatch.setattr(module, "require_cuda", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: "default")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "current")
     monkeypatch.setenv(module._CUBLAS_KEY, "as it was")
     SLEPT.clear()
     return found
@@ -135,7 +135,7 @@ def test_streams_live_as_long_as_the_process(runtime: Runtime) -> None:
     first, second = TorchDriver(), TorchDriver()
     assert first.stream(Queue.D2H) is second.stream(Queue.D2H)
     assert len({id(first.stream(queue)) for queue in Queue}) == len(Queue)
-    assert first.stream(Queue.COMPUTE) == "default"  # what autograd and the optimizer use by themselves
+    assert first.stream(Queue.COMPUTE) == "current"  # what autograd and the optimizer use by themselves
 
 
 def test_spinning_takes_as_long_as_asked(runtime: Runtime) -> None:

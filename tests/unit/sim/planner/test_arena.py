@@ -17,6 +17,7 @@ from loadahead.sim.workload import Workload
 from tests.support.plans import uniform_workload
 
 POLICY = Policy(ranks=2, microbatches=4, horizon=1)
+SIZES = uniform_workload(2, 2).boundary_bytes()
 # Each section that grows, and the scalar that says how many rows it has room for.
 ROOMS = {
     "END": arena.OP_ROOM,
@@ -31,7 +32,7 @@ def made(missing: int = 0) -> tuple[Arena, Tasks, Workload]:
     """Return an arena with room for so many operations fewer than the plan has."""
     workload, order = uniform_workload(2, 2), POLICY.make_order()
     tasks = tasks_of(units_of(workload, order), order)
-    decisions = horizon_decisions(tasks, POLICY)
+    decisions = horizon_decisions(tasks, SIZES, POLICY)
     operations = columns.operations_of(tasks, True, decisions.offloaded)
     out = Arena(tasks, UnitSizes.of(workload), operations - missing, checkpoint=True, recording=True)
     out.memory[arena.RECEIVE_AHEAD] = 1
@@ -39,7 +40,7 @@ def made(missing: int = 0) -> tuple[Arena, Tasks, Workload]:
 
 
 def walk(room: Arena, tasks: Tasks) -> int:
-    decisions = horizon_decisions(tasks, POLICY)
+    decisions = horizon_decisions(tasks, SIZES, POLICY)
     assert decisions.offloaded > 0
     return int(lower(room.memory, decisions.release, decisions.acquire))
 
