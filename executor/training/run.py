@@ -205,6 +205,7 @@ class TrainingRun:
                 self._check(step, session, oracle, batches, run)
             if on_step is not None:
                 on_step(step, run.loss)
+            del taken, run  # its losses lie on the device, and the next step has its own
         if not records.losses:
             records.losses = losses
         elif losses != records.losses:
