@@ -45,8 +45,9 @@ test: $(STAMP) ## all tests; none compares clock times, so that a busy machine d
 check-times: $(STAMP) ## on a quiet machine: step times beside predictions, start-up and copies, with their spread
 	$(TEST_ENV) $(BIN)/python -m tests.times
 
-gpu-check: ## on an NVIDIA GPU, no network: its tests, then predictions against runs beside peers; GPU_PYTHON=python3
-	@GPU_PYTHON="$(GPU_PYTHON)" OUT="$(GPU_OUT)" .ci/gpu-check
+gpu-check: ## on an NVIDIA GPU, no network: its tests, then predictions against runs beside peers; GPU_PART=tests|validate DRY_RUN=1
+	@GPU_PYTHON="$(GPU_PYTHON)" OUT="$(GPU_OUT)" LIMIT="$(LIMIT)" PROBE="$(PROBE)" \
+	  .ci/gpu-check $(GPU_PART) $(if $(DRY_RUN),--dry-run)
 
 lint: $(STAMP) ## ruff, rules and format
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
 from loadahead.reports.run_data import RunData
 from loadahead.reports.statistics import kendall_tau, order_disagreements
-from loadahead.runs import Run, run_job, write_run
+from loadahead.runs import Run, other_kernels, run_job, write_run
 from loadahead.sim.choice import RULE, Choice, choices
 from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
@@ -175,7 +175,7 @@ class Demo:
             run=run,
             horizons=horizons,
             report=write_report(self.directory, self.commands),
-            warnings=[*sweep.warnings, *run.execution.warnings],
+            warnings=[*sweep.warnings, *run.execution.warnings, *other_kernels(known, self.device, check=True)],
         )
 
     def _job(

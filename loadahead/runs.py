@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from loadahead.sim.timeline import Timeline
 
 
+_SWITCH = {True: "on", False: "off"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run:
     """One plan, predicted and measured.
@@ -136,6 +139,7 @@ def run_job(
         on_step=lambda step, _: progress(Progress(what, step + 1, wanted)),
     )
     warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
+    warnings += other_kernels(costs, device, check)
     warnings += _other_peaks(predicted, execution.timeline, execution.warnings)
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
@@ -168,6 +172,23 @@ def _not_shared(predicted: Timeline, device: str) -> list[str]:
     return [
         f"the prediction shares {', '.join(predicted.header['contended'][:4])}; the CPU's emulated links are not "
         "shared, so measured copies come out quicker"
+    ]
+
+
+def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
+    """Return a warning where a run chooses its kernels otherwise than the calibration of its costs did.
+
+    A checked run is restricted to deterministic kernels, as is a calibration for it. On a CPU there is nothing to
+    choose, and costs that were not calibrated on this kind of device are not about its kernels.
+    """
+    measured = costs.evidence.get("deterministic")
+    if device == "cpu" or costs.source != f"calibrated on {device}" or type(measured) is not bool or measured == check:
+        return []
+    kernels = {True: "deterministic kernels alone", False: "whatever kernels are quickest"}
+    return [
+        f"the costs were calibrated with {kernels[measured]} and this run, whose gradients were "
+        f"{'' if check else 'not '}checked, took {kernels[check]}: predicted times and peaks may be those of other "
+        f"kernels; calibrate with check {_SWITCH[check]}, or run with check {_SWITCH[measured]}"
     ]
 
 

@@ -20,6 +20,7 @@ from loadahead.sim.workload import IN_MEMORY
 
 if TYPE_CHECKING:
     from loadahead.arguments import DecisionsSource, OrderSource
+    from loadahead.executor.model.foreseen import Foreseen, Unforeseen
     from loadahead.executor.model.spec import Batch, LossFunction, Modules
     from loadahead.executor.training.users_model import Condition, Device, Dtype, Tensor
     from loadahead.executor.training.users_step import UsersStep
@@ -187,6 +188,8 @@ class TrainingStep:
         self._planned: Any = ()
         self._finalizer: weakref.finalize[..., TrainingStep] | None = None
         self._closed = False
+        # What units did that their traced microbatch had not shown, by their names.
+        self._foreseen: dict[str, Foreseen] = {}
 
     def __call__(self, batches: Iterable[Batch], *, scaler: Any = None) -> Tensor:
         """Run one step, and return its mean loss, a tensor on the device; gradients are added to those there are.
@@ -194,6 +197,7 @@ class TrainingStep:
         ``scaler`` is a ``torch.amp.GradScaler``: gradients are scaled as by ``scaler.scale(loss).backward()``, and the
         loss that is returned is not. After a step that failed, the next one works; it has the failed one's number.
         """
+        from loadahead.executor.model.foreseen import Unforeseen
         from loadahead.executor.training.users_data import batches_of, require_shapes
         from loadahead.executor.training.users_model import require_gradients_on, scale_of
 
@@ -208,9 +212,25 @@ class TrainingStep:
         if self._bound is None or condition != self._condition:
             self._bind(given, condition)
         assert self._bound is not None
-        mean = self._bound.run(self._step, given, scale)
+        try:
+            mean = self._bound.run(self._step, given, scale)
+        except Unforeseen as error:
+            raise self._learnt(error) from error
         self._step += 1
         return mean
+
+    def _learnt(self, error: Unforeseen) -> InputError:
+        """Remember what a unit does, for the next binding; return the error of the step that it came out in."""
+        from loadahead.executor.model.foreseen import Foreseen
+
+        self._foreseen[error.unit] = self._foreseen.get(error.unit, Foreseen()) | error.what
+        self._unbind()
+        paths = ", ".join(sorted(error.what.paths)[:3])
+        return InputError(
+            f"unit {error.unit} {f'changes {paths}' if paths else 'draws random numbers'}, which it did not do when "
+            "the first batch was traced: RECOMPUTE would not repeat its FORWARD, and the step was given up with a part "
+            "of its gradients added; zero them and call again, from now on it is known"
+        )
 
     def __enter__(self) -> Self:
         """Return the step itself, to be closed at the end."""
@@ -360,6 +380,8 @@ class TrainingStep:
                 autocast=condition.autocast,
                 backend=backend,
                 hardware=Hardware(**links) if job.costs is None else Hardware.of(job.costs),
+                lean=() if job.costs is None else job.costs.lean_units,
+                foreseen=self._foreseen,
             )
         except BaseException:
             backend.close()

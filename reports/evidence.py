@@ -22,6 +22,8 @@ from loadahead.sim.errors import InputError
 
 FORMAT, VERSION = "loadahead-evidence", 2
 STOPPED = "the validation was stopped"
+# The kind of a journal's record that says on which machine the validation went on; the first record has the first.
+SESSION = "session"
 
 Record = dict[str, Any]
 Key = tuple[Any, ...]
@@ -34,19 +36,29 @@ def key_of(kind: str, record: Record) -> Key:
     return (record["model"] if kind == "model" else record["name"],)
 
 
+def sessions(records: Sequence[Record]) -> list[Any]:
+    """Return the facts of each machine that a journal's records come from, in the order of its sessions."""
+    return [record.get("machine") for record in records if record["kind"] in ("machine", SESSION)]
+
+
 def assemble(records: Sequence[Record]) -> Record:
     """Return the evidence of a journal's records; what was planned and has no record is there too, as not run."""
     contents = [(record["kind"], {key: record[key] for key in record if key != "kind"}) for record in records]
+    machines, session = sessions(records), 0
     by_kind: dict[str, dict[Key, Record]] = {kind: {} for kind in (*LISTS, "prediction")}
     evidence: Record = {"format": FORMAT, "version": VERSION}
     for kind, content in contents:
+        session += kind in ("machine", SESSION)
         if kind in by_kind:
-            by_kind[kind][key_of(kind, content)] = content
+            own = {SESSION: session} if kind in LISTS and len(machines) > 1 else {}
+            by_kind[kind][key_of(kind, content)] = content | own
         elif kind == "machine":
             evidence |= content
     # The validation reached its end if nothing was begun after its record of that.
     evidence["stopped"] = contents[-1][1]["stopped"] if contents[-1][0] == "end" else STOPPED
     evidence["seconds"] = round(sum(content.get("seconds", 0.0) for _, content in contents), 1)
+    if len(machines) > 1:
+        evidence["sessions"] = machines
     not_run = {"status": NOT_RUN, "reason": evidence["stopped"] or STOPPED}
     for kind, name in LISTS.items():
         planned = {key_of(kind, part): part for part in evidence["planned"].get(name, ())}

@@ -38,6 +38,7 @@ class _Part(Open):
     status: Literal["measured", "failed", "skipped", "not run"]
     reason: str | None = None
     seconds: Finite = 0.0
+    session: Above0 | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> _Part:
@@ -88,6 +89,8 @@ class _Model(_Part):
     static_bytes: Count | None = None
     d2h_bandwidth: Above0 | None = None
     h2d_bandwidth: Above0 | None = None
+    issue_ns: Count | None = None
+    device_ns: Count | None = None
 
     def needed(self) -> tuple[str, ...]:
         return "options", "autocast", "units", "static_bytes", "d2h_bandwidth", "h2d_bandwidth"
@@ -113,11 +116,16 @@ class _Machine(Open):
     packages: dict[str, str | None]
 
 
+class _Session(Open):
+    machine: dict[str, Any]
+
+
 class _End(Open):
     stopped: str | None
 
 
 class _Evidence(_Machine):
+    sessions: list[dict[str, Any]] = Field(default_factory=list)
     seconds: Finite
     stopped: str | None
     models: list[_Model]
@@ -128,6 +136,7 @@ class _Evidence(_Machine):
 
 RECORDS: dict[str, type[Open]] = {
     "machine": _Machine,
+    "session": _Session,
     "model": _Model,
     "prediction": _Prediction,
     "configuration": _Configuration,

@@ -198,11 +198,39 @@ def models_grid(evidence: Record) -> Grid:
 
 
 def machine_grid(evidence: Record) -> Grid:
-    """Return the machine and the versions."""
-    rows = [("loadahead", str(evidence.get("loadahead", NOTHING)))]
-    for key, value in evidence.get("machine", {}).items():
-        text = format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)
-        rows.append((key.removesuffix("_bytes").replace("_", " "), text))
+    """Return the versions and the machine; where several machines measured, a column for each."""
+    machines = evidence.get("sessions") or [evidence.get("machine", {})]
+    rows = [("loadahead", *[str(evidence.get("loadahead", NOTHING))] * len(machines))]
+    for key in dict.fromkeys(key for machine in machines for key in machine):
+        cells = [_fact(key, machine.get(key, NOTHING)) for machine in machines]
+        rows.append((key.removesuffix("_bytes").replace("_", " "), *cells))
     for name, version in evidence.get("packages", {}).items():
-        rows.append((name, version or "not installed"))
-    return Grid(headers=("", ""), rows=tuple(rows), text_columns=frozenset({0, 1}))
+        rows.append((name, *[version or "not installed"] * len(machines)))
+    several = len(machines) > 1
+    return Grid(
+        headers=("", *(f"session {number}" if several else "" for number in range(1, len(machines) + 1))),
+        rows=tuple(rows),
+        text_columns=frozenset(range(1 + len(machines))),
+        note=_shares(evidence, len(machines)) if several else "",
+    )
+
+
+def _fact(key: str, value: Any) -> str:
+    return format_bytes(value) if key.endswith("_bytes") and type(value) is int else str(value)
+
+
+def _shares(evidence: Record, machines: int) -> str:
+    """Return which machine measured what, and which configurations were predicted from another's calibration."""
+    calibrated = {model["model"]: model.get("session") for model in evidence["models"]}
+    told = []
+    for number in range(1, machines + 1):
+        models = [name for name, session in calibrated.items() if session == number]
+        done = [record for record in evidence["configurations"] if record.get("session") == number]
+        more = [r for name in ("gradients", "peers") for r in evidence[name] if r.get("session") == number]
+        others = sum(calibrated.get(record["model"]) != number for record in done)
+        told.append(
+            f"session {number}: calibrated {', '.join(models) or 'nothing'}, ran "
+            f"{counted(len(done), 'configuration')} ({others} predicted from another session's calibration) and "
+            f"{counted(len(more), 'other part')}"
+        )
+    return "; ".join(told) + "."

@@ -28,8 +28,10 @@ class Open(BaseModel):
 
 
 class LinkUsage(Open):
-    """How a step used one link; times are in ns."""
+    """How a step used one link; times are in ns. Records of before do not tell transfers and their bytes."""
 
+    transfers: Count = 0
+    bytes: Count = 0
     busy_ns: Count
     span_ns: Count
     expected_ns: Count

@@ -70,8 +70,11 @@ class DeviceMeter(Protocol):
         """Return the most bytes held since :meth:`start_operation`."""
 
     @property
-    def allocated(self) -> int | None:
-        """Return the most bytes that an allocator's blocks took since then; None where there is no allocator."""
+    def blocks(self) -> tuple[int, int] | None:
+        """Return the bytes of the allocator's blocks in the whole process, now and the most since then.
+
+        It is None where there is no allocator.
+        """
 
     @property
     def reserved(self) -> int | None:
@@ -112,8 +115,9 @@ class Backend(Protocol):
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
         """Start a step of so many operations, of which those ``awaited`` are waited for.
 
-        ``timed`` says whether each operation is timed by itself, or the step as a whole; ``alone`` whether the host
-        waits first until the device has nothing left to do, so that the times are the step's alone.
+        ``timed`` says whether each operation is timed by itself, or the step as a whole. ``alone`` says whether the
+        host waits first until the device has nothing left to do, so that nothing else is in the step's time; without
+        it a step may begin while the device is still at the one before.
         """
 
     def wait(self, queue: int, op: int) -> None:
@@ -126,13 +130,17 @@ class Backend(Protocol):
         """Let ``op`` have ended once all that was launched on the queue so far has."""
 
     def end(self) -> None:
-        """End the step, at which the device may still be at work; raise what failed, with all queues drained."""
+        """End the step that was launched, and give the caller's stream back.
+
+        A device that the host is ahead of may still be at it. A backend that launches late runs all of it here, until
+        every queue is empty, and raises what failed first.
+        """
 
     def measured(self) -> Measured:
-        """Wait until the step that ended last is through, and return its times; before the next step begins."""
+        """Wait until the step that ended last is over, and return its times."""
 
     def finish(self) -> Measured:
-        """Do as :meth:`end` and :meth:`measured` together."""
+        """End the step, wait until every queue is empty, and return the times; raise what failed first."""
 
     def abandon(self) -> None:
         """Give the step up where it is, whatever was launched of it; afterwards every queue is empty."""
@@ -156,7 +164,7 @@ class Backend(Protocol):
         """Return host memory for the slots of one rank: uint8, shape (nbytes,)."""
 
     def allocated(self) -> int:
-        """Return the device bytes that all tensors of the process hold; 0 where nothing counts them."""
+        """Return the device bytes that all tensors of the process ask for; 0 where nothing counts them."""
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
         """Return a meter of a rank's memory: ``resident`` was there before the step, ``ignored`` never counts.

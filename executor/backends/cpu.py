@@ -134,7 +134,10 @@ class CpuBackend:
     # ---- called by the replay loop ----
 
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
-        """Start a step. All operations are always timed: two readings of the clock cost next to nothing."""
+        """Start a step. All operations are always timed: two readings of the clock cost next to nothing.
+
+        Every step is alone, as :meth:`end` runs it to its end.
+        """
         self._clock_started.clear()
         self._ended = {op: _OneShotEvent() for op in awaited}
         self._waits, self._pending = {}, {}
@@ -157,15 +160,6 @@ class CpuBackend:
             self._workers[queue] = _Worker(self, queue)
         self._workers[queue].items.put(_QueuedOperation(op, tuple(self._waits.pop(queue, ())), work))
 
-    def finish(self) -> Measured:
-        """Do as :meth:`end` and :meth:`measured` together."""
-        self.end()
-        return self.measured()
-
-    def measured(self) -> Measured:
-        """Return the times of the step that ended last."""
-        return Measured.of(self._times[0], self._times[1])
-
     def end(self) -> None:
         """Start the clock and wait for all workers; raise what failed first."""
         self._zero = time.perf_counter_ns()
@@ -178,6 +172,15 @@ class CpuBackend:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+    def measured(self) -> Measured:
+        """Return the times of the step that ended last."""
+        return Measured.of(self._times[0], self._times[1])
+
+    def finish(self) -> Measured:
+        """Run the step to its end and return its times; raise what failed first."""
+        self.end()
+        return self.measured()
 
     def abandon(self) -> None:
         """Let the workers skip what is left of the step, and wait for them."""

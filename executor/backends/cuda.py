@@ -4,16 +4,25 @@ The host launches a step's operations in list order and never waits for the devi
 and given back on the compute stream alone, so that the caching allocator's order is the plan's and no tensor needs
 ``record_stream``; what a copy reads or writes stays until the compute stream has waited for it, as the plan says.
 
-The compute stream is current throughout a step, and a copy's stream only while the copy is launched. A step may begin
-while the device still works on the one before: the compute stream has waited for every copy of that one, an OFFLOAD for
-its FORWARD, so that no copy of a step starts before all of those before it have ended; and an event that is recorded
-anew leaves those who wait for its last record alone.
+The compute stream is current from :meth:`CudaBackend.begin` to the step's end, and a copy stream only around a copy.
+
+A step may begin while the device is still at the one before (``alone=False``):
+
+* An event that is recorded again moves. A wait that was asked for before stays with the record that it was asked for,
+  so the step before keeps its order; only its times are lost, which is why :meth:`CudaBackend.measured` comes first.
+* A host slot is filled again only after it was emptied: every PREFETCH of the step before is waited for on the compute
+  stream, by the task that needs it, and every OFFLOAD waits for a FORWARD of its own step, which the compute stream
+  runs after all of that.
+* Each microbatch's loss is written and kept on the compute stream. Who reads it does so on a stream that waits for the
+  compute stream and that the next step waits for: the caller's, which is handed over in ``begin`` and at the end.
+* Device memory that the caller frees goes back to the stream it was taken on, and either stream waits for the other
+  before it takes any.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -73,122 +82,131 @@ class CudaBackend:
         self.warnings: list[str] = []
         self.held_ns, self.paced = held_ns, paced
         self._copies = copies
-        self._slabs: list[torch.Tensor] = []
-        self._poison = self._poison_source() if poisoned else None
-        # Events are kept from step to step: one that is recorded again forgets its last time.
-        self._starts: list[Event] = []
-        self._ends: list[Event] = []
-        self._marks: list[Event] = []
-        self._borders = [self.driver.event(timing=True) for _ in range(1 + QUEUES_PER_RANK)]
-        # Where another stream is current at a step's beginning: what it did before, and what comes on it after.
-        self._handovers = [self.driver.event(timing=False) for _ in range(2)]
-        self._awaited: Collection[int] = ()
-        self._recorded: dict[int, Event] = {}
-        self._timed = True
-        self._compute = self.driver.stream(Queue.COMPUTE)
-        self._outer: list[Stream] = []  # what was current when the step that runs began
-        self._streams: dict[int, Stream] = {}
-        self._used: set[int] = set()
-        self._issued: list[int] = []
         self._random = None if delays is None else random.Random(delays)
         if delays is not None:
             self.try_spin()
+        self._slabs: list[torch.Tensor] = []
+        self._poison = self._poison_source() if poisoned else None
+        self._streams: list[Stream] = [self.driver.stream(queue) for queue in Queue]
+        self._compute = self._streams[Queue.COMPUTE]
+        # Events are kept from step to step: one that is recorded again forgets its last time.
+        self._starts: list[Event] = []
+        self._ends: list[Event] = []
+        self._marks: dict[int, Event] = {}
+        self._borders = self._new_events(1 + QUEUES_PER_RANK, timing=True)
+        self._taken, self._given = self._new_events(2, timing=False)
+        # Of this step: the event of each operation that has one, and those that were recorded.
+        self._events: Mapping[int, Event] = {}
+        self._recorded: dict[int, Event] = {}
+        self._timed, self._bare = True, False
+        self._used: set[int] = set()
+        self._issued: list[int] = []
+        self._inside = False  # from begin to the end of a step, in which the compute stream is current
+        self._caller: Stream = self._compute
+
+    def _new_events(self, count: int, *, timing: bool) -> list[Event]:
+        """Return new events, each recorded once: CUDA makes an event at its first record, which takes long."""
+        made = [self.driver.event(timing=timing) for _ in range(count)]
+        for event in made:
+            self.driver.record(event, self._compute)
+        return made
 
     def try_spin(self) -> None:
         """Find out how quickly the device spins; the host waits for that, so it is not done in mid step."""
-        with self.driver.using(self._compute):
+        with self.driver.using(self.driver.stream(Queue.COMPUTE)):
             self.driver.spin(1)
 
     # ---- called by the replay loop ----
 
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
-        """Start a step: make the events that it needs, and put a mark before its first operation."""
-        driver = self.driver
+        """Start a step: make the events that it needs, take the stream, and put a mark before its first operation."""
+        self._give_back()
         if alone:
-            driver.synchronize()
-        self._awaited, self._timed, self._recorded = awaited, timed, {}
-        self._outer = [driver.current()]
-        driver.switch(self._compute)
-        if self._outer[0] not in (None, self._compute):
-            driver.record(self._handovers[0], self._outer[0])
-            driver.wait(self._compute, self._handovers[0])
-        if timed:
-            self._make(self._starts, operations, timing=True)
-            self._make(self._ends, operations, timing=True)
-        else:
-            self._make(self._marks, operations, timing=False)
+            self.driver.synchronize()
+        self._timed, self._recorded = timed, {}
+        self._bare = not timed and not self.held_ns and self._random is None
+        self._events = self._events_for(operations, awaited)
         self._used = {int(Queue.COMPUTE)}
-        self._issued = [driver.host_ns()]
-        driver.record(self._borders[0], self._compute)
+        self._take()
+        self._issued = [self.driver.host_ns()]
+        self.driver.record(self._borders[0], self._compute)
 
-    def _make(self, events: list[Event], wanted: int, *, timing: bool) -> None:
-        """Make events until there are so many, and record each once: only then does CUDA make it, which takes time."""
-        while len(events) < wanted:
-            events.append(self.driver.event(timing=timing))
-            self.driver.record(events[-1], self._compute)
+    def _events_for(self, operations: int, awaited: Collection[int]) -> Mapping[int, Event]:
+        """Return the event that ends each operation: of all where each is timed, else of those awaited."""
+        if not self._timed:
+            new = [op for op in awaited if op not in self._marks]
+            self._marks.update(zip(new, self._new_events(len(new), timing=False), strict=True))
+            return {op: self._marks[op] for op in awaited}
+        self._starts += self._new_events(operations - len(self._starts), timing=True)
+        self._ends += self._new_events(operations - len(self._ends), timing=True)
+        return dict(enumerate(self._ends[:operations]))
+
+    def _take(self) -> None:
+        """Make the compute stream current; it goes on after what the caller's stream was given so far."""
+        self._caller = self.driver.enter(self._compute)
+        self._inside = True
+        if self._caller != self._compute:
+            self.driver.record(self._taken, self._caller)
+            self.driver.wait(self._compute, self._taken)
+
+    def _give_back(self) -> None:
+        """Make the caller's stream current again; it goes on after the compute stream."""
+        if not self._inside:
+            return
+        self._inside = False
+        self.driver.leave(self._caller)
+        if self._caller != self._compute:
+            self.driver.record(self._given, self._compute)
+            self.driver.wait(self._caller, self._given)
 
     def wait(self, queue: int, op: int) -> None:
         """Let the queue's stream wait for the event of ``op``."""
         event = self._recorded[op]  # a KeyError is right here: a stream that waits for no record waits for nothing
-        self.driver.wait(self._stream(queue), event)
+        self.driver.wait(self._streams[queue], event)
 
     def launch(self, queue: int, op: int, work: Work) -> None:
         """Run the work with the queue's stream current, so that its kernels and copies go there."""
         if queue == Queue.COMPUTE:
-            self._launch(self._compute, op, work)
+            self._run(queue, op, work)
             return
-        stream = self._stream(queue)
         self._used.add(queue)
-        self.driver.switch(stream)
+        self.driver.switch(self._streams[queue])
         try:
-            self._launch(stream, op, work)
+            self._run(queue, op, work)
         finally:
             self.driver.switch(self._compute)
 
-    def _launch(self, stream: Stream, op: int, work: Work) -> None:
+    def _run(self, queue: int, op: int, work: Work) -> None:
+        if self._bare:
+            work()
+            return
         if self.held_ns:
             self.driver.spin(self.held_ns[op])
         if self._random is not None:
             self.driver.spin(self._random.randrange(LONGEST_DELAY_NS))
         if self._timed:
-            self.driver.record(self._starts[op], stream)
+            self.driver.record(self._starts[op], self._streams[queue])
         work()
 
     def record(self, queue: int, op: int) -> None:
-        """Record the event of ``op``, if anything needs it, and the host's time."""
-        if self._timed or op in self._awaited:
-            event = (self._ends if self._timed else self._marks)[op]
-            self.driver.record(event, self._stream(queue))
-            self._recorded[op] = event
+        """Record the event of ``op``, if it has one, and the host's time."""
+        if op in self._events:
+            event = self._recorded[op] = self._events[op]
+            self.driver.record(event, self._streams[queue])
         self._issued.append(self.driver.host_ns())
         if self.paced:
             self.driver.synchronize()
             self._issued[-1:] = [self._issued[-1], self.driver.host_ns()]
 
-    def finish(self) -> Measured:
-        """Wait for the device and return the times."""
-        self.end()
-        return self.measured()
-
     def end(self) -> None:
-        """Put a mark after each queue's last operation, and let the caller's stream be current again."""
+        """Put a mark after each queue's last operation and give the stream back; the device may still be at it."""
         if not self._timed:
             for queue in self._used:
-                self.driver.record(self._borders[1 + queue], self._stream(queue))
-        self._leave()
-
-    def _leave(self) -> None:
-        """Give the caller's stream back, which waits for the step; the second call does nothing."""
-        if not self._outer:
-            return
-        outer = self._outer.pop()
-        if outer not in (None, self._compute):
-            self.driver.record(self._handovers[1], self._compute)
-            self.driver.wait(outer, self._handovers[1])
-        self.driver.switch(outer)
+                self.driver.record(self._borders[1 + queue], self._streams[queue])
+        self._give_back()
 
     def measured(self) -> Measured:
-        """Wait for the device and return the times of the step that ended last."""
+        """Wait for the device and return the times of the step that ended last; call it before the next begins."""
         self.driver.synchronize()
         issue = self._issue_times()
         zero = self._borders[0]
@@ -198,6 +216,11 @@ class CudaBackend:
             return Measured(start_ns=none, end_ns=none, step_time_ns=step, issue_ns=issue)
         count = len(issue)
         return Measured.of(self._since(zero, self._starts[:count]), self._since(zero, self._ends[:count]), issue)
+
+    def finish(self) -> Measured:
+        """End the step, wait for the device and return the times."""
+        self.end()
+        return self.measured()
 
     def _issue_times(self) -> Ints:
         """Return the host time of each operation; with pacing every second interval is a wait."""
@@ -210,22 +233,17 @@ class CudaBackend:
 
     def abandon(self) -> None:
         """Wait for the device: copies still under way would write into memory that the next step takes."""
-        self._recorded = {}
         try:
-            self.driver.synchronize()
+            self._give_back()
         finally:
-            self._leave()
+            self.driver.synchronize()
+            self._recorded = {}
 
     def close(self) -> None:
         """Wait for the device and unpin the host memory."""
-        self.driver.synchronize()
+        self.abandon()
         while self._slabs:
             self.driver.unpin(self._slabs.pop())
-
-    def _stream(self, queue: int) -> Stream:
-        if queue not in self._streams:
-            self._streams[queue] = self.driver.stream(Queue(queue % QUEUES_PER_RANK))
-        return self._streams[queue]
 
     # ---- called by the work ----
 
@@ -277,11 +295,11 @@ class CudaBackend:
         return slab
 
     def allocated(self) -> int:
-        """Return the bytes that all tensors of the process asked for on the device and hold."""
+        """Return the bytes that all tensors of the process have asked for on the device, as the meter counts them."""
         return self.driver.requested()
 
     def meter(self, resident: Iterable[torch.Tensor], ignored: Iterable[torch.Tensor], foreign: int) -> DeviceMeter:
-        """Return a meter of the allocator, which counts all there is: what is resident need not be named to it."""
+        """Return a meter of the allocator, which counts all there is: only what is not to count is taken off."""
         return AllocatorMeter(self.driver, foreign + storage_bytes(ignored))
 
     def machine(self) -> dict[str, Any]:
@@ -292,7 +310,8 @@ class CudaBackend:
 class AllocatorMeter:
     """Reads the caching allocator: it counts in the host's order and needs no waiting for the device.
 
-    What tensors asked for is what a plan knows; the blocks that they got are larger, by what is not worth splitting.
+    What is live and its peak are the bytes that tensors ask for, as a plan counts them; the allocator's blocks are
+    larger, by how much depends on what it has at hand.
     """
 
     def __init__(self, driver: Driver, foreign: int) -> None:
@@ -301,7 +320,7 @@ class AllocatorMeter:
 
     @property
     def live(self) -> int:
-        """Return the bytes that the run's tensors asked for and hold now."""
+        """Return the bytes that the run's tensors hold now."""
         return self._driver.requested() - self._foreign
 
     @property
@@ -310,9 +329,9 @@ class AllocatorMeter:
         return self._driver.peak_requested() - self._foreign
 
     @property
-    def allocated(self) -> int | None:
-        """Return the most bytes that all tensors' blocks took since then, those of foreign ones too."""
-        return self._driver.peak_allocated()
+    def blocks(self) -> tuple[int, int] | None:
+        """Return the bytes of the allocator's blocks in the whole process, now and the most since then."""
+        return self._driver.allocated(), self._driver.peak_allocated()
 
     @property
     def reserved(self) -> int | None:

@@ -26,6 +26,7 @@ from loadahead.executor.model.unit import Foreseen, Unforeseen
 from loadahead.executor.replay.loop import replay
 from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.operations import Operations
+from loadahead.executor.shipped_models.kept import KEPT
 from loadahead.executor.tensors.meter import storage_bytes
 from loadahead.executor.tensors.randomness import states_of_threads
 from loadahead.executor.torch_settings import (
@@ -173,7 +174,7 @@ def _metered(bound: _Bound, step: int) -> tuple[dict[CheckpointWay, Samples], In
     with uncompiled() if compiled_layers(bound.session.model.module) else nullcontext():
         for way in bound.ways:
             bound.use(way)
-            meter = StepMeter(bound.operations)
+            meter = StepMeter(bound.operations, KEPT.nbytes(bound.operations.backend.device))
             bound.step(step, meter)
             held[way] = workspaces(bound.operations.plan, meter)
     return held, meter.static

@@ -35,7 +35,7 @@ class Driver(Protocol):
     """Is CUDA as the backend uses it, for one device; "current" means of the calling thread.
 
     Device tensors are made by torch's own functions on ``device`` while a stream is current, and freed by dropping
-    them.
+    them. Between :meth:`enter` and :meth:`leave` the current stream is the backend's to choose.
     """
 
     device: torch.device
@@ -43,17 +43,20 @@ class Driver(Protocol):
     def stream(self, queue: Queue) -> Stream:
         """Return the queue's stream: the compute queue's is the one that was current when the driver was made.
 
-        Those of the others are the same for the life of the process.
+        The others stay the same for the life of the process.
         """
 
     def event(self, *, timing: bool) -> Event:
         """Return a new event; without timing it orders work and does not tell when."""
 
-    def current(self) -> Stream:
-        """Return the stream that is current; None where there is none, as only a stand-in has it."""
+    def enter(self, stream: Stream) -> Stream:
+        """Make the stream current until :meth:`leave`, and return the one that was."""
 
     def switch(self, stream: Stream) -> None:
-        """Let the stream be current from now on; it takes a fraction of what :meth:`using` does."""
+        """Make another stream current between :meth:`enter` and :meth:`leave`."""
+
+    def leave(self, previous: Stream) -> None:
+        """Make the stream current again that was so before :meth:`enter`."""
 
     def using(self, stream: Stream) -> AbstractContextManager[None]:
         """Let the stream be current inside the context."""
@@ -86,22 +89,28 @@ class Driver(Protocol):
         """Give memory from :meth:`pin` back; nothing may be copying it."""
 
     def requested(self) -> int:
-        """Return the bytes that tensors asked of the allocator and hold now."""
+        """Return the bytes that tensors have asked for and hold on the device now."""
 
     def peak_requested(self) -> int:
         """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
 
+    def allocated(self) -> int:
+        """Return the bytes of the blocks that the allocator gave them: never fewer than they asked for."""
+
     def peak_allocated(self) -> int:
-        """Return the most bytes that these tensors' blocks took since then, which are rounded up."""
+        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
 
     def peak_reserved(self) -> int:
-        """Return the most bytes that the allocator held of the device since then."""
+        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
 
     def reset_peaks(self) -> None:
         """Begin all peaks anew."""
 
     def memory_bytes(self) -> int:
-        """Return the bytes of the device that tensors can have, once libraries and kernels have taken theirs."""
+        """Return the bytes that tensors can have now: what is free, and what the allocator holds.
+
+        What the CUDA context, libraries and other processes hold is not among them; so ask after a warm-up.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""
@@ -134,17 +143,20 @@ _SPIN_SPEED: dict[int, float] = {}
 
 
 class TorchDriver:
-    """Implements :class:`Driver` by torch, on the current CUDA device."""
+    """Implements :class:`Driver` by torch, on the current CUDA device and, for compute, its current stream."""
 
     def __init__(self) -> None:
         require_cuda()
         choose_cublas_workspace()
         self.device = torch.device("cuda", torch.cuda.current_device())
-        # The legacy default stream, as some call it, cannot be captured in a graph: a caller may choose another.
+        # The caller's own stream can be captured into a graph; the legacy default stream cannot.
         self._compute = torch.cuda.current_stream(self.device)
 
     def stream(self, queue: Queue) -> torch.cuda.Stream:
-        """Return the queue's stream: the compute queue's is the one that was current when the driver was made."""
+        """Return the queue's stream: the compute queue's is the one that was current when the driver was made.
+
+        The others stay the same for the life of the process.
+        """
         if queue == Queue.COMPUTE:
             return self._compute
         key = (self.device.index, queue)
@@ -157,19 +169,28 @@ class TorchDriver:
         made: torch.cuda.Event = _cuda.Event(enable_timing=timing)
         return made
 
-    def current(self) -> torch.cuda.Stream:
-        """Return the stream that is current."""
-        return torch.cuda.current_stream(self.device)
+    def enter(self, stream: torch.cuda.Stream) -> torch.cuda.Stream:
+        """Make the stream torch's current one until :meth:`leave`, and return the one that was."""
+        previous = torch.cuda.current_stream(self.device)
+        torch.cuda.set_stream(stream)
+        return previous
 
     def switch(self, stream: torch.cuda.Stream) -> None:
-        """Let the stream be current from now on."""
+        """Make another stream current between :meth:`enter` and :meth:`leave`; torch's own context takes far longer."""
         torch.cuda.set_stream(stream)
+
+    def leave(self, previous: torch.cuda.Stream) -> None:
+        """Make the stream current again that was so before :meth:`enter`."""
+        torch.cuda.set_stream(previous)
 
     @contextmanager
     def using(self, stream: torch.cuda.Stream) -> Iterator[None]:
         """Make the stream torch's current one inside the context."""
-        with torch.cuda.stream(stream):
+        previous = self.enter(stream)
+        try:
             yield
+        finally:
+            self.leave(previous)
 
     def record(self, event: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
         """Let the event take place once all that was put on the stream so far has ended."""
@@ -253,37 +274,40 @@ class TorchDriver:
         return memory
 
     def requested(self) -> int:
-        """Return the bytes that tensors asked of the allocator and hold now."""
-        return self._statistic("requested_bytes", "current")
+        """Return the bytes that tensors have asked for and hold on the device now."""
+        return self._requested("current")
 
     def peak_requested(self) -> int:
         """Return the most of :meth:`requested` since :meth:`reset_peaks`."""
-        return self._statistic("requested_bytes", "peak")
+        return self._requested("peak")
+
+    def _requested(self, which: str) -> int:
+        # The nested form is read as it comes; torch.cuda.memory_stats flattens and sorts all of it first.
+        stats = torch.cuda.memory_stats_as_nested_dict(self.device)
+        # Allocators other than torch's own count whole blocks alone.
+        counted = "requested_bytes" if torch.cuda.get_allocator_backend() == "native" else "allocated_bytes"
+        return int(stats[counted]["all"][which])
+
+    def allocated(self) -> int:
+        """Return the bytes of the blocks that the allocator gave them: never fewer than they asked for."""
+        return int(torch.cuda.memory_allocated(self.device))
 
     def peak_allocated(self) -> int:
-        """Return the most bytes that these tensors' blocks took since then, which are rounded up."""
-        return self._statistic("allocated_bytes", "peak")
+        """Return the most of :meth:`allocated` since :meth:`reset_peaks`."""
+        return int(torch.cuda.max_memory_allocated(self.device))
 
     def peak_reserved(self) -> int:
-        """Return the most bytes that the allocator held of the device since then."""
-        return self._statistic("reserved_bytes", "peak")
-
-    def _statistic(self, name: str, which: str) -> int:
-        """Return one of torch's statistics of all pools: nested, they come without a dictionary of them all."""
-        found: dict[str, Any] = torch.cuda.memory_stats_as_nested_dict(self.device)
-        return int(found[name]["all"][which]) if found else 0  # there are none before the first tensor
+        """Return the most bytes that the allocator held of the device since :meth:`reset_peaks`."""
+        return int(torch.cuda.max_memory_reserved(self.device))
 
     def reset_peaks(self) -> None:
         """Begin all peaks anew."""
         torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory_bytes(self) -> int:
-        """Return the bytes of the device that tensors can have: what is free, and what the allocator holds already.
-
-        The card's own capacity holds the context, loaded kernels and libraries' workspaces too, and other processes.
-        """
+        """Return the bytes that tensors can have now: what is free, and what the allocator holds."""
         free, _ = torch.cuda.mem_get_info(self.device)
-        return int(free) + self._statistic("reserved_bytes", "current")
+        return int(free) + int(torch.cuda.memory_reserved(self.device))
 
     def describe(self) -> dict[str, Any]:
         """Return device and versions, for evidence."""

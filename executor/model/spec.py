@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.shipped_models import SHIPPED_MODELS
+from loadahead.executor.shipped_models.kept import KEPT, can_be_kept_on
 from loadahead.executor.tensors.layout import is_dense
 from loadahead.executor.tensors.randomness import Draws, seed_globals
 from loadahead.executor.tensors.values import View
@@ -327,10 +328,11 @@ def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     with importable_from(spec.search_path):
         if objects is not None and objects.layers is not None:
+            KEPT.drop()
             require_trainable(nn.Sequential(*objects.layers))  # a copy has no hooks
             module = _copy_of(objects.layers)
         else:
-            module = _built(spec)
+            module = _named(spec, device, dtype)
         require_trainable(module)
         module = _moved(module, device, dtype)
         loss = _loss(spec)
@@ -452,9 +454,24 @@ def copied(layers: Sequence[nn.Module]) -> list[nn.Module]:
     return out
 
 
-def _built(spec: ModelSpec) -> nn.Sequential:
-    """What the function that ``model.python`` names returns."""
-    build = _builder(spec)
+def _named(spec: ModelSpec, device: torch.device, dtype: torch.dtype | None) -> nn.Sequential:
+    """Return the model that ``model.python`` names: built now, or a copy of one that is kept on the device.
+
+    A model that is kept there is dropped when another is asked for, so that it is never in that one's way.
+    """
+    if not can_be_kept_on(device):
+        return _built(spec, _builder(spec))
+    shipped = SHIPPED_MODELS.get(spec.python)
+    if shipped is None or shipped.drawn is None:
+        KEPT.drop()
+        return _built(spec, _builder(spec))
+    drawn = shipped.drawn
+    key = (spec.python, spec.seed, tuple(sorted(spec.options.items(), key=repr)), dtype)
+    return KEPT.copy_of(repr(key), device, lambda: _moved(_built(spec, drawn), device, dtype))
+
+
+def _built(spec: ModelSpec, build: Callable[..., Any]) -> nn.Sequential:
+    """Return what the builder returns."""
     try:
         module = build(**spec.options)
     except LoadaheadError:

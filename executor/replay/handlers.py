@@ -1,6 +1,8 @@
 """Says what each kind of operation does to tensors, by one function per kind, the same for every device.
 
 Each function looks up once, when a plan is bound, what its operation needs, and returns the work that every step does.
+The work gets the operations that it is one of: if it held them they would live, with a whole model, until garbage is
+collected.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ from loadahead.sim.ir.plan import OpView
 if TYPE_CHECKING:
     from loadahead.executor.replay.operations import Operations
 
-Work = Callable[[], None]
+Work = Callable[["Operations"], None]
 
 
-def _forward(run: Operations, op: OpView) -> Work:
-    boundary, key = run.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
-    unit, microbatch, ends = run.model.units[key], op.microbatch, key == run.model.last
-    reads_data, frozen, recomputed = boundary in op.writes, key in run.model.frozen, run.recomputed(op)
+def _forward(bound: Operations, op: OpView) -> Work:
+    boundary, key = bound.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
+    unit, microbatch, ends = bound.model.units[key], op.microbatch, key == bound.model.last
+    reads_data, frozen, recomputed = boundary in op.writes, key in bound.model.frozen, bound.recomputed(op)
     made_into = -1
     if not ends:
         others = [index for index in op.writes if index != boundary]
-        made_into = run.find(op, others, Role.BOUNDARY, Role.OUTPUT)
+        made_into = bound.find(op, others, Role.BOUNDARY, Role.OUTPUT)
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         if reads_data:
             _take_data(run, op, boundary)
         value, handed = run.value(op, boundary), run.handed(op)
@@ -62,25 +64,25 @@ def _take_data(run: Operations, op: OpView, boundary: int) -> None:
         run.backend.copy(target, source)
 
 
-def _recompute(run: Operations, op: OpView) -> Work:
-    boundary, key = run.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
-    unit, microbatch, ends = run.model.units[key], op.microbatch, key == run.model.last
+def _recompute(bound: Operations, op: OpView) -> Work:
+    boundary, key = bound.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
+    unit, microbatch, ends = bound.model.units[key], op.microbatch, key == bound.model.last
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         loss = run.loss(op) if ends else None
         unit.recompute(microbatch, run.value(op, boundary), loss, run.handed(op))
 
     return work
 
 
-def _backward(run: Operations, op: OpView) -> Work:
+def _backward(bound: Operations, op: OpView) -> Work:
     key = op.stage, op.unit
-    unit, microbatch = run.model.units[key], op.microbatch
-    incoming = -1 if key == run.model.last else run.find(op, op.reads, Role.GRADIENT)
-    writes = any(run.holds_role(index, Role.GRADIENT) for index in op.writes)
-    outgoing = run.find(op, op.writes, Role.GRADIENT) if writes else -1
+    unit, microbatch = bound.model.units[key], op.microbatch
+    incoming = -1 if key == bound.model.last else bound.find(op, op.reads, Role.GRADIENT)
+    writes = any(bound.holds_role(index, Role.GRADIENT) for index in op.writes)
+    outgoing = bound.find(op, op.writes, Role.GRADIENT) if writes else -1
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         made = unit.backward(microbatch, None if incoming < 0 else run.value(op, incoming))
         if outgoing < 0:
             return
@@ -91,12 +93,12 @@ def _backward(run: Operations, op: OpView) -> Work:
     return work
 
 
-def _offload(run: Operations, op: OpView) -> Work:
-    buffer, slot = run.find(op, op.reads, Role.BOUNDARY), op.writes[0]
-    host, move, link = run.host, run.backend.move, run.links.d2h
-    host.tensors(slot, run.layouts[buffer])  # made now: most microbatches are like the traced one
+def _offload(bound: Operations, op: OpView) -> Work:
+    buffer, slot = bound.find(op, op.reads, Role.BOUNDARY), op.writes[0]
+    host, move, link = bound.host, bound.backend.move, bound.links.d2h
+    host.tensors(slot, bound.layouts[buffer])  # made now: most microbatches are like the traced one
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         source = run.value(op, buffer)
         run.state.stored[slot] = described = source.described()
         targets = host.tensors(slot, described.layouts)
@@ -108,11 +110,11 @@ def _offload(run: Operations, op: OpView) -> Work:
     return work
 
 
-def _prefetch(run: Operations, op: OpView) -> Work:
+def _prefetch(bound: Operations, op: OpView) -> Work:
     slot, buffer = op.reads[0], op.writes[0]
-    host, move, link, empties = run.host, run.backend.move, run.links.h2d, run.empties(op)
+    host, move, link, empties = bound.host, bound.backend.move, bound.links.h2d, bound.empties(op)
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         run.value(op, buffer)
         described = run.state.stored[slot]
         target = run.fill(buffer, described)
@@ -128,10 +130,10 @@ def _prefetch(run: Operations, op: OpView) -> Work:
     return work
 
 
-def _acquire(run: Operations, op: OpView) -> Work:
+def _acquire(bound: Operations, op: OpView) -> Work:
     buffers = tuple(op.allocs)
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         for buffer in buffers:
             run.take(buffer)
             run.receive(buffer)
@@ -139,32 +141,33 @@ def _acquire(run: Operations, op: OpView) -> Work:
     return work
 
 
-def _release(run: Operations, op: OpView) -> Work:
+def _release(bound: Operations, op: OpView) -> Work:
     """Return nothing to do: the frees that every operation may have are the whole RELEASE."""
     return _nothing
 
 
-def _nothing() -> None:
+def _nothing(run: Operations) -> None:
     return None
 
 
-def _send(run: Operations, op: OpView) -> Work:
-    arrival, buffer = run.arrivals[op.index], op.reads[0]
+def _send(bound: Operations, op: OpView) -> Work:
+    arrival, buffer = bound.arrivals[op.index], op.reads[0]
 
-    def work() -> None:
+    def work(run: Operations) -> None:
         if not run.transport.send(arrival, run.value(op, buffer)):
             raise run.not_there(op, arrival.buffer)
 
     return work
 
 
-def _receive(run: Operations, op: OpView) -> Work:
+def _receive(bound: Operations, op: OpView) -> Work:
     buffer = op.writes[0]
-    return lambda: run.wait(buffer)
+    return lambda run: run.wait(buffer)
 
 
-def _optimizer_step(run: Operations, op: OpView) -> Work:
-    return lambda: run.training.optimizer_step(op.rank)
+def _optimizer_step(bound: Operations, op: OpView) -> Work:
+    rank = op.rank
+    return lambda run: run.training.optimizer_step(rank)
 
 
 HANDLERS: dict[Kind, Callable[[Operations, OpView], Work]] = {

@@ -77,8 +77,8 @@ def launch(
             work = partial(operations.run, op)
             backend.launch(queue, op.index, work if meter is None else meter.around(op, work))
             backend.record(queue, op.index)
-        values = operations.losses.clone()
         backend.end()
+        values = operations.losses.clone()
     except BaseException:
         with suppress(RuntimeError):  # a device that is lost says so again, and the first error tells more
             backend.abandon()

@@ -30,8 +30,9 @@ class StepMeter:
         ]
         self.static = np.asarray([meter.resident for meter in self._meters], dtype=np.int64)
         self._during, self._after, self._boundary = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
-        # The allocator's own bytes by operation, of blocks and of all that it holds.
+        # Of each operation, the allocator's blocks after it and at most during it, and what it reserved.
         self._blocks: dict[int, tuple[int, int]] = {}
+        self._reserved: dict[int, int] = {}
         operations.before_frees = self._look_at_boundaries
 
     def around(self, op: OpView, work: Work) -> Work:
@@ -45,9 +46,8 @@ class StepMeter:
                 meter.start_operation()
                 work()
             self._during[op.index], self._after[op.index] = meter.peak, meter.live
-            allocated, reserved = meter.allocated, meter.reserved
-            if allocated is not None and reserved is not None:
-                self._blocks[op.index] = allocated, reserved
+            if meter.blocks is not None and meter.reserved is not None:
+                self._blocks[op.index], self._reserved[op.index] = meter.blocks, meter.reserved
 
         return metered
 
@@ -69,8 +69,8 @@ class StepMeter:
     def allocator(self) -> dict[str, Any]:
         """Return the allocator's bytes after and during each compute operation; empty where there is no allocator.
 
-        ``op`` holds positions in the plan; the other lists go with it. Requested bytes are what the run's tensors asked
-        for, allocated ones those of all blocks, reserved ones what the allocator holds of the device.
+        ``op`` holds positions in the plan; the other lists go with it. Requested are the run's bytes, which a plan
+        predicts; allocated blocks and reserved memory are the whole process's.
         """
         if not self._blocks:
             return {}
@@ -79,6 +79,7 @@ class StepMeter:
             "op": rows,
             "requested": self._after[rows].tolist(),
             "max_requested": self._during[rows].tolist(),
-            "max_memory_allocated": [self._blocks[row][0] for row in rows],
-            "max_memory_reserved": [self._blocks[row][1] for row in rows],
+            "memory_allocated": [self._blocks[row][0] for row in rows],
+            "max_memory_allocated": [self._blocks[row][1] for row in rows],
+            "max_memory_reserved": [self._reserved[row] for row in rows],
         }

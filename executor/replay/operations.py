@@ -126,7 +126,7 @@ class Operations:
 
     def run(self, op: OpView) -> None:
         """Do what the operation does, then free what it frees; ``before_frees`` is called between the two."""
-        self._works[op.index]()
+        self._works[op.index](self)
         if self.before_frees is not None:
             self.before_frees(op)
         for index in self._frees[op.index]:

@@ -25,7 +25,7 @@ class StorageMeter(TorchDispatchMode):
     and do not count.
     """
 
-    allocated: int | None = None
+    blocks: tuple[int, int] | None = None
     reserved: int | None = None
 
     def __init__(self, resident: Iterable[torch.Tensor] = (), ignored: Iterable[torch.Tensor] = ()) -> None:

@@ -12,8 +12,8 @@ from loadahead.executor.backends import Backend
 from loadahead.executor.links import Links
 from loadahead.executor.model.spec import Batch, ModelSpec
 from loadahead.executor.model.unit import Foreseen, Unforeseen
-from loadahead.executor.replay.loop import StepRun
 from loadahead.executor.replay.plan_match import stage_ranks
+from loadahead.executor.shipped_models.kept import KEPT
 from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import (
     compiled_layers,
@@ -24,7 +24,7 @@ from loadahead.executor.training.differences import DEPENDS, Differences, recomp
 from loadahead.executor.training.oracle import PlainTraining, pass_orders
 from loadahead.executor.training.results import StepRecords
 from loadahead.executor.training.session import Session, UnitKey
-from loadahead.executor.training.step import BoundStep
+from loadahead.executor.training.step import BoundStep, Taken
 from loadahead.sim.errors import CheckFailed, InputError, LoadaheadError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.units import counted
@@ -176,7 +176,7 @@ class TrainingRun:
         oracle = PlainTraining(session, *pass_orders(plan)) if checked else None
         if checked and backend.device.type == "cpu":
             session.copy_gradients()
-        foreign = backend.allocated() - before
+        foreign = backend.allocated() - before + KEPT.nbytes(backend.device)
         step_of = BoundStep(plan, session.in_units, session, backend, self.links)
         losses = []
         sparse = sparse_weights(session.model.module)
@@ -193,19 +193,19 @@ class TrainingRun:
             one_by_one = step_of.is_timed(step)
             peaked = timed and backend.metering_is_free and not metered
             taken = step_of.run(step, batches, metered=metered, peaked=peaked, one_by_one=one_by_one, foreign=foreign)
-            run = taken.run
             if taken.peak is not None:
                 records.peaks.append([taken.peak])
             if taken.meter is not None:
                 records.metered(taken.meter)
             elif timed and step > backend.warm_ups:
-                (records.timed if one_by_one else records.bare).append(run.measured)
-            losses.append(run.loss)
+                assert taken.measured is not None, "a step that is waited for is measured"
+                (records.timed if one_by_one else records.bare).append(taken.measured)
+            losses.append(taken.loss)
             if watched or oracle is not None:
-                self._check(step, session, oracle, batches, run)
+                self._check(step, session, oracle, batches, taken)
             if on_step is not None:
-                on_step(step, run.loss)
-            del taken, run  # its losses lie on the device, and the next step has its own
+                on_step(step, taken.loss)
+            del taken  # its losses lie on the device, and are no part of the next step's memory
         if not records.losses:
             records.losses = losses
         elif losses != records.losses:
@@ -222,11 +222,11 @@ class TrainingRun:
             records.weights = session.weights()
 
     def _check(
-        self, step: int, session: Session, oracle: PlainTraining | None, batches: Sequence[Batch], run: StepRun
+        self, step: int, session: Session, oracle: PlainTraining | None, batches: Sequence[Batch], taken: Taken
     ) -> None:
         """Compare a step with plain training; where that is not done, RECOMPUTEs are compared with FORWARDs alone."""
         if oracle is None:
-            require_finite(step, session, run.losses, run.loss, plain=False)
+            require_finite(step, session, taken.losses, taken.loss, plain=False)
             reread, different = recompute_differences(session)
             if reread is not None:
                 raise CheckFailed(f"step {step}: {reread}: the plan lets an operation read another's memory")
@@ -235,8 +235,8 @@ class TrainingRun:
             return
         self.records.differences = self.records.differences or Differences()
         plain_losses = oracle.train(step, batches)
-        self.records.differences.compare(step, session, oracle, run.losses, plain_losses)
-        require_finite(step, session, run.losses, run.loss, plain=True)
+        self.records.differences.compare(step, session, oracle, taken.losses, plain_losses)
+        require_finite(step, session, taken.losses, taken.loss, plain=True)
         oracle.optimize()
 
 

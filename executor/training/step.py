@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadahead.executor.backends import Backend
+import torch
+
+from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Links
 from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.model.spec import Batch
-from loadahead.executor.replay.loop import StepRun, replay
+from loadahead.executor.replay.loop import launch
 from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.operations import Operations
 from loadahead.executor.replay.training import Training
@@ -25,13 +27,26 @@ class Taken:
     """Holds a step that was taken, and what of its memory was looked at.
 
     Attributes:
+        values: each microbatch's loss, divided by their number, on the device: float64, shape (microbatches,).
+        measured: when each operation ran; None for a step that was not waited for.
         meter: holds the memory at every operation.
         peak: bytes of the whole step's peak, of a backend's only rank.
     """
 
-    run: StepRun
+    values: torch.Tensor
+    measured: Measured | None
     meter: StepMeter | None = None
     peak: int | None = None
+
+    @property
+    def losses(self) -> list[float]:
+        """Return each microbatch's loss, once the device has it."""
+        return [float(value) for value in self.values.tolist()]
+
+    @property
+    def loss(self) -> float:
+        """Return the step's loss, the mean over its microbatches."""
+        return sum(self.losses)
 
 
 class BoundStep:
@@ -53,6 +68,7 @@ class BoundStep:
         peaked: bool = False,
         one_by_one: bool = True,
         foreign: int = 0,
+        waited: bool = True,
     ) -> Taken:
         """Run one step, and return it; after a failed one nothing is left of it but gradients and module state.
 
@@ -61,6 +77,7 @@ class BoundStep:
             peaked: look at the whole step's peak, on a backend whose metering is free.
             one_by_one: time each operation by itself.
             foreign: bytes of the device that belong to something else.
+            waited: wait for a device that works by itself, before the step and after it, and read its times.
         """
         meter = StepMeter(self.operations, foreign) if metered else None
         whole = self.backend.meter(self.training.resident(0), [self.operations.losses], foreign) if peaked else None
@@ -68,12 +85,13 @@ class BoundStep:
             whole.start_operation()
         try:
             with without_garbage_collection():
-                run = replay(self.operations, number, batches, meter, one_by_one)
+                values = launch(self.operations, number, batches, meter, one_by_one, alone=waited)
         except BaseException:
             self.operations.before_frees = None
             self.model.reset()
             raise
-        return Taken(run, meter, None if whole is None else whole.peak)
+        measured = self.backend.measured() if waited else None
+        return Taken(values, measured, meter, None if whole is None else whole.peak)
 
     def is_timed(self, number: int) -> bool:
         """Return whether the backend's step of this number is one to time operation by operation.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import nn
 from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Hardware, Links
 from loadahead.executor.machine import machine
-from loadahead.executor.model.in_units import ModelInUnits
+from loadahead.executor.model.foreseen import Foreseen
+from loadahead.executor.model.in_units import ModelInUnits, UnitKey
 from loadahead.executor.model.spec import Batch, LossFunction
 from loadahead.executor.replay.plan_match import stage_ranks
 from loadahead.executor.tensors.meter import storage_bytes
@@ -50,6 +51,8 @@ class UsersStep:
         batch: a microbatch, which is traced; nothing remains of that.
         seed: what all seeds are made of.
         autocast: the type that autocast casts to inside the units; None where it is off.
+        lean: the units to checkpoint the lean way, where the same comes out so.
+        foreseen: what units do that the traced microbatch does not show, by their names.
 
     Raises InputError where plan, layers and device do not go together.
     """
@@ -67,6 +70,8 @@ class UsersStep:
         autocast: torch.dtype | None,
         backend: Backend,
         hardware: Hardware,
+        lean: Collection[UnitKey] = (),
+        foreseen: Mapping[str, Foreseen] | None = None,
     ) -> None:
         self.plan, self.backend, self._hardware = plan, backend, hardware
         self._parameters = list(module.named_parameters())
@@ -77,7 +82,8 @@ class UsersStep:
         with self._process():
             before = self._versions()
             value, target = batch
-            self._model.trace(value, self._training.loss_of(target, 1), lambda key: self._training.seed(0, *key, 0))
+            loss_of = self._training.loss_of(target, 1)
+            self._model.trace(value, loss_of, lambda key: self._training.seed(0, *key, 0), foreseen, lean)
             self._step = BoundStep(plan, self._model, self._training, backend, Links.of(hardware))
         # A layer may change its own weights, as an embedding with max_norm does: it has just done so.
         self._changing = {
@@ -98,8 +104,9 @@ class UsersStep:
     def run(self, number: int, batches: Sequence[Batch], scale: torch.Tensor | None = None) -> torch.Tensor:
         """Run step ``number``, and return its mean loss; gradients times ``scale`` are added to those there are.
 
-        What a layer raises is an InputError in one line. After a failed step gradients and the layers' own state are as
-        they are when a plain loop fails; all else is as before it.
+        What a layer raises is an InputError in one line; where a unit draws or changes what it was not known to, it is
+        Unforeseen. After a failed step gradients and the layers' own state are as they are when a plain loop fails; all
+        else is as before it.
         """
         gradients = tuple([parameter.grad is not None for _, parameter in self._parameters])
         warm = self._taken >= self.backend.warm_ups
@@ -111,8 +118,15 @@ class UsersStep:
         try:
             with self._process():
                 foreign = self._foreign(gradients) if metered or peaked else 0
+                self._model.watch(self.plan.ranks > 1 and not self._taken)
                 taken = self._step.run(
-                    number, batches, metered=metered, peaked=peaked, one_by_one=timed, foreign=foreign
+                    number,
+                    batches,
+                    metered=metered,
+                    peaked=peaked,
+                    one_by_one=timed,
+                    foreign=foreign,
+                    waited=timed or metered,
                 )
         except InputError:
             self._require_same_weights(versions)
@@ -121,7 +135,7 @@ class UsersStep:
             self._training.scale = None
         self._require_same_weights(versions)
         self._note(taken, number, gradients, timed)
-        return self._training.mean(taken.run.values)
+        return self._training.mean(taken.values)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -205,7 +219,7 @@ class UsersStep:
         if taken.peak is not None and walk is not None:
             walk.peak_device[0] = max(walk.peak_device[0], taken.peak)
         if timed:
-            self._timed, self._number, self._slowed = taken.run.measured, number, taken.meter is not None
+            self._timed, self._number, self._slowed = taken.measured, number, taken.meter is not None
         self._taken += 1
 
 

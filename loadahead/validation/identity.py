@@ -1,4 +1,8 @@
-"""The identity of a validation: records stand beside each other only where all of this is the same."""
+"""The identity of a validation: records stand beside each other only where all of this is the same.
+
+Of the machine that is what its times follow from: a GPU's name, or a CPU's name and cores, and torch's, CUDA's and
+Python's versions. All else may differ from session to session, and the journal tells where it does.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,13 @@ from loadahead.version import __version__
 # Packages beside our own whose versions matter: the peers', and what they stand on.
 PACKAGES = ("trl", "deepspeed", "transformers", "accelerate")
 # What may differ between two runs of one validation.
-_FREE = {"kind", "limit_s"}
+_FREE = {"kind", "limit_s", "machine"}
+# What has to be the same of two machines, by the names of their facts; of these versions major and minor alone.
+_OF_GPU, _OF_CPU, _VERSIONS = (
+    ("gpu", "torch", "cuda", "python"),
+    ("processor", "cores", "torch", "python"),
+    ("cuda", "python"),
+)
 
 
 def header(name: str, grid: Grid, device: str, limit_s: float) -> dict[str, Any]:
@@ -47,7 +57,20 @@ def planned(grid: Grid) -> dict[str, list[dict[str, Any]]]:
 
 def differing(header: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Return the keys in which two headers differ so that they are not of one validation."""
-    return [key for key in dict.fromkeys([*header, *other]) if key not in _FREE and header.get(key) != other.get(key)]
+    keys = [key for key in dict.fromkeys([*header, *other]) if key not in _FREE and header.get(key) != other.get(key)]
+    return keys + _differing_machines(header.get("machine"), other.get("machine"))
+
+
+def _differing_machines(machine: Any, other: Any) -> list[str]:
+    """Return the facts in which two machines are not of one kind."""
+    if not isinstance(machine, dict) or not isinstance(other, dict):
+        return [] if machine == other else ["machine"]
+    facts = _OF_GPU if "gpu" in machine or "gpu" in other else _OF_CPU
+    return [fact for fact in facts if _comparable(fact, machine.get(fact)) != _comparable(fact, other.get(fact))]
+
+
+def _comparable(fact: str, value: Any) -> Any:
+    return value.split(".")[:2] if fact in _VERSIONS and isinstance(value, str) else value
 
 
 def code_digest() -> str:

@@ -1,6 +1,7 @@
 """A validation's journal (:mod:`loadahead.journal`) keeps every record as soon as it is there.
 
-Its first record, the machine's, is the validation's header (:mod:`loadahead.validation.identity`).
+Its first record, the machine's, is the validation's header (:mod:`loadahead.validation.identity`). Where the validation
+goes on on another machine of the same kind, a record with its facts stands before what that machine measured.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from loadahead import journal
 from loadahead.journal import JournalKind, PlacedRecords
 from loadahead.progress import ProgressCallback, silent
-from loadahead.reports.evidence import FORMAT, VERSION, key_of
+from loadahead.reports.evidence import FORMAT, SESSION, VERSION, key_of, sessions
 from loadahead.reports.evidence_schema import check_record
 from loadahead.reports.run_directory import VALIDATION_JOURNAL
 from loadahead.validation.identity import differing
@@ -48,7 +49,11 @@ def open_journal(
 ) -> Journal:
     """Return the directory's journal of the validation with this header; see :func:`loadahead.journal.open_journal`."""
     machine = {"kind": "machine"} | header
-    return Journal(*journal.open_journal(directory, _KIND, machine, fresh=fresh, progress=progress))
+    file, records = journal.open_journal(directory, _KIND, machine, fresh=fresh, progress=progress)
+    opened = Journal(file, records)
+    if header.get("machine") != sessions(opened.records)[-1]:
+        opened.append(SESSION, {"machine": header.get("machine")})
+    return opened
 
 
 def _read(machine: Record, records: PlacedRecords) -> list[Record]:

@@ -19,6 +19,7 @@ from loadahead.runs import check_of
 from loadahead.scenarios.loader import scenario_from_dict
 from loadahead.scenarios.prepare import Prepared, prepare
 from loadahead.sim.costs import Costs
+from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
 from loadahead.sim.workload import ModuleShapes
 from loadahead.validation.grid import Configuration, ModelSize
@@ -26,6 +27,16 @@ from loadahead.validation.links import execution_arguments, link_usage, slowed
 
 # Of a gradient check: what a backend needs at least, to warm up and to meter memory.
 CHECKED_STEPS = 3
+# What is issued for each unit and microbatch where its boundary is offloaded.
+_OF_A_UNIT = (
+    Kind.FORWARD,
+    Kind.OFFLOAD,
+    Kind.RELEASE,
+    Kind.ACQUIRE,
+    Kind.PREFETCH,
+    Kind.RECOMPUTE,
+    Kind.BACKWARD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +60,22 @@ class Subject:
         return cls(size, device, first.microbatches, shapes, costs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is recorded of the model."""
-        costs = self.costs
+        """Return what is recorded of the model.
+
+        ``issue_ns`` is the host's time to issue one microbatch's operations with offloading, ``device_ns`` that of its
+        tasks on the device.
+        """
+        costs, units = self.costs, sum(len(stage) for stage in self.costs.units)
         return {
             "model": self.size.name,
             "options": self.size.options,
             "autocast": self.size.autocast,
-            "units": sum(len(stage) for stage in costs.units),
+            "units": units,
             "static_bytes": sum(costs.static_bytes),
             "d2h_bandwidth": costs.d2h_bandwidth,
             "h2d_bandwidth": costs.h2d_bandwidth,
+            "issue_ns": sum(int(costs.launch_table()[kind]) for kind in _OF_A_UNIT) * units,
+            "device_ns": sum(u.forward_ns + u.recompute_ns + u.backward_ns for stage in costs.units for u in stage),
             "costs": costs.model_dump(mode="json"),
         }
 

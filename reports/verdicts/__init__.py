@@ -7,7 +7,7 @@ and within which limits.
 from __future__ import annotations
 
 from loadahead.reports.verdicts.base import Claim, Verdict
-from loadahead.reports.verdicts.offloading import BANDWIDTH, OVERHEAD
+from loadahead.reports.verdicts.offloading import BANDWIDTH, LAUNCH_BOUND_OVERHEAD, OVERHEAD, SMALL_BANDWIDTH
 from loadahead.reports.verdicts.peers import AS_FAST, FASTER, LEANER
 from loadahead.reports.verdicts.predictions import LARGEST_TIME, MEDIAN_TIME, PEAK_MEMORY, RANKING
 from loadahead.reports.verdicts.records import Record
@@ -24,7 +24,9 @@ CLAIMS: dict[str, Claim] = {
         PEAK_MEMORY,
         RANKING,
         OVERHEAD,
+        LAUNCH_BOUND_OVERHEAD,
         BANDWIDTH,
+        SMALL_BANDWIDTH,
         FASTER,
         AS_FAST,
         LEANER,

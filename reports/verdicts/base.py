@@ -57,7 +57,7 @@ class Claim:
     Attributes:
         text: the claim in words, with ``{peer}`` where it is about each of the peers.
         bound: how the value must lie to the limit.
-        limit: on a GPU; a grid may have another, or not claim it.
+        limit: on a GPU; a grid may have another, or not claim it. None: it is shown, and no GPU's grid claims it.
         reason: why it has this limit.
         evaluate: returns the values, one for each peer or just one.
         format_value: returns a value or a limit as text.
@@ -66,7 +66,7 @@ class Claim:
     name: str
     text: str
     bound: Literal["at most", "at least", "below"]
-    limit: float
+    limit: float | None
     reason: str
     evaluate: Callable[[Record], Sequence[ClaimValue]]
     format_value: Callable[[float], str]

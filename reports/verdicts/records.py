@@ -76,6 +76,15 @@ def is_stall_free(record: Record) -> bool:
     return bool(record["offload"] and predicted.offloaded > 0 and stalls <= NO_STALL * predicted.step_time_ns)
 
 
+def launch_bound_models(evidence: Record) -> set[str]:
+    """Return the models whose operations, with offloading, the host takes longer to issue than the device to run."""
+    return {
+        model["model"]
+        for model in evidence["models"]
+        if model["status"] == MEASURED and (model.get("issue_ns") or 0) > (model.get("device_ns") or 0)
+    }
+
+
 def horizon_series(evidence: Record) -> list[list[Record]]:
     """Return lists of measured configurations, two at least, that differ in their horizon alone."""
     by_key: dict[tuple[Any, ...], list[Record]] = {}

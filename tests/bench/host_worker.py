@@ -71,6 +71,11 @@ class IdleDriver(TorchDriver):  # type: ignore[misc,valid-type]
             STREAMS[queue] = IDLE.stream(int(queue))
         return STREAMS[queue]
 
+    def enter(self, stream: Any) -> Any:
+        previous = torch.cuda.current_stream()  # torch has no current one of a CPU
+        torch.cuda.set_stream(stream)
+        return previous
+
     def elapsed_ns(self, start: Any, end: Any) -> int:
         return 0
 

@@ -5,17 +5,19 @@ The stand-in's clock works kernel by kernel, and knows nothing of plans, operati
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
-from itertools import pairwise
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from loadahead.executor.calibration import MICROBATCHES, calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.training.results import ExecutionResult
+from loadahead.executor.training.step import BoundStep, Taken
 from loadahead.sim.costs import CheckpointWay, Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -177,7 +179,8 @@ def test_links_and_memory_are_the_devices() -> None:
     assert costs.h2d_bandwidth == pytest.approx(gpu.h2d_bandwidth, rel=1e-3)
     assert costs.d2h_latency_ns == pytest.approx(gpu.d2h_latency_ns, abs=50)
     assert costs.h2d_latency_ns == pytest.approx(gpu.h2d_latency_ns, abs=50)
-    assert costs.memory_bytes == gpu.memory_bytes
+    assert costs.memory_bytes == gpu.memory_bytes - gpu.taken_bytes
+    assert costs.evidence["machine"]["gpu_memory_bytes"] == gpu.memory_bytes
     assert costs.shared is None
 
 
@@ -215,9 +218,10 @@ def test_a_measured_timeline_holds_the_allocators_figures_and_what_measuring_cos
     computes = np.flatnonzero(plan.ops.queue == Queue.COMPUTE).tolist()
     assert figures["op"] == computes
     assert max(figures["max_requested"]) == rank(done.timeline).peak_device_bytes
-    names = ("requested", "max_requested", "max_memory_allocated", "max_memory_reserved")
-    for less, more in pairwise(names):
-        assert all(a <= b for a, b in zip(figures[less], figures[more], strict=True)), (less, more)
+    assert all(a <= b for a, b in zip(figures["requested"], figures["max_requested"], strict=True))
+    assert all(a <= b for a, b in zip(figures["requested"], figures["memory_allocated"], strict=True))
+    assert all(a <= b for a, b in zip(figures["memory_allocated"], figures["max_memory_allocated"], strict=True))
+    assert all(a <= b for a, b in zip(figures["max_memory_allocated"], figures["max_memory_reserved"], strict=True))
     assert header["bare_step_times_ns"] == done.bare_step_times_ns
     # Two events per operation, and the host is the limit.
     assert 0 < done.step_times_ns[0] - done.bare_step_times_ns[0] <= 2 * len(plan) * GPUS["launch-bound"].call_ns
@@ -230,6 +234,22 @@ def test_the_oracle_beside_it_does_not_count_as_the_runs_memory() -> None:
     alone, checked = run(plan, "device-bound"), run(plan, "device-bound", check_gradients=True)
     assert checked.max_grad_error == 0.0
     assert rank(alone.timeline).peak_device_bytes == rank(checked.timeline).peak_device_bytes
+
+
+def test_a_step_does_not_hold_what_an_earlier_one_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its losses are on the device, and the allocator would count them."""
+    earlier: list[weakref.ref[torch.Tensor]] = []
+    original = BoundStep.run
+
+    def watched(self: BoundStep, *args: Any, **more: Any) -> Taken:
+        assert [found() for found in earlier] == [None] * len(earlier)
+        taken = original(self, *args, **more)
+        earlier.append(weakref.ref(taken.values))
+        return taken
+
+    monkeypatch.setattr(BoundStep, "run", watched)
+    run(plan_of(horizon=2), "device-bound")
+    assert len(earlier) >= 4
 
 
 def test_where_pinning_fails_it_says_so_and_still_trains() -> None:

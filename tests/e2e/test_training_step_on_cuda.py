@@ -15,6 +15,7 @@ from loadahead.executor.backends.cuda import CudaBackend
 from tests.e2e.test_training_step import cross_entropy, gpt, scenario, text
 from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_kernels import FakeGpu
+from tests.support.gpu_record import Sync
 from tests.support.happens_before import overwritten, violations
 from tests.support.plain_loop import gradients, plain_step, same
 
@@ -64,6 +65,17 @@ def test_gradients_are_plain_and_no_wait_is_missing(made: list[FakeCuda], horizo
         assert "Step 6 in a loop" in measured.header["timed_steps"]  # the first, the third, and one in four after it
         assert measured.metrics.ranks[0].overlap > 0
         assert measured.metrics.ranks[0].peak_device_bytes > sum(p.nbytes for p in model.parameters()) * 2
+
+
+def test_the_host_waits_for_the_device_in_steps_that_are_timed_alone(made: list[FakeCuda]) -> None:
+    model = gpt()
+    with la.TrainingStep(model, scenario(), loss=cross_entropy, device="cuda") as training:
+        waits = []
+        for step in range(7):
+            before = len(made[-1].entries) if made else 0
+            called(training, made, model, step)
+            waits.append(sum(isinstance(entry, Sync) for entry in made[-1].entries[before:]))
+    assert [bool(count) for count in waits] == [True, True, True, False, False, False, True]
 
 
 def test_several_ranks_are_refused_in_a_line(made: list[FakeCuda]) -> None:

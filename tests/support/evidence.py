@@ -14,12 +14,14 @@ MS = 1_000_000
 MIB = 2**20
 
 Record = dict[str, Any]
+# Boundaries in MiB of those models that have large ones.
+LARGE = {"8b-like": 64, "middle": 64}
 # Configurations of the records.
 COUNT = len(GRIDS["gpu"].configurations)
 
 
-def links(busy_ns: int, span_ns: int, expected_ns: int) -> Record:
-    one = {"transfers": 8, "bytes": 8 * MIB, "busy_ns": busy_ns, "span_ns": span_ns, "expected_ns": expected_ns}
+def links(busy_ns: int, span_ns: int, expected_ns: int, mib: int) -> Record:
+    one = {"transfers": 8, "bytes": 8 * mib * MIB, "busy_ns": busy_ns, "span_ns": span_ns, "expected_ns": expected_ns}
     return {"d2h": dict(one), "h2d": dict(one)}
 
 
@@ -42,7 +44,9 @@ def figures(one: Configuration, times: float = 1.0) -> Record:
         "stall_release_ns": 0,
         "stall_prefetch_ns": step // 2 if limited else 0,
         "overlap": 0.5 if limited else 1.0,
-        "links": links(980 * MS if limited else 100 * MS, 985 * MS if limited else 800 * MS, 975 * MS),
+        "links": links(
+            980 * MS if limited else 100 * MS, 985 * MS if limited else 800 * MS, 975 * MS, LARGE.get(one.model, 2)
+        ),
     }
 
 
@@ -93,6 +97,8 @@ def _records(grid: str) -> Iterator[Record]:
             "static_bytes": 100 * MIB,
             "d2h_bandwidth": 50 * 10**9,
             "h2d_bandwidth": 51 * 10**9,
+            "issue_ns": 2 * MS,
+            "device_ns": (1 if size.name == "launch-bound" else 100) * MS,
         }
         for one in chosen.of(size):
             yield {"kind": "prediction", **one.to_dict(), "predicted": figures(one) | {"copy_to_compute": 0.1}}

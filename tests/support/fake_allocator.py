@@ -1,31 +1,27 @@
-"""The rules of torch's caching allocator, over made-up addresses: what it hands out, what it holds, what it counts.
+"""torch's caching allocator on one device: which bytes it hands out, and how many it counts.
 
-The rules and the names of the constants are those of torch's ``c10/cuda/CUDACachingAllocator.cpp`` (round_size,
-get_allocation_size, should_split, get_free_block, free_block), as torch is set without PYTORCH_CUDA_ALLOC_CONF. Not
-here: memory that runs out, and what torch then gives back to the system.
+The rules and sizes are those of c10/cuda/CUDACachingAllocator.cpp (in newer versions of torch the sizes are in
+c10/core/AllocatorConfig.h) with its default settings. Left out is what happens when the device is full, as this one
+never is: nothing goes back to the system.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from collections import defaultdict
 from dataclasses import dataclass
 
-from tests.support.gpu_record import Block
-
 MIB = 1 << 20
-# kMinBlockSize: sizes are multiples of it.
-GRAIN = 512
-# kSmallSize: the largest request to the small pool, and the largest rest that is not split off in the large one.
-SMALL = 1 * MIB
-# kSmallBuffer, kLargeBuffer: segments that several blocks are cut from.
-SMALL_SEGMENT, LARGE_SEGMENT = 2 * MIB, 20 * MIB
-# kMinLargeAlloc: from here on a segment is made for one request; kRoundLarge: its size is a multiple of this.
-OWN_SEGMENT, OWN_GRAIN = 10 * MIB, 2 * MIB
+GRAIN = 512  # kMinBlockSize: sizes are rounded up to multiples of it
+SMALL = MIB  # kSmallSize: the most that comes from the pool of small blocks
+SMALL_SEGMENT = 2 * MIB  # kSmallBuffer
+LARGE_SEGMENT = 20 * MIB  # kLargeBuffer
+OWN_SEGMENT = 10 * MIB  # kMinLargeAlloc: from here on a request gets a segment of its own size
+ROUND_LARGE = 2 * MIB  # kRoundLarge: a multiple of which that size is
 
 
 @dataclass(slots=True)
 class Level:
-    """Bytes now, and the most since :meth:`reset`."""
+    """A number of bytes, and the most that it was."""
 
     now: int = 0
     peak: int = 0
@@ -39,131 +35,118 @@ class Level:
 
 
 @dataclass(slots=True, eq=False)
-class _Piece:
-    """A part of a segment, between its neighbours there. ``fresh`` is memory that never was anyone's."""
+class Piece:
+    """Bytes ``begin`` to ``begin + size`` of a segment, handed out whole or free.
 
-    address: int
-    size: int
-    pool: _Pool
-    before: _Piece | None = None
-    after: _Piece | None = None
-    free: bool = True
-    fresh: bool = True
-    requested: int = 0
-
-    def cut(self, size: int) -> _Piece:
-        """Keep the first bytes; the rest is a piece of its own."""
-        rest = _Piece(self.address + size, self.size - size, self.pool, self, self.after, fresh=self.fresh)
-        if self.after is not None:
-            self.after.before = rest
-        self.size, self.after = size, rest
-        return rest
-
-    def swallow(self, after: _Piece) -> None:
-        """Be one with the next piece."""
-        self.size += after.size
-        self.fresh = self.fresh and after.fresh
-        self.after = after.after
-        if self.after is not None:
-            self.after.before = self
-
-
-class _Pool:
-    """The free pieces of one stream's small or large segments, the smallest first, then by address.
-
-    What is left of a piece is split off from ``least_rest`` bytes on.
+    ``requested`` is what was asked for, None where the piece is free; ``before`` and ``after`` are its neighbours.
     """
 
-    def __init__(self, least_rest: int) -> None:
-        self.least_rest = least_rest
-        self._order: list[tuple[int, int]] = []
-        self._pieces: dict[int, _Piece] = {}
+    segment: int
+    begin: int
+    size: int
+    pool: tuple[str, bool]
+    requested: int | None = None
+    before: Piece | None = None
+    after: Piece | None = None
 
-    def add(self, piece: _Piece) -> None:
-        insort(self._order, (piece.size, piece.address))
-        self._pieces[piece.address] = piece
-
-    def remove(self, piece: _Piece) -> None:
-        del self._order[bisect_left(self._order, (piece.size, piece.address))]
-        del self._pieces[piece.address]
-
-    def best(self, size: int, fresh: bool) -> _Piece | None:
-        """The smallest that is large enough, then the one at the lowest address."""
-        for _, address in self._order[bisect_left(self._order, (size, 0)) :]:
-            if not fresh or self._pieces[address].fresh:
-                return self._pieces[address]
-        return None
+    @property
+    def end(self) -> int:
+        return self.begin + self.size
 
 
-class FakeAllocator:
-    """Hands out blocks and takes them back.
+class CachingAllocator:
+    """Hands memory out and takes it back, at once and in the host's order.
 
     Attributes:
-        requested: bytes that were asked for.
-        allocated: bytes of the blocks they lie in.
-        reserved: bytes of the segments.
+        requested: bytes asked for.
+        allocated: bytes of the pieces handed out.
+        reserved: bytes of all segments.
     """
 
     def __init__(self) -> None:
         self.requested, self.allocated, self.reserved = Level(), Level(), Level()
-        self._pools: dict[tuple[str, bool], _Pool] = {}
-        self._taken: dict[int, _Piece] = {}
-        self._end = 0
+        self._free: defaultdict[tuple[str, bool], list[Piece]] = defaultdict(list)
+        self._segments = 0
 
-    def take(self, nbytes: int, stream: str, *, fresh: bool = False) -> Block:
-        """A block of at least so many bytes, of which there is at least one; ``fresh``: of memory never used before."""
-        assert nbytes > 0, "torch does not ask its allocator for nothing"
-        size = _rounded(nbytes, GRAIN)
-        pool = self._pool(stream, small=size <= SMALL)
-        piece = pool.best(size, fresh) or self._segment(pool, size)
-        pool.remove(piece)
-        if piece.size - size >= pool.least_rest:
-            pool.add(piece.cut(size))
-        piece.free, piece.fresh, piece.requested = False, False, nbytes
-        self._taken[piece.address] = piece
-        self.requested.add(nbytes)
-        self.allocated.add(piece.size)
-        return Block(piece.address, piece.size)
+    def allocate(self, nbytes: int, stream: str) -> Piece:
+        """At least one byte, for use on a stream: the smallest free piece that is large enough, the first of these."""
+        size = _rounded(nbytes)
+        pool = stream, size <= SMALL
+        fitting = [piece for piece in self._free[pool] if piece.size >= size]
+        if fitting:
+            piece = min(fitting, key=lambda piece: (piece.size, piece.segment, piece.begin))
+            self._free[pool].remove(piece)
+        else:
+            piece = self._segment(_segment_size(size), pool)
+        self._split(piece, size)
+        return self._handed_out(piece, nbytes)
 
-    def give_back(self, block: Block) -> None:
-        """The block is free, at once in the host's order, and one with what is free beside it."""
-        piece = self._taken.pop(block.address)
+    def adopt(self, nbytes: int, stream: str) -> Piece:
+        """Memory that was there before anyone looked: a segment that it fills."""
+        size = _rounded(nbytes)
+        return self._handed_out(self._segment(size, (stream, size <= SMALL)), nbytes)
+
+    def free(self, piece: Piece) -> None:
+        """Join the piece with what is free beside it."""
+        assert piece.requested is not None, "it was freed before"
         self.requested.add(-piece.requested)
         self.allocated.add(-piece.size)
-        piece.free = True
-        pool, before, after = piece.pool, piece.before, piece.after
-        if after is not None and after.free:
-            pool.remove(after)
-            piece.swallow(after)
-        if before is not None and before.free:
-            pool.remove(before)
-            before.swallow(piece)
-            piece = before
-        pool.add(piece)
+        piece.requested = None
+        free = self._free[piece.pool]
+        if piece.before is not None and piece.before.requested is None:
+            free.remove(piece.before)
+            piece = _joined(piece.before, piece)
+        if piece.after is not None and piece.after.requested is None:
+            free.remove(piece.after)
+            piece = _joined(piece, piece.after)
+        free.append(piece)
 
     def reset_peaks(self) -> None:
         for level in (self.requested, self.allocated, self.reserved):
             level.reset()
 
-    def _pool(self, stream: str, small: bool) -> _Pool:
-        if (stream, small) not in self._pools:
-            self._pools[stream, small] = _Pool(least_rest=GRAIN if small else SMALL + 1)
-        return self._pools[stream, small]
-
-    def _segment(self, pool: _Pool, size: int) -> _Piece:
-        """Memory of the system, all of it one free piece."""
-        piece = _Piece(self._end, _segment_size(size), pool)
-        self._end += piece.size
-        self.reserved.add(piece.size)
-        pool.add(piece)
+    def _handed_out(self, piece: Piece, nbytes: int) -> Piece:
+        piece.requested = nbytes
+        self.requested.add(nbytes)
+        self.allocated.add(piece.size)
         return piece
+
+    def _segment(self, size: int, pool: tuple[str, bool]) -> Piece:
+        self._segments += 1
+        self.reserved.add(size)
+        return Piece(self._segments, 0, size, pool)
+
+    def _split(self, piece: Piece, size: int) -> None:
+        """Leave what is beyond the size to others, if it is enough to be of use; should_split decides that in torch."""
+        rest = piece.size - size
+        small = piece.pool[1]
+        if not (rest >= GRAIN if small else rest > SMALL):
+            return
+        other = Piece(piece.segment, piece.begin + size, rest, piece.pool, None, piece, piece.after)
+        if piece.after is not None:
+            piece.after.before = other
+        piece.size, piece.after = size, other
+        self._free[piece.pool].append(other)
+
+
+def _joined(first: Piece, second: Piece) -> Piece:
+    first.size += second.size
+    first.after = second.after
+    if second.after is not None:
+        second.after.before = first
+    return first
+
+
+def _rounded(nbytes: int) -> int:
+    """round_size."""
+    assert nbytes > 0, "torch asks for no memory where there are no bytes"
+    return -(-nbytes // GRAIN) * GRAIN
 
 
 def _segment_size(size: int) -> int:
+    """get_allocation_size."""
     if size <= SMALL:
         return SMALL_SEGMENT
-    return LARGE_SEGMENT if size < OWN_SEGMENT else _rounded(size, OWN_GRAIN)
-
-
-def _rounded(nbytes: int, grain: int) -> int:
-    return -(-nbytes // grain) * grain
+    if size < OWN_SEGMENT:
+        return LARGE_SEGMENT
+    return -(-size // ROUND_LARGE) * ROUND_LARGE

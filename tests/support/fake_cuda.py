@@ -55,7 +55,8 @@ class FakeCuda:
         drop_waits: which calls of :meth:`wait`, counted from 0 since the device was last waited for, do nothing.
         pinnable: whether :meth:`pin` grants anything.
         doing: what entries say they belong to, as a test may set it; "" for nothing.
-        switches: how often a stream was made current.
+        caller: the stream that is current where none was entered; the compute stream, unless a test sets another.
+        switches: how often the current stream was changed so far.
     """
 
     def __init__(self, gpu: FakeGpu | None = None) -> None:
@@ -65,11 +66,12 @@ class FakeCuda:
         self.drop_waits: Collection[int] = ()
         self.pinnable = True
         self.doing = ""
-        self.switches = 0
         self.memory = FakeMemory(self._log)
         self._streams = {queue: FakeStream(queue.label) for queue in Queue}
-        self._current: FakeStream | None = None
-        self._watcher, self._watching = _Watcher(self), False
+        self.caller = self._streams[Queue.COMPUTE]
+        self.switches = 0
+        self._current: list[FakeStream] = []  # those entered and not left
+        self._watcher: _Watcher | None = None
         self._host_ns = 0
         self._events = self._waits = 0
         self._engine_free_ns = {"d2h": 0, "h2d": 0}
@@ -80,29 +82,44 @@ class FakeCuda:
     def stream(self, queue: Queue) -> FakeStream:
         return self._streams[queue]
 
-    def current(self) -> FakeStream | None:
-        return self._current
+    @property
+    def inside(self) -> bool:
+        """Whether a stream was entered and not left, so that operators are on the record."""
+        return bool(self._current)
 
-    def switch(self, stream: FakeStream | None) -> None:
-        """Operators are watched as long as a stream is current."""
-        self._host_ns += self.gpu.call_ns
-        self.switches += 1
-        self._current = stream
-        if (stream is not None) != self._watching:
-            self._watching = stream is not None
-            if self._watching:
-                self._watcher.__enter__()
-            else:
-                self._watcher.__exit__(None, None, None)
+    def enter(self, stream: FakeStream) -> FakeStream:
+        previous = self._current[-1] if self._current else self.caller
+        self._changed_stream()
+        self._current.append(stream)
+        if self._watcher is None:  # a second watcher would see all twice
+            self._watcher = _Watcher(self)
+            self._watcher.__enter__()
+        return previous
+
+    def switch(self, stream: FakeStream) -> None:
+        self._changed_stream()
+        self._current[-1] = stream
+
+    def leave(self, previous: FakeStream) -> None:
+        self._changed_stream()
+        self._current.pop()
+        assert previous is (self._current[-1] if self._current else self.caller), "another stream was current before"
+        if not self._current:
+            watcher, self._watcher = self._watcher, None
+            assert watcher is not None
+            watcher.__exit__(None, None, None)
 
     @contextmanager
     def using(self, stream: FakeStream) -> Iterator[None]:
-        before = self._current
-        self.switch(stream)
+        previous = self.enter(stream)
         try:
             yield
         finally:
-            self.switch(before)
+            self.leave(previous)
+
+    def _changed_stream(self) -> None:
+        self._host_ns += self.gpu.call_ns
+        self.switches += 1
 
     def event(self, *, timing: bool) -> FakeEvent:
         self._host_ns += self.gpu.call_ns
@@ -135,7 +152,8 @@ class FakeCuda:
 
     def synchronize(self) -> None:
         self._host_ns += self.gpu.call_ns
-        self._host_ns = max(self._host_ns, *(stream.tail_ns for stream in self._streams.values()))
+        tails = [stream.tail_ns for stream in (*self._streams.values(), self.caller)]
+        self._host_ns = max(self._host_ns, *tails)
         self._waits = 0
         self._log(Sync())
 
@@ -144,16 +162,12 @@ class FakeCuda:
 
     # ---- work ----
 
-    def _now(self) -> FakeStream:
-        assert self._current is not None, "no stream is current"
-        return self._current
-
     def spin(self, nanoseconds: int) -> None:
         self._host_ns += self.gpu.launch_ns
-        self._run(self._now(), nanoseconds)
+        self._run(self._current[-1], nanoseconds)
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        stream = self._now()
+        stream = self._current[-1]
         unseen = Side.DEVICE if stream.name == COMPUTE else Side.PAGEABLE
         homes = [self._meet(tensor, unseen) for tensor in (target, source)]
         with self._stepping_aside():
@@ -178,7 +192,7 @@ class FakeCuda:
         if call.given and not any(self._on_device(tensor) for tensor in call.given):
             self._ran_on_host(call)
             return
-        stream, name = self._now(), self._named(call.name)
+        stream, name = self._current[-1], self._named(call.name)
         for tensor in call.made:
             if self.memory.home(tensor) is None:
                 self.memory.allocate(tensor, stream.name, name)
@@ -251,7 +265,7 @@ class FakeCuda:
         self.memory.allocator.reset_peaks()
 
     def memory_bytes(self) -> int:
-        return self.gpu.memory_bytes
+        return self.gpu.memory_bytes - self.gpu.taken_bytes
 
     def describe(self) -> dict[str, Any]:
         return {"gpu": "a stand-in on the CPU", "gpu_memory_bytes": self.gpu.memory_bytes}

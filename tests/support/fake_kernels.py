@@ -22,6 +22,7 @@ class FakeGpu:
         call_ns: host time of an event, a wait, a change of stream.
         launch_ns: host time of an operator or a copy.
         kernel_ns: device time of a kernel beyond what its bytes and its arithmetic take.
+        taken_bytes: of the device's memory, what the context and libraries hold and no tensor can have.
         queue_limit: kernels that a stream takes before the host has to wait.
     """
 
@@ -36,6 +37,7 @@ class FakeGpu:
     h2d_latency_ns: int = 10_000
     queue_limit: int = 1024
     memory_bytes: int = 80 * 2**30
+    taken_bytes: int = 600 * 2**20
 
     def kernel_time(self, call: Call) -> int:
         """The longer of moving the bytes and doing the arithmetic."""

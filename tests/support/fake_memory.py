@@ -1,4 +1,4 @@
-"""Whose memory a CPU tensor stands for: the device's, in blocks of its allocator, or the host's."""
+"""Whose memory a CPU tensor stands for: the device's, in pieces of a caching allocator's segments, or the host's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 import torch
 
-from tests.support.fake_allocator import FakeAllocator
+from tests.support.fake_allocator import CachingAllocator, Piece
 from tests.support.gpu_record import Alloc, Block, Entry, Free, HostRange, Place
 
 
@@ -23,29 +23,26 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A storage's side, and its number among the host's; 0 on the device."""
+    """A storage's side; its number among the host's, or its block on the device, None where it has no bytes."""
 
     side: Side
     number: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A block that a live storage holds."""
-
-    block: Block
-    stream: str
+    block: Block | None = None
 
 
 class FakeMemory:
-    """Finds out about storages as they are seen, and lets go of them as they die."""
+    """Finds out about storages as they are seen, and lets go of them as they die, both at once in the host's order.
+
+    A block is the whole piece that the allocator hands out. It is what operators touch, whichever part of it their
+    tensor lies in: one more byte in common is one more order to show.
+    """
 
     def __init__(self, log: Callable[[Entry], None]) -> None:
-        self.allocator = FakeAllocator()
+        self.allocator = CachingAllocator()
         self.pinned = 0
         self._log = log
         self._homes: dict[int, Home] = {}
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Piece] = {}
         self._slabs = 0
 
     def home(self, tensor: torch.Tensor) -> Home | None:
@@ -54,24 +51,24 @@ class FakeMemory:
 
     def place(self, tensor: torch.Tensor) -> Place | None:
         """What of the memory a seen and dense tensor touches; None for no bytes."""
-        key = int(tensor.untyped_storage()._cdata)
-        home = self._homes[key]
+        home = self._homes[tensor.untyped_storage()._cdata]
         begin, nbytes = tensor.storage_offset() * tensor.element_size(), tensor.numel() * tensor.element_size()
         if not nbytes:
             return None
-        if home.side == Side.DEVICE:
-            return self._held[key].block
-        return HostRange(home.number, begin, begin + nbytes)
+        return home.block if home.side == Side.DEVICE else HostRange(home.number, begin, begin + nbytes)
 
     def allocate(self, tensor: torch.Tensor, stream: str, name: str) -> None:
         """The tensor is new, made on a stream."""
-        held = self._hold(tensor, stream)
-        if held is not None:
-            self._log(Alloc(stream, held.block, name))
+        nbytes = tensor.untyped_storage().nbytes()
+        piece = self.allocator.allocate(nbytes, stream) if nbytes else None
+        if piece is not None:
+            self._log(Alloc(stream, _block(piece), name))
+        self._hold(tensor, piece)
 
     def adopt(self, tensor: torch.Tensor, stream: str) -> None:
-        """The tensor is the device's and was there before anyone looked, so where nothing in the record was."""
-        self._hold(tensor, stream, fresh=True)
+        """The tensor is the device's and was there before anyone looked."""
+        nbytes = tensor.untyped_storage().nbytes()
+        self._hold(tensor, self.allocator.adopt(nbytes, stream) if nbytes else None)
 
     def host(self, tensor: torch.Tensor, side: Side) -> None:
         """The tensor's storage is the host's."""
@@ -88,16 +85,12 @@ class FakeMemory:
         self._homes[slab.untyped_storage()._cdata] = Home(Side.PAGEABLE, home.number)
         self.pinned -= slab.numel()
 
-    def _hold(self, tensor: torch.Tensor, stream: str, *, fresh: bool = False) -> _Held | None:
-        """Find a storage a block; one of no bytes has none."""
-        nbytes = tensor.untyped_storage().nbytes()
-        if not nbytes:
+    def _hold(self, tensor: torch.Tensor, piece: Piece | None) -> None:
+        if piece is None:
             self._remember(tensor, Home(Side.DEVICE), self._homes.pop)
-            return None
-        held = _Held(self.allocator.take(nbytes, stream, fresh=fresh), stream)
-        key = self._remember(tensor, Home(Side.DEVICE), self._free)
-        self._held[key] = held
-        return held
+            return
+        key = self._remember(tensor, Home(Side.DEVICE, block=_block(piece)), self._free)
+        self._held[key] = piece
 
     def _remember(self, tensor: torch.Tensor, home: Home, forget: Callable[[int], object]) -> int:
         storage = tensor.untyped_storage()
@@ -108,6 +101,10 @@ class FakeMemory:
 
     def _free(self, key: int) -> None:
         del self._homes[key]
-        held = self._held.pop(key)
-        self.allocator.give_back(held.block)
-        self._log(Free(held.stream, held.block))
+        piece = self._held.pop(key)
+        self._log(Free(piece.pool[0], _block(piece)))
+        self.allocator.free(piece)
+
+
+def _block(piece: Piece) -> Block:
+    return Block(piece.segment, piece.begin, piece.end)

@@ -33,6 +33,16 @@ class NamedOperations(Operations):
         self.backend.driver.doing = ""
 
 
+class EveryWait(NamedOperations):
+    """Waits for every edge between queues, those that others imply as well."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        queues = self.queues
+        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
+        self.awaited = {edge for edges in self.waits for edge in edges}
+
+
 class FakeRun:
     """A plan bound to a model, the CUDA backend and a stand-in, with plain training beside it.
 

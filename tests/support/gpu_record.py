@@ -22,17 +22,14 @@ class HostRange:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The device's memory from an address on, so many bytes of it: one tensor after another may lie there."""
+    """Bytes ``begin`` to ``end`` of a segment of device memory: one tensor after another may lie there, or in parts."""
 
-    address: int
-    nbytes: int = 1
-
-    @property
-    def end(self) -> int:
-        return self.address + self.nbytes
+    segment: int
+    begin: int
+    end: int
 
     def __str__(self) -> str:
-        return f"device block {self.address}"
+        return f"bytes {self.begin} to {self.end} of device segment {self.segment}"
 
 
 Place = Block | HostRange

@@ -1,9 +1,9 @@
 """Races in a record of GPU calls, found with vector clocks; nothing of ``loadahead.sim.verify`` is used here.
 
 Ordered are: entries of one stream; an event's RECORD and what follows a WAIT for it; what the host has waited for and
-what it asks for afterwards. Two accesses of a byte, at least one of them a write, must be ordered. Handing memory out
-and taking it back are writes on the stream that it belongs to: torch's allocator gives freed memory to the next one who
-asks on that stream, a block whole, in part or joined with its neighbours, without any wait.
+what it asks for afterwards. Two accesses with a byte in common, at least one of them a write, must be ordered. Handing
+memory out and taking it back are writes on the stream that it belongs to: torch's allocator gives freed bytes, in parts
+or joined with others, to the next one who asks on that stream, without any wait.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from tests.support.gpu_record import (
     HOST,
     Alloc,
-    Block,
     Entry,
     Free,
     HostRange,
@@ -159,8 +158,8 @@ def _join(into: Clock, other: Clock) -> None:
 
 
 def _whole(place: Place) -> object:
-    """Equal for places that can overlap: all device memory is one."""
-    return place.slab if isinstance(place, HostRange) else Block
+    """Equal for places that can overlap."""
+    return ("host", place.slab) if isinstance(place, HostRange) else ("device", place.segment)
 
 
 def _meet_in_host(held: HostRange, place: Place) -> bool:
@@ -170,10 +169,7 @@ def _meet_in_host(held: HostRange, place: Place) -> bool:
 
 def _overlap(a: Place, b: Place) -> bool:
     """Whether two places of one whole have a byte in common."""
-    if isinstance(a, HostRange) and isinstance(b, HostRange):
-        return max(a.begin, b.begin) < min(a.end, b.end)
-    assert isinstance(a, Block) and isinstance(b, Block), "host and device memory are never one whole"
-    return max(a.address, b.address) < min(a.end, b.end)
+    return max(a.begin, b.begin) < min(a.end, b.end)
 
 
 def _named(name: str) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 
 from loadahead.executor.links import Hardware
 from loadahead.executor.model.spec import ModelObjects, ModelSpec
+from loadahead.executor.shipped_models.byte_gpt import Block
 from loadahead.executor.trace import trace_module
 from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.workload import IN_MEMORY, PassThrough, UnitShape, Workload
@@ -132,6 +133,24 @@ class Scale(nn.Module):
 def scales(acts: tuple[str, ...] = ("", "", "")) -> nn.Sequential:
     """One :class:`Scale` each."""
     return nn.Sequential(*(Scale(act) for act in acts))
+
+
+def odd_sizes() -> nn.Sequential:
+    """With :func:`odd_batch` nothing is a multiple of 512 bytes, and what is inside is just above a MiB.
+
+    torch's allocator hands such large tensors out in blocks that are larger than they are.
+    """
+    layers: list[nn.Module] = [nn.Embedding(257, 36), Block(36, 4, 0.1)]
+    for wide in (20_011, 12_501):
+        layers += [nn.Linear(36, wide), nn.GELU(), nn.Linear(wide, 36)]
+    return nn.Sequential(*layers, nn.Linear(36, 257))
+
+
+def odd_batch(step: int, microbatch: int, microbatches: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids below 257 and the ones to be found, both of shape (3, 7)."""
+    generator = torch.Generator().manual_seed(step * microbatches + microbatch)
+    ids, targets = torch.randint(257, (2, 3, 7), generator=generator)
+    return ids.clone(), targets.clone()
 
 
 def shared() -> nn.Sequential:

@@ -77,10 +77,8 @@ def _places(entry: Launch | Alloc | Free) -> tuple[tuple[Place, ...], tuple[Plac
 
 
 def _meet(x: Place, y: Place) -> bool:
+    if isinstance(x, Block) and isinstance(y, Block):
+        return x.segment == y.segment and x.begin < y.end and y.begin < x.end
     if isinstance(x, Block) or isinstance(y, Block):
-        return isinstance(x, Block) and isinstance(y, Block) and (_begins_in(x, y) or _begins_in(y, x))
+        return False
     return x.slab == y.slab and bool({*range(x.begin, x.end)} & {*range(y.begin, y.end)})
-
-
-def _begins_in(x: Block, y: Block) -> bool:
-    return x.address in range(y.address, y.address + y.nbytes)

@@ -1,4 +1,4 @@
-"""The validation of a GPU: three models, from one that waits for kernel launches to layers as large as an 8B model's.
+"""The validation of a GPU: four models, from one that waits for kernel launches to layers as large as an 8B model's.
 
 What it takes on an H100, at 400 TFLOP/s where the model is large enough for it, and 55 GB/s each way
 (:mod:`loadahead.validation.estimate` has the sums):
@@ -11,6 +11,9 @@ model          weights   step of 8       boundary,      of compute  resident    
 middle         0.4 G     0.6 s           64 MiB 1.2 ms  0.13        6 GiB         4, 16
 launch-bound   6 M       0.1 s           2 MiB 0.04 ms  0.05        0.1 GiB       8, 40
 =============  ========  ==============  =============  ==========  ============  ==================
+
+A fourth, ``odd-sized``, is small and there for its peaks: none of its sizes is a power of two or a multiple of what an
+allocator rounds to, so that requested and allocated bytes differ.
 
 The largest run, 16 microbatches of the 8b-like model kept on the device, holds 12 GiB and 5 x 16 boundaries of 64 MiB,
 18 GiB with a block's inner activations.
@@ -48,6 +51,15 @@ _SMALL = ModelSize(
     hardware=_HARDWARE,
     steps=12,
     repeats=20,
+)
+
+# Boundaries of 6 000 000 bytes and ids of 12 000: neither is a multiple of the allocator's 512.
+_ODD = ModelSize(
+    name="odd-sized",
+    options={"blocks": 3, "width": 1000, "heads": 10, "context": 500, "batch": 3, "dropout": 0.0},
+    hardware=_HARDWARE,
+    steps=6,
+    repeats=12,
 )
 
 _OF_LARGE = (
@@ -89,11 +101,20 @@ _OF_SMALL = (
     Configuration(model="launch-bound", pipeline="interleaved", horizon=2),
 )
 
+_OF_ODD = (
+    without("odd-sized"),
+    *horizons("odd-sized", (1, 2, 4)),
+    *horizons("odd-sized", (1, 4), copies=8),
+    Configuration(model="odd-sized", microbatches=3, horizon=1),
+    Configuration(model="odd-sized", microbatches=3, horizon=2, horizon_unit="layers", release_window=2),
+    Configuration(model="odd-sized", pipeline="interleaved", horizon=1),
+)
+
 GPU = Grid(
-    sizes=(_LARGE, _MIDDLE, _SMALL),
-    configurations=(*_OF_LARGE, *_OF_MIDDLE, *_OF_SMALL),
+    sizes=(_LARGE, _MIDDLE, _SMALL, _ODD),
+    configurations=(*_OF_LARGE, *_OF_MIDDLE, *_OF_SMALL, *_OF_ODD),
     gradients=tuple(
-        Configuration(model=size.name, microbatches=2, horizon=2, copies=2) for size in (_LARGE, _MIDDLE, _SMALL)
+        Configuration(model=size.name, microbatches=2, horizon=2, copies=2) for size in (_LARGE, _MIDDLE, _SMALL, _ODD)
     ),
     peers=(
         PeerCase(model="8b-like"),
@@ -102,5 +123,5 @@ GPU = Grid(
         PeerCase(model="middle", pipeline="interleaved"),
         PeerCase(model="launch-bound"),
     ),
-    claims={name: claim.limit for name, claim in CLAIMS.items()},
+    claims={name: claim.limit for name, claim in CLAIMS.items() if claim.limit is not None},
 )

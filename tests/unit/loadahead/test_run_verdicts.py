@@ -107,3 +107,30 @@ def test_weights_are_a_runs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "weights.pt").write_bytes(b"")
     with pytest.raises(la.InputError, match=r"holds a run or a sweep already \(weights\.pt\)"):
         la.report(la.simulate("uniform"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "source", "deterministic", "told"),
+    [
+        ("cuda", "calibrated on cuda", True, True),
+        ("cuda", "calibrated on cuda", False, False),  # as the run
+        ("cpu", "calibrated on cpu", True, False),  # where all kernels are deterministic
+        ("cuda", "calibrated on cpu", True, False),  # the times of another kind of device
+        ("cuda", "scenario", True, False),
+        ("cuda", "calibrated on cuda", None, False),  # costs that do not say
+    ],
+)
+def test_other_kernels_are_told_where_a_device_chooses_them(
+    device: str, source: str, deterministic: bool | None, told: bool
+) -> None:
+    evidence = {} if deterministic is None else {"deterministic": deterministic}
+    made = la.Costs(
+        units=(({"forward_ns": 1, "recompute_ns": 1, "backward_ns": 1},),),
+        static_bytes=(0,),
+        d2h_bandwidth=1,
+        h2d_bandwidth=1,
+        memory_bytes=1,
+        source=source,
+        evidence=evidence,
+    )
+    assert bool(runs.other_kernels(made, device, check=False)) is told

@@ -10,9 +10,9 @@ from tests.support.gpu_record import HOST, Alloc, Block, Entry, Free, HostRange,
 from tests.support.happens_before import overwritten, violations
 from tests.support.order_graph import needed, unordered
 
-A, B = Block(1), Block(2)
-# Some of A and B, as blocks are cut and joined.
-BOTH, NEXT = Block(1, 2), Block(2, 2)
+A, B = Block(1, 0, 1024), Block(1, 1024, 1536)
+# What the allocator may hand out of both once they are free, and the same bytes of another segment.
+ACROSS, PART, ELSEWHERE = Block(1, 512, 1536), Block(1, 512, 1024), Block(2, 0, 1024)
 LOW, MIDDLE, HIGH = HostRange(1, 0, 8), HostRange(1, 4, 12), HostRange(1, 8, 16)
 COMPUTE, D2H, H2D = "compute", "d2h", "h2d"
 
@@ -54,9 +54,9 @@ RACES: dict[str, list[Entry]] = {
     "memory in use is freed": [Launch(D2H, "out", reads=(A,)), Free(COMPUTE, A)],
     "memory in use is handed out": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, A)],
     "memory is used before it is handed out": [Alloc(COMPUTE, B), IN],
-    "memory in use is handed out as a part of more": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, BOTH)],
-    "a part of memory in use is handed out": [Launch(D2H, "out", reads=(BOTH,)), Alloc(COMPUTE, B)],
-    "memory in use is handed out in part": [Launch(D2H, "out", reads=(BOTH,)), Alloc(COMPUTE, NEXT)],
+    "a part of memory in use is handed out": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, PART)],
+    "memory in use is handed out joined with other": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, ACROSS)],
+    "one part is written while another holds more": [WRITE, Launch(D2H, "fill", writes=(PART,))],
     "the host reads early": [OUT, Launch(HOST, "look", reads=(LOW,))],
     "the host has waited for another": [OUT, IN_ORDER, HostWait(COMPUTE, "item"), Launch(HOST, "look", reads=(LOW,))],
 }
@@ -67,9 +67,11 @@ SOUND: dict[str, list[Entry]] = {
     "synchronize": [WRITE, Sync(), OUT, Sync(), IN, Sync(), Launch(HOST, "look", reads=(LOW,), writes=(LOW,)), OUT],
     "two reads": [Launch(D2H, "out", reads=(A,)), Launch(COMPUTE, "read", reads=(A,))],
     "host ranges side by side": [OUT, Launch(H2D, "in", reads=(HIGH,))],
-    "blocks side by side": [Launch(D2H, "out", reads=(A,)), Alloc(COMPUTE, NEXT)],
     "ranges of two slabs": [OUT, Launch(H2D, "in", reads=(HostRange(2, 0, 8),))],
     "freed once it is waited for": [OUT, Record(D2H, 1), Wait(COMPUTE, 1), Free(COMPUTE, A)],
+    "blocks side by side": [WRITE, Launch(D2H, "fill", writes=(B,)), Free(COMPUTE, A), Alloc(COMPUTE, PART)],
+    "segments have bytes of their own": [WRITE, Launch(D2H, "fill", writes=(ELSEWHERE,))],
+    "a block and a slab of one number": [WRITE, Launch(D2H, "out", writes=(HostRange(1, 0, 8),))],
     "the host's own": [Launch(HOST, "fill", writes=(LOW,)), Launch(HOST, "fill", writes=(LOW,)), OUT],
 }
 
@@ -87,8 +89,8 @@ def test_sound(record: list[Entry]) -> None:
 def test_the_message_names_both() -> None:
     (found,) = violations([WRITE, OUT])
     assert str(found) == (
-        "race: forward on stream compute (entry 0) and out on stream d2h (entry 1) touch device block 1 and no one "
-        "says in which order"
+        "race: forward on stream compute (entry 0) and out on stream d2h (entry 1) touch bytes 0 to 1024 of device "
+        "segment 1 and no one says in which order"
     )
 
 
@@ -116,11 +118,11 @@ def test_needed_waits() -> None:
 
 @st.composite
 def records(draw: st.DrawFn) -> list[Entry]:
-    """Any calls over three streams and the host, overlapping blocks and ranges, three events."""
+    """Any calls over three streams and the host, blocks and ranges that overlap, three events."""
     device = st.sampled_from([COMPUTE, D2H, H2D])
-    places = st.lists(st.sampled_from([A, B, BOTH, NEXT, LOW, MIDDLE, HIGH]), max_size=2).map(tuple)
+    places = st.lists(st.sampled_from([A, B, PART, ACROSS, ELSEWHERE, LOW, MIDDLE, HIGH]), max_size=2).map(tuple)
     event = st.integers(1, 3)
-    block = st.sampled_from([A, B, BOTH, NEXT])
+    block = st.sampled_from([A, B, PART, ACROSS])
     launch = st.builds(Launch, st.sampled_from([COMPUTE, D2H, H2D, HOST]), st.just("work"), places, places)
     entry = st.one_of(
         launch,

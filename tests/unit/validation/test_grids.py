@@ -31,7 +31,7 @@ def values(field: str) -> set[Any]:
 
 def test_the_gpus_grid_covers_what_is_asked_for() -> None:
     assert len(GPU.configurations) >= 40
-    assert len(GPU.sizes) == 3
+    assert len(GPU.sizes) == 4
     assert {2, 4, 8, 16} <= values("microbatches")
     assert {1, 2, 3, 4, 6, 8} <= values("horizon")
     assert {1, 2, 4} <= values("release_window")
@@ -52,6 +52,18 @@ def test_an_8b_models_layer_is_among_them() -> None:
     # By hand: 12 width^2 weights a block, four passes' worth of 2 FLOPs a weight and token, and causal attention.
     block = 2 * 12 * 4096**2 * 4096 + 2 * 4096 * 4096 * 4096
     assert step_s(large, 8) == pytest.approx(8 * 4 * large.options["blocks"] * block / 400e12)
+
+
+def test_one_model_has_odd_sizes() -> None:
+    """Where an allocator rounds up, requested and allocated bytes differ."""
+    (odd,) = [size.options for size in GPU.sizes if size.name == "odd-sized"]
+    ids = odd["batch"] * odd["context"]
+    for nbytes in (8 * ids, 4 * ids * odd["width"], 4 * odd["width"], 4 * 3 * odd["width"] ** 2):
+        assert nbytes & (nbytes - 1), "a power of two"
+    assert 8 * ids % 512 and 4 * ids * odd["width"] % 512
+    offloading = [one for one in GPU.configurations if one.model == "odd-sized" and one.offload]
+    assert {one.pipeline for one in offloading} == {"simple", "interleaved"}
+    assert {one.horizon_unit for one in offloading} == {"tasks", "layers"}
 
 
 def test_it_ends_within_nine_minutes_on_an_h100() -> None:
@@ -109,13 +121,13 @@ def test_the_devices_grid_is_the_default() -> None:
 
 
 def test_a_grid_claims_what_can_hold_on_its_device() -> None:
-    assert set(GPU.claims) == set(CLAIMS)
+    assert set(GPU.claims) == set(CLAIMS) - {"launch_bound_overhead", "small_bandwidth"}  # these are only shown
     limits = {
         "runs": 0,
         "gradients": 0,
         "median_time": 0.03,
         "largest_time": 0.06,
-        "peak_memory": 0.005,
+        "peak_memory": 0,
         "ranking": 0.9,
         "overhead": 0.02,
         "bandwidth": 0.95,

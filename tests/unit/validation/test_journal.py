@@ -10,10 +10,11 @@ import pytest
 
 from loadahead.progress import Progress
 from loadahead.reports.evidence import read_evidence
+from loadahead.reports.evidence_tables import page_of
 from loadahead.reports.run_directory import VALIDATION_JOURNAL
 from loadahead.sim.errors import InputError
 from loadahead.validation.journal import Journal, open_journal
-from tests.support.evidence import records
+from tests.support.evidence import MIB, records
 
 RECORDS = records("cpu")
 HEADER = {key: value for key, value in RECORDS[0].items() if key != "kind"}
@@ -72,6 +73,75 @@ def test_another_validation_has_a_journal_of_its_own_and_this_one_is_taken_up_ag
         assert again.records == RECORDS
     assert "goes on with journal-1.jsonl" in said[1]
     assert journal.read_bytes() == before
+
+
+GPU_MACHINE = {
+    "processor": "Some CPU",
+    "cores": 16,
+    "memory_bytes": 2**37,
+    "python": "3.12.3",
+    "torch": "2.9.0+cu128",
+    "gpu": "Some GPU",
+    "gpu_memory_bytes": 80 * 2**30,
+    "cuda": "12.8",
+    "gpu_driver": "570.1",
+}
+
+
+def test_another_machine_of_the_same_kind_goes_on_and_is_told(tmp_path: Path) -> None:
+    """One MiB more of host memory, another host, driver or patch release changes no time that is compared."""
+    other = {"memory_bytes": 2**37 + MIB, "cores": 8, "processor": "Other CPU", "host": "b", "gpu_driver": "575.2"}
+    second = GPU_MACHINE | other | {"python": "3.12.9"}
+    whole = [record for record in RECORDS[1:] if record["kind"] != "end"]
+    half = next(at for at, record in enumerate(whole) if record["kind"] == "prediction" and at > 6)
+    for machine, part in ((GPU_MACHINE, whole[:half]), (second, whole[half:])):
+        with opened(tmp_path, machine=machine) as journal:
+            for record in part:
+                journal.append(record["kind"], {key: value for key, value in record.items() if key != "kind"})
+    with opened(tmp_path, machine=second) as again:  # the same session goes on
+        assert [r["machine"] for r in again.records if r["kind"] == "session"] == [second]
+    with opened(tmp_path, machine=GPU_MACHINE) as back:
+        assert [r["machine"] for r in back.records if r["kind"] == "session"] == [second, GPU_MACHINE]
+    evidence = read_evidence(tmp_path)
+    assert evidence["machine"] == GPU_MACHINE
+    assert evidence["sessions"] == [GPU_MACHINE, second, GPU_MACHINE]
+    assert [model["session"] for model in evidence["models"]] == [1]
+    first = sum(record["kind"] == "configuration" for record in whole[:half])
+    count = len(evidence["configurations"])
+    assert [one["session"] for one in evidence["configurations"]] == [1] * first + [2] * (count - first)
+    page = page_of(evidence, {})
+    for words in (
+        "session 2",
+        "570.1",
+        "575.2",
+        f"session 1: calibrated tiny, ran {first} configurations (0 predicted",
+    ):
+        assert words in page
+    assert f"ran {count - first} configurations ({count - first} predicted from another session's" in page
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"), [("gpu", "Other GPU"), ("torch", "2.10.0+cu128"), ("cuda", "13.0"), ("python", "3.11.3")]
+)
+def test_a_machine_of_another_kind_starts_anew(tmp_path: Path, fact: str, value: str) -> None:
+    said: list[str] = []
+    with opened(tmp_path, machine=GPU_MACHINE):
+        pass
+    with opened(tmp_path, said, machine=GPU_MACHINE | {fact: value}) as made:
+        assert len(made.records) == 1
+    assert f"another validation was there (other {fact})" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "same"), [("processor", "Other", 0), ("cores", 4, 0), ("memory_bytes", 1, 1)]
+)
+def test_a_cpu_is_its_name_and_cores(tmp_path: Path, fact: str, value: Any, same: int) -> None:
+    machine = {"processor": "Some CPU", "cores": 2, "memory_bytes": 2, "python": "3.11.2", "torch": "2.9.0"}
+    said: list[str] = []
+    with opened(tmp_path, machine=machine):
+        pass
+    with opened(tmp_path, said, machine=machine | {fact: value}):
+        assert (not said) is bool(same)
 
 
 def test_a_damaged_record_is_refused_in_one_line(journal: Path) -> None:

@@ -10,18 +10,15 @@ from functools import cache
 from typing import Any
 
 import pytest
-import torch
-from torch.utils._pytree import tree_leaves
 
-from loadahead.executor.replay.loop import launch
 from loadahead.sim.errors import InputError
-from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import OpView, Plan
 from loadahead.sim.planner import HORIZON_UNITS, Policy, build_plan
 from loadahead.sim.workload import Workload
-from tests.support.fake_cuda import FakeCuda, FakeEvent, FakeStream
-from tests.support.fake_runs import FakeRun, NamedOperations
-from tests.support.gpu_record import Alloc, Entry, Free, Launch, Sync, Wait
+from tests.support.fake_cuda import FakeCuda
+from tests.support.fake_runs import EveryWait, FakeRun, NamedOperations
+from tests.support.gpu_record import Alloc, Entry, Free, Launch, Wait
 from tests.support.happens_before import Violation, overwritten, violations
 from tests.support.models import own_spec, tiny_spec, workload_of
 from tests.support.order_graph import needed, unordered
@@ -127,16 +124,6 @@ def cross_edges(plan: Plan) -> list[tuple[OpView, OpView]]:
     """Edges between queues, source first, in the order in which they stand in the plan."""
     ops = list(plan)
     return [(ops[edge], op) for op in ops for edge in op.after if ops[edge].queue != op.queue]
-
-
-class EveryWait(NamedOperations):
-    """Waits for every edge between queues, those that others imply as well."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        queues = self.queues
-        self.waits = [[edge for edge in op.after if queues[edge] != queues[op.index]] for op in self.views]
-        self.awaited = {edge for edges in self.waits for edge in edges}
 
 
 def waits_of(entries: list[Entry]) -> list[int]:
@@ -255,78 +242,3 @@ class TestFaults:
             run.step(step)
             assert {v.rule for v in violations(run.entries)} == {"host wait"}
             assert run.error(step) == 0.0
-
-
-class Streams(FakeCuda):
-    """Notes what is current when each operation of a plan runs, and how often each event was recorded before a step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first_records: list[int] = []
-        self._known: set[int] = set()
-
-    def record(self, event: FakeEvent, stream: FakeStream) -> None:
-        if event.number not in self._known:
-            self._known.add(event.number)
-            self.first_records.append(len(self.entries))
-        super().record(event, stream)
-
-
-class TestStreams:
-    def test_the_compute_stream_is_entered_once_a_step_and_others_for_copies_alone(self) -> None:
-        run = scales_run(plan_of(scales_workload()))
-        run.step(0, timed=False)
-        before = run.fake.switches
-        run.step(1, timed=False)
-        copies = sum(op.queue in (Queue.D2H, Queue.H2D) for op in run.operations.views)
-        assert copies > 0
-        assert run.fake.switches - before == 2 + 2 * copies
-        assert run.fake.current() is None
-
-    @pytest.mark.parametrize("timed", [True, False])
-    def test_events_are_there_before_the_clock_starts(self, timed: bool) -> None:
-        """A CUDA event makes itself at its first record, which takes time."""
-        fake = Streams()
-        run = scales_run(plan_of(scales_workload()), fake=fake)
-        for step in range(2):
-            fake.first_records.clear()
-            run.step(step, timed)
-            started = next(at for at, entry in enumerate(run.entries) if isinstance(entry, Launch))
-            borders = [at for at in fake.first_records if at > started]
-            assert len(borders) <= (0 if timed or step else 3)  # the marks after the last operation of each queue
-            assert not step or not fake.first_records
-
-    def test_a_callers_stream_waits_for_the_step_and_the_step_for_it(self) -> None:
-        run = scales_run(plan_of(scales_workload()))
-        run.step(0)
-        callers = run.fake.stream(Queue.SEND)  # any other
-        with run.fake.using(callers):
-            run.step(1)
-            assert run.fake.current() is callers
-        waits = [entry.stream for entry in run.entries if isinstance(entry, Wait)]
-        assert waits[0] == "compute"
-        assert waits[-1] == callers.name
-
-    def test_a_failed_step_gives_the_callers_stream_back(self) -> None:
-        run = scales_run(plan_of(scales_workload()))
-        layer: Any = run.session.model.module[2]
-        layer.act = "fails later"
-        with pytest.raises(InputError):
-            run.step(0)
-        assert run.fake.current() is None
-        layer.act = ""
-        check_steps(run)
-
-    def test_two_steps_without_a_wait_between_them_have_no_race(self) -> None:
-        run = scales_run(plan_of(scales_workload(), horizon=1))
-        run.step(0, timed=False)
-        backend, operations = run.backend, run.operations
-        run.fake.entries.clear()
-        backend.driver.synchronize()
-        for number in (1, 2, 3):
-            batches = run.session.batches(number, operations.plan.microbatches)
-            run.fake.adopt(leaf for leaf in tree_leaves(batches) if isinstance(leaf, torch.Tensor))
-            launch(operations, number, batches, timed=False, alone=False)
-        assert not any(isinstance(entry, Sync) for entry in run.entries[1:])
-        assert [str(v) for v in (*violations(run.entries), *overwritten(run.entries))] == []
-        assert backend.measured().step_time_ns > 0

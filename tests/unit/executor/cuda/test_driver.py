@@ -58,21 +58,22 @@ def sleep(cycles: int) -> None:
 
 
 SLEPT: list[int] = []
+CURRENT: list[Any] = []  # torch's current streams, one after the other
 
 
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     found = Runtime()
-    cuda = SimpleNamespace(
-        cudart=lambda: found, Event=Event, _sleep=sleep, Stream=lambda device: object(), default_stream=None
-    )
+    cuda = SimpleNamespace(cudart=lambda: found, Event=Event, _sleep=sleep, Stream=lambda device: object())
     monkeypatch.setattr(module, "_cuda", cuda)
     for name in ("_STREAMS", "_PINNED", "_SPIN_SPEED"):
         monkeypatch.setattr(module, name, {})
     monkeypatch.setattr(module, "_UNUSED", [])
     monkeypatch.setattr(module, "require_cuda", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "current")
+    CURRENT[:] = ["mine"]
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: CURRENT[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", CURRENT.append)
     monkeypatch.setenv(module._CUBLAS_KEY, "as it was")
     SLEPT.clear()
     return found
@@ -135,7 +136,49 @@ def test_streams_live_as_long_as_the_process(runtime: Runtime) -> None:
     first, second = TorchDriver(), TorchDriver()
     assert first.stream(Queue.D2H) is second.stream(Queue.D2H)
     assert len({id(first.stream(queue)) for queue in Queue}) == len(Queue)
-    assert first.stream(Queue.COMPUTE) == "current"  # what autograd and the optimizer use by themselves
+
+
+def test_compute_goes_to_the_stream_that_is_current_when_the_driver_is_made(runtime: Runtime) -> None:
+    """The default stream cannot be captured into a graph; the caller's own can."""
+    driver = TorchDriver()
+    CURRENT.append("another")
+    assert driver.stream(Queue.COMPUTE) == "mine"
+    assert TorchDriver().stream(Queue.COMPUTE) == "another"
+
+
+def test_a_stream_is_current_until_it_is_left(runtime: Runtime) -> None:
+    driver = TorchDriver()
+    CURRENT.append("callers")
+    previous = driver.enter("compute")
+    driver.switch("d2h")
+    driver.switch("compute")
+    driver.leave(previous)
+    assert CURRENT == ["mine", "callers", "compute", "d2h", "compute", "callers"]
+    with pytest.raises(KeyError), driver.using("h2d"):
+        raise KeyError("broken")
+    assert CURRENT[-2:] == ["h2d", "callers"]
+
+
+@pytest.mark.parametrize(("allocator", "figures"), [("native", (700, 900)), ("cudaMallocAsync", (1024, 1536))])
+def test_bytes_are_those_that_tensors_ask_for(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, allocator: str, figures: tuple[int, int]
+) -> None:
+    """Other allocators than torch's own count none of them: there it is whole blocks."""
+    requested = (700, 900) if allocator == "native" else (0, 0)
+    stats = {
+        "requested_bytes": {"all": dict(zip(("current", "peak"), requested, strict=True))},
+        "allocated_bytes": {"all": {"current": 1024, "peak": 1536}},
+    }
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda device: stats)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: allocator)
+    driver = TorchDriver()
+    assert (driver.requested(), driver.peak_requested()) == figures
+
+
+def test_memory_is_what_tensors_can_have(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    assert TorchDriver().memory_bytes() == 1300
 
 
 def test_spinning_takes_as_long_as_asked(runtime: Runtime) -> None:
