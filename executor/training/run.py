@@ -205,6 +205,7 @@ class TrainingRun:
                 self._check(step, session, oracle, batches, taken)
             if on_step is not None:
                 on_step(step, taken.loss)
+            del taken  # its losses lie on the device, and are no part of the next step's memory
         if not records.losses:
             records.losses = losses
         elif losses != records.losses:

@@ -5,16 +5,19 @@ The stand-in's clock works kernel by kernel, and knows nothing of plans, operati
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from loadahead.executor.calibration import MICROBATCHES, calibrate
 from loadahead.executor.execute import execute
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.training.results import ExecutionResult
+from loadahead.executor.training.step import BoundStep, Taken
 from loadahead.sim.costs import CheckpointWay, Costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -231,6 +234,22 @@ def test_the_oracle_beside_it_does_not_count_as_the_runs_memory() -> None:
     alone, checked = run(plan, "device-bound"), run(plan, "device-bound", check_gradients=True)
     assert checked.max_grad_error == 0.0
     assert rank(alone.timeline).peak_device_bytes == rank(checked.timeline).peak_device_bytes
+
+
+def test_a_step_does_not_hold_what_an_earlier_one_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its losses are on the device, and the allocator would count them."""
+    earlier: list[weakref.ref[torch.Tensor]] = []
+    original = BoundStep.run
+
+    def watched(self: BoundStep, *args: Any, **more: Any) -> Taken:
+        assert [found() for found in earlier] == [None] * len(earlier)
+        taken = original(self, *args, **more)
+        earlier.append(weakref.ref(taken.values))
+        return taken
+
+    monkeypatch.setattr(BoundStep, "run", watched)
+    run(plan_of(horizon=2), "device-bound")
+    assert len(earlier) >= 4
 
 
 def test_where_pinning_fails_it_says_so_and_still_trains() -> None:
