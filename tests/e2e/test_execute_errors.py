@@ -34,6 +34,7 @@ def run(spec: ModelSpec, workload: Workload, plan: Plan | None = None, **more: A
 
 
 def queue_threads() -> list[threading.Thread]:
+    gc.collect()  # a training step of another test, which nobody closed, has some
     return [thread for thread in threading.enumerate() if thread.name.startswith("loadahead")]
 
 
