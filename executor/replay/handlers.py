@@ -8,21 +8,18 @@ collected.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from loadahead.executor.replay.bound import BoundPlan
 from loadahead.executor.tensors.layout import as_bytes, dense_layout
 from loadahead.executor.tensors.values import Description, storages, views_of
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Role
 from loadahead.sim.ir.plan import OpView
 
-if TYPE_CHECKING:
-    from loadahead.executor.replay.operations import Operations
-
-Work = Callable[["Operations"], None]
+Work = Callable[[BoundPlan], None]
 
 
-def _forward(bound: Operations, op: OpView) -> Work:
+def _forward(bound: BoundPlan, op: OpView) -> Work:
     boundary, key = bound.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
     unit, microbatch, ends = bound.model.units[key], op.microbatch, key == bound.model.last
     reads_data, frozen, recomputed = boundary in op.writes, key in bound.model.frozen, bound.recomputed(op)
@@ -31,7 +28,7 @@ def _forward(bound: Operations, op: OpView) -> Work:
         others = [index for index in op.writes if index != boundary]
         made_into = bound.find(op, others, Role.BOUNDARY, Role.OUTPUT)
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         if reads_data:
             _take_data(run, op, boundary)
         value, handed = run.value(op, boundary), run.handed(op)
@@ -53,7 +50,7 @@ def _forward(bound: Operations, op: OpView) -> Work:
     return work
 
 
-def _take_data(run: Operations, op: OpView, boundary: int) -> None:
+def _take_data(run: BoundPlan, op: OpView, boundary: int) -> None:
     """Bring a microbatch's input into the memory that the plan has for it."""
     given = run.given(op)
     run.require_bytes(f"{op.name} reads", run.layouts[boundary], given.own)
@@ -64,25 +61,25 @@ def _take_data(run: Operations, op: OpView, boundary: int) -> None:
         run.backend.copy(target, source)
 
 
-def _recompute(bound: Operations, op: OpView) -> Work:
+def _recompute(bound: BoundPlan, op: OpView) -> Work:
     boundary, key = bound.find(op, op.reads, Role.BOUNDARY), (op.stage, op.unit)
     unit, microbatch, ends = bound.model.units[key], op.microbatch, key == bound.model.last
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         loss = run.loss(op) if ends else None
         unit.recompute(microbatch, run.value(op, boundary), loss, run.handed(op))
 
     return work
 
 
-def _backward(bound: Operations, op: OpView) -> Work:
+def _backward(bound: BoundPlan, op: OpView) -> Work:
     key = op.stage, op.unit
     unit, microbatch = bound.model.units[key], op.microbatch
     incoming = -1 if key == bound.model.last else bound.find(op, op.reads, Role.GRADIENT)
     writes = any(bound.holds_role(index, Role.GRADIENT) for index in op.writes)
     outgoing = bound.find(op, op.writes, Role.GRADIENT) if writes else -1
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         made = unit.backward(microbatch, None if incoming < 0 else run.value(op, incoming))
         if outgoing < 0:
             return
@@ -93,12 +90,12 @@ def _backward(bound: Operations, op: OpView) -> Work:
     return work
 
 
-def _offload(bound: Operations, op: OpView) -> Work:
+def _offload(bound: BoundPlan, op: OpView) -> Work:
     buffer, slot = bound.find(op, op.reads, Role.BOUNDARY), op.writes[0]
     host, move, link = bound.host, bound.backend.move, bound.links.d2h
     host.tensors(slot, bound.layouts[buffer])  # made now: most microbatches are like the traced one
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         source = run.value(op, buffer)
         run.state.stored[slot] = described = source.described()
         targets = host.tensors(slot, described.layouts)
@@ -110,11 +107,11 @@ def _offload(bound: Operations, op: OpView) -> Work:
     return work
 
 
-def _prefetch(bound: Operations, op: OpView) -> Work:
+def _prefetch(bound: BoundPlan, op: OpView) -> Work:
     slot, buffer = op.reads[0], op.writes[0]
     host, move, link, empties = bound.host, bound.backend.move, bound.links.h2d, bound.empties(op)
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         run.value(op, buffer)
         described = run.state.stored[slot]
         target = run.fill(buffer, described)
@@ -130,10 +127,10 @@ def _prefetch(bound: Operations, op: OpView) -> Work:
     return work
 
 
-def _acquire(bound: Operations, op: OpView) -> Work:
+def _acquire(bound: BoundPlan, op: OpView) -> Work:
     buffers = tuple(op.allocs)
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         for buffer in buffers:
             run.take(buffer)
             run.receive(buffer)
@@ -141,36 +138,36 @@ def _acquire(bound: Operations, op: OpView) -> Work:
     return work
 
 
-def _release(bound: Operations, op: OpView) -> Work:
+def _release(bound: BoundPlan, op: OpView) -> Work:
     """Return nothing to do: the frees that every operation may have are the whole RELEASE."""
     return _nothing
 
 
-def _nothing(run: Operations) -> None:
+def _nothing(run: BoundPlan) -> None:
     return None
 
 
-def _send(bound: Operations, op: OpView) -> Work:
+def _send(bound: BoundPlan, op: OpView) -> Work:
     arrival, buffer = bound.arrivals[op.index], op.reads[0]
 
-    def work(run: Operations) -> None:
+    def work(run: BoundPlan) -> None:
         if not run.transport.send(arrival, run.value(op, buffer)):
             raise run.not_there(op, arrival.buffer)
 
     return work
 
 
-def _receive(bound: Operations, op: OpView) -> Work:
+def _receive(bound: BoundPlan, op: OpView) -> Work:
     buffer = op.writes[0]
     return lambda run: run.wait(buffer)
 
 
-def _optimizer_step(bound: Operations, op: OpView) -> Work:
+def _optimizer_step(bound: BoundPlan, op: OpView) -> Work:
     rank = op.rank
     return lambda run: run.training.optimizer_step(rank)
 
 
-HANDLERS: dict[Kind, Callable[[Operations, OpView], Work]] = {
+HANDLERS: dict[Kind, Callable[[BoundPlan, OpView], Work]] = {
     Kind.FORWARD: _forward,
     Kind.RECOMPUTE: _recompute,
     Kind.BACKWARD: _backward,

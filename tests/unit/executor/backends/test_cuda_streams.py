@@ -83,6 +83,7 @@ class TestCurrentStream:
         with pytest.raises(ValueError, match="broken"):
             run.backend.launch(Queue.D2H, 0, fails)
         assert run.fake.enter(run.fake.stream(Queue.H2D)) is run.fake.stream(Queue.COMPUTE)
+        run.backend.close()  # or the stand-in would go on watching
 
     def test_the_callers_own_stream_comes_before_and_after(self) -> None:
         fake = FakeCuda()
