@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from loadahead.sim.timeline import Timeline
     from loadahead.sim.workload import ModuleShapes
 
+_GIVEN_UP = (
+    "the step was given up, and its gradients, or a part of them, were added; zero them and call again, from now on "
+    "it is known"
+)
+
 # What of a scenario's table [model] says how layers are run that are given.
 _KEPT = ("autocast", "loss", "search_path", "seed")
 
@@ -190,6 +195,8 @@ class TrainingStep:
         self._closed = False
         # What units did that their traced microbatch had not shown, by their names.
         self._foreseen: dict[str, Foreseen] = {}
+        # Units that are not the same without a graph, by their names.
+        self._sparing: set[str] = set()
 
     def __call__(self, batches: Iterable[Batch], *, scaler: Any = None) -> Tensor:
         """Run one step, and return its mean loss, a tensor on the device; gradients are added to those there are.
@@ -197,12 +204,19 @@ class TrainingStep:
         ``scaler`` is a ``torch.amp.GradScaler``: gradients are scaled as by ``scaler.scale(loss).backward()``, and the
         loss that is returned is not. After a step that failed, the next one works; it has the failed one's number.
         """
+        from loadahead.executor.backends.cpu import in_queue
         from loadahead.executor.model.foreseen import Unforeseen
         from loadahead.executor.training.users_data import batches_of, require_shapes
         from loadahead.executor.training.users_model import require_gradients_on, scale_of
+        from loadahead.executor.training.users_step import NotAlike
 
         if self._closed:
             raise InputError("the step is closed; make a new TrainingStep")
+        if in_queue():
+            raise InputError(
+                "the step is called while another one runs, from its layers or its loss, and would wait for it for "
+                "ever; call one after the other"
+            )
         require_gradients_on()
         given = batches_of(batches, self.microbatches, self._model.device)
         scale = scale_of(scaler, self._model.device)
@@ -216,8 +230,24 @@ class TrainingStep:
             mean = self._bound.run(self._step, given, scale)
         except Unforeseen as error:
             raise self._learnt(error) from error
+        except NotAlike as error:
+            self._sparing.add(error.unit)
+            self._unbind()
+            raise InputError(
+                f"unit {error.unit} makes other numbers without a graph than with one, and its costs are those of a "
+                f"FORWARD without: {_GIVEN_UP}"
+            ) from error
         self._step += 1
         return mean
+
+    def _lean(self, job: Job) -> set[tuple[int, int]]:
+        """Return the units that the costs say to checkpoint the lean way, without those that did not do the same."""
+        lean = set() if job.costs is None else job.costs.lean_units
+        return {(stage, unit) for stage, unit in lean if f"{stage}.{unit}" not in self._sparing}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy begins with: layers and settings; it plans and binds anew at its first call."""
+        return self.__dict__ | {"_bound": None, "_condition": None, "_finalizer": None}
 
     def _learnt(self, error: Unforeseen) -> InputError:
         """Remember what a unit does, for the next binding; return the error of the step that it came out in."""
@@ -228,8 +258,7 @@ class TrainingStep:
         paths = ", ".join(sorted(error.what.paths)[:3])
         return InputError(
             f"unit {error.unit} {f'changes {paths}' if paths else 'draws random numbers'}, which it did not do when "
-            "the first batch was traced: RECOMPUTE would not repeat its FORWARD, and the step was given up with a part "
-            "of its gradients added; zero them and call again, from now on it is known"
+            f"the first batch was traced: {_GIVEN_UP}"
         )
 
     def __enter__(self) -> Self:
@@ -380,7 +409,7 @@ class TrainingStep:
                 autocast=condition.autocast,
                 backend=backend,
                 hardware=Hardware(**links) if job.costs is None else Hardware.of(job.costs),
-                lean=() if job.costs is None else job.costs.lean_units,
+                lean=self._lean(job),
                 foreseen=self._foreseen,
             )
         except BaseException:

@@ -25,6 +25,7 @@ from loadahead.executor.tensors.meter import StorageMeter
 # The longest random delay before an operation is long beside a small unit's run, so that a missing wait shows.
 LONGEST_DELAY_S = 0.003
 SHORT_SLEEP_S = 0.0002
+_QUEUE_NAME = "loadahead-queue-"
 # With all bits set, a floating-point number is NaN, and a signed integer -1, an id that no table has.
 POISON_BYTE = 0xFF
 
@@ -36,6 +37,11 @@ class _QueuedOperation:
     op: int
     waits: tuple[int, ...]
     work: Work
+
+
+def in_queue() -> bool:
+    """Return whether the calling thread is a queue's worker."""
+    return threading.current_thread().name.startswith(_QUEUE_NAME)
 
 
 class _OneShotEvent:
@@ -67,7 +73,7 @@ class _Worker:
         self.items: queue.SimpleQueue[_QueuedOperation | threading.Event | None] = queue.SimpleQueue()
         self._random = None if backend.delays is None else random.Random(backend.delays * 1_000_003 + number)
         self._backend = backend
-        self.thread = threading.Thread(target=self._loop, name=f"loadahead-queue-{number}", daemon=True)
+        self.thread = threading.Thread(target=self._loop, name=f"{_QUEUE_NAME}{number}", daemon=True)
         self.thread.start()
 
     def _loop(self) -> None:

@@ -65,6 +65,7 @@ def measure_on_cuda(
     lean = lean_units(found, leanable)
     ways: dict[CheckpointWay, Samples] = {way: samples.times for way, samples in found.items()}
     launches = chosen({way: samples.launches for way, samples in found.items()}, lean)
+    operations.model.use_lean(lean)
     bandwidth, shared, links = _links(operations.model, backend, chosen(ways, lean), link_sizes)
     directions, latencies = {}, {}
     for queue, kind in ((Queue.D2H, Kind.OFFLOAD), (Queue.H2D, Kind.PREFETCH)):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only
 
 from loadahead.executor.model.graph import graph_input
+from loadahead.executor.model.probe import Trace, is_leanable, without_graph
 from loadahead.executor.model.saved import SavedTensors
 from loadahead.executor.model.state import Before, Slot
 from loadahead.executor.model.unit import CheckpointedUnit, Foreseen, LossOf
-from loadahead.executor.tensors.digests import digest
 from loadahead.executor.tensors.layout import Layout, own_storage, storage_id
 from loadahead.executor.tensors.randomness import (
     Draws,
@@ -26,7 +26,7 @@ from loadahead.executor.tensors.randomness import (
     seed_globals,
 )
 from loadahead.executor.tensors.values import CONSTANT, Form, View, handed_place, plain_tensor
-from loadahead.executor.torch_settings import autocasts, compiled_layers
+from loadahead.executor.torch_settings import autocasts
 from loadahead.sim.errors import InputError
 
 # What torch says where a transform of torch.func meets hooks of saved tensors.
@@ -150,17 +150,15 @@ def _traced(
     for number, unit in enumerate(units):
         who = f"the model's unit {units[number - 1].name}" if number else "the data"
         if not number:
-            value = tree_map_only(torch.Tensor, _needing_gradient if trains_input else torch.Tensor.detach, value)
+            value = tree_map_only(torch.Tensor, _needing_gradient if trains_input else _own, value)
         boundary, value = _boundary(value, who, number - 1, tokens, given, units[number - 1].resident if number else ())
         boundaries.append(boundary)
         given = boundary.leaves
         ends = loss if number == len(units) - 1 else None
-        bare = _made_without_graph(unit, value, ends, seed(number)) if unit.name in probed else None
+        bare = without_graph(unit, value, ends, seed(number)) if unit.name in probed else None
         out = _observed(unit, value, ends, seed(number), before, foreseen.get(unit.name, Foreseen()))
         if unit.name in probed:
-            compiled = any(compiled_layers(layer) for layer in unit.layers)  # to other kernels without a graph
-            alike = bare == _digests(out)
-            unit.leanable = alike and not (compiled or unit.computes_gradients or unit.state.needs_own_graph)
+            unit.leanable = is_leanable(unit, bare, Trace.of(out, unit.state.watched))
         if after is not None:
             after(number, value)
         value = out
@@ -207,8 +205,13 @@ def _boundary(
     return _Boundary(spec, known), spec.unflatten(parts)
 
 
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy: a first layer may write into its input, which is the caller's."""
+    return tensor.detach().clone()
+
+
 def _needing_gradient(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().requires_grad_(tensor.is_floating_point() or tensor.is_complex())
+    return _own(tensor).requires_grad_(tensor.is_floating_point() or tensor.is_complex())
 
 
 def _known(tensor: torch.Tensor, origin: int, tokens: _Tokens, given: Sequence[_Leaf], taken: set[int]) -> _Leaf:
@@ -283,23 +286,6 @@ def _observed(
     finally:
         before.append((unit, everything if changed is None else everything.narrowed(changed)))
     return out
-
-
-def _made_without_graph(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> list[int | None] | None:
-    """Return digests of what a unit makes without a graph, and leave no trace; None where it fails."""
-    before = unit.state.everything()
-    try:
-        with unit.context(seed, shared=False).active(), torch.no_grad():
-            seed_globals(seed, Draws(python=True, numpy=True))
-            return _digests(unit.run(value, loss))
-    except InputError:  # with a graph it may not
-        return None
-    finally:
-        unit.state.put_back(before)
-
-
-def _digests(out: Any) -> list[int | None]:
-    return [digest(leaf.detach()) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
 
 
 def _random_states(unit: CheckpointedUnit) -> tuple[Any, ...]:

@@ -30,11 +30,20 @@ class UnitContext:
 
     def active(self) -> AbstractContextManager[DrawFromState | None]:
         """Return a context, to be entered at once, in which all is so."""
-        drawing = drawing_from(self.seed, self.device, self.shared, self.draws, self.turns)
+        drawing = self.drawing()
         # Entering autocast, even to leave it off, takes some microseconds.
         return drawing if self.autocast is None else self._casting(drawing)
+
+    def drawing(self) -> AbstractContextManager[DrawFromState | None]:
+        """Return the context without autocast, in which a backward pass runs."""
+        return drawing_from(self.seed, self.device, self.shared, self.draws, self.turns)
 
     @contextmanager
     def _casting(self, drawing: AbstractContextManager[DrawFromState | None]) -> Iterator[DrawFromState | None]:
         with drawing as drawn, autocast(self.device, self.autocast):
-            yield drawn
+            try:
+                yield drawn
+            finally:
+                # Torch keeps cast weights until the outermost autocast is left, which may be the caller's, around a
+                # whole step: they would take memory, and those cast without a graph would be used with one.
+                torch.clear_autocast_cache()

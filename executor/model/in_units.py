@@ -197,6 +197,10 @@ class ModelInUnits:
         for key, unit in self.units.items():
             unit.lean = key in units and bool(unit.leanable)
 
+    def not_lean(self, units: Collection[UnitKey]) -> list[str]:
+        """Return the names of those of the units that are not checkpointed the lean way, as they come out otherwise."""
+        return [self.units[key].name for key in sorted(units) if key in self.units and not self.units[key].lean]
+
     def watch(self, watched: bool) -> None:
         """Compare, or compare no more, what each unit's RECOMPUTE saves with what its FORWARD saved."""
         for unit in self.units.values():

@@ -139,7 +139,8 @@ class CheckpointedUnit:
         """Return the states under which the unit runs with a seed."""
         together = self._shared if shared is None else shared
         # Torch empties autocast's cache of cast weights, which is the process's, when any thread leaves autocast.
-        turns = together and (self.autocasts or self.in_turns)
+        # What a watched unit draws of the process's generators shows only while no other thread draws of them.
+        turns = together and (self.autocasts or self.in_turns or self.watched)
         draws = self.draws | Draws(torch=together and self.watched)
         return UnitContext(seed, self._autocast, self.device, together, draws, turns)
 
@@ -168,10 +169,11 @@ class CheckpointedUnit:
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        look = self._look(context, checkpointed=True)
-        with context.active() as drawing, saved.discarding():
-            made, graph = self._attach(value, handed, loss)
-        look.require_foreseen(self.name, self.state, self.draws, drawing)
+        with context.active() as drawing:
+            look = self._look(context, checkpointed=True)
+            with saved.discarding():
+                made, graph = self._attach(value, handed, loss)
+            look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
         if self.computes_gradients:
@@ -189,10 +191,11 @@ class CheckpointedUnit:
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
-        look = self._look(context, checkpointed=True)
-        with context.active() as drawing, torch.no_grad():
-            made = self._run(value, handed, loss, [[] for _ in value.tensors])
-        look.require_foreseen(self.name, self.state, self.draws, drawing)
+        with context.active() as drawing:
+            look = self._look(context, checkpointed=True)
+            with torch.no_grad():
+                made = self._run(value, handed, loss, [[] for _ in value.tensors])
+            look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
         self._graph[microbatch] = UnitGraph({}, {}, (), [], storages(value.tensors), before=before, read=read)
@@ -214,10 +217,10 @@ class CheckpointedUnit:
         keeps the boundary that it becomes.
         """
         self._contexts[microbatch] = context = self.context(seed)
-        look = self._look(context, checkpointed=False)
         with context.active() as drawing:
+            look = self._look(context, checkpointed=False)
             made, graph = self._attach(value, handed, loss)
-        look.require_foreseen(self.name, self.state, self.draws, drawing)
+            look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._graph[microbatch] = graph
         return self._owned(made, graph.boundary_storages | storages(made.own))
 
@@ -227,10 +230,11 @@ class CheckpointedUnit:
         """Run FORWARD of a frozen unit, which has no other operation."""
         saved = SavedTensors(self.name, kept=self.computes_gradients)
         context = self.context(seed)
-        look = self._look(context, checkpointed=False)
-        with context.active() as drawing, torch.enable_grad(), saved.discarding():
-            made = self._run(value, handed, None, [[] for _ in value.tensors])
-        look.require_foreseen(self.name, self.state, self.draws, drawing)
+        with context.active() as drawing:
+            look = self._look(context, checkpointed=False)
+            with torch.enable_grad(), saved.discarding():
+                made = self._run(value, handed, None, [[] for _ in value.tensors])
+            look.require_foreseen(self.name, self.state, self.draws, drawing)
         assert self.out is not None, "a frozen unit has one above it"
         if any(t.requires_grad and not needed for t, needed in zip(made.own, self.out.needs, strict=True)):
             raise InputError(
@@ -298,7 +302,7 @@ class CheckpointedUnit:
         if ends:
             apart = self._shared and (context.draws.torch or context.turns)
             try:
-                with context.active() if apart else _NOTHING:
+                with context.drawing() if apart else _NOTHING:
                     backward_from(ends, incoming)
             except PASSED_ON:
                 raise

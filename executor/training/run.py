@@ -24,7 +24,7 @@ from loadahead.executor.training.differences import DEPENDS, Differences, recomp
 from loadahead.executor.training.oracle import PlainTraining, pass_orders
 from loadahead.executor.training.results import StepRecords
 from loadahead.executor.training.session import Session, UnitKey
-from loadahead.executor.training.step import BoundStep, Taken
+from loadahead.executor.training.step import BoundStep, Taken, unlike_costs
 from loadahead.sim.errors import CheckFailed, InputError, LoadaheadError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.units import counted
@@ -120,12 +120,7 @@ class TrainingRun:
     def train_all(self, checked: bool, on_step: OnStep | None) -> None:
         """Train as often as the backend, and layers that torch compiles, need it."""
         session = self._session()
-        units = session.in_units.units
-        if unlike := [units[key].name for key in sorted(self.lean) if key in units and not units[key].lean]:
-            self.records.warnings.append(
-                f"units {_several(unlike)} were calibrated with FORWARDs without a graph and come out otherwise so "
-                "here: they make their graphs at FORWARD, and their times are not those of the costs; calibrate again"
-            )
+        self.records.warnings += unlike_costs(session.in_units.not_lean(self.lean))
         compiled = compiled_layers(session.model.module)
         drawing = [unit.name for unit in session.in_units.units.values() if unit.draws.torch]
         eager = bool(compiled) and self.plan.ranks > 1 and bool(drawing)

@@ -49,6 +49,17 @@ class Taken:
         return sum(self.losses)
 
 
+def unlike_costs(units: Sequence[str]) -> list[str]:
+    """Return a warning about units that run another way than their costs say; none where there are none."""
+    if not units:
+        return []
+    more = f" and {len(units) - 3} more" if len(units) > 3 else ""
+    return [
+        f"units {', '.join(units[:3])}{more} were calibrated with FORWARDs without a graph and come out otherwise so "
+        "here: they make their graphs at FORWARD, and their times are not those of the costs; calibrate again"
+    ]
+
+
 class BoundStep:
     """Holds a plan bound to a model in units, a training and a backend, and runs its steps.
 
@@ -86,11 +97,11 @@ class BoundStep:
         try:
             with without_garbage_collection():
                 values = launch(self.operations, number, batches, meter, one_by_one, alone=waited)
+            measured = self.backend.measured() if waited else None
         except BaseException:
             self.operations.before_frees = None
             self.model.reset()
             raise
-        measured = self.backend.measured() if waited else None
         return Taken(values, measured, meter, None if whole is None else whole.peak)
 
     def is_timed(self, number: int) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Hardware, Links
@@ -17,10 +19,11 @@ from loadahead.executor.model.in_units import ModelInUnits, UnitKey
 from loadahead.executor.model.spec import Batch, LossFunction
 from loadahead.executor.replay.plan_match import stage_ranks
 from loadahead.executor.tensors.meter import storage_bytes
-from loadahead.executor.tensors.randomness import states_of_threads
+from loadahead.executor.tensors.randomness import Draws, states_of_threads
 from loadahead.executor.torch_settings import compiled_layers, device_random_state_kept, single_threaded, uncompiled
+from loadahead.executor.training.differences import DEPENDS
 from loadahead.executor.training.results import summary_of
-from loadahead.executor.training.step import BoundStep, Taken
+from loadahead.executor.training.step import BoundStep, Taken, unlike_costs
 from loadahead.executor.training.users import UsersTraining
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
@@ -37,10 +40,23 @@ _UNCOMPILED = (
 )
 _METERED_FOR_FREE = "Memory was read from the allocator: at every operation in one step, and the peak of every step."
 _NOT_YET = "Memory is not known yet: the first step warms up."
+_OTHERS = "Memory was not metered with the gradients that were in place before this step."
+_OPTIMIZER_INSIDE = (
+    "an optimizer of the model's weights steps while the step runs, as in a hook: microbatches would use different "
+    "weights; take the optimizer's step after the call"
+)
 _UNMETERED = "Memory was not metered: under a meter, which sees every operator, torch does not compile layers."
 
 # Which gradients are there before a step may be different every time, where microbatches do not use all weights.
 MOST_METERED = 4
+
+
+class NotAlike(Exception):
+    """Says that a unit comes out otherwise without a graph than with one, in a step that was watched."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(unit)
+        self.unit = unit
 
 
 class UsersStep:
@@ -92,6 +108,12 @@ class UsersStep:
         drawing = any(unit.draws.torch for unit in self._model.units.values())
         # Ranks that share a process draw random numbers operator by operator.
         self._eager = compiled and plan.ranks > 1 and drawing
+        if not compiled or self._eager or plan.ranks == 1:
+            # A unit may begin to draw at any time, as dropout with a schedule does. To seed it takes no longer than to
+            # look whether it drew.
+            for unit in self._model.units.values():
+                unit.draws |= Draws()
+        self._unlike = unlike_costs(self._model.not_lean(lean))
         self._meterable = backend.metering_is_free or not compiled or self._eager
         self._taken = 0
         self._slowed = False
@@ -105,8 +127,8 @@ class UsersStep:
         """Run step ``number``, and return its mean loss; gradients times ``scale`` are added to those there are.
 
         What a layer raises is an InputError in one line; where a unit draws or changes what it was not known to, it is
-        Unforeseen. After a failed step gradients and the layers' own state are as they are when a plain loop fails; all
-        else is as before it.
+        Unforeseen, and where one comes out otherwise without a graph it is NotAlike. After a failed step gradients and
+        the layers' own state are as they are when a plain loop fails; all else is as before it.
         """
         gradients = tuple([parameter.grad is not None for _, parameter in self._parameters])
         warm = self._taken >= self.backend.warm_ups
@@ -116,9 +138,10 @@ class UsersStep:
         versions = self._versions()
         self._training.scale = scale
         try:
-            with self._process():
+            with self._process() as stack:
                 foreign = self._foreign(gradients) if metered or peaked else 0
-                self._model.watch(self.plan.ranks > 1 and not self._taken)
+                self._model.watch(not self._taken)
+                stack.enter_context(self._no_optimizer())
                 taken = self._step.run(
                     number,
                     batches,
@@ -134,13 +157,14 @@ class UsersStep:
         finally:
             self._training.scale = None
         self._require_same_weights(versions)
+        self._require_alike()
         self._note(taken, number, gradients, timed)
         return self._training.mean(taken.values)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know about how steps run here."""
-        return (*self.backend.warnings, *((_UNCOMPILED,) if self._eager else ()))
+        return (*self.backend.warnings, *((_UNCOMPILED,) if self._eager else ()), *self._unlike)
 
     def seed_from(self, seed: int) -> None:
         """Make all seeds of another one."""
@@ -157,7 +181,7 @@ class UsersStep:
         levels = samples(plan, memory.during, memory.after, start, end)
         metering = _METERED_FOR_FREE if self.backend.metering_is_free else _METERED
         if known is None:
-            metering = _NOT_YET if self._meterable else _UNMETERED
+            metering = (_OTHERS if self._memory else _NOT_YET) if self._meterable else _UNMETERED
         launches = {} if timed.issue_ns is None else {"issue_ns": timed.issue_ns.tolist()}
         header = {
             "summary": summary_of(plan, self.backend.name, start, end, timed.issue_ns, levels, memory),
@@ -179,7 +203,7 @@ class UsersStep:
     # ---- parts of them ----
 
     @contextmanager
-    def _process(self) -> Iterator[None]:
+    def _process(self) -> Iterator[ExitStack]:
         """Set the process up for a step, and put it back: threads, autocast, random states."""
         with ExitStack() as stack:
             stack.enter_context(device_random_state_kept(self.backend.device))
@@ -188,10 +212,36 @@ class UsersStep:
                 stack.enter_context(states_of_threads())
             if self._eager:
                 stack.enter_context(uncompiled())
-            yield
+            yield stack
 
     def _versions(self) -> list[int]:
         return [parameter._version for _, parameter in self._parameters]
+
+    @contextmanager
+    def _no_optimizer(self) -> Iterator[None]:
+        """Raise InputError where an optimizer of these weights steps inside; fused ones count no version."""
+        own = {id(parameter) for _, parameter in self._parameters}
+
+        def refuse(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+                raise InputError(_OPTIMIZER_INSIDE)
+
+        handle = register_optimizer_step_pre_hook(refuse)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _require_alike(self) -> None:
+        """Raise InputError where a watched step's RECOMPUTE came out otherwise than its FORWARD."""
+        for unit in self._model.units.values():
+            for microbatch, what in sorted(unit.seen.different.items()):
+                if unit.lean:
+                    raise NotAlike(unit.name)
+                raise InputError(
+                    f"RECOMPUTE of unit {unit.name}, microbatch {microbatch}: {what}; {DEPENDS}. The gradients of this "
+                    "step are not those of plain training"
+                )
 
     def _require_same_weights(self, versions: Sequence[int]) -> None:
         """Raise InputError where a weight was changed while the step ran."""
@@ -213,8 +263,7 @@ class UsersStep:
     def _note(self, taken: Taken, number: int, gradients: tuple[bool, ...], timed: bool) -> None:
         if taken.meter is not None:
             self._memory[gradients] = taken.meter.result()
-        if gradients in self._memory:
-            self._gradients = gradients
+        self._gradients = gradients
         walk = self._memory.get(gradients)
         if taken.peak is not None and walk is not None:
             walk.peak_device[0] = max(walk.peak_device[0], taken.peak)
