@@ -23,8 +23,8 @@ def way(device: Mapping[Key, list[int]], host: Mapping[Key, list[int]] | None = 
 
 def test_the_device_alone_decides_where_launches_are_off_the_clock() -> None:
     sparing = way(samples(UNIT, 100, 100, 100))
-    assert lean_units({"sparing": sparing, "lean": way(samples(UNIT, 100, 100, 84))}, [UNIT]) == {UNIT}
-    assert lean_units({"sparing": sparing, "lean": way(samples(UNIT, 100, 100, 86))}, [UNIT]) == set()
+    assert lean_units({"sparing": sparing, "lean": way(samples(UNIT, 100, 100, 68))}, [UNIT]) == {UNIT}
+    assert lean_units({"sparing": sparing, "lean": way(samples(UNIT, 100, 100, 72))}, [UNIT]) == set()
 
 
 def test_a_unit_that_waits_for_its_launches_is_lean() -> None:
