@@ -82,7 +82,9 @@ class TestCurrentStream:
         run.backend.begin(1, ())
         with pytest.raises(ValueError, match="broken"):
             run.backend.launch(Queue.D2H, 0, fails)
-        assert run.fake.enter(run.fake.stream(Queue.H2D)) is run.fake.stream(Queue.COMPUTE)
+        compute = run.fake.stream(Queue.COMPUTE)
+        assert run.fake.enter(run.fake.stream(Queue.H2D)) is compute
+        run.fake.leave(compute)
         run.backend.close()  # or the stand-in would go on watching
 
     def test_the_callers_own_stream_comes_before_and_after(self) -> None:
