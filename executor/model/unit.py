@@ -155,53 +155,49 @@ class CheckpointedUnit:
         handed: Mapping[int, torch.Tensor] = NO_HANDED,
     ) -> Made:
         """Run FORWARD, which keeps no tensor; return what it makes, or the loss, in memory of its own."""
-        if self.lean:
-            return self._forward_without_graph(microbatch, value, seed, loss, handed)
-        if self.unhookable:
+        if self.unhookable and not self.lean:
             raise InputError(
                 f"the model's unit {self.name} uses transforms of torch.func, which cannot run under the hooks that "
                 "checkpointing needs; use checkpoint.enabled = false"
             )
         self._contexts[microbatch] = context = self.context(seed)
-        digested = self.watched and not self.fills_late
-        saved = SavedTensors(self.name, digested, self.computes_gradients, self.fills_late)
         before = self._before()
         versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
         marks = None if self.watched else self.state.cheap_marks()
         read = tuple(map(digest, value.tensors)) if self.watched else ()
+        run = self._without_graph if self.lean else self._without_saved
         with context.active() as drawing:
             look = self._look(context, checkpointed=True)
-            with saved.discarding():
-                made, graph = self._attach(value, handed, loss)
+            made, graph = run(value, handed, loss)
             look.require_foreseen(self.name, self.state, self.draws, drawing)
         self._require_known_changes(marks)
         self._require_unchanged(value, handed, versions)
-        if self.computes_gradients:
-            saved.end_forward()
-        graph.saved, graph.before, graph.read = saved, before, read
+        graph.before, graph.read = before, read
         self._graph[microbatch] = graph
         return self._owned(made, graph.boundary_storages)
 
-    def _forward_without_graph(
-        self, microbatch: int, value: Value, seed: int, loss: LossOf | None, handed: Mapping[int, torch.Tensor]
-    ) -> Made:
-        """Run FORWARD the lean way."""
-        self._contexts[microbatch] = context = self.context(seed)
-        before = self._before()
-        versions = [tensor._version for tensor in (*value.tensors, *handed.values())]
-        marks = None if self.watched else self.state.cheap_marks()
-        read = tuple(map(digest, value.tensors)) if self.watched else ()
-        with context.active() as drawing:
-            look = self._look(context, checkpointed=True)
-            with torch.no_grad():
-                made = self._run(value, handed, loss, [[] for _ in value.tensors])
-            look.require_foreseen(self.name, self.state, self.draws, drawing)
-        self._require_known_changes(marks)
-        self._require_unchanged(value, handed, versions)
-        self._graph[microbatch] = UnitGraph({}, {}, (), [], storages(value.tensors), before=before, read=read)
-        if self.watched:
-            self._graph[microbatch].made = tuple(map(digest, made.own))
-        return self._owned(made, self._graph[microbatch].boundary_storages)
+    def _without_saved(
+        self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None
+    ) -> tuple[Parts, UnitGraph]:
+        """Run the layers the sparing way: with a graph that keeps nothing of what it saves."""
+        digested = self.watched and not self.fills_late
+        saved = SavedTensors(self.name, digested, self.computes_gradients, self.fills_late)
+        with saved.discarding():
+            made, graph = self._attach(value, handed, loss)
+        if self.computes_gradients:
+            saved.end_forward()
+        graph.saved = saved
+        return made, graph
+
+    def _without_graph(
+        self, value: Value, handed: Mapping[int, torch.Tensor], loss: LossOf | None
+    ) -> tuple[Parts, UnitGraph]:
+        """Run the layers the lean way: RECOMPUTE makes the graph."""
+        with torch.no_grad():
+            made = self._run(value, handed, loss, [[] for _ in value.tensors])
+        graph = UnitGraph({}, {}, (), [], storages(value.tensors))
+        graph.made = tuple(map(digest, made.own)) if self.watched else ()
+        return made, graph
 
     def forward_with_graph(
         self,

@@ -16,14 +16,13 @@ from loadahead.executor.replay.operations import Operations
 
 
 @dataclass(frozen=True, slots=True)
-class StepRun:
-    """Holds when each operation ran, and each microbatch's loss, divided by their number.
+class StepLosses:
+    """Holds each microbatch's loss, divided by their number.
 
     Attributes:
-        values: the losses on the device, float64, shape (microbatches,): to read them the host waits for the device.
+        values: on the device, float64, shape (microbatches,): to read them the host waits for the device.
     """
 
-    measured: Measured
     values: torch.Tensor
 
     @property
@@ -35,6 +34,13 @@ class StepRun:
     def loss(self) -> float:
         """Return the step's loss, the mean over its microbatches."""
         return sum(self.losses)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun(StepLosses):
+    """Holds a step's losses, and when each operation ran."""
+
+    measured: Measured
 
 
 def replay(
@@ -51,7 +57,7 @@ def replay(
     first failing operation raised, after all queues have run dry.
     """
     values = launch(operations, number, batches, meter, timed)
-    return StepRun(operations.backend.measured(), values)
+    return StepRun(values, operations.backend.measured())
 
 
 def launch(

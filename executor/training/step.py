@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from loadahead.executor.backends import Backend, Measured
 from loadahead.executor.links import Links
 from loadahead.executor.model.in_units import ModelInUnits
 from loadahead.executor.model.spec import Batch
-from loadahead.executor.replay.loop import launch
+from loadahead.executor.replay.loop import StepLosses, launch
 from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.operations import Operations
 from loadahead.executor.replay.training import Training
@@ -23,30 +21,18 @@ TIMED_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Holds a step that was taken, and what of its memory was looked at.
+class Taken(StepLosses):
+    """Holds the losses of a step that was taken, and what of its times and memory was looked at.
 
     Attributes:
-        values: each microbatch's loss, divided by their number, on the device: float64, shape (microbatches,).
         measured: when each operation ran; None for a step that was not waited for.
         meter: holds the memory at every operation.
         peak: bytes of the whole step's peak, of a backend's only rank.
     """
 
-    values: torch.Tensor
     measured: Measured | None
     meter: StepMeter | None = None
     peak: int | None = None
-
-    @property
-    def losses(self) -> list[float]:
-        """Return each microbatch's loss, once the device has it."""
-        return [float(value) for value in self.values.tolist()]
-
-    @property
-    def loss(self) -> float:
-        """Return the step's loss, the mean over its microbatches."""
-        return sum(self.losses)
 
 
 def unlike_costs(units: Sequence[str]) -> list[str]:
