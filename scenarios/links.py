@@ -48,8 +48,8 @@ _SHARED = {
 class _Difference:
     """Holds a value that a scenario states, and those of the costs that are others, by field.
 
-    ``preset`` is the row of the catalogue where the value comes from if it is not written. ``configured``: the costs' values are those of the
-    emulated links that they were calibrated over.
+    ``preset`` is the row of the catalogue where the value comes from if it is not written. ``configured``: the costs'
+    values are those of the emulated links that they were calibrated over.
     """
 
     name: str

@@ -187,8 +187,8 @@ class Hardware(Table):
         host, switch = self.value_of("gpus_per_host"), self.value_of("gpus_per_switch")
         if host is not None and switch is not None and switch > host:
             raise not_allowed(
-                f"gpus_per_switch is {switch} and gpus_per_host is {host}; a switch has GPUs of one host: it must be at "
-                f"most {host}"
+                f"gpus_per_switch is {switch} and gpus_per_host is {host}; a switch is one host's, so it must be "
+                f"at most {host}"
             )
         return self
 
