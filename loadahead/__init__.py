@@ -19,6 +19,7 @@ _HOMES = {
             "verify",
             "simulate",
             "advise",
+            "inspect",
             "sweep",
             "calibrate",
             "execute",
@@ -38,6 +39,7 @@ _HOMES = {
     "Timeline": "loadahead.sim.timeline",
     "Run": "loadahead.runs",
     "Advice": "loadahead.sim.advice",
+    "Inspection": "loadahead.inspection",
     "TrainingStep": "loadahead.training",
 }
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         calibrate,
         compare,
         execute,
+        inspect,
         load,
         plan,
         report,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
         sweep,
         verify,
     )
+    from loadahead.inspection import Inspection
     from loadahead.progress import Progress
     from loadahead.runs import Run
     from loadahead.scenarios.schema import Scenario
@@ -73,6 +77,7 @@ __all__ = [
     "Costs",
     "Decisions",
     "InputError",
+    "Inspection",
     "Interrupted",
     "LoadaheadError",
     "Order",
@@ -88,6 +93,7 @@ __all__ = [
     "calibrate",
     "compare",
     "execute",
+    "inspect",
     "load",
     "plan",
     "report",

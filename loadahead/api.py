@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.executor.model.spec import BatchOf, LossFunction, MakeOptimizer, Modules
+    from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
@@ -185,6 +186,27 @@ def advise(
 
     job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order), progress=progress or silent)
     return advice_on(job, known, progress or silent)
+
+
+@tells_of_compiling
+def inspect(
+    source: ScenarioSource,
+    overrides: Overrides | None = None,
+    *,
+    costs: Costs | str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Inspection:
+    """Return what was understood of a scenario, before anything is simulated or run.
+
+    That is each unit's bytes, FLOPs and times, where each process stands, what GPUs share, how long each stage's copies
+    take beside its computing, and what fits. Costs are those given, or the scenario's; where a module has none, times
+    and what follows from them are None.
+    """
+    from loadahead.arguments import costs_given
+    from loadahead.inspection import inspect_prepared
+    from loadahead.jobs import prepared_of
+
+    return inspect_prepared(prepared_of(source, overrides, costs_given(costs)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.workload import Dealt, PassThrough, Places, UnitShape
 
 _GROUP = re.compile(r"group_([1-9][0-9]{0,5})")
+# Layers are not told whose work is an estimate, as long as it is no more of the whole: an activation, a look-up.
+ESTIMATE_TOLD = 100
 STRATEGIES = "each, contiguous, group_N (e.g. group_2)"
 
 _Part = TypeVar("_Part")
@@ -37,6 +39,8 @@ class Layer:
         weight: how much work it is, in any unit, for dealing a model's layers out evenly.
         cost: its times and workspaces, the saved bytes not counted; None for a module that was not calibrated.
         index: its place in the model's ``nn.Sequential``; -1 where there is none.
+        flops: of its FORWARD on one GPU; None where they are not known, or an estimate.
+        kind: what it is, for people, e.g. ``"block"`` or a module's class; empty where that is not known.
     """
 
     boundary_bytes: int
@@ -48,6 +52,8 @@ class Layer:
     weight: int = 1
     cost: UnitCost | None = None
     index: int = -1
+    flops: int | None = None
+    kind: str = ""
 
     def with_static(self, static_bytes: int) -> Layer:
         """Return the same layer with other resident bytes."""
@@ -135,6 +141,16 @@ def group(layers: Sequence[int], strategy: str) -> list[tuple[int, ...]]:
 def saved_bytes(layers: Sequence[Layer]) -> int:
     """Return the bytes a unit keeps beside its boundary: its layers' inner activations and the inputs between them."""
     return sum([layer.saved_bytes for layer in layers]) + sum([layer.boundary_bytes for layer in layers[1:]])
+
+
+def unit_flops(layers: Sequence[Layer]) -> int | None:
+    """Return the FLOPs of the layers' FORWARD on one GPU; None where an estimate would be much of the sum.
+
+    Estimated work is compared by the layers' weights, which are FLOPs where a model has both.
+    """
+    counted = [layer.flops for layer in layers if layer.flops is not None]
+    estimated = sum([layer.weight for layer in layers if layer.flops is None])
+    return None if not counted or estimated * ESTIMATE_TOLD > sum(counted) else sum(counted)
 
 
 def unit_shape(layers: Sequence[Layer]) -> UnitShape:

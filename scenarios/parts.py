@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Cuts, Model, Setting
-from loadahead.scenarios.layers import unit_cost, unit_shape
+from loadahead.scenarios.layers import Units, unit_cost, unit_shape
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import LARGEST_AMOUNT
@@ -33,11 +33,13 @@ class ModelParts:
     Attributes:
         costs: the model's own part of its costs, by their names; None for a module, whose times are not known.
         static_bytes: each stage's weights, gradients and optimizer state; what stages of one rank share is the first's.
+        units: the layers and their cut, which the rest is made of.
         warnings: sentences about the model's layers and how they are cut.
     """
 
     workload: Workload
     costs: Mapping[str, Any] | None
+    units: Units
     static_bytes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -82,7 +84,7 @@ class PartsOfModels:
             raise _too_much()
         costs = [cost for unit in units if (cost := unit_cost(unit, setting.checkpoint)) is not None]
         if len(costs) != len(units):
-            return ModelParts(workload=workload, costs=None, static_bytes=static, warnings=made.warnings)
+            return ModelParts(workload=workload, costs=None, units=made, static_bytes=static, warnings=made.warnings)
         own: dict[str, Any] = {
             "units": self._unit_costs.get((id(cut), *costs), lambda: cut.each(costs), alive=cut),
             "static_bytes": static,
@@ -90,7 +92,7 @@ class PartsOfModels:
         }
         if max(own["optimizer_ns"]) > LARGEST_AMOUNT:
             raise _too_much()
-        return ModelParts(workload=workload, costs=own, static_bytes=static, warnings=made.warnings)
+        return ModelParts(workload=workload, costs=own, units=made, static_bytes=static, warnings=made.warnings)
 
 
 def _too_much() -> InputError:

@@ -9,6 +9,7 @@ from typing import Any
 from loadahead.scenarios.cautions import cautions_beside_model, cautions_of_sizes
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
+from loadahead.scenarios.layers import Units
 from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.parts import PartsOfModels
 from loadahead.scenarios.placement import hosts_of
@@ -32,6 +33,7 @@ class Prepared:
 
     Attributes:
         costs: None for a module that was not calibrated.
+        units: the model's layers, and how they make its units and stages.
         static_bytes: each stage's weights, gradients and optimizer state, as the model's layers have them.
         warnings: sentences about settings that do not do what they seem to.
     """
@@ -40,6 +42,7 @@ class Prepared:
     workload: Workload
     policy: Policy
     costs: Costs | None
+    units: Units
     static_bytes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -136,6 +139,7 @@ class Preparation:
             workload=parts.workload,
             policy=common.policy,
             costs=costs,
+            units=parts.units,
             static_bytes=parts.static_bytes,
             warnings=warnings,
         )

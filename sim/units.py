@@ -137,6 +137,11 @@ def format_rate(rate: int) -> str:
     return _format(rate, [(f"{name}/s", BYTES[name]) for name in ("TB", "GB", "MB", "kB")], "B/s")
 
 
+def format_flops(flops: int) -> str:
+    """Return FLOPs as text such as ``1.5 TFLOP``: four significant digits, 1000-based."""
+    return _format(flops, [(name.removesuffix("/s"), factor) for name, factor in reversed(SPEEDS.items())], "FLOP")
+
+
 def written(amount: int, smallest: str) -> str:
     """Return what was probably meant by a bare number of bytes, or of bytes per second, as a text with a unit.
 

@@ -15,6 +15,7 @@ from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
 from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.inspect import inspect
 from loadahead.cli.commands.plan import plan
 from loadahead.cli.commands.report import report
 from loadahead.cli.commands.show import show
@@ -30,6 +31,7 @@ from loadahead.version import __version__
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "inspect": inspect,
     "plan": plan,
     "verify": verify,
     "show": show,

@@ -30,7 +30,7 @@ def rank_map_text(rank_map: RankMap) -> str:
     if len(gap):
         lines.append(_left_out_sentence(rank_map, shown))
     key = "rank: process; gpu and switch: counted on each host; d: replica; p: rank of the pipeline; t: tensor part"
-    return "\n".join([*lines, "", table_text(Grid(headers=_COLUMNS, rows=tuple(rows), text_columns=())), key])
+    return "\n".join([*lines, "", table_text(Grid(headers=_COLUMNS, rows=tuple(rows), text_columns=frozenset())), key])
 
 
 def degrees_sentence(rank_map: RankMap) -> str:

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadahead.scenarios.kinds.base import Cuts, Setting
-from loadahead.scenarios.layers import Cut, Layer, Units
+from loadahead.scenarios.layers import ESTIMATE_TOLD, Cut, Layer, Units
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import counted, format_bytes
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrough, Shared
 
 # A unit that keeps more than one part in so many of its boundary, for its RECOMPUTE to start from, is told.
 STATE_TOLD = 100
-# Nor are layers told whose work is an estimate, as long as it is no more of the model's: an activation, a look-up.
-ESTIMATE_TOLD = 100
 
 
 def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts) -> Units:
@@ -64,6 +62,8 @@ def _layer(index: int, shape: LayerShape) -> Layer:
         static_bytes=shape.static_bytes,
         weight=shape.flops,
         index=index,
+        flops=shape.flops if shape.counted else None,
+        kind=shape.kind,
     )
 
 

@@ -86,6 +86,7 @@ class _Size:
         s, h, a, sb, t = self.sequence, self.hidden, self.heads, self.tokens, self.t
         kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
         return self._layer(
+            kind="block",
             flops=24 * sb * h * h + 4 * sb * s * h,
             saved=kept - self._boundary(),
             parameters=12 * h * h + 13 * h,
@@ -96,6 +97,7 @@ class _Size:
     def embedding(self, vocabulary: int) -> Layer:
         """Return the embedding: its look-up takes no FLOPs, and it keeps its dropout's mask, a byte per element."""
         return self._layer(
+            kind="embedding",
             flops=0,
             saved=self._boundary() // ACTIVATION,
             parameters=(vocabulary + self.sequence) * self.hidden,
@@ -110,6 +112,7 @@ class _Size:
         """
         sb, h, v = self.tokens, self.hidden, vocabulary
         return self._layer(
+            kind="head",
             flops=2 * sb * h * v,
             saved=self._boundary() + FLOAT * sb * v // self.t,
             parameters=h * v + 2 * h,
@@ -120,7 +123,7 @@ class _Size:
     def _boundary(self) -> int:
         return ACTIVATION * self.tokens * self.hidden
 
-    def _layer(self, *, flops: int, saved: int, parameters: int, boundary: int, gradient: int) -> Layer:
+    def _layer(self, *, kind: str, flops: int, saved: int, parameters: int, boundary: int, gradient: int) -> Layer:
         forward = _ns(flops, self.compute.speed() * self.t)
         bandwidth, state = self.compute.memory_bandwidth, -(-parameters // self.t)
         amounts: dict[str, Any] = {
@@ -137,7 +140,8 @@ class _Size:
             )
         cost = UnitCost(forward_ns=forward, recompute_ns=forward, backward_ns=2 * forward)
         # All FLOPs grow with the tokens: per token, models of all sizes of microbatch have the same weights.
-        return Layer(**amounts, weight=flops // self.tokens, cost=cost)
+        own = -(-flops // self.t)
+        return Layer(**amounts, weight=flops // self.tokens, cost=cost, flops=own, kind=kind)
 
 
 def _ns(amount: int, per_second: int) -> int:

@@ -23,7 +23,8 @@ def test_a_small_map_has_a_row_for_each_process() -> None:
 def test_a_large_map_shows_the_first_and_the_last_host_and_says_how_the_others_differ() -> None:
     text = rank_map_text(Placement(data=4, tensor=8, gpus_per_host=8).table(4))
     assert text.splitlines()[:2] == [
-        "128 processes on 16 hosts with 8 GPUs in use on each: data parallel 4, pipeline parallel 4, tensor parallel 8.",
+        "128 processes on 16 hosts with 8 GPUs in use on each: data parallel 4, pipeline parallel 4, tensor "
+        "parallel 8.",
         "112 of them are not shown (all: --json): GPU by GPU, hosts 1 to 14 differ from host 0 in d and p alone; "
         "t is the same.",
     ]

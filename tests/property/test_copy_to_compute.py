@@ -1,0 +1,146 @@
+"""What an inspection claims of copies is what the reference engine then shows: who is free never waits for a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import loadahead as la
+from loadahead.inspection.copies import StageCopies
+
+# Launches are none: the claim leaves them out. Times are in ns, so that rounding shows.
+_TIMES = st.integers(1, 60)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a uniform model of even or uneven units over links that GPUs may share."""
+    units = draw(st.integers(1, 4))
+
+    def per_unit(of: st.SearchStrategy[int]) -> Any:
+        return draw(of) if draw(st.booleans()) else draw(st.lists(of, min_size=units, max_size=units))
+
+    ranks = draw(st.integers(1, 4))
+    hardware: dict[str, Any] = {
+        "d2h": draw(st.integers(1, 4)) * 10**9,
+        "h2d": draw(st.integers(1, 4)) * 10**9,
+        "link_latency": draw(st.sampled_from([0, 0, 3])),
+        "p2p": draw(st.sampled_from([0, 5])),
+        "memory": 2**30,
+    }
+    if draw(st.booleans()):
+        hardware |= {"duplex": draw(st.integers(1, 6)) * 10**9}
+    if draw(st.booleans()):
+        hardware |= {"gpus_per_switch": draw(st.integers(1, ranks)), "uplink_d2h": draw(st.integers(1, 6)) * 10**9}
+    if draw(st.booleans()):
+        hardware |= {"host_memory_bandwidth": draw(st.integers(2, 16)) * 10**9}
+    return {
+        "name": "drawn",
+        "model": {
+            "kind": "uniform",
+            "units_per_stage": units,
+            "forward": per_unit(_TIMES),
+            "recompute": draw(st.integers(0, 60)),
+            "backward": per_unit(_TIMES),
+            "boundary": per_unit(st.integers(0, 80)),
+        },
+        "hardware": hardware,
+        "parallel": {
+            "microbatches": draw(st.integers(1, 10)),
+            "pipeline_parallel_degree": ranks,
+            "pipeline": draw(st.sampled_from(["interleaved", "simple"])),
+        },
+        "offload": {"release_window": draw(st.integers(1, 2)), "receive_ahead": draw(st.integers(0, 2))},
+    }
+
+
+@given(scenarios(), st.integers(0, 3), st.integers(0, 1))
+@settings(max_examples=150, deadline=None)
+def test_who_is_free_never_waits_for_a_copy(scenario: dict[str, Any], later: int, wider: int) -> None:
+    free = [stage for stage in la.inspect(scenario).stages if stage.free is not None]
+    for at in {(stage.free.at.horizon, stage.free.at.release_window) for stage in free if stage.free is not None}:
+        step = la.simulate(scenario, _offload(at[0] + later, at[1] + wider), engine="simpy")
+        for stage in free:
+            assert stage.free is not None
+            if stage.free.at.horizon <= at[0] and stage.free.at.release_window <= at[1]:
+                rank = step.metrics.ranks[stage.rank]
+                assert (rank.stall_release_ns, rank.stall_prefetch_ns) == (0, 0), (stage, rank)
+
+
+def _offload(horizon: int, window: int) -> dict[str, Any]:
+    return {"offload.activation_loading_horizon": horizon, "offload.release_window": window}
+
+
+def _uniform(**overrides: Any) -> dict[str, Any]:
+    """Return a model of one unit a stage; its figures are set by the caller."""
+    model = {"kind": "uniform", "units_per_stage": 1, "boundary": 1000, "forward": 1000, "backward": 2000}
+    hardware = {"d2h": 10**9, "h2d": 10**9, "memory": 2**30}
+    parallel = {"microbatches": 16, "pipeline_parallel_degree": 4}
+    tables: dict[str, Any] = {"name": "even", "model": model, "hardware": hardware, "parallel": parallel}
+    for key, value in overrides.items():
+        table = next(name for name in ("model", "hardware", "parallel") if key in tables[name])
+        tables[table][key] = value
+    return tables
+
+
+def _stage(scenario: dict[str, Any], number: int = 0) -> StageCopies:
+    return la.inspect(scenario).stages[number]
+
+
+def test_even_units_that_hide_are_free_from_the_horizon_that_the_link_back_needs() -> None:
+    # A copy out takes 1000 ns, as a forward does. One back takes 1000 ns, or 2000 ns where the link has half of the
+    # bandwidth: the forward before the first backward hides 1000 of them, and the one before that the rest.
+    for bandwidth, horizon in ((10**9, 1), (10**9 // 2, 2)):
+        for pipeline in ("interleaved", "simple"):
+            tables = _uniform(h2d=bandwidth)
+            tables["parallel"]["pipeline"] = pipeline
+            found = _stage(tables).free
+            assert found is not None
+            assert found.at.horizon <= horizon
+    tables = _uniform(h2d=10**9 // 2)
+    stage = _stage(tables)
+    assert stage.free is not None
+    assert stage.free.at.horizon == 2
+    assert "with a horizon of 2 or more tasks and a release window of 1 no copy" in stage.sentence
+    waits = [la.simulate(tables, _offload(horizon, 1)).metrics.ranks[0].stall_prefetch_ns for horizon in (1, 2)]
+    assert waits[0] > 0
+    assert waits[1] == 0
+
+
+def test_where_the_link_has_the_time_in_turns_the_waits_do_not_grow_with_the_microbatches() -> None:
+    # A copy takes 2500 ns, a forward 1000 and a backward 2000: in the first forwards copies queue up, then no more.
+    tables = _uniform(boundary=2500)
+    stage = _stage(tables)
+    assert stage.free is None
+    assert stage.ratios is not None
+    assert stage.ratios.busier_direction == 2500 / 3000
+    assert stage.sentence == (
+        "k = 1.667: in a steady state of one forward and one backward with a horizon of 2 or more tasks and a release "
+        "window of 2 no copy has to be waited for. Where forwards follow each other (GPipe, the start of 1F1B) copies "
+        "out take 2.5 times as long as the forwards. Where backwards follow each other copies back take 1.25 times as "
+        "long as the recomputes and backwards."
+    )
+
+    def waits(horizon: int, window: int, microbatches: int) -> int:
+        overrides = {**_offload(horizon, window), "parallel.microbatches": microbatches}
+        rank = la.simulate(tables, overrides).metrics.ranks[0]
+        return rank.stall_release_ns + rank.stall_prefetch_ns
+
+    assert waits(2, 2, 40) == waits(2, 2, 80)
+    assert waits(2, 1, 80) > waits(2, 1, 40)
+    assert waits(1, 2, 80) > waits(1, 2, 40)
+
+
+def test_where_the_link_has_no_time_every_microbatch_adds_to_the_waits() -> None:
+    # A copy takes 4000 ns and a microbatch 3000: of each 4 boundaries 3 can be copied in time.
+    tables = _uniform(boundary=4000)
+    stage = _stage(tables)
+    assert stage.sentence == (
+        "k = 2.667: in a steady state of one forward and one backward the link has the time for about 75 % of the "
+        "boundaries; more of them make the step wait."
+    )
+    steps = [la.simulate(tables, {**_offload(3, 1), "parallel.microbatches": count}) for count in (40, 80)]
+    more = steps[1].metrics.step_time_ns - steps[0].metrics.step_time_ns
+    assert more >= 40 * 4000  # the link, and no longer the 3000 ns of computing, says how long a microbatch takes
