@@ -2,7 +2,7 @@
 
 The field's ratio is k, the time of a stage's copies out and back over that of its FORWARDs, RECOMPUTEs and BACKWARDs,
 each per microbatch (Wan et al., "PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization",
-2025). A copy's time here is that at the bandwidth which its link is left when all GPUs of its host copy.
+2025). A copy's time is that at the bandwidth which its link is left when all GPUs of its host copy.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from loadahead.inspection.hiding import CopyTimes, Free, Horizon, Lane
 from loadahead.sim.costs import Costs, UnitCost
-from loadahead.sim.links import LinkTable
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.build import order_for
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
+from loadahead.sim.routes import LinkTable
 from loadahead.sim.units import format_number
 from loadahead.sim.workload import UnitShape, Workload
 
@@ -116,17 +116,16 @@ def stages_of(
 def _with_ratios(
     tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, static_bytes: Sequence[int]
 ) -> tuple[StageCopies, ...]:
-    rates, out = LinkTable.of(costs, tasks.ranks).slowest(), []
     alone = CopyTimes(costs=costs, out_rate=costs.d2h_bandwidth, back_rate=costs.h2d_bandwidth)
-    launches = bool(costs.launch_table().any())
+    times, apart = _times(costs, tasks.ranks), _apart(costs, tasks.ranks)
     lanes: dict[int, Lane] = {}
+    out = []
     for stage, rank in enumerate(tasks.stage_rank.tolist()):
-        times = CopyTimes(costs=costs, out_rate=rates[2 * rank], back_rate=rates[2 * rank + 1])
         if rank not in lanes:
-            lanes[rank] = Lane.of(tasks, rank, workload, policy, costs, times)
-        ratios = _ratios(stage, tasks, workload, policy, costs, times, alone)
+            lanes[rank] = Lane.of(tasks, rank, workload, policy, costs, times[rank])
+        ratios = _ratios(stage, tasks, workload, policy, costs, times[rank], alone)
         free = lanes[rank].freedom(policy.release_window) if ratios.each_behind_its_own else None
-        steady = None if tasks.several_stages else _steady(stage, tasks, workload, policy, costs, times)
+        steady = None if tasks.several_stages else _steady(stage, tasks, workload, policy, costs, times[rank])
         can_leave = lanes[rank].can_leave(policy.release_window)
         out.append(
             StageCopies(
@@ -136,10 +135,32 @@ def _with_ratios(
                 ratios=ratios,
                 free=free,
                 steady=steady,
-                sentence=meaning(ratios, can_leave, free, steady, policy, launches),
+                sentence=meaning(ratios, can_leave, free, steady, policy, apart),
             )
         )
     return tuple(out)
+
+
+def _times(costs: Costs, ranks: int) -> list[CopyTimes]:
+    """Return each rank's copies at the bandwidth that its link is left whatever the other copies do."""
+    rates = LinkTable.of(_without_sends(costs), ranks).slowest()
+    return [CopyTimes(costs=costs, out_rate=rates[2 * rank], back_rate=rates[2 * rank + 1]) for rank in range(ranks)]
+
+
+def _without_sends(costs: Costs) -> Costs:
+    """Return the costs of hosts on which sends share nothing with copies."""
+    shared = None if costs.shared is None else costs.shared.model_copy(update={"network_bandwidth": None})
+    return costs.model_copy(update={"shared": shared, "p2p_link": None, "gpu_network_bandwidth": None})
+
+
+def _apart(costs: Costs, ranks: int) -> str:
+    """Return what the horizons from which on no copy is waited for leave out, where there is any of it."""
+    over_network = costs.has_network and bool(costs.placement.crossing(ranks).any())
+    left_out = [
+        *(["launches"] if costs.launch_table().any() else []),
+        *(["sends over the same links"] if ranks > 1 and (costs.p2p_link == "pcie" or over_network) else []),
+    ]
+    return f", {' and '.join(left_out)} apart" if left_out else ""
 
 
 def _trained(stage: int, tasks: Tasks, workload: Workload, costs: Costs) -> tuple[list[_Unit], list[_Unit]]:
@@ -188,18 +209,18 @@ def _over(copies: int, computing: int) -> float | None:
 
 
 def meaning(
-    ratios: Ratios, can_leave: bool, free: Free | None, steady: Horizon | None, policy: Policy, launches: bool
+    ratios: Ratios, can_leave: bool, free: Free | None, steady: Horizon | None, policy: Policy, apart: str
 ) -> str:
     """Return what the ratios mean, in a sentence or two.
 
     Args:
         can_leave: whether any boundary of the rank leaves at the smallest horizon.
         free, steady: from where on no copy is waited for, ever, and while one forward and one backward take turns.
-        launches: whether the costs have launches, which both leave out.
+        apart: what both leave out, as words at the end of a sentence.
     """
     if ratios.k is None or ratios.busier_direction is None:
         return "The units take no time, so that no copy hides behind them."
-    k, apart = f"k = {format_number(ratios.k)}", ", launches apart" if launches else ""
+    k = f"k = {format_number(ratios.k)}"
     if not can_leave:
         return f"{k}: none of the boundaries can leave, as each is needed again too soon."
     if ratios.busier_direction > 1:

@@ -1,7 +1,8 @@
 """Whether a rank's copies end in time, if its tasks run back to back: then it waits for none of them in any step.
 
 Whatever else a rank waits for, other ranks above all, only gives copies more time: between the places where a copy may
-begin and where it has to have ended lie the same tasks. Launches are left out, which delay a copy and not its task.
+begin and where it has to have ended lie the same tasks. Launches are left out, which delay a copy and not its task,
+and sends that go over the links of copies.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.planner.tasks import Tasks
 from loadahead.sim.workload import Workload
 
-# Release windows beyond the scenario's that are looked at, where that one is too short.
+# Release windows beyond the scenario's that are looked at.
 MORE_WINDOWS = 7
 # Passes of each kind in a steady state, and how many turns later a boundary's backward comes. What copies are behind is
 # the same at the end of each turn but the first, if the link has the time for a turn's.
@@ -52,7 +53,7 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Free:
-    """Says from where on no copy makes a rank wait, launches apart.
+    """Says from where on no copy makes a rank wait, launches and sends over the links of copies apart.
 
     Attributes:
         leaving, boundaries: how many of the rank's boundaries leave there, and how many there are.
@@ -180,9 +181,13 @@ class Lane:
         return Free(at=at, leaving=leaving, boundaries=len(self.forward) + self.kept)
 
     def freedom(self, window: int) -> Free | None:
-        """Return the same for the release window, or for the next larger one at which there is such a horizon."""
+        """Return the same for this or a larger release window, that at which most boundaries leave.
+
+        As many leave as are needed later than horizon and window together allow.
+        """
         windows = range(window, window + 1 + MORE_WINDOWS)
-        return next((found for more in windows if (found := self.free(more)) is not None), None)
+        found = [free for more in windows if (free := self.free(more)) is not None]
+        return min(found, key=lambda free: free.at.horizon + free.at.release_window, default=None)
 
 
 def _in_time(ready: Ints, ns: Ints, due: Ints) -> bool:

@@ -111,7 +111,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             ranks=places,
             resources=resources_of(known, places),
             stages=stages_of(workload, policy, costs, static),
-            crossing_sends=crossing_sends(places),
+            crossing_sends=crossing_sends(placement, policy.ranks),
             room=None if costs is None else room_of(workload, policy, costs, places, scenario.name),
             warnings=prepared.warnings,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.costs import Costs, SharedLinks
-from loadahead.sim.placement import RankMap
+from loadahead.sim.placement import Placement, RankMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,23 +58,17 @@ def resources_of(costs: Costs, places: RankMap) -> tuple[Resource, ...]:
 
 
 def _between_gpus(costs: Costs, shared: SharedLinks, places: RankMap, on_host: int) -> list[Resource]:
-    name = {
+    names = {
         "nvlink": "between GPUs of a host, NVLink",
-        "pcie": "between GPUs of a host, over their links to the host",
-        None: "between GPUs",
-    }[costs.p2p_link]
-    out = [Resource(name=name, gpus=1, bandwidth=costs.p2p_bandwidth, latency_ns=costs.p2p_latency_ns)]
-    network = (shared.network_bandwidth, costs.gpu_network_bandwidth, costs.network_latency_ns)
-    if places.hosts == 1 or all(figure is None for figure in network):
-        return out
-    if costs.gpu_network_bandwidth is not None:
-        out.append(Resource(name="one GPU's sends on the network", gpus=1, bandwidth=costs.gpu_network_bandwidth))
-    latency = costs.p2p_latency_ns if costs.network_latency_ns is None else costs.network_latency_ns
-    out.append(
-        Resource(
-            name="a host's network, each way", gpus=on_host, bandwidth=shared.network_bandwidth, latency_ns=latency
-        )
-    )
+        "pcie": "between GPUs of a host, over their links to it",
+        None: "between GPUs of a host",
+    }
+    latency, bandwidth = costs.send_link(crosses=False)
+    out = [Resource(name=names[costs.p2p_link], gpus=1, bandwidth=bandwidth, latency_ns=latency)]
+    if places.hosts > 1:
+        latency, bandwidth = costs.send_link(crosses=True)
+        out.append(Resource(name="a GPU's sends to another host", gpus=1, bandwidth=bandwidth, latency_ns=latency))
+        out.append(Resource(name="a host's network, each way", gpus=on_host, bandwidth=shared.network_bandwidth))
     return out
 
 
@@ -83,9 +77,7 @@ def _most(groups: Any) -> int:
     return int(np.unique(groups, return_counts=True)[1].max())
 
 
-def crossing_sends(places: RankMap) -> tuple[int, ...]:
+def crossing_sends(placement: Placement, ranks: int) -> tuple[int, ...]:
     """Return the ranks of the pipeline that send to the next one on another host, in any replica or tensor part."""
-    lanes = np.lexsort((places.p, places.lane))
-    ranks = int(places.p.max()) + 1
-    host = places.host[lanes].reshape(-1, ranks)
-    return tuple(np.flatnonzero((host[:, 1:] != host[:, :-1]).any(axis=0)).tolist())
+    crosses = placement.crossing(ranks)
+    return tuple(p for p in range(ranks - 1) if crosses[p, p + 1])

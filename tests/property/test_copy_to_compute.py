@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 import loadahead as la
 from loadahead.inspection.copies import StageCopies
 
-# Launches are none: the claim leaves them out. Times are in ns, so that rounding shows.
+# No launches, and no sends over the links of copies: the claim leaves both out. Times are in ns, so that rounding shows.
 _TIMES = st.integers(1, 60)
 
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a uniform model of even or uneven units over links that GPUs may share."""
+    """Draw a uniform model of even or uneven units over links that GPUs share, in one replica or two."""
     units = draw(st.integers(1, 4))
 
     def per_unit(of: st.SearchStrategy[int]) -> Any:
@@ -36,6 +36,12 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         hardware |= {"gpus_per_switch": draw(st.integers(1, ranks)), "uplink_d2h": draw(st.integers(1, 6)) * 10**9}
     if draw(st.booleans()):
         hardware |= {"host_memory_bandwidth": draw(st.integers(2, 16)) * 10**9}
+    if draw(st.booleans()):
+        hardware |= {"p2p_bandwidth": draw(st.integers(1, 4)) * 10**9, "p2p_link": "nvlink"}
+    if draw(st.booleans()):
+        hardware |= {"gpus_per_host": draw(st.integers(1, 2))}
+        hardware.pop("gpus_per_switch", None)
+        hardware.pop("uplink_d2h", None)
     return {
         "name": "drawn",
         "model": {
@@ -50,6 +56,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         "parallel": {
             "microbatches": draw(st.integers(1, 10)),
             "pipeline_parallel_degree": ranks,
+            "data_parallel_degree": draw(st.integers(1, 2)),
             "pipeline": draw(st.sampled_from(["interleaved", "simple"])),
         },
         "offload": {"release_window": draw(st.integers(1, 2)), "receive_ahead": draw(st.integers(0, 2))},
@@ -67,6 +74,24 @@ def test_who_is_free_never_waits_for_a_copy(scenario: dict[str, Any], later: int
             if stage.free.at.horizon <= at[0] and stage.free.at.release_window <= at[1]:
                 rank = step.metrics.ranks[stage.rank]
                 assert (rank.stall_release_ns, rank.stall_prefetch_ns) == (0, 0), (stage, rank)
+
+
+@given(scenarios(), st.integers(0, 2), st.integers(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_in_a_steady_state_more_microbatches_add_no_waits(scenario: dict[str, Any], later: int, wider: int) -> None:
+    scenario["parallel"] |= {"pipeline": "interleaved", "microbatches": 40}
+    stages = [stage for stage in la.inspect(scenario).stages if stage.steady is not None]
+    for at in {stage.steady for stage in stages if stage.steady is not None}:
+        overrides = _offload(at.horizon + later, at.release_window + wider)
+        ranks = [
+            la.simulate(scenario, overrides | {"parallel.microbatches": count}, engine="compiled").metrics.ranks
+            for count in (40, 56)
+        ]
+        for stage in stages:
+            assert stage.steady is not None
+            if stage.steady.horizon <= at.horizon and stage.steady.release_window <= at.release_window:
+                waits = [(own[stage.rank].stall_release_ns, own[stage.rank].stall_prefetch_ns) for own in ranks]
+                assert waits[0] == waits[1], stage
 
 
 def _offload(horizon: int, window: int) -> dict[str, Any]:
