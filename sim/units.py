@@ -139,7 +139,8 @@ def format_rate(rate: int) -> str:
 
 def format_flops(flops: int) -> str:
     """Return FLOPs as text such as ``1.5 TFLOP``: four significant digits, 1000-based."""
-    return _format(flops, [(name.removesuffix("/s"), factor) for name, factor in reversed(SPEEDS.items())], "FLOP")
+    steps = {"PFLOP": 10**15, "TFLOP": 10**12, "GFLOP": 10**9, "MFLOP": 10**6, "kFLOP": 10**3}
+    return _format(flops, list(steps.items()), "FLOP")
 
 
 def written(amount: int, smallest: str) -> str:

@@ -41,7 +41,8 @@ def inspection_text(found: Inspection) -> str:
 def _model_sentence(found: Inspection) -> str:
     flops = [unit.facts.flops for unit in found.units]
     known = [each for each in flops if each is not None]
-    work = f"; {format_flops(sum(known))} forward for each microbatch and GPU of a tensor group" if known else ""
+    each = " and GPU of a tensor group" if found.degrees.tensor_parallel_degree > 1 else ""
+    work = f"; {format_flops(sum(known))} forward for each microbatch{each}" if known else ""
     if known and len(known) < len(flops):
         work += f", {counted(len(flops) - len(known), 'unit')} left out whose FLOPs are not counted"
     return f"{counted(len(found.units), 'unit')} in {counted(len(found.stages), 'stage')}{work}."

@@ -17,7 +17,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.planner.build import order_for
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.routes import LinkTable
-from loadahead.sim.units import format_number
+from loadahead.sim.units import counted, format_number
 from loadahead.sim.workload import UnitShape, Workload
 
 _NOT_CHECKPOINTED = "Without activation checkpointing no boundary leaves the GPU, so that there is no k."
@@ -233,7 +233,8 @@ def meaning(
         return f"{k}: {_in_turns(ratios, steady, apart)}"
     shorter = policy.release_window < free.at.release_window
     shorter |= policy.horizon_unit == "tasks" and policy.horizon < free.at.horizon
-    own = f" The scenario's are {policy.horizon} {policy.horizon_unit} and {policy.release_window}." if shorter else ""
+    horizon = counted(policy.horizon, policy.horizon_unit.removesuffix("s"))
+    own = f" The scenario's are {horizon} and {policy.release_window}." if shorter else ""
     return f"{k}: every boundary that can leave can do so for free: {_no_waits(free.at)}{apart}.{own}"
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import loadahead as la
 from loadahead.inspection.copies import StageCopies
 
-# No launches, and no sends over the links of copies: the claim leaves both out. Times are in ns, so that rounding shows.
+# No launches, and no sends over the links of copies: the claim leaves both out. Times are some ns, so that rounding
+# shows.
 _TIMES = st.integers(1, 60)
 
 
@@ -24,8 +25,8 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
 
     ranks = draw(st.integers(1, 4))
     hardware: dict[str, Any] = {
-        "d2h": draw(st.integers(1, 4)) * 10**9,
-        "h2d": draw(st.integers(1, 4)) * 10**9,
+        "d2h": draw(st.integers(1, 12)) * 10**9,
+        "h2d": draw(st.integers(1, 12)) * 10**9,
         "link_latency": draw(st.sampled_from([0, 0, 3])),
         "p2p": draw(st.sampled_from([0, 5])),
         "memory": 2**30,
@@ -64,7 +65,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(scenarios(), st.integers(0, 3), st.integers(0, 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_who_is_free_never_waits_for_a_copy(scenario: dict[str, Any], later: int, wider: int) -> None:
     free = [stage for stage in la.inspect(scenario).stages if stage.free is not None]
     for at in {(stage.free.at.horizon, stage.free.at.release_window) for stage in free if stage.free is not None}:

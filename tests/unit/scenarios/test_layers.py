@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadahead.scenarios.layers import Cut, Layer, deal_out, group, is_strategy, unit_cost, unit_shape
+from loadahead.scenarios.layers import Cut, Layer, deal_out, group, is_strategy, unit_cost, unit_flops, unit_shape
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 
@@ -82,3 +82,20 @@ def test_a_unit_of_one_layer_is_that_layer() -> None:
     one = layer(3, 0)
     assert unit_cost([one], checkpoint=True) == one.cost
     assert unit_cost([layer(1, cost=None)], checkpoint=True) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layers", "flops"),
+    [
+        ([(600, 600)], 600),
+        ([(600, 600), (400, 400)], 1000),
+        ([(600, 600), (6, None)], 600),  # an activation's work is an estimate, and no more than a hundredth
+        ([(600, 600), (7, None)], None),
+        ([(600, None)], None),
+        ([(0, 0)], 0),
+    ],
+)
+def test_a_units_flops_are_those_of_its_layers_unless_much_is_an_estimate(
+    layers: list[tuple[int, int | None]], flops: int | None
+) -> None:
+    assert unit_flops([Layer(boundary_bytes=1, gradient_bytes=1, weight=w, flops=n) for w, n in layers]) == flops

@@ -1,0 +1,112 @@
+"""`loadahead inspect` in words and as JSON; equal neighbours have one row, and what is not known is not claimed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loadahead as la
+from loadahead.cli.inspection_text import MOST_ROWS, copies_grid, stage_sentences, units_grid
+from loadahead.cli.main import run
+
+Captured = pytest.CaptureFixture[str]
+TRANSFORMER = """
+[model]
+kind = "transformer"
+preset = "gpt3-1.3b"
+[hardware]
+machine = "p4d.24xlarge"
+[parallel]
+microbatches = 16
+pipeline_parallel_degree = 4
+tensor_parallel_degree = 2
+data_parallel_degree = 4
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> str:
+    path = tmp_path / "gpt.toml"
+    path.write_text(TRANSFORMER)
+    return str(path)
+
+
+def output(words: list[str], capsys: Captured) -> str:
+    status = run(["inspect", *words])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return out
+
+
+def test_the_words_are_the_librarys_figures(scenario: str, capsys: Captured) -> None:
+    out = output([scenario], capsys)
+    found = la.inspect(scenario)
+    lines = out.splitlines()
+    assert lines[0] == "gpt: 26 units in 4 stages; 3.097 TFLOP forward for each microbatch and GPU of a tensor group."
+    # Stage 0 holds the embedding and six blocks, which have one row; stages 1 and 2 are not equal.
+    first = [line.split() for line in lines if line.split()[:1] in (["0"], ["1"]) and "block" in line]
+    assert [row[:3] for row in first] == [["0", "1-6", "1-6:"], ["1", "0-5", "7-12:"]]
+    assert "32 processes on 4 hosts with 8 GPUs in use on each: data parallel 4, pipeline parallel 4, tensor" in out
+    assert "Sends between neighbouring ranks of the pipeline stay on a host." in out
+    for sentence in (*stage_sentences(found.stages), *found.room_sentences):
+        assert sentence in lines
+
+
+def test_json_has_everything(scenario: str, capsys: Captured) -> None:
+    out = output([scenario, "--json", "--set", "parallel.data_parallel_degree=16"], capsys)
+    plain = json.loads(out)
+    assert len(plain["ranks"]) == 16 * 4 * 2
+    assert plain == json.loads(json.dumps(la.inspect(scenario, {"parallel.data_parallel_degree": 16}).to_dict()))
+
+
+def test_stages_whose_units_are_equal_have_one_row() -> None:
+    grid = units_grid(la.inspect("shared-switch").units)
+    assert [row[:3] for row in grid.rows] == [("0-7", "0-3", "–")]
+    uneven = la.inspect("uniform", {"model.forward": ["1 ms", "2 ms", "2 ms"], "model.units_per_stage": 3})
+    assert [row[:2] for row in units_grid(uneven.units).rows] == [("0-3", "0"), ("0-3", "1-2")]
+
+
+def test_of_many_rows_the_first_are_shown() -> None:
+    # Every other unit of a stage is larger, so that no two neighbours are equal.
+    units = {"model.units_per_stage": 60, "model.boundary": ["1 MB", "2 MB"] * 30}
+    grid = units_grid(la.inspect("uniform", units).units)
+    assert len(grid.rows) == MOST_ROWS
+    assert grid.note.startswith(f"{60 - MOST_ROWS} more rows (all: --json). Sizes and FLOPs")
+
+
+def test_stages_with_equal_ratios_have_one_row_and_one_sentence() -> None:
+    tables: dict[str, Any] = {
+        "model": {"kind": "transformer", "preset": "gpt3-175b"},
+        "hardware": {"preset": "h100-sxm"},
+        "parallel": {"pipeline_parallel_degree": 96, "microbatches": 120},
+    }
+    found = la.inspect(tables)
+    assert [row[0] for row in copies_grid(found.stages).rows] == ["0", "1-93", "94", "95"]
+    said = [sentence.partition(":")[0] for sentence in stage_sentences(found.stages)]
+    assert said == ["Stage 0", "Stages 1 to 94", "Stage 95"]
+
+
+def test_a_module_without_costs_says_that_they_are_not_known(capsys: Captured) -> None:
+    out = output(["demo"], capsys)
+    assert "Times and workspaces: not known: calibrate." in " ".join(out.split())
+    assert "What fits is not known: calibrate, and give the costs." in out
+    assert "TransformerBlock" in out or "Block" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["no-such"], "no-such: is neither a scenario file nor one that comes with Loadahead"),
+        (["uniform", "--set", "parallel.placement_strategy=near"], "parallel.placement_strategy"),
+        (["uniform", "--costs", "none.json"], "none.json"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], says: str, capsys: Captured) -> None:
+    assert run(["inspect", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.count("\n") == 1
