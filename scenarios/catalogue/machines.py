@@ -338,7 +338,7 @@ MACHINES: dict[str, Machine] = {
             "gpus_per_host": _DGX_B200,
             "gpus_per_switch": (
                 "nvidia-smi topo of eight B200 beside two 56-core Xeon: no two GPUs behind one switch "
-                "(vllm-project/vllm#16336, 2025)"
+                "(vllm-project/vllm#20337, 2025)"
             ),
             "host_memory": f"{_DGX_B200}: 2 TB, 32 modules",
             "host_memory_bandwidth": _8570,
@@ -380,16 +380,20 @@ def find_machine(name: str) -> str | None:
     SageMaker's prefix ``ml.``, capital letters and other signs between the parts make no difference, and an instance's
     size may be left out: "ml.p4d.24xlarge", "P4D" and "dgx_h100" are understood.
     """
-    known = {_letters(each): each for each in MACHINES}
-    families = {_letters(each.partition(".")[0]): each for each in MACHINES if "." in each}
-    return (families | known).get(_letters(name))
+    return _spellings().get(_letters(name))
 
 
 def nearest_machine(name: str) -> str | None:
     """Return the machine of the catalogue whose name is spelled most like this one; None where none is."""
-    known = {_letters(each): each for each in MACHINES}
+    known = _spellings()
     close = difflib.get_close_matches(_letters(name), known, n=1)
     return known[close[0]] if close else None
+
+
+def _spellings() -> dict[str, str]:
+    """Return each machine by the letters of its name, whole and without its size."""
+    families = {_letters(each.partition(".")[0]): each for each in MACHINES if "." in each}
+    return families | {_letters(each): each for each in MACHINES}
 
 
 def _letters(name: str) -> str:
