@@ -8,9 +8,10 @@ from loadahead.sim.engines.compiled_engine import run as compiled_run
 from loadahead.sim.engines.simpy_engine import run as simpy_run
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.links import LinkTable, before_flow, contended, link_of
+from loadahead.sim.links import before_flow, contended, link_of
 from loadahead.sim.memory import MemoryWalk, samples, walk
 from loadahead.sim.metrics import step_metrics
+from loadahead.sim.routes import LinkTable
 from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes
@@ -59,7 +60,7 @@ def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
     table = LinkTable.of(costs, plan.ranks)
     if not table.names:
         return []
-    link = link_of(plan)
+    link = link_of(plan, table)
     return contended(table, link, times.start_ns + before_flow(plan, costs, link), times.end_ns)
 
 
