@@ -38,6 +38,11 @@ def test_a_machine_alone_is_enough(machine: str, model: dict[str, Any]) -> None:
     assert la.simulate(scenario).metrics.step_time_ns > 0
 
 
+@pytest.mark.parametrize(("preset", "link"), [("rtx-4090", "pcie"), ("l40s", "pcie"), ("h100-sxm", None)])
+def test_gpus_without_nvlink_send_over_their_links_to_the_host(preset: str, link: str | None) -> None:
+    assert prepare(load_scenario(tables({"preset": preset}))).costs.p2p_link == link
+
+
 def test_slower_links_to_the_host_take_longer() -> None:
     """A p4d.24xlarge has a DGX A100's GPUs behind links of half their speed; copies alone tell them apart."""
     model = UNIFORM | {"boundary": "1 GiB"}
