@@ -54,12 +54,13 @@ def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
 
 def _of_another_device(scenario: Scenario, costs: Costs) -> list[str]:
     """Warn where a model's times were measured on a CPU and its hardware is a GPU."""
-    preset = scenario.hardware.accelerator
-    if preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
+    hardware = scenario.hardware
+    if hardware.accelerator is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
         return []
+    key = "machine" if hardware.preset is None else "preset"
     return [
-        f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say '
-        "nothing about the GPU; calibrate on that GPU"
+        f'hardware.{key} is "{getattr(hardware, key)}" and compute times were calibrated on a CPU: they are that '
+        "CPU's and say nothing about the GPU; calibrate on that GPU"
     ]
 
 
