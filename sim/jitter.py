@@ -71,7 +71,7 @@ def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
 
     They do where nothing is shared, and where the work of shared links leaves 64 bits.
     """
-    table = LinkTable.of(costs, plan.ranks)
+    table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return True
     require_fits(plan, costs, table)
@@ -97,7 +97,7 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
 
     A copy's latency and work are scaled alike, so that alone it takes its duration times its factor.
     """
-    table, graph = LinkTable.of(costs, plan.ranks), waiting(plan)
+    table, graph = LinkTable.of_plan(costs, plan), waiting(plan)
     link = link_of(plan, table)
     before, allowed = before_flow(plan, costs, link), host_times(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND

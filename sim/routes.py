@@ -14,7 +14,7 @@ whose network is stated goes over both GPUs' links and both hosts' network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from loadahead.sim.costs import Costs, P2PLink, SharedLinks
-from loadahead.sim.ir.plan import Ints
+from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.placement import Placement
 
 # (number of the resource, link): a route of a link goes through it once.
@@ -35,6 +35,8 @@ class Hosts:
     """Holds what links and their resources follow from: the part of the costs that is about hosts."""
 
     ranks: int
+    # The rank of each stage: neighbours send to each other.
+    stage_rank: tuple[int, ...]
     placement: Placement
     shared: SharedLinks
     p2p_link: P2PLink | None
@@ -46,10 +48,11 @@ class Hosts:
     has_network: bool
 
     @classmethod
-    def of(cls, costs: Costs, ranks: int) -> Hosts:
+    def of(cls, costs: Costs, ranks: int, stage_rank: tuple[int, ...]) -> Hosts:
         """Return those of the costs."""
         return cls(
             ranks=ranks,
+            stage_rank=stage_rank,
             placement=costs.placement,
             shared=costs.shared or SharedLinks(),
             p2p_link=costs.p2p_link,
@@ -85,12 +88,17 @@ class LinkTable:
     send: Ints
 
     @classmethod
-    def of(cls, costs: Costs, ranks: int) -> LinkTable:
-        """Return the table of the costs' links.
+    def of(cls, costs: Costs, ranks: int, stage_rank: Iterable[int] | None = None) -> LinkTable:
+        """Return the table of the costs' links; ``stage_rank`` is the rank of each stage, None: one on each.
 
         It holds only groups whose links together have more bandwidth than the group: no other can ever matter.
         """
-        return _table(Hosts.of(costs, ranks))
+        return _table(Hosts.of(costs, ranks, tuple(range(ranks) if stage_rank is None else stage_rank)))
+
+    @classmethod
+    def of_plan(cls, costs: Costs, plan: Plan) -> LinkTable:
+        """Return the table for a plan's stages."""
+        return cls.of(costs, plan.ranks, plan.stage_rank.tolist())
 
     def groups_of(self, link: int) -> dict[int, int]:
         """Return how often a transfer over a link is in each of its groups."""
@@ -109,10 +117,10 @@ class LinkTable:
         return out
 
 
-def are_private(costs: Costs, ranks: int) -> bool:
+def are_private(costs: Costs, ranks: int, stage_rank: Iterable[int] | None = None) -> bool:
     """Return whether no transfer can slow another down, as nothing that they share can have too little for all."""
     nothing_stated = costs.shared is None and costs.p2p_link is None and costs.gpu_network_bandwidth is None
-    return nothing_stated or not LinkTable.of(costs, ranks).names
+    return nothing_stated or not LinkTable.of(costs, ranks, stage_rank).names
 
 
 class _Group(NamedTuple):
@@ -160,14 +168,12 @@ def _joined(parts: list[Ints]) -> Ints:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts]).astype(np.int64)
 
 
-def _sending(hosts: Hosts) -> Iterator[tuple[int, int]]:
-    """Yield the (sender, receiver) whose sends may meet others: neighbours, and the two ends."""
+def _sending(hosts: Hosts) -> list[tuple[int, int]]:
+    """Return the (sender, receiver) whose sends may meet others."""
     if hosts.p2p_link is None and not hosts.has_network:
-        return
-    ranks = hosts.ranks
-    for sender in range(ranks):
-        for receiver in sorted({(sender - 1) % ranks, (sender + 1) % ranks} - {sender}):
-            yield sender, receiver
+        return []
+    pairs = {(a, b) for a, b in pairwise(hosts.stage_rank) if a != b and min(a, b) >= 0}
+    return sorted(pairs | {(b, a) for a, b in pairs})
 
 
 def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]]:

@@ -105,7 +105,7 @@ def evaluate_points(
         alike = list(run)
         first = alike[0]
         rows = None
-        if engine == PLANLESS_ENGINE and are_private(first.costs, first.policy.ranks):
+        if engine == PLANLESS_ENGINE and are_private(first.costs, first.policy.ranks, first.policy.stage_rank):
             policies, axes = [point.policy for point in alike], [point.axes for point in alike]
             rows = groups.rows(first.workload, first.costs, policies, axes, first.room)
         out += [evaluate_point(point, engine, prove) for point in alike] if rows is None else rows

@@ -16,6 +16,7 @@ from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines.compiled_engine import run as run_shared
 from loadahead.sim.engines.compiled_engine import run_alone
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.memory import walk
@@ -39,6 +40,7 @@ class Steps:
     workload: Workload
     costs: Costs
     ranks: int
+    stage_rank: Sequence[int] | None = None
     removed: frozenset[str] = frozenset()
     # A step in which no transfer slows another down, though the costs say where some could.
     alone: bool = False
@@ -48,7 +50,7 @@ class Steps:
     _costs: Costs = field(init=False)
 
     def __post_init__(self) -> None:
-        self.private = self.alone or are_private(self.costs, self.ranks)
+        self.private = self.alone or are_private(self.costs, self.ranks, self.stage_rank)
         self._costs = _without(self.costs, self.removed, self.private)
 
     @property
@@ -73,11 +75,11 @@ class Steps:
         """
         if self.monotone:
             return self
-        return Steps(self.workload, self.costs, self.ranks, self.removed | {LAUNCHES}, True, self._groups)
+        return replace(self, removed=self.removed | {LAUNCHES}, alone=True)
 
     def without(self, removed: Sequence[str]) -> Steps:
         """Return the same steps with more thought away."""
-        return Steps(self.workload, self.costs, self.ranks, self.removed | set(removed), self.alone, self._groups)
+        return replace(self, removed=self.removed | set(removed))
 
     def seconds(self, policy: Policy) -> float:
         """Return about how long it takes to time one step."""
@@ -105,7 +107,7 @@ class Steps:
             horizon=horizon,
             step_time_ns=self._of_plan(plan),
             rank_device_bytes=tuple(memory.peak_device.tolist()),
-            host_bytes=int(memory.peak_host.sum()),
+            host_bytes=HostMemory.of(memory.peak_host, self.costs.placement).nbytes,
             offloaded=offload_counts(plan)[0],
         )
 

@@ -53,7 +53,7 @@ def run_alone(plan: Plan, costs: Costs) -> Times:
 def run(plan: Plan, costs: Costs) -> Times:
     """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
     times = run_alone(plan, costs)
-    table = LinkTable.of(costs, plan.ranks)
+    table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return times
     require_fits(plan, costs, table)

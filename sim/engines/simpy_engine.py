@@ -96,7 +96,7 @@ class Simulation:
 
     def _make_shared(self, plan: Plan, costs: Costs) -> SharedBandwidth | None:
         """Return the shared bandwidth, or None without any; with it, a flow's duration is its latency alone."""
-        table = LinkTable.of(costs, plan.ranks)
+        table = LinkTable.of_plan(costs, plan)
         if costs.shared is None and not table.names:
             return None
         require_fits(plan, costs, table)

@@ -342,7 +342,8 @@ class Arena:
         ranks, placement = self._views[RANK_ROWS], (tasks.stage_rank, tasks.ranks)
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
         ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
-        return self._most(sizes) <= MOST_TOTAL
+        # Host slots are counted once for each GPU of a host.
+        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks).max()) <= MOST_TOTAL
 
     def _most(self, sizes: UnitSizes) -> float:
         """Return no less than any sum of a step's times or bytes, as a float, which does not wrap."""
