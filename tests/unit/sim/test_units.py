@@ -7,7 +7,7 @@ import math
 import pytest
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed, written
+from loadahead.sim.units import format_flops, parse_bytes, parse_duration_ns, parse_rate, parse_speed, written
 
 PARSERS = {"size": parse_bytes, "duration": parse_duration_ns, "bandwidth": parse_rate, "speed": parse_speed}
 
@@ -114,3 +114,11 @@ def test_a_large_number_is_written_as_itself_and_a_small_one_in_gb(amount: int, 
     assert callable(parse)
     text = written(amount, smallest)
     assert parse(text) == (amount if amount >= 10**6 else amount * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("flops", "text"),
+    [(0, "0 FLOP"), (999, "999 FLOP"), (1000, "1 kFLOP"), (134_217_728, "134.2 MFLOP"), (3 * 10**15, "3 PFLOP")],
+)
+def test_flops_have_four_digits_and_units_of_1000(flops: int, text: str) -> None:
+    assert format_flops(flops) == text
