@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.cautions import cautions_beside_model, cautions_of_sizes
@@ -33,7 +33,7 @@ class Prepared:
 
     Attributes:
         costs: None for a module that was not calibrated.
-        units: the model's layers, and how they make its units and stages.
+        units: the model's layers, and how they make its units and stages; the workload and the costs are made of them.
         static_bytes: each stage's weights, gradients and optimizer state, as the model's layers have them.
         warnings: sentences about settings that do not do what they seem to.
     """
@@ -42,7 +42,7 @@ class Prepared:
     workload: Workload
     policy: Policy
     costs: Costs | None
-    units: Units
+    units: Units = field(compare=False, repr=False)
     static_bytes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from loadahead.scenarios.prepare import Prepared
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, SharedLinks
 from loadahead.sim.placement import RankMap
+from loadahead.sim.step_metrics import CAPACITY
 
 _FITS_NOT_KNOWN = "What fits is not known: calibrate, and give the costs."
 
@@ -78,7 +79,7 @@ class Inspection:
             "stages": [stage.to_dict() for stage in self.stages],
             "crossing_sends": list(self.crossing_sends),
             "memory": [] if room is None else [asdict(rank) for rank in room.ranks],
-            "capacity_bytes": None if room is None else room.capacity_bytes,
+            CAPACITY: None if room is None else room.capacity_bytes,
             "hosts": [] if room is None else [host.to_dict() for host in room.hosts],
             "fits": self.fits,
             "sentences": list(self.room_sentences),

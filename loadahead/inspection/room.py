@@ -11,7 +11,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.memory import MemoryWalk, walk
 from loadahead.sim.placement import RankMap
 from loadahead.sim.planner import Policy, build_plan
-from loadahead.sim.step_metrics import bytes_missing
+from loadahead.sim.step_metrics import CAPACITY, bytes_missing
 from loadahead.sim.units import bytes_apart, counted, format_bytes
 from loadahead.sim.workload import Workload
 
@@ -53,7 +53,7 @@ class HostRoom:
             "host": self.host,
             "gpus": self.gpus,
             "slots_bytes": self.slots_bytes,
-            "capacity_bytes": self.capacity_bytes,
+            CAPACITY: self.capacity_bytes,
             "fits": self.fits,
         }
 
