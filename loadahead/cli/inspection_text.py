@@ -15,17 +15,20 @@ from loadahead.inspection.resources import Resource
 from loadahead.inspection.room import Room
 from loadahead.inspection.units import NOT_KNOWN, UnitFacts, UnitPlace
 from loadahead.reports.tables import NOTHING, Grid
+from loadahead.sim.planner import Policy
 from loadahead.sim.units import counted, format_bytes, format_duration, format_flops, format_number, format_rate
 
 _Item = TypeVar("_Item")
 # Rows of a table that are shown: of more, only the first; --json has all.
 MOST_ROWS = 40
+# smp's names for orders, and what others call these; "interleaved" means virtual stages elsewhere.
+_ALSO_CALLED = {"interleaved": " (plain 1F1B, no virtual stages)", "simple": " (GPipe)"}
 
 
 def inspection_text(found: Inspection) -> str:
     """Return what was understood, in sentences and tables."""
     parts = [
-        f"{found.scenario}: {_model_sentence(found)}",
+        f"{found.scenario}: {_model_sentence(found)}\n{policy_sentence(found.policy)}",
         table_text(units_grid(found.units)),
         rank_map_text(found.ranks),
         *([_sends_sentence(found)] if found.degrees.pipeline_parallel_degree > 1 else []),
@@ -46,6 +49,19 @@ def _model_sentence(found: Inspection) -> str:
     if known and len(known) < len(flops):
         work += f", {counted(len(flops) - len(known), 'unit')} left out whose FLOPs are not counted"
     return f"{counted(len(found.units), 'unit')} in {counted(len(found.stages), 'stage')}{work}."
+
+
+def policy_sentence(policy: Policy) -> str:
+    """Return the order, the microbatches, and whether and when boundaries leave."""
+    many = "1 microbatch" if policy.microbatches == 1 else f"{policy.microbatches} microbatches"
+    cap = "" if policy.active_microbatches is None else f", at most {policy.active_microbatches} of them active"
+    order = f"Order {policy.pipeline}{_ALSO_CALLED.get(policy.pipeline, '')}, {many}{cap}"
+    if not policy.checkpoint:
+        return f"{order}; activation checkpointing is off, so that no boundary leaves the GPU."
+    if not policy.offload:
+        return f"{order}; activation checkpointing is on, offloading is off."
+    horizon = counted(policy.horizon, policy.horizon_unit.removesuffix("s"))
+    return f"{order}; offloading with a horizon of {horizon} and a release window of {policy.release_window}."
 
 
 def _sends_sentence(found: Inspection) -> str:

@@ -16,6 +16,7 @@ from loadahead.scenarios.prepare import Prepared
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, SharedLinks
 from loadahead.sim.placement import RankMap
+from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import CAPACITY
 
 _FITS_NOT_KNOWN = "What fits is not known: calibrate, and give the costs."
@@ -38,6 +39,7 @@ class Inspection:
     """Holds what was understood of a scenario.
 
     Attributes:
+        policy: order, microbatches, checkpointing and offloading.
         units: each unit's place, bytes, FLOPs and times.
         ranks: where each process stands and what it works on.
         resources: what the GPUs of a host have and share.
@@ -48,6 +50,7 @@ class Inspection:
     """
 
     scenario: str
+    policy: Policy
     degrees: Degrees
     units: tuple[UnitPlace, ...]
     ranks: RankMap
@@ -72,6 +75,7 @@ class Inspection:
         room = self.room
         return {
             "scenario": self.scenario,
+            "policy": self.policy.to_dict(),
             "degrees": asdict(self.degrees),
             "units": [unit.to_dict() for unit in self.units],
             "ranks": self.ranks.rows(),
@@ -100,6 +104,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
         static = prepared.static_bytes if costs is None else costs.static_bytes or (0,) * len(workload.stages)
         return Inspection(
             scenario=scenario.name,
+            policy=policy,
             degrees=Degrees(
                 data_parallel_degree=placement.data,
                 pipeline_parallel_degree=policy.ranks,

@@ -131,8 +131,10 @@ def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, n
     own = _walked(workload, policy, costs, name)
     leaves = policy.offload and policy.checkpoint
     keeping = _walked(workload, replace(policy, offload=False), costs, name) if leaves else own
-    slots = np.zeros(places.hosts, dtype=np.int64)
-    np.add.at(slots, places.host, own.peak_host[places.p])
+    # In Python's integers, as many GPUs' bytes might leave 64 bits.
+    slots, of_rank = [0] * places.hosts, own.peak_host.tolist()
+    for host, p in zip(places.host.tolist(), places.p.tolist(), strict=True):
+        slots[host] += of_rank[p]
     gpus = np.bincount(places.host, minlength=places.hosts)
     return Room(
         ranks=tuple(
@@ -143,7 +145,7 @@ def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, n
         ),
         hosts=tuple(
             HostRoom(host=host, gpus=count, slots_bytes=nbytes, capacity_bytes=costs.host_memory_bytes)
-            for host, (count, nbytes) in enumerate(zip(gpus.tolist(), slots.tolist(), strict=True))
+            for host, (count, nbytes) in enumerate(zip(gpus.tolist(), slots, strict=True))
         ),
         capacity_bytes=costs.memory_bytes,
     )

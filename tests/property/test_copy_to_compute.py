@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import loadahead as la
 from loadahead.inspection.copies import StageCopies
+from loadahead.inspection.hiding import Horizon
 
 # No launches, and no sends over the links of copies: the claim leaves both out. Times are some ns, so that rounding
 # shows.
@@ -157,6 +158,23 @@ def test_where_the_link_has_the_time_in_turns_the_waits_do_not_grow_with_the_mic
     assert waits(2, 2, 40) == waits(2, 2, 80)
     assert waits(2, 1, 80) > waits(2, 1, 40)
     assert waits(1, 2, 80) > waits(1, 2, 40)
+
+
+def test_a_copy_waits_for_those_before_it() -> None:
+    # In a pass of six forwards each copy takes 900 ns more than the next forward. The copy out of the fourth, behind
+    # three others, ends at 1000 + 4 * 1900 = 8600 ns, and four tasks after its own, at 6000 + 2 * 2000, it is due;
+    # three tasks after it, at 8000, it is late. For the fifth, 10500, these are 12000 and 10000.
+    tables = _uniform(units_per_stage=6, boundary=1900)
+    stage = _stage(tables)
+    assert stage.free is None
+    assert stage.steady == Horizon(horizon=2, release_window=4)
+
+    def waits(window: int, microbatches: int) -> int:
+        overrides = {**_offload(2, window), "parallel.microbatches": microbatches}
+        return la.simulate(tables, overrides).metrics.ranks[0].stall_release_ns
+
+    assert waits(4, 40) == waits(4, 80)
+    assert waits(3, 80) > waits(3, 40)
 
 
 def test_where_the_link_has_no_time_every_microbatch_adds_to_the_waits() -> None:

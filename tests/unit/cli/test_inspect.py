@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import loadahead as la
-from loadahead.cli.inspection_text import MOST_ROWS, copies_grid, stage_sentences, units_grid
+from loadahead.cli.inspection_text import MOST_ROWS, copies_grid, policy_sentence, stage_sentences, units_grid
 from loadahead.cli.main import run
 
 Captured = pytest.CaptureFixture[str]
@@ -53,6 +53,33 @@ def test_the_words_are_the_librarys_figures(scenario: str, capsys: Captured) -> 
     assert "Sends between neighbouring ranks of the pipeline stay on a host." in out
     for sentence in (*stage_sentences(found.stages), *found.room_sentences):
         assert sentence in lines
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            {},
+            "Order interleaved (plain 1F1B, no virtual stages), 8 microbatches; offloading with a horizon of 4 tasks "
+            "and a release window of 1.",
+        ),
+        (
+            {"parallel.pipeline": "simple", "parallel.microbatches": 1, "offload.activation_loading_horizon": 1},
+            "Order simple (GPipe), 1 microbatch; offloading with a horizon of 1 task and a release window of 1.",
+        ),
+        (
+            {"parallel.pipeline": "1f1b", "parallel.active_microbatches": 2, "offload.offload_activations": False},
+            "Order 1f1b, 8 microbatches, at most 2 of them active; activation checkpointing is on, offloading is off.",
+        ),
+        (
+            {"checkpoint.enabled": False},
+            "Order interleaved (plain 1F1B, no virtual stages), 8 microbatches; activation checkpointing is off, so "
+            "that no boundary leaves the GPU.",
+        ),
+    ],
+)
+def test_what_was_chosen_is_said(overrides: dict[str, Any], sentence: str) -> None:
+    assert policy_sentence(la.inspect("uniform", overrides).policy) == sentence
 
 
 def test_json_has_everything(scenario: str, capsys: Captured) -> None:

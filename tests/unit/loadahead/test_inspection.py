@@ -354,6 +354,7 @@ def test_slots_add_up_over_all_gpus_of_a_host() -> None:
     assert found.room is not None
     assert [(host.gpus, host.slots_bytes) for host in found.room.hosts] == [(4, 2 * sum(slots)), (2, sum(slots))]
     assert found.fits
+    assert found.room.fullest_host.slots_bytes == la.simulate(uniform(), changes).metrics.host_bytes
     assert found.room.sentences[1].endswith(": fits.")
     short = la.inspect(uniform(), changes | {"hardware.host_memory": 2 * sum(slots) - 1})
     assert short.room is not None
