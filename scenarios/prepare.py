@@ -115,12 +115,13 @@ class Preparation:
         physical: bool = False,
     ) -> Prepared:
         """Return the scenario, ready to be planned; the arguments are those of :func:`prepare`."""
+        # The check comes before the units are made, as there may be billions, and before their GPUs are placed.
+        cut_into = scenario.parallel.pipeline_parallel_degree if stages is None else stages
+        require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(cut_into))
         tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
         key = (*map(id, tables), stages, placement)
         common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages, placement), alive=tables)
         model, setting, hardware = scenario.model, common.setting, scenario.hardware
-        # The check comes before the units are made, as there may be billions.
-        require_few_tasks(scenario.parallel.microbatches, model.units_known(setting.stages))
         parts = self._models.of(model, setting)
         warnings = (*common.warnings, *model.cautions(setting), *parts.warnings)
         warnings += tuple(cautions_of_sizes(common.policy, parts.workload))

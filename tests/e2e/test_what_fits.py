@@ -170,5 +170,6 @@ def test_the_slots_of_all_gpus_of_a_host_count() -> None:
     assert first == of_all_reduces
     assert warning.startswith("the slots of all 8 GPUs on a host need ")
     assert warning.endswith(": this plan would run out of host memory")
-    tables = [la.sweep("four-rank", {"horizon": [4]}, {**given, "hardware.host_memory": m}) for m in (exactly, less)]
+    overrides = [{**given, "hardware.host_memory": size} for size in (exactly, less)]
+    tables = [la.sweep("four-rank", {"horizon": [4]}, overrides=each) for each in overrides]
     assert [table.rows[0].fits for table in tables] == [True, False]
