@@ -241,13 +241,16 @@ def with_costs(
     """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
     from loadahead.scenarios.cautions import cautions_of_costs
     from loadahead.scenarios.links import with_stated_links
+    from loadahead.scenarios.placement import hosts_of
 
     if job.costs is not None:
         return job, job.costs
     prepared = job.known()
     progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
     measured = calibrate_prepared(prepared, repeats, device, deterministic)
-    costs, said = with_stated_links(measured, prepared.scenario.hardware, physical=has_own_links(device))
+    scenario = prepared.scenario
+    hosts = hosts_of(scenario.parallel, scenario.hardware)
+    costs, said = with_stated_links(measured, scenario.hardware, hosts, physical=has_own_links(device))
     warnings = (*job.warnings, *said, *cautions_of_costs(prepared.scenario, costs))
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
 

@@ -53,7 +53,7 @@ def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
 
 def _of_another_device(scenario: Scenario, costs: Costs) -> list[str]:
     """Warn where a model's times were measured on a CPU and its hardware is a GPU."""
-    preset = scenario.hardware.preset
+    preset = scenario.hardware.accelerator
     if preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
         return []
     return [

@@ -48,8 +48,8 @@ _SHARED = {
 class _Difference:
     """Holds a value that a scenario states, and those of the costs that are others, by field.
 
-    ``preset`` is where the value comes from if it is not written. ``configured``: the costs' values are those of the
-    emulated links that they were calibrated over.
+    ``preset`` is the row of the catalogue where the value comes from if it is not written. ``configured``: the costs'
+    values are those of the emulated links that they were calibrated over.
     """
 
     name: str
@@ -75,7 +75,7 @@ class _Difference:
         if swept:
             what = f"hardware.{self.name}, as each point of the sweep has it,"
         elif self.preset is not None:
-            what = f"hardware.{self.name} = {stated}, as the preset {self.preset} has it,"
+            what = f"hardware.{self.name} = {stated}, as {self.preset} has it,"
         else:
             what = f"hardware.{self.name} = {stated}, as the scenario states,"
         if self.keeps_what_was_added:
@@ -103,21 +103,29 @@ class _Difference:
 
 
 def with_stated_links(
-    costs: Costs, hardware: Hardware, *, physical: bool = False, swept: Container[str] = ()
+    costs: Costs,
+    hardware: Hardware,
+    hosts: Mapping[str, Any],
+    *,
+    physical: bool = False,
+    swept: Container[str] = (),
 ) -> tuple[Costs, tuple[str, ...]]:
     """Return the costs with the links that the hardware states, and a sentence for each key that differs.
 
     Args:
         costs: calibrated or written by hand; they are returned as they are where nothing differs.
+        hosts: what the scenario alone says of its hosts (:func:`loadahead.scenarios.placement.hosts_of`).
         physical: the links are the device's own, so that the costs' stay; the sentences say so of what is written.
         swept: the keys, by their full paths, that are axes of a sweep: their sentence is the same at every point.
     """
+    other = {name: value for name, value in hosts.items() if value is not None and value != getattr(costs, name)}
+    costs = costs.model_copy(update=other) if other else costs
     configured = {} if physical else costs.configured()
     of_preset = bool(configured) or not (physical or _is_calibrated(costs))
-    found = [*_links(costs, hardware, configured, of_preset), *_shared(costs, hardware)]
+    found = [*_links(costs, hardware, configured, of_preset), *_shared(costs, hardware, physical)]
     if physical:
         return costs, tuple(each.without_effect() for each in found if each.is_news)
-    unheard = () if of_preset else _unheard(costs, hardware, "hardware.preset" in swept)
+    unheard = () if of_preset else _unheard(costs, hardware, _preset_swept(swept))
     if not found:
         return costs, unheard
     sentences = tuple(each.sentence(_is_swept(each, swept)) for each in found if each.is_news)
@@ -135,7 +143,8 @@ def _unheard(costs: Costs, hardware: Hardware, swept: bool) -> tuple[str, ...]:
     ]
     if not differ:
         return ()
-    preset = "hardware.preset" if swept else f"hardware.preset = {hardware.preset}"
+    key = "preset" if hardware.machine is None else "machine"
+    preset = f"hardware.{key}" if swept else f"hardware.{key} = {getattr(hardware, key)}"
     return (f"{preset} gives way to what the costs measured: write {', '.join(differ)} to set other values",)
 
 
@@ -143,8 +152,12 @@ def _is_calibrated(costs: Costs) -> bool:
     return "calibrated" in costs.source
 
 
+def _preset_swept(swept: Container[str]) -> bool:
+    return "hardware.preset" in swept or "hardware.machine" in swept
+
+
 def _is_swept(each: _Difference, swept: Container[str]) -> bool:
-    return f"hardware.{each.name}" in swept or (each.preset is not None and "hardware.preset" in swept)
+    return f"hardware.{each.name}" in swept or (each.preset is not None and _preset_swept(swept))
 
 
 def _links(
@@ -157,7 +170,7 @@ def _links(
         known = {field: configured.get(field, getattr(costs, field)) for field in key.fields}
         other = {field: value for field, value in known.items() if value != stated}
         if stated is not None and other:
-            preset = hardware.preset if written is None else None
+            preset = hardware.origin(name) if written is None else None
             found = _Difference(
                 name=name, key=key, stated=stated, known=other, preset=preset, configured=bool(configured)
             )
@@ -165,13 +178,16 @@ def _links(
     return out
 
 
-def _shared(costs: Costs, hardware: Hardware) -> list[_Difference]:
-    shared = costs.shared or SharedLinks()
-    return [
-        _Difference(name=name, key=key, stated=stated, known={name: known})
-        for name, key in _SHARED.items()
-        if (stated := hardware.stated(name)) is not None and stated != (known := getattr(shared, name))
-    ]
+def _shared(costs: Costs, hardware: Hardware, physical: bool) -> list[_Difference]:
+    """Return what the hardware states of shared links; a machine states what the costs do not know."""
+    shared, out = costs.shared or SharedLinks(), []
+    for name, key in _SHARED.items():
+        known, written = getattr(shared, name), hardware.stated(name)
+        stated = hardware.stated(name, with_preset=known is None and not physical)
+        if stated is not None and stated != known:
+            preset = hardware.origin(name) if written is None else None
+            out.append(_Difference(name=name, key=key, stated=stated, known={name: known}, preset=preset))
+    return out
 
 
 def _replaced(costs: Costs, found: list[_Difference]) -> Costs:

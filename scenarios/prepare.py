@@ -11,6 +11,7 @@ from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.parts import PartsOfModels
+from loadahead.scenarios.placement import hosts_of
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
@@ -126,7 +127,7 @@ class Preparation:
         elif parts.costs is not None:
             of_model = parts.costs
             costs = self._costs.get(
-                (id(of_model), id(hardware)),
+                (id(of_model), id(hardware), common.links["placement"]),
                 lambda: _NO_COSTS.model_copy(update={**of_model, **common.links}),
                 alive=(of_model, hardware),
             )
@@ -141,10 +142,10 @@ class Preparation:
 
     def stated_links(self, costs: Costs, scenario: Scenario, physical: bool = False) -> tuple[Costs, tuple[str, ...]]:
         """Return the costs with the links that the scenario states, and what is to be said of it."""
-        hardware = scenario.hardware
+        hardware, hosts = scenario.hardware, hosts_of(scenario.parallel, scenario.hardware)
         return self._stated.get(
-            (id(costs), id(hardware), physical),
-            lambda: with_stated_links(costs, hardware, physical=physical, swept=self.swept),
+            (id(costs), id(hardware), hosts["placement"], physical),
+            lambda: with_stated_links(costs, hardware, hosts, physical=physical, swept=self.swept),
             alive=(costs, hardware),
         )
 
@@ -176,6 +177,7 @@ class _Common:
             "launch_by_kind": hardware.launch_by_kind,
             "shared": hardware.shared(),
             **hardware.links(),
+            **hosts_of(scenario.parallel, hardware),
         }
         return cls(
             setting=scenario.setting(shapes, stages, placement),

@@ -7,7 +7,7 @@ SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
+from loadahead.scenarios.catalogue.hardware import ACCELERATORS
+from loadahead.scenarios.catalogue.machines import MACHINES
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
@@ -37,9 +38,10 @@ from loadahead.scenarios.fields import (
     one_of,
 )
 from loadahead.scenarios.layers import STRATEGIES, is_strategy
-from loadahead.sim.costs import MOST_WEIGHT, SharedLinks
+from loadahead.sim.costs import MOST_WEIGHT, P2PLink, SharedLinks
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import KindName
+from loadahead.sim.placement import PLACEMENT_ORDERS
 from loadahead.sim.planner import HORIZON_UNITS, order_names
 from loadahead.sim.planner.policy import Policy
 
@@ -115,10 +117,15 @@ class Hardware(Table):
         flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; only model kinds that
             count FLOPs use them.
         memory_bandwidth: the GPU's, for the OPTIMIZER_STEP of such models.
-        gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, d2h_weight, h2d_weight: what the
-            GPUs' copies share; see :class:`loadahead.sim.costs.SharedLinks`.
+        machine: a host by name, whose GPUs and figures stand where nothing else is written.
+        gpus_per_host: processes on one host, one for each GPU.
+        gpus_per_switch, uplink_d2h, uplink_h2d, duplex, host_memory_bandwidth, network_bandwidth, d2h_weight,
+            h2d_weight: what the GPUs of a host share; see :class:`loadahead.sim.costs.SharedLinks`.
+        gpu_network_bandwidth, network_latency: of one GPU's sends to another host.
+        p2p_link: over which links the GPUs of a host send; see :data:`loadahead.sim.costs.P2PLink`.
     """
 
+    machine: one_of(*MACHINES) | None = None  # type: ignore[valid-type]
     preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
     d2h: Rate | None = None
     h2d: Rate | None = None
@@ -133,11 +140,16 @@ class Hardware(Table):
     # Megatron-LM reports up to 47 % of the H100's peak for large models.
     efficiency: Fraction = 0.45
     memory_bandwidth: Rate | None = None
+    gpus_per_host: Count | None = None
     gpus_per_switch: Count | None = None
     uplink_d2h: Rate | None = None
     uplink_h2d: Rate | None = None
     duplex: Rate | None = None
     host_memory_bandwidth: Rate | None = None
+    network_bandwidth: Rate | None = None
+    gpu_network_bandwidth: Rate | None = None
+    network_latency: Duration | None = None
+    p2p_link: one_of(*get_args(P2PLink)) | None = None  # type: ignore[valid-type]
     d2h_weight: Weight | None = None
     h2d_weight: Weight | None = None
 
@@ -170,30 +182,62 @@ class Hardware(Table):
     @model_validator(mode="after")
     def _switches(self) -> Hardware:
         for key in ("uplink_d2h", "uplink_h2d"):
-            if getattr(self, key) is not None and self.gpus_per_switch is None:
+            if getattr(self, key) is not None and self.value_of("gpus_per_switch") is None:
                 raise not_allowed(f"{key} is given and gpus_per_switch is not; write how many GPUs share the uplink")
+        host, switch = self.value_of("gpus_per_host"), self.value_of("gpus_per_switch")
+        if host is not None and switch is not None and switch > host:
+            raise not_allowed(
+                f"gpus_per_switch is {switch} and gpus_per_host is {host}; a switch is one host's, so it must be "
+                f"at most {host}"
+            )
         return self
 
-    def _preset_row(self) -> Accelerator | None:
-        return ACCELERATORS[self.preset] if self.preset is not None else None
+    @model_validator(mode="after")
+    def _one_kind_of_gpu(self) -> Hardware:
+        """Refuse a preset that is not the machine's GPU: which figures are meant would be a guess."""
+        if self.machine is not None and self.preset is not None and self.preset != MACHINES[self.machine].preset:
+            raise not_allowed(
+                f"machine is {self.machine}, whose GPUs are {MACHINES[self.machine].preset}, and preset is "
+                f"{self.preset}; leave one of them out, or write the figures that are other ones"
+            )
+        return self
 
-    def value_of(self, name: str, default: int | None = None) -> int | None:
-        """Return a value as written, or else the preset's, or else the default."""
-        own: int | None = getattr(self, name)
-        if own is not None:
+    @property
+    def accelerator(self) -> str | None:
+        """Return the catalogue's name of the GPUs: the preset, or else the machine's; None where neither is given."""
+        if self.preset is not None or self.machine is None:
+            return self.preset
+        return MACHINES[self.machine].preset
+
+    def catalogued(self, name: str) -> Any:
+        """Return what the machine says of a figure, or else its GPUs' preset; None where neither says anything."""
+        own = None if self.machine is None else getattr(MACHINES[self.machine], name, None)
+        if own is not None or self.accelerator is None:
             return own
-        preset = self._preset_row()
-        return getattr(preset, name) if preset is not None else default
+        return getattr(ACCELERATORS[self.accelerator], name, None)
 
-    def stated(self, name: str, with_preset: bool = False) -> int | None:
-        """Return a value that is written, or else the preset's where that counts; None where neither states it."""
-        own: int | None = getattr(self, name) if name in self.model_fields_set else None
-        preset = self._preset_row() if with_preset else None
-        return own if own is not None else getattr(preset, name, None)
+    def origin(self, name: str) -> str | None:
+        """Return where a figure of the catalogue comes from, e.g. "the preset h100-sxm"; None for what it has not."""
+        if self.machine is not None and getattr(MACHINES[self.machine], name, None) is not None:
+            return f"the machine {self.machine}"
+        found = None if self.accelerator is None else getattr(ACCELERATORS[self.accelerator], name, None)
+        return None if found is None else f"the preset {self.accelerator}"
+
+    def value_of(self, name: str, default: Any = None) -> Any:
+        """Return a value as written, or else the machine's, or else the preset's, or else the default."""
+        own = getattr(self, name)
+        if own is None:
+            own = self.catalogued(name)
+        return default if own is None else own
+
+    def stated(self, name: str, with_preset: bool = False) -> Any:
+        """Return a value that is written, or else the catalogue's where that counts; None where neither states it."""
+        own = getattr(self, name) if name in self.model_fields_set else None
+        return self.catalogued(name) if own is None and with_preset else own
 
     def required_value(self, name: str, example: str) -> int:
         """Return a value as written or the preset's; raise InputError where neither it nor a preset is given."""
-        value = self.value_of(name)
+        value: int | None = self.value_of(name)
         if value is None:
             raise _missing(name, example)
         return value
@@ -217,12 +261,20 @@ class Hardware(Table):
             "p2p_latency_ns": self.p2p,
             "p2p_bandwidth": self.value_of("p2p_bandwidth"),
             "memory_bytes": self.value_of("memory", 80 * 2**30),
-            "host_memory_bytes": self.host_memory,
+            "host_memory_bytes": self.value_of("host_memory"),
+        }
+
+    def routes(self) -> dict[str, Any]:
+        """Return over what GPUs send to each other, under the names of :class:`loadahead.sim.costs.Costs`."""
+        return {
+            "network_latency_ns": self.value_of("network_latency"),
+            "gpu_network_bandwidth": self.value_of("gpu_network_bandwidth"),
+            "p2p_link": self.value_of("p2p_link"),
         }
 
     def shared(self) -> SharedLinks | None:
-        """Return what copies share; None where nothing of it is written."""
-        written = {name: getattr(self, name) for name in _SHARED if getattr(self, name) is not None}
+        """Return what the GPUs of a host share; None where nothing of it is known."""
+        written = {name: value for name in _SHARED if (value := self.value_of(name)) is not None}
         return SharedLinks(**written) if written else None
 
 
@@ -236,14 +288,22 @@ def _missing(name: str, example: str) -> InputError:
     )
 
 
+# What SageMaker's names for two of the orders stand for.
+STRATEGY_ORDERS = {"cluster": "DPT", "spread": "TPD"}
+
+
 class Parallel(Table):
-    """Says how a step is cut into microbatches and the model into stages, one rank each."""
+    """Says how a step is cut into microbatches and the model into stages, one rank each, and how that is replicated.
+
+    ``placement_strategy`` is an order of D, P and T, of which the right-most varies fastest over the processes.
+    """
 
     microbatches: Count = 1
     pipeline_parallel_degree: Count = 1
     tensor_parallel_degree: Count = 1
+    data_parallel_degree: Count = 1
     ddp: bool = False
-    placement_strategy: one_of("cluster", "spread", "PDT", "PTD", "DPT", "DTP", "TPD", "TDP") = "cluster"  # type: ignore[valid-type]
+    placement_strategy: one_of(*STRATEGY_ORDERS, *PLACEMENT_ORDERS) = "cluster"  # type: ignore[valid-type]
     pipeline: one_of(*order_names()) = "interleaved"  # type: ignore[valid-type]
     active_microbatches: Count | None = None
 

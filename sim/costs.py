@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, UNIT_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.placement import Placement
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
 from loadahead.sim.units import LARGEST_AMOUNT
@@ -109,14 +110,20 @@ def _units(stages: tuple[tuple[UnitCost, ...], ...]) -> tuple[tuple[UnitCost, ..
     return stages
 
 
+# How GPUs of one host send to each other: over an NVLink port each, in which what reaches or leaves a GPU at one time
+# shares its bandwidth, or over their links to the host, which copies use too.
+P2PLink = Literal["nvlink", "pcie"]
+
+
 class SharedLinks(_Frozen):
-    """Describes the host's side of the links, where copies slow each other down. A field that is None limits nothing.
+    """Describes what the GPUs of a host share, so that they slow each other down. A field that is None limits nothing.
 
     Attributes:
-        gpus_per_switch: ranks with the same ``rank // gpus_per_switch`` sit behind one PCIe switch.
-        uplink_d2h, uplink_h2d: bandwidth from a switch to the host and back, for all its ranks together.
-        duplex: bandwidth of one rank's link for both directions together.
-        host_memory_bandwidth: bandwidth of all ranks' copies together.
+        gpus_per_switch: GPUs of a host with the same ``gpu // gpus_per_switch`` sit behind one PCIe switch.
+        uplink_d2h, uplink_h2d: bandwidth from a switch to the host and back, for all its GPUs together.
+        duplex: bandwidth of one GPU's link for both directions together.
+        host_memory_bandwidth: bandwidth of all copies of one host's GPUs together.
+        network_bandwidth: bandwidth between one host and the network, each direction, for all its GPUs together.
         d2h_weight, h2d_weight: where copies of both directions meet, each gets bandwidth in proportion to its weight.
     """
 
@@ -125,6 +132,7 @@ class SharedLinks(_Frozen):
     uplink_h2d: Rate | None = None
     duplex: Rate | None = None
     host_memory_bandwidth: Rate | None = None
+    network_bandwidth: Rate | None = None
     d2h_weight: Weight = 1
     h2d_weight: Weight = 1
 
@@ -145,8 +153,12 @@ class Costs(_Frozen):
         launch_ns: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names.
             :mod:`loadahead.sim.clock` describes what it delays.
         memory_bytes: capacity of one rank's device.
-        host_memory_bytes: what the host has for the slots of all ranks together; None: it is not known.
-        shared: what copies share beyond their own link; None when they share nothing.
+        host_memory_bytes: what one host has for the slots of all its GPUs together; None: it is not known.
+        placement: the replicas and tensor-parallel parts, and the hosts on which all stand.
+        p2p_link: over which links GPUs of one host send; None: each send has a link of its own.
+        network_latency_ns: what a send between hosts takes beside its bytes; None: ``p2p_latency_ns``.
+        gpu_network_bandwidth: what one GPU's sends to other hosts reach; None: what the host reaches.
+        shared: what the GPUs of a host share; None when they share nothing.
         source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
         evidence: sample counts, spread and machine of a calibration.
     """
@@ -167,6 +179,10 @@ class Costs(_Frozen):
     launch_by_kind: dict[KindName, Amount] = {}
     memory_bytes: Rate
     host_memory_bytes: Rate | None = None
+    placement: Placement = Placement()
+    p2p_link: P2PLink | None = None
+    network_latency_ns: Amount | None = None
+    gpu_network_bandwidth: Rate | None = None
     shared: SharedLinks | None = None
     source: str = "scenario"
     evidence: dict[str, Any] = {}
@@ -366,7 +382,7 @@ def transfer_ns(nbytes: Ints, bandwidth: int) -> Ints:
 
 def _keys(path: KeyPath) -> list[str]:
     """Return the keys that the object at a path of the file may have."""
-    models: dict[int | str, type[BaseModel]] = {"units": UnitCost, "shared": SharedLinks}
+    models: dict[int | str, type[BaseModel]] = {"units": UnitCost, "shared": SharedLinks, "placement": Placement}
     own = OtherWay if "other_way" in path[1:] else models[path[0]] if path else Costs
     return list(own.model_fields)
 

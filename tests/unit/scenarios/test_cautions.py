@@ -75,7 +75,8 @@ def test_given_costs_leave_what_issuing_takes_as_they_have_it() -> None:
 
 
 # A number without a unit, with the words that say what it was taken for.
-LINKS = ("d2h", "h2d", "p2p_bandwidth", "uplink_d2h", "uplink_h2d", "duplex")
+NETWORK = ("network_bandwidth", "gpu_network_bandwidth")
+LINKS = ("d2h", "h2d", "p2p_bandwidth", "uplink_d2h", "uplink_h2d", "duplex", *NETWORK)
 RATES = (*LINKS, "memory_bandwidth", "host_memory_bandwidth")
 
 

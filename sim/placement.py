@@ -1,0 +1,114 @@
+"""Processes stand on hosts: which host, GPU and PCIe switch each has, and which part of the step it works on.
+
+A simulated rank is one GPU of the pipeline and stands for its peers: those that hold the same stage in other
+tensor-parallel parts and in other replicas. All run in step, so that where they stand decides which links are busy at
+the same time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.plan import Ints
+
+# The orders of data (D), pipeline (P) and tensor (T) parallelism: the right-most varies fastest over the processes, as
+# in SageMaker's ``placement_strategy``.
+PlacementOrder = Literal["DPT", "DTP", "PDT", "PTD", "TDP", "TPD"]
+PLACEMENT_ORDERS: tuple[str, ...] = get_args(PlacementOrder)
+# A map of more processes would take long to look at, and no cluster has them.
+MOST_PROCESSES = 1_000_000
+_Degree = Annotated[int, Field(ge=1, le=MOST_PROCESSES)]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RankMap:
+    """Says where each process stands and what it works on; all arrays have shape (processes,).
+
+    Attributes:
+        rank: the processes' numbers, as a launcher counts them.
+        host: the host, filled one after the other.
+        gpu, switch: the GPU and the PCIe switch, counted from 0 on each host.
+        d, p, t: the replica, the rank of the pipeline, and the tensor-parallel part.
+    """
+
+    rank: Ints
+    host: Ints
+    gpu: Ints
+    switch: Ints
+    d: Ints
+    p: Ints
+    t: Ints
+
+    @property
+    def hosts(self) -> int:
+        """Return how many hosts there are."""
+        return int(self.host[-1]) + 1
+
+    @property
+    def lane(self) -> Ints:
+        """Return which pipeline each process is of, among all replicas and tensor-parallel parts."""
+        out: Ints = self.d * (int(self.t.max()) + 1) + self.t
+        return out
+
+    def rows(self) -> list[dict[str, int]]:
+        """Return a dictionary for each process (DESIGN, section 4, inspect)."""
+        names = ("rank", "host", "gpu", "switch", "d", "p", "t")
+        columns = [getattr(self, name).tolist() for name in names]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+class Placement(BaseModel):
+    """Says how many replicas and tensor-parallel parts there are, and on what hosts all processes stand.
+
+    Attributes:
+        order: one of :data:`PLACEMENT_ORDERS`.
+        data, tensor: replicas, and GPUs that share the work of a rank.
+        gpus_per_host: processes on one host; None: all are on the same one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    order: PlacementOrder = "DPT"
+    data: _Degree = 1
+    tensor: _Degree = 1
+    gpus_per_host: _Degree | None = None
+
+    def processes(self, pipeline: int) -> int:
+        """Return how many processes there are for so many ranks of the pipeline."""
+        return self.data * pipeline * self.tensor
+
+    def table(self, pipeline: int, gpus_per_switch: int | None = None) -> RankMap:
+        """Return where all processes stand; raise InputError where there are too many.
+
+        Args:
+            pipeline: ranks of the pipeline.
+            gpus_per_switch: GPUs of a host that sit behind one PCIe switch; None: all of them.
+        """
+        processes = self.processes(pipeline)
+        if processes > MOST_PROCESSES:
+            raise InputError(
+                f"data, pipeline and tensor parallelism of {self.data} x {pipeline} x {self.tensor} need {processes} "
+                f"processes; at most {MOST_PROCESSES} can be placed, use smaller degrees"
+            )
+        return _table(self, pipeline, gpus_per_switch)
+
+
+@lru_cache(maxsize=64)
+def _table(placement: Placement, pipeline: int, gpus_per_switch: int | None) -> RankMap:
+    degrees = {"D": placement.data, "P": pipeline, "T": placement.tensor}
+    shape = [degrees[letter] for letter in placement.order]
+    rank = np.arange(placement.processes(pipeline), dtype=np.int64)
+    part: dict[str, Any] = dict(zip(placement.order, np.unravel_index(rank, shape), strict=True))
+    host, gpu = np.divmod(rank, placement.gpus_per_host or len(rank))
+    switch = gpu // gpus_per_switch if gpus_per_switch is not None else np.zeros_like(gpu)
+    columns = {"host": host, "gpu": gpu, "switch": switch, "d": part["D"], "p": part["P"], "t": part["T"]}
+    found = RankMap(rank=rank, **{name: np.asarray(column, dtype=np.int64) for name, column in columns.items()})
+    for name in ("rank", *columns):
+        getattr(found, name).setflags(write=False)
+    return found
