@@ -35,8 +35,8 @@ from loadahead.sim.workload import IN_MEMORY
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
-# A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself; SageMaker's options as a path
-# or as a dictionary.
+# A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself; SageMaker's options as a
+# path or as a dictionary.
 ScenarioSource = str | Path | Mapping[str, Any] | Scenario
 # Overrides hold new values by the full path of a key, e.g. ``{"offload.release_window": 2}``.
 Overrides = Mapping[str, Any]
@@ -93,9 +93,7 @@ class ScenarioFile:
             raise InputError(f"{self.source}: is a scenario; give a file of SageMaker's options")
         return converted(self.options, self._overridden(overrides), _uniform())
 
-    def _overridden(
-        self, overrides: Overrides | None, known: Mapping[str, Any] = NOTHING_KNOWN
-    ) -> dict[str, Any]:
+    def _overridden(self, overrides: Overrides | None, known: Mapping[str, Any] = NOTHING_KNOWN) -> dict[str, Any]:
         """Return the tables with these overrides, without those that are known."""
         content = {name: copy.deepcopy(table) for name, table in self.content.items() if name not in known}
         if not isinstance(overrides, Mapping | None):
@@ -140,9 +138,7 @@ def scenario_file(source: ScenarioSource) -> ScenarioFile:
         content = scenario_to_dict(source)
         # A caution of the tables is said where they are used: to load them shows none.
         content["hardware"].update(source.hardware.bare())
-        return ScenarioFile(
-            content=content, source=source.name, folder=None, objects=objects, notes=source.notes
-        )
+        return ScenarioFile(content=content, source=source.name, folder=None, objects=objects, notes=source.notes)
     if isinstance(source, Mapping) and is_options(source):
         return options_file(source)
     if isinstance(source, Mapping):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Holds a sentence, and the tables and keys, by their full paths, that it is about: set by hand they need no note."""
+    """Holds a sentence, and the tables and keys that it is about, by full path: set by hand they need no note."""
 
     text: str
     about: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
 from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.import_smp import import_smp
 from loadahead.cli.commands.plan import plan
 from loadahead.cli.commands.report import report
 from loadahead.cli.commands.show import show
@@ -30,6 +31,7 @@ from loadahead.version import __version__
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "import-smp": import_smp,
     "plan": plan,
     "verify": verify,
     "show": show,
@@ -58,6 +60,8 @@ _OPTIONS = {
     "backend": "--backend",
     "scheduler": "--scheduler",
     "check": "--no-check",
+    "model": "--model NAME",
+    "machine": "--machine NAME",
 }
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

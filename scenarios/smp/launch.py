@@ -9,11 +9,11 @@ from __future__ import annotations
 from loadahead.scenarios.smp.keys import Key, table_of
 from loadahead.scenarios.smp.values import COUNT, FLAG, TEXT, TEXTS
 
-ENABLED = Key(
-    name="enabled", allowed=FLAG, default=True, why="what the library would do is predicted, whether it is on or not"
-)
+ENABLED = Key(name="enabled", allowed=FLAG, default=True, why="predicted is what the library does where it is on")
 MPI = table_of(
-    Key(name="processes_per_host", allowed=COUNT, becomes="hardware.gpus_per_host", why="a process has a GPU of its own"),
+    Key(
+        name="processes_per_host", allowed=COUNT, becomes="hardware.gpus_per_host", why="a process has a GPU of its own"
+    ),
     Key(name="custom_mpi_options", allowed=TEXTS, why="MPI starts the processes and carries no activations"),
 )
 INSTANCES = table_of(

@@ -13,6 +13,7 @@ from loadahead.sim.errors import InputError
 
 # What stands around the parameters, from the outermost.
 OUTER = ("distribution", "smdistributed", "mpi", "torch_distributed", "smp_options", "mpi_options", *launch.INSTANCES)
+_UNDECIDED = "no key is of one version alone"
 _WRAPPED = ("enabled", "parameters")
 VERSIONS: dict[str, Keys] = {v1.NAME: v1.KEYS, v2.NAME: v2.KEYS}
 # The tables and keys of a scenario: a dictionary with any of them is one, or is meant to be.
@@ -26,7 +27,7 @@ class Options:
     Attributes:
         source: what errors begin with.
         version: "v1" or "v2".
-        why_version: what decided that, in words.
+        why_version: what decided that, in words; ``undecided``: nothing did.
         parameters: the library's parameters.
         launch: what stands around them: ``enabled``, the keys of MPI, and the estimator's instances.
     """
@@ -36,6 +37,7 @@ class Options:
     why_version: str
     parameters: Mapping[str, Any]
     launch: Mapping[str, Any] = field(default_factory=dict)
+    undecided: bool = False
 
     @property
     def keys(self) -> Keys:
@@ -73,7 +75,14 @@ def options_of(content: Mapping[str, Any], source: str) -> Options:
     require_known(parameters, keys, source, f"SageMaker's model parallel library {version}")
     require_allowed(keys, parameters, source)
     asked = {name: value for name, value in around.items() if name not in ("mpi", "torch_distributed")}
-    return Options(source=source, version=version, why_version=why, parameters=parameters, launch=asked)
+    return Options(
+        source=source,
+        version=version,
+        why_version=why,
+        parameters=parameters,
+        launch=asked,
+        undecided=why == _UNDECIDED,
+    )
 
 
 def _parameters(content: Mapping[str, Any], source: str, around: dict[str, Any]) -> Mapping[str, Any]:
@@ -158,8 +167,8 @@ def _version(parameters: Mapping[str, Any], around: Mapping[str, Any], source: s
     new = [name for name in parameters if name in v2.KEYS and name not in v1.KEYS]
     if old and new:
         raise InputError(
-            f"{source}: {old[0]} is a key of SageMaker's model parallel library v1 and {new[0]} of v2; give the keys of "
-            "one of them"
+            f"{source}: {old[0]} is a key of SageMaker's model parallel library v1 and {new[0]} of v2; give the keys "
+            "of one of them"
         )
     if old or new:
         version = v1.NAME if old else v2.NAME
@@ -168,4 +177,4 @@ def _version(parameters: Mapping[str, Any], around: Mapping[str, Any], source: s
         return v2.NAME, "torch_distributed starts its processes"
     if "mpi" in around:
         return v1.NAME, "MPI starts its processes"
-    return v1.NAME, "no key is of one version alone, and v1 was taken"
+    return v1.NAME, _UNDECIDED

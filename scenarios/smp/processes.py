@@ -68,8 +68,8 @@ def degrees_of(
     per_host, hosts = launch.get("processes_per_host"), launch.get("instance_count")
     if per_host is not None and gpus is not None and per_host > gpus:
         raise InputError(
-            f"{source}: processes_per_host is {per_host} and a {machine} has {counted(gpus, 'GPU')}; it must be at most "
-            "that, as each process has a GPU of its own"
+            f"{source}: processes_per_host is {per_host} and a {machine} has {counted(gpus, 'GPU')}; it must be at "
+            "most that, as each process has a GPU of its own"
         )
     if per_host is None and gpus is not None:
         per_host = gpus

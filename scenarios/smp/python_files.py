@@ -1,7 +1,8 @@
 """Finds the options in a Python file, which is read and never run.
 
-Values are literals, names that were given literals earlier in the file, ``dict(...)``, ``int(...)``, ``float(...)`` and
-arithmetic on those. All else is a :class:`~loadahead.scenarios.smp.values.NotKnown`, and only matters where its key does.
+Values are literals, names that were given literals earlier in the file, ``dict(...)``, ``int(...)``, ``float(...)``
+and arithmetic on those. All else is a :class:`~loadahead.scenarios.smp.values.NotKnown`, which matters where its key
+does.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class _File:
         """Return the one set of options of the file."""
         calls = [given for given in self.distributions if _is_model_parallel(given.value)]
         if calls:
-            return self._the_one(calls, "distribution")
+            found: dict[str, Any] = self._the_one(calls, "distribution")
+            return found
         unknown = next((given.value for given in self.distributions if isinstance(given.value, NotKnown)), None)
         options: dict[str, Any] = {}
         if self.classes:

@@ -113,8 +113,8 @@ def _require_speed(model: Any, hardware: Mapping[str, Any], source: str) -> None
     """Refuse a model whose times follow from a GPU's speed where no GPU is known."""
     if isinstance(model, Mapping) and model.get("kind") == "transformer" and hardware.get("flops") is None:
         raise InputError(
-            f"{source}: the model counts FLOPs, and no machine says how fast its GPUs are; set hardware.machine, one of "
-            f"{', '.join(MACHINES)}",
+            f"{source}: the model counts FLOPs, and no machine says how fast its GPUs are; set hardware.machine, one "
+            f"of {', '.join(MACHINES)}",
             parameters=("machine",),
         )
 

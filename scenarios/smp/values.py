@@ -67,7 +67,8 @@ POSITIVE = Allowed("a number above 0", lambda value: _is_number(value) and value
 TEXT = Allowed("a text", lambda value: isinstance(value, str))
 TEXTS = Allowed(
     "a text or a list of texts",
-    lambda value: isinstance(value, str)
-    or (isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)),
+    lambda value: (
+        isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(part, str) for part in value))
+    ),
 )
 ANYTHING = Allowed("anything", lambda value: True)
