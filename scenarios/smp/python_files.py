@@ -55,7 +55,8 @@ def options_in(text: str, source: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of an escape that is none
             tree = ast.parse(text)
     except SyntaxError as error:
-        raise InputError(f"{source} line {error.lineno}: is not Python ({one_line(error.msg, 80)}); mend it") from error
+        line = "" if error.lineno is None else f" line {error.lineno}"
+        raise InputError(f"{source}{line}: is not Python ({one_line(error.msg, 80)}); mend it") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{source}: is not Python ({one_line(error, 80)}); mend it") from error
     found = _File(source)

@@ -22,11 +22,8 @@ def scenario_toml(conversion: Conversion) -> str:
     """Return the text of a scenario file; loaded, it is equal to the scenario of the options."""
     document = tomlkit.document()
     options = conversion.options
-    document.add(
-        _comment(
-            f"Made of the options of SageMaker's model parallel library {options.version} in {Path(options.source).name}."
-        )
-    )
+    name = Path(options.source).name
+    document.add(_comment(f"Made of the options of SageMaker's model parallel library {options.version} in {name}."))
     for note in conversion.notes.said:
         document.add(_comment(f"Note: {note.text}."))
     for row in conversion.rows:
