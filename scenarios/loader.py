@@ -177,7 +177,7 @@ def options_file(
         machine: a machine's name in the catalogue, or an instance type.
     """
     where, name = (str(source), source.stem[:200]) if isinstance(source, Path) else ("scenario", "smp")
-    options = options_of(copy.deepcopy(read_options(source) if isinstance(source, Path) else source), where)
+    options = options_of(read_options(source) if isinstance(source, Path) else source, where)
     content: dict[str, Any] = {"name": name or "smp"}
     if model is not None:
         content["model"] = _model_named(model)

@@ -16,6 +16,14 @@ MPI = table_of(
     ),
     Key(name="custom_mpi_options", allowed=TEXTS, why="MPI starts the processes and carries no activations"),
 )
+# What starts the processes, by the names of their tables.
+STARTED_BY = {"mpi": "mpi.enabled", "torch_distributed": "torch_distributed.enabled"}
+STARTS = table_of(
+    *(
+        Key(name=name, allowed=FLAG, default=False, why="the processes are those of the degrees, whoever starts them")
+        for name in STARTED_BY.values()
+    )
+)
 INSTANCES = table_of(
     Key(
         name="instance_type",
@@ -30,3 +38,4 @@ INSTANCES = table_of(
         why="hosts times processes per host, divided by the other degrees",
     ),
 )
+AROUND = {ENABLED.name: ENABLED} | STARTS | MPI | INSTANCES

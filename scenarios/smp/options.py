@@ -14,7 +14,8 @@ from loadahead.sim.errors import InputError
 # What stands around the parameters, from the outermost.
 OUTER = ("distribution", "smdistributed", "mpi", "torch_distributed", "smp_options", "mpi_options", *launch.INSTANCES)
 _UNDECIDED = "no key is of one version alone"
-_WRAPPED = ("enabled", "parameters")
+_ENABLED = launch.ENABLED.name
+_WRAPPED = (_ENABLED, "parameters")
 VERSIONS: dict[str, Keys] = {v1.NAME: v1.KEYS, v2.NAME: v2.KEYS}
 # The tables and keys of a scenario: a dictionary with any of them is one, or is meant to be.
 _SCENARIO = ("name", "costs", "model", "hardware", "parallel", "checkpoint", "offload", "jitter")
@@ -79,7 +80,7 @@ def options_of(content: Mapping[str, Any], source: str) -> Options:
         source=source,
         version=version,
         why_version=why,
-        parameters=parameters,
+        parameters=dict(parameters),
         launch=asked,
         undecided=why == _UNDECIDED,
     )
@@ -108,7 +109,8 @@ def _parameters(content: Mapping[str, Any], source: str, around: dict[str, Any])
     if "torch_distributed" in content:
         around["torch_distributed"] = True
         started = _table(content["torch_distributed"], source, "torch_distributed")
-        require_known(started, ("enabled",), source, "torch_distributed")
+        require_known(started, (_ENABLED,), source, "torch_distributed")
+        _start(started, "torch_distributed", source, around)
     if "smp_options" in content:
         return _inner(content["smp_options"], source, "smp_options", around)
     library = _table(content.get("smdistributed", {}), source, "smdistributed")
@@ -137,10 +139,17 @@ def _wrapped(table: Mapping[str, Any], source: str, around: dict[str, Any]) -> M
 
 
 def _mpi(table: Mapping[str, Any], source: str, name: str, around: dict[str, Any]) -> None:
-    keys = {launch.ENABLED.name: launch.ENABLED} | launch.MPI
-    require_known(table, keys, source, name)
-    require_allowed(keys, table, source)
-    around |= {key: value for key, value in table.items() if key in launch.MPI}
+    require_known(table, (_ENABLED, *launch.MPI), source, name)
+    _start(table, "mpi", source, around)
+    _take(table, launch.MPI, source, around)
+
+
+def _start(table: Mapping[str, Any], name: str, source: str, around: dict[str, Any]) -> None:
+    """Put what a table says of how processes are started into ``around``."""
+    if _ENABLED in table:
+        started = {launch.STARTED_BY[name]: table[_ENABLED]}
+        require_allowed(launch.STARTS, started, source)
+        around |= started
 
 
 def _take(content: Mapping[str, Any], keys: Keys, source: str, around: dict[str, Any]) -> None:

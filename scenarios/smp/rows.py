@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from loadahead.scenarios.smp import launch
 from loadahead.scenarios.smp.keys import UNUSED, Key
 from loadahead.scenarios.smp.options import Options
 from loadahead.scenarios.smp.stand_ins import StandIns
-from loadahead.scenarios.smp.values import NotKnown, shown
+from loadahead.scenarios.smp.values import shown
 from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE
 
 BY_DEFAULT = "SageMaker's default"
@@ -47,23 +48,27 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data."""
-        value = self.value.text if isinstance(self.value, NotKnown) else self.value
+        value = self.value if _is_plain(self.value) else shown(self.value)
         note = f"{UNUSED}: {self.note}" if self.became is None else self.note
         if self.by_default:
             note = f"{BY_DEFAULT}; {note}" if note else BY_DEFAULT
         return {"key": self.key, "value": value, "became": self.became, "note": note}
 
 
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON can hold the value as it is."""
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
 def rows_of(options: Options, tables: Mapping[str, Any], found: StandIns) -> tuple[Row, ...]:
     """Return a row for each key that is given, then for those that are used by default."""
-    around = {launch.ENABLED.name: launch.ENABLED} | launch.MPI | launch.INSTANCES
     rows = [_row(options.keys[name], value, tables) for name, value in options.parameters.items()]
     for name, value in options.launch.items():
         if name == "instance_type" and not found.machine_is_instance:
             why = found.instance_unknown or "the hardware is given otherwise"
             rows.append(Row(key=name, value=value, note=why))
         else:
-            rows.append(_row(around[name], value, tables))
+            rows.append(_row(launch.AROUND[name], value, tables))
     return (*rows, *_defaults(options, tables))
 
 

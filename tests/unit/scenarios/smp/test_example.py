@@ -10,7 +10,7 @@ import pytest
 
 import loadahead as la
 from loadahead.cli.main import run
-from loadahead.scenarios.loader import load_scenario, shipped_names
+from loadahead.scenarios.loader import load_scenario, options_file
 from loadahead.scenarios.placement import placement_of
 from loadahead.sim.ir.json_form import plan_to_json
 from loadahead.smp import import_options
@@ -157,11 +157,19 @@ def test_a_scenario_is_not_imported(folder: Path, capsys: pytest.CaptureFixture[
     assert status == 2 and "cannot be read (No such file or directory)" in errors
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_names() if name != "demo"])
+@pytest.mark.parametrize("name", ["shared-switch", "four-rank"])
 def test_a_scenario_s_model_is_taken(folder: Path, name: str) -> None:
     imported = import_options(folder / "smp.json", model=name, machine="p4d.24xlarge")
     assert imported.scenario.model == la.load(name).model
     assert not [text for text in imported.warnings if "no model" in text]
+
+
+def test_a_module_s_folder_is_known_from_everywhere(folder: Path) -> None:
+    module = '[model]\nkind = "module"\npython = "mine:make"\n[hardware]\nd2h = "1 GB/s"\nh2d = "1 GB/s"\n'
+    (folder / "mine.toml").write_text(module)
+    scenario = options_file(folder / "smp.json", model=str(folder / "mine.toml")).scenario()
+    assert scenario.model == la.load(folder / "mine.toml").model
+    assert scenario.model.search_path == str(folder.resolve())  # type: ignore[attr-defined]
 
 
 def test_a_large_rank_map_is_shown_in_short(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ EXPERTS = f"{UNUSED}experts are counted whole on every GPU, and what they send e
 COUNT = "an integer of at least 1 and at most 2147483647"
 NATURAL = "an integer of at least 0 and at most 2147483647"
 FLAG = "true or false"
+STARTED = "the processes are those of the degrees, whoever starts them"
 STRATEGIES = "one of cluster, spread, DPT, DTP, PDT, PTD, TDP, TPD"
 # The key, a value, what else is given, where it goes; a value that it does not take, as it is shown, and what it does.
 V1: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
@@ -151,6 +152,8 @@ LAUNCH: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
         "a text or a list of texts",
     ),
     ("enabled", True, {}, f"{UNUSED}predicted is what the library does where it is on", 1, "1", FLAG),
+    ("mpi.enabled", True, {}, f"{UNUSED}{STARTED}", 1, "1", FLAG),
+    ("torch_distributed.enabled", True, {}, f"{UNUSED}{STARTED}", 1, "1", FLAG),
     ("instance_type", "ml.p4d.24xlarge", {}, 'hardware.machine = "p4d.24xlarge"', 4, "4", "a text"),
     ("instance_count", 2, {}, "parallel.data_parallel_degree = 2", 0, "0", COUNT),
 ]
@@ -167,16 +170,18 @@ def options(part: str, key: str, value: Any, beside: dict[str, Any]) -> dict[str
         }
     if part == v2.NAME:
         return {"smp_options": {"parameters": {**OF_V2, key: value}}}
-    whole: dict[str, Any] = {"smp_options": {"parameters": {"partitions": 1, "ddp": True}}, "mpi_options": {}}
-    place = {"enabled": whole["smp_options"]} | dict.fromkeys(launch.MPI, whole["mpi_options"])
-    place.get(key, whole)[key] = value
+    parameters = {"parameters": {"partitions": 1, "ddp": True}}
+    whole: dict[str, Any] = {"smp_options": parameters, "mpi_options": {}, "torch_distributed": {}}
+    tables = dict.fromkeys(launch.MPI, "mpi_options") | {"enabled": "smp_options", "mpi.enabled": "mpi_options"}
+    table = tables.get(key, "torch_distributed" if key.startswith("torch") else "")
+    whole.get(table, whole)[key.rpartition(".")[2]] = value
     return whole
 
 
 def test_every_key_has_a_line_here() -> None:
     assert [row[0] for row in V1] == list(v1.KEYS)
     assert [row[0] for row in V2] == list(v2.KEYS)
-    assert {row[0] for row in LAUNCH} == {"enabled", *launch.MPI, *launch.INSTANCES}
+    assert {row[0] for row in LAUNCH} == launch.AROUND.keys()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_what_is_refused(tmp_path: Path, text: str, line: str) -> None:
 
 def test_what_changes_no_prediction_may_be_computed(tmp_path: Path) -> None:
     text = "smp_options = {'parameters': {'partitions': 2, 'fp16': args.fp16, 'ddp_port': port()}}"
+    assert load_scenario(written(tmp_path, text)).parallel.pipeline_parallel_degree == 2
     rows = {row.key: row for row in options_file(written(tmp_path, text)).conversion().rows}
     assert rows["fp16"].to_dict()["value"] == "args.fp16"
     assert rows["ddp_port"].where().startswith("known, does not change this prediction: ")
