@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadahead.scenarios.smp.documentation import key_tables
+from loadahead.scenarios.smp.python_files import options_in
 from tests.unit.scenarios.smp.examples import PYTHON
 
 PAGE = Path(__file__).parents[4] / "docs" / "sagemaker.md"
@@ -18,4 +19,5 @@ def test_the_page_has_each_table(name: str) -> None:
 
 
 def test_the_page_has_the_documentation_s_example() -> None:
-    assert PYTHON.strip() in PAGE.read_text(encoding="utf-8")
+    block = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert options_in(block, "page") == options_in(PYTHON, "example")
