@@ -65,7 +65,7 @@ def read_step_metrics(summary: object, where: str) -> StepMetrics:
         if type(overlap) not in (int, float) or not math.isfinite(overlap) or not 0 <= overlap <= 1:
             raise InputError(f"{where}.ranks[{index}].overlap is {overlap!r:.60}; it must be a number from 0 to 1")
         _require_parts(rank.get("peak_parts"), f"{where}.ranks[{index}].peak_parts")
-    for key in ("offloaded", "kept"):
+    for key in ("offloaded", "kept", *(key for key in ("host_bytes",) if key in summary)):
         _count(summary, key, where)
     return StepMetrics.from_dict(summary)
 

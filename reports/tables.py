@@ -268,9 +268,9 @@ def _axis_column(rows: Sequence[SweepRow], axis: str) -> _Column:
 
 
 def _host_column(rows: Sequence[SweepRow]) -> _Column:
-    """Return the host memory of all ranks together, which is what a host has to have; of one rank it is the rank's."""
+    """Return what the fullest host has to have for all its GPUs together; of one rank it is the rank's."""
     if any(row.host_capacity_bytes is not None or row.host_bytes != row.peak_host_bytes for row in rows):
-        return _Column(header="host, all ranks", cell=lambda row: _needed(row.host_bytes, row.missing_host_bytes))
+        return _Column(header="host, all GPUs", cell=lambda row: _needed(row.host_bytes, row.missing_host_bytes))
     return _Column(header="peak host", cell=lambda row: format_bytes(row.peak_host_bytes))
 
 

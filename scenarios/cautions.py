@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loadahead.scenarios.host_cautions import cautions_of_hosts
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import COMPUTE_KEYS
@@ -27,7 +28,7 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *_compute(scenario),
         *_offloading(scenario),
         *_parallelism(scenario),
-        *_sharing(scenario),
+        *cautions_of_hosts(scenario),
     ]
 
 
@@ -54,12 +55,13 @@ def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
 
 def _of_another_device(scenario: Scenario, costs: Costs) -> list[str]:
     """Warn where a model's times were measured on a CPU and its hardware is a GPU."""
-    preset = scenario.hardware.accelerator
-    if preset is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
+    hardware = scenario.hardware
+    if hardware.accelerator is None or not scenario.model.needs_shapes or costs.source != ON_CPU:
         return []
+    key = "machine" if hardware.preset is None else "preset"
     return [
-        f'hardware.preset is "{preset}" and compute times were calibrated on a CPU: they are that CPU\'s and say '
-        "nothing about the GPU; calibrate on that GPU"
+        f'hardware.{key} is "{getattr(hardware, key)}" and compute times were calibrated on a CPU: they are that '
+        "CPU's and say nothing about the GPU; calibrate on that GPU"
     ]
 
 
@@ -118,17 +120,11 @@ def _offloading(scenario: Scenario) -> list[str]:
 def _parallelism(scenario: Scenario) -> list[str]:
     parallel = scenario.parallel
     out = []
-    if parallel.ddp:
+    if parallel.ddp or parallel.data_parallel_degree > 1:
+        said = "ddp = true" if parallel.ddp else f"data_parallel_degree = {parallel.data_parallel_degree}"
         out.append(
-            "parallel.ddp = true: one replica is planned; the all-reduce of gradients between replicas is not modelled"
-        )
-    if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
-        out.append("parallel.placement_strategy has no effect: ranks fill the switches of one host in order")
-    if scenario.hardware.host_memory is not None and parallel.tensor_parallel_degree > 1:
-        out.append(
-            "hardware.host_memory is compared with what the ranks of one tensor-parallel GPU each put there: "
-            f"{parallel.tensor_parallel_degree} GPUs share the work of a rank (parallel.tensor_parallel_degree), and "
-            "each has slots of its own"
+            f"parallel.{said}: one replica is planned, others run in step with it; the all-reduce of gradients between "
+            "replicas is not modelled"
         )
     active = parallel.active_microbatches
     by_default = "parallel.active_microbatches" in scenario.notes.by_default
@@ -136,19 +132,5 @@ def _parallelism(scenario: Scenario) -> list[str]:
         out.append(
             f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
             "no effect"
-        )
-    return out
-
-
-def _sharing(scenario: Scenario) -> list[str]:
-    hardware = scenario.hardware
-    out = []
-    if hardware.gpus_per_switch is not None and hardware.uplink_d2h is None and hardware.uplink_h2d is None:
-        out.append("hardware.gpus_per_switch has no effect: neither uplink_d2h nor uplink_h2d is given")
-    weights = [key for key in ("d2h_weight", "h2d_weight") if getattr(hardware, key) is not None]
-    if weights and hardware.duplex is None and hardware.host_memory_bandwidth is None:
-        out.append(
-            f"hardware.{weights[0]} has no effect: copies of both directions meet only in duplex or "
-            "host_memory_bandwidth, and neither is given"
         )
     return out

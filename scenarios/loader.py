@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loadahead.scenarios.catalogue.machines import MACHINES
+from loadahead.scenarios.catalogue.machines import MACHINES, find_machine, nearest_machine
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
@@ -28,7 +28,6 @@ from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.smp.conversion import Conversion, converted
 from loadahead.scenarios.smp.options import Options, is_options, options_of
 from loadahead.scenarios.smp.reading import is_options_file, read_options
-from loadahead.scenarios.smp.stand_ins import machine_name
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
@@ -188,11 +187,11 @@ def options_file(
 
 def _machine_named(name: str) -> str:
     """Return a machine's name in the catalogue; raise InputError where there is none of it."""
-    found = machine_name(name)
-    if found in MACHINES:
+    found = find_machine(name)
+    if found is not None:
         return found
-    close = difflib.get_close_matches(found, MACHINES, n=1)
-    hint = f" did you mean {close[0]}?" if close else ""
+    near = nearest_machine(name)
+    hint = f" did you mean {near}?" if near is not None else ""
     raise InputError(
         f"machine {name!r:.60} is none of those known;{hint} known are {', '.join(MACHINES)}", parameters=("machine",)
     )

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
-from loadahead.scenarios.catalogue.machines import MACHINES
+from loadahead.scenarios.catalogue.machines import MACHINES, find_machine, nearest_machine
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
@@ -65,6 +65,16 @@ def _capacity(value: int) -> int:
     if value == 0:
         raise not_allowed('it must be above 0, e.g. "80 GiB"')
     return value
+
+
+def _machine(value: object) -> str:
+    """Return the catalogue's name of a machine that is spelled in one of the ways in which people do."""
+    found = find_machine(value) if isinstance(value, str) else None
+    if found is None:
+        near = nearest_machine(value) if isinstance(value, str) else None
+        meant = f"did you mean {near}? It" if near is not None else "it"
+        raise not_allowed(f"{meant} must be one of {', '.join(MACHINES)}")
+    return found
 
 
 def _weight(value: object) -> object:
@@ -125,7 +135,7 @@ class Hardware(Table):
         p2p_link: over which links the GPUs of a host send; see :data:`loadahead.sim.costs.P2PLink`.
     """
 
-    machine: one_of(*MACHINES) | None = None  # type: ignore[valid-type]
+    machine: Annotated[str, BeforeValidator(_machine)] | None = None
     preset: one_of(*ACCELERATORS) | None = None  # type: ignore[valid-type]
     d2h: Rate | None = None
     h2d: Rate | None = None

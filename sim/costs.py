@@ -211,31 +211,74 @@ class Costs(_Frozen):
         Raise InputError when the costs do not describe the plan's units or the sum is too large to simulate.
         """
         out = self._per_task(plan, 0, self.optimizer(plan.stage_rank, plan.ranks))
+        crosses = self.crosses(plan)
         for kind in MOVING_KINDS:
             at = plan.ops.kind == kind
             out[at] = self.transfer(kind, plan.ops.nbytes[at])
+            if kind in SEND_KINDS and crosses.any():
+                out[at & crosses] = self.transfer(kind, plan.ops.nbytes[at & crosses], crosses=True)
         require_total(out, "durations", "ns")
         return out
 
-    def transfer(self, kind: Kind, nbytes: Ints) -> Ints:
-        """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``."""
-        latency, bandwidth = self._link(kind)
+    def latencies(self, plan: Plan) -> Ints:
+        """Return what of each copy's or send's duration is not for its bytes, in ns, else 0; shape (operations,)."""
+        crosses, out = self.crosses(plan), np.zeros(len(plan), dtype=np.int64)
+        for kind in MOVING_KINDS:
+            at = plan.ops.kind == kind
+            out[at] = self._link(kind)[0]
+            if kind in SEND_KINDS:
+                out[at & crosses] = self._link(kind, crosses=True)[0]
+        return out
+
+    def crosses(self, plan: Plan) -> npt.NDArray[np.bool_]:
+        """Return which operations send to another host, in any of the peers' pipelines; shape (operations,)."""
+        receiver = plan.receivers
+        return (receiver >= 0) & self.placement.crossing(plan.ranks)[plan.ops.rank, receiver]
+
+    def transfer(self, kind: Kind, nbytes: Ints, crosses: bool = False) -> Ints:
+        """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``.
+
+        ``crosses``: they are sends from one host to another.
+        """
+        latency, bandwidth = self._link(kind, crosses)
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
-    def transfer_times(self, kind: Kind, sizes: Iterable[int]) -> list[int]:
+    def transfer_times(self, kind: Kind, sizes: Iterable[int], crosses: bool = False) -> list[int]:
         """Return what :meth:`transfer` does, of a few sizes that are no array."""
-        latency, bandwidth = self._link(kind)
+        latency, bandwidth = self._link(kind, crosses)
         if bandwidth is None:
             return [latency for _ in sizes]
         return [latency + moving_ns(nbytes, bandwidth) for nbytes in sizes]
 
-    def _link(self, kind: Kind) -> tuple[int, int | None]:
+    @property
+    def has_network(self) -> bool:
+        """Return whether it is known what sends between hosts reach."""
+        return self.gpu_network_bandwidth is not None or (
+            self.shared is not None and self.shared.network_bandwidth is not None
+        )
+
+    def _link(self, kind: Kind, crosses: bool = False) -> tuple[int, int | None]:
         """Return latency and bandwidth of the link on which a kind moves bytes; None: it takes no time beyond that."""
         if kind == Kind.OFFLOAD:
             return self.d2h_latency_ns, self.d2h_bandwidth
         if kind == Kind.PREFETCH:
             return self.h2d_latency_ns, self.h2d_bandwidth
-        return self.p2p_latency_ns, self.p2p_bandwidth
+        return self.send_link(crosses)
+
+    def send_link(self, crosses: bool) -> tuple[int, int | None]:
+        """Return latency and bandwidth of a send that is alone, inside a host or between two.
+
+        A send between hosts, and one over PCIe, goes over its GPUs' links to their hosts too.
+        """
+        latency, limits = self.p2p_latency_ns, [self.p2p_bandwidth]
+        if crosses and self.network_latency_ns is not None:
+            latency = self.network_latency_ns
+        if crosses and self.has_network:
+            of_host = None if self.shared is None else self.shared.network_bandwidth
+            limits = [self.gpu_network_bandwidth, of_host, self.d2h_bandwidth, self.h2d_bandwidth]
+        elif not crosses and self.p2p_link == "pcie":
+            limits += [self.d2h_bandwidth, self.h2d_bandwidth]
+        return latency, min((limit for limit in limits if limit is not None), default=None)
 
     def table(self) -> Ints:
         """Return the :meth:`UnitCost.amounts` of every unit; shape (units, 2 * task kinds)."""

@@ -20,7 +20,8 @@ from loadahead.sim.engines.compiled_engine import forward
 from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.links import LinkTable, before_flow, link_of, require_fits
+from loadahead.sim.links import before_flow, link_of, require_fits
+from loadahead.sim.routes import LinkTable
 from loadahead.sim.step_metrics import STEP_TIME, step_time
 
 Floats = npt.NDArray[np.float64]
@@ -70,11 +71,11 @@ def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
 
     They do where nothing is shared, and where the work of shared links leaves 64 bits.
     """
-    table = LinkTable.of(costs, plan.ranks)
+    table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return True
     require_fits(plan, costs, table)
-    link = link_of(plan)
+    link = link_of(plan, table)
     work = plan.ops.nbytes[link >= 0] * float(NANOSECONDS_PER_SECOND)
     longest = float((work / np.asarray(table.slowest())[link[link >= 0]]).sum())
     largest = _LARGEST_FACTOR * float(work.max(initial=0))
@@ -96,7 +97,8 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
 
     A copy's latency and work are scaled alike, so that alone it takes its duration times its factor.
     """
-    table, link, graph = LinkTable.of(costs, plan.ranks), link_of(plan), waiting(plan)
+    table, graph = LinkTable.of_plan(costs, plan), waiting(plan)
+    link = link_of(plan, table)
     before, allowed = before_flow(plan, costs, link), host_times(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.kinds import TASK_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import MemoryWalk, peak_operations, transport_during
 from loadahead.sim.overlap import of_spans, overlap, spans
+from loadahead.sim.placement import Placement
 from loadahead.sim.stalls import STALL_OF, Waits, waits
 from loadahead.sim.step_metrics import STALLS, PeakParts, RankMetrics, StepMetrics, stall_field
 from loadahead.sim.timeline import Timeline
@@ -62,8 +64,10 @@ def peak_parts(plan: Plan, memory: MemoryWalk) -> list[PeakParts]:
     return out
 
 
-def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: Ints | None = None) -> StepMetrics:
-    """Return the metrics of a timeline whose rows stand in the plan's list order.
+def step_metrics(
+    plan: Plan, timeline: Timeline, memory: MemoryWalk, placement: Placement, launches: Ints | None = None
+) -> StepMetrics:
+    """Return the metrics of a timeline whose rows stand in the plan's list order, and whose ranks have this placement.
 
     ``launches`` is the host's time to issue each operation, in ns, of shape (operations,), where it is known.
     ``memory`` brings the peaks: a prediction walks them from the plan, a measurement takes them from its meter.
@@ -72,7 +76,13 @@ def step_metrics(plan: Plan, timeline: Timeline, memory: MemoryWalk, launches: I
     parts = peak_parts(plan, memory)
     ranks = tuple(_rank_metrics(plan, timeline, rank, memory, parts[rank], waited) for rank in range(plan.ranks))
     offloaded, kept = offload_counts(plan)
-    return StepMetrics(step_time_ns=timeline.step_time_ns, ranks=ranks, offloaded=offloaded, kept=kept)
+    return StepMetrics(
+        step_time_ns=timeline.step_time_ns,
+        ranks=ranks,
+        offloaded=offloaded,
+        kept=kept,
+        host_bytes=HostMemory.of(memory.peak_host, placement).nbytes,
+    )
 
 
 def offload_counts(plan: Plan) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from loadahead.sim.errors import InputError
@@ -22,7 +23,7 @@ from loadahead.sim.ir.plan import Ints
 PlacementOrder = Literal["DPT", "DTP", "PDT", "PTD", "TDP", "TPD"]
 PLACEMENT_ORDERS: tuple[str, ...] = get_args(PlacementOrder)
 # A map of more processes would take long to look at, and no cluster has them.
-MOST_PROCESSES = 1_000_000
+MOST_PROCESSES = 200_000
 _Degree = Annotated[int, Field(ge=1, le=MOST_PROCESSES)]
 
 
@@ -49,12 +50,6 @@ class RankMap:
     def hosts(self) -> int:
         """Return how many hosts there are."""
         return int(self.host[-1]) + 1
-
-    @property
-    def lane(self) -> Ints:
-        """Return which pipeline each process is of, among all replicas and tensor-parallel parts."""
-        out: Ints = self.d * (int(self.t.max()) + 1) + self.t
-        return out
 
     def rows(self) -> list[dict[str, int]]:
         """Return a dictionary for each process (DESIGN, section 4, inspect)."""
@@ -97,6 +92,37 @@ class Placement(BaseModel):
                 f"processes; at most {MOST_PROCESSES} can be placed, use smaller degrees"
             )
         return _table(self, pipeline, gpus_per_switch)
+
+    def lanes(self, pipeline: int) -> Ints:
+        """Return the process of each rank in every replica and tensor-parallel part; shape (lanes, ranks)."""
+        found = self.table(pipeline)
+        out = np.empty((self.data * self.tensor, pipeline), dtype=np.int64)
+        out[found.d * self.tensor + found.t, found.p] = found.rank
+        return out
+
+    def crossing(self, pipeline: int) -> npt.NDArray[np.bool_]:
+        """Return whether what a rank sends to another leaves the host, in any lane; shape (ranks, ranks)."""
+        if self.gpus_per_host is None:
+            return np.zeros((pipeline, pipeline), dtype=np.bool_)
+        return _crossing(self, pipeline)
+
+    def occupancy(self, pipeline: int) -> Ints:
+        """Return how many GPUs of a host work for each rank, of hosts that differ in that; shape (hosts, ranks)."""
+        return _occupancy(self, pipeline)
+
+
+@lru_cache(maxsize=64)
+def _crossing(placement: Placement, pipeline: int) -> npt.NDArray[np.bool_]:
+    host = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
+    return np.asarray((host[:, :, None] != host[:, None, :]).any(axis=0))
+
+
+@lru_cache(maxsize=64)
+def _occupancy(placement: Placement, pipeline: int) -> Ints:
+    found = placement.table(pipeline)
+    out = np.zeros((found.hosts, pipeline), dtype=np.int64)
+    np.add.at(out, (found.host, found.p), 1)
+    return np.unique(out, axis=0)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.overlap import copying_and_hidden, overlap
+from loadahead.sim.placement import Placement
 from loadahead.sim.planner import Order, Policy
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import Arena, UnitSizes
@@ -35,7 +36,7 @@ _INTEGERS = [name for name in METRIC_COLUMNS if name not in ("overlap", "kept", 
 _STALLS = len(STALLS)
 _FIRST_STALL, _OFFLOADED, _HOST = 4, 4 + _STALLS, 5 + _STALLS
 assert _INTEGERS[_FIRST_STALL:_HOST] == [*map(stall_field, STALLS), "offloaded"], "the walk writes peaks, then these"
-assert len(_INTEGERS) == _HOST + 1, "and then the host memory of all ranks"
+assert len(_INTEGERS) == _HOST + 1, "and then what the fullest host needs"
 # What is kept beyond these is thrown away, the oldest first: a sweep of a million models must not fill the memory.
 _MOST_KEPT = 64
 _MOST_BYTES = 2**28
@@ -69,7 +70,11 @@ class Group:
         return self.arena.put_costs(costs, table, sizes, self.tasks)
 
     def rows(
-        self, policies: Sequence[Policy], axes: Sequence[Mapping[str, Any]], room: Room = NOT_KNOWN
+        self,
+        policies: Sequence[Policy],
+        axes: Sequence[Mapping[str, Any]],
+        placement: Placement,
+        room: Room = NOT_KNOWN,
     ) -> list[SweepRow]:
         """Return the row of each policy, with its axes and the room that all have; raise InputError for a deadlock."""
         settings = np.asarray(
@@ -88,7 +93,10 @@ class Group:
         ).reshape(len(policies), 6)
         sizes = self.arena.view(a.UNIT_ROWS)[:, a.U_BOUNDARY].copy()
         ints, shares = np.empty((len(policies), len(_INTEGERS)), dtype=np.int64), np.empty(len(policies))
-        stuck = int(_evaluate(self.arena.memory, self.tasks.columns(), sizes, *self.slots, settings, ints, shares))
+        hosts = placement.occupancy(self.tasks.ranks)
+        stuck = int(
+            _evaluate(self.arena.memory, self.tasks.columns(), sizes, *self.slots, settings, hosts, ints, shares)
+        )
         require_no_deadlock(self.arena, stuck, self.tasks, self.order)
         self.arena.require_room()
         rows = zip(axes, ints.tolist(), shares.tolist(), strict=True)
@@ -125,7 +133,7 @@ class Groups:
         InputError where workload, costs and policies do not match, and for an order that deadlocks.
         """
         group = self._group(workload, costs, policies[0])
-        return None if group is None else group.rows(policies, axes, room)
+        return None if group is None else group.rows(policies, axes, costs.placement, room)
 
     def with_peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[SweepRow, Ints] | None:
         """Return one policy's row, and each rank's peak of device memory in bytes, shape (ranks,); or None.
@@ -135,7 +143,7 @@ class Groups:
         group = self._group(workload, costs, policy)
         if group is None:
             return None
-        (row,) = group.rows([policy], [{}])
+        (row,) = group.rows([policy], [{}], costs.placement)
         return row, group.arena.view(a.RANK_ROWS)[:, a.R_PEAK].copy()
 
     def _group(self, workload: Workload, costs: Costs, policy: Policy) -> Group | None:
@@ -172,7 +180,7 @@ def _make_room(kept: dict[Any, Any]) -> None:
 
 
 @compiled
-def _evaluate(m, tasks, sizes, release, acquire, settings, ints, shares):  # type: ignore[no-untyped-def]
+def _evaluate(m, tasks, sizes, release, acquire, settings, hosts, ints, shares):  # type: ignore[no-untyped-def]
     for p in range(len(settings)):
         horizon, layers, window, least = settings[p, 0], settings[p, 1] != 0, settings[p, 2], settings[p, 3]
         leave = settings[p, 4] != 0 and m[a.CHECKPOINT] != 0
@@ -182,12 +190,12 @@ def _evaluate(m, tasks, sizes, release, acquire, settings, ints, shares):  # typ
         stuck = lower_without_rows(m, release, acquire)
         if stuck >= 0:
             return stuck
-        shares[p] = _summary(m, ints[p])
+        shares[p] = _summary(m, hosts, ints[p])
     return -1
 
 
 @compiled
-def _summary(m, out):  # type: ignore[no-untyped-def]
+def _summary(m, hosts, out):  # type: ignore[no-untyped-def]
     """Fill all integer metrics but the number offloaded, and return the overlap."""
     out[:_OFFLOADED], out[_HOST] = 0, 0
     copying, hidden = 0, 0.0
@@ -196,7 +204,6 @@ def _summary(m, out):  # type: ignore[no-untyped-def]
             out[0] = max(out[0], m[r + a.R_QUEUE_END + queue])
         out[1], out[2] = max(out[1], m[r + a.R_PEAK]), max(out[2], m[r + a.R_BOUNDARY_PEAK])
         out[3] = max(out[3], m[r + a.R_HOST])
-        out[_HOST] += m[r + a.R_HOST]
         for stall in range(_STALLS):
             out[_FIRST_STALL + stall] = max(out[_FIRST_STALL + stall], m[r + a.R_STALLED + stall])
         first, end = r + a.R_FIRST_SPAN, r + a.R_SPAN
@@ -204,5 +211,10 @@ def _summary(m, out):  # type: ignore[no-untyped-def]
         moving, both = copying_and_hidden(busy, leaving, coming)
         copying += moving
         hidden += overlap(moving, both) * moving
+    for host in range(len(hosts)):
+        needs = 0
+        for rank in range(hosts.shape[1]):
+            needs += hosts[host, rank] * m[m[a.RANK_ROWS] + rank * a.RANK_WIDTH + a.R_HOST]
+        out[_HOST] = max(out[_HOST], needs)
     out[0] = step_time(m[a.FIRST_START], out[0])
     return overlap(copying, hidden)

@@ -113,12 +113,16 @@ class RankMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
-    """Holds the step's time in ns, every rank's metrics, and how many boundaries leave the GPU and how many stay."""
+    """Holds the step's time in ns, every rank's metrics, and how many boundaries leave the GPU and how many stay.
+
+    ``host_bytes`` is the host memory that the slots of all GPUs of one host take together, of the fullest host.
+    """
 
     step_time_ns: int
     ranks: tuple[RankMetrics, ...]
     offloaded: int
     kept: int
+    host_bytes: int
 
     @property
     def peak_device_bytes(self) -> int:
@@ -134,11 +138,6 @@ class StepMetrics:
     def peak_host_bytes(self) -> int:
         """Return the peak of host memory, in bytes, of the rank that has most."""
         return max((rank.peak_host_bytes for rank in self.ranks), default=0)
-
-    @property
-    def host_bytes(self) -> int:
-        """Return the host memory of all ranks' slots together, in bytes."""
-        return sum(rank.peak_host_bytes for rank in self.ranks)
 
     @property
     def stalls_ns(self) -> dict[str, int]:
@@ -162,7 +161,9 @@ class StepMetrics:
         KeyError where one is missing that has no entry in :data:`IF_MISSING`.
         """
         ranks = tuple(RankMetrics.from_dict(rank) for rank in summary["ranks"])
-        own = {field.name: summary[field.name] for field in fields(cls) if field.name != "ranks"}
+        # Results from before hosts were known are of one, on which each GPU is a rank.
+        known = {"host_bytes": sum(rank.peak_host_bytes for rank in ranks), **summary}
+        own = {field.name: known[field.name] for field in fields(cls) if field.name != "ranks"}
         return cls(ranks=ranks, **own)
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,7 +178,7 @@ class Room:
 
     Attributes:
         capacity_bytes: memory of one rank's device.
-        host_capacity_bytes: memory of the host, which all ranks share.
+        host_capacity_bytes: memory of one host, which all its GPUs share.
         gpus: ranks, each as many times as tensor parallelism divides its work.
     """
 
@@ -200,8 +201,8 @@ class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
-    ``host_bytes`` the host memory of all ranks' slots together. The last three are the point's :class:`Room`. The row
-    is also a mapping from each column of the sweep's table to its value.
+    ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The last three are the
+    point's :class:`Room`. The row is also a mapping from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -263,7 +264,7 @@ class SweepRow(Mapping[str, Any]):
 
     @property
     def missing_host_bytes(self) -> int:
-        """Return how many bytes all ranks' slots together need beyond what the host has; 0 where they fit."""
+        """Return how many bytes the slots of the fullest host need beyond what it has; 0 where they fit."""
         return bytes_missing(self.host_bytes, self.host_capacity_bytes)
 
     @property

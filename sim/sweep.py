@@ -12,6 +12,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.policy_metrics import Groups
+from loadahead.sim.routes import are_private
 from loadahead.sim.step_metrics import Room, SweepRow
 from loadahead.sim.verify import check
 from loadahead.sim.workload import Workload
@@ -104,7 +105,7 @@ def evaluate_points(
         alike = list(run)
         first = alike[0]
         rows = None
-        if engine == PLANLESS_ENGINE and first.costs.shared is None:
+        if engine == PLANLESS_ENGINE and are_private(first.costs, first.policy.ranks, first.policy.stage_rank):
             policies, axes = [point.policy for point in alike], [point.axes for point in alike]
             rows = groups.rows(first.workload, first.costs, policies, axes, first.room)
         out += [evaluate_point(point, engine, prove) for point in alike] if rows is None else rows

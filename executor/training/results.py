@@ -17,10 +17,12 @@ from loadahead.executor.replay.metering import StepMeter
 from loadahead.executor.replay.plan_match import unheld_workspaces
 from loadahead.executor.training.differences import Differences
 from loadahead.sim.costs import Costs
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import MemoryWalk, samples, walk_bytes
 from loadahead.sim.metrics import step_metrics
+from loadahead.sim.placement import Placement
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 from loadahead.sim.timeline import MemorySamples, Timeline
 from loadahead.sim.units import counted, format_bytes, format_duration
@@ -122,7 +124,7 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
     machine_facts = machine() | backend.machine()
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
-        "summary": summary_of(plan, backend.name, start, end, median.issue_ns, levels, records.memory),
+        "summary": summary_of(plan, costs.placement, backend.name, start, end, median.issue_ns, levels, records.memory),
         CAPACITY: costs.memory_bytes,
         HOST_CAPACITY: costs.host_memory_bytes,
         "machine": machine_facts,
@@ -166,11 +168,18 @@ def _timed_steps(backend: Backend, records: StepRecords) -> str:
 
 
 def summary_of(
-    plan: Plan, source: str, start: Ints, end: Ints, issue: Ints | None, levels: MemorySamples, memory: MemoryWalk
+    plan: Plan,
+    placement: Placement,
+    source: str,
+    start: Ints,
+    end: Ints,
+    issue: Ints | None,
+    levels: MemorySamples,
+    memory: MemoryWalk,
 ) -> dict[str, Any]:
     """Return the measured summary, by the keys of the command line's JSON (DESIGN, section 4)."""
     bare = Timeline.of_plan(plan, source, start, end, levels)
-    return step_metrics(plan, bare, memory, issue).to_dict()
+    return step_metrics(plan, bare, memory, placement, issue).to_dict()
 
 
 def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs) -> list[str]:
@@ -207,13 +216,8 @@ def _warnings_of(plan: Plan, times: list[int], memory: MemoryWalk, costs: Costs)
                 f"rank {rank} held {format_bytes(peak)}, more than the device's {format_bytes(costs.memory_bytes)}: on "
                 "a real device this plan runs out of memory"
             )
-    on_host = int(memory.peak_host.sum())
-    if costs.host_memory_bytes is not None and on_host > costs.host_memory_bytes:
-        out.append(
-            f"the ranks' slots held {format_bytes(on_host)} of host memory, more than the host's "
-            f"{format_bytes(costs.host_memory_bytes)}: on such a host this plan runs out of memory"
-        )
-    return out
+    of_host = HostMemory.of(memory.peak_host, costs.placement).shortage(costs.host_memory_bytes)
+    return out if of_host is None else [*out, of_host]
 
 
 def _held_beside(plan: Plan, memory: MemoryWalk) -> list[str]:

@@ -28,6 +28,7 @@ from loadahead.executor.training.users import UsersTraining
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.memory import MemoryWalk, samples
+from loadahead.sim.placement import Placement
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import Workload
@@ -184,7 +185,7 @@ class UsersStep:
             metering = (_OTHERS if self._memory else _NOT_YET) if self._meterable else _UNMETERED
         launches = {} if timed.issue_ns is None else {"issue_ns": timed.issue_ns.tolist()}
         header = {
-            "summary": summary_of(plan, self.backend.name, start, end, timed.issue_ns, levels, memory),
+            "summary": summary_of(plan, Placement(), self.backend.name, start, end, timed.issue_ns, levels, memory),
             CAPACITY: self._hardware.memory_bytes,
             HOST_CAPACITY: self._hardware.host_memory_bytes,
             "machine": machine() | self.backend.machine(),

@@ -150,6 +150,6 @@ class Uniform(Model):
             )
         if setting.tensor_parallel_degree > 1:
             out.append(
-                "parallel.tensor_parallel_degree has no effect on a uniform model: its figures are taken as one GPU's"
+                "parallel.tensor_parallel_degree does not divide a uniform model's figures: they are taken as one GPU's"
             )
         return out

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadahead.scenarios.catalogue.machines import MACHINES
+from loadahead.scenarios.catalogue.machines import MACHINES, find_machine
 from loadahead.scenarios.kinds.transformer import Transformer
 from loadahead.scenarios.kinds.uniform import Uniform
 from loadahead.scenarios.notes import Note
 from loadahead.scenarios.smp.options import Options
 from loadahead.sim.errors import InputError
 
-# In front of an instance type's name; SageMaker's instances are EC2's.
-INSTANCE_PREFIX = "ml."
 # Keys of [hardware] that say which GPUs there are, and so leave nothing to stand in.
 _WHICH = ("machine", "preset")
 _WHICH_KEYS = tuple(f"hardware.{key}" for key in _WHICH)
@@ -49,11 +47,6 @@ class StandIns:
         return None if self.machine is None else MACHINES[self.machine].gpus_per_switch
 
 
-def machine_name(text: str) -> str:
-    """Return a machine's name in the catalogue's spelling, without "ml." in front."""
-    return text.removeprefix(INSTANCE_PREFIX)
-
-
 def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, Any]) -> StandIns:
     """Return the model and the hardware beside what is given by hand; raise InputError where a GPU's speed is missing.
 
@@ -64,12 +57,12 @@ def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     if not isinstance(own, Mapping):
         return StandIns(model=model, hardware=own)
     instance = options.launch.get("instance_type")
-    named = machine_name(instance) if isinstance(instance, str) else None
-    unknown = "" if named is None or named in MACHINES else _unknown(instance)
+    named = find_machine(instance) if isinstance(instance, str) else None
+    unknown = _unknown(instance) if isinstance(instance, str) and named is None else ""
     notes, origins = [], {}
     if any(own.get(key) is not None for key in _WHICH):
         hardware, machine, is_instance = dict(own), own.get("machine"), False
-    elif named in MACHINES:
+    elif named is not None:
         hardware, machine, is_instance = {"machine": named, **own}, named, True
     else:
         hardware, machine, is_instance = {**uniform["hardware"], **own}, None, False
@@ -85,7 +78,7 @@ def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     return StandIns(
         model=model,
         hardware=hardware,
-        machine=machine if isinstance(machine, str) and machine in MACHINES else None,
+        machine=find_machine(machine) if isinstance(machine, str) else None,
         machine_is_instance=is_instance,
         instance_unknown=unknown,
         notes=tuple(notes),

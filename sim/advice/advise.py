@@ -40,7 +40,7 @@ class _Adviser:
 
     def __init__(self, workload: Workload, costs: Costs, policy: Policy, tell: Callable[[str], None]) -> None:
         self._policy, self._costs = policy, costs
-        self._steps = Steps(workload, costs)
+        self._steps = Steps(workload, costs, policy.ranks, policy.stage_rank)
         # What a plan holds needs no clock: the quickest to compute will do.
         self._memory = self._steps.lower_bound()
         self._tasks, self._sizes = tasks_for(workload, policy), workload.boundary_bytes()

@@ -16,7 +16,7 @@ class Figures:
     Attributes:
         horizon: its ``activation_loading_horizon``; None where it keeps all.
         rank_device_bytes: each rank's peak of device memory.
-        host_bytes: host memory of all ranks together.
+        host_bytes: host memory of the slots of all GPUs of the fullest host together.
         offloaded: how many boundaries leave the device.
     """
 
@@ -85,7 +85,7 @@ class Findings:
     Attributes:
         horizon_unit, release_window, min_bytes: the scenario's, for which horizons were searched.
         capacity_bytes: the device's memory.
-        host_capacity_bytes: the host's, for all ranks together; None: it is not known.
+        host_capacity_bytes: a host's, for all its GPUs together; None: it is not known.
         keep_all: the same step with everything kept on the device.
         own: the scenario's own horizon; None where the scenario does not offload.
         best: the horizon that is advised; None where no horizon's step is short enough.

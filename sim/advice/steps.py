@@ -13,14 +13,17 @@ import numpy as np
 
 from loadahead.sim.advice.findings import Figures
 from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS
-from loadahead.sim.costs import Costs, SharedLinks
-from loadahead.sim.engines.compiled_engine import run
+from loadahead.sim.costs import Costs
+from loadahead.sim.engines.compiled_engine import run as run_shared
+from loadahead.sim.engines.compiled_engine import run_alone
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.memory import walk
 from loadahead.sim.metrics import offload_counts
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.policy_metrics import Groups
+from loadahead.sim.routes import are_private
 from loadahead.sim.step_metrics import step_time
 from loadahead.sim.workload import Workload
 
@@ -36,12 +39,19 @@ class Steps:
 
     workload: Workload
     costs: Costs
+    ranks: int
+    stage_rank: Sequence[int] | None = None
     removed: frozenset[str] = frozenset()
+    # A step in which no transfer slows another down, though the costs say where some could.
+    alone: bool = False
     _groups: Groups = field(default_factory=Groups)
+    # Whether no transfer can slow another down.
+    private: bool = field(init=False)
     _costs: Costs = field(init=False)
 
     def __post_init__(self) -> None:
-        self._costs = _without(self.costs, self.removed)
+        self.private = self.alone or are_private(self.costs, self.ranks, self.stage_rank)
+        self._costs = _without(self.costs, self.removed, self.private)
 
     @property
     def monotone(self) -> bool:
@@ -51,12 +61,7 @@ class Steps:
         earlier, in the same order; nothing else changes. Not so where a host issues operations one after the other, as
         what it issues earlier delays what it issued before, nor where a copy slows others down.
         """
-        return self.shared is None and not self._launches
-
-    @property
-    def shared(self) -> SharedLinks | None:
-        """Return what copies share, or None."""
-        return self._costs.shared
+        return self.private and not self._launches
 
     @property
     def _launches(self) -> bool:
@@ -70,23 +75,22 @@ class Steps:
         """
         if self.monotone:
             return self
-        alone = self.costs.model_copy(update={"shared": None})
-        return Steps(self.workload, alone, self.removed | {LAUNCHES}, self._groups)
+        return replace(self, removed=self.removed | {LAUNCHES}, alone=True)
 
     def without(self, removed: Sequence[str]) -> Steps:
         """Return the same steps with more thought away."""
-        return Steps(self.workload, self.costs, self.removed | set(removed), self._groups)
+        return replace(self, removed=self.removed | set(removed))
 
     def seconds(self, policy: Policy) -> float:
         """Return about how long it takes to time one step."""
         operations = _OPERATIONS_PER_BOUNDARY * policy.microbatches * sum(map(len, self.workload.stages))
-        return operations / (PLANLESS_PER_SECOND if self.shared is None else SHARED_PER_SECOND)
+        return operations / (PLANLESS_PER_SECOND if self.private else SHARED_PER_SECOND)
 
     def figures(self, policy: Policy) -> Figures:
         """Return what the policy's plan takes."""
         horizon = policy.horizon if policy.offload and policy.checkpoint else None
         found = None
-        if self.shared is None:
+        if self.private:
             found = self._groups.with_peaks(self.workload, self._costs, policy)
         if found is not None:
             row, peaks = found
@@ -103,11 +107,12 @@ class Steps:
             horizon=horizon,
             step_time_ns=self._of_plan(plan),
             rank_device_bytes=tuple(memory.peak_device.tolist()),
-            host_bytes=int(memory.peak_host.sum()),
+            host_bytes=HostMemory.of(memory.peak_host, self.costs.placement).nbytes,
             offloaded=offload_counts(plan)[0],
         )
 
     def _of_plan(self, plan: Plan) -> int:
+        run = run_alone if self.private else run_shared
         times = run(_without_copies(plan, self.removed), self._costs)
         return step_time(int(times.start_ns.min()), int(times.end_ns.max()))
 
@@ -119,7 +124,7 @@ _COPIES = {
 }
 
 
-def _without(costs: Costs, removed: Set[str]) -> Costs:
+def _without(costs: Costs, removed: Set[str], private: bool) -> Costs:
     """Return costs in which what is removed takes no time. They are for the walk alone: no file can hold them."""
     changes: dict[str, Any] = {}
     if LAUNCHES in removed:
@@ -127,7 +132,7 @@ def _without(costs: Costs, removed: Set[str]) -> Costs:
     for name, (_, bandwidth, latency) in _COPIES.items():
         if name in removed:
             changes[latency] = 0
-            if costs.shared is None:
+            if private:
                 changes[bandwidth] = None  # on a link without a bandwidth bytes take no time
     return costs.model_copy(update=changes) if changes else costs
 

@@ -21,7 +21,7 @@ def slower(step_time_ns: int, keep_all_ns: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Holds the longest step in ns, and the most host memory of all ranks in bytes; None: as much as it takes."""
+    """Holds the longest step in ns, and the most memory of a host in bytes; None: as much as it takes."""
 
     step_time_ns: int
     host_bytes: int | None

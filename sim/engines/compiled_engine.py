@@ -18,7 +18,8 @@ from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.links import LinkTable, before_flow, contended, link_of, require_fits
+from loadahead.sim.links import before_flow, contended, link_of, require_fits
+from loadahead.sim.routes import LinkTable
 
 
 @compiled
@@ -44,22 +45,26 @@ def forward(plan: Plan, durations: Ints, allowed: tuple[Ints, Ints]) -> Times:
     return Times(start, end)
 
 
+def run_alone(plan: Plan, costs: Costs) -> Times:
+    """Return the times of every operation where no transfer slows another down."""
+    return forward(plan, costs.durations(plan), host_times(plan, costs.launches(plan)))
+
+
 def run(plan: Plan, costs: Costs) -> Times:
     """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
-    allowed = host_times(plan, costs.launches(plan))
-    times = forward(plan, costs.durations(plan), allowed)
-    if costs.shared is None:
+    times = run_alone(plan, costs)
+    table = LinkTable.of_plan(costs, plan)
+    if not table.names:
         return times
-    table = LinkTable.of(costs, plan.ranks)
     require_fits(plan, costs, table)
-    link = link_of(plan)
+    link = link_of(plan, table)
     before = before_flow(plan, costs, link)
     if not contended(table, link, times.start_ns + before, times.end_ns):
         return times
-    return _shared(plan, costs, table, link, before, allowed)
+    return _shared(plan, costs, table, link, before)
 
 
-def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints, allowed: tuple[Ints, Ints]) -> Times:
+def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints) -> Times:
     """Return the times where copies slow each other down."""
     from loadahead.sim.engines.fluid import run_flows, too_large, waiting
 
@@ -70,5 +75,5 @@ def _shared(plan: Plan, costs: Costs, table: LinkTable, link: Ints, before: Ints
 
         times = reference(plan, costs)
         return Times(times.start_ns, times.end_ns, f"times are the reference engine's (simpy): {reason}")
-    work = nbytes * NANOSECONDS_PER_SECOND
+    work, allowed = nbytes * NANOSECONDS_PER_SECOND, host_times(plan, costs.launches(plan))
     return Times(*run_flows(plan, table, link, before, work, allowed, waiting(plan)))

@@ -13,7 +13,7 @@ from loadahead.sim.clock import finish, later
 from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import MOST_TOTAL, NANOSECONDS_PER_SECOND
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.links import LinkTable
+from loadahead.sim.routes import LinkTable
 
 _NEVER = np.iinfo(np.int64).max
 # A flow has at most this much work, in bytes * ns/s, which leaves room for what rounding up adds to it.
@@ -24,13 +24,14 @@ def too_large(work: float, table: LinkTable) -> str | None:
     """Return why int64 cannot hold these flows, the largest of which is so much work; None if it can."""
     if work > MOST_WORK:
         return f"a copy has more than {MOST_WORK // NANOSECONDS_PER_SECOND} bytes"
-    if int(table.weight.sum()) * max(table.own.max(), table.capacity.max()) > MOST_TOTAL:
+    weights = int(np.repeat(table.weight, np.diff(table.starts)) @ table.count) + int(table.weight.max())
+    if weights * max(int(table.own.max()), int(table.capacity.max())) > MOST_TOTAL:
         return "bandwidths times weights leave 64 bits"
     return None
 
 
 @compiled
-def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: ignore[no-untyped-def]
+def _share(flowing, own, weight, starts, group, count, capacity, room, total, rate):  # type: ignore[no-untyped-def]
     """Fill ``rate`` of the flowing links by progressive filling; ``room`` and ``total`` are the groups' work space."""
     room[:] = capacity
     rate[:] = 0
@@ -42,34 +43,50 @@ def _share(flowing, own, weight, member, capacity, room, total, rate):  # type: 
             if flowing[link] and not rate[link]:
                 if per == 0 or own[link] * per < most * weight[link]:
                     most, per = own[link], weight[link]
-                for role in range(member.shape[1]):
-                    if member[link, role] >= 0:
-                        total[member[link, role]] += weight[link]
-        for group in range(len(capacity)):
-            if total[group] and room[group] * per < most * total[group]:
-                most, per, full = room[group], total[group], group
+                for at in range(starts[link], starts[link + 1]):
+                    total[group[at]] += weight[link] * count[at]
+        for g in range(len(capacity)):
+            if total[g] and room[g] * per < most * total[g]:
+                most, per, full = room[g], total[g], g
         for link in range(len(own)):
             if not flowing[link] or rate[link]:
                 continue
-            if full < 0:
-                settled = own[link] * per == most * weight[link]
-                rate[link] = own[link] if settled else 0
-            else:
-                settled = (member[link] == full).any()
+            settled = full < 0 and own[link] * per == most * weight[link]
+            rate[link] = own[link] if settled else 0
+            if full >= 0:
+                for at in range(starts[link], starts[link + 1]):
+                    settled |= group[at] == full
                 rate[link] = max(1, weight[link] * most // per) if settled else 0
             if settled:
                 still_open -= 1
-                for role in range(member.shape[1]):
-                    if member[link, role] >= 0:
-                        room[member[link, role]] = max(0, room[member[link, role]] - rate[link])
+                for at in range(starts[link], starts[link + 1]):
+                    room[group[at]] = max(0, room[group[at]] - count[at] * rate[link])
 
 
 @compiled
-def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weight, member, capacity, start, end):  # type: ignore[no-untyped-def]
+def _flow(  # type: ignore[no-untyped-def]
+    before,
+    work,
+    link,
+    ready_at,
+    issued,
+    waits,
+    waiters,
+    values,
+    own,
+    weight,
+    starts,
+    group,
+    count,
+    capacity,
+    start,
+    end,
+):
     """Fill ``start`` and ``end``.
 
     ``ready_at`` and ``issued`` hold the earliest start and end that the host allows; a flow starts only when issued.
-    ``ready_at`` and ``waits`` are overwritten. Row i of ``values`` holds the operations that wait for operation i.
+    ``ready_at`` and ``waits`` are overwritten. Row i of ``values``, from ``waiters[i]`` on, holds the operations that
+    wait for operation i.
     ``when`` holds each link's next event: the end of its flow, or the begin of one that is still in its latency.
     """
     links = len(own)
@@ -94,7 +111,7 @@ def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weig
             if link[i] < 0:
                 start[i] = ready_at[i]
                 end[i] = finish(start[i], before[i], issued[i])
-            for e in range(starts[i], starts[i + 1]):
+            for e in range(waiters[i], waiters[i + 1]):
                 j = values[e]
                 ready_at[j] = later(ready_at[j], end[i])
                 waits[j] -= 1
@@ -105,7 +122,7 @@ def _flow(before, work, link, ready_at, issued, waits, starts, values, own, weig
         for k in range(links):
             begins |= when[k] == now and not flowing[k]
         if not begins:
-            _share(flowing, own, weight, member, capacity, room, total, rate)
+            _share(flowing, own, weight, starts, group, count, capacity, room, total, rate)
             for k in range(links):
                 if flowing[k]:
                     when[k] = now + (left[k] + rate[k] - 1) // rate[k]
@@ -170,7 +187,9 @@ def run_flows(
         values,
         table.own,
         table.weight,
-        table.member,
+        table.starts,
+        table.group,
+        table.count,
         table.capacity,
         start,
         end,

@@ -18,8 +18,9 @@ from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.base import Times
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, Queue, Space
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.links import LinkTable, before_flow, link_of, max_min, require_fits
+from loadahead.sim.links import before_flow, link_of, max_min, require_fits
 from loadahead.sim.memory import level_after, level_during, row_sums
+from loadahead.sim.routes import LinkTable
 
 _Steps = Generator[simpy.Event, Any, None]
 
@@ -73,7 +74,7 @@ class Simulation:
         self.env = simpy.Environment()
         self._plan = plan
         self._allowed, self._issued = (times.tolist() for times in host_times(plan, costs.launches(plan)))
-        self._link_of = link_of(plan)
+        self._link_of = np.full(len(plan), -1)
         self._duration = costs.durations(plan).tolist()
         self._shared = self._make_shared(plan, costs)
         self._edges = plan.ops.after.to_lists()
@@ -94,11 +95,12 @@ class Simulation:
         return [links[q] if kind in using else None for q, kind in zip(queues, kinds, strict=True)]
 
     def _make_shared(self, plan: Plan, costs: Costs) -> SharedBandwidth | None:
-        """Return the shared bandwidth, or None without any; with it, a copy's duration is its latency alone."""
-        if costs.shared is None:
+        """Return the shared bandwidth, or None without any; with it, a flow's duration is its latency alone."""
+        table = LinkTable.of_plan(costs, plan)
+        if costs.shared is None and not table.names:
             return None
-        table = LinkTable.of(costs, plan.ranks)
         require_fits(plan, costs, table)
+        self._link_of = link_of(plan, table)
         self._duration = before_flow(plan, costs, self._link_of).tolist()
         return SharedBandwidth(self.env, table)
 

@@ -7,11 +7,12 @@ from loadahead.sim.engines.base import Engine, Times
 from loadahead.sim.engines.compiled_engine import run as compiled_run
 from loadahead.sim.engines.simpy_engine import run as simpy_run
 from loadahead.sim.errors import InputError
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.links import LinkTable, before_flow, contended, link_of
+from loadahead.sim.links import before_flow, contended, link_of
 from loadahead.sim.memory import MemoryWalk, samples, walk
 from loadahead.sim.metrics import step_metrics
-from loadahead.sim.step_metrics import bytes_missing
+from loadahead.sim.routes import LinkTable
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes
 
@@ -38,7 +39,7 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     memory = walk(plan, costs)
     levels = samples(plan, memory.during, memory.after, times.start_ns, times.end_ns)
     without_summary = Timeline.of_plan(plan, engine, times.start_ns, times.end_ns, levels)
-    summary = step_metrics(plan, without_summary, memory, costs.launches(plan)).to_dict()
+    summary = step_metrics(plan, without_summary, memory, costs.placement, costs.launches(plan)).to_dict()
     return Timeline.of_plan(
         plan,
         engine,
@@ -56,10 +57,10 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
 
 def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
     """Return the names of the shared links on which copies slowed each other down."""
-    table = LinkTable.of(costs, plan.ranks)
+    table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return []
-    link = link_of(plan)
+    link = link_of(plan, table)
     return contended(table, link, times.start_ns + before_flow(plan, costs, link), times.end_ns)
 
 
@@ -71,13 +72,5 @@ def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:
         for rank, peak in enumerate(memory.peak_device)
         if peak > costs.memory_bytes
     ]
-    on_host, host = int(memory.peak_host.sum()), costs.host_memory_bytes
-    if not bytes_missing(on_host, host):
-        return of_devices
-    assert host is not None, "what is not known is not missing"
-    slots = f"all {len(memory.peak_host)} ranks' slots" if len(memory.peak_host) > 1 else "the rank's slots"
-    return [
-        *of_devices,
-        f"{slots} need {format_bytes(on_host)} of host memory together and the host has {format_bytes(host)}: this "
-        "plan would run out of host memory",
-    ]
+    of_host = HostMemory.of(memory.peak_host, costs.placement).shortage(costs.host_memory_bytes)
+    return of_devices if of_host is None else [*of_devices, of_host]

@@ -274,6 +274,17 @@ class Plan:
         return out
 
     @cached_property
+    def receivers(self) -> Ints:
+        """Return the rank that each SEND sends to, -1 where no stage is and for others; shape (operations,)."""
+        up, down = self.ops.kind == Kind.SEND_ACTIVATION, self.ops.kind == Kind.SEND_GRADIENT
+        target = self.ops.stage.astype(np.int64) + np.where(up, 1, -1)
+        sends = np.flatnonzero((up | down) & (target >= 0) & (target < len(self.stage_rank)))
+        out = np.full(len(self), -1, dtype=np.int64)
+        out[sends] = self.stage_rank[target[sends]]
+        out[out == self.ops.rank] = -1
+        return out
+
+    @cached_property
     def units(self) -> list[int]:
         """Return how many units each stage has by its tasks, 0 for a stage without; one entry per stage."""
         tasks = np.flatnonzero((self.ops.kind < len(UNIT_KINDS)) & (self.ops.stage >= 0))

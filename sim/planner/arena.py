@@ -323,11 +323,18 @@ class Arena:
         units[:, U_WORKSPACE:_WORKSPACES_END] = table[:, len(UNIT_KINDS) :]
         boundaries = [unit.boundary_bytes for unit in sizes.distinct]
         gradients = [unit.gradient_bytes for unit in sizes.distinct]
-        times = [costs.transfer_times(kind, gradients if kind == Kind.SEND_GRADIENT else boundaries) for kind in _MOVES]
-        if max(map(max, times)) > MOST_TOTAL:
+        sent = {Kind.SEND_ACTIVATION: boundaries, Kind.SEND_GRADIENT: gradients}
+        times = [costs.transfer_times(kind, sent.get(kind, boundaries)) for kind in _MOVES]
+        crosses = costs.placement.crossing(tasks.ranks)
+        far = {kind: costs.transfer_times(kind, sent[kind], crosses=True) for kind in sent if crosses.any()}
+        if max(map(max, [*times, *far.values()])) > MOST_TOTAL:
             return False
         of_unit = np.asarray(times, dtype=np.int64).T.take(sizes.of_unit, axis=0)
         units[:, [U_DURATION + kind for kind in _MOVES]] = of_unit
+        # What a unit reads comes from another host where its gradient goes to one: a pair of ranks is apart both ways.
+        apart = crosses[np.concatenate([tasks.rank[:1], tasks.rank[:-1]]), tasks.rank]
+        for kind, of_size in far.items():
+            units[apart, U_DURATION + kind] = np.asarray(of_size, dtype=np.int64)[sizes.of_unit[apart]]
         # A unit sends what the unit above reads.
         activations = units[:, U_DURATION + Kind.SEND_ACTIVATION]
         activations[:-1], activations[-1] = activations[1:], 0
@@ -335,7 +342,8 @@ class Arena:
         ranks, placement = self._views[RANK_ROWS], (tasks.stage_rank, tasks.ranks)
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
         ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
-        return self._most(sizes) <= MOST_TOTAL
+        # Host slots are counted once for each GPU of a host.
+        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks).max()) <= MOST_TOTAL
 
     def _most(self, sizes: UnitSizes) -> float:
         """Return no less than any sum of a step's times or bytes, as a float, which does not wrap."""

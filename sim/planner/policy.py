@@ -98,6 +98,11 @@ class Policy:
         unstated: dict[str, Any] = {"horizon": None} if self.by_default else {}
         return replace(self, **chosen, **unstated)
 
+    @property
+    def stage_rank(self) -> tuple[int, ...] | None:
+        """Return the rank of each stage of an order that is given; None: each rank holds the stage of its number."""
+        return None if self.order is None else tuple(self.order.stage_rank.tolist())
+
     def make_order(self) -> Order:
         """Return the order given, or else the one that ``pipeline`` names; raise InputError when there is none."""
         if self.order is not None:

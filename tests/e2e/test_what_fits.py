@@ -118,7 +118,7 @@ def test_the_hosts_memory_limits_all_ranks_together(capsys: Captured) -> None:
     (choice,) = la.sweep("four-rank", {"horizon": [1, 2]}).choices(host_memory=interleaved.host_bytes)
     assert choice.best is None and choice.missing_device_bytes == 0
     assert choice.missing_host_bytes == simple.host_bytes - interleaved.host_bytes
-    assert "102.5 GiB of host memory for all ranks together" in choice.sentence
+    assert "102.5 GiB of host memory for all GPUs of a host together" in choice.sentence
     assert run(["simulate", "four-rank", "--json", "--set", "hardware.host_memory=100 GiB"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["host_capacity_bytes"] == 100 * GIB
@@ -158,7 +158,17 @@ def test_a_host_memory_of_nothing_is_refused(capsys: Captured) -> None:
     assert "hardware.host_memory" in err and "above 0" in err and err.count("\n") == 1
 
 
-def test_host_memory_beside_tensor_parallelism_is_warned_of() -> None:
-    with_gpus = {"hardware.host_memory": "1 TiB", "parallel.tensor_parallel_degree": 2}
-    warnings = la.simulate("four-rank", with_gpus).header["warnings"]
-    assert any("each has slots of its own" in text for text in warnings)
+def test_the_slots_of_all_gpus_of_a_host_count() -> None:
+    """Each of a rank's tensor-parallel GPUs has slots of its own; on a host of eight GPUs stand two ranks of four."""
+    given = {"hardware.host_memory": "1 TiB", "parallel.tensor_parallel_degree": 4, "hardware.gpus_per_host": 8}
+    step = la.simulate("four-rank", given).metrics
+    peaks = [rank.peak_host_bytes for rank in step.ranks]
+    assert len(peaks) == 4 and step.host_bytes == 4 * max(peaks[0] + peaks[1], peaks[2] + peaks[3])
+    exactly, less = f"{step.host_bytes} B", f"{step.host_bytes - 1} B"
+    (of_all_reduces,) = la.simulate("four-rank", {**given, "hardware.host_memory": exactly}).header["warnings"]
+    first, warning = la.simulate("four-rank", {**given, "hardware.host_memory": less}).header["warnings"]
+    assert first == of_all_reduces
+    assert warning.startswith("the slots of all 8 GPUs on a host need ")
+    assert warning.endswith(": this plan would run out of host memory")
+    tables = [la.sweep("four-rank", {"horizon": [4]}, {**given, "hardware.host_memory": m}) for m in (exactly, less)]
+    assert [table.rows[0].fits for table in tables] == [True, False]

@@ -71,6 +71,11 @@ def test_a_run_says_it_of_its_prediction(costs: la.Costs) -> None:
     assert of(la.execute(scenario(), costs=costs, steps=2).result()["warnings"]) == [WARNING]
 
 
+def test_a_machine_is_named_as_it_was_written(costs: la.Costs) -> None:
+    named = WARNING.replace('preset is "h100-sxm"', 'machine is "p5.48xlarge"')
+    assert of(la.simulate(scenario(machine="p5"), costs=costs).header["warnings"]) == [named]
+
+
 def test_no_preset_or_a_gpus_times_are_as_they_should_be(costs: la.Costs) -> None:
     assert of(la.simulate(scenario(**OWN), costs=costs).header["warnings"]) == []
     on_gpu = costs.model_copy(update={"source": "calibrated on cuda"})

@@ -79,14 +79,14 @@ def test_capacities_may_differ_from_row_to_row_and_the_host_has_one_too() -> Non
     ]
     grid = sweep_grid(rows)
     assert "!: more than the device has (100 B to 200 B, depending on the row) or the host has (1 MiB)." in grid.note
-    host = grid.headers.index("host, all ranks")
+    host = grid.headers.index("host, all GPUs")
     assert [cells[host] for cells in grid.rows] == ["2 MiB !", "1 MiB"]
 
 
 def test_the_host_memory_of_all_ranks_is_shown_where_there_are_several_or_the_host_has_a_limit() -> None:
     assert "peak host" in sweep_grid([row(4, 1, 10, 1)]).headers
     for more in ({"host_bytes": 2**21}, {"host_capacity_bytes": 2**30}):
-        assert "host, all ranks" in sweep_grid([row(4, 1, 10, 1, **more)]).headers
+        assert "host, all GPUs" in sweep_grid([row(4, 1, 10, 1, **more)]).headers
 
 
 def test_the_sweep_is_sorted_and_leaves_out_axes_with_one_value() -> None:

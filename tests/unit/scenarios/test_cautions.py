@@ -32,12 +32,15 @@ Captured = pytest.CaptureFixture[str]
         (["offload.offload_activations=false"], ""),
         (["offload.offload_activations=false", "checkpoint.enabled=false"], ""),
         (["parallel.ddp=true"], "all-reduce of gradients between replicas is not modelled"),
-        (["parallel.placement_strategy=spread"], "placement_strategy has no effect"),
+        (
+            ["parallel.placement_strategy=spread"],
+            "parallel.placement_strategy has no effect: nothing is given that the GPUs of a host share",
+        ),
         (["hardware.gpus_per_switch=2"], "neither uplink_d2h nor uplink_h2d is given"),
         (["hardware.gpus_per_switch=2", "hardware.uplink_d2h=1 GB/s"], ""),
         (["hardware.h2d_weight=2"], "hardware.h2d_weight has no effect"),
         (["hardware.h2d_weight=2", "hardware.duplex=1 GB/s"], ""),
-        (["parallel.tensor_parallel_degree=2"], "tensor_parallel_degree has no effect on a uniform model"),
+        (["parallel.tensor_parallel_degree=2"], "tensor_parallel_degree does not divide a uniform model's figures"),
         (["hardware.flops=989 TFLOP/s"], "hardware.flops has no effect on a uniform model: its costs are given"),
         (["hardware.preset=h100-sxm"], ""),
         (

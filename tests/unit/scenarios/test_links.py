@@ -10,6 +10,7 @@ import pytest
 
 import loadahead as la
 from loadahead.executor.links import Hardware as Emulated
+from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.loader import load_scenario
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost, load_costs
@@ -137,7 +138,7 @@ def test_a_preset_states_links_beside_emulated_ones() -> None:
         "d2h_latency_ns": 30_000,
         "h2d_latency_ns": 10_000,
         "p2p_bandwidth": 300_000_000_000,
-        "memory_bytes": 80_000_000_000,
+        "memory_bytes": ACCELERATORS["a100-sxm-80gb"].memory,
     }
     assert said[0] == (
         "hardware.d2h = 24.8 GB/s, as the preset a100-sxm-80gb has it, stands in place of the costs' 1 GB/s"

@@ -125,7 +125,7 @@ def test_hardware_presets_and_their_replacement(preset: str, tmp_path: Path) -> 
     links = load_scenario(path, {"hardware.h2d": "5 GB/s", "hardware.memory": "1 GiB"}).hardware.links()
     assert links["d2h_bandwidth"] == ACCELERATORS[preset].d2h
     assert (links["h2d_bandwidth"], links["memory_bytes"]) == (5 * 10**9, 2**30)
-    assert ACCELERATORS[preset].source
+    assert ACCELERATORS[preset].sources
 
 
 def test_a_modules_files_are_looked_for_beside_its_scenario(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_sentence_says_what_is_best() -> None:
     (choice,) = choices([row(8, 3, 60, GIB, gpus=4, host_bytes=3 * GIB), row(8, 4, 60, 2 * GIB, gpus=4)])
     assert choice.sentence == (
         "The best that fits: microbatches 8, horizon 3. It makes 33.33 microbatches per second and GPU, with 1 GiB of "
-        "device memory and 3 GiB of host memory for all ranks together."
+        "device memory and 3 GiB of host memory for all GPUs of a host together."
     )
 
 
@@ -145,7 +145,7 @@ def test_where_nothing_fits_the_sentence_says_how_much_is_missing() -> None:
     host = [row(8, h, 50, 1, host_bytes=h * GIB, host_capacity_bytes=2 * GIB, gpus=2) for h in (5, 3)]
     (choice,) = choices(host)
     assert choice.sentence == (
-        "Nothing fits: the least that any of the 2 plans needs is 3 GiB of host memory for all ranks together "
+        "Nothing fits: the least that any of the 2 plans needs is 3 GiB of host memory for all GPUs of a host together "
         "(microbatches 8, horizon 3), 1 GiB more than the host has."
     )
     # The first fits the device and the second does not; still the second lacks less.

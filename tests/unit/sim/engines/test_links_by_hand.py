@@ -15,7 +15,8 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.builder import PlanBuilder
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.links import LinkTable, max_min
+from loadahead.sim.links import max_min
+from loadahead.sim.routes import LinkTable
 from tests.support.fluid import Group, finish_times, water_fill
 from tests.support.plans import GB, shared_links, uniform_costs
 
