@@ -182,7 +182,8 @@ def options_file(
         content["model"] = _model_named(model)
     if machine is not None:
         content["hardware"] = {"machine": _machine_named(machine)}
-    return ScenarioFile(content=content, source=where, folder=None, options=options)
+    folder = source.parent if isinstance(source, Path) else None
+    return ScenarioFile(content=content, source=where, folder=folder, options=options)
 
 
 def _machine_named(name: str) -> str:

@@ -56,6 +56,8 @@ def converted(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     elif _ACTIVE not in options.parameters:
         parallel[_ACTIVE] = min(degrees.pipeline + v1.ACTIVE_ABOVE_PARTITIONS, LARGEST_COUNT)
         by_default.add(f"parallel.{_ACTIVE}")
+    if found.hardware_stands_in:  # that no machine is given is said already
+        by_default.add("hardware.gpus_per_host")
     tables = {
         **given,
         "model": found.model,

@@ -70,7 +70,10 @@ def is_options(content: Any) -> bool:
 def options_of(content: Mapping[str, Any], source: str) -> Options:
     """Return the options that a dictionary has; raise InputError in one line for what is not allowed."""
     around: dict[str, Any] = {}
-    parameters = _parameters(content, source, around)
+    try:
+        parameters = _parameters(content, source, around)
+    except RecursionError as error:
+        raise InputError(f"{source}: is nested too deeply; give the options alone") from error
     version, why = _version(parameters, around, source)
     keys = VERSIONS[version]
     require_known(parameters, keys, source, f"SageMaker's model parallel library {version}")

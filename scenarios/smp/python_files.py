@@ -62,9 +62,9 @@ def options_in(text: str, source: str) -> dict[str, Any]:
     found = _File(source)
     try:
         found.walk(tree.body, {}, certain=True)
+        return found.options()
     except RecursionError as error:
         raise InputError(f"{source}: is nested too deeply; give the options alone") from error
-    return found.options()
 
 
 @dataclass(slots=True)

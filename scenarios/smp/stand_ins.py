@@ -11,6 +11,7 @@ from loadahead.scenarios.kinds.transformer import Transformer
 from loadahead.scenarios.kinds.uniform import Uniform
 from loadahead.scenarios.notes import Note
 from loadahead.scenarios.smp.options import Options
+from loadahead.scenarios.smp.values import shown
 from loadahead.sim.errors import InputError
 
 # Keys of [hardware] that say which GPUs there are, and so leave nothing to stand in.
@@ -25,6 +26,7 @@ class StandIns:
 
     Attributes:
         machine: the machine's name, where one is known; ``machine_is_instance``: the options' instance type names it.
+        hardware_stands_in: nothing says which GPUs there are.
         instance_unknown: why the options' instance type says nothing; empty where it does.
     """
 
@@ -32,6 +34,7 @@ class StandIns:
     hardware: Any
     machine: str | None = None
     machine_is_instance: bool = False
+    hardware_stands_in: bool = False
     instance_unknown: str = ""
     notes: tuple[Note, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -59,20 +62,20 @@ def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     instance = options.launch.get("instance_type")
     named = find_machine(instance) if isinstance(instance, str) else None
     unknown = _unknown(instance) if isinstance(instance, str) and named is None else ""
-    notes, origins = [], {}
+    notes, origins, stands_in = [], {}, False
     if any(own.get(key) is not None for key in _WHICH):
         hardware, machine, is_instance = dict(own), own.get("machine"), False
     elif named is not None:
         hardware, machine, is_instance = {"machine": named, **own}, named, True
     else:
-        hardware, machine, is_instance = {**uniform["hardware"], **own}, None, False
+        hardware, machine, is_instance, stands_in = {**uniform["hardware"], **own}, None, False, True
         origins = {f"hardware.{key}": _STAND_IN for key in uniform["hardware"] if key not in own}
         _require_speed(model, hardware, options.source)
         if unknown:
             notes.append(Note(f"instance_type is {unknown}", _WHICH_KEYS))
     if model_stands_in:
         origins |= {f"model.{key}": _STAND_IN for key in uniform["model"]}
-    text = _missing(model_stands_in, bool(origins) and machine is None and not any(map(own.get, _WHICH)), uniform)
+    text = _missing(model_stands_in, stands_in, uniform)
     if text is not None:
         notes.append(Note(text, ("model",) if model_stands_in else _WHICH_KEYS))
     return StandIns(
@@ -80,6 +83,7 @@ def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
         hardware=hardware,
         machine=find_machine(machine) if isinstance(machine, str) else None,
         machine_is_instance=is_instance,
+        hardware_stands_in=stands_in,
         instance_unknown=unknown,
         notes=tuple(notes),
         origins=origins,
@@ -112,8 +116,8 @@ def _require_speed(model: Any, hardware: Mapping[str, Any], source: str) -> None
         )
 
 
-def _unknown(instance: Any) -> str:
-    return f"{instance}, which is none of the machines known: {', '.join(MACHINES)}"
+def _unknown(instance: str) -> str:
+    return f"{shown(instance)}, which is none of the machines known: {', '.join(MACHINES)}"
 
 
 def _missing(model: bool, hardware: bool, uniform: Mapping[str, Any]) -> str | None:

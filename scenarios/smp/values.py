@@ -34,7 +34,10 @@ def shown(value: Any) -> str:
         return one_line(value.text, 60)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return one_line(f'"{value}"' if isinstance(value, str) else shown_value(value), 60)
+    if isinstance(value, str):  # a text of JSON may hold what no terminal can show
+        value = "".join(letter if letter.isprintable() else " " for letter in value[:60])
+        return one_line(f'"{value}"', 60)
+    return one_line(shown_value(value), 60)
 
 
 def one_of(*words: str) -> Allowed:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import loadahead as la
+from loadahead.cli.main import run
 from loadahead.plan_files import is_plan_file
 from loadahead.scenarios.loader import load_scenario
 from loadahead.sim.errors import InputError
@@ -76,3 +77,16 @@ def test_numbers_that_are_none(tmp_path: Path, number: str) -> None:
     path = written(tmp_path, f'{{"partitions": 2, "memory_weight": {number}}}')
     with pytest.raises(InputError, match=r"memory_weight is .*; it must be a number from 0 to 1"):
         load_scenario(path)
+
+
+def test_a_text_that_no_terminal_can_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, '{"partitions": 2, "partition_file": "\\ud800\\u0007"}')
+    assert run(["import-smp", str(path)]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "partition_file" in line)
+    assert row.encode()
+
+
+def test_a_module_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    overrides = {"model.kind": "module", "model.python": "mine:make"}
+    scenario = load_scenario(written(tmp_path, OPTIONS), overrides)
+    assert scenario.model.search_path == str(tmp_path.resolve())  # type: ignore[attr-defined]

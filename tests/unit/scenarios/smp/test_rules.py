@@ -171,7 +171,7 @@ def test_fewer_processes_than_a_switch_has_gpus() -> None:
         ),
         (
             v1({}) | {"instance_type": "ml.g4dn.xlarge"},
-            f"instance_type is ml.g4dn.xlarge, which is none of the machines known: {KNOWN}",
+            f'instance_type is "ml.g4dn.xlarge", which is none of the machines known: {KNOWN}',
         ),
         (
             {"sm_activation_offloading": False},

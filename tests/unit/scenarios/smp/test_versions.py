@@ -139,3 +139,11 @@ def test_options_are_not_changed_by_loading_them() -> None:
     given = {"smp_options": {"parameters": dict(PARAMETERS)}}
     scenario_file(given).scenario({"parallel.microbatches": 8})
     assert given == {"smp_options": {"parameters": PARAMETERS}}
+
+
+def test_what_holds_itself_is_one_line() -> None:
+    endless: dict[str, Any] = {}
+    endless["distribution"] = endless
+    with pytest.raises(InputError) as caught:
+        load_scenario(endless)
+    assert str(caught.value).endswith("is nested too deeply; give the options alone")
