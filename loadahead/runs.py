@@ -16,12 +16,14 @@ from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
 from loadahead.sim.errors import CheckFailed, InputError
+from loadahead.sim.placement import Placement
 from loadahead.sim.timeline import write_timeline
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
     from loadahead.sim.costs import Costs
+    from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import StepMetrics
     from loadahead.sim.timeline import Timeline
 
@@ -138,7 +140,7 @@ def run_job(
         check_gradients=check,
         on_step=lambda step, _: progress(Progress(what, step + 1, wanted)),
     )
-    warnings = [*job.warnings, *execution.warnings, *_not_shared(predicted, device)]
+    warnings = [*job.warnings, *execution.warnings, *not_emulated(job.plan, costs, predicted, device)]
     warnings += other_kernels(costs, device, check)
     warnings += _other_peaks(predicted, execution.timeline, execution.warnings)
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
@@ -165,14 +167,24 @@ def _other_peaks(predicted: Timeline, measured: Timeline, said: Sequence[str]) -
     ]
 
 
-def _not_shared(predicted: Timeline, device: str) -> list[str]:
-    """Return a warning where the prediction has copies slow each other down and the emulated links cannot."""
-    if device != "cpu" or not predicted.header["contended"]:
+def not_emulated(plan: Plan, costs: Costs, predicted: Timeline, device: str) -> list[str]:
+    """Return a warning where links are shared, and one where sends take routes, that the CPU does not emulate."""
+    if device != "cpu":
         return []
-    return [
-        f"the prediction shares {', '.join(predicted.header['contended'][:4])}; the CPU's emulated links are not "
-        "shared, so measured copies come out quicker"
-    ]
+    out = []
+    contended = predicted.header["contended"]
+    if contended:
+        out.append(
+            f"the prediction shares {', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}; the CPU's "
+            "emulated links are not shared, so measured copies come out quicker"
+        )
+    direct = costs.model_copy(update={"placement": Placement(), "p2p_link": None})
+    if (costs.durations(plan) != direct.durations(plan)).any():
+        out.append(
+            "the prediction has sends go over the network or over links to the host; the CPU emulates each with "
+            "hardware.p2p and hardware.p2p_bandwidth alone"
+        )
+    return out
 
 
 def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
