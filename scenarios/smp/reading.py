@@ -14,6 +14,8 @@ from loadahead.sim.errors import InputError, one_line
 JSON_SUFFIX, PYTHON_SUFFIX = ".json", ".py"
 # Options are a page of text, and an estimator's script a few; a larger file takes long to parse.
 LARGEST_FILE = 1_000_000
+# Examples that are copied from a web page have this in place of spaces, which neither JSON nor Python takes.
+_NO_BREAK_SPACE = "\u00a0"
 _GIVE = "give SageMaker's options as JSON, or the Python file that has them"
 
 
@@ -30,7 +32,7 @@ def is_options_file(path: Path) -> bool:
         data = path.read_bytes()
     except (OSError, ValueError):
         return False
-    text = data.decode("utf-8-sig", errors="replace")
+    text = _decoded(data, "replace")
     if not text.lstrip().startswith("{"):
         return False
     try:
@@ -51,10 +53,14 @@ def read_options(path: Path) -> Mapping[str, Any]:
     if size > LARGEST_FILE:
         raise InputError(f"{path}: has {size} bytes; options are a file of at most {LARGEST_FILE}")
     try:
-        text = data.decode("utf-8-sig")
+        text = _decoded(data)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; {_GIVE}") from error
     return options_in(text, str(path)) if path.suffix == PYTHON_SUFFIX else _json(text, path)
+
+
+def _decoded(data: bytes, errors: str = "strict") -> str:
+    return data.decode("utf-8-sig", errors).replace(_NO_BREAK_SPACE, " ")
 
 
 def _json(text: str, path: Path) -> Mapping[str, Any]:

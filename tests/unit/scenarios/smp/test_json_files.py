@@ -37,6 +37,11 @@ def test_a_mark_of_the_byte_order_is_no_part_of_it(tmp_path: Path) -> None:
     assert load_scenario(path).parallel.data_parallel_degree == 2
 
 
+def test_json_copied_from_a_web_page(tmp_path: Path) -> None:
+    path = written(tmp_path, JSON.replace(": ", ":\u00a0"))
+    assert load_scenario(path).parallel.data_parallel_degree == 2
+
+
 def test_a_plan_stays_a_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     from loadahead.plan_files import write_plan

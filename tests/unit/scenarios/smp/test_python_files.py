@@ -196,6 +196,12 @@ def test_an_escape_that_is_none_is_no_warning(tmp_path: Path) -> None:
     assert load_scenario(written(tmp_path, r"x = '\d'" + PYTHON)).parallel.microbatches == 4
 
 
+def test_an_example_copied_from_a_web_page(tmp_path: Path) -> None:
+    """SageMaker's developer guide has no-break spaces in some of its examples."""
+    text = PYTHON.replace("    ", "\u00a0\u00a0\u00a0 ").replace(" : ", "\u00a0: ")
+    assert load_scenario(written(tmp_path, text)) == load_scenario(OPTIONS, {"name": "train_smp"})
+
+
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, "#" * 1_000_001)
     with pytest.raises(InputError, match=re.escape("has 1000001 bytes; options are a file of at most 1000000")):
