@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import copy
-import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadahead.scenarios.smp.literals import Scope, called, not_known, value_of
 from loadahead.scenarios.smp.values import NotKnown
 from loadahead.sim.errors import InputError, one_line
 
@@ -23,26 +23,6 @@ _TRACKED = (SMP, MPI, DISTRIBUTION)
 INSTANCE = ("instance_type", "instance_count")
 # The SDK's class whose arguments are the parameters of v2.
 SMP_CLASS = "SMP"
-# Arithmetic beyond this is no option's.
-_LARGEST = 10**18
-
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-    ast.Not: operator.not_,
-}
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool}
-
-Scope = dict[str, Any]
 
 
 def options_in(text: str, source: str) -> dict[str, Any]:
@@ -146,11 +126,11 @@ class _File:
             case ast.AnnAssign(target=target, value=value) if value is not None:
                 self._assign(target, value, scope, certain)
             case ast.AugAssign(target=ast.Name(id=name)):
-                scope[name] = _not_known(statement)
+                scope[name] = not_known(statement)
                 if name in _TRACKED:
                     self.assigned.setdefault(name, []).append(_Given(statement.lineno, scope[name]))
             case ast.AugAssign(target=ast.Subscript() as target):
-                self._put(target, _not_known(statement), scope, certain)
+                self._put(target, not_known(statement), scope, certain)
             case ast.Delete(targets=targets):
                 for target in targets:
                     self._remove(target, scope, certain)
@@ -160,7 +140,7 @@ class _File:
                 inner = dict(scope)
                 arguments = statement.args
                 for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-                    inner[argument.arg] = _not_known(argument)
+                    inner[argument.arg] = not_known(argument)
                 self.walk(statement.body, inner, certain)
                 scope.pop(statement.name, None)
             case ast.ClassDef():
@@ -172,7 +152,7 @@ class _File:
             case ast.For() | ast.AsyncFor():
                 for node in ast.walk(statement.target):
                     if isinstance(node, ast.Name):
-                        scope[node.id] = _not_known(statement.target)
+                        scope[node.id] = not_known(statement.target)
                 self.walk([*statement.body, *statement.orelse], scope, False)
             case ast.While():
                 self.walk([*statement.body, *statement.orelse], scope, False)
@@ -185,11 +165,11 @@ class _File:
                 self.walk([*statement.orelse, *statement.finalbody], scope, certain)
 
     def _assign(self, target: ast.expr, value: ast.expr, scope: Scope, certain: bool) -> None:
-        made = _value(value, scope)
+        made = value_of(value, scope)
         match target:
             case ast.Name(id=name):
                 if not certain and name in scope and scope[name] != made and name not in _TRACKED:
-                    made = _not_known(value)
+                    made = not_known(value)
                 scope[name] = made
                 if name in _TRACKED:
                     self.assigned.setdefault(name, []).append(_Given(value.lineno, made))
@@ -201,42 +181,45 @@ class _File:
                     if len(values) == len(targets):
                         self._assign(one, values[number], scope, certain)
                     elif isinstance(one, ast.Name):
-                        scope[one.id] = _not_known(value)
+                        scope[one.id] = not_known(value)
 
     def _put(self, target: ast.Subscript, made: Any, scope: Scope, certain: bool) -> None:
         """Set a key of a dictionary that is known; where the file may or may not do so, it is not known any more."""
-        table, key = _value(target.value, scope), _value(target.slice, scope)
+        table, key = value_of(target.value, scope), value_of(target.slice, scope)
         if isinstance(table, dict) and isinstance(key, str | int):
-            table[key] = made if certain or table.get(key) == made else _not_known(target)
+            table[key] = made if certain or table.get(key) == made else not_known(target)
 
     def _remove(self, target: ast.expr, scope: Scope, certain: bool) -> None:
         """Remove a key of a dictionary that is known."""
         if not isinstance(target, ast.Subscript):
             return
-        table, key = _value(target.value, scope), _value(target.slice, scope)
+        table, key = value_of(target.value, scope), value_of(target.slice, scope)
         if isinstance(table, dict) and isinstance(key, str | int) and key in table:
             if certain:
                 del table[key]
             else:
-                table[key] = _not_known(target)
+                table[key] = not_known(target)
 
     def _update(self, holder: ast.expr, call: ast.Call, scope: Scope, certain: bool) -> None:
         """Do what ``update`` does to a dictionary that is known."""
-        table = _value(holder, scope)
+        table = value_of(holder, scope)
         if not isinstance(table, dict):
             return
         named = {word.arg: word.value for word in call.keywords if word.arg is not None}
-        parts = [*(_value(one, scope) for one in call.args), {key: _value(one, scope) for key, one in named.items()}]
+        parts = [
+            *(value_of(one, scope) for one in call.args),
+            {key: value_of(one, scope) for key, one in named.items()},
+        ]
         for part in parts:
             for key, value in part.items() if isinstance(part, dict) else ():
-                table[key] = value if certain or table.get(key) == value else _not_known(call)
+                table[key] = value if certain or table.get(key) == value else not_known(call)
 
     def _calls(self, expression: ast.AST, scope: Scope) -> None:
         """Look at the calls of an expression: an estimator's arguments, and the SDK's class for v2."""
         for node in ast.walk(expression):
             if not isinstance(node, ast.Call):
                 continue
-            given = {word.arg: _value(word.value, scope) for word in node.keywords if word.arg is not None}
+            given = {word.arg: value_of(word.value, scope) for word in node.keywords if word.arg is not None}
             instance = {name: given[name] for name in INSTANCE if name in given}
             if DISTRIBUTION in given:
                 value = copy.deepcopy(given[DISTRIBUTION])
@@ -244,7 +227,7 @@ class _File:
                 self.distributions.append(_Given(node.lineno, whole))
             if instance:
                 self.instances.append(_Given(node.lineno, instance))
-            if _called(node) == SMP_CLASS:
+            if called(node) == SMP_CLASS:
                 self.classes.append(_Given(node.lineno, given))
 
 
@@ -262,89 +245,3 @@ def _own_expressions(statement: ast.stmt) -> Iterator[ast.expr]:
             yield child
         elif isinstance(child, ast.withitem):
             yield child.context_expr
-
-
-def _called(call: ast.Call) -> str:
-    """Return the last name of what is called."""
-    function = call.func
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
-def _not_known(node: ast.AST) -> NotKnown:
-    return NotKnown(getattr(node, "lineno", 0), ast.unparse(node))
-
-
-def _value(node: ast.expr, scope: Scope) -> Any:
-    """Return the value of an expression as far as it follows without running anything."""
-    match node:
-        case ast.Constant(value=value) if isinstance(value, bool | int | float | str) or value is None:
-            return value
-        case ast.Name(id=name) if name in scope:
-            known = scope[name]
-            return NotKnown(node.lineno, f"{name} = {known.text}") if isinstance(known, NotKnown) else known
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            return [_value(part, scope) for part in parts]
-        case ast.Dict():
-            return _dictionary(node, scope)
-        case ast.Call():
-            return _call(node, scope)
-        case ast.UnaryOp(op=op, operand=operand):
-            value = _value(operand, scope)
-            return _UNARY[type(op)](value) if _is_plain(value) and type(op) in _UNARY else _not_known(node)
-        case ast.BinOp():
-            return _arithmetic(node, scope)
-        case ast.Subscript(value=holder, slice=index):
-            table, key = _value(holder, scope), _value(index, scope)
-            return table[key] if isinstance(table, dict) and isinstance(key, str) and key in table else _not_known(node)
-    return _not_known(node)
-
-
-def _dictionary(node: ast.Dict, scope: Scope) -> Any:
-    out: dict[Any, Any] = {}
-    for key, value in zip(node.keys, node.values, strict=True):
-        made = _value(value, scope)
-        if key is None:
-            if not isinstance(made, dict):
-                return _not_known(node)
-            out |= made
-            continue
-        name = _value(key, scope)
-        if not isinstance(name, str | int):
-            return _not_known(node)
-        out[name] = made
-    return out
-
-
-def _call(node: ast.Call, scope: Scope) -> Any:
-    name, arguments = _called(node), [_value(one, scope) for one in node.args]
-    if isinstance(node.func, ast.Attribute):
-        return _not_known(node)
-    if name == "dict":
-        parts = [*arguments, *(_value(word.value, scope) for word in node.keywords if word.arg is None)]
-        if not all(isinstance(part, dict) for part in parts):
-            return _not_known(node)
-        named = {word.arg: _value(word.value, scope) for word in node.keywords if word.arg is not None}
-        return {key: value for part in (*parts, named) for key, value in part.items()}
-    if name in _CONVERSIONS and len(arguments) == 1 and not node.keywords and _is_plain(arguments[0]):
-        return _CONVERSIONS[name](arguments[0])
-    return _not_known(node)
-
-
-def _arithmetic(node: ast.BinOp, scope: Scope) -> Any:
-    left, right = _value(node.left, scope), _value(node.right, scope)
-    if isinstance(left, str) and isinstance(right, str) and isinstance(node.op, ast.Add):
-        return left + right
-    function = _BINARY.get(type(node.op))
-    if function is None or not (_is_plain(left) and _is_plain(right)):
-        return _not_known(node)
-    if isinstance(node.op, ast.Pow) and not 0 <= right <= 64:
-        return _not_known(node)
-    try:
-        return function(left, right)
-    except (ArithmeticError, ValueError):
-        return _not_known(node)
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value is a number of a size that options have; True and False count as 1 and 0."""
-    return isinstance(value, bool | int | float) and abs(value) <= _LARGEST
