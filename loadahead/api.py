@@ -51,7 +51,8 @@ def load(
     """Return a scenario.
 
     Args:
-        source: the name of a scenario that comes with Loadahead, a path, a dictionary of tables, or a scenario.
+        source: the name of a scenario that comes with Loadahead, a path, a dictionary of tables, or a scenario; or
+            SageMaker's options, as a path or a dictionary (docs/sagemaker.md).
         overrides: new values by the key's full path, e.g. ``{"parallel.microbatches": 8}``.
         model: layers that are run one after the other, an ``nn.Sequential``, an ``nn.ModuleList`` or a list. Copies of
             them are trained; the table ``[model]`` may then be left out.

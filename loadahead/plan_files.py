@@ -22,16 +22,26 @@ _PLAN_START = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode())
 
 
 def is_plan_file(argument: str | Path) -> bool:
-    """Return whether an argument names a plan: a .json file, or one that holds a plan under another name."""
+    """Return whether an argument names a plan: a .json file, or one that holds a plan under another name.
+
+    A JSON file of SageMaker's options is none.
+    """
     path = Path(argument)
-    if path.suffix == JSON_SUFFIX:
-        return True
     try:
         with path.open("rb") as file:
             start = file.read(64).removeprefix(BOM_UTF8).lstrip()
     except (OSError, ValueError):
-        return False  # a scenario's name, or a path that its loader will complain about
-    return start.startswith((b"{", _TEXT_START))
+        # Else a scenario's name, or a path that its loader will complain about.
+        return path.suffix == JSON_SUFFIX
+    if start.startswith(_TEXT_START) or _PLAN_START.match(start):
+        return True
+    return (path.suffix == JSON_SUFFIX or start.startswith(b"{")) and not _has_options(path)
+
+
+def _has_options(path: Path) -> bool:
+    from loadahead.scenarios.smp.reading import is_options_file
+
+    return is_options_file(path)
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -23,6 +23,7 @@ def cautions(scenario: Scenario, setting: Setting | None = None) -> list[str]:
 def cautions_beside_model(scenario: Scenario) -> list[str]:
     """Return those of the sentences that follow from other tables than the model's."""
     return [
+        *scenario.notes.sentences(),
         *scenario.hardware.cautions(),
         *_compute(scenario),
         *_offloading(scenario),
@@ -102,7 +103,7 @@ def _offloading(scenario: Scenario) -> list[str]:
             "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "
             "activation offloading has no effect"
         ]
-    if parallel.microbatches == 1:
+    if parallel.microbatches == 1 and "parallel.microbatches" not in scenario.notes.by_default:
         return [
             "activation offloading does not save memory with only one microbatch (parallel.microbatches is 1), says "
             "SageMaker's documentation; between the many units of a rank it may still save some"
@@ -126,7 +127,8 @@ def _parallelism(scenario: Scenario) -> list[str]:
             "replicas is not modelled"
         )
     active = parallel.active_microbatches
-    if active is not None and active > parallel.microbatches:
+    by_default = "parallel.active_microbatches" in scenario.notes.by_default
+    if active is not None and active > parallel.microbatches and not by_default:
         out.append(
             f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
             "no effect"

@@ -61,7 +61,9 @@ def _placement(scenario: Scenario) -> list[str]:
 
 def _unheard(scenario: Scenario) -> list[str]:
     """Return that a placement decides nothing, where nothing is known that depends on it."""
-    keys = ["hardware.gpus_per_host"] if scenario.hardware.gpus_per_host is not None else []
+    hosts = "hardware.gpus_per_host"
+    is_written = scenario.hardware.gpus_per_host is not None and hosts not in scenario.notes.by_default
+    keys = [hosts] if is_written else []
     parallel = scenario.parallel
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
         keys.append("parallel.placement_strategy")

@@ -1,5 +1,7 @@
 """Scenarios are read by a shipped name, from a path or from a dictionary, with overrides by key.
 
+SageMaker's options stand for a scenario wherever one is given (scenarios/smp).
+
 Every mistake is an InputError of one line that names file and key.
 """
 
@@ -9,24 +11,31 @@ import copy
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from loadahead.scenarios.catalogue.machines import MACHINES, find_machine, nearest_machine
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
+from loadahead.scenarios.notes import Notes
 from loadahead.scenarios.schema import Scenario
+from loadahead.scenarios.smp.conversion import Conversion, converted
+from loadahead.scenarios.smp.options import Options, is_options, options_of
+from loadahead.scenarios.smp.reading import is_options_file, read_options
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
 
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
-# A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself.
+# A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself; SageMaker's options as a
+# path or as a dictionary.
 ScenarioSource = str | Path | Mapping[str, Any] | Scenario
 # Overrides hold new values by the full path of a key, e.g. ``{"offload.release_window": 2}``.
 Overrides = Mapping[str, Any]
@@ -50,18 +59,41 @@ class ScenarioFile:
         source: the name that errors begin with.
         folder: the folder of the file; None for a shipped scenario and one that is no file.
         objects: the model, data, loss and optimizer that were given in memory (the executor's ModelObjects), or None.
+        notes: what is to be said of the scenario that was loaded from it before.
+        options: SageMaker's, which the tables are then made from; ``content`` holds what is given beside them.
     """
 
     content: dict[str, Any]
     source: str
     folder: Path | None
     objects: Any = None
+    notes: Notes = field(default=Notes())
+    options: Options | None = None
 
     def scenario(self, overrides: Overrides | None = None, known: Mapping[str, Any] = NOTHING_KNOWN) -> Scenario:
         """Return the scenario with these overrides; raise InputError in one line where it holds a mistake.
 
         ``known`` holds tables of a scenario of this file: they are taken as they are, whatever is overridden in them.
         """
+        if self.options is not None:
+            # What options become follows from all that is given, known tables too.
+            conversion = self.conversion(overrides)
+            content, notes = conversion.tables, conversion.notes
+        else:
+            content, notes = self._overridden(overrides, known), self.notes.beside(overrides or ())
+        scenario = _scenario({**content, **known}, self.source, self.folder, known)
+        if notes.said or notes.by_default:
+            scenario = scenario.with_notes(notes)
+        return scenario if "model" in known else with_objects(scenario, self.objects)
+
+    def conversion(self, overrides: Overrides | None = None) -> Conversion:
+        """Return what the options of this file become, with overrides; InputError where it is a scenario's file."""
+        if self.options is None:
+            raise InputError(f"{self.source}: is a scenario; give a file of SageMaker's options")
+        return converted(self.options, self._overridden(overrides), _uniform())
+
+    def _overridden(self, overrides: Overrides | None, known: Mapping[str, Any] = NOTHING_KNOWN) -> dict[str, Any]:
+        """Return the tables with these overrides, without those that are known."""
         content = {name: copy.deepcopy(table) for name, table in self.content.items() if name not in known}
         if not isinstance(overrides, Mapping | None):
             raise InputError(
@@ -72,9 +104,13 @@ class ScenarioFile:
             keys = split_key(path)
             if keys[0] not in known:
                 _set_key(content, path, keys, value)
-        content |= known
-        scenario = _scenario(content, self.source, self.folder, known)
-        return scenario if "model" in known else with_objects(scenario, self.objects)
+        return content
+
+
+@cache
+def _uniform() -> dict[str, Any]:
+    """Return the scenario whose model and numbers stand in where SageMaker's options come without any."""
+    return _read(SHIPPED / f"uniform{SUFFIX}")
 
 
 def with_objects(scenario: Scenario, objects: Any) -> Scenario:
@@ -101,7 +137,9 @@ def scenario_file(source: ScenarioSource) -> ScenarioFile:
         content = scenario_to_dict(source)
         # A caution of the tables is said where they are used: to load them shows none.
         content["hardware"].update(source.hardware.bare())
-        return ScenarioFile(content=content, source=source.name, folder=None, objects=objects)
+        return ScenarioFile(content=content, source=source.name, folder=None, objects=objects, notes=source.notes)
+    if isinstance(source, Mapping) and is_options(source):
+        return options_file(source)
     if isinstance(source, Mapping):
         content = copy.deepcopy(dict(source))
         name = content.setdefault("name", "scenario")
@@ -118,11 +156,64 @@ def read_scenario(argument: str) -> ScenarioFile:
     """Read a scenario's file by shipped name or path; raise InputError in one line where there is none."""
     path = _find(argument)
     shipped = path.parent == SHIPPED
+    if not shipped and path.suffix != SUFFIX and is_options_file(path):
+        return options_file(path)
     content = _read(path)
     content.setdefault("name", path.stem[:200] or "scenario")
     return ScenarioFile(
         content=content, source=path.stem if shipped else str(path), folder=None if shipped else path.parent
     )
+
+
+def options_file(
+    source: Path | Mapping[str, Any], model: str | None = None, machine: str | None = None
+) -> ScenarioFile:
+    """Return the scenario file that SageMaker's options stand for; raise InputError in one line where they are none.
+
+    Args:
+        source: a JSON or a Python file, which is read and not run, or the options as a dictionary.
+        model: a transformer's name in the catalogue, or a scenario whose model is taken.
+        machine: a machine's name in the catalogue, or an instance type.
+    """
+    where, name = (str(source), source.stem[:200]) if isinstance(source, Path) else ("scenario", "smp")
+    options = options_of(read_options(source) if isinstance(source, Path) else source, where)
+    content: dict[str, Any] = {"name": name or "smp"}
+    if model is not None:
+        content["model"] = _model_named(model)
+    if machine is not None:
+        content["hardware"] = {"machine": _machine_named(machine)}
+    folder = source.parent if isinstance(source, Path) else None
+    return ScenarioFile(content=content, source=where, folder=folder, options=options)
+
+
+def _machine_named(name: str) -> str:
+    """Return a machine's name in the catalogue; raise InputError where there is none of it."""
+    found = find_machine(name)
+    if found is not None:
+        return found
+    near = nearest_machine(name)
+    hint = f" did you mean {near}?" if near is not None else ""
+    raise InputError(
+        f"machine {name!r:.60} is none of those known;{hint} known are {', '.join(MACHINES)}", parameters=("machine",)
+    )
+
+
+def _model_named(name: str) -> dict[str, Any]:
+    """Return the table of a transformer in the catalogue, or of a scenario; raise InputError where there is neither."""
+    if name in TRANSFORMERS:
+        return {"kind": "transformer", "preset": name}
+    try:
+        file = read_scenario(name)
+    except InputError as error:
+        known = f"a model is one of {', '.join(TRANSFORMERS)}, or a scenario's"
+        raise InputError(f"{error}; {known}", parameters=("model",)) from error
+    table = file.content.get("model") if file.options is None else None
+    if not isinstance(table, dict):
+        raise InputError(f"{name:.80}: has no table [model] to be taken", parameters=("model",))
+    if file.folder is not None and table.get("kind") == "module":
+        own = table.get("search_path")
+        table["search_path"] = str((file.folder / own if isinstance(own, str) else file.folder).resolve())
+    return table
 
 
 def load_scenario(source: ScenarioSource, overrides: Overrides | None = None) -> Scenario:

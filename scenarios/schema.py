@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, PrivateAttr, SerializeAsAny
 
 from loadahead.scenarios.fields import Name, Table, not_allowed
 from loadahead.scenarios.kinds import KINDS, Model, Setting
+from loadahead.scenarios.notes import Notes
 from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
 from loadahead.sim.schema_errors import shown_value
 from loadahead.sim.workload import ModuleShapes
@@ -37,6 +38,20 @@ class Scenario(Table):
     checkpoint: Checkpoint = Checkpoint()
     offload: Offload = Offload()
     jitter: Jitter = Jitter()
+
+    # What it was made from, and no part of what it says.
+    _notes: Notes = PrivateAttr(default=Notes())
+
+    @property
+    def notes(self) -> Notes:
+        """Return what is to be said of a scenario that was made of something else, such as SageMaker's options."""
+        return self._notes
+
+    def with_notes(self, notes: Notes) -> Scenario:
+        """Return the same scenario with these notes."""
+        scenario = self.model_copy()
+        scenario._notes = notes
+        return scenario
 
     def setting(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadahead.reports.run_data import RunData
-from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED
+from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
 
 
 def reproduction_commands(data: RunData) -> list[str]:
@@ -17,6 +17,8 @@ def reproduction_commands(data: RunData) -> list[str]:
         command = " ".join(command)
     if isinstance(command, str):
         lines.append(command)
+    if SCENARIO in names:
+        lines.append(f"loadahead plan {SCENARIO} -o {PLAN}")
     if PLAN in names:
         lines += [f"loadahead verify {PLAN}", f"loadahead simulate {PLAN}{costs}"]
         if data.measured is not None:

@@ -15,6 +15,7 @@ from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
 from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.import_smp import import_smp
 from loadahead.cli.commands.inspect import inspect
 from loadahead.cli.commands.plan import plan
 from loadahead.cli.commands.report import report
@@ -31,6 +32,7 @@ from loadahead.version import __version__
 # In the order of the help.
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "import-smp": import_smp,
     "inspect": inspect,
     "plan": plan,
     "verify": verify,
@@ -60,6 +62,8 @@ _OPTIONS = {
     "backend": "--backend",
     "scheduler": "--scheduler",
     "check": "--no-check",
+    "model": "--model NAME",
+    "machine": "--machine NAME",
 }
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -1,0 +1,97 @@
+"""From SageMaker's options to all that can be said of them: scenario, rank map, plan and prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loadahead.jobs import job_of, named, with_costs
+from loadahead.prediction import Prediction, predict, prediction_of, write_advice, write_prediction
+from loadahead.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from loadahead.scenarios.schema import Scenario
+    from loadahead.scenarios.smp.conversion import Conversion
+    from loadahead.sim.costs import Costs
+    from loadahead.sim.placement import RankMap
+
+TOML_SUFFIX = ".toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedOptions:
+    """Holds what options became.
+
+    Attributes:
+        ranks: where each process stands, and what it works on.
+        costs: what the plan was predicted with.
+    """
+
+    conversion: Conversion
+    scenario: Scenario
+    ranks: RankMap
+    prediction: Prediction
+    costs: Costs
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said of the scenario and of its step."""
+        found: list[str] = self.prediction.step.header["warnings"]
+        return found
+
+    def toml(self) -> str:
+        """Return the scenario's file, with comments that say where each line comes from."""
+        from loadahead.scenarios.smp.toml_text import scenario_toml
+
+        return scenario_toml(self.conversion)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        conversion = self.conversion
+        return {
+            "version": conversion.options.version,
+            "scenario": conversion.tables,
+            "keys": [row.to_dict() for row in conversion.rows],
+            "degrees": conversion.degrees.to_dict(),
+            "ranks": self.ranks.rows(),
+            "prediction": self.prediction.to_dict(),
+            "warnings": self.warnings,
+        }
+
+
+def import_options(
+    path: Path, model: str | None = None, machine: str | None = None, progress: ProgressCallback = silent
+) -> ImportedOptions:
+    """Return what the options of a JSON or a Python file become, and the predicted step.
+
+    ``model`` and ``machine`` are those of :func:`loadahead.scenarios.loader.options_file`.
+    """
+    from loadahead.scenarios.loader import options_file
+    from loadahead.scenarios.placement import placement_of
+
+    file = options_file(path, model, machine)
+    with named(str(path)):
+        conversion, scenario = file.conversion(), file.scenario()
+        placement = placement_of(scenario.parallel, scenario.hardware)
+        switch = scenario.hardware.value_of("gpus_per_switch")
+        ranks = placement.table(scenario.parallel.pipeline_parallel_degree, switch)
+    job, costs = with_costs(job_of(scenario), progress=progress)
+    step = predict(job, costs)
+    prediction = prediction_of(job, costs, step, None, None, progress)
+    return ImportedOptions(conversion=conversion, scenario=scenario, ranks=ranks, prediction=prediction, costs=costs)
+
+
+def write_imported(imported: ImportedOptions, directory: Path) -> None:
+    """Write scenario, plan, costs, predicted timeline and advice into a run directory, which is made if need be."""
+    from loadahead.reports import run_directory
+
+    prediction = imported.prediction
+    write_prediction(prediction.job, prediction.step, imported.costs, directory)
+    write_advice(prediction.advice, directory)
+    write_scenario(imported, directory / run_directory.SCENARIO)
+
+
+def write_scenario(imported: ImportedOptions, path: Path) -> None:
+    """Write the scenario's file."""
+    path.write_text(imported.toml(), encoding="utf-8")

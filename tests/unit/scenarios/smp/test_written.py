@@ -1,0 +1,72 @@
+"""The scenario file that is written of options: it loads back equal and says where each line comes from."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loadahead as la
+from loadahead.scenarios.loader import load_scenario, options_file
+from loadahead.scenarios.smp.toml_text import scenario_toml
+from loadahead.sim.ir.json_form import plan_to_json
+from tests.unit.scenarios.smp.examples import OPTIONS, OPTIONS_V2, PARAMETERS
+
+MODEL = {"model.preset": "gpt3-1.3b", "hardware.machine": "p4d.24xlarge"}
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides"),
+    [
+        (OPTIONS, {}),
+        (OPTIONS, MODEL),
+        (
+            OPTIONS,
+            {"hardware.launch_by_kind": {"FORWARD": "5 us"}, "model.units_per_stage": 2, "model.forward": [1, 2]},
+        ),
+        (OPTIONS_V2, {}),
+        (OPTIONS_V2, {"model.preset": "gpt3-1.3b", "checkpoint.strategy": "group_2"}),
+        (PARAMETERS, {}),
+        ({"partitions": 2}, {"offload.activation_loading_horizon": 2, "jitter.compute": 0.1}),
+    ],
+)
+def test_it_loads_back_equal(tmp_path: Path, given: dict[str, Any], overrides: dict[str, Any]) -> None:
+    path = tmp_path / "smp.toml"
+    path.write_text(scenario_toml(options_file(given).conversion(overrides)), encoding="utf-8")
+    scenario, again = load_scenario(given, overrides), load_scenario(path)
+    assert again == scenario and again.model_fields_set == scenario.model_fields_set
+    assert plan_to_json(la.plan(again)) == plan_to_json(la.plan(scenario))
+    assert la.simulate(again).metrics == la.simulate(scenario).metrics
+
+
+def test_it_says_where_each_line_comes_from() -> None:
+    lines = scenario_toml(options_file(OPTIONS, machine="ml.p4d.24xlarge").conversion()).splitlines()
+    assert lines[0] == "# Made of the options of SageMaker's model parallel library v1 in scenario."
+    assert (
+        '# custom_mpi_options = "--mca btl_vader_single_copy_mechanism none ": known, does not change this prediction: '
+        "MPI starts the processes and carries no activations."
+    ) in lines
+    for line in [
+        'forward = "1 ms" # the uniform scenario\'s, which stands in',
+        'machine = "p4d.24xlarge" # set by hand',
+        "gpus_per_host = 8 # processes_per_host",
+        "microbatches = 4 # microbatches",
+        "data_parallel_degree = 2 # the processes divided by the other degrees",
+        "active_microbatches = 4 # active_microbatches, SageMaker's default",
+    ]:
+        assert line in lines
+
+
+def test_of_v2_it_says_what_v2_does_not_have() -> None:
+    lines = scenario_toml(options_file(OPTIONS_V2).conversion()).splitlines()
+    assert "pipeline_parallel_degree = 1 # v2 has no pipeline" in lines
+    assert 'horizon_unit = "layers" # v2 counts layers' in lines
+    assert 'machine = "p4d.24xlarge" # instance_type' in lines
+
+
+def test_what_a_comment_may_not_hold_is_left_out() -> None:
+    given = {"smp_options": {"partitions": 2, "partition_file": "a\nb\x01 = 1"}, "mpi_options": {}}
+    text = scenario_toml(options_file(given).conversion())
+    assert tomllib.loads(text)["parallel"]["pipeline_parallel_degree"] == 2
