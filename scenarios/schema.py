@@ -40,7 +40,7 @@ class Scenario(Table):
     jitter: Jitter = Jitter()
 
     # What it was made from, and no part of what it says.
-    _notes: Notes = PrivateAttr(default=Notes())
+    _notes: Notes = PrivateAttr(default_factory=Notes)
 
     @property
     def notes(self) -> Notes:

@@ -164,7 +164,7 @@ class Hardware(Table):
     h2d_weight: Weight | None = None
 
     # How it was written, and no part of what it says.
-    _bare: Bare = PrivateAttr(default=Bare())
+    _bare: Bare = PrivateAttr(default_factory=Bare)
 
     @model_validator(mode="wrap")
     @classmethod
