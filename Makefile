@@ -10,7 +10,8 @@ GPU_OUT := out/gpu-check
 PEERS_DEVICE := cpu
 PEERS_OUT := out/peers.json
 # Two test workers share the cores; torch must not add threads of its own to each.
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Tests start Pythons by the dozen, which would compile all sources each time where no bytecode may be written.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
@@ -40,7 +41,7 @@ demo: $(STAMP) ## the main job end to end on this machine: sweep, plan, run, com
 	@$(BIN)/loadahead demo -o $(DEMO_OUT)
 
 test: $(STAMP) ## all tests; none compares clock times, so that a busy machine does not matter
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check-times: $(STAMP) ## on a quiet machine: step times beside predictions, start-up and copies, with their spread
 	$(TEST_ENV) $(BIN)/python -m tests.times

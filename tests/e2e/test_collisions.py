@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 import loadahead
 from loadahead import jobs
+from loadahead.cli.main import run
 
 ROOT = str(Path(loadahead.__file__).parents[1])
 JUNK = "raise RuntimeError('imported by mistake')\n"
@@ -59,7 +62,7 @@ def user_folder(folder: Path, sizes: str = "sizes", width: int = 24) -> Path:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder without any such name, with costs."""
     folder = user_folder(tmp_path_factory.mktemp("plain") / "user")
-    answer(["calibrate", "own.toml", "--repeats", "1", "-o", "costs.json"], folder)
+    answer_here(["calibrate", "own.toml", "--repeats", "1", "-o", "costs.json"], folder)
     return folder
 
 
@@ -87,13 +90,21 @@ def answer(arguments: list[str], folder: Path, path: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
+def answer_here(arguments: list[str], folder: Path) -> Any:
+    """What this process answers in a folder."""
+    with chdir(folder), redirect_stdout(io.StringIO()) as printed:
+        assert run([*arguments, "--json"]) == 0
+    return json.loads(printed.getvalue())
+
+
 IN_THE_FOLDER, ON_THE_PATH, ELSEWHERE = "in the folder", "with the folder on PYTHONPATH", "from elsewhere"
 
 
 @pytest.fixture(scope="module")
 def expected(plain: Path) -> dict[str, dict[str, Any]]:
     """What the commands answer where nothing collides."""
-    return {command: untimed(answer(arguments(command, plain), plain)) for command in ("plan", "simulate", "execute")}
+    commands = ("plan", "simulate", "execute")
+    return {command: untimed(answer_here(arguments(command, plain), plain)) for command in commands}
 
 
 def arguments(command: str, plain: Path, scenario: str = "own.toml") -> list[str]:
@@ -150,7 +161,7 @@ def test_other_peoples_packages(tmp_path: Path) -> None:
         (tmp_path / "packages" / name).mkdir(parents=True)
         (tmp_path / "packages" / name / "__init__.py").write_text(JUNK)
     simulate = ["simulate", "uniform"]
-    assert answer(simulate, tmp_path, tmp_path / "packages") == answer(simulate, tmp_path)
+    assert answer(simulate, tmp_path, tmp_path / "packages") == answer_here(simulate, tmp_path)
 
 
 def test_two_scenarios_with_a_model_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

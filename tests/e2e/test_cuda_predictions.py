@@ -62,11 +62,10 @@ def costs_of(name: str) -> Costs:
     return calibration(GPUS[name], repeats=1, microbatches=5)
 
 
-def calibration(gpu: FakeGpu, **more: Any) -> Costs:
-    sizes = (1 << 12, 1 << 16, 1 << 20)
-    return calibrate(
-        workload(), spec(), hardware=HARDWARE, device="cuda", driver=FakeCuda(gpu), link_sizes=sizes, **more
-    )
+def calibration(gpu: FakeGpu, model: ModelSpec | None = None, **more: Any) -> Costs:
+    own, sizes = model or spec(), (1 << 12, 1 << 16, 1 << 20)
+    shapes = workload() if model is None else workload_of(model)
+    return calibrate(shapes, own, hardware=HARDWARE, device="cuda", driver=FakeCuda(gpu), link_sizes=sizes, **more)
 
 
 def plan_of(**policy: Any) -> Plan:
@@ -201,9 +200,9 @@ def test_every_figure_says_how_often_it_was_seen_and_its_spread() -> None:
 
 
 def test_a_steps_data_counts_for_its_microbatches() -> None:
-    fewer = calibration(FakeGpu(), repeats=1)
-    more = calibration(FakeGpu(), repeats=1, microbatches=MICROBATCHES + 3)
-    ids_and_targets = 2 * TINY["batch"] * 32 * 8  # type: ignore[operator]
+    fewer = calibration(FakeGpu(), tiny_spec(), repeats=1)
+    more = calibration(FakeGpu(), tiny_spec(), repeats=1, microbatches=MICROBATCHES + 3)
+    ids_and_targets = 2 * TINY["batch"] * TINY["context"] * 8  # type: ignore[operator]
     assert more.static_bytes[0] - fewer.static_bytes[0] == 3 * ids_and_targets
 
 

@@ -187,9 +187,8 @@ class FakeCuda:
     def ran(self, call: Call) -> None:
         """Take note of an operator that just ran while a stream was current."""
         self._host_ns += self.gpu.launch_ns
-        for tensor in call.given:
-            self._meet(tensor, Side.PAGEABLE if _is_a_number(tensor) else Side.DEVICE)
-        if call.given and not any(self._on_device(tensor) for tensor in call.given):
+        homes = [self._meet(tensor, Side.PAGEABLE if _is_a_number(tensor) else Side.DEVICE) for tensor in call.given]
+        if homes and not any(home.side == Side.DEVICE for home in homes):
             self._ran_on_host(call)
             return
         stream, name = self._current[-1], self._named(call.name)
@@ -272,18 +271,15 @@ class FakeCuda:
 
     def _meet(self, tensor: torch.Tensor, unseen: Side) -> Home:
         """Where a tensor lies; one not seen before lies on that side."""
-        if self.memory.home(tensor) is None:
+        home = self.memory.home(tensor)
+        if home is None:
             if unseen == Side.DEVICE:
                 self.memory.adopt(tensor, COMPUTE)
             else:
                 self.memory.host(tensor, unseen)
-        home = self.memory.home(tensor)
-        assert home is not None
+            home = self.memory.home(tensor)
+            assert home is not None
         return home
-
-    def _on_device(self, tensor: torch.Tensor) -> bool:
-        home = self.memory.home(tensor)
-        return home is not None and home.side == Side.DEVICE
 
     def _places(self, tensors: Sequence[torch.Tensor]) -> tuple[Place, ...]:
         found = [self.memory.place(tensor) for tensor in tensors]

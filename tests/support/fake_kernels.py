@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 SECOND = 1_000_000_000
@@ -41,7 +40,7 @@ class FakeGpu:
 
     def kernel_time(self, call: Call) -> int:
         """The longer of moving the bytes and doing the arithmetic."""
-        moving = sum(tensor.numel() * tensor.element_size() for tensor in (*call.reads, *call.writes))
+        moving = sum([tensor.nbytes for tensor in (*call.reads, *call.writes)])
         return self.kernel_ns + max(_time(moving, self.memory_bandwidth), _time(call.flops(), self.flop_rate))
 
     def copy_time(self, direction: str, nbytes: int) -> int:
@@ -51,7 +50,7 @@ class FakeGpu:
         return self.h2d_latency_ns + _time(nbytes, self.h2d_bandwidth)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes thrice as long to make
 class Call:
     """One operator with what it was given and what it returned.
 
@@ -77,8 +76,10 @@ class Call:
     def of(cls, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Call:
         changed = _changed(func)
         given = dict(zip(_names(func), args, strict=False)) | kwargs
-        before = _tensors([value for name, value in given.items() if name not in changed])
-        mutated = _tensors([value for name, value in given.items() if name in changed])
+        before: list[torch.Tensor] = []
+        mutated: list[torch.Tensor] = []
+        for name, value in given.items():
+            _gather(value, mutated if name in changed else before)
         known = {_storage(tensor) for tensor in before + mutated}
         made = [tensor for tensor in _tensors(out) if _storage(tensor) not in known]
         filled = [] if _only_allocates(func) else made
@@ -89,7 +90,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        return str(self.func)
+        return _name(self.func)
 
     @property
     def kernel(self) -> bool:
@@ -105,12 +106,31 @@ def _time(amount: int, rate: int) -> int:
     return -(-amount * SECOND // rate)
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+def _tensors(value: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    _gather(value, found)
+    return found
+
+
+def _gather(value: Any, found: list[torch.Tensor]) -> None:
+    """Add the tensors of an operator's argument or result: it is one, or holds some in lists and tuples, or none.
+
+    There are hundreds of thousands of calls in a test, of which torch's tree_leaves would take a third.
+    """
+    if isinstance(value, torch.Tensor):
+        found.append(value)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _gather(one, found)
 
 
 def _storage(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
+
+
+@cache
+def _name(func: Any) -> str:
+    return str(func)
 
 
 @cache
@@ -133,4 +153,9 @@ def _waits(func: Any, given: Mapping[str, Any]) -> bool:
     """Whether the result's value or shape depends on data; with indices it does only where one is a mask."""
     if "indices" in given:
         return any(tensor.dtype == torch.bool for tensor in _tensors(given["indices"]))
+    return _depends_on_data(func)
+
+
+@cache
+def _depends_on_data(func: Any) -> bool:
     return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags

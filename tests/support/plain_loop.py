@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from loadahead import TrainingStep
+from tests.support.seeding import seed_cpu
 
 
 def plain_step(
@@ -34,7 +35,7 @@ def plain_step(
             rest = iter(layers)
             with around():
                 for unit, count in enumerate(training.units):
-                    torch.manual_seed(training.seeds[step, unit, microbatch])
+                    seed_cpu(training.seeds[step, unit, microbatch])
                     for _ in range(count):
                         value = next(rest)(value)
                 part = loss(value, target) / len(batches)

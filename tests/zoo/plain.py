@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from loadahead.executor.tensors.randomness import seed_of
+from tests.support.seeding import seed_cpu
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Data = Callable[[int, int, int], tuple[Any, Tensor]]
@@ -115,7 +116,7 @@ def _seeded_units(module: nn.Sequential, units: Sequence[Unit], place: dict[str,
 
 
 def _seed_all(number: int) -> None:
-    torch.manual_seed(number)
+    seed_cpu(number)
     random.seed(number)
     np.random.seed(number % 2**32)
 

@@ -13,9 +13,9 @@ def _no_network(*_: Any, **__: Any) -> Any:
 
 
 def _install() -> None:
-    import torch
-
     if sys.orig_argv[1:] == ["-"]:  # the script that looks for a GPU
+        import torch
+
         torch.cuda.is_available = lambda: True
         return
     if sys.orig_argv[1:3] != ["-m", "loadahead"]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,13 @@ print(json.dumps(out))
 """
 
 
-def answers(root: Path) -> dict[str, dict[str, Any]]:
+def answers(root: Path, **more: str) -> dict[str, dict[str, Any]]:
     """Return the step's row by every way, as the simulator of this checkout has it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     ran = subprocess.run(
         [sys.executable, "-c", ASK],
         cwd=root,
-        env=environment | {"PYTHONPATH": str(root)},
+        env=environment | {"PYTHONPATH": str(root)} | more,
         capture_output=True,
         text=True,
     )
@@ -80,7 +81,8 @@ def test_a_rule_that_says_something_else_says_it_everywhere(tmp_path: Path) -> N
         source = (package / "sim" / name).read_text()
         assert source.count(line) == 1, f"{name}: the rule's line stands there once"
         (package / "sim" / name).write_text(source.replace(line, other))
-    ours, theirs = answers(SIM.parents[1]), answers(tmp_path)
+    # The copy runs as its lines say: to compile it takes long, and numba has no other form of any function.
+    ours, theirs = answers(SIM.parents[1]), answers(tmp_path, NUMBA_DISABLE_JIT="1")
     for found in (ours, theirs):
         assert found["planless"] == found["own simpy"] == found["own compiled"]
         assert found["shared simpy"] == found["shared compiled"]
@@ -94,6 +96,35 @@ def test_a_rule_that_says_something_else_says_it_everywhere(tmp_path: Path) -> N
             assert row[f"stall_{stall}_ns"] > 0, (way, stall)
             assert other[f"stall_{stall}_ns"] % 3 == 0, (way, stall)
         assert 0 < other["overlap"] <= 0.25 and row["overlap"] > 0, way  # halved on each rank, then for all of them
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax of every module of the simulator, by its name."""
+    return {
+        ".".join(path.relative_to(SIM).with_suffix("").parts): ast.parse(path.read_text()) for path in SIM.rglob("*.py")
+    }
+
+
+def test_numba_has_no_other_form_of_a_function_than_its_lines() -> None:
+    """Or else what is compiled could say something else than the rule's lines, and the test above would not see it."""
+    extending = {
+        (module, name.name)
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for name in node.names
+        if (getattr(node, "module", None) or name.name).startswith("numba.")
+    }
+    assert extending == {("compiled", "register_jitable")}
+    decorated = {
+        ast.unparse(decorator)
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+    }
+    assert {"compiled", "inlined"} <= decorated and not any("numba" in text or "jit" in text for text in decorated)
 
 
 # Who asks which rule: the home's functions, and the modules that call them.
@@ -121,9 +152,7 @@ ASKED = {
 def test_who_asks_a_rule_is_who_is_said_to(home: str, rule: str) -> None:
     """One definition in the whole package, in its home; and every engine, the walk and the metrics call that one."""
     defined, calling = set(), set()
-    for path in SIM.rglob("*.py"):
-        module = ".".join(path.relative_to(SIM).with_suffix("").parts)
-        tree = ast.parse(path.read_text())
+    for module, tree in modules().items():
         imported = {
             name.asname or name.name
             for node in ast.walk(tree)
