@@ -123,7 +123,8 @@ def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Pla
     from loadahead.sim.planner import build_plan
     from loadahead.sim.verify import check
 
-    echo = {"scenario": scenario_to_dict(prepared.scenario)}
+    notes = prepared.scenario.notes
+    echo = {"scenario": scenario_to_dict(prepared.scenario), **({"notes": notes.to_dict()} if notes else {})}
     compile_first()
     plan = build_plan(prepared.workload, prepared.policy, decisions=decisions, name=prepared.scenario.name, echo=echo)
     check(plan)
@@ -241,7 +242,7 @@ def with_costs(
     """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
     from loadahead.scenarios.cautions import cautions_of_costs
     from loadahead.scenarios.links import with_stated_links
-    from loadahead.scenarios.placement import hosts_of
+    from loadahead.scenarios.placement import placement_of
 
     if job.costs is not None:
         return job, job.costs
@@ -249,8 +250,8 @@ def with_costs(
     progress(Progress(f"{job.name} gives no costs: calibrating on this {device}"))
     measured = calibrate_prepared(prepared, repeats, device, deterministic)
     scenario = prepared.scenario
-    hosts = hosts_of(scenario.parallel, scenario.hardware)
-    costs, said = with_stated_links(measured, scenario.hardware, hosts, physical=has_own_links(device))
+    placement = placement_of(scenario.parallel, scenario.hardware)
+    costs, said = with_stated_links(measured, scenario.hardware, placement, physical=has_own_links(device))
     warnings = (*job.warnings, *said, *cautions_of_costs(prepared.scenario, costs))
     return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
 
@@ -302,6 +303,7 @@ def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -
 
 def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Costs | Path | None, device: str) -> Job:
     from loadahead.scenarios.loader import scenario_from_dict
+    from loadahead.scenarios.notes import Notes
     from loadahead.sim.verify import check
 
     _refuse_overrides(name, overrides)
@@ -324,6 +326,8 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
         return Job(name=plan.name, plan=plan, prepared=None, costs=given)
     with named(name):
         scenario = scenario_from_dict(echo, f"{name}: policy.scenario")
+        if "notes" in plan.policy:
+            scenario = scenario.with_notes(Notes.from_dict(plan.policy["notes"]))
         placement = tuple(plan.stage_rank.tolist()) or None
         prepared = prepare_scenario(scenario, given, device, len(plan.stage_rank) or None, placement=placement)
         policy = _policy_of(plan, prepared.policy)

@@ -176,7 +176,7 @@ def not_emulated(plan: Plan, costs: Costs, predicted: Timeline, device: str) -> 
     if contended:
         out.append(
             f"the prediction shares {', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}; the CPU's "
-            "emulated links are not shared, so measured copies come out quicker"
+            "emulated links are not shared, so what goes over them comes out quicker when measured"
         )
     direct = costs.model_copy(update={"placement": Placement(), "p2p_link": None})
     if (costs.durations(plan) != direct.durations(plan)).any():

@@ -2,61 +2,111 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import Hardware
+from loadahead.sim.placement import Placement
 
-# Keys of sends between hosts, and those of copies of both directions that meet.
-_NETWORK = ("network_bandwidth", "gpu_network_bandwidth", "network_latency")
-_BOTH_WAYS = ("duplex", "host_memory_bandwidth")
+# Keys of sends between hosts.
+_NETWORK = ("network_bandwidth", "gpu_network_bandwidth", "network_latency", "gpus_per_nic")
 # What the processes of one host share, apart from all other hosts'.
-_OF_A_HOST = ("host_memory_bandwidth", "network_bandwidth", "gpu_network_bandwidth", "network_latency", "host_memory")
+_OF_A_HOST = ("host_memory_bandwidth", *_NETWORK, "host_memory")
 _OF_A_SWITCH = ("uplink_d2h", "uplink_h2d")
 
 
 def cautions_of_hosts(scenario: Scenario) -> list[str]:
     """Return a sentence for each setting without effect, and for what is taken in place of one that is missing."""
-    return [*_links(scenario.hardware), *_placement(scenario)]
+    found = _Sends.of(scenario)
+    return [*_links(scenario.hardware, found), *_network(scenario.hardware, found), *_placement(scenario, found)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sends:
+    """Says how many processes there are on how many hosts, and what ranks send."""
+
+    placement: Placement
+    processes: int
+    any: bool
+    between_hosts: bool
+    over_links: bool
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> _Sends:
+        hardware, ranks = scenario.hardware, scenario.parallel.pipeline_parallel_degree
+        placement = placement_of(scenario.parallel, hardware)
+        between = bool(placement.reach(ranks).any())
+        networked = between and _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
+        return cls(
+            placement=placement,
+            processes=placement.processes(ranks),
+            any=ranks > 1,
+            between_hosts=between,
+            over_links=networked or (ranks > 1 and hardware.value_of("p2p_link") == "pcie"),
+        )
 
 
 def _known(hardware: Hardware, *keys: str) -> bool:
     return any(hardware.value_of(key) is not None for key in keys)
 
 
-def _links(hardware: Hardware) -> list[str]:
+def _links(hardware: Hardware, sends: _Sends) -> list[str]:
     out = []
-    sends_over_pcie = hardware.value_of("p2p_link") == "pcie"
-    if hardware.gpus_per_switch is not None and not _known(hardware, *_OF_A_SWITCH) and not sends_over_pcie:
-        out.append("hardware.gpus_per_switch has no effect: neither uplink_d2h nor uplink_h2d is given")
+    over_pcie = sends.any and hardware.value_of("p2p_link") == "pcie"
+    if hardware.gpus_per_switch is not None and not _known(hardware, *_OF_A_SWITCH):
+        if not over_pcie:
+            out.append("hardware.gpus_per_switch has no effect: neither uplink_d2h nor uplink_h2d is given")
+        elif not _known(hardware, "host_memory_bandwidth"):
+            out.append(
+                "hardware.gpus_per_switch has no effect: neither an uplink nor host_memory_bandwidth is given, which "
+                "sends between switches go through"
+            )
     weights = [key for key in ("d2h_weight", "h2d_weight") if getattr(hardware, key) is not None]
-    if weights and not _known(hardware, *_BOTH_WAYS):
+    if weights and not _known(hardware, "duplex", "host_memory_bandwidth") and not sends.over_links:
         out.append(
             f"hardware.{weights[0]} has no effect: copies of both directions meet only in duplex or "
             "host_memory_bandwidth, and neither is given"
         )
+    if hardware.p2p_link is not None and not sends.any:
+        out.append("hardware.p2p_link has no effect: the one rank of the pipeline sends nothing")
+    elif hardware.p2p_link == "nvlink" and not _known(hardware, "p2p_bandwidth"):
+        out.append("hardware.p2p_link has no effect: p2p_bandwidth is not given, which an NVLink port has")
     return out
 
 
-def _placement(scenario: Scenario) -> list[str]:
-    hardware, parallel = scenario.hardware, scenario.parallel
-    placement, out = placement_of(parallel, hardware), []
-    processes = placement.processes(parallel.pipeline_parallel_degree)
-    shared = _known(hardware, *_OF_A_HOST)
-    if placement.gpus_per_host is None:
-        written = [key for key in _NETWORK if key in hardware.model_fields_set and getattr(hardware, key) is not None]
-        if written:
-            have = "have" if len(written) > 1 else "has"
-            names = ", ".join(f"hardware.{key}" for key in written)
-            which = "the one process stands" if processes == 1 else f"all {processes} processes stand"
-            out.append(f"{names} {have} no effect: {which} on one host")
-    elif hardware.value_of("gpus_per_host") is None and shared:
-        out.append(
-            f"hardware.gpus_per_host is not given: {processes} processes are taken to stand on hosts of "
-            f"{placement.gpus_per_host} GPUs"
-        )
-    if not shared and not _known(hardware, *_OF_A_SWITCH, "p2p_link"):
-        out += _unheard(scenario)
-    return out
+def _network(hardware: Hardware, sends: _Sends) -> list[str]:
+    written = [key for key in _NETWORK if getattr(hardware, key) is not None]
+    if written and not sends.between_hosts:
+        if sends.placement.gpus_per_host is not None:
+            why = "no rank sends to another host"
+        else:
+            stand = "the one process stands" if sends.processes == 1 else f"all {sends.processes} processes stand"
+            why = f"{stand} on one host"
+        return [_without_effect([f"hardware.{key}" for key in written], why)]
+    if "gpus_per_nic" in written and not _known(hardware, "gpu_network_bandwidth"):
+        return [_without_effect(["hardware.gpus_per_nic"], "gpu_network_bandwidth is not given, which a card has")]
+    has_network = _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
+    of_hosts = _known(hardware, *_OF_A_HOST, *_OF_A_SWITCH, "p2p_link", "gpus_per_host")
+    if not sends.between_hosts or has_network or not of_hosts:
+        return []
+    return [
+        "ranks send to other hosts, and neither hardware.network_bandwidth nor gpu_network_bandwidth is given: these "
+        "sends are taken to be as quick as inside a host"
+    ]
+
+
+def _placement(scenario: Scenario, sends: _Sends) -> list[str]:
+    hardware = scenario.hardware
+    known = _known(hardware, *_OF_A_HOST, *_OF_A_SWITCH, "p2p_link")
+    if not known:
+        return _unheard(scenario)
+    if sends.placement.gpus_per_host is None or hardware.value_of("gpus_per_host") is not None:
+        return []
+    return [
+        f"hardware.gpus_per_host is not given: {sends.processes} processes are taken to stand on hosts of "
+        f"{sends.placement.gpus_per_host} GPUs"
+    ]
 
 
 def _unheard(scenario: Scenario) -> list[str]:
@@ -67,6 +117,9 @@ def _unheard(scenario: Scenario) -> list[str]:
     parallel = scenario.parallel
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
         keys.append("parallel.placement_strategy")
-    have = "have" if len(keys) > 1 else "has"
     because = "nothing is given that the GPUs of a host share: name hardware.machine, or write e.g. host_memory"
-    return [f"{', '.join(keys)} {have} no effect: {because}"] if keys else []
+    return [_without_effect(keys, because)] if keys else []
+
+
+def _without_effect(keys: list[str], why: str) -> str:
+    return f"{', '.join(keys)} {'have' if len(keys) > 1 else 'has'} no effect: {why}"

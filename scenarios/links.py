@@ -14,6 +14,7 @@ from typing import Any
 
 from loadahead.scenarios.tables import Hardware
 from loadahead.sim.costs import CONFIGURED, Costs, SharedLinks
+from loadahead.sim.placement import Placement
 from loadahead.sim.units import format_bytes, format_duration, format_rate
 
 
@@ -22,7 +23,7 @@ class _Key:
     """Says which fields of the costs a key of ``[hardware]`` is, and how it is shown in its unit."""
 
     fields: tuple[str, ...]
-    show: Callable[[int], str]
+    show: Callable[[Any], str]
     unit: str
     is_latency: bool = False
 
@@ -36,7 +37,13 @@ _KEYS = {
     "memory": _Key(("memory_bytes",), format_bytes, "B"),
     "host_memory": _Key(("host_memory_bytes",), format_bytes, "B"),
 }
-_COUNTS = ("gpus_per_switch", "d2h_weight", "h2d_weight")
+# Keys of sends that calibrations do not know.
+_HOSTS = {
+    "p2p_link": _Key(("p2p_link",), str, ""),
+    "gpu_network_bandwidth": _Key(("gpu_network_bandwidth",), format_rate, "B/s"),
+    "network_latency": _Key(("network_latency_ns",), format_duration, "ns"),
+}
+_COUNTS = ("gpus_per_nic", "gpus_per_switch", "d2h_weight", "h2d_weight")
 # Fields of the costs' ``shared``, whose names are those of the keys.
 _SHARED = {
     name: _Key((name,), str, "") if name in _COUNTS else _Key((name,), format_rate, "B/s")
@@ -54,8 +61,8 @@ class _Difference:
 
     name: str
     key: _Key
-    stated: int
-    known: Mapping[str, int | None]
+    stated: Any
+    known: Mapping[str, Any]
     preset: str | None = None
     configured: bool = False
 
@@ -66,8 +73,9 @@ class _Difference:
 
     @property
     def is_news(self) -> bool:
-        """Whether the costs say something else; most do not know what memory the host has."""
-        return self.name != "host_memory" or any(value is not None for value in self.known.values())
+        """Whether the costs say something else; most do not know what memory the host has, and how GPUs send."""
+        known = any(value is not None for value in self.known.values())
+        return known or (self.name != "host_memory" and self.name not in _HOSTS)
 
     def sentence(self, swept: bool) -> str:
         """Return that the value stands in place of the costs'."""
@@ -105,7 +113,7 @@ class _Difference:
 def with_stated_links(
     costs: Costs,
     hardware: Hardware,
-    hosts: Mapping[str, Any],
+    placement: Placement,
     *,
     physical: bool = False,
     swept: Container[str] = (),
@@ -114,15 +122,18 @@ def with_stated_links(
 
     Args:
         costs: calibrated or written by hand; they are returned as they are where nothing differs.
-        hosts: what the scenario alone says of its hosts (:func:`loadahead.scenarios.placement.hosts_of`).
+        placement: where the scenario's processes stand, which it alone says.
         physical: the links are the device's own, so that the costs' stay; the sentences say so of what is written.
         swept: the keys, by their full paths, that are axes of a sweep: their sentence is the same at every point.
     """
-    other = {name: value for name, value in hosts.items() if value is not None and value != getattr(costs, name)}
-    costs = costs.model_copy(update=other) if other else costs
+    costs = costs if costs.placement == placement else costs.model_copy(update={"placement": placement})
     configured = {} if physical else costs.configured()
     of_preset = bool(configured) or not (physical or _is_calibrated(costs))
-    found = [*_links(costs, hardware, configured, of_preset), *_shared(costs, hardware, physical)]
+    found = [
+        *_links(costs, hardware, configured, of_preset),
+        *_of_hosts(costs, hardware, physical),
+        *_shared(costs, hardware, physical),
+    ]
     if physical:
         return costs, tuple(each.without_effect() for each in found if each.is_news)
     unheard = () if of_preset else _unheard(costs, hardware, _preset_swept(swept))
@@ -175,6 +186,19 @@ def _links(
                 name=name, key=key, stated=stated, known=other, preset=preset, configured=bool(configured)
             )
             out.append(found)
+    return out
+
+
+def _of_hosts(costs: Costs, hardware: Hardware, physical: bool) -> list[_Difference]:
+    """Return what the hardware states of sends, other than how quick one inside a host is."""
+    out = []
+    for name, key in _HOSTS.items():
+        (field,) = key.fields
+        known, written = getattr(costs, field), hardware.stated(name)
+        stated = hardware.stated(name, with_preset=known is None and not physical)
+        if stated is not None and stated != known:
+            preset = hardware.origin(name) if written is None else None
+            out.append(_Difference(name=name, key=key, stated=stated, known={field: known}, preset=preset))
     return out
 
 

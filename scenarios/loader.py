@@ -82,7 +82,7 @@ class ScenarioFile:
         else:
             content, notes = self._overridden(overrides, known), self.notes.beside(overrides or ())
         scenario = _scenario({**content, **known}, self.source, self.folder, known)
-        if notes.said or notes.by_default:
+        if notes:
             scenario = scenario.with_notes(notes)
         return scenario if "model" in known else with_objects(scenario, self.objects)
 

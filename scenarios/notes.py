@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,33 @@ class Notes:
     said: tuple[Note, ...] = field(default=(), compare=False)
     by_default: frozenset[str] = field(default=frozenset(), compare=False)
 
+    def __bool__(self) -> bool:
+        return bool(self.said or self.by_default)
+
     def sentences(self) -> list[str]:
         """Return the notes' texts."""
         return [note.text for note in self.said]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the notes as plain data."""
+        return {
+            "said": [{"text": note.text, "about": list(note.about)} for note in self.said],
+            "by_default": sorted(self.by_default),
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Notes:
+        """Return the notes of plain data; what is none of it, as in a file that a stranger made, says nothing."""
+        if not isinstance(data, dict):
+            return cls()
+        rows = data.get("said")
+        said = [
+            Note(row["text"], tuple(filter(_is_text, row.get("about") or ())))
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict) and _is_text(row.get("text")) and isinstance(row.get("about") or (), list | tuple)
+        ]
+        keys = data.get("by_default")
+        return cls(tuple(said), frozenset(filter(_is_text, keys if isinstance(keys, list) else ())))
 
     def beside(self, keys: Iterable[str]) -> Notes:
         """Return what is left of them once these keys are set by hand."""
@@ -39,3 +64,7 @@ class Notes:
             return self
         said = tuple(note for note in self.said if not any(note.is_about(key) for key in by_hand))
         return Notes(said, self.by_default - frozenset(by_hand))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

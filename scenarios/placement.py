@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loadahead.scenarios.tables import STRATEGY_ORDERS, Hardware, Parallel
 from loadahead.sim.errors import InputError
 from loadahead.sim.placement import MOST_PROCESSES, Placement
@@ -39,8 +37,3 @@ def placement_of(parallel: Parallel, hardware: Hardware) -> Placement:
             "gpus_per_host": most if processes > most else None,
         }
     )
-
-
-def hosts_of(parallel: Parallel, hardware: Hardware) -> dict[str, Any]:
-    """Return what a scenario alone says of its hosts, and no calibration, under the names of the costs' fields."""
-    return {"placement": placement_of(parallel, hardware), **hardware.routes()}

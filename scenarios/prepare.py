@@ -12,7 +12,7 @@ from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.layers import Units
 from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.parts import PartsOfModels
-from loadahead.scenarios.placement import hosts_of
+from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
@@ -147,10 +147,10 @@ class Preparation:
 
     def stated_links(self, costs: Costs, scenario: Scenario, physical: bool = False) -> tuple[Costs, tuple[str, ...]]:
         """Return the costs with the links that the scenario states, and what is to be said of it."""
-        hardware, hosts = scenario.hardware, hosts_of(scenario.parallel, scenario.hardware)
+        hardware, placement = scenario.hardware, placement_of(scenario.parallel, scenario.hardware)
         return self._stated.get(
-            (id(costs), id(hardware), hosts["placement"], physical),
-            lambda: with_stated_links(costs, hardware, hosts, physical=physical, swept=self.swept),
+            (id(costs), id(hardware), placement, physical),
+            lambda: with_stated_links(costs, hardware, placement, physical=physical, swept=self.swept),
             alive=(costs, hardware),
         )
 
@@ -182,7 +182,8 @@ class _Common:
             "launch_by_kind": hardware.launch_by_kind,
             "shared": hardware.shared(),
             **hardware.links(),
-            **hosts_of(scenario.parallel, hardware),
+            **hardware.routes(),
+            "placement": placement_of(scenario.parallel, hardware),
         }
         return cls(
             setting=scenario.setting(shapes, stages, placement),

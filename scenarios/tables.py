@@ -158,6 +158,7 @@ class Hardware(Table):
     host_memory_bandwidth: Rate | None = None
     network_bandwidth: Rate | None = None
     gpu_network_bandwidth: Rate | None = None
+    gpus_per_nic: Count | None = None
     network_latency: Duration | None = None
     p2p_link: one_of(*get_args(P2PLink)) | None = None  # type: ignore[valid-type]
     d2h_weight: Weight | None = None
@@ -238,6 +239,8 @@ class Hardware(Table):
         own = getattr(self, name)
         if own is None:
             own = self.catalogued(name)
+            if own is not None and name in ("gpus_per_switch", "gpus_per_nic") and self.gpus_per_host is not None:
+                own = min(own, self.gpus_per_host)  # a host of which fewer GPUs are used
         return default if own is None else own
 
     def stated(self, name: str, with_preset: bool = False) -> Any:

@@ -234,7 +234,7 @@ def _found(row: SweepRow, axes: list[str]) -> str:
 
 
 def _on_host(row: SweepRow) -> str:
-    together = " for all GPUs of a host together" if (row.gpus or 1) > 1 else ""
+    together = " for all GPUs of a host together" if row.host_bytes != row.peak_host_bytes else ""
     return f"{format_bytes(row.host_bytes)} of host memory{together}"
 
 

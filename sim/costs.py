@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.kinds import COPY_KINDS, SEND_KINDS, UNIT_KINDS, Kind, KindName
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.placement import Placement
+from loadahead.sim.placement import Placement, Reach
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
 from loadahead.sim.units import LARGEST_AMOUNT
@@ -124,6 +124,8 @@ class SharedLinks(_Frozen):
         duplex: bandwidth of one GPU's link for both directions together.
         host_memory_bandwidth: bandwidth of all copies of one host's GPUs together.
         network_bandwidth: bandwidth between one host and the network, each direction, for all its GPUs together.
+        gpus_per_nic: GPUs of a host with the same ``gpu // gpus_per_nic`` send over one network card, which has
+            ``gpu_network_bandwidth``; None: each has a card of its own.
         d2h_weight, h2d_weight: where copies of both directions meet, each gets bandwidth in proportion to its weight.
     """
 
@@ -133,6 +135,7 @@ class SharedLinks(_Frozen):
     duplex: Rate | None = None
     host_memory_bandwidth: Rate | None = None
     network_bandwidth: Rate | None = None
+    gpus_per_nic: Annotated[int, Field(gt=0, le=LARGEST_AMOUNT)] | None = None
     d2h_weight: Weight = 1
     h2d_weight: Weight = 1
 
@@ -211,41 +214,39 @@ class Costs(_Frozen):
         Raise InputError when the costs do not describe the plan's units or the sum is too large to simulate.
         """
         out = self._per_task(plan, 0, self.optimizer(plan.stage_rank, plan.ranks))
-        crosses = self.crosses(plan)
-        for kind in MOVING_KINDS:
-            at = plan.ops.kind == kind
-            out[at] = self.transfer(kind, plan.ops.nbytes[at])
-            if kind in SEND_KINDS and crosses.any():
-                out[at & crosses] = self.transfer(kind, plan.ops.nbytes[at & crosses], crosses=True)
+        for at, kind, reach in self._moving(plan):
+            out[at] = self.transfer(kind, plan.ops.nbytes[at], reach)
         require_total(out, "durations", "ns")
         return out
 
     def latencies(self, plan: Plan) -> Ints:
         """Return what of each copy's or send's duration is not for its bytes, in ns, else 0; shape (operations,)."""
-        crosses, out = self.crosses(plan), np.zeros(len(plan), dtype=np.int64)
-        for kind in MOVING_KINDS:
-            at = plan.ops.kind == kind
-            out[at] = self._link(kind)[0]
-            if kind in SEND_KINDS:
-                out[at & crosses] = self._link(kind, crosses=True)[0]
+        out = np.zeros(len(plan), dtype=np.int64)
+        for at, kind, reach in self._moving(plan):
+            out[at] = self._link(kind, reach)[0]
         return out
 
-    def crosses(self, plan: Plan) -> npt.NDArray[np.bool_]:
-        """Return which operations send to another host, in any of the peers' pipelines; shape (operations,)."""
-        receiver = plan.receivers
-        return (receiver >= 0) & self.placement.crossing(plan.ranks)[plan.ops.rank, receiver]
+    def _moving(self, plan: Plan) -> Iterator[tuple[npt.NDArray[np.bool_], Kind, Reach]]:
+        """Yield which operations are of each kind that moves bytes, and of sends of each reach; shape (operations,)."""
+        reaches = self.placement.reach(plan.ranks)
+        receivers = plan.receivers
+        of_send = np.where(receivers >= 0, reaches[plan.ops.rank, receivers], Reach.HOST) if reaches.any() else None
+        for kind in MOVING_KINDS:
+            at = plan.ops.kind == kind
+            if kind not in SEND_KINDS or of_send is None:
+                yield at, kind, Reach.HOST
+                continue
+            for reach in Reach:
+                yield at & (of_send == reach), kind, reach
 
-    def transfer(self, kind: Kind, nbytes: Ints, crosses: bool = False) -> Ints:
-        """Return how long copies or sends of a kind take, in ns; the result has the shape of ``nbytes``.
-
-        ``crosses``: they are sends from one host to another.
-        """
-        latency, bandwidth = self._link(kind, crosses)
+    def transfer(self, kind: Kind, nbytes: Ints, reach: Reach = Reach.HOST) -> Ints:
+        """Return how long copies, or sends of one reach, take, in ns; the result has the shape of ``nbytes``."""
+        latency, bandwidth = self._link(kind, reach)
         return latency + (np.zeros_like(nbytes) if bandwidth is None else transfer_ns(nbytes, bandwidth))
 
-    def transfer_times(self, kind: Kind, sizes: Iterable[int], crosses: bool = False) -> list[int]:
+    def transfer_times(self, kind: Kind, sizes: Iterable[int], reach: Reach = Reach.HOST) -> list[int]:
         """Return what :meth:`transfer` does, of a few sizes that are no array."""
-        latency, bandwidth = self._link(kind, crosses)
+        latency, bandwidth = self._link(kind, reach)
         if bandwidth is None:
             return [latency for _ in sizes]
         return [latency + moving_ns(nbytes, bandwidth) for nbytes in sizes]
@@ -257,28 +258,32 @@ class Costs(_Frozen):
             self.shared is not None and self.shared.network_bandwidth is not None
         )
 
-    def _link(self, kind: Kind, crosses: bool = False) -> tuple[int, int | None]:
+    def _link(self, kind: Kind, reach: Reach) -> tuple[int, int | None]:
         """Return latency and bandwidth of the link on which a kind moves bytes; None: it takes no time beyond that."""
         if kind == Kind.OFFLOAD:
             return self.d2h_latency_ns, self.d2h_bandwidth
         if kind == Kind.PREFETCH:
             return self.h2d_latency_ns, self.h2d_bandwidth
-        return self.send_link(crosses)
+        return self.send_link(reach)
 
-    def send_link(self, crosses: bool) -> tuple[int, int | None]:
-        """Return latency and bandwidth of a send that is alone, inside a host or between two.
+    def send_link(self, reach: Reach) -> tuple[int, int | None]:
+        """Return latency and bandwidth of a send that is alone.
 
-        A send between hosts, and one over PCIe, goes over its GPUs' links to their hosts too.
+        Peers of which some send to another host are as slow as the slowest of them. A send between hosts, and one over
+        PCIe, goes over its GPUs' links to their hosts too; where nothing is known of a network, it is as one inside.
         """
-        latency, limits = self.p2p_latency_ns, [self.p2p_bandwidth]
-        if crosses and self.network_latency_ns is not None:
-            latency = self.network_latency_ns
-        if crosses and self.has_network:
+        latencies, limits = [], []
+        if reach != Reach.NETWORK or self.network_latency_ns is None:
+            latencies.append(self.p2p_latency_ns)
+        if reach != Reach.HOST and self.network_latency_ns is not None:
+            latencies.append(self.network_latency_ns)
+        if reach != Reach.NETWORK or not self.has_network:
+            links = [self.d2h_bandwidth, self.h2d_bandwidth] if self.p2p_link == "pcie" else []
+            limits += [self.p2p_bandwidth, *links]
+        if reach != Reach.HOST and self.has_network:
             of_host = None if self.shared is None else self.shared.network_bandwidth
-            limits = [self.gpu_network_bandwidth, of_host, self.d2h_bandwidth, self.h2d_bandwidth]
-        elif not crosses and self.p2p_link == "pcie":
-            limits += [self.d2h_bandwidth, self.h2d_bandwidth]
-        return latency, min((limit for limit in limits if limit is not None), default=None)
+            limits += [self.gpu_network_bandwidth, of_host, self.d2h_bandwidth, self.h2d_bandwidth]
+        return max(latencies), min((limit for limit in limits if limit is not None), default=None)
 
     def table(self) -> Ints:
         """Return the :meth:`UnitCost.amounts` of every unit; shape (units, 2 * task kinds)."""

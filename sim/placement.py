@@ -8,11 +8,11 @@ the same time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from loadahead.sim.errors import InputError
@@ -24,6 +24,16 @@ PlacementOrder = Literal["DPT", "DTP", "PDT", "PTD", "TDP", "TPD"]
 PLACEMENT_ORDERS: tuple[str, ...] = get_args(PlacementOrder)
 # A map of more processes would take long to look at, and no cluster has them.
 MOST_PROCESSES = 200_000
+
+
+class Reach(IntEnum):
+    """Says where a rank's peers stand and those that they send to: on one host each, on two, or some so and some so."""
+
+    HOST = 0
+    BOTH = 1
+    NETWORK = 2
+
+
 _Degree = Annotated[int, Field(ge=1, le=MOST_PROCESSES)]
 
 
@@ -50,6 +60,12 @@ class RankMap:
     def hosts(self) -> int:
         """Return how many hosts there are."""
         return int(self.host[-1]) + 1
+
+    def by_host(self, pipeline: int) -> Ints:
+        """Return how many GPUs of each host work for each rank of the pipeline; shape (hosts, ranks)."""
+        out = np.zeros((self.hosts, pipeline), dtype=np.int64)
+        np.add.at(out, (self.host, self.p), 1)
+        return out
 
     def rows(self) -> list[dict[str, int]]:
         """Return a dictionary for each process (DESIGN, section 4, inspect)."""
@@ -100,11 +116,11 @@ class Placement(BaseModel):
         out[found.d * self.tensor + found.t, found.p] = found.rank
         return out
 
-    def crossing(self, pipeline: int) -> npt.NDArray[np.bool_]:
-        """Return whether what a rank sends to another leaves the host, in any lane; shape (ranks, ranks)."""
+    def reach(self, pipeline: int) -> Ints:
+        """Return the :class:`Reach` of what a rank sends to another, of all lanes together; shape (ranks, ranks)."""
         if self.gpus_per_host is None:
-            return np.zeros((pipeline, pipeline), dtype=np.bool_)
-        return _crossing(self, pipeline)
+            return np.full((pipeline, pipeline), Reach.HOST, dtype=np.int64)
+        return _reach(self, pipeline)
 
     def occupancy(self, pipeline: int) -> Ints:
         """Return how many GPUs of a host work for each rank, of hosts that differ in that; shape (hosts, ranks)."""
@@ -112,17 +128,18 @@ class Placement(BaseModel):
 
 
 @lru_cache(maxsize=64)
-def _crossing(placement: Placement, pipeline: int) -> npt.NDArray[np.bool_]:
+def _reach(placement: Placement, pipeline: int) -> Ints:
     host = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
-    return np.asarray((host[:, :, None] != host[:, None, :]).any(axis=0))
+    leaves = host[:, :, None] != host[:, None, :]
+    out: Ints = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))
+    out.setflags(write=False)
+    return out
 
 
 @lru_cache(maxsize=64)
 def _occupancy(placement: Placement, pipeline: int) -> Ints:
     found = placement.table(pipeline)
-    out = np.zeros((found.hosts, pipeline), dtype=np.int64)
-    np.add.at(out, (found.host, found.p), 1)
-    return np.unique(out, axis=0)
+    return np.unique(found.by_host(pipeline), axis=0)
 
 
 @lru_cache(maxsize=64)

@@ -3,13 +3,16 @@
 A *link* is where at most one transfer at a time is under way: a rank's way to its host, its way back, and its way to
 each rank that it sends to. A transfer over a link is one of that rank and, at the same time, one of each of its peers,
 which run in step. What they go through are *resources* of hosts: a GPU's link to the host, the uplink of a PCIe switch,
-the host's memory, an NVLink port, the host's network. A link uses a resource once for each of the peers' routes that
-goes through it.
+the host's memory, an NVLink port, a network card, the host's network. A link uses a resource once for each of the
+peers' routes that goes through it.
 
 Routes: a copy goes over the GPU's link, its switch's uplink and the host's memory. A send inside a host has a link of
 its own, goes through both GPUs' NVLink ports, or over both GPUs' links; over these it stays below a common switch, and
 else goes through both switches' uplinks and is written to the host's memory and read from it. A send between hosts
-whose network is stated goes over both GPUs' links and both hosts' network.
+goes over both GPUs' links, network cards and hosts' network; where nothing is known of a network, its route is that of
+a send inside a host, between two switches.
+
+Where peers differ, as some send to another host and some do not, each goes its own route, and all go at one pace.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import numpy as np
 
 from loadahead.sim.costs import Costs, P2PLink, SharedLinks
 from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.placement import Placement
+from loadahead.sim.placement import Placement, Reach
 
 # (number of the resource, link): a route of a link goes through it once.
 _Uses = tuple[Ints, Ints]
@@ -42,9 +45,10 @@ class Hosts:
     p2p_link: P2PLink | None
     d2h: int
     h2d: int
-    # What a send reaches alone, inside a host and between two; None: it takes no time for its bytes.
-    inside: int | None
-    outside: int | None
+    # What a send reaches alone, by its reach; None: it takes no time for its bytes.
+    sends: tuple[int | None, ...]
+    p2p_bandwidth: int | None
+    gpu_network_bandwidth: int | None
     has_network: bool
 
     @classmethod
@@ -58,8 +62,9 @@ class Hosts:
             p2p_link=costs.p2p_link,
             d2h=costs.d2h_bandwidth,
             h2d=costs.h2d_bandwidth,
-            inside=costs.send_link(crosses=False)[1],
-            outside=costs.send_link(crosses=True)[1],
+            sends=tuple(costs.send_link(reach)[1] for reach in Reach),
+            p2p_bandwidth=costs.p2p_bandwidth,
+            gpu_network_bandwidth=costs.gpu_network_bandwidth,
             has_network=costs.has_network,
         )
 
@@ -124,9 +129,9 @@ def are_private(costs: Costs, ranks: int, stage_rank: Iterable[int] | None = Non
 
 
 class _Group(NamedTuple):
-    """Holds the links that share a bandwidth, and how often a transfer over each takes part."""
+    """Holds the resources that the same links share alike, by name, and how often a transfer over each takes part."""
 
-    name: str
+    names: list[str]
     link: Ints
     times: Ints
 
@@ -138,8 +143,7 @@ def _table(hosts: Hosts) -> LinkTable:
     own, weight = [hosts.d2h, hosts.h2d] * ranks, [shared.d2h_weight, shared.h2d_weight] * ranks
     send = np.full((ranks, ranks), -1, dtype=np.int64)
     for sender, receiver in _sending(hosts):
-        crosses = bool(hosts.placement.crossing(ranks)[sender, receiver])
-        bandwidth = hosts.outside if crosses else hosts.inside
+        bandwidth = hosts.sends[hosts.placement.reach(ranks)[sender, receiver]]
         if bandwidth is not None:
             send[sender, receiver] = len(own)
             own.append(bandwidth)
@@ -148,7 +152,9 @@ def _table(hosts: Hosts) -> LinkTable:
     for capacity, name, link, count in _resources(hosts, send):
         # Peers have resources alike. So do hosts: what limits one of them limits all in the same way.
         if sum(own[of_link] * times for of_link, times in zip(link.tolist(), count.tolist(), strict=True)) > capacity:
-            groups.setdefault((capacity, link.tobytes() + count.tobytes()), _Group(name, link, count))
+            alike = groups.setdefault((capacity, link.tobytes() + count.tobytes()), _Group([], link, count))
+            if name not in alike.names:
+                alike.names.append(name)
     number = np.repeat(np.arange(len(groups)), [len(group.link) for group in groups.values()])
     link, count = _joined([each.link for each in groups.values()]), _joined([each.times for each in groups.values()])
     order = np.argsort(link, kind="stable")
@@ -159,9 +165,14 @@ def _table(hosts: Hosts) -> LinkTable:
         group=number[order].astype(np.int64),
         count=count[order],
         capacity=np.asarray([capacity for capacity, _ in groups], dtype=np.int64),
-        names=tuple(group.name for group in groups.values()),
+        names=tuple(_name(group.names) for group in groups.values()),
         send=send,
     )
+
+
+def _name(alike: list[str]) -> str:
+    """Return the name of a group for people: its first resource's, and how many more there are like it."""
+    return alike[0] if len(alike) == 1 else f"{alike[0]} and {len(alike) - 1} alike"
 
 
 def _joined(parts: list[Ints]) -> Ints:
@@ -183,12 +194,15 @@ def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]
     switches = int(at.switch.max()) + 1
     several = at.hosts > 1
     gpu, host, switch = at.rank, at.host, at.host * switches + at.switch
+    cards = -(-(int(at.gpu.max()) + 1) // (shared.gpus_per_nic or 1))
+    card = at.host * cards + at.gpu // (shared.gpus_per_nic or 1)
 
     def name(kind: str, of: str, number: int) -> str:
         if of == "gpu":
             return f"{kind} of rank {int(at.p[number])}"
-        if of == "switch":
-            return f"{kind} of switch {number % switches}" + (f" of host {number // switches}" if several else "")
+        if of in ("switch", "card"):
+            number, of_host = number % in_host[of], number // in_host[of]
+            return f"{kind} of {of} {number}" + (f" of host {of_host}" if several else "")
         return f"{kind} of host {number}" if several else kind
 
     kinds: dict[str, tuple[int | None, str]] = {
@@ -198,12 +212,15 @@ def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]
         "host_memory_bandwidth": (shared.host_memory_bandwidth, "host"),
         "link to the host": (hosts.d2h, "gpu"),
         "link from the host": (hosts.h2d, "gpu"),
-        "NVLink out": (hosts.inside, "gpu"),
-        "NVLink in": (hosts.inside, "gpu"),
+        "NVLink out": (hosts.p2p_bandwidth, "gpu"),
+        "NVLink in": (hosts.p2p_bandwidth, "gpu"),
+        "network card out": (hosts.gpu_network_bandwidth, "card"),
+        "network card in": (hosts.gpu_network_bandwidth, "card"),
         "network out": (shared.network_bandwidth, "host"),
         "network in": (shared.network_bandwidth, "host"),
     }
-    number_of = {"gpu": gpu, "switch": switch, "host": host}
+    number_of = {"gpu": gpu, "switch": switch, "card": card, "host": host}
+    in_host = {"switch": switches, "card": cards}
     uses: dict[str, list[_Uses]] = {kind: [] for kind in kinds}
 
     def use(processes: Ints, link: Ints, *names: str) -> None:
@@ -217,16 +234,17 @@ def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]
         here, there = lanes[:, sender], lanes[:, receiver]
         link = np.full(len(lanes), send[sender, receiver])
         outside, apart = host[here] != host[there], switch[here] != switch[there]
-        over_links = outside & hosts.has_network | ~outside & (hosts.p2p_link == "pcie")
+        networked = outside & hosts.has_network
+        over_links = networked | (hosts.p2p_link == "pcie")
         ways = (
             (over_links, ("link to the host", "duplex"), ("link from the host", "duplex")),
-            (outside & over_links, ("network out",), ("network in",)),
+            (networked, ("network out", "network card out"), ("network in", "network card in")),
             (
-                ~outside & over_links & apart,
+                ~networked & over_links & apart,
                 ("uplink_d2h", "host_memory_bandwidth"),
                 ("uplink_h2d", "host_memory_bandwidth"),
             ),
-            (~outside & (hosts.p2p_link == "nvlink"), ("NVLink out",), ("NVLink in",)),
+            (~networked & (hosts.p2p_link == "nvlink"), ("NVLink out",), ("NVLink in",)),
         )
         for goes, leaving, arriving in ways:
             use(here[goes], link[goes], *leaving)

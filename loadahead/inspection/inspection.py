@@ -11,7 +11,7 @@ from loadahead.inspection.resources import Resource, crossing_sends, resources_o
 from loadahead.inspection.room import Room, room_of
 from loadahead.inspection.units import UnitPlace, units_of
 from loadahead.jobs import named
-from loadahead.scenarios.placement import hosts_of
+from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.prepare import Prepared
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, SharedLinks
@@ -126,5 +126,6 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
 def _without_units(scenario: Scenario) -> Costs:
     """Return what the scenario says of links and hosts, as costs of no unit."""
     hardware = scenario.hardware
-    known = {**hardware.links(), **hosts_of(scenario.parallel, hardware), "shared": hardware.shared()}
+    places = {"placement": placement_of(scenario.parallel, hardware), "shared": hardware.shared()}
+    known = {**hardware.links(), **hardware.routes(), **places}
     return Costs.model_construct(units=(), static_bytes=(), **known)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.costs import Costs, SharedLinks
-from loadahead.sim.placement import Placement, RankMap
+from loadahead.sim.placement import Placement, RankMap, Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,14 @@ def _between_gpus(costs: Costs, shared: SharedLinks, places: RankMap, on_host: i
         "pcie": "between GPUs of a host, over their links to it",
         None: "between GPUs of a host",
     }
-    latency, bandwidth = costs.send_link(crosses=False)
+    latency, bandwidth = costs.send_link(Reach.HOST)
     out = [Resource(name=names[costs.p2p_link], gpus=1, bandwidth=bandwidth, latency_ns=latency)]
     if places.hosts > 1:
-        latency, bandwidth = costs.send_link(crosses=True)
+        latency, bandwidth = costs.send_link(Reach.NETWORK)
         out.append(Resource(name="a GPU's sends to another host", gpus=1, bandwidth=bandwidth, latency_ns=latency))
+        if costs.gpu_network_bandwidth is not None:
+            on_card = min(shared.gpus_per_nic or 1, on_host)
+            out.append(Resource(name="a network card, each way", gpus=on_card, bandwidth=costs.gpu_network_bandwidth))
         out.append(Resource(name="a host's network, each way", gpus=on_host, bandwidth=shared.network_bandwidth))
     return out
 
@@ -79,5 +82,5 @@ def _most(groups: Any) -> int:
 
 def crossing_sends(placement: Placement, ranks: int) -> tuple[int, ...]:
     """Return the ranks of the pipeline that send to the next one on another host, in any replica or tensor part."""
-    crosses = placement.crossing(ranks)
-    return tuple(p for p in range(ranks - 1) if crosses[p, p + 1])
+    reach = placement.reach(ranks)
+    return tuple(p for p in range(ranks - 1) if reach[p, p + 1] != Reach.HOST)

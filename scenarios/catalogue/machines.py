@@ -33,7 +33,9 @@ class Machine:
         network_bandwidth: between the host and the network, for all its GPUs together.
         gpu_network_bandwidth: what one GPU's sends reach on the network.
         network_latency: time of a send between hosts beside that of its bytes.
-        p2p_link: whether its GPUs have links of their own, or send over their links to the host.
+        gpus_per_nic: GPUs that send over one network card, which has ``gpu_network_bandwidth``.
+        p2p_link: "pcie" where its GPUs send to each other over their links to the host; None: they have NVLink, on
+            which a send is taken to be alone. Sends there are so quick that two which meet hardly matter.
         d2h, h2d, p2p_bandwidth, link_latency: figures of this machine that stand for its accelerator's.
         sources: where each figure comes from, by its name.
     """
@@ -48,8 +50,9 @@ class Machine:
     host_memory_bandwidth: int | None = None
     network_bandwidth: int | None = None
     gpu_network_bandwidth: int | None = None
+    gpus_per_nic: int | None = None
     network_latency: int | None = None
-    p2p_link: Literal["nvlink", "pcie"] = "nvlink"
+    p2p_link: Literal["nvlink", "pcie"] | None = None
     d2h: int | None = None
     h2d: int | None = None
     p2p_bandwidth: int | None = None
@@ -125,7 +128,6 @@ MACHINES: dict[str, Machine] = {
             "gpus_per_host": _P3,
             "host_memory": _P3,
             "network_bandwidth": f"{_P3}: 25 Gbit/s",
-            "p2p_link": f"{_P3}: NVLink",
         },
     ),
     "p3dn.24xlarge": Machine(
@@ -140,7 +142,6 @@ MACHINES: dict[str, Machine] = {
             "host_memory": _P3,
             "network_bandwidth": f"{_P3}: 100 Gbit/s",
             "network_latency": _EFA,
-            "p2p_link": f"{_P3}: NVLink",
         },
     ),
     "p4d.24xlarge": Machine(
@@ -153,6 +154,7 @@ MACHINES: dict[str, Machine] = {
         host_memory_bandwidth=281_568_000_000,
         network_bandwidth=50 * GB,
         gpu_network_bandwidth=12_500_000_000,
+        gpus_per_nic=2,
         network_latency=75 * US,
         d2h=12 * GB,
         h2d=12 * GB,
@@ -166,8 +168,8 @@ MACHINES: dict[str, Machine] = {
             "host_memory_bandwidth": _CASCADE_LAKE,
             "network_bandwidth": f"{_P4}: 4 x 100 Gbit/s",
             "gpu_network_bandwidth": _p4_topology("p4d"),
+            "gpus_per_nic": _p4_topology("p4d"),
             "network_latency": _EFA,
-            "p2p_link": f"{_P4}: NVSwitch",
             "d2h": _p4_link("p4d"),
             "h2d": _p4_link("p4d"),
         },
@@ -182,6 +184,7 @@ MACHINES: dict[str, Machine] = {
         host_memory_bandwidth=281_568_000_000,
         network_bandwidth=50 * GB,
         gpu_network_bandwidth=12_500_000_000,
+        gpus_per_nic=2,
         network_latency=75 * US,
         d2h=12 * GB,
         h2d=12 * GB,
@@ -195,8 +198,8 @@ MACHINES: dict[str, Machine] = {
             "host_memory_bandwidth": f"processors as a p4d.24xlarge's: {_CASCADE_LAKE}",
             "network_bandwidth": f"{_P4DE}: 400 Gbit/s",
             "gpu_network_bandwidth": _p4_topology("p4de"),
+            "gpus_per_nic": _p4_topology("p4de"),
             "network_latency": _EFA,
-            "p2p_link": f"{_P4DE}: NVSwitch",
             "d2h": _p4_link("p4de"),
             "h2d": _p4_link("p4de"),
         },
@@ -221,7 +224,6 @@ MACHINES: dict[str, Machine] = {
             "network_bandwidth": f"{_P5}: 3200 Gbit/s",
             "gpu_network_bandwidth": _P5_NETWORK,
             "network_latency": _EFA,
-            "p2p_link": f"{_P5}: NVSwitch",
             "d2h": _P5_LINK,
             "h2d": _P5_LINK,
         },
@@ -246,7 +248,6 @@ MACHINES: dict[str, Machine] = {
             "network_bandwidth": f"{_P5}: 3200 Gbit/s",
             "gpu_network_bandwidth": f"taken to be a p5.48xlarge's: {_P5_NETWORK}",
             "network_latency": _EFA,
-            "p2p_link": f"{_P5}: NVSwitch",
             "d2h": _P5_LINK,
             "h2d": _P5_LINK,
         },
@@ -272,7 +273,6 @@ MACHINES: dict[str, Machine] = {
                 "gin/nccl_ofi_gin_gdaki_dev.h, 2026)"
             ),
             "network_latency": _EFA,
-            "p2p_link": f"{_P5}: NVSwitch",
         },
     ),
     "dgx-a100": Machine(
@@ -297,7 +297,6 @@ MACHINES: dict[str, Machine] = {
             "network_bandwidth": f"{_DGX_A100}: 8 x 200 Gbit/s",
             "gpu_network_bandwidth": "one card of 200 Gbit/s for each GPU (NVIDIA/nccl#1505, 2024)",
             "network_latency": _NCCL,
-            "p2p_link": f"{_DGX_A100}: NVSwitch",
         },
     ),
     "dgx-h100": Machine(
@@ -321,7 +320,6 @@ MACHINES: dict[str, Machine] = {
             "network_bandwidth": f"{_DGX_H100}: 8 x 400 Gbit/s",
             "gpu_network_bandwidth": f"{_DGX_H100}: one ConnectX-7 of 400 Gbit/s for each GPU",
             "network_latency": _NCCL,
-            "p2p_link": f"{_DGX_H100}: NVSwitch",
         },
     ),
     "dgx-b200": Machine(
@@ -345,7 +343,6 @@ MACHINES: dict[str, Machine] = {
             "network_bandwidth": f"{_DGX_B200}: 8 x 400 Gbit/s",
             "gpu_network_bandwidth": f"{_DGX_B200}: one ConnectX-7 of 400 Gbit/s for each GPU",
             "network_latency": _NCCL,
-            "p2p_link": f"{_DGX_B200}: NVSwitch",
         },
     ),
     # Servers with these cards are of many makes: what is not the cards' own has to be written.

@@ -21,6 +21,7 @@ from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.costs import MOST_TOTAL, Costs
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, UNIT_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
+from loadahead.sim.placement import Reach
 from loadahead.sim.planner.tasks import Tasks
 from loadahead.sim.planner.workspaces import bytes_beside, kept_bytes
 from loadahead.sim.step_metrics import STALLS
@@ -325,16 +326,22 @@ class Arena:
         gradients = [unit.gradient_bytes for unit in sizes.distinct]
         sent = {Kind.SEND_ACTIVATION: boundaries, Kind.SEND_GRADIENT: gradients}
         times = [costs.transfer_times(kind, sent.get(kind, boundaries)) for kind in _MOVES]
-        crosses = costs.placement.crossing(tasks.ranks)
-        far = {kind: costs.transfer_times(kind, sent[kind], crosses=True) for kind in sent if crosses.any()}
-        if max(map(max, [*times, *far.values()])) > MOST_TOTAL:
+        reaches = costs.placement.reach(tasks.ranks)
+        far = [
+            (reach, kind, costs.transfer_times(kind, of_units, reach))
+            for reach in (Reach.BOTH, Reach.NETWORK)
+            for kind, of_units in sent.items()
+            if reaches.any()
+        ]
+        if max(map(max, [*times, *(of_unit for *_, of_unit in far)])) > MOST_TOTAL:
             return False
         of_unit = np.asarray(times, dtype=np.int64).T.take(sizes.of_unit, axis=0)
         units[:, [U_DURATION + kind for kind in _MOVES]] = of_unit
-        # What a unit reads comes from another host where its gradient goes to one: a pair of ranks is apart both ways.
-        apart = crosses[np.concatenate([tasks.rank[:1], tasks.rank[:-1]]), tasks.rank]
-        for kind, of_size in far.items():
-            units[apart, U_DURATION + kind] = np.asarray(of_size, dtype=np.int64)[sizes.of_unit[apart]]
+        # What a unit reads comes as far as its gradient goes: a pair of ranks is as far apart both ways.
+        to_below = reaches[np.concatenate([tasks.rank[:1], tasks.rank[:-1]]), tasks.rank]
+        for reach, kind, of_size in far:
+            there = to_below == reach
+            units[there, U_DURATION + kind] = np.asarray(of_size, dtype=np.int64)[sizes.of_unit[there]]
         # A unit sends what the unit above reads.
         activations = units[:, U_DURATION + Kind.SEND_ACTIVATION]
         activations[:-1], activations[-1] = activations[1:], 0

@@ -14,7 +14,8 @@ from loadahead.sim.placement import Placement
 def every_gpu(plan: Plan, costs: Costs) -> tuple[Plan, Costs]:
     """The plan once for each lane, with stages and operations numbered on, and each process a rank.
 
-    The processes' numbers are those of the placement, so that ranks stand on the hosts and switches of the GPUs.
+    The processes' numbers are those of the placement, so that ranks stand on the hosts and switches of the GPUs. The
+    lanes wait for nothing of each other.
     """
     lanes = costs.placement.lanes(plan.ranks)
     stages, copies = len(plan.stage_rank), len(lanes)
@@ -49,3 +50,26 @@ def every_gpu(plan: Plan, costs: Costs) -> tuple[Plan, Costs]:
     for_all = {name: getattr(costs, name) * copies for name in ("units", "static_bytes", "optimizer_ns")}
     placement = Placement(gpus_per_host=costs.placement.gpus_per_host)
     return whole, costs.model_copy(update={**for_all, "placement": placement})
+
+
+def in_step(plan: Plan, costs: Costs) -> tuple[Plan, Costs]:
+    """The same, but that an operation waits for what it follows in every lane, and stands beside its peers."""
+    whole, of_all = every_gpu(plan, costs)
+    copies, ops = len(costs.placement.lanes(plan.ranks)), whole.ops
+    # Operation i of lane l becomes number i * lanes + l, so that edges to other lanes point backwards.
+    order = np.arange(len(whole)).reshape(copies, len(plan)).T.ravel()
+    previous, edges = plan.previous_in_queue.tolist(), plan.ops.after.to_lists()
+    after = []
+    for op in range(len(plan)):
+        before = sorted({*edges[op], *([previous[op]] if previous[op] >= 0 else [])})
+        after += [[number * copies + lane for number in before for lane in range(copies)]] * copies
+
+    def moved(ragged: Ragged) -> Ragged:
+        rows = ragged.to_lists()
+        return Ragged.from_lists([rows[at] for at in order.tolist()])
+
+    columns = {
+        name: getattr(ops, name)[order] for name in ("rank", "queue", "kind", "stage", "unit", "microbatch", "nbytes")
+    }
+    lists = {name: moved(getattr(ops, name)) for name in ("reads", "writes", "allocs", "frees")}
+    return replace(whole, ops=replace(ops, after=Ragged.from_lists(after), **columns, **lists)), of_all

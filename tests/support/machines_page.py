@@ -34,7 +34,7 @@ MACHINE_HEADS = (
     "network of the host",
     "of one GPU",
     "network latency",
-    "`p2p_link`",
+    "between GPUs",
     "a GPU's link to the host",
 )
 ACCELERATOR_HEADS = ("`preset`", "memory", "link to the host, each way", "between GPUs", "memory bandwidth", "bfloat16")
@@ -81,9 +81,9 @@ def _machine(name: str, row: Machine) -> list[str]:
         _cell(row.host_memory, lambda size: f"{size / GIB:.0f} GiB"),
         _cell(row.host_memory_bandwidth, format_rate),
         _cell(row.network_bandwidth, format_rate),
-        _cell(row.gpu_network_bandwidth, format_rate),
+        _cell(row.gpu_network_bandwidth, format_rate) + (f" for {row.gpus_per_nic}" if row.gpus_per_nic else ""),
         _cell(row.network_latency, format_duration),
-        f'"{row.p2p_link}"',
+        "NVLink" if row.p2p_link is None else f'"{row.p2p_link}"',
         "the preset's" if row.d2h is None else format_rate(row.d2h),
     ]
 

@@ -169,6 +169,7 @@ def test_resources_say_how_many_gpus_share_them() -> None:
         "a host's memory": (5 * 10**9, 6),
         "between GPUs of a host, NVLink": (9 * 10**9, 1),
         "a GPU's sends to another host": (500 * 10**6, 1),
+        "a network card, each way": (500 * 10**6, 1),
         "a host's network, each way": (7 * 10**9, 6),
     }
     of_host = next(each for each in found.resources if each.name == "a host's memory")

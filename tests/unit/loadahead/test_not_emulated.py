@@ -17,8 +17,8 @@ NETWORK = (
     "and hardware.p2p_bandwidth alone"
 )
 SHARED = (
-    "the prediction shares host_memory_bandwidth; the CPU's emulated links are not shared, so measured copies come out "
-    "quicker"
+    "the prediction shares host_memory_bandwidth; the CPU's emulated links are not shared, so what goes over them "
+    "comes out quicker when measured"
 )
 
 

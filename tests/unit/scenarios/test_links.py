@@ -15,6 +15,7 @@ from loadahead.scenarios.links import with_stated_links
 from loadahead.scenarios.loader import load_scenario
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost, load_costs
 from loadahead.sim.errors import InputError
+from loadahead.sim.placement import Placement
 from loadahead.sim.step_metrics import SweepRow
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "costs"
@@ -54,7 +55,7 @@ def measured_on_a_gpu(**own: Any) -> Costs:
 def given(known: Costs, hardware: dict[str, Any], **settings: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The fields that are others in the costs which the hardware makes of these, and the sentences."""
     tables = {"model": {"kind": "module", "python": "a.b:c"}, "hardware": hardware}
-    found, said = with_stated_links(known, load_scenario(tables).hardware, {}, **settings)
+    found, said = with_stated_links(known, load_scenario(tables).hardware, Placement(), **settings)
     before, after = known.model_dump(exclude={"evidence"}), found.model_dump(exclude={"evidence"})
     assert (found is known) == (before == after)
     return {name: value for name, value in after.items() if value != before[name]}, said
@@ -118,7 +119,7 @@ def test_what_is_stated_is_what_a_run_emulates_and_stating_it_again_changes_noth
         {"model": {"kind": "module", "python": "a.b:c"}, "hardware": SAME | {"d2h": "8 GB/s", "link_latency": "1 us"}}
     ).hardware
     known = emulated()
-    found, said = with_stated_links(known, hardware, {})
+    found, said = with_stated_links(known, hardware, Placement())
     assert len(said) == 2
     assert Emulated.of(found) == Emulated(
         d2h_bandwidth=8_000_000_000,
@@ -127,7 +128,7 @@ def test_what_is_stated_is_what_a_run_emulates_and_stating_it_again_changes_noth
         d2h_latency_ns=1_000,
         h2d_latency_ns=1_000,
     )
-    assert with_stated_links(found, hardware, {}) == (found, ())
+    assert with_stated_links(found, hardware, Placement()) == (found, ())
     assert known == emulated()
 
 

@@ -149,7 +149,8 @@ def test_where_nothing_fits_the_sentence_says_how_much_is_missing() -> None:
         "(microbatches 8, horizon 3), 1 GiB more than the host has."
     )
     # The first fits the device and the second does not; still the second lacks less.
-    rows = [row(8, 1, 50, 5 * GIB, host_bytes=9 * GIB), row(8, 2, 50, 8 * GIB, host_bytes=2 * GIB)]
+    sizes = [(1, 5 * GIB, 9 * GIB), (2, 8 * GIB, 2 * GIB)]
+    rows = [row(8, h, 50, device, host_bytes=host, peak_host_bytes=host) for h, device, host in sizes]
     (choice,) = choices(rows, 6 * GIB, GIB)
     assert (choice.missing_device_bytes, choice.missing_host_bytes) == (2 * GIB, GIB)
     assert choice.sentence == (

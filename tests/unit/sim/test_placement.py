@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.placement import PLACEMENT_ORDERS, Placement
+from loadahead.sim.placement import PLACEMENT_ORDERS, Placement, Reach
 
 # Twelve processes: 2 replicas, a pipeline of 3 ranks, 2 tensor-parallel parts. Each row says which D, P and T process
 # 0, 1, 2, ... has; the order's last letter changes from one process to the next.
@@ -52,13 +52,14 @@ def test_how_many_gpus_of_a_host_work_for_each_rank() -> None:
 
 def test_which_sends_leave_a_host() -> None:
     """Ranks 0 and 1 on one host, 2 and 3 on another; with the pipeline outermost each rank has a host of its own."""
-    apart = Placement(tensor=2, gpus_per_host=4).crossing(4)
-    assert apart.astype(int).tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
-    own = Placement(order="PDT", data=2, gpus_per_host=2).crossing(2)
-    assert own.astype(int).tolist() == [[0, 1], [1, 0]]
-    assert not Placement(data=9).crossing(2).any()
+    stays, some, leaves = Reach.HOST, Reach.BOTH, Reach.NETWORK
+    apart = Placement(tensor=2, gpus_per_host=4).reach(4).tolist()
+    assert apart == [[stays, stays, leaves, leaves]] * 2 + [[leaves, leaves, stays, stays]] * 2
+    own = Placement(order="PDT", data=2, gpus_per_host=2).reach(2)
+    assert own.tolist() == [[stays, leaves], [leaves, stays]]
+    assert (Placement(data=9).reach(2) == stays).all()
     # Hosts of three: replica 0 is on one host, replica 1 on two.
-    assert Placement(data=2, gpus_per_host=3).crossing(2).astype(int).tolist() == [[0, 1], [1, 0]]
+    assert Placement(data=2, gpus_per_host=3).reach(2).tolist() == [[stays, some], [some, stays]]
 
 
 def test_the_process_of_each_rank_in_each_lane() -> None:

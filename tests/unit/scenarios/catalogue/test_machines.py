@@ -72,7 +72,7 @@ def test_each_figure_has_a_source_that_names_a_document_and_its_year(name: str, 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_its_gpus_are_in_the_catalogue_and_its_switches_have_as_many_each(name: str, row: Machine) -> None:
     accelerator = ACCELERATORS[row.preset]
-    assert row.p2p_link == (accelerator.p2p_link or "nvlink")
+    assert row.p2p_link == accelerator.p2p_link
     assert row.gpus_per_host % (row.gpus_per_switch or 1) == 0
     assert row.gpus_per_host == {"2x-rtx-4090": 2}.get(name, 8)
     assert (row.uplink_d2h is None and row.uplink_h2d is None) or row.gpus_per_switch is not None
@@ -93,6 +93,9 @@ def test_memory_and_network_are_their_arithmetic(name: str, row: Machine) -> Non
     cards, gigabits, of_a_gpu = NETWORK.get(name, (0, 0, None))
     assert (row.network_bandwidth or 0) == cards * gigabits * 10**9 // 8
     assert (row.gpu_network_bandwidth or 0) == (of_a_gpu or 0) * gigabits * 10**9 // 8
+    # All cards' GPUs together are the host's: what a GPU's cards reach, by the GPUs that have them together.
+    if row.gpu_network_bandwidth is not None and row.network_bandwidth is not None:
+        assert row.gpu_network_bandwidth * row.gpus_per_host // (row.gpus_per_nic or 1) == row.network_bandwidth
     assert row.network_latency is None or 1_000 < row.network_latency < 1_000_000
     # A network that nothing is known of has no latency either.
     assert row.network_latency is None or row.network_bandwidth is not None

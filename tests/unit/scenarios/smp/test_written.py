@@ -37,7 +37,9 @@ def test_it_loads_back_equal(tmp_path: Path, given: dict[str, Any], overrides: d
     path.write_text(scenario_toml(options_file(given).conversion(overrides)), encoding="utf-8")
     scenario, again = load_scenario(given, overrides), load_scenario(path)
     assert again == scenario and again.model_fields_set == scenario.model_fields_set
-    assert plan_to_json(la.plan(again)) == plan_to_json(la.plan(scenario))
+    # The plan of the options says what is to be said of them; in the file that is comments.
+    plans = [plan_to_json(la.plan(each)) for each in (again, scenario)]
+    assert plans[1]["policy"].pop("notes") and plans[0] == plans[1]
     assert la.simulate(again).metrics == la.simulate(scenario).metrics
 
 

@@ -54,7 +54,7 @@ def test_tensor_parallel_parts_share_an_uplink_with_each_other(engine: str) -> N
     both = _took(engine, _costs(2, Placement(tensor=2), shared), "d0", "d1")
     assert both == ([2000, 2000], ["uplink_d2h of switch 0", "uplink_d2h of switch 1"])
     spread = _took(engine, _costs(2, Placement(order="TPD", tensor=2), shared), "d0", "d1")
-    assert spread == ([2000, 2000], ["uplink_d2h of switch 0"])  # each switch has a part of either rank: both are alike
+    assert spread == ([2000, 2000], ["uplink_d2h of switch 0 and 1 alike"])  # each has a part of either rank
 
 
 @engines
@@ -108,9 +108,39 @@ def test_a_send_between_hosts_takes_the_network(engine: str) -> None:
     assert _took(engine, _costs(2, placement, network, network_latency_ns=300), "0>1") == ([2300], [])
     assert _took(engine, _costs(2, placement, network, gpu_network_bandwidth=GB // 4), "0>1") == ([4000], [])
     parts = _took(engine, _costs(2, Placement(tensor=2, gpus_per_host=2), network), "0>1")
-    assert parts == ([4000], ["network out of host 0"])  # the same sends fill the network of host 1, so one is named
+    assert parts == ([4000], ["network out of host 0 and 1 alike"])  # the same sends fill the network into host 1
     inside = _took(engine, _costs(2, Placement(order="TPD", tensor=2, gpus_per_host=2), network), "0>1")
     assert inside == ([1000], [])  # each host has both ranks of a part
+
+
+@engines
+def test_a_network_card_is_its_gpus_own_or_shared(engine: str) -> None:
+    """Two neighbours on other hosts send to rank 1's card; two parts of a rank send over one card, or over two."""
+    costs = _costs(3, Placement(gpus_per_host=1), gpu_network_bandwidth=GB // 4)
+    assert _took(engine, costs, "0>1", "2>1") == ([8000, 8000], ["network card in of card 0 of host 1"])
+    parts = Placement(tensor=2, gpus_per_host=2)
+    two = _costs(2, parts, {"network_bandwidth": GB}, gpu_network_bandwidth=GB // 2)
+    assert _took(engine, two, "0>1") == ([2000], [])
+    one = _costs(2, parts, {"network_bandwidth": GB, "gpus_per_nic": 2}, gpu_network_bandwidth=GB // 2)
+    assert _took(engine, one, "0>1") == ([4000], ["network card out of card 0 of host 0 and 1 alike"])
+
+
+@engines
+def test_peers_of_which_some_send_to_another_host(engine: str) -> None:
+    """Hosts of three: replica 0 is on one, replica 1 on two. Both take the longer latency and the smaller bandwidth."""
+    placement = Placement(data=2, gpus_per_host=3)
+    quick = _costs(2, placement, {"network_bandwidth": 4 * GB}, network_latency_ns=1, p2p_latency_ns=300)
+    assert _took(engine, quick, "0>1") == ([1300], [])
+    slow = _costs(2, placement, {"network_bandwidth": GB // 2}, network_latency_ns=700, p2p_latency_ns=300)
+    assert _took(engine, slow, "0>1") == ([2700], [])
+
+
+@engines
+def test_where_no_network_is_known_a_send_between_hosts_is_one_inside(engine: str) -> None:
+    costs = _costs(2, Placement(gpus_per_host=1), {"duplex": GB}, p2p_link="pcie")
+    assert _took(engine, costs, "0>1", "h0") == ([2000, 2000], ["duplex of rank 0"])
+    bare = costs.model_copy(update={"p2p_bandwidth": None})
+    assert _took(engine, bare, "0>1") == ([1000], [])
 
 
 @engines
@@ -132,8 +162,8 @@ def test_only_what_can_have_too_little_is_looked_at() -> None:
     assert LinkTable.of(many, 2).names == (
         "duplex of rank 0",
         "duplex of rank 1",
-        "host_memory_bandwidth of host 0",
-        "host_memory_bandwidth of host 1",
+        "host_memory_bandwidth of host 0 and 63 alike",
+        "host_memory_bandwidth of host 1 and 63 alike",
     )
 
 
