@@ -385,6 +385,7 @@ class TrainingStep:
         from loadahead.executor.training.users_data import require_shapes, shapes_of
         from loadahead.executor.training.users_model import autocast_name
         from loadahead.executor.training.users_step import UsersStep
+        from loadahead.scenarios.placement import placement_of
 
         self._unbind()
         shapes = shapes_of(batches[0])
@@ -395,7 +396,8 @@ class TrainingStep:
             module, batches[0], self._loss, self._loss_name, self._model.device, condition.autocast, self._seed
         )
         job = self._recipe.job(traced, self._name, autocast_name(condition.autocast))
-        links = job.known().scenario.hardware.links()
+        scenario = job.known().scenario
+        links = scenario.hardware.links()
         backend = make_backend(self._name)
         try:
             bound = UsersStep(
@@ -409,6 +411,7 @@ class TrainingStep:
                 autocast=condition.autocast,
                 backend=backend,
                 hardware=Hardware(**links) if job.costs is None else Hardware.of(job.costs),
+                placement=placement_of(scenario.parallel, scenario.hardware),
                 lean=self._lean(job),
                 foreseen=self._foreseen,
             )

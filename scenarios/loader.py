@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loadahead.scenarios.catalogue.machines import MACHINES, find_machine, nearest_machine
+from loadahead.scenarios.catalogue.machines import allowed_machines, find_machine
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
@@ -191,11 +191,7 @@ def _machine_named(name: str) -> str:
     found = find_machine(name)
     if found is not None:
         return found
-    near = nearest_machine(name)
-    hint = f" did you mean {near}?" if near is not None else ""
-    raise InputError(
-        f"machine {name!r:.60} is none of those known;{hint} known are {', '.join(MACHINES)}", parameters=("machine",)
-    )
+    raise InputError(f"machine is {name!r:.60}; {allowed_machines(name)}", parameters=("machine",))
 
 
 def _model_named(name: str) -> dict[str, Any]:

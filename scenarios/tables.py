@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
-from loadahead.scenarios.catalogue.machines import MACHINES, find_machine, nearest_machine
+from loadahead.scenarios.catalogue.machines import MACHINES, allowed_machines, find_machine
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
@@ -71,9 +71,7 @@ def _machine(value: object) -> str:
     """Return the catalogue's name of a machine that is spelled in one of the ways in which people do."""
     found = find_machine(value) if isinstance(value, str) else None
     if found is None:
-        near = nearest_machine(value) if isinstance(value, str) else None
-        meant = f"did you mean {near}? It" if near is not None else "it"
-        raise not_allowed(f"{meant} must be one of {', '.join(MACHINES)}")
+        raise not_allowed(allowed_machines(value))
     return found
 
 

@@ -12,6 +12,20 @@ from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.units import format_bytes
 
 
+def slots_of_hosts(peak_host: Ints, occupancy: Ints) -> list[int]:
+    """Return the bytes of all slots on each host.
+
+    Args:
+        peak_host: the bytes of a rank's slots; shape (ranks,).
+        occupancy: how many GPUs of each host work for each rank; shape (hosts, ranks).
+    """
+    # In Python's integers, as many GPUs' bytes might leave 64 bits.
+    of_rank = peak_host.tolist()
+    return [
+        sum(count * nbytes for count, nbytes in zip(host, of_rank, strict=True) if count) for host in occupancy.tolist()
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMemory:
     """Says what the fullest host needs: the bytes of all its GPUs' slots, and how many GPUs these are.
@@ -27,11 +41,7 @@ class HostMemory:
     def of(cls, peak_host: Ints, placement: Placement) -> HostMemory:
         """Return what it needs where the pools of each rank have these bytes; ``peak_host`` has shape (ranks,)."""
         occupancy = placement.occupancy(len(peak_host))
-        # In Python's integers, as many GPUs' bytes might leave 64 bits.
-        needs = [
-            sum(count * nbytes for count, nbytes in zip(host, peak_host.tolist(), strict=True))
-            for host in occupancy.tolist()
-        ]
+        needs = slots_of_hosts(peak_host, occupancy)
         fullest = int(np.argmax(np.asarray(needs, dtype=object))) if needs else 0
         alone = len(occupancy) == 1 and placement.processes(len(peak_host)) == len(peak_host) == int(occupancy[0].sum())
         return cls(nbytes=needs[fullest], gpus=int(occupancy[fullest].sum()), alone=alone)

@@ -74,7 +74,7 @@ def draws_ignore_sharing(plan: Plan, costs: Costs) -> bool:
     table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return True
-    require_fits(plan, costs, table)
+    require_fits(plan, table, costs.durations(plan))
     link = link_of(plan, table)
     work = plan.ops.nbytes[link >= 0] * float(NANOSECONDS_PER_SECOND)
     longest = float((work / np.asarray(table.slowest())[link[link >= 0]]).sum())
@@ -99,7 +99,8 @@ def _shared_links(plan: Plan, costs: Costs) -> _Run:
     """
     table, graph = LinkTable.of_plan(costs, plan), waiting(plan)
     link = link_of(plan, table)
-    before, allowed = before_flow(plan, costs, link), host_times(plan, costs.launches(plan))
+    before = before_flow(plan, costs, link, costs.durations(plan))
+    allowed = host_times(plan, costs.launches(plan))
     work = np.where(link >= 0, plan.ops.nbytes, 0) * NANOSECONDS_PER_SECOND
 
     def run(factor: Floats) -> tuple[Ints, Ints]:

@@ -56,12 +56,13 @@ def link_of(plan: Plan, table: LinkTable) -> Ints:
     return np.where(plan.ops.nbytes > 0, out, -1)
 
 
-def before_flow(plan: Plan, costs: Costs, link: Ints) -> Ints:
+def before_flow(plan: Plan, costs: Costs, link: Ints, durations: Ints) -> Ints:
     """Return how long each operation needs no shared bandwidth, in ns; shape (operations,).
 
-    For a flow that is its latency, for any other operation its whole duration. ``link`` comes from :func:`link_of`.
+    For a flow that is its latency, for any other operation its whole duration. ``link`` comes from :func:`link_of`,
+    ``durations`` from the costs.
     """
-    return np.where(link >= 0, costs.latencies(plan), costs.durations(plan))
+    return np.where(link >= 0, costs.latencies(plan), durations)
 
 
 def contended(table: LinkTable, link: Ints, start_ns: Ints, end_ns: Ints) -> list[str]:
@@ -88,9 +89,9 @@ def contended(table: LinkTable, link: Ints, start_ns: Ints, end_ns: Ints) -> lis
     return [table.names[g] for g in np.unique(groups[order][over]).tolist()]
 
 
-def require_fits(plan: Plan, costs: Costs, table: LinkTable) -> None:
+def require_fits(plan: Plan, table: LinkTable, durations: Ints) -> None:
     """Raise InputError unless the step fits int64 even if every copy gets the least that its link can get."""
     link = link_of(plan, table)
     slowest = np.asarray(table.slowest(), dtype=np.float64)
     moving = plan.ops.nbytes[link >= 0] / slowest[link[link >= 0]] * NANOSECONDS_PER_SECOND
-    require_total(costs.durations(plan), "durations on shared links", "ns", more=int(moving.sum()))
+    require_total(durations, "durations on shared links", "ns", more=int(moving.sum()))

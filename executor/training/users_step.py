@@ -87,10 +87,11 @@ class UsersStep:
         autocast: torch.dtype | None,
         backend: Backend,
         hardware: Hardware,
+        placement: Placement,
         lean: Collection[UnitKey] = (),
         foreseen: Mapping[str, Foreseen] | None = None,
     ) -> None:
-        self.plan, self.backend, self._hardware = plan, backend, hardware
+        self.plan, self.backend, self._hardware, self._placement = plan, backend, hardware, placement
         self._parameters = list(module.named_parameters())
         compiled = bool(compiled_layers(module))
         self._model = ModelInUnits(module, workload, stage_ranks(plan, workload), backend.device, autocast=autocast)
@@ -185,7 +186,7 @@ class UsersStep:
             metering = (_OTHERS if self._memory else _NOT_YET) if self._meterable else _UNMETERED
         launches = {} if timed.issue_ns is None else {"issue_ns": timed.issue_ns.tolist()}
         header = {
-            "summary": summary_of(plan, Placement(), self.backend.name, start, end, timed.issue_ns, levels, memory),
+            "summary": summary_of(plan, self._placement, self.backend.name, start, end, timed.issue_ns, levels, memory),
             CAPACITY: self._hardware.memory_bytes,
             HOST_CAPACITY: self._hardware.host_memory_bytes,
             "machine": machine() | self.backend.machine(),

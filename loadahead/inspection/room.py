@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadahead.sim.costs import Costs
+from loadahead.sim.host_memory import slots_of_hosts
 from loadahead.sim.memory import MemoryWalk, walk
 from loadahead.sim.placement import RankMap
 from loadahead.sim.planner import Policy, build_plan
@@ -131,10 +132,7 @@ def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, n
     own = _walked(workload, policy, costs, name)
     leaves = policy.offload and policy.checkpoint
     keeping = _walked(workload, replace(policy, offload=False), costs, name) if leaves else own
-    # In Python's integers, as many GPUs' bytes might leave 64 bits.
-    slots, of_rank = [0] * places.hosts, own.peak_host.tolist()
-    for host, p in zip(places.host.tolist(), places.p.tolist(), strict=True):
-        slots[host] += of_rank[p]
+    slots = slots_of_hosts(own.peak_host, places.by_host(policy.ranks))
     gpus = np.bincount(places.host, minlength=places.hosts)
     return Room(
         ranks=tuple(

@@ -380,6 +380,13 @@ def find_machine(name: str) -> str | None:
     return _spellings().get(_letters(name))
 
 
+def allowed_machines(name: object) -> str:
+    """Return what to write in place of a name that is no machine's: the nearest spelling, and all that there are."""
+    near = nearest_machine(name) if isinstance(name, str) else None
+    meant = f"did you mean {near}? It" if near is not None else "it"
+    return f"{meant} must be one of {', '.join(MACHINES)}"
+
+
 def nearest_machine(name: str) -> str | None:
     """Return the machine of the catalogue whose name is spelled most like this one; None where none is."""
     known = _spellings()

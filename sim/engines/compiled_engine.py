@@ -52,13 +52,14 @@ def run_alone(plan: Plan, costs: Costs) -> Times:
 
 def run(plan: Plan, costs: Costs) -> Times:
     """Return the times of every operation, as :class:`loadahead.sim.engines.base.Engine` describes."""
-    times = run_alone(plan, costs)
+    durations = costs.durations(plan)
+    times = forward(plan, durations, host_times(plan, costs.launches(plan)))
     table = LinkTable.of_plan(costs, plan)
     if not table.names:
         return times
-    require_fits(plan, costs, table)
+    require_fits(plan, table, durations)
     link = link_of(plan, table)
-    before = before_flow(plan, costs, link)
+    before = before_flow(plan, costs, link, durations)
     if not contended(table, link, times.start_ns + before, times.end_ns):
         return times
     return _shared(plan, costs, table, link, before)

@@ -75,8 +75,9 @@ class Simulation:
         self._plan = plan
         self._allowed, self._issued = (times.tolist() for times in host_times(plan, costs.launches(plan)))
         self._link_of = np.full(len(plan), -1)
-        self._duration = costs.durations(plan).tolist()
-        self._shared = self._make_shared(plan, costs)
+        durations = costs.durations(plan)
+        self._duration = durations.tolist()
+        self._shared = self._make_shared(plan, costs, durations)
         self._edges = plan.ops.after.to_lists()
         self._start, self._end = [0] * len(plan), [0] * len(plan)
         self._done = [self.env.event() for _ in range(len(plan))]
@@ -94,14 +95,14 @@ class Simulation:
         kinds = plan.ops.kind.tolist()
         return [links[q] if kind in using else None for q, kind in zip(queues, kinds, strict=True)]
 
-    def _make_shared(self, plan: Plan, costs: Costs) -> SharedBandwidth | None:
+    def _make_shared(self, plan: Plan, costs: Costs, durations: Ints) -> SharedBandwidth | None:
         """Return the shared bandwidth, or None without any; with it, a flow's duration is its latency alone."""
         table = LinkTable.of_plan(costs, plan)
         if costs.shared is None and not table.names:
             return None
-        require_fits(plan, costs, table)
+        require_fits(plan, table, durations)
         self._link_of = link_of(plan, table)
-        self._duration = before_flow(plan, costs, self._link_of).tolist()
+        self._duration = before_flow(plan, costs, self._link_of, durations).tolist()
         return SharedBandwidth(self.env, table)
 
     @staticmethod

@@ -9,7 +9,7 @@ from loadahead.sim.engines.simpy_engine import run as simpy_run
 from loadahead.sim.errors import InputError
 from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.plan import Plan
-from loadahead.sim.links import before_flow, contended, link_of
+from loadahead.sim.links import contended, link_of
 from loadahead.sim.memory import MemoryWalk, samples, walk
 from loadahead.sim.metrics import step_metrics
 from loadahead.sim.routes import LinkTable
@@ -61,7 +61,7 @@ def contended_links(plan: Plan, costs: Costs, times: Times) -> list[str]:
     if not table.names:
         return []
     link = link_of(plan, table)
-    return contended(table, link, times.start_ns + before_flow(plan, costs, link), times.end_ns)
+    return contended(table, link, times.start_ns + costs.latencies(plan), times.end_ns)
 
 
 def over_capacity(memory: MemoryWalk, costs: Costs) -> list[str]:

@@ -135,7 +135,7 @@ def test_a_sweep_s_axes_change_what_follows_from_them() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--machine", "p4x"], "machine 'p4x' is none of those known; "),
+        (["--machine", "p4x"], "machine is 'p4x'; did you mean p4d.24xlarge? It must be one of p3.16xlarge, "),
         (["--model", "gpt5"], "gpt5: is neither a scenario file nor one that comes with Loadahead; "),
         (["--model", "gpt3-1.3b"], "the model counts FLOPs, and no machine says how fast its GPUs are; "),
     ],
