@@ -118,7 +118,8 @@ def _unheard(scenario: Scenario) -> list[str]:
     if "placement_strategy" in parallel.model_fields_set and parallel.placement_strategy != "cluster":
         keys.append("parallel.placement_strategy")
     because = "nothing is given that the GPUs of a host share: name hardware.machine, or write e.g. host_memory"
-    return [_without_effect(keys, because)] if keys else []
+    have = "have" if len(keys) > 1 else "has"
+    return [f"{', '.join(keys)} {have} no effect on times and memory: {because}"] if keys else []
 
 
 def _without_effect(keys: list[str], why: str) -> str:

@@ -225,8 +225,8 @@ def _replaced(costs: Costs, found: list[_Difference]) -> Costs:
             continue
         for field, was in each.known.items():
             added = max(0, getattr(costs, field) - (was or 0)) if each.keeps_what_was_added else 0
-            fields[field] = each.stated + added
-            configured |= {field: each.stated} if configured else {}
+            fields[field] = each.stated + added if added else each.stated
+            configured |= {field: each.stated} if field in configured else {}
     if shared:
         fields["shared"] = (costs.shared or SharedLinks()).model_copy(update=shared)
     if configured:

@@ -23,15 +23,17 @@ from loadahead.scenarios.catalogue.machines import allowed_machines, find_machin
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
-from loadahead.scenarios.notes import Notes
+from loadahead.scenarios.notes import Note, Notes
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.smp.conversion import Conversion, converted
 from loadahead.scenarios.smp.options import Options, is_options, options_of
 from loadahead.scenarios.smp.reading import is_options_file, read_options
+from loadahead.scenarios.tables import CATALOGUED
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
 
+_MACHINE = "hardware.machine"
 SHIPPED = Path(__file__).parent
 SUFFIX = ".toml"
 # A scenario can be given as a shipped name, a path, its tables as a dictionary, or itself; SageMaker's options as a
@@ -80,7 +82,8 @@ class ScenarioFile:
             conversion = self.conversion(overrides)
             content, notes = conversion.tables, conversion.notes
         else:
-            content, notes = self._overridden(overrides, known), self.notes.beside(overrides or ())
+            content = self._overridden(overrides, known)
+            notes = self.notes.beside(overrides or ()).and_also(self._of_machine(overrides or {}))
         scenario = _scenario({**content, **known}, self.source, self.folder, known)
         if notes:
             scenario = scenario.with_notes(notes)
@@ -104,7 +107,35 @@ class ScenarioFile:
             keys = split_key(path)
             if keys[0] not in known:
                 _set_key(content, path, keys, value)
+        if self._replaces_preset(overrides or {}) and "hardware" not in known:
+            content["hardware"].pop("preset")
         return content
+
+    def _replaces_preset(self, overrides: Overrides) -> bool:
+        """Return whether a machine is set beside the preset that the file has: the machine brings its own GPUs."""
+        hardware = self.content.get("hardware")
+        return (
+            isinstance(hardware, dict)
+            and "preset" in hardware
+            and _MACHINE in overrides
+            and "hardware.preset" not in overrides
+        )
+
+    def _of_machine(self, overrides: Overrides) -> list[Note]:
+        """Return what is to be said where a machine is set beside a file's own figures."""
+        hardware = self.content.get("hardware")
+        if _MACHINE not in overrides or not isinstance(hardware, dict):
+            return []
+        out = []
+        if self._replaces_preset(overrides):
+            text = f"hardware.preset = {hardware['preset']} gives way to the GPUs of hardware.machine, which is set"
+            out.append(Note(text, ("hardware.preset",)))
+        stay = [f"hardware.{key}" for key in hardware if key in CATALOGUED and f"hardware.{key}" not in overrides]
+        if stay:
+            stand, stays = ("stands", "stays") if len(stay) == 1 else ("stand", "stay")
+            text = f"{', '.join(stay)} {stand} in the scenario and {stays} as written beside hardware.machine, which is"
+            out.append(Note(f"{text} set: only other figures are the machine's"))
+        return out
 
 
 @cache

@@ -57,6 +57,11 @@ class Notes:
         keys = data.get("by_default")
         return cls(tuple(said), frozenset(filter(_is_text, keys if isinstance(keys, list) else ())))
 
+    def and_also(self, notes: Iterable[Note]) -> Notes:
+        """Return these notes and others."""
+        more = tuple(notes)
+        return Notes((*self.said, *more), self.by_default) if more else self
+
     def beside(self, keys: Iterable[str]) -> Notes:
         """Return what is left of them once these keys are set by hand."""
         by_hand = list(keys)

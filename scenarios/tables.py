@@ -202,6 +202,17 @@ class Hardware(Table):
         return self
 
     @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Hardware:
+        """Refuse more processes on a host than its machine has GPUs."""
+        most = None if self.machine is None else MACHINES[self.machine].gpus_per_host
+        if most is not None and self.gpus_per_host is not None and self.gpus_per_host > most:
+            raise not_allowed(
+                f"gpus_per_host is {self.gpus_per_host} and a {self.machine} has {most} GPUs; it must be at most "
+                f"{most}, as each process has a GPU of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_gpu(self) -> Hardware:
         """Refuse a preset that is not the machine's GPU: which figures are meant would be a guess."""
         if self.machine is not None and self.preset is not None and self.preset != MACHINES[self.machine].preset:
@@ -289,13 +300,20 @@ class Hardware(Table):
         return SharedLinks(**written) if written else None
 
 
+# The keys whose figures a machine, or a preset, may have.
+CATALOGUED = tuple(
+    name
+    for name in Hardware.model_fields
+    if name != "preset" and any(hasattr(row, name) for row in (*MACHINES.values(), *ACCELERATORS.values()))
+)
 # The bandwidths and sizes among the keys: each is warned of where it has no unit.
 _IN_DOUBT = in_doubt(Hardware.model_fields)
 
 
 def _missing(name: str, example: str) -> InputError:
     return InputError(
-        f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}'
+        f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}, or '
+        "machine, e.g. p4d.24xlarge"
     )
 
 

@@ -34,7 +34,7 @@ Captured = pytest.CaptureFixture[str]
         (["parallel.ddp=true"], "all-reduce of gradients between replicas is not modelled"),
         (
             ["parallel.placement_strategy=spread"],
-            "parallel.placement_strategy has no effect: nothing is given that the GPUs of a host share",
+            "parallel.placement_strategy has no effect on times and memory: nothing is given that the GPUs of a host",
         ),
         (["hardware.gpus_per_switch=2"], "neither uplink_d2h nor uplink_h2d is given"),
         (["hardware.gpus_per_switch=2", "hardware.uplink_d2h=1 GB/s"], ""),

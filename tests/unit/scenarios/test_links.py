@@ -268,3 +268,30 @@ def test_costs_that_a_scenario_names_have_its_links_too(tmp_path: Path) -> None:
         "hardware.d2h = 8 GB/s, as the scenario states, stands in place of the costs' 53 GB/s"
         in (step.header["warnings"])
     )
+
+
+def test_how_gpus_send_is_the_scenarios_to_say_and_told_where_the_costs_say_otherwise() -> None:
+    links = {"d2h": "53 GB/s", "h2d": "54 GB/s"}
+    written = links | {"p2p_link": "pcie", "gpu_network_bandwidth": "1 GB/s", "network_latency": "1 ms"}
+    new = {"p2p_link": "pcie", "gpu_network_bandwidth": 10**9, "network_latency_ns": 10**6}
+    # Calibrations do not know it.
+    assert given(measured_on_a_gpu(), written) == (new, ())
+    known = {"p2p_link": "nvlink", "gpu_network_bandwidth": 5 * 10**9, "network_latency_ns": 1_000}
+    stated = "as the scenario states, stands in place of the costs'"
+    assert given(measured_on_a_gpu(**known), written) == (
+        new,
+        (
+            f"hardware.p2p_link = pcie, {stated} nvlink",
+            f"hardware.gpu_network_bandwidth = 1 GB/s, {stated} 5 GB/s",
+            f"hardware.network_latency = 1 ms, {stated} 1 us",
+        ),
+    )
+    # A run on the device itself has its own.
+    changed, said = given(measured_on_a_gpu(**known), written, physical=True)
+    assert changed == {} and len(said) == 3 and all("has no effect on a GPU" in text for text in said)
+    # A machine states what the costs do not know.
+    changed, said = given(measured_on_a_gpu(p2p_link="nvlink"), {"machine": "8x-l40s"})
+    assert "p2p_link" not in changed
+    changed, said = given(measured_on_a_gpu(), {"machine": "8x-l40s"})
+    assert changed["p2p_link"] == "pcie"
+    assert given(measured_on_a_gpu(), {"machine": "8x-l40s"}, physical=True)[0] == {}
