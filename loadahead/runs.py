@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from loadahead.executor.execute import execute
 from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
@@ -16,6 +18,7 @@ from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
 from loadahead.sim.errors import CheckFailed, InputError
+from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.placement import Placement
 from loadahead.sim.timeline import write_timeline
 from loadahead.sim.units import format_bytes, format_duration
@@ -121,12 +124,16 @@ def run_job(
     check: bool = True,
     progress: ProgressCallback = silent,
 ) -> Run:
-    """Predict the job's plan and run it for some optimizer steps (the scenario's number where None)."""
+    """Predict the job's plan and run it for some optimizer steps (the scenario's number where None).
+
+    Raise CheckFailed, before anything is run, where a host has too little memory for the slots of its GPUs.
+    """
     scenario = job.known().scenario
     wanted = module_of(scenario).steps if steps is None else steps
     if type(wanted) is not int:
         raise InputError(f"steps is {wanted!r:.40}; it must be a whole number")
     predicted = predict(job, costs)
+    _require_room_on_host(job, costs, predicted)
     decided = f"horizon {job.known().policy.horizon}" if job.by_horizon else "its own decisions"
     what = f"running {job.name} on {device}, {job.plan.microbatches} microbatches, {decided}: {wanted} steps"
     progress(Progress(what, 0, wanted))
@@ -151,6 +158,16 @@ def run_job(
         measured=replace(execution.timeline, header=header),
         execution=execution,
     )
+
+
+def _require_room_on_host(job: Job, costs: Costs, predicted: Timeline) -> None:
+    slots = np.asarray([rank.peak_host_bytes for rank in predicted.metrics.ranks], dtype=np.int64)
+    shortage = HostMemory.of(slots, costs.placement).shortage(costs.host_memory_bytes)
+    if shortage is not None:
+        raise CheckFailed(
+            f"{job.name}: {shortage}, so that nothing was run; offload less, by a larger horizon or offload.min_bytes, "
+            "or set hardware.host_memory to what a host has"
+        )
 
 
 def _other_peaks(predicted: Timeline, measured: Timeline, said: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from loadahead.sim.engines import simulate
 from loadahead.sim.placement import Placement
 
 GB = 10**9
+GOLDEN = Path(__file__).parents[1] / "golden" / "costs"
 # A model of 70 billion parameters on 64 GPUs; hosts have eight GPUs and copy 200 GB/s together.
 SEVENTY: dict[str, Any] = {
     "model": {
@@ -79,3 +81,17 @@ def test_host_memory_is_summed_over_the_gpus_of_a_host(strategy: str) -> None:
     peaks = [rank.peak_host_bytes for rank in step.ranks]
     expected = 4 * max(peaks) if strategy == "cluster" else sum(peaks)
     assert step.host_bytes == expected and len(set(peaks)) > 1
+
+
+def test_a_plan_that_a_host_has_no_memory_for_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's slots, once for each of four replicas on a host; to the byte."""
+    costs = GOLDEN / "demo.json"
+    slots = la.simulate("demo", costs=costs).metrics.host_bytes
+    replicas = {"parallel.data_parallel_degree": 4}
+    ran = []
+    monkeypatch.setattr("loadahead.runs.execute", lambda *_, **__: ran.append(1) or 1 / 0)
+    with pytest.raises(la.CheckFailed, match=r"the slots of all 4 GPUs on a host need .* nothing was run; offload less"):
+        la.execute("demo", {**replicas, "hardware.host_memory": 4 * slots - 1}, costs=costs)
+    assert not ran
+    with pytest.raises(ZeroDivisionError):
+        la.execute("demo", {**replicas, "hardware.host_memory": 4 * slots}, costs=costs)
