@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import loadahead as la
 from loadahead.inspection import Inspection, inspect_prepared
-from loadahead.inspection.copies import Ratios, meaning
-from loadahead.inspection.hiding import Free, Horizon
+from loadahead.inspection.hiding import Counts, Free, Horizon
+from loadahead.inspection.meaning import Turns, Understood, meaning
+from loadahead.inspection.ratios import Ratios
 from loadahead.scenarios.prepare import prepare
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, UnitCost
@@ -242,69 +244,157 @@ def of(out: float | None, back: float | None, busier: float | None = 0.5, k: flo
     return Ratios(k=k, alone=k, out=out, back=back, busier_direction=busier)
 
 
-FREE = Free(at=Horizon(horizon=2, release_window=1), leaving=3, boundaries=4)
-TURNS = Horizon(horizon=3, release_window=2)
+ALL = Free(
+    at=Horizon(horizon=2, release_window=1), horizon_unit="tasks", leaving=3, can_leave=3, boundaries=4, first_wait_ns=0
+)
+SOME = replace(ALL, leaving=1, at=Horizon(horizon=9, release_window=2))
+FIRST = replace(ALL, horizon_unit="layers", first_wait_ns=1_500_000)
+STEADY = Turns(steady=Horizon(horizon=3, release_window=2), own_in_time=False)
+UNSTEADY = Turns(steady=None, own_in_time=False)
+OWN = "With the scenario's own, a horizon of 1 task and a release window of 1, copies may have to be waited for."
 
 
 @pytest.mark.parametrize(
-    ("found", "can_leave", "free", "steady", "sentence"),
+    ("found", "free", "own_in_time", "turns", "sentence"),
     [
         (
             of(0.4, 0.2),
-            True,
-            FREE,
-            None,
+            ALL,
+            False,
+            UNSTEADY,
             "k = 0.4: every boundary that can leave can do so for free: with a horizon of 2 or more tasks and a "
-            "release window of 1 no copy has to be waited for. The scenario's are 1 task and 1.",
+            f"release window of 1 no copy has to be waited for. {OWN}",
+        ),
+        (
+            of(0.4, 0.2),
+            SOME,
+            True,
+            UNSTEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            "release window of 2 no copy has to be waited for.",
+        ),
+        (
+            of(0.4, 0.2),
+            SOME,
+            True,
+            STEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            "release window of 2 no copy has to be waited for. In a steady state of one forward and one backward with "
+            "a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for.",
+        ),
+        (
+            of(0.4, 0.2),
+            FIRST,
+            False,
+            None,
+            "k = 0.4: every boundary that can leave can do so for free but the first one back: with a horizon of 2 or "
+            "more layers and a release window of 1 no copy has to be waited for but that one, up to 1.5 ms, as it "
+            "begins when it is needed. " + OWN.replace("copies", "other copies"),
         ),
         (
             of(2.5, 0.2),
-            True,
-            None,
-            TURNS,
+            SOME,
+            False,
+            STEADY,
             "k = 0.4: in a steady state of one forward and one backward with a horizon of 3 or more tasks and a "
-            "release window of 2 no copy has to be waited for. Where forwards follow each other (GPipe, the start of "
+            f"release window of 2 no copy has to be waited for. {OWN} Where forwards follow each other (the start of "
             "1F1B) copies out take 2.5 times as long as the forwards.",
         ),
         (
             of(None, 0.2),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 0.4: in a steady state of one forward and one backward the link has the time. Where forwards follow "
-            "each other (GPipe, the start of 1F1B) copies out have nothing to hide behind, as the forwards "
-            "take no time.",
+            "each other (the start of 1F1B) copies out have nothing to hide behind, as the forwards take no time.",
         ),
         (
             of(0.9, 0.9),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 0.4: in a steady state of one forward and one backward the link has the time. Elsewhere single copies "
             "may take longer than the tasks that they have to hide behind.",
         ),
         (
             of(4.0, 2.0, busier=1.6, k=2.4),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 2.4: in a steady state of one forward and one backward the link has the time for about 62 % of the "
             "boundaries; more of them make the step wait.",
         ),
         (
-            of(0.4, 0.2),
+            of(4.0, 2.0, busier=250.0, k=333_333_334.0),
+            None,
+            False,
+            UNSTEADY,
+            "k = 3.3e8: in a steady state of one forward and one backward the link has the time for less than 1 % of "
+            "the boundaries; more of them make the step wait.",
+        ),
+        # An order whose passes take no turns has no such state.
+        (
+            of(4.0, 2.0, busier=1.6, k=2.4),
+            None,
             False,
             None,
-            None,
-            "k = 0.4: none of the boundaries can leave, as each is needed again too soon.",
+            "k = 2.4: copies out take 4 times as long as the forwards, and copies back take 2 times as long as the "
+            "recomputes and backwards.",
         ),
-        (of(None, None, None, None), True, None, None, "The units take no time, so that no copy hides behind them."),
+        (
+            of(4.0, 0.2),
+            SOME,
+            False,
+            None,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            f"release window of 2 no copy has to be waited for. {OWN} Copies out take 4 times as long as the forwards.",
+        ),
+        (
+            of(0.9, 0.9),
+            None,
+            False,
+            None,
+            "k = 0.4: single copies may take longer than the tasks that they have to hide behind.",
+        ),
+        (
+            of(None, None, None, None),
+            None,
+            False,
+            UNSTEADY,
+            "The units take no time, so that no copy hides behind them.",
+        ),
     ],
 )
 def test_what_the_ratios_mean(
-    found: Ratios, can_leave: bool, free: Free | None, steady: Horizon | None, sentence: str
+    found: Ratios, free: Free | None, own_in_time: bool, turns: Turns | None, sentence: str
 ) -> None:
-    assert meaning(found, can_leave, free, steady, POLICY, "") == sentence
+    counts = Counts(boundaries=4, can_leave=3)
+    understood = Understood(ratios=found, counts=counts, free=free, own_in_time=own_in_time, turns=turns)
+    assert meaning(understood, POLICY, "") == sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        (Counts(boundaries=4, can_leave=0), "none of the boundaries can leave, as each is needed again too soon."),
+        (
+            Counts(boundaries=4, can_leave=0, small=4, largest_small_bytes=500),
+            "none of the boundaries can leave, as each is smaller than offload.min_bytes (1 KiB).",
+        ),
+        (
+            Counts(boundaries=4, can_leave=0, small=1, largest_small_bytes=1023),
+            "none of the boundaries can leave: 1 of 4 is smaller than offload.min_bytes (1 KiB), and each other one is "
+            "needed again too soon.",
+        ),
+        (
+            Counts(boundaries=0, can_leave=0),
+            "all units of the rank are frozen: no boundary is needed again, and none leaves the GPU.",
+        ),
+    ],
+)
+def test_why_none_leaves(counts: Counts, sentence: str) -> None:
+    understood = Understood(ratios=of(0.4, 0.2), counts=counts, free=None, own_in_time=True, turns=None)
+    assert meaning(understood, replace(POLICY, min_bytes=1024), "") == f"k = 0.4: {sentence}"
 
 
 def test_what_a_claim_leaves_out_is_said_where_it_is_there() -> None:
