@@ -63,13 +63,7 @@ def meaning(found: Understood, policy: Policy, apart: str) -> str:
             f"{k}: in {_STEADY} the link has the time for {_share(1 / ratios.busier_direction)} of the "
             "boundaries; more of them make the step wait."
         )
-    if free is not None and ratios.each_behind_its_own:
-        better = turns.steady is not None and turns.steady != free.at
-        steady = (
-            f" In {_STEADY} {_no_waits(turns.steady, free.horizon_unit)}{apart}." if turns.steady and better else ""
-        )
-        return f"{k}: {_is_free(free, apart)}{own}{steady}"
-    return f"{k}: {_in_turns(ratios, turns, policy, apart)}"
+    return f"{k}: {_in_turns(ratios, free, turns, policy, apart, own)}"
 
 
 def _none_leaves(counts: Counts, policy: Policy) -> str:
@@ -143,25 +137,32 @@ def _in_this_order(ratios: Ratios, free: Free | None, apart: str, own: str) -> s
     ]
     parts = [] if free is None else [f"{_is_free(free, apart)}{own}"]
     if longer:
-        text = ", and ".join(longer)
-        parts.append(f"{text[0].upper() if parts else text[0]}{text[1:]}.")
+        parts.append(f"{', and '.join(longer)}.")
     elif free is None:
         parts.append("single copies may take longer than the tasks that they have to hide behind.")
-    return " ".join(parts)
+    return _sentences(parts)
 
 
-def _in_turns(ratios: Ratios, turns: Turns, policy: Policy, apart: str) -> str:
-    """Return that the link has the time on the whole, from where on that is enough, and where it may not be."""
-    parts = [f"in {_STEADY} the link has the time."]
-    if turns.steady is not None:
-        parts = [f"in {_STEADY} {_no_waits(turns.steady, policy.horizon_unit)}{apart}."]
-        if policy.offload and not turns.own_in_time:
-            parts.append(_own(policy).strip())
+def _in_turns(ratios: Ratios, free: Free | None, turns: Turns, policy: Policy, apart: str, own: str) -> str:
+    """Return what holds throughout, from where on the link is enough in turns, and where it may not be."""
+    parts = [] if free is None else [f"{_is_free(free, apart)}{own}"]
+    if turns.steady is None:
+        if free is None or not ratios.each_behind_its_own:
+            parts.append(f"in {_STEADY} the link has the time.")
+    elif free is None or turns.steady != free.at:
+        late = policy.offload and free is None and not turns.own_in_time
+        steady = f"in {_STEADY} {_no_waits(turns.steady, policy.horizon_unit)}{apart}."
+        parts.append(f"{steady}{_own(policy) if late else ''}")
     alike = {
-        "forwards follow each other (the start of 1F1B) copies out": _longer(ratios.out, "the forwards"),
-        "backwards follow each other copies back": _longer(ratios.back, "the recomputes and backwards"),
+        "where forwards follow each other (the start of 1F1B) copies out": _longer(ratios.out, "the forwards"),
+        "where backwards follow each other copies back": _longer(ratios.back, "the recomputes and backwards"),
     }
-    longer = [f"Where {what} {how}." for what, how in alike.items() if how is not None]
-    return " ".join(
-        [*parts, *(longer or ["Elsewhere single copies may take longer than the tasks that they have to hide behind."])]
-    )
+    longer = [f"{what} {how}." for what, how in alike.items() if how is not None]
+    if not longer and free is None:
+        longer = ["elsewhere single copies may take longer than the tasks that they have to hide behind."]
+    return _sentences([*parts, *longer])
+
+
+def _sentences(parts: list[str]) -> str:
+    """Return the parts in a row, each after the first with a capital letter."""
+    return " ".join([*parts[:1], *(part[0].upper() + part[1:] for part in parts[1:])])

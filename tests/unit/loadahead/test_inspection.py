@@ -296,6 +296,16 @@ OWN = "With the scenario's own, a horizon of 1 task and a release window of 1, c
             SOME,
             False,
             STEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            f"release window of 2 no copy has to be waited for. {OWN} In a steady state of one forward and one "
+            "backward with a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for. Where forwards "
+            "follow each other (the start of 1F1B) copies out take 2.5 times as long as the forwards.",
+        ),
+        (
+            of(2.5, 0.2),
+            None,
+            False,
+            STEADY,
             "k = 0.4: in a steady state of one forward and one backward with a horizon of 3 or more tasks and a "
             f"release window of 2 no copy has to be waited for. {OWN} Where forwards follow each other (the start of "
             "1F1B) copies out take 2.5 times as long as the forwards.",
