@@ -72,17 +72,13 @@ def _sends_sentence(found: Inspection) -> str:
     wholly = [p for p in found.crossing_sends if p not in set(partly)]
     if not found.crossing_sends:
         return "Sends between neighbouring ranks of the pipeline stay on a host."
-    whose = {"": wholly, f" in some {_parts(found)}": partly}
     clauses = []
-    for some, senders in whose.items():
-        if not senders:
-            continue
-        if len(senders) == pairs:
-            which = "all neighbouring ranks"
-        else:
-            named = ", ".join(f"{p} and {p + 1}" for p in senders[:8]) + (", ..." if len(senders) > 8 else "")
-            which = f"ranks {named}"
-        clauses.append(f"between {which} of the pipeline go from host to host{some}")
+    for senders, where in ((wholly, ""), (partly, f" in some {_parts(found)}")):
+        named = ", ".join(f"{p} and {p + 1}" for p in senders[:8]) + (", ..." if len(senders) > 8 else "")
+        which = "all neighbouring ranks" if len(senders) == pairs else f"ranks {named}"
+        go = "" if clauses else " of the pipeline go from host to host"
+        if senders:
+            clauses.append(f"between {which}{go}{where}")
     others = "" if len(found.crossing_sends) == pairs else "; the others stay on a host"
     return f"Sends {', those '.join(clauses)}{others}."
 

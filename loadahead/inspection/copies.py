@@ -100,12 +100,12 @@ def _with_ratios(
             lanes[rank] = lane, lane.freedom()
         lane, free = lanes[rank]
         ratios = _ratios(stage, tasks, workload, policy, costs, times[rank], alone)
-        turns = _turns(stage, tasks, workload, policy, costs, times[rank]) if _take_turns(order, rank) else None
+        turns = _turns(stage, ratios, tasks, workload, policy, costs, times[rank]) if _take_turns(order, rank) else None
         understood = Understood(
             ratios=ratios,
             counts=lane.counts,
             free=free,
-            own_in_time=lane.in_time(policy.horizon, policy.release_window),
+            own_in_time=_own_in_time(lane, free, policy),
             turns=turns,
         )
         out.append(
@@ -120,6 +120,13 @@ def _with_ratios(
             )
         )
     return tuple(out)
+
+
+def _own_in_time(lane: Lane, free: Free | None, policy: Policy) -> bool:
+    """Return whether the scenario's horizon and release window make the rank wait no more than those of ``free``."""
+    horizon, window = policy.horizon, policy.release_window
+    allowed = 0 if free is None else free.first_wait_ns
+    return lane.in_time(horizon, window) and lane.first_wait_ns(window) <= allowed
 
 
 def _times(costs: Costs, ranks: int) -> list[CopyTimes]:
@@ -175,12 +182,15 @@ def _take_turns(order: Order, rank: int) -> bool:
     return bool((stages == stages[0]).all() and (turns[:-2] & turns[1:-1] & turns[2:]).any())
 
 
-def _turns(stage: int, tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, times: CopyTimes) -> Turns:
+def _turns(
+    stage: int, ratios: Ratios, tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, times: CopyTimes
+) -> Turns:
     units, trained = _trained(stage, tasks, workload, costs)
     lane = Lane.in_turns(units, len(units) - len(trained), policy, times)
+    link_has_time = ratios.busier_direction is not None and ratios.busier_direction <= 1
     found, leave = lane.freedom(), lane.counts.boundaries - lane.counts.small
     return Turns(
-        steady=None if found is None or found.leaving < leave else found.at,
+        steady=None if found is None or found.leaving < leave or not link_has_time else found.at,
         own_in_time=lane.in_time(policy.horizon, policy.release_window),
     )
 

@@ -34,7 +34,7 @@ class Understood:
     Attributes:
         counts: the boundaries of its rank.
         free: from where on no copy of the rank is waited for in this very order; None where there is none.
-        own_in_time: whether that is so with the scenario's horizon and release window.
+        own_in_time: whether the scenario's horizon and release window make it wait for no more copies than those.
         turns: None where the rank's passes do not take turns.
     """
 

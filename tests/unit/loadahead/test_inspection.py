@@ -158,6 +158,24 @@ def test_degrees_ranks_and_sends_from_host_to_host() -> None:
     assert la.inspect(uniform(parallel=parallel), other).crossing_sends == ()
 
 
+def test_sends_that_cross_hosts_in_some_replicas_are_told_apart() -> None:
+    # Six processes, P fastest, three on a host: the second of the three replicas has a host's border between its ranks.
+    parallel = {"data_parallel_degree": 3, "placement_strategy": "TDP"}
+    for hardware, partly, crossing in (
+        ({"gpus_per_host": 3}, (0,), (0,)),
+        ({"gpus_per_host": 1}, (), (0,)),
+        ({"gpus_per_host": 2}, (), ()),
+    ):
+        found = la.inspect(uniform(parallel=parallel, hardware=hardware))
+        assert (found.partly_crossing_sends, found.crossing_sends) == (partly, crossing)
+        assert found.to_dict()["partly_crossing_sends"] == list(partly)
+        lanes: dict[int, set[int]] = {}
+        for row in found.ranks.rows():
+            lanes.setdefault(row["d"], set()).add(row["host"])
+        across = [len(hosts) > 1 for hosts in lanes.values()]
+        assert (any(across), any(across) and not all(across)) == (bool(crossing), bool(partly))
+
+
 def test_resources_say_how_many_gpus_share_them() -> None:
     hardware = {"gpus_per_host": 6, "gpus_per_switch": 4, "uplink_d2h": "3 GB/s", "host_memory": "1 GiB"}
     hardware |= {"host_memory_bandwidth": "5 GB/s", "network_bandwidth": "7 GB/s", "p2p_link": "nvlink"}
@@ -298,8 +316,8 @@ OWN = "With the scenario's own, a horizon of 1 task and a release window of 1, c
             STEADY,
             "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
             f"release window of 2 no copy has to be waited for. {OWN} In a steady state of one forward and one "
-            "backward with a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for. Where forwards "
-            "follow each other (the start of 1F1B) copies out take 2.5 times as long as the forwards.",
+            "backward with a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for. Where "
+            "forwards follow each other (the start of 1F1B) copies out take 2.5 times as long as the forwards.",
         ),
         (
             of(2.5, 0.2),
@@ -418,6 +436,73 @@ def test_what_a_claim_leaves_out_is_said_where_it_is_there() -> None:
     assert first(**network).endswith("waited for, launches and sends over the same links apart.")
 
 
+def test_how_many_of_those_that_can_leave_do_so_for_free() -> None:
+    # In GPipe's order two units and two microbatches: the second boundary, 3 ms out, is released 1 ms after its copy
+    # began where the first microbatch's backward needs it two tasks later, and the step waits 2 ms.
+    tables: dict[str, Any] = {
+        "model": {"kind": "uniform", "forward": ["1 ms", "5 ms"], "backward": "4 ms", "boundary": ["1 MB", "3 MB"]},
+        "hardware": HARDWARE,
+        "parallel": {"microbatches": 2, "pipeline": "simple"},
+        "offload": {"activation_loading_horizon": 1},
+    }
+    stage = la.inspect(tables).stages[0]
+    assert stage.sentence.endswith(
+        "2 of the 4 boundaries that can leave do so for free: with a horizon of 2 or more tasks and a release window "
+        "of 1 no copy has to be waited for. With the scenario's own, a horizon of 1 task and a release window of 1, "
+        "copies may have to be waited for."
+    )
+    steps = [la.simulate(tables, {"offload.activation_loading_horizon": horizon}).metrics for horizon in (1, 2)]
+    assert [step.offloaded for step in steps] == [4, 2]
+    assert [step.ranks[0].stall_release_ns for step in steps] == [2_000_000, 0]
+
+
+def test_a_horizon_in_layers_is_answered_in_layers() -> None:
+    # One rank: in layers the last unit's boundary stays, as its BACKWARD follows at once, so that none is loaded late.
+    tables: dict[str, Any] = {
+        "model": {"kind": "transformer", "preset": "gpt3-1.3b"},
+        "hardware": {"machine": "p4d.24xlarge"},
+        "parallel": {"microbatches": 16, "data_parallel_degree": 16},
+        "offload": {"horizon_unit": "layers", "activation_loading_horizon": 1},
+    }
+    stage = la.inspect(tables).stages[0]
+    assert stage.free is not None
+    assert stage.free.at == Horizon(horizon=2, release_window=1)
+    assert stage.free.first_wait_ns == 0
+    assert stage.to_dict()["free"]["horizon_unit"] == "layers"
+    assert "with a horizon of 2 or more layers and a release window of 1 no copy" in stage.sentence
+    assert "With the scenario's own, a horizon of 1 layer and a release window of 1," in stage.sentence
+    assert la.simulate(tables).metrics.ranks[0].stall_prefetch_ns > 32_000_000
+    better = {"offload.activation_loading_horizon": 2}
+    assert la.simulate(tables, better).metrics.ranks[0].stall_prefetch_ns == 0
+    assert "scenario's own" not in la.inspect(tables, better).stages[0].sentence
+
+
+def test_the_first_copy_back_of_a_horizon_in_layers_begins_when_it_is_needed() -> None:
+    changes = {"offload.horizon_unit": "layers", "parallel.pipeline": "simple"}
+    stage = la.inspect(uniform(), changes).stages[0]
+    assert stage.free is not None
+    assert stage.free.first_wait_ns == 500_000
+    assert "but that one, up to 500 us, as it begins when it is needed" in stage.sentence
+    for horizon in (stage.free.at.horizon, 30):
+        rank = la.simulate(uniform(), changes | {"offload.activation_loading_horizon": horizon}).metrics.ranks[0]
+        assert (rank.stall_release_ns, rank.stall_prefetch_ns) == (0, 500_000)
+
+
+def test_an_order_that_takes_no_turns_has_no_steady_state() -> None:
+    slow = {"hardware.d2h": "100 MB/s"}
+    gpipe = la.inspect(uniform(), slow | {"parallel.pipeline": "simple"}).stages[0]
+    assert gpipe.steady is None
+    assert "steady" not in gpipe.sentence
+    assert gpipe.sentence.lower().endswith("copies out take 2.5 times as long as the forwards.")
+    # Nor has 1F1B on a rank whose microbatches only fill and drain the pipeline.
+    few = la.inspect(uniform(), slow | {"parallel.microbatches": 2}).stages
+    assert ["steady" in stage.sentence for stage in few] == [False, True]
+    assert "steady" in la.inspect(uniform(), slow).stages[0].sentence
+    # With a cap on what is active GPipe's passes do take turns.
+    capped = {"parallel.pipeline": "simple", "parallel.active_microbatches": 2}
+    assert la.inspect(uniform(), capped).stages[0].steady is not None
+
+
 def test_the_last_stage_of_one_unit_has_nothing_that_can_leave() -> None:
     found = la.inspect(uniform(model={"units_per_stage": 1}))
     assert found.stages[1].sentence.endswith("none of the boundaries can leave, as each is needed again too soon.")
@@ -479,6 +564,13 @@ def test_what_does_not_fit_a_device_says_what_is_missing() -> None:
 def test_nothing_that_leaves_needs_no_slots() -> None:
     found = la.inspect(uniform(offload={"offload_activations": False}))
     assert found.room_sentences[1] == "Host memory: no boundary leaves the GPU, so that no slots are needed."
+
+
+def test_boundaries_without_bytes_leave_and_take_no_slots() -> None:
+    changes = {"model.boundary": 0, "offload.activation_loading_horizon": 1}
+    assert la.plan(uniform(), changes).policy["offloaded"] > 0
+    sentence = la.inspect(uniform(), changes).room_sentences[1]
+    assert sentence == "Host memory: the boundaries that leave the GPU have no bytes, so that their slots take none."
 
 
 # ---- as plain data ---------------------------------------------------------------------------------------------------
