@@ -72,7 +72,7 @@ def _sends_sentence(found: Inspection) -> str:
     wholly = [p for p in found.crossing_sends if p not in set(partly)]
     if not found.crossing_sends:
         return "Sends between neighbouring ranks of the pipeline stay on a host."
-    clauses = []
+    clauses: list[str] = []
     for senders, where in ((wholly, ""), (partly, f" in some {_parts(found)}")):
         named = ", ".join(f"{p} and {p + 1}" for p in senders[:8]) + (", ..." if len(senders) > 8 else "")
         which = "all neighbouring ranks" if len(senders) == pairs else f"ranks {named}"
