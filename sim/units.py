@@ -166,7 +166,7 @@ def format_ratio(ratio: float) -> str:
     if ratio == 0 or 1e-4 <= ratio < 1e5:
         return format_number(ratio)
     digits, exponent = f"{ratio:.1e}".split("e")
-    return f"{digits.removesuffix('.0')}e{int(exponent)}"
+    return digits.removesuffix(".0") + "e" + str(int(exponent))
 
 
 def counted(number: int, noun: str) -> str:
