@@ -59,10 +59,11 @@ def meaning(found: Understood, policy: Policy, apart: str) -> str:
     if turns is None:
         return f"{k}: {_in_this_order(ratios, free, apart, own)}"
     if ratios.busier_direction > 1:
-        return (
-            f"{k}: in {_STEADY} the link has the time for {_share(1 / ratios.busier_direction)} of the "
-            "boundaries; more of them make the step wait."
-        )
+        share, counts = 1 / ratios.busier_direction, found.counts
+        then = "more of them make the step wait"
+        if counts.can_leave <= share * counts.boundaries:
+            then = f"{counts.can_leave} of {counts.boundaries} can leave"
+        return f"{k}: in {_STEADY} the link has the time for {_share(share)} of the boundaries; {then}."
     return f"{k}: {_in_turns(ratios, free, turns, policy, apart, own)}"
 
 

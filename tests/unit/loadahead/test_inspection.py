@@ -360,6 +360,14 @@ OWN = "With the scenario's own, a horizon of 1 task and a release window of 1, c
             "k = 3.3e8: in a steady state of one forward and one backward the link has the time for less than 1 % of "
             "the boundaries; more of them make the step wait.",
         ),
+        (
+            of(4.0, 2.0, busier=1.25, k=2.4),
+            None,
+            False,
+            UNSTEADY,
+            "k = 2.4: in a steady state of one forward and one backward the link has the time for about 80 % of the "
+            "boundaries; 3 of 4 can leave.",
+        ),
         # An order whose passes take no turns has no such state.
         (
             of(4.0, 2.0, busier=1.6, k=2.4),
