@@ -161,6 +161,14 @@ def format_number(number: float) -> str:
     return f"{number:.0f}" if number >= 9999 else f"{Decimal(f'{number:.3e}').normalize():f}"
 
 
+def format_ratio(ratio: float) -> str:
+    """Return a ratio as :func:`format_number` does, one that is very large or small as text such as ``3.3e8``."""
+    if ratio == 0 or 1e-4 <= ratio < 1e5:
+        return format_number(ratio)
+    digits, exponent = f"{ratio:.1e}".split("e")
+    return digits.removesuffix(".0") + "e" + str(int(exponent))
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. ``1 pair`` or ``2 pairs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -16,7 +16,7 @@ from loadahead.inspection.room import Room
 from loadahead.inspection.units import NOT_KNOWN, UnitFacts, UnitPlace
 from loadahead.reports.tables import NOTHING, Grid
 from loadahead.sim.planner import Policy
-from loadahead.sim.units import counted, format_bytes, format_duration, format_flops, format_number, format_rate
+from loadahead.sim.units import counted, format_bytes, format_duration, format_flops, format_rate, format_ratio
 
 _Item = TypeVar("_Item")
 # Rows of a table that are shown: of more, only the first; --json has all.
@@ -48,7 +48,10 @@ def _model_sentence(found: Inspection) -> str:
     work = f"; {format_flops(sum(known))} forward for each microbatch{each}" if known else ""
     if known and len(known) < len(flops):
         work += f", {counted(len(flops) - len(known), 'unit')} left out whose FLOPs are not counted"
-    return f"{counted(len(found.units), 'unit')} in {counted(len(found.stages), 'stage')}{work}."
+    frozen = sum(unit.facts.frozen for unit in found.units)
+    first = "The first is" if frozen == 1 else f"The first {frozen} are"
+    without = f" {first} frozen: no recompute and no backward." if frozen else ""
+    return f"{counted(len(found.units), 'unit')} in {counted(len(found.stages), 'stage')}{work}.{without}"
 
 
 def policy_sentence(policy: Policy) -> str:
@@ -65,13 +68,25 @@ def policy_sentence(policy: Policy) -> str:
 
 
 def _sends_sentence(found: Inspection) -> str:
-    last, crossing = found.degrees.pipeline_parallel_degree - 1, found.crossing_sends
-    if not crossing:
+    pairs, partly = found.degrees.pipeline_parallel_degree - 1, found.partly_crossing_sends
+    wholly = [p for p in found.crossing_sends if p not in set(partly)]
+    if not found.crossing_sends:
         return "Sends between neighbouring ranks of the pipeline stay on a host."
-    pairs = ", ".join(f"{p} and {p + 1}" for p in crossing[:8]) + (", ..." if len(crossing) > 8 else "")
-    if len(crossing) == last:
-        return "Sends between all neighbouring ranks of the pipeline go from host to host."
-    return f"Sends between ranks {pairs} of the pipeline go from host to host; the others stay on a host."
+    clauses: list[str] = []
+    for senders, where in ((wholly, ""), (partly, f" in some {_parts(found)}")):
+        named = ", ".join(f"{p} and {p + 1}" for p in senders[:8]) + (", ..." if len(senders) > 8 else "")
+        which = "all neighbouring ranks" if len(senders) == pairs else f"ranks {named}"
+        go = "" if clauses else " of the pipeline go from host to host"
+        if senders:
+            clauses.append(f"between {which}{go}{where}")
+    others = "" if len(found.crossing_sends) == pairs else "; the others stay on a host"
+    return f"Sends {', those '.join(clauses)}{others}."
+
+
+def _parts(found: Inspection) -> str:
+    """Return what differs in where it stands: replicas of the pipeline, tensor parts, or both."""
+    replicas, parts = found.degrees.data_parallel_degree > 1, found.degrees.tensor_parallel_degree > 1
+    return " or ".join([*(["replicas"] if replicas else []), *(["tensor parts"] if parts else [])])
 
 
 def _runs(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
@@ -152,7 +167,7 @@ def copies_grid(stages: Sequence[StageCopies]) -> Grid:
         ratios, free = run[0].ratios, run[0].free
         assert ratios is not None
         shown = (ratios.k, ratios.alone, ratios.out, ratios.back)
-        figures = (NOTHING if figure is None else format_number(figure) for figure in shown)
+        figures = (NOTHING if figure is None else format_ratio(figure) for figure in shown)
         at = None if free is None else free.at
         window, horizon = (NOTHING, NOTHING) if at is None else (str(at.release_window), str(at.horizon))
         leave = NOTHING if free is None else f"{free.leaving} of {free.boundaries}"

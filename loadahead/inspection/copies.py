@@ -12,43 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadahead.inspection.hiding import CopyTimes, Free, Horizon, Lane
+from loadahead.inspection.meaning import NOT_CALIBRATED, NOT_CHECKPOINTED, Turns, Understood, meaning
+from loadahead.inspection.ratios import Ratios
 from loadahead.sim.costs import Costs, UnitCost
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.build import order_for
+from loadahead.sim.planner.orders import Order
 from loadahead.sim.planner.tasks import Tasks, tasks_of, units_of
 from loadahead.sim.routes import LinkTable
-from loadahead.sim.units import counted, format_number
 from loadahead.sim.workload import UnitShape, Workload
 
-_NOT_CHECKPOINTED = "Without activation checkpointing no boundary leaves the GPU, so that there is no k."
-_NOT_CALIBRATED = "k is not known: calibrate, and give the costs."
-
-
 _Unit = tuple[UnitShape, UnitCost]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratios:
-    """Holds a stage's copies over its computing, for one microbatch; None where it computes in no time.
-
-    Attributes:
-        k: copies out and back over forward, recompute and backward.
-        alone: the same where no other GPU copies and each direction has the link to itself.
-        out: copies out over forward.
-        back: copies back over recompute and backward.
-        busier_direction: copies out, or back where these take longer, over forward, recompute and backward.
-    """
-
-    k: float | None
-    alone: float | None
-    out: float | None
-    back: float | None
-    busier_direction: float | None
-
-    @property
-    def each_behind_its_own(self) -> bool:
-        """Return whether copies out take no longer than forwards, and copies back no longer than what they are for."""
-        return self.out is not None and self.back is not None and self.out <= 1 and self.back <= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +32,9 @@ class StageCopies:
     Attributes:
         rank: the rank of the pipeline that has it.
         ratios: None where times are not known, and without activation checkpointing.
-        free: from which horizon on no copy is waited for; None where there is none, and where not all copies could hide
-            behind passes of their own kind.
-        steady: the same between passes that take turns, one forward and one backward; None where there is none.
+        free: from which horizon on no copy of its rank is waited for; None where there is none.
+        steady: the same between passes that take turns, one forward and one backward; None where there is none, and
+            where the rank's passes never do.
         sentence: what that means.
     """
 
@@ -97,7 +71,7 @@ def stages_of(
     order = order_for(workload, policy)
     tasks = tasks_of(units_of(workload, order), order, workload.frozen_units)
     if costs is None or not policy.checkpoint:
-        why = _NOT_CALIBRATED if policy.checkpoint else _NOT_CHECKPOINTED
+        why = NOT_CALIBRATED if policy.checkpoint else NOT_CHECKPOINTED
         return tuple(
             StageCopies(
                 stage=stage,
@@ -110,23 +84,30 @@ def stages_of(
             )
             for stage, rank in enumerate(tasks.stage_rank.tolist())
         )
-    return _with_ratios(tasks, workload, policy, costs, static_bytes)
+    return _with_ratios(order, tasks, workload, policy, costs, static_bytes)
 
 
 def _with_ratios(
-    tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, static_bytes: Sequence[int]
+    order: Order, tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, static_bytes: Sequence[int]
 ) -> tuple[StageCopies, ...]:
     alone = CopyTimes(costs=costs, out_rate=costs.d2h_bandwidth, back_rate=costs.h2d_bandwidth)
     times, apart = _times(costs, tasks.ranks), _apart(costs, tasks.ranks)
-    lanes: dict[int, Lane] = {}
+    lanes: dict[int, tuple[Lane, Free | None]] = {}
     out = []
     for stage, rank in enumerate(tasks.stage_rank.tolist()):
         if rank not in lanes:
-            lanes[rank] = Lane.of(tasks, rank, workload, policy, costs, times[rank])
+            lane = Lane.of(tasks, rank, workload, policy, costs, times[rank])
+            lanes[rank] = lane, lane.freedom()
+        lane, free = lanes[rank]
         ratios = _ratios(stage, tasks, workload, policy, costs, times[rank], alone)
-        free = lanes[rank].freedom(policy.release_window) if ratios.each_behind_its_own else None
-        steady = None if tasks.several_stages else _steady(stage, tasks, workload, policy, costs, times[rank])
-        can_leave = lanes[rank].can_leave(policy.release_window)
+        turns = _turns(stage, ratios, tasks, workload, policy, costs, times[rank]) if _take_turns(order, rank) else None
+        understood = Understood(
+            ratios=ratios,
+            counts=lane.counts,
+            free=free,
+            own_in_time=_own_in_time(lane, free, policy),
+            turns=turns,
+        )
         out.append(
             StageCopies(
                 stage=stage,
@@ -134,11 +115,18 @@ def _with_ratios(
                 static_bytes=static_bytes[stage],
                 ratios=ratios,
                 free=free,
-                steady=steady,
-                sentence=meaning(ratios, can_leave, free, steady, policy, apart),
+                steady=None if turns is None else turns.steady,
+                sentence=meaning(understood, policy, apart),
             )
         )
     return tuple(out)
+
+
+def _own_in_time(lane: Lane, free: Free | None, policy: Policy) -> bool:
+    """Return whether the scenario's horizon and release window make the rank wait no more than those of ``free``."""
+    horizon, window = policy.horizon, policy.release_window
+    allowed = 0 if free is None else free.first_wait_ns
+    return lane.in_time(horizon, window) and lane.first_wait_ns(window) <= allowed
 
 
 def _times(costs: Costs, ranks: int) -> list[CopyTimes]:
@@ -187,77 +175,26 @@ def _ratios(
     )
 
 
-def _steady(
-    stage: int, tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, times: CopyTimes
-) -> Horizon | None:
+def _take_turns(order: Order, rank: int) -> bool:
+    """Return whether a rank that holds one stage has two forwards and two backwards in turn, as in a steady state."""
+    stages, kinds = order.passes[rank][:, 1], order.passes[rank][:, 0]
+    turns = kinds[1:] != kinds[:-1]
+    return bool((stages == stages[0]).all() and (turns[:-2] & turns[1:-1] & turns[2:]).any())
+
+
+def _turns(
+    stage: int, ratios: Ratios, tasks: Tasks, workload: Workload, policy: Policy, costs: Costs, times: CopyTimes
+) -> Turns:
     units, trained = _trained(stage, tasks, workload, costs)
-    frozen = len(units) - len(trained)
-    leaving = [
-        (frozen + place, times.out(shape.boundary_bytes), times.back(shape.boundary_bytes))
-        for place, (shape, _) in enumerate(trained)
-        if shape.boundary_bytes >= policy.min_bytes
-    ]
-    forward = [cost.forward_ns for _, cost in units]
-    backward = [cost.recompute_ns + cost.backward_ns for _, cost in reversed(trained)]
-    found = Lane.in_turns(forward, backward, leaving).freedom(policy.release_window)
-    return None if found is None or found.leaving < found.boundaries else found.at
+    lane = Lane.in_turns(units, len(units) - len(trained), policy, times)
+    link_has_time = ratios.busier_direction is not None and ratios.busier_direction <= 1
+    found, leave = lane.freedom(), lane.counts.boundaries - lane.counts.small
+    return Turns(
+        steady=None if found is None or found.leaving < leave or not link_has_time else found.at,
+        own_in_time=lane.in_time(policy.horizon, policy.release_window),
+    )
 
 
 def _over(copies: int, computing: int) -> float | None:
     """Return the ratio; 0 where there are no copies, None where only the computing takes no time."""
     return copies / computing if computing else 0.0 if not copies else None
-
-
-def meaning(
-    ratios: Ratios, can_leave: bool, free: Free | None, steady: Horizon | None, policy: Policy, apart: str
-) -> str:
-    """Return what the ratios mean, in a sentence or two.
-
-    Args:
-        can_leave: whether any boundary of the rank leaves at the smallest horizon.
-        free, steady: from where on no copy is waited for, ever, and while one forward and one backward take turns.
-        apart: what both leave out, as words at the end of a sentence.
-    """
-    if ratios.k is None or ratios.busier_direction is None:
-        return "The units take no time, so that no copy hides behind them."
-    k = f"k = {format_number(ratios.k)}"
-    if not can_leave:
-        return f"{k}: none of the boundaries can leave, as each is needed again too soon."
-    if ratios.busier_direction > 1:
-        share = f"{1 / ratios.busier_direction:.0%}".replace("%", " %")
-        return (
-            f"{k}: in a steady state of one forward and one backward the link has the time for about {share} of the "
-            "boundaries; more of them make the step wait."
-        )
-    if free is None:
-        return f"{k}: {_in_turns(ratios, steady, apart)}"
-    shorter = policy.release_window < free.at.release_window
-    shorter |= policy.horizon_unit == "tasks" and policy.horizon < free.at.horizon
-    horizon = counted(policy.horizon, policy.horizon_unit.removesuffix("s"))
-    own = f" The scenario's are {horizon} and {policy.release_window}." if shorter else ""
-    return f"{k}: every boundary that can leave can do so for free: {_no_waits(free.at)}{apart}.{own}"
-
-
-def _no_waits(at: Horizon) -> str:
-    return (
-        f"with a horizon of {at.horizon} or more tasks and a release window of {at.release_window} no copy has to be "
-        "waited for"
-    )
-
-
-def _in_turns(ratios: Ratios, steady: Horizon | None, apart: str) -> str:
-    """Return that the link has the time on the whole, from where on that is enough, and where it may not be."""
-    enough = "the link has the time" if steady is None else f"{_no_waits(steady)}{apart}"
-    parts = [f"in a steady state of one forward and one backward {enough}."]
-    alike = {
-        "forwards follow each other (GPipe, the start of 1F1B) copies out": (ratios.out, "the forwards"),
-        "backwards follow each other copies back": (ratios.back, "the recomputes and backwards"),
-    }
-    for what, (ratio, passes) in alike.items():
-        if ratio is None:
-            parts.append(f"Where {what} have nothing to hide behind, as {passes} take no time.")
-        elif ratio > 1:
-            parts.append(f"Where {what} take {format_number(ratio)} times as long as {passes}.")
-    if len(parts) == 1:
-        parts.append("Elsewhere single copies may take longer than the tasks that they have to hide behind.")
-    return " ".join(parts)

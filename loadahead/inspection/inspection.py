@@ -15,7 +15,7 @@ from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.prepare import Prepared
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, SharedLinks
-from loadahead.sim.placement import RankMap
+from loadahead.sim.placement import RankMap, Reach
 from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import CAPACITY
 
@@ -44,7 +44,8 @@ class Inspection:
         ranks: where each process stands and what it works on.
         resources: what the GPUs of a host have and share.
         stages: each stage's copies beside its computing.
-        crossing_sends: the ranks of the pipeline that send to the next one on another host.
+        crossing_sends: the ranks of the pipeline that send to the next one on another host, in any replica or part.
+        partly_crossing_sends: those of them that do so in some replicas or tensor parts, and in others do not.
         room: what fits; None where the units' costs are not known.
         warnings: sentences about settings that do not do what they seem to.
     """
@@ -57,6 +58,7 @@ class Inspection:
     resources: tuple[Resource, ...]
     stages: tuple[StageCopies, ...]
     crossing_sends: tuple[int, ...]
+    partly_crossing_sends: tuple[int, ...]
     room: Room | None
     warnings: tuple[str, ...] = ()
 
@@ -82,6 +84,7 @@ class Inspection:
             "resources": [resource.to_dict() for resource in self.resources],
             "stages": [stage.to_dict() for stage in self.stages],
             "crossing_sends": list(self.crossing_sends),
+            "partly_crossing_sends": list(self.partly_crossing_sends),
             "memory": [] if room is None else [asdict(rank) for rank in room.ranks],
             CAPACITY: None if room is None else room.capacity_bytes,
             "hosts": [] if room is None else [host.to_dict() for host in room.hosts],
@@ -117,7 +120,8 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             ranks=places,
             resources=resources_of(known, places),
             stages=stages_of(workload, policy, costs, static),
-            crossing_sends=crossing_sends(placement, policy.ranks),
+            crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH, Reach.NETWORK),
+            partly_crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH),
             room=None if costs is None else room_of(workload, policy, costs, places, scenario.name),
             warnings=prepared.warnings,
         )

@@ -80,7 +80,7 @@ def _most(groups: Any) -> int:
     return int(np.unique(groups, return_counts=True)[1].max())
 
 
-def crossing_sends(placement: Placement, ranks: int) -> tuple[int, ...]:
-    """Return the ranks of the pipeline that send to the next one on another host, in any replica or tensor part."""
+def crossing_sends(placement: Placement, ranks: int, *kinds: Reach) -> tuple[int, ...]:
+    """Return the ranks of the pipeline whose sends to the next one have one of these reaches."""
     reach = placement.reach(ranks)
-    return tuple(p for p in range(ranks - 1) if reach[p, p + 1] != Reach.HOST)
+    return tuple(p for p in range(ranks - 1) if Reach(int(reach[p, p + 1])) in kinds)

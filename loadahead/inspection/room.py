@@ -61,11 +61,12 @@ class HostRoom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """Says what every rank and every host needs, and what a GPU has."""
+    """Says what every rank and every host needs, what a GPU has, and how many boundaries leave it."""
 
     ranks: tuple[RankRoom, ...]
     hosts: tuple[HostRoom, ...]
     capacity_bytes: int
+    offloaded: int
 
     @property
     def fullest(self) -> RankRoom:
@@ -111,6 +112,8 @@ class Room:
 
     def _of_hosts(self) -> str:
         most = self.fullest_host
+        if self.offloaded and not most.slots_bytes:
+            return "Host memory: the boundaries that leave the GPU have no bytes, so that their slots take none."
         if not most.slots_bytes:
             return "Host memory: no boundary leaves the GPU, so that no slots are needed."
         which = "the host" if len(self.hosts) == 1 else f"host {most.host}"
@@ -129,9 +132,9 @@ class Room:
 
 def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, name: str) -> Room:
     """Return what the scenario's plan needs, walked from the plan itself; ``name`` is the plan's."""
-    own = _walked(workload, policy, costs, name)
-    leaves = policy.offload and policy.checkpoint
-    keeping = _walked(workload, replace(policy, offload=False), costs, name) if leaves else own
+    plan = build_plan(workload, policy, name=name, echo={})
+    own, leaves = walk(plan, costs), policy.offload and policy.checkpoint
+    keeping = _keeping_all(workload, policy, costs, name) if leaves else own
     slots = slots_of_hosts(own.peak_host, places.by_host(policy.ranks))
     gpus = np.bincount(places.host, minlength=places.hosts)
     return Room(
@@ -146,8 +149,9 @@ def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, n
             for host, (count, nbytes) in enumerate(zip(gpus.tolist(), slots, strict=True))
         ),
         capacity_bytes=costs.memory_bytes,
+        offloaded=int(plan.policy["offloaded"]),
     )
 
 
-def _walked(workload: Workload, policy: Policy, costs: Costs, name: str) -> MemoryWalk:
-    return walk(build_plan(workload, policy, name=name, echo={}), costs)
+def _keeping_all(workload: Workload, policy: Policy, costs: Costs, name: str) -> MemoryWalk:
+    return walk(build_plan(workload, replace(policy, offload=False), name=name, echo={}), costs)

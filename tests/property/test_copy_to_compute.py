@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loadahead as la
+from loadahead.inspection import inspect_prepared
 from loadahead.inspection.copies import StageCopies
 from loadahead.inspection.hiding import Horizon
+from loadahead.scenarios.prepare import Prepared, prepare
+from loadahead.scenarios.schema import Scenario
+from loadahead.sim.engines import simulate
+from loadahead.sim.ir.decisions import Decisions
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import build_plan
+from loadahead.sim.step_metrics import RankMetrics
 
 # No launches, and no sends over the links of copies: the claim leaves both out. Times are some ns, so that rounding
 # shows.
@@ -65,22 +76,95 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@given(scenarios(), st.integers(0, 3), st.integers(0, 1))
+@st.composite
+def prepared_scenarios(draw: st.DrawFn) -> Prepared:
+    """Draw the same ready to be planned, with a horizon of either unit, a least size and frozen units at the front."""
+    tables = draw(scenarios())
+    tables["offload"] |= {
+        "horizon_unit": draw(st.sampled_from(["tasks", "layers"])),
+        "activation_loading_horizon": draw(st.integers(1, 6)),
+        "min_bytes": draw(st.sampled_from([0, 0, 30, 100])),
+    }
+    prepared = prepare(Scenario.model_validate(tables))
+    units = sum(map(len, prepared.workload.stages))
+    frozen = draw(st.integers(0, units - 1)) if draw(st.booleans()) else 0
+    return replace(prepared, workload=replace(prepared.workload, frozen_units=frozen))
+
+
+def replace_policy(prepared: Prepared, **choices: Any) -> Prepared:
+    return replace(prepared, policy=replace(prepared.policy, **choices))
+
+
+def _plan(prepared: Prepared, horizon: int, window: int) -> Plan:
+    return build_plan(prepared.workload, replace(prepared.policy, horizon=horizon, release_window=window))
+
+
+def _step(prepared: Prepared, horizon: int, window: int) -> Sequence[RankMetrics]:
+    assert prepared.costs is not None
+    return simulate(_plan(prepared, horizon, window), prepared.costs, "simpy").metrics.ranks
+
+
+def _left(prepared: Prepared, horizon: int, window: int) -> list[int]:
+    """Return how many boundaries leave each rank; the drawn ranks hold one stage each."""
+    rows = Decisions.of(_plan(prepared, horizon, window))
+    left = np.bincount(rows.stage[rows.acquire >= 0], minlength=prepared.policy.ranks)
+    return [int(count) for count in left]
+
+
+@given(prepared_scenarios(), st.integers(0, 3), st.integers(0, 1))
 @settings(max_examples=300, deadline=None)
-def test_who_is_free_never_waits_for_a_copy(scenario: dict[str, Any], later: int, wider: int) -> None:
-    free = [stage for stage in la.inspect(scenario).stages if stage.free is not None]
+def test_who_is_free_never_waits_for_a_copy(prepared: Prepared, later: int, wider: int) -> None:
+    stages = inspect_prepared(prepared).stages
+    free = [stage for stage in stages if stage.free is not None]
     for at in {(stage.free.at.horizon, stage.free.at.release_window) for stage in free if stage.free is not None}:
-        step = la.simulate(scenario, _offload(at[0] + later, at[1] + wider), engine="simpy")
-        for stage in free:
-            assert stage.free is not None
-            if stage.free.at.horizon <= at[0] and stage.free.at.release_window <= at[1]:
-                rank = step.metrics.ranks[stage.rank]
-                assert (rank.stall_release_ns, rank.stall_prefetch_ns) == (0, 0), (stage, rank)
+        for more, further in ((0, 0), (later, wider)):
+            ranks = _step(prepared, at[0] + more, at[1] + further)
+            for stage in free:
+                assert stage.free is not None
+                if stage.free.at.horizon <= at[0] + more and stage.free.at.release_window <= at[1] + further:
+                    rank = ranks[stage.rank]
+                    assert rank.stall_release_ns == 0, (stage, rank)
+                    assert rank.stall_prefetch_ns <= stage.free.first_wait_ns, (stage, rank)
 
 
-@given(scenarios(), st.integers(0, 2), st.integers(0, 1))
-@settings(max_examples=60, deadline=None)
-def test_in_a_steady_state_more_microbatches_add_no_waits(scenario: dict[str, Any], later: int, wider: int) -> None:
+@given(prepared_scenarios())
+@settings(max_examples=300, deadline=None)
+def test_the_sentences_are_true_of_the_plans_and_of_the_reference_engine(prepared: Prepared) -> None:
+    found, policy = inspect_prepared(prepared), prepared.policy
+    most, own = _left(prepared, 1, 1), _step(prepared, policy.horizon, policy.release_window)
+    for stage in found.stages:
+        free, sentence = stage.free, stage.sentence
+        assert ("none leaves" in sentence or "none of the boundaries" in sentence) == (not most[stage.rank])
+        assert free is None or free.can_leave == most[stage.rank]
+        small = policy.min_bytes and "smaller than offload.min_bytes" in sentence
+        if "needed again too soon" in sentence and not small:
+            assert not _left(replace_policy(prepared, min_bytes=0), 1, 1)[stage.rank]
+        if " for free" in sentence:
+            assert free is not None
+            assert free.leaving == _left(prepared, free.at.horizon, free.at.release_window)[stage.rank]
+            every = f"{free.leaving} of the {free.can_leave} boundaries" not in sentence
+            assert every == ("every boundary that can leave" in sentence) == (free.leaving == most[stage.rank])
+            # Silence on the scenario's own is a claim.
+            if "the scenario's own" not in sentence:
+                assert own[stage.rank].stall_release_ns == 0
+                assert own[stage.rank].stall_prefetch_ns <= free.first_wait_ns
+        if policy.pipeline == "simple":
+            assert "steady" not in sentence and stage.steady is None
+    assert found.room is not None
+    sizes = prepared.workload.boundary_bytes()
+    for text, holds in (
+        ("no boundary leaves", not sum(_left(prepared, policy.horizon, policy.release_window))),
+        ("have no bytes", not found.room.fullest_host.slots_bytes and found.room.offloaded > 0),
+    ):
+        assert (text in found.room.sentences[1]) == holds, sizes
+
+
+@given(scenarios(), st.sampled_from(["tasks", "layers"]), st.integers(0, 2), st.integers(0, 1))
+@settings(max_examples=120, deadline=None)
+def test_in_a_steady_state_more_microbatches_add_no_waits(
+    scenario: dict[str, Any], unit: str, later: int, wider: int
+) -> None:
+    scenario["offload"]["horizon_unit"] = unit
     scenario["parallel"] |= {"pipeline": "interleaved", "microbatches": 40}
     stages = [stage for stage in la.inspect(scenario).stages if stage.steady is not None]
     for at in {stage.steady for stage in stages if stage.steady is not None}:
@@ -140,14 +224,17 @@ def test_where_the_link_has_the_time_in_turns_the_waits_do_not_grow_with_the_mic
     # A copy takes 2500 ns, a forward 1000 and a backward 2000: in the first forwards copies queue up, then no more.
     tables = _uniform(boundary=2500)
     stage = _stage(tables)
-    assert stage.free is None
+    assert stage.free is not None
+    assert (stage.free.leaving, stage.free.can_leave) == (12, 16)
     assert stage.ratios is not None
     assert stage.ratios.busier_direction == 2500 / 3000
     assert stage.sentence == (
-        "k = 1.667: in a steady state of one forward and one backward with a horizon of 2 or more tasks and a release "
-        "window of 2 no copy has to be waited for. Where forwards follow each other (GPipe, the start of 1F1B) copies "
-        "out take 2.5 times as long as the forwards. Where backwards follow each other copies back take 1.25 times as "
-        "long as the recomputes and backwards."
+        "k = 1.667: 12 of the 16 boundaries that can leave do so for free: with a horizon of 2 or more tasks and a "
+        "release window of 3 no copy has to be waited for. With the scenario's own, a horizon of 4 tasks and a release "
+        "window of 1, copies may have to be waited for. In a steady state of one forward and one backward with a "
+        "horizon of 2 or more tasks and a release window of 2 no copy has to be waited for. Where forwards follow each "
+        "other (the start of 1F1B) copies out take 2.5 times as long as the forwards. Where backwards follow each "
+        "other copies back take 1.25 times as long as the recomputes and backwards."
     )
 
     def waits(horizon: int, window: int, microbatches: int) -> int:
@@ -166,7 +253,6 @@ def test_a_copy_waits_for_those_before_it() -> None:
     # three tasks after it, at 8000, it is late. For the fifth, 10500, these are 12000 and 10000.
     tables = _uniform(units_per_stage=6, boundary=1900)
     stage = _stage(tables)
-    assert stage.free is None
     assert stage.steady == Horizon(horizon=2, release_window=4)
 
     def waits(window: int, microbatches: int) -> int:

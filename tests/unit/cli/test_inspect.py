@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import loadahead as la
-from loadahead.cli.inspection_text import MOST_ROWS, copies_grid, policy_sentence, stage_sentences, units_grid
+from loadahead.cli.inspection_text import (
+    MOST_ROWS,
+    copies_grid,
+    inspection_text,
+    policy_sentence,
+    stage_sentences,
+    units_grid,
+)
 from loadahead.cli.main import run
+from loadahead.inspection import inspect_prepared
+from loadahead.jobs import prepared_of
 
 Captured = pytest.CaptureFixture[str]
 TRANSFORMER = """
@@ -80,6 +90,68 @@ def test_the_words_are_the_librarys_figures(scenario: str, capsys: Captured) -> 
 )
 def test_what_was_chosen_is_said(overrides: dict[str, Any], sentence: str) -> None:
     assert policy_sentence(la.inspect("uniform", overrides).policy) == sentence
+
+
+@pytest.mark.parametrize(
+    ("parallel", "gpus_per_host", "sentence"),
+    [
+        (
+            {"data": 3, "p": 2},
+            4,
+            "Sends between all neighbouring ranks of the pipeline go from host to host in some replicas.",
+        ),
+        ({"data": 1, "p": 2}, 1, "Sends between all neighbouring ranks of the pipeline go from host to host."),
+        (
+            {"data": 1, "p": 4},
+            2,
+            "Sends between ranks 1 and 2 of the pipeline go from host to host; the others stay on a host.",
+        ),
+        (
+            {"data": 1, "tensor": 2, "p": 2},
+            3,
+            "Sends between all neighbouring ranks of the pipeline go from host to host in some tensor parts.",
+        ),
+        (
+            {"data": 2, "tensor": 2, "p": 4},
+            6,
+            "Sends between ranks 1 and 2, 2 and 3 of the pipeline go from host to host in some replicas or tensor "
+            "parts; the others stay on a host.",
+        ),
+        (
+            {"data": 2, "p": 4},
+            3,
+            "Sends between ranks 2 and 3 of the pipeline go from host to host, those between ranks 0 and 1, 1 and 2 "
+            "in some replicas.",
+        ),
+        ({"data": 2, "p": 2}, 4, "Sends between neighbouring ranks of the pipeline stay on a host."),
+    ],
+)
+def test_which_sends_go_from_host_to_host(parallel: dict[str, int], gpus_per_host: int, sentence: str) -> None:
+    changes: dict[str, Any] = {
+        "parallel.data_parallel_degree": parallel["data"],
+        "parallel.tensor_parallel_degree": parallel.get("tensor", 1),
+        "parallel.pipeline_parallel_degree": parallel["p"],
+        "parallel.placement_strategy": "spread",
+        "hardware.gpus_per_host": gpus_per_host,
+        "hardware.network_bandwidth": "10 GB/s",
+    }
+    assert sentence in inspection_text(la.inspect("uniform", changes))
+
+
+def test_frozen_units_are_told() -> None:
+    prepared = prepared_of("uniform", {"model.units_per_stage": 3})
+    for frozen, said in ((0, ""), (1, " The first is frozen: no"), (2, " The first 2 are frozen: no")):
+        found = inspect_prepared(replace(prepared, workload=replace(prepared.workload, frozen_units=frozen)))
+        first = inspection_text(found).splitlines()[0]
+        assert first == f"uniform: 12 units in 4 stages.{f'{said} recompute and no backward.' if said else ''}"
+
+
+def test_very_large_ratios_are_short() -> None:
+    found = la.inspect("uniform", {"model.forward": 1, "model.recompute": 1, "model.backward": 1, "hardware.d2h": 1000})
+    assert found.stages[0].ratios is not None and found.stages[0].ratios.k is not None
+    shown = copies_grid(found.stages).rows[0][1]
+    assert "e" in shown and float(shown) == pytest.approx(found.stages[0].ratios.k, rel=0.05)
+    assert "the link has the time for less than 1 % of the boundaries" in found.stages[0].sentence
 
 
 def test_json_has_everything(scenario: str, capsys: Captured) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import loadahead as la
 from loadahead.inspection import Inspection, inspect_prepared
-from loadahead.inspection.copies import Ratios, meaning
-from loadahead.inspection.hiding import Free, Horizon
+from loadahead.inspection.hiding import Counts, Free, Horizon
+from loadahead.inspection.meaning import Turns, Understood, meaning
+from loadahead.inspection.ratios import Ratios
 from loadahead.scenarios.prepare import prepare
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, UnitCost
@@ -156,6 +158,24 @@ def test_degrees_ranks_and_sends_from_host_to_host() -> None:
     assert la.inspect(uniform(parallel=parallel), other).crossing_sends == ()
 
 
+def test_sends_that_cross_hosts_in_some_replicas_are_told_apart() -> None:
+    # Six processes, P fastest, three on a host: the second of the three replicas has a host's border between its ranks.
+    parallel = {"data_parallel_degree": 3, "placement_strategy": "TDP"}
+    for hardware, partly, crossing in (
+        ({"gpus_per_host": 3}, (0,), (0,)),
+        ({"gpus_per_host": 1}, (), (0,)),
+        ({"gpus_per_host": 2}, (), ()),
+    ):
+        found = la.inspect(uniform(parallel=parallel, hardware=hardware))
+        assert (found.partly_crossing_sends, found.crossing_sends) == (partly, crossing)
+        assert found.to_dict()["partly_crossing_sends"] == list(partly)
+        lanes: dict[int, set[int]] = {}
+        for row in found.ranks.rows():
+            lanes.setdefault(row["d"], set()).add(row["host"])
+        across = [len(hosts) > 1 for hosts in lanes.values()]
+        assert (any(across), any(across) and not all(across)) == (bool(crossing), bool(partly))
+
+
 def test_resources_say_how_many_gpus_share_them() -> None:
     hardware = {"gpus_per_host": 6, "gpus_per_switch": 4, "uplink_d2h": "3 GB/s", "host_memory": "1 GiB"}
     hardware |= {"host_memory_bandwidth": "5 GB/s", "network_bandwidth": "7 GB/s", "p2p_link": "nvlink"}
@@ -242,69 +262,175 @@ def of(out: float | None, back: float | None, busier: float | None = 0.5, k: flo
     return Ratios(k=k, alone=k, out=out, back=back, busier_direction=busier)
 
 
-FREE = Free(at=Horizon(horizon=2, release_window=1), leaving=3, boundaries=4)
-TURNS = Horizon(horizon=3, release_window=2)
+ALL = Free(
+    at=Horizon(horizon=2, release_window=1), horizon_unit="tasks", leaving=3, can_leave=3, boundaries=4, first_wait_ns=0
+)
+SOME = replace(ALL, leaving=1, at=Horizon(horizon=9, release_window=2))
+FIRST = replace(ALL, horizon_unit="layers", first_wait_ns=1_500_000)
+STEADY = Turns(steady=Horizon(horizon=3, release_window=2), own_in_time=False)
+UNSTEADY = Turns(steady=None, own_in_time=False)
+OWN = "With the scenario's own, a horizon of 1 task and a release window of 1, copies may have to be waited for."
 
 
 @pytest.mark.parametrize(
-    ("found", "can_leave", "free", "steady", "sentence"),
+    ("found", "free", "own_in_time", "turns", "sentence"),
     [
         (
             of(0.4, 0.2),
-            True,
-            FREE,
-            None,
+            ALL,
+            False,
+            UNSTEADY,
             "k = 0.4: every boundary that can leave can do so for free: with a horizon of 2 or more tasks and a "
-            "release window of 1 no copy has to be waited for. The scenario's are 1 task and 1.",
+            f"release window of 1 no copy has to be waited for. {OWN}",
+        ),
+        (
+            of(0.4, 0.2),
+            SOME,
+            True,
+            UNSTEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            "release window of 2 no copy has to be waited for.",
+        ),
+        (
+            of(0.4, 0.2),
+            SOME,
+            True,
+            STEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            "release window of 2 no copy has to be waited for. In a steady state of one forward and one backward with "
+            "a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for.",
+        ),
+        (
+            of(0.4, 0.2),
+            FIRST,
+            False,
+            None,
+            "k = 0.4: every boundary that can leave can do so for free but the first one back: with a horizon of 2 or "
+            "more layers and a release window of 1 no copy has to be waited for but that one, up to 1.5 ms, as it "
+            "begins when it is needed. " + OWN.replace("copies", "other copies"),
         ),
         (
             of(2.5, 0.2),
-            True,
+            SOME,
+            False,
+            STEADY,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            f"release window of 2 no copy has to be waited for. {OWN} In a steady state of one forward and one "
+            "backward with a horizon of 3 or more tasks and a release window of 2 no copy has to be waited for. Where "
+            "forwards follow each other (the start of 1F1B) copies out take 2.5 times as long as the forwards.",
+        ),
+        (
+            of(2.5, 0.2),
             None,
-            TURNS,
+            False,
+            STEADY,
             "k = 0.4: in a steady state of one forward and one backward with a horizon of 3 or more tasks and a "
-            "release window of 2 no copy has to be waited for. Where forwards follow each other (GPipe, the start of "
+            f"release window of 2 no copy has to be waited for. {OWN} Where forwards follow each other (the start of "
             "1F1B) copies out take 2.5 times as long as the forwards.",
         ),
         (
             of(None, 0.2),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 0.4: in a steady state of one forward and one backward the link has the time. Where forwards follow "
-            "each other (GPipe, the start of 1F1B) copies out have nothing to hide behind, as the forwards "
-            "take no time.",
+            "each other (the start of 1F1B) copies out have nothing to hide behind, as the forwards take no time.",
         ),
         (
             of(0.9, 0.9),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 0.4: in a steady state of one forward and one backward the link has the time. Elsewhere single copies "
             "may take longer than the tasks that they have to hide behind.",
         ),
         (
             of(4.0, 2.0, busier=1.6, k=2.4),
-            True,
             None,
-            None,
+            False,
+            UNSTEADY,
             "k = 2.4: in a steady state of one forward and one backward the link has the time for about 62 % of the "
             "boundaries; more of them make the step wait.",
         ),
         (
-            of(0.4, 0.2),
+            of(4.0, 2.0, busier=250.0, k=333_333_334.0),
+            None,
+            False,
+            UNSTEADY,
+            "k = 3.3e8: in a steady state of one forward and one backward the link has the time for less than 1 % of "
+            "the boundaries; more of them make the step wait.",
+        ),
+        (
+            of(4.0, 2.0, busier=1.25, k=2.4),
+            None,
+            False,
+            UNSTEADY,
+            "k = 2.4: in a steady state of one forward and one backward the link has the time for about 80 % of the "
+            "boundaries; 3 of 4 can leave.",
+        ),
+        # An order whose passes take no turns has no such state.
+        (
+            of(4.0, 2.0, busier=1.6, k=2.4),
+            None,
             False,
             None,
-            None,
-            "k = 0.4: none of the boundaries can leave, as each is needed again too soon.",
+            "k = 2.4: copies out take 4 times as long as the forwards, and copies back take 2 times as long as the "
+            "recomputes and backwards.",
         ),
-        (of(None, None, None, None), True, None, None, "The units take no time, so that no copy hides behind them."),
+        (
+            of(4.0, 0.2),
+            SOME,
+            False,
+            None,
+            "k = 0.4: 1 of the 3 boundaries that can leave does so for free: with a horizon of 9 or more tasks and a "
+            f"release window of 2 no copy has to be waited for. {OWN} Copies out take 4 times as long as the forwards.",
+        ),
+        (
+            of(0.9, 0.9),
+            None,
+            False,
+            None,
+            "k = 0.4: single copies may take longer than the tasks that they have to hide behind.",
+        ),
+        (
+            of(None, None, None, None),
+            None,
+            False,
+            UNSTEADY,
+            "The units take no time, so that no copy hides behind them.",
+        ),
     ],
 )
 def test_what_the_ratios_mean(
-    found: Ratios, can_leave: bool, free: Free | None, steady: Horizon | None, sentence: str
+    found: Ratios, free: Free | None, own_in_time: bool, turns: Turns | None, sentence: str
 ) -> None:
-    assert meaning(found, can_leave, free, steady, POLICY, "") == sentence
+    counts = Counts(boundaries=4, can_leave=3)
+    understood = Understood(ratios=found, counts=counts, free=free, own_in_time=own_in_time, turns=turns)
+    assert meaning(understood, POLICY, "") == sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        (Counts(boundaries=4, can_leave=0), "none of the boundaries can leave, as each is needed again too soon."),
+        (
+            Counts(boundaries=4, can_leave=0, small=4, largest_small_bytes=500),
+            "none of the boundaries can leave, as each is smaller than offload.min_bytes (1 KiB).",
+        ),
+        (
+            Counts(boundaries=4, can_leave=0, small=1, largest_small_bytes=1023),
+            "none of the boundaries can leave: 1 of 4 is smaller than offload.min_bytes (1 KiB), and each other one is "
+            "needed again too soon.",
+        ),
+        (
+            Counts(boundaries=0, can_leave=0),
+            "all units of the rank are frozen: no boundary is needed again, and none leaves the GPU.",
+        ),
+    ],
+)
+def test_why_none_leaves(counts: Counts, sentence: str) -> None:
+    understood = Understood(ratios=of(0.4, 0.2), counts=counts, free=None, own_in_time=True, turns=None)
+    assert meaning(understood, replace(POLICY, min_bytes=1024), "") == f"k = 0.4: {sentence}"
 
 
 def test_what_a_claim_leaves_out_is_said_where_it_is_there() -> None:
@@ -316,6 +442,73 @@ def test_what_a_claim_leaves_out_is_said_where_it_is_there() -> None:
     assert first(p2p_link="pcie").endswith("waited for, sends over the same links apart.")
     network = {"gpus_per_host": 1, "network_bandwidth": "1 GB/s", "launch": "1 us"}
     assert first(**network).endswith("waited for, launches and sends over the same links apart.")
+
+
+def test_how_many_of_those_that_can_leave_do_so_for_free() -> None:
+    # In GPipe's order two units and two microbatches: the second boundary, 3 ms out, is released 1 ms after its copy
+    # began where the first microbatch's backward needs it two tasks later, and the step waits 2 ms.
+    tables: dict[str, Any] = {
+        "model": {"kind": "uniform", "forward": ["1 ms", "5 ms"], "backward": "4 ms", "boundary": ["1 MB", "3 MB"]},
+        "hardware": HARDWARE,
+        "parallel": {"microbatches": 2, "pipeline": "simple"},
+        "offload": {"activation_loading_horizon": 1},
+    }
+    stage = la.inspect(tables).stages[0]
+    assert stage.sentence.endswith(
+        "2 of the 4 boundaries that can leave do so for free: with a horizon of 2 or more tasks and a release window "
+        "of 1 no copy has to be waited for. With the scenario's own, a horizon of 1 task and a release window of 1, "
+        "copies may have to be waited for."
+    )
+    steps = [la.simulate(tables, {"offload.activation_loading_horizon": horizon}).metrics for horizon in (1, 2)]
+    assert [step.offloaded for step in steps] == [4, 2]
+    assert [step.ranks[0].stall_release_ns for step in steps] == [2_000_000, 0]
+
+
+def test_a_horizon_in_layers_is_answered_in_layers() -> None:
+    # One rank: in layers the last unit's boundary stays, as its BACKWARD follows at once, so that none is loaded late.
+    tables: dict[str, Any] = {
+        "model": {"kind": "transformer", "preset": "gpt3-1.3b"},
+        "hardware": {"machine": "p4d.24xlarge"},
+        "parallel": {"microbatches": 16, "data_parallel_degree": 16},
+        "offload": {"horizon_unit": "layers", "activation_loading_horizon": 1},
+    }
+    stage = la.inspect(tables).stages[0]
+    assert stage.free is not None
+    assert stage.free.at == Horizon(horizon=2, release_window=1)
+    assert stage.free.first_wait_ns == 0
+    assert stage.to_dict()["free"]["horizon_unit"] == "layers"
+    assert "with a horizon of 2 or more layers and a release window of 1 no copy" in stage.sentence
+    assert "With the scenario's own, a horizon of 1 layer and a release window of 1," in stage.sentence
+    assert la.simulate(tables).metrics.ranks[0].stall_prefetch_ns > 32_000_000
+    better = {"offload.activation_loading_horizon": 2}
+    assert la.simulate(tables, better).metrics.ranks[0].stall_prefetch_ns == 0
+    assert "scenario's own" not in la.inspect(tables, better).stages[0].sentence
+
+
+def test_the_first_copy_back_of_a_horizon_in_layers_begins_when_it_is_needed() -> None:
+    changes = {"offload.horizon_unit": "layers", "parallel.pipeline": "simple"}
+    stage = la.inspect(uniform(), changes).stages[0]
+    assert stage.free is not None
+    assert stage.free.first_wait_ns == 500_000
+    assert "but that one, up to 500 us, as it begins when it is needed" in stage.sentence
+    for horizon in (stage.free.at.horizon, 30):
+        rank = la.simulate(uniform(), changes | {"offload.activation_loading_horizon": horizon}).metrics.ranks[0]
+        assert (rank.stall_release_ns, rank.stall_prefetch_ns) == (0, 500_000)
+
+
+def test_an_order_that_takes_no_turns_has_no_steady_state() -> None:
+    slow = {"hardware.d2h": "100 MB/s"}
+    gpipe = la.inspect(uniform(), slow | {"parallel.pipeline": "simple"}).stages[0]
+    assert gpipe.steady is None
+    assert "steady" not in gpipe.sentence
+    assert gpipe.sentence.lower().endswith("copies out take 2.5 times as long as the forwards.")
+    # Nor has 1F1B on a rank whose microbatches only fill and drain the pipeline.
+    few = la.inspect(uniform(), slow | {"parallel.microbatches": 2}).stages
+    assert ["steady" in stage.sentence for stage in few] == [False, True]
+    assert "steady" in la.inspect(uniform(), slow).stages[0].sentence
+    # With a cap on what is active GPipe's passes do take turns.
+    capped = {"parallel.pipeline": "simple", "parallel.active_microbatches": 2}
+    assert la.inspect(uniform(), capped).stages[0].steady is not None
 
 
 def test_the_last_stage_of_one_unit_has_nothing_that_can_leave() -> None:
@@ -379,6 +572,13 @@ def test_what_does_not_fit_a_device_says_what_is_missing() -> None:
 def test_nothing_that_leaves_needs_no_slots() -> None:
     found = la.inspect(uniform(offload={"offload_activations": False}))
     assert found.room_sentences[1] == "Host memory: no boundary leaves the GPU, so that no slots are needed."
+
+
+def test_boundaries_without_bytes_leave_and_take_no_slots() -> None:
+    changes = {"model.boundary": 0, "offload.activation_loading_horizon": 1}
+    assert la.plan(uniform(), changes).policy["offloaded"] > 0
+    sentence = la.inspect(uniform(), changes).room_sentences[1]
+    assert sentence == "Host memory: the boundaries that leave the GPU have no bytes, so that their slots take none."
 
 
 # ---- as plain data ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,15 @@ import math
 import pytest
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.units import format_flops, parse_bytes, parse_duration_ns, parse_rate, parse_speed, written
+from loadahead.sim.units import (
+    format_flops,
+    format_ratio,
+    parse_bytes,
+    parse_duration_ns,
+    parse_rate,
+    parse_speed,
+    written,
+)
 
 PARSERS = {"size": parse_bytes, "duration": parse_duration_ns, "bandwidth": parse_rate, "speed": parse_speed}
 
@@ -122,3 +130,11 @@ def test_a_large_number_is_written_as_itself_and_a_small_one_in_gb(amount: int, 
 )
 def test_flops_have_four_digits_and_units_of_1000(flops: int, text: str) -> None:
     assert format_flops(flops) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.0, "0"), (0.54419, "0.5442"), (99_999.0, "99999"), (1e5, "1e5"), (333_333_334.0, "3.3e8"), (2.51e-7, "2.5e-7")],
+)
+def test_a_ratio_that_is_very_large_or_small_is_short(ratio: float, text: str) -> None:
+    assert format_ratio(ratio) == text
