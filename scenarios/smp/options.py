@@ -104,7 +104,7 @@ def _parameters(content: Mapping[str, Any], source: str, around: dict[str, Any])
     _take(content, launch.INSTANCES, source, around)
     if "distribution" in content:
         inner = _table(content["distribution"], source, "distribution")
-        return _parameters(inner, f"{source}: distribution", around) if inner else inner
+        return _parameters(inner, source, around) if inner else inner
     for name in ("mpi", "mpi_options"):
         if name in content:
             around["mpi"] = True
