@@ -30,53 +30,15 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 }
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool}
 # Calls that only read what they are handed, and whose results hold none of it.
-_TELLING = frozenset(
-    [
-        "print",
-        "len",
-        "str",
-        "repr",
-        "format",
-        "dumps",
-        "dump",
-        "pprint",
-        "pformat",
-        "isinstance",
-        "type",
-        "id",
-        "bool",
-        "int",
-        "float",
-        "sum",
-        "min",
-        "max",
-        "any",
-        "all",
-    ]
-)
-_TELLING_METHODS = _TELLING | frozenset(
-    [
-        "keys",
-        "debug",
-        "info",
-        "warning",
-        "error",
-        "critical",
-        "exception",
-        "log",
-        "write",
-        "join",
-        "startswith",
-        "endswith",
-        "lower",
-        "upper",
-    ]
-)
+_TELLING = {"print", "len", "str", "repr", "format", "dumps", "dump", "pprint", "pformat", "isinstance", "type", "id"}
+_TELLING |= {"bool", "int", "float", "sum", "min", "max", "any", "all"}
+_TELLING_METHODS = _TELLING | {"keys", "debug", "info", "warning", "error", "critical", "exception", "log", "write"}
+_TELLING_METHODS |= {"join", "startswith", "endswith", "lower", "upper"}
 # Calls that only read as well, and whose results may hold what they are handed.
 _PASSING = frozenset(
-    ["dict", "list", "tuple", "set", "sorted", "enumerate", "zip", "reversed", "iter", "next", "copy", "deepcopy"]
+    ("dict", "list", "tuple", "set", "sorted", "enumerate", "zip", "reversed", "iter", "next", "copy", "deepcopy")
 )
-_PASSING_METHODS = frozenset(["items", "values", "get", "copy", "deepcopy"])
+_PASSING_METHODS = frozenset(("items", "values", "get", "copy", "deepcopy"))
 # What an estimator is given by these names it keeps and does not change.
 OF_ESTIMATOR = ("distribution", "hyperparameters")
 

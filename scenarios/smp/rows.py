@@ -11,7 +11,7 @@ from loadahead.scenarios.smp import launch
 from loadahead.scenarios.smp.keys import UNUSED, Key
 from loadahead.scenarios.smp.options import Options
 from loadahead.scenarios.smp.stand_ins import StandIns
-from loadahead.scenarios.smp.values import shown
+from loadahead.scenarios.smp.values import NotKnown, shown
 from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE
 
 BY_DEFAULT = "SageMaker's default"
@@ -67,6 +67,8 @@ def rows_of(options: Options, tables: Mapping[str, Any], found: StandIns) -> tup
         if name == "instance_type" and not found.machine_is_instance:
             why = found.instance_unknown or "the hardware is given otherwise"
             rows.append(Row(key=name, value=value, note=why))
+        elif isinstance(value, NotKnown) and name in launch.INSTANCES:
+            rows.append(Row(key=name, value=value, note="only running the file would tell it"))
         else:
             rows.append(_row(launch.AROUND[name], value, tables))
     return (*rows, *_defaults(options, tables))
