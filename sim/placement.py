@@ -116,11 +116,20 @@ class Placement(BaseModel):
         out[found.d * self.tensor + found.t, found.p] = found.rank
         return out
 
-    def reach(self, pipeline: int) -> Ints:
-        """Return the :class:`Reach` of what a rank sends to another, of all lanes together; shape (ranks, ranks)."""
-        if self.gpus_per_host is None:
-            return np.full((pipeline, pipeline), Reach.HOST, dtype=np.int64)
-        return _reach(self, pipeline)
+    def reach(self, pipeline: int, sender: Ints, receiver: Ints) -> Ints:
+        """Return the :class:`Reach` of what ranks send to others, of all lanes together; shape as ``sender``."""
+        if not self.is_apart(pipeline):
+            return np.full(len(sender), Reach.HOST, dtype=np.int64)
+        pairs, back = np.unique(sender.astype(np.int64) * pipeline + receiver, return_inverse=True)
+        host = _hosts(self, pipeline)
+        leaves = host[:, pairs // pipeline] != host[:, pairs % pipeline]
+        found = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))
+        out: Ints = found[back]
+        return out
+
+    def is_apart(self, pipeline: int) -> bool:
+        """Return whether any lane has ranks on several hosts."""
+        return self.gpus_per_host is not None and _is_apart(self, pipeline)
 
     def occupancy(self, pipeline: int) -> Ints:
         """Return how many GPUs of a host work for each rank, of hosts that differ in that; shape (hosts, ranks)."""
@@ -128,12 +137,17 @@ class Placement(BaseModel):
 
 
 @lru_cache(maxsize=64)
-def _reach(placement: Placement, pipeline: int) -> Ints:
-    host = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
-    leaves = host[:, :, None] != host[:, None, :]
-    out: Ints = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))
+def _hosts(placement: Placement, pipeline: int) -> Ints:
+    """Return the host of each rank, of lanes that differ in that; shape (lanes, ranks)."""
+    out: Ints = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
     out.setflags(write=False)
     return out
+
+
+@lru_cache(maxsize=64)
+def _is_apart(placement: Placement, pipeline: int) -> bool:
+    host = _hosts(placement, pipeline)
+    return bool((host != host[:, :1]).any())
 
 
 @lru_cache(maxsize=64)

@@ -82,5 +82,6 @@ def _most(groups: Any) -> int:
 
 def crossing_sends(placement: Placement, ranks: int) -> tuple[int, ...]:
     """Return the ranks of the pipeline that send to the next one on another host, in any replica or tensor part."""
-    reach = placement.reach(ranks)
-    return tuple(p for p in range(ranks - 1) if reach[p, p + 1] != Reach.HOST)
+    sender = np.arange(ranks - 1, dtype=np.int64)
+    leaves = placement.reach(ranks, sender, sender + 1) != Reach.HOST
+    return tuple(np.flatnonzero(leaves).tolist())

@@ -131,13 +131,18 @@ def _the_one(found: list[Given], what: str, source: str) -> Any:
 def _require_equal(distribution: Given, assigned: Mapping[str, list[Given]], source: str) -> None:
     """Raise InputError where the name ``smp_options`` has other options than a ``distribution``."""
     options = distribution.value.get(DISTRIBUTION, distribution.value)["smdistributed"]
-    ours = options.get("modelparallel") if isinstance(options, dict) else None
+    ours = _parameters(options.get("modelparallel")) if isinstance(options, dict) else None
     for given in assigned.get(SMP, ()):
-        if given.value != ours:
+        if _parameters(given.value) != ours:
             raise InputError(
                 f"{source}: line {given.line} gives {SMP} and line {distribution.line} {DISTRIBUTION}, which differ; "
                 "leave the one to be taken"
             )
+
+
+def _parameters(value: Any) -> Any:
+    """Return the parameters of a table that has them inside, or is them."""
+    return value.get("parameters", value) if isinstance(value, dict) else value
 
 
 def _is_model_parallel(value: Any) -> bool:

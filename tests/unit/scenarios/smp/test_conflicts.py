@@ -99,7 +99,7 @@ def test_names_of_a_python_file_beside_its_call(tmp_path: Path) -> None:
     def text(named: dict[str, Any]) -> str:
         return f"smp_options = {FOUR}\nPyTorch(distribution={named})\n"
 
-    assert load_scenario(written(tmp_path, "a.py", text({"smdistributed": {"modelparallel": FOUR}})))
+    assert load_scenario(written(tmp_path, "a.py", text(library(FOUR)))).parallel.microbatches == 4
     path = written(tmp_path, "a.py", text(library(EIGHT)))
     with pytest.raises(InputError) as caught:
         load_scenario(path)
