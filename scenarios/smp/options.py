@@ -75,12 +75,14 @@ def options_of(content: Mapping[str, Any], source: str) -> Options:
         raise InputError(f"{source}: is nested too deeply; give the options alone") from error
     version, why = _version(parameters, forms.started_by, source)
     around = forms.around()
-    with v1_is_said(why == _UNDECIDED):
-        keys = VERSIONS[version]
-        for name in parameters:
-            if name in launch.MPI and name not in keys:
-                raise InputError(f"{source}: {name} is among the parameters; it belongs to mpi_options, beside them")
-        require_known(parameters, keys, source, f"SageMaker's model parallel library {version}")
+    keys, undecided = VERSIONS[version], why == _UNDECIDED
+    for name in parameters:
+        if name in launch.MPI and name not in keys:
+            raise InputError(f"{source}: {name} is among the parameters; it belongs to mpi_options, beside them")
+    of_version = "library, v1 or v2" if undecided else f"library {version}"
+    known = v1.KEYS | v2.KEYS if undecided else keys
+    require_known(parameters, known, source, f"SageMaker's model parallel {of_version}")
+    with v1_is_said(undecided):
         require_allowed(keys, parameters, source)
         read = {name: value for name, value in around.items() if name not in launch.INSTANCES}
         require_readable(keys | launch.AROUND, {**parameters, **read}, source)
@@ -90,7 +92,7 @@ def options_of(content: Mapping[str, Any], source: str) -> Options:
         why_version=why,
         parameters=dict(parameters),
         launch=around,
-        undecided=why == _UNDECIDED,
+        undecided=undecided,
     )
 
 

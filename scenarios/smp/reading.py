@@ -11,6 +11,7 @@ from typing import Any
 from loadahead.scenarios.smp.options import is_options, names_of_options
 from loadahead.scenarios.smp.python_files import options_in
 from loadahead.scenarios.smp.values import shown
+from loadahead.scenarios.text_files import read_at_most, require_text
 from loadahead.sim.errors import InputError, one_line
 
 JSON_SUFFIX, PYTHON_SUFFIX = ".json", ".py"
@@ -29,10 +30,10 @@ def is_options_file(path: Path) -> bool:
     if path.suffix == PYTHON_SUFFIX:
         return True
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            return False
-        data = path.read_bytes()
+        data = read_at_most(path, LARGEST_FILE)
     except (OSError, ValueError):
+        return False
+    if len(data) > LARGEST_FILE:
         return False
     text = _decoded(data, "replace")
     if not text.lstrip().startswith("{"):
@@ -47,13 +48,14 @@ def is_options_file(path: Path) -> bool:
 def read_options(path: Path) -> Mapping[str, Any]:
     """Return the options of a file as they stand there; raise InputError in one line where it has none."""
     try:
+        data = read_at_most(path, LARGEST_FILE)
         size = path.stat().st_size
-        data = path.read_bytes() if size <= LARGEST_FILE else b""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read ({reason}); {_GIVE}") from error
-    if size > LARGEST_FILE:
+    if len(data) > LARGEST_FILE:
         raise InputError(f"{path}: has {size} bytes; options are a file of at most {LARGEST_FILE}")
+    require_text(path, data, _GIVE)
     try:
         text = _decoded(data)
     except UnicodeDecodeError as error:

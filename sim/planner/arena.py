@@ -351,7 +351,7 @@ class Arena:
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
         ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
         # Host slots are counted once for each GPU of a host.
-        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks).max()) <= MOST_TOTAL
+        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks)[:, 2].max()) <= MOST_TOTAL
 
     def _most(self, sizes: UnitSizes) -> float:
         """Return no less than any sum of a step's times or bytes, as a float, which does not wrap."""

@@ -46,9 +46,11 @@ def test_hosts_and_switches_are_filled_one_after_the_other() -> None:
 def test_how_many_gpus_of_a_host_work_for_each_rank() -> None:
     """Cluster puts a rank's parts side by side: a host of four has two ranks. Spread puts every rank on every host."""
     cluster, spread = (Placement.model_validate({"order": o, "tensor": 2, "gpus_per_host": 4}) for o in ("DPT", "TPD"))
-    assert cluster.occupancy(4).tolist() == [[0, 0, 2, 2], [2, 2, 0, 0]]
-    assert spread.occupancy(4).tolist() == [[1, 1, 1, 1]]
-    assert Placement(data=3).occupancy(2).tolist() == [[3, 3]]
+    # Rows of host, rank, GPUs.
+    assert cluster.occupancy(4).tolist() == [[0, 0, 2], [0, 1, 2], [1, 2, 2], [1, 3, 2]]
+    assert spread.occupancy(4).tolist() == [[0, 0, 1], [0, 1, 1], [0, 2, 1], [0, 3, 1]]
+    assert spread.table(4).by_host(4).tolist() == [[host, rank, 1] for host in (0, 1) for rank in range(4)]
+    assert Placement(data=3).occupancy(2).tolist() == [[0, 0, 3], [0, 1, 3]]
 
 
 def reach(placement: Placement, ranks: int) -> list[list[int]]:
