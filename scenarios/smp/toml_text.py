@@ -16,6 +16,8 @@ from loadahead.scenarios.smp.values import shown
 from loadahead.scenarios.smp.wanted import PIPELINE
 
 BY_HAND = "set by hand"
+# How the file's first line begins, after the sign of a comment.
+MADE_OF = "Made of the options of SageMaker's model parallel library"
 _ACTIVE, _BACKWARD_FIRST = "active_microbatches", "interleaved"
 
 
@@ -24,7 +26,7 @@ def scenario_toml(conversion: Conversion) -> str:
     document = tomlkit.document()
     options = conversion.options
     name = Path(options.source).name
-    document.add(_comment(f"Made of the options of SageMaker's model parallel library {options.version} in {name}."))
+    document.add(_comment(f"{MADE_OF} {options.version} in {name}."))
     for note in conversion.notes.said:
         document.add(_comment(f"Note: {note.text}."))
     for row in conversion.rows:

@@ -127,7 +127,7 @@ def test_instances_that_cannot_be_read_beside_a_machine_by_hand(tmp_path: Path) 
     by_hand = options_file(path).conversion({"hardware.machine": "p4d.24xlarge", "parallel.data_parallel_degree": 8})
     assert by_hand.degrees.hosts == 2 and said not in by_hand.notes.sentences()
     rows = {row.key: row.where() for row in conversion.rows}
-    assert rows["instance_count"] == "known, does not change this prediction: only running the file would tell it"
+    assert rows["instance_count"] == "not used: only running the file would tell it"
 
 
 def test_several_values_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ class TestOverrides:
         given = {"smp_options": PARAMETERS, "instance_type": "ml.p4d.24xlarge"}
         conversion = options_file(given).conversion({"hardware.preset": "h100-sxm"})
         row = next(row for row in conversion.rows if row.key == "instance_type")
-        assert row.where() == "known, does not change this prediction: the hardware is given otherwise"
+        assert row.where() == "not used: the hardware is given otherwise"
         assert conversion.tables["hardware"] == {"preset": "h100-sxm"}
 
     @pytest.mark.parametrize("overrides", [{"parallel": 3}, {"hardware": 3}, {"model": 3}, {"offload": "x"}])
