@@ -89,19 +89,26 @@ def _read(path: str | Path) -> Plan:
 
 def _require_plan(path: Path, data: bytes) -> None:
     """Raise InputError in one line where a file is not meant as a plan: it says what the file is."""
-    give = "give a plan file, or SageMaker's options"
+    give = "give a plan file, or SageMaker's options in JSON"
     require_text(path, data, give)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
         return
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: holds no JSON object with keys; {give}")
-    if any(name in _PLAN_KEYS for name in content):
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; {give}")
+    if not content or any(name in _PLAN_KEYS for name in content):
         return
-    from loadahead.scenarios.smp.options import names_of_options
+    from loadahead.scenarios.smp.options import SCENARIO_KEYS, is_options, names_of_options
 
+    if is_options(content):
+        raise InputError(f"{path}: holds SageMaker's options and no plan; `loadahead plan` makes one of them")
     name = next(iter(content))
+    if name in SCENARIO_KEYS:
+        raise InputError(
+            f"{path}: is JSON and {name} is a key of a scenario, which is a TOML file; write it as TOML, with tables "
+            "such as [model]"
+        )
     close = difflib.get_close_matches(name, [*_PLAN_KEYS, *names_of_options()], n=1)
     meant = f"did you mean {close[0]}?" if close else give
     raise InputError(f"{path}: {one_line(name, 60)!r} is a key neither of a plan nor of SageMaker's options; {meant}")

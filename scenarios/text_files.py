@@ -31,7 +31,9 @@ def require_text(path: Path, data: bytes, give: str) -> None:
         raise InputError(f"{path}: is a notebook; save it as a Python file (jupyter nbconvert --to script)")
     if not data.strip():
         raise InputError(f"{path}: is empty; {give}")
-    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in data[:4]:
+    # Every other byte of plain text is 0 there.
+    zeros = [byte == 0 for byte in data[:4]]
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or zeros in ([True, False] * 2, [False, True] * 2):
         raise InputError(f"{path}: is text in UTF-16, as some editors write it; save it as UTF-8")
 
 

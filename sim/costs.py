@@ -233,7 +233,7 @@ class Costs(_Frozen):
             receivers = plan.receivers
             sends = receivers >= 0
             of_send = np.full(len(plan), Reach.HOST, dtype=np.int64)
-            of_send[sends] = self.placement.reach(plan.ranks, plan.ops.rank[sends], receivers[sends])
+            of_send[sends] = self.placement.reach(plan.ranks, plan.ops.rank[sends].astype(np.int64), receivers[sends])
         for kind in MOVING_KINDS:
             at = plan.ops.kind == kind
             if kind not in SEND_KINDS or of_send is None:

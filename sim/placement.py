@@ -122,7 +122,7 @@ class Placement(BaseModel):
         """Return the :class:`Reach` of what ranks send to others, of all lanes together; shape as ``sender``."""
         if not self.is_apart(pipeline):
             return np.full(len(sender), Reach.HOST, dtype=np.int64)
-        pairs, back = np.unique(sender.astype(np.int64) * pipeline + receiver, return_inverse=True)
+        pairs, back = np.unique(sender * pipeline + receiver, return_inverse=True)
         host = _hosts(self, pipeline)
         leaves = host[:, pairs // pipeline] != host[:, pairs % pipeline]
         found = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))

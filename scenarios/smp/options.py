@@ -16,7 +16,7 @@ _UNDECIDED = "no key is of one version alone"
 _OF_V2 = "sm_activation_offloading"
 VERSIONS: dict[str, Keys] = {v1.NAME: v1.KEYS, v2.NAME: v2.KEYS}
 # The tables and keys of a scenario: a dictionary with any of them is one, or is meant to be.
-_SCENARIO = ("name", "costs", "model", "hardware", "parallel", "checkpoint", "offload", "jitter")
+SCENARIO_KEYS = ("name", "costs", "model", "hardware", "parallel", "checkpoint", "offload", "jitter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def is_options(content: Any) -> bool:
 
     One with a table of a scenario is a scenario, whatever else it has.
     """
-    if not isinstance(content, Mapping) or any(name in content for name in _SCENARIO):
+    if not isinstance(content, Mapping) or any(name in content for name in SCENARIO_KEYS):
         return False
     known = names_of_options()
     return any(name in known for name in content)
@@ -85,7 +85,7 @@ def options_of(content: Mapping[str, Any], source: str) -> Options:
     with v1_is_said(undecided):
         require_allowed(keys, parameters, source)
         read = {name: value for name, value in around.items() if name not in launch.INSTANCES}
-        require_readable(keys | launch.AROUND, {**parameters, **read}, source)
+        require_readable({**keys, **launch.AROUND}, {**parameters, **read}, source)
     return Options(
         source=source,
         version=version,

@@ -19,7 +19,7 @@ OPTIONS = '{"microbatches": 4, "partitions": 2}'
 NOTEBOOK = '{"cells": [], "metadata": {}, "nbformat": 4}'
 AS_PYTHON = "is a notebook; save it as a Python file (jupyter nbconvert --to script)"
 AS_UTF8 = "is text in UTF-16, as some editors write it; save it as UTF-8"
-GIVE = "give a plan file, or SageMaker's options"
+GIVE = "give a plan file, or SageMaker's options in JSON"
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ GIVE = "give a plan file, or SageMaker's options"
         ("a.json", OPTIONS.encode("utf-16"), AS_UTF8),
         ("a.json", OPTIONS.encode("utf-16-le"), AS_UTF8),
         ("a.json", b" \n", f"is empty; {GIVE}"),
-        ("a.json", b"[]", f"holds no JSON object with keys; {GIVE}"),
-        ("a.json", b"{}", f"holds no JSON object with keys; {GIVE}"),
+        ("a.json", b"[]", f"holds no JSON object; {GIVE}"),
+        ("a.json", b"{}", "format: is missing; it is required"),
         ("a.json", NOTEBOOK.encode(), AS_PYTHON),
         ("a.ipynb", NOTEBOOK.encode(), AS_PYTHON),
         (
@@ -38,6 +38,16 @@ GIVE = "give a plan file, or SageMaker's options"
             "'microbatchs' is a key neither of a plan nor of SageMaker's options; did you mean microbatches?",
         ),
         ("a.json", b'{"zzz": 4}', f"'zzz' is a key neither of a plan nor of SageMaker's options; {GIVE}"),
+        (
+            "a.json",
+            OPTIONS.encode(),
+            "holds SageMaker's options and no plan; `loadahead plan` makes one of them",
+        ),
+        (
+            "a.json",
+            b'{"model": {}}',
+            "is JSON and model is a key of a scenario, which is a TOML file; write it as TOML, with tables such as ",
+        ),
         # One that is meant as a plan is told as that.
         ("a.json", b'{"formt": 1, "ops": []}', "formt: is not a key of a plan file; did you mean format?"),
     ],
@@ -45,7 +55,6 @@ GIVE = "give a plan file, or SageMaker's options"
 def test_json_that_is_neither_a_plan_nor_options(tmp_path: Path, name: str, data: bytes, line: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    assert is_plan_file(path) or name != "a.json"
     with pytest.raises(InputError, match=f"^{re.escape(f'{path}: {line}')}"):
         read_plan(path)
 
