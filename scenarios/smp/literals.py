@@ -59,6 +59,8 @@ def makes_estimator(call: ast.Call) -> bool:
 def only_reads(call: ast.Call) -> bool:
     """Return whether a call is known to change nothing that it is handed."""
     is_method, name = isinstance(call.func, ast.Attribute), called(call)
+    if any(word.arg == "key" for word in call.keywords):  # it calls that
+        return False
     if makes_estimator(call) or name in (_TELLING_METHODS if is_method else _TELLING):
         return True
     return name in (_PASSING_METHODS if is_method else _PASSING)

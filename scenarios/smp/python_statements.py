@@ -22,7 +22,7 @@ INSTANCE = ("instance_type", "instance_count")
 # The SDK's class whose arguments are the parameters of v2.
 SMP_CLASS = "SMP"
 # Calls after which any name may stand for something else.
-_ANY_NAME = ("exec", "globals")
+_ANY_NAME = ("exec", "globals", "locals")
 
 _Table = dict[Any, Any]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -57,7 +57,7 @@ class _Functions:
 
 def found_in(tree: ast.Module) -> Found:
     """Return what a file gives."""
-    defined = {node.name for node in ast.walk(tree) if isinstance(node, _Function)}
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, _Function | ast.ClassDef)}
     changed = _Functions()
     while True:
         # What functions change is known once all are gone through, and counts from the start.
@@ -74,7 +74,7 @@ class _Walk:
     """Goes through statements.
 
     Attributes:
-        defined: names of the file's functions, which may be those of calls that are known to read only.
+        defined: names of the file's functions and classes, which may be those of calls that are known to read only.
         changed: what functions are known to change; ``seen``: what they were seen to change.
         outside: the dictionaries that a function has from outside it, by identity; ``touched``: those it changed.
         declared: the names that the function has declared to be those of its surroundings.
@@ -135,6 +135,8 @@ class _Walk:
                 self._function(statement, scope, around)
             case ast.ClassDef():
                 inner = dict(scope)
+                for word in statement.keywords:
+                    self._lose(tables_in(word.value, scope), word)
                 self._walk(statement.body, inner, certain, around=scope)
                 whole = NotKnown(statement.lineno, statement.name, tuple(_own_tables(inner, scope)))
                 self._bind(statement.name, whole, scope, statement)
@@ -475,7 +477,8 @@ class _Walk:
     def _hand(self, call: ast.Call, scope: Scope) -> None:
         """Let what a call is handed be changed by it, unless the call is known to read only."""
         name = called(call)
-        if isinstance(call.func, ast.Name) and name in _ANY_NAME:
+        is_whole = name == "vars" and not call.args
+        if isinstance(call.func, ast.Name) and (name in _ANY_NAME or is_whole):
             self._any_name(call, scope)
             return
         if name == SMP_CLASS or (only_reads(call) and name not in self.defined):
@@ -487,6 +490,8 @@ class _Walk:
                     self._set(table, key, not_known(call), False, call)
                 case _:
                     handed.append(call.func.value)
+        elif not isinstance(call.func, ast.Attribute) and name not in self.defined:
+            handed.append(call.func)  # e.g. a name of a dictionary's method
         self._lose([table for one in handed for table in tables_in(one, scope)], call)
 
 
