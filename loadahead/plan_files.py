@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
-from loadahead.sim.errors import InputError
+from loadahead.scenarios.text_files import read_at_most, require_text
+from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.ir.decisions import Decisions, DecisionsDisagree
 from loadahead.sim.ir.json_form import FORMAT, load_plan, plan_from_json, save_plan
 from loadahead.sim.ir.plan import Plan
@@ -17,6 +19,8 @@ from loadahead.sim.ir.text_form import plan_from_text, plan_to_text
 # How a plan's text form begins.
 _TEXT_START = b"loadahead-plan "
 JSON_SUFFIX = ".json"
+# Keys that only a plan's file has.
+_PLAN_KEYS = ("format", "version", "ops", "decisions", "buffers", "policy")
 # How a plan's file begins as we write it: such a file is read at once as a plan, the quicker way.
 _PLAN_START = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode())
 
@@ -28,8 +32,7 @@ def is_plan_file(argument: str | Path) -> bool:
     """
     path = Path(argument)
     try:
-        with path.open("rb") as file:
-            start = file.read(64).removeprefix(BOM_UTF8).lstrip()
+        start = read_at_most(path, 64).removeprefix(BOM_UTF8).lstrip()
     except (OSError, ValueError):
         # Else a scenario's name, or a path that its loader will complain about.
         return path.suffix == JSON_SUFFIX
@@ -69,10 +72,12 @@ def read_operations(path: str | Path) -> tuple[Plan, DecisionsDisagree | None]:
 
 def _read(path: str | Path) -> Plan:
     try:
-        data = Path(path).read_bytes().removeprefix(BOM_UTF8)
+        data = read_at_most(Path(path), None).removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a plan file ({error.strerror}); give a plan file") from error
     if not data.startswith(_TEXT_START):
+        if not _PLAN_START.match(data):
+            _require_plan(Path(path), data)
         return load_plan(path)
     try:
         return plan_from_text(data.decode())
@@ -80,6 +85,33 @@ def _read(path: str | Path) -> Plan:
         raise InputError(f"{path}: is not UTF-8 text; give a plan file in JSON or text form") from error
     except InputError as error:
         raise error.about(str(path)) from error
+
+
+def _require_plan(path: Path, data: bytes) -> None:
+    """Raise InputError in one line where a file is not meant as a plan: it says what the file is."""
+    give = "give a plan file, or SageMaker's options in JSON"
+    require_text(path, data, give)
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; {give}")
+    if not content or any(name in _PLAN_KEYS for name in content):
+        return
+    from loadahead.scenarios.smp.options import SCENARIO_KEYS, is_options, names_of_options
+
+    if is_options(content):
+        raise InputError(f"{path}: holds SageMaker's options and no plan; `loadahead plan` makes one of them")
+    name = next(iter(content))
+    if name in SCENARIO_KEYS:
+        raise InputError(
+            f"{path}: is JSON and {name} is a key of a scenario, which is a TOML file; write it as TOML, with tables "
+            "such as [model]"
+        )
+    close = difflib.get_close_matches(name, [*_PLAN_KEYS, *names_of_options()], n=1)
+    meant = f"did you mean {close[0]}?" if close else give
+    raise InputError(f"{path}: {one_line(name, 60)!r} is a key neither of a plan nor of SageMaker's options; {meant}")
 
 
 def read_decisions(path: str | Path) -> Decisions:

@@ -95,3 +95,15 @@ def write_imported(imported: ImportedOptions, directory: Path) -> None:
 def write_scenario(imported: ImportedOptions, path: Path) -> None:
     """Write the scenario's file."""
     path.write_text(imported.toml(), encoding="utf-8")
+
+
+def is_imported(path: Path) -> bool:
+    """Return whether a scenario's file may be replaced without a word: it is one of those, or is not there."""
+    from loadahead.scenarios.smp.toml_text import MADE_OF
+    from loadahead.scenarios.text_files import read_at_most
+
+    try:
+        start = read_at_most(path, len(MADE_OF) + 1)
+    except OSError:  # it is not there, or to write it will tell
+        return True
+    return MADE_OF.encode() in start

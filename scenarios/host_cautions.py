@@ -36,7 +36,7 @@ class _Sends:
     def of(cls, scenario: Scenario) -> _Sends:
         hardware, ranks = scenario.hardware, scenario.parallel.pipeline_parallel_degree
         placement = placement_of(scenario.parallel, hardware)
-        between = bool(placement.reach(ranks).any())
+        between = placement.is_apart(ranks)
         networked = between and _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
         return cls(
             placement=placement,

@@ -29,6 +29,7 @@ from loadahead.scenarios.smp.conversion import Conversion, converted
 from loadahead.scenarios.smp.options import Options, is_options, options_of
 from loadahead.scenarios.smp.reading import is_options_file, read_options
 from loadahead.scenarios.tables import CATALOGUED
+from loadahead.scenarios.text_files import read_at_most, require_text
 from loadahead.sim.errors import InputError, one_line
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.workload import IN_MEMORY
@@ -280,12 +281,13 @@ def _find(argument: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        data = read_at_most(path, LARGEST_FILE)
         size = path.stat().st_size
-        data = path.read_bytes() if size <= LARGEST_FILE else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a scenario ({error.strerror}); give a TOML file") from error
-    if size > LARGEST_FILE:
+    if len(data) > LARGEST_FILE:
         raise InputError(f"{path}: has {size} bytes; a scenario is a TOML file of at most {LARGEST_FILE}")
+    require_text(path, data, "a scenario is a TOML file with tables such as [model]")
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -228,9 +228,12 @@ class Costs(_Frozen):
 
     def _moving(self, plan: Plan) -> Iterator[tuple[npt.NDArray[np.bool_], Kind, Reach]]:
         """Yield which operations are of each kind that moves bytes, and of sends of each reach; shape (operations,)."""
-        reaches = self.placement.reach(plan.ranks)
-        receivers = plan.receivers
-        of_send = np.where(receivers >= 0, reaches[plan.ops.rank, receivers], Reach.HOST) if reaches.any() else None
+        of_send = None
+        if self.placement.is_apart(plan.ranks):
+            receivers = plan.receivers
+            sends = receivers >= 0
+            of_send = np.full(len(plan), Reach.HOST, dtype=np.int64)
+            of_send[sends] = self.placement.reach(plan.ranks, plan.ops.rank[sends].astype(np.int64), receivers[sends])
         for kind in MOVING_KINDS:
             at = plan.ops.kind == kind
             if kind not in SEND_KINDS or of_send is None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.placement import Placement
 from loadahead.sim.step_metrics import bytes_missing
@@ -17,13 +15,13 @@ def slots_of_hosts(peak_host: Ints, occupancy: Ints) -> list[int]:
 
     Args:
         peak_host: the bytes of a rank's slots; shape (ranks,).
-        occupancy: how many GPUs of each host work for each rank; shape (hosts, ranks).
+        occupancy: rows of host, rank, and how many GPUs of the host work for it; shape (rows, 3).
     """
     # In Python's integers, as many GPUs' bytes might leave 64 bits.
-    of_rank = peak_host.tolist()
-    return [
-        sum(count * nbytes for count, nbytes in zip(host, of_rank, strict=True) if count) for host in occupancy.tolist()
-    ]
+    of_rank, out = peak_host.tolist(), [0] * (int(occupancy[-1, 0]) + 1)
+    for host, rank, gpus in occupancy.tolist():
+        out[host] += gpus * of_rank[rank]
+    return out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +40,10 @@ class HostMemory:
         """Return what it needs where the pools of each rank have these bytes; ``peak_host`` has shape (ranks,)."""
         occupancy = placement.occupancy(len(peak_host))
         needs = slots_of_hosts(peak_host, occupancy)
-        fullest = int(np.argmax(np.asarray(needs, dtype=object))) if needs else 0
-        alone = len(occupancy) == 1 and placement.processes(len(peak_host)) == len(peak_host) == int(occupancy[0].sum())
-        return cls(nbytes=needs[fullest], gpus=int(occupancy[fullest].sum()), alone=alone)
+        fullest = max(range(len(needs)), key=needs.__getitem__)
+        gpus = int(occupancy[occupancy[:, 0] == fullest, 2].sum())
+        alone = len(needs) == 1 and placement.processes(len(peak_host)) == len(peak_host) == gpus
+        return cls(nbytes=needs[fullest], gpus=gpus, alone=alone)
 
     def shortage(self, capacity: int | None) -> str | None:
         """Return a sentence where a host of so many bytes has too little; None where it suffices or is not known."""

@@ -52,7 +52,7 @@ def link_of(plan: Plan, table: LinkTable) -> Ints:
     kind, rank, receiver = plan.ops.kind, plan.ops.rank.astype(np.int64), plan.receivers
     out = np.where(np.isin(kind, sorted(COPY_KINDS)), 2 * rank + (kind == Kind.PREFETCH), -1)
     sends = receiver >= 0
-    out[sends] = table.send[rank[sends], receiver[sends]]
+    out[sends] = table.send(rank[sends], receiver[sends])
     return np.where(plan.ops.nbytes > 0, out, -1)
 
 

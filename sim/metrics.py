@@ -18,7 +18,7 @@ _TASKS = np.asarray([kind in TASK_KINDS for kind in Kind])
 
 
 def _rank_metrics(
-    plan: Plan, timeline: Timeline, rank: int, memory: MemoryWalk, parts: PeakParts, waited: Waits
+    plan: Plan, timeline: Timeline, rank: int, memory: MemoryWalk, parts: PeakParts, waited: Waits, step_time_ns: int
 ) -> RankMetrics:
     start, end, kind = timeline.start_ns, timeline.end_ns, plan.ops.kind
     compute = plan.queue_ops(rank, Queue.COMPUTE)
@@ -33,7 +33,7 @@ def _rank_metrics(
         peak_boundary_bytes=int(memory.peak_boundary[rank]),
         peak_host_bytes=int(memory.peak_host[rank]),
         compute_ns=compute_ns,
-        idle_ns=timeline.step_time_ns - compute_ns,
+        idle_ns=step_time_ns - compute_ns,
         **{stall_field(stall): int(wait[of_stall == at].sum()) for at, stall in enumerate(STALLS)},
         copy_ns=copy_ns,
         overlap=overlap(copy_ns, hidden_ns),
@@ -74,10 +74,13 @@ def step_metrics(
     """
     waited = waits(plan, timeline.end_ns, launches)
     parts = peak_parts(plan, memory)
-    ranks = tuple(_rank_metrics(plan, timeline, rank, memory, parts[rank], waited) for rank in range(plan.ranks))
+    step_time_ns = timeline.step_time_ns
+    ranks = tuple(
+        _rank_metrics(plan, timeline, rank, memory, parts[rank], waited, step_time_ns) for rank in range(plan.ranks)
+    )
     offloaded, kept = offload_counts(plan)
     return StepMetrics(
-        step_time_ns=timeline.step_time_ns,
+        step_time_ns=step_time_ns,
         ranks=ranks,
         offloaded=offloaded,
         kept=kept,

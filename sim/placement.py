@@ -62,10 +62,12 @@ class RankMap:
         return int(self.host[-1]) + 1
 
     def by_host(self, pipeline: int) -> Ints:
-        """Return how many GPUs of each host work for each rank of the pipeline; shape (hosts, ranks)."""
-        out = np.zeros((self.hosts, pipeline), dtype=np.int64)
-        np.add.at(out, (self.host, self.p), 1)
-        return out
+        """Return rows of host, rank of the pipeline, and how many GPUs of the host work for it; in ascending order.
+
+        Shape (pairs that are there, 3): a host has only a few of many ranks.
+        """
+        pair, gpus = np.unique(self.host * pipeline + self.p, return_counts=True)
+        return np.stack([pair // pipeline, pair % pipeline, gpus], axis=1)
 
     def rows(self) -> list[dict[str, int]]:
         """Return a dictionary for each process (DESIGN, section 4, inspect)."""
@@ -116,30 +118,47 @@ class Placement(BaseModel):
         out[found.d * self.tensor + found.t, found.p] = found.rank
         return out
 
-    def reach(self, pipeline: int) -> Ints:
-        """Return the :class:`Reach` of what a rank sends to another, of all lanes together; shape (ranks, ranks)."""
-        if self.gpus_per_host is None:
-            return np.full((pipeline, pipeline), Reach.HOST, dtype=np.int64)
-        return _reach(self, pipeline)
+    def reach(self, pipeline: int, sender: Ints, receiver: Ints) -> Ints:
+        """Return the :class:`Reach` of what ranks send to others, of all lanes together; shape as ``sender``."""
+        if not self.is_apart(pipeline):
+            return np.full(len(sender), Reach.HOST, dtype=np.int64)
+        pairs, back = np.unique(sender * pipeline + receiver, return_inverse=True)
+        host = _hosts(self, pipeline)
+        leaves = host[:, pairs // pipeline] != host[:, pairs % pipeline]
+        found = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))
+        out: Ints = found[back]
+        return out
+
+    def is_apart(self, pipeline: int) -> bool:
+        """Return whether any lane has ranks on several hosts."""
+        return self.gpus_per_host is not None and _is_apart(self, pipeline)
 
     def occupancy(self, pipeline: int) -> Ints:
-        """Return how many GPUs of a host work for each rank, of hosts that differ in that; shape (hosts, ranks)."""
+        """Return the rows of :meth:`RankMap.by_host` of hosts that differ in them, which are counted from 0."""
         return _occupancy(self, pipeline)
 
 
 @lru_cache(maxsize=64)
-def _reach(placement: Placement, pipeline: int) -> Ints:
-    host = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
-    leaves = host[:, :, None] != host[:, None, :]
-    out: Ints = np.where(leaves.all(axis=0), Reach.NETWORK, np.where(leaves.any(axis=0), Reach.BOTH, Reach.HOST))
+def _hosts(placement: Placement, pipeline: int) -> Ints:
+    """Return the host of each rank, of lanes that differ in that; shape (lanes, ranks)."""
+    out: Ints = np.unique(placement.table(pipeline).host[placement.lanes(pipeline)], axis=0)
     out.setflags(write=False)
     return out
 
 
 @lru_cache(maxsize=64)
+def _is_apart(placement: Placement, pipeline: int) -> bool:
+    host = _hosts(placement, pipeline)
+    return bool((host != host[:, :1]).any())
+
+
+@lru_cache(maxsize=64)
 def _occupancy(placement: Placement, pipeline: int) -> Ints:
-    found = placement.table(pipeline)
-    return np.unique(found.by_host(pipeline), axis=0)
+    rows = placement.table(pipeline).by_host(pipeline)
+    of_host = np.split(rows[:, 1:], np.flatnonzero(np.diff(rows[:, 0])) + 1)
+    alike = {one.tobytes(): one for one in of_host}.values()
+    host = np.repeat(np.arange(len(alike)), [len(one) for one in alike])
+    return np.ascontiguousarray(np.column_stack([host, np.concatenate(list(alike))]), dtype=np.int64)
 
 
 @lru_cache(maxsize=64)

@@ -211,10 +211,11 @@ def _summary(m, hosts, out):  # type: ignore[no-untyped-def]
         moving, both = copying_and_hidden(busy, leaving, coming)
         copying += moving
         hidden += overlap(moving, both) * moving
-    for host in range(len(hosts)):
-        needs = 0
-        for rank in range(hosts.shape[1]):
-            needs += hosts[host, rank] * m[m[a.RANK_ROWS] + rank * a.RANK_WIDTH + a.R_HOST]
+    needs = 0
+    for row in range(len(hosts)):
+        if row == 0 or hosts[row, 0] != hosts[row - 1, 0]:
+            needs = 0
+        needs += hosts[row, 2] * m[m[a.RANK_ROWS] + hosts[row, 1] * a.RANK_WIDTH + a.R_HOST]
         out[_HOST] = max(out[_HOST], needs)
     out[0] = step_time(m[a.FIRST_START], out[0])
     return overlap(copying, hidden)

@@ -80,7 +80,8 @@ class LinkTable:
             transfer over it is in each.
         capacity: bandwidth of each group; shape (groups,).
         names: the groups' names for people.
-        send: the link from a rank to another, or -1 where sends share nothing; shape (ranks, ranks).
+        sends: the pairs of ranks whose sends have links, as ``sender * ranks + receiver``, in ascending order; the
+            first of them has link ``2 * ranks`` and each the next.
     """
 
     own: Ints
@@ -90,7 +91,8 @@ class LinkTable:
     count: Ints
     capacity: Ints
     names: tuple[str, ...]
-    send: Ints
+    sends: Ints
+    ranks: int
 
     @classmethod
     def of(cls, costs: Costs, ranks: int, stage_rank: Iterable[int] | None = None) -> LinkTable:
@@ -104,6 +106,13 @@ class LinkTable:
     def of_plan(cls, costs: Costs, plan: Plan) -> LinkTable:
         """Return the table for a plan's stages."""
         return cls.of(costs, plan.ranks, plan.stage_rank.tolist())
+
+    def send(self, sender: Ints, receiver: Ints) -> Ints:
+        """Return the link from each sender to its receiver, or -1 where sends share nothing; shape as ``sender``."""
+        pair = sender.astype(np.int64) * self.ranks + receiver
+        at = np.searchsorted(self.sends, pair)
+        found = np.append(self.sends, -1)[at] == pair
+        return np.where(found, 2 * self.ranks + at, -1)
 
     def groups_of(self, link: int) -> dict[int, int]:
         """Return how often a transfer over a link is in each of its groups."""
@@ -141,15 +150,13 @@ class _Group(NamedTuple):
 def _table(hosts: Hosts) -> LinkTable:
     ranks, shared = hosts.ranks, hosts.shared
     own, weight = [hosts.d2h, hosts.h2d] * ranks, [shared.d2h_weight, shared.h2d_weight] * ranks
-    send = np.full((ranks, ranks), -1, dtype=np.int64)
-    for sender, receiver in _sending(hosts):
-        bandwidth = hosts.sends[hosts.placement.reach(ranks)[sender, receiver]]
-        if bandwidth is not None:
-            send[sender, receiver] = len(own)
-            own.append(bandwidth)
-            weight.append(shared.d2h_weight)
+    pairs = np.asarray(_sending(hosts), dtype=np.int64).reshape(-1, 2)
+    limits = [hosts.sends[reach] for reach in hosts.placement.reach(ranks, pairs[:, 0], pairs[:, 1]).tolist()]
+    limited = [limit for limit in limits if limit is not None]
+    own, weight = own + limited, weight + [shared.d2h_weight] * len(limited)
+    sends = pairs[[limit is not None for limit in limits]]
     groups: dict[tuple[int, bytes], _Group] = {}
-    for capacity, name, link, count in _resources(hosts, send):
+    for capacity, name, link, count in _resources(hosts, sends):
         # Peers have resources alike. So do hosts: what limits one of them limits all in the same way.
         if sum(own[of_link] * times for of_link, times in zip(link.tolist(), count.tolist(), strict=True)) > capacity:
             alike = groups.setdefault((capacity, link.tobytes() + count.tobytes()), _Group([], link, count))
@@ -166,7 +173,8 @@ def _table(hosts: Hosts) -> LinkTable:
         count=count[order],
         capacity=np.asarray([capacity for capacity, _ in groups], dtype=np.int64),
         names=tuple(_name(group.names) for group in groups.values()),
-        send=send,
+        sends=sends[:, 0] * ranks + sends[:, 1],
+        ranks=ranks,
     )
 
 
@@ -187,8 +195,11 @@ def _sending(hosts: Hosts) -> list[tuple[int, int]]:
     return sorted(pairs | {(b, a) for a, b in pairs})
 
 
-def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]]:
-    """Yield (bandwidth, name, links, how often each uses it) of every resource whose bandwidth is known."""
+def _resources(hosts: Hosts, sends: Ints) -> Iterator[tuple[int, str, Ints, Ints]]:
+    """Yield (bandwidth, name, links, how often each uses it) of every resource whose bandwidth is known.
+
+    ``sends`` holds the (sender, receiver) of each link between ranks, in their order; shape (sends, 2).
+    """
     shared, ranks = hosts.shared, hosts.ranks
     at = hosts.placement.table(ranks, shared.gpus_per_switch)
     switches = int(at.switch.max()) + 1
@@ -230,9 +241,9 @@ def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]
     use(gpu, 2 * at.p, "link to the host", "duplex", "uplink_d2h", "host_memory_bandwidth")
     use(gpu, 2 * at.p + 1, "link from the host", "duplex", "uplink_h2d", "host_memory_bandwidth")
     lanes = hosts.placement.lanes(ranks)
-    for sender, receiver in np.argwhere(send >= 0).tolist():
+    for number, (sender, receiver) in enumerate(sends.tolist()):
         here, there = lanes[:, sender], lanes[:, receiver]
-        link = np.full(len(lanes), send[sender, receiver])
+        link = np.full(len(lanes), 2 * ranks + number)
         outside, apart = host[here] != host[there], switch[here] != switch[there]
         networked = outside & hosts.has_network
         over_links = networked | (hosts.p2p_link == "pcie")
@@ -252,7 +263,7 @@ def _resources(hosts: Hosts, send: Ints) -> Iterator[tuple[int, str, Ints, Ints]
     for kind, (capacity, of) in kinds.items():
         if capacity is None:
             continue
-        for number, links, count in _counted(uses[kind], len(send) * 2 + send.size):
+        for number, links, count in _counted(uses[kind], 2 * ranks + len(sends)):
             yield capacity, name(kind, of, number), links, count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from loadahead.cli.rank_map import rank_map_text
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from loadahead.scenarios.smp.conversion import Conversion
     from loadahead.smp import ImportedOptions
 
-# Longer values are cut off in the table; the file has them.
-WIDEST_VALUE = 24
+# Longer values are cut off in the table; the file has them. What became of a key is wrapped.
+WIDEST_VALUE, WIDEST_TABLE, NARROWEST_COLUMN = 20, 100, 32
+# Between columns and at their edges there are spaces.
+_BETWEEN = 6
 
 
 def imported_text(imported: ImportedOptions) -> str:
@@ -28,7 +31,10 @@ def imported_text(imported: ImportedOptions) -> str:
 
 def keys_grid(conversion: Conversion) -> Grid:
     """Return what became of each key."""
-    rows = [(row.key, _cut(shown(row.value)), row.where()) for row in conversion.rows]
+    cells = [(row.key, _cut(shown(row.value)), row.where()) for row in conversion.rows]
+    others = sum(max((len(row[column]) for row in cells), default=0) for column in (0, 1))
+    width = max(NARROWEST_COLUMN, WIDEST_TABLE - _BETWEEN - others)
+    rows = [(key, value, textwrap.fill(where, width, break_on_hyphens=False)) for key, value, where in cells]
     return Grid(headers=("key", "value", "where it went"), rows=tuple(rows), text_columns=frozenset({0, 1, 2}))
 
 

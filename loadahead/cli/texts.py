@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loadahead.cli.tables import table_text
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Rows of a sweep that are shown; the files hold all of them.
 MOST_ROWS = 50
+# So many ranks are shown, half of them the first: a table of thousands takes longer than the simulation.
+MOST_RANKS = 128
 
 
 def plan_text(plan: Plan, order_given: bool) -> str:
@@ -60,7 +63,18 @@ def step_text(predicted: Prediction) -> str:
         lines.append(advice_text(predicted.advice))
     if predicted.jitter is not None:
         lines.append(jitter_sentence(predicted.jitter))
-    return "\n".join([*lines, "", table_text(memory_grid(metrics)), "", table_text(time_grid(metrics))])
+    grids = (some_rows(memory_grid(metrics)), some_rows(time_grid(metrics)))
+    if len(metrics.ranks) > MOST_RANKS:
+        lines.append(f"Of {len(metrics.ranks)} ranks the first and the last are shown (all of them: --json).")
+    return "\n".join([*lines, *(part for grid in grids for part in ("", table_text(grid)))])
+
+
+def some_rows(grid: Grid, most: int = MOST_RANKS) -> Grid:
+    """Return a table with the first and the last of its rows where it has many."""
+    if len(grid.rows) <= most:
+        return grid
+    between = ("...",) * len(grid.headers)
+    return replace(grid, rows=(*grid.rows[: most // 2], between, *grid.rows[-(most // 2) :]))
 
 
 def advice_text(advice: Advice) -> str:

@@ -143,7 +143,7 @@ def _without_sends(costs: Costs) -> Costs:
 
 def _apart(costs: Costs, ranks: int) -> str:
     """Return what the horizons from which on no copy is waited for leave out, where there is any of it."""
-    over_network = costs.has_network and bool(costs.placement.reach(ranks).any())
+    over_network = costs.has_network and costs.placement.is_apart(ranks)
     left_out = [
         *(["launches"] if costs.launch_table().any() else []),
         *(["sends over the same links"] if ranks > 1 and (costs.p2p_link == "pcie" or over_network) else []),

@@ -82,5 +82,6 @@ def _most(groups: Any) -> int:
 
 def crossing_sends(placement: Placement, ranks: int, *kinds: Reach) -> tuple[int, ...]:
     """Return the ranks of the pipeline whose sends to the next one have one of these reaches."""
-    reach = placement.reach(ranks)
-    return tuple(p for p in range(ranks - 1) if Reach(int(reach[p, p + 1])) in kinds)
+    sender = np.arange(ranks - 1, dtype=np.int64)
+    reach = placement.reach(ranks, sender, sender + 1)
+    return tuple(np.flatnonzero(np.isin(reach, kinds)).tolist())

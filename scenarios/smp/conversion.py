@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loadahead.scenarios.fields import LARGEST_COUNT
 from loadahead.scenarios.notes import Note, Notes
-from loadahead.scenarios.smp import v1, v2
-from loadahead.scenarios.smp.options import Options
+from loadahead.scenarios.smp import launch, v1, v2
+from loadahead.scenarios.smp.keys import require_readable
+from loadahead.scenarios.smp.options import Options, v1_is_said
 from loadahead.scenarios.smp.processes import Degrees, degrees_of
 from loadahead.scenarios.smp.remarks import remarks_on
 from loadahead.scenarios.smp.rows import BY_DEFAULT, Row, rows_of
-from loadahead.scenarios.smp.stand_ins import StandIns, stand_ins
+from loadahead.scenarios.smp.stand_ins import WHICH, StandIns, stand_ins
+from loadahead.scenarios.smp.values import NotKnown, shown
 from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE, Tables, offload_of, parallel_of, shards_of
 from loadahead.sim.errors import InputError
 
-_ACTIVE = "active_microbatches"
+_ACTIVE, _INSTANCES = "active_microbatches", "instance_count"
 # The keys that set how many processes there are, so that what is said of them is answered.
 _PROCESSES = ("hardware.gpus_per_host", "parallel.data_parallel_degree")
 
@@ -47,6 +49,12 @@ def converted(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     ``uniform`` is the scenario whose model and numbers stand in where none are given. Raise InputError in one line
     where the options, or they and what is given, do not go together.
     """
+    with v1_is_said(options.undecided):
+        return _converted(options, given, uniform)
+
+
+def _converted(options: Options, given: Mapping[str, Any], uniform: Mapping[str, Any]) -> Conversion:
+    unread = _unread(options, _by_hand(given, "parallel"), _by_hand(given, "hardware"))
     parallel, found = parallel_of(options), stand_ins(options, given, uniform)
     degrees = _degrees(options, found, parallel, _by_hand(given, "parallel"), _by_hand(given, "hardware"))
     parallel |= {"data_parallel_degree": degrees.data}
@@ -68,12 +76,12 @@ def converted(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     rows = rows_of(options, tables, found)
     by_hand = [f"{name}.{key}" for name, table in given.items() if isinstance(table, Mapping) for key in table]
     own = Notes(tuple(remarks_on(options, degrees, parallel)), frozenset(by_default)).beside(by_hand)
-    divided = [Note(text, _PROCESSES) for text in degrees.said]
+    divided = [Note(text, _PROCESSES) for text in (*unread, *degrees.said)]
     return Conversion(
         options=options,
         tables=tables,
         rows=rows,
-        origins={**found.origins, **_origins(rows)},
+        origins={**found.origins, **_origins(options, rows, by_hand)},
         degrees=degrees,
         notes=Notes((*found.notes, *own.said, *divided), own.by_default),
     )
@@ -133,17 +141,44 @@ def _degrees(
     return degrees
 
 
+def _unread(options: Options, parallel: Mapping[str, Any], hardware: Mapping[str, Any]) -> list[str]:
+    """Return a sentence where it cannot be read how many instances there are; raise InputError where that matters.
+
+    It does not where the hardware, or the number of replicas, is given by hand.
+    """
+    instances = {name: value for name, value in options.launch.items() if name in launch.INSTANCES}
+    if "data_parallel_degree" in parallel:
+        instances.pop(_INSTANCES, None)
+    if not any(hardware.get(key) is not None for key in WHICH):
+        require_readable(launch.INSTANCES, instances, options.source)
+    count = instances.get(_INSTANCES)
+    if not isinstance(count, NotKnown):
+        return []
+    return [
+        f"{_INSTANCES} is {shown(count)}, which only running the file would tell: hosts are counted as if it were not "
+        "given"
+    ]
+
+
 def _hardware(options: Options, found: StandIns, given: Mapping[str, Any], degrees: Degrees) -> Any:
-    """Return the hardware with the processes of a host, where the options say how many they are."""
+    """Return the hardware with the processes of a host, where they are not all of a machine's or all there are."""
     own, table = given.get("hardware", {}), found.hardware
-    if not isinstance(own, Mapping) or "processes_per_host" not in options.launch:
+    is_chosen = found.machine is None and degrees.hosts > 1
+    if not isinstance(own, Mapping) or not ("processes_per_host" in options.launch or is_chosen):
         return table
-    out = {**table, "gpus_per_host": degrees.per_host, **own}
-    if found.gpus_per_switch is not None and degrees.per_host < found.gpus_per_switch:
-        out.setdefault("gpus_per_switch", degrees.per_host)
-    return out
+    return {**table, "gpus_per_host": degrees.per_host, **own}
 
 
-def _origins(rows: tuple[Row, ...]) -> dict[str, str]:
-    """Return which option each of the scenario's keys comes from."""
-    return {row.becomes: f"{row.key}, {BY_DEFAULT}" if row.by_default else row.key for row in rows if row.becomes}
+def _origins(options: Options, rows: tuple[Row, ...], by_hand: Collection[str]) -> dict[str, str]:
+    """Return where the scenario's keys that are not given by hand come from: an option, or what follows from some."""
+    out = {row.becomes: f"{row.key}, {BY_DEFAULT}" if row.by_default else row.key for row in rows if row.becomes}
+    followed = {
+        "hardware.gpus_per_host": "as the degrees need",
+        "parallel.data_parallel_degree": "the processes divided by the other degrees: change it where they change",
+        f"parallel.{_ACTIVE}": f"{BY_DEFAULT}, partitions + {v1.ACTIVE_ABOVE_PARTITIONS}: change it with the degree",
+    }
+    if _ACTIVE in options.parameters:
+        del followed[f"parallel.{_ACTIVE}"]
+    if "processes_per_host" in options.launch:
+        del followed["hardware.gpus_per_host"]
+    return {**out, **{path: text for path, text in followed.items() if path not in by_hand}}

@@ -10,6 +10,8 @@ from typing import Any
 from loadahead.scenarios.smp.values import Allowed, NotKnown, shown
 from loadahead.sim.errors import InputError
 
+# So many values that cannot be read are told at once.
+MOST_TOLD = 3
 UNUSED = "known, does not change this prediction"
 
 
@@ -63,17 +65,23 @@ def require_known(names: Iterable[Any], known: Iterable[str], source: str, what:
 
 
 def require_allowed(keys: Keys, values: Mapping[str, Any], source: str) -> None:
-    """Raise InputError for the first value that its key does not take, or that only running a file would tell.
-
-    A value that is computed is let through where the key changes no prediction.
-    """
+    """Raise InputError for the first value that its key does not take; one that is computed is not looked at."""
     for name, value in values.items():
-        key = keys[name]
-        if isinstance(value, NotKnown):
-            if key.becomes:
-                raise InputError(
-                    f"{source} line {value.line}: {name} is {shown(value)}, which only running the file would tell; "
-                    "write the value"
-                )
-        elif not key.allowed.holds(value):
-            raise InputError(f"{source}: {name} is {shown(value)}; it must be {key.allowed.text}")
+        if not isinstance(value, NotKnown) and not keys[name].allowed.holds(value):
+            raise InputError(f"{source}: {name} is {shown(value)}; it must be {keys[name].allowed.text}")
+
+
+def require_readable(keys: Keys, values: Mapping[str, Any], source: str) -> None:
+    """Raise InputError for values that only running a file would tell, of keys that do not change the prediction not.
+
+    The line tells the first of them.
+    """
+    hidden = [(name, value) for name, value in values.items() if isinstance(value, NotKnown) and keys[name].becomes]
+    if not hidden:
+        return
+    told = "; ".join(f"line {value.line}: {name} is {shown(value)}" for name, value in hidden[:MOST_TOLD])
+    more = f"; and {len(hidden) - MOST_TOLD} more" if len(hidden) > MOST_TOLD else ""
+    raise InputError(
+        f"{source} {told}{more}, which only running the file would tell; write the "
+        f"value{'s' if len(hidden) > 1 else ''}"
+    )

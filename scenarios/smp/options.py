@@ -1,24 +1,22 @@
-"""Options are found in any of the forms in which they are written, and it is decided of which version they are."""
+"""Options as they were given, of which it is decided of which version they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.smp import launch, v1, v2
-from loadahead.scenarios.smp.keys import Keys, require_allowed, require_known
-from loadahead.scenarios.smp.values import NotKnown, shown
+from loadahead.scenarios.smp.forms import OUTER, Forms
+from loadahead.scenarios.smp.keys import Keys, require_allowed, require_known, require_readable
 from loadahead.sim.errors import InputError
 
-# What stands around the parameters, from the outermost.
-OUTER = ("distribution", "smdistributed", "mpi", "torch_distributed", "smp_options", "mpi_options", *launch.INSTANCES)
 _UNDECIDED = "no key is of one version alone"
-_ENABLED = launch.ENABLED.name
-_WRAPPED = (_ENABLED, "parameters")
+_OF_V2 = "sm_activation_offloading"
 VERSIONS: dict[str, Keys] = {v1.NAME: v1.KEYS, v2.NAME: v2.KEYS}
 # The tables and keys of a scenario: a dictionary with any of them is one, or is meant to be.
-_SCENARIO = ("name", "costs", "model", "hardware", "parallel", "checkpoint", "offload", "jitter")
+SCENARIO_KEYS = ("name", "costs", "model", "hardware", "parallel", "checkpoint", "offload", "jitter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ def is_options(content: Any) -> bool:
 
     One with a table of a scenario is a scenario, whatever else it has.
     """
-    if not isinstance(content, Mapping) or any(name in content for name in _SCENARIO):
+    if not isinstance(content, Mapping) or any(name in content for name in SCENARIO_KEYS):
         return False
     known = names_of_options()
     return any(name in known for name in content)
@@ -69,111 +67,51 @@ def is_options(content: Any) -> bool:
 
 def options_of(content: Mapping[str, Any], source: str) -> Options:
     """Return the options that a dictionary has; raise InputError in one line for what is not allowed."""
-    around: dict[str, Any] = {}
+    forms = Forms(source)
     try:
-        parameters = _parameters(content, source, around)
+        forms.read(content, "")
+        parameters = forms.the_parameters()
     except RecursionError as error:
         raise InputError(f"{source}: is nested too deeply; give the options alone") from error
-    version, why = _version(parameters, around, source)
-    keys = VERSIONS[version]
-    require_known(parameters, keys, source, f"SageMaker's model parallel library {version}")
-    require_allowed(keys, parameters, source)
-    asked = {name: value for name, value in around.items() if name not in ("mpi", "torch_distributed")}
+    version, why = _version(parameters, forms.started_by, source)
+    around = forms.around()
+    keys, undecided = VERSIONS[version], why == _UNDECIDED
+    for name in parameters:
+        if name in launch.MPI and name not in keys:
+            raise InputError(f"{source}: {name} is among the parameters; it belongs to mpi_options, beside them")
+    of_version = "library, v1 or v2" if undecided else f"library {version}"
+    known = v1.KEYS | v2.KEYS if undecided else keys
+    require_known(parameters, known, source, f"SageMaker's model parallel {of_version}")
+    with v1_is_said(undecided):
+        require_allowed(keys, parameters, source)
+        read = {name: value for name, value in around.items() if name not in launch.INSTANCES}
+        require_readable({**keys, **launch.AROUND}, {**parameters, **read}, source)
     return Options(
         source=source,
         version=version,
         why_version=why,
         parameters=dict(parameters),
-        launch=asked,
-        undecided=why == _UNDECIDED,
+        launch=around,
+        undecided=undecided,
     )
 
 
-def _parameters(content: Mapping[str, Any], source: str, around: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters inside, and put what stands around them into ``around``."""
-    if "SMP" in content:  # the arguments of the SDK's class, as a Python file has them
-        _take(content, launch.INSTANCES, source, around)
-        around["torch_distributed"] = True
-        return _table(content["SMP"], source, "SMP(...)")
-    if not any(name in content for name in (*OUTER, "parameters")):
-        return content
-    if "parameters" in content or "enabled" in content:
-        require_known(content, _WRAPPED, source, "the model parallel options")
-        return _wrapped(content, source, around)
-    require_known(content, OUTER, source, "the options")
-    _take(content, launch.INSTANCES, source, around)
-    if "distribution" in content:
-        inner = _table(content["distribution"], source, "distribution")
-        return _parameters(inner, f"{source}: distribution", around) if inner else inner
-    for name in ("mpi", "mpi_options"):
-        if name in content:
-            around["mpi"] = True
-            _mpi(_table(content[name], source, name), source, name, around)
-    if "torch_distributed" in content:
-        around["torch_distributed"] = True
-        started = _table(content["torch_distributed"], source, "torch_distributed")
-        require_known(started, (_ENABLED,), source, "torch_distributed")
-        _start(started, "torch_distributed", source, around)
-    if "smp_options" in content:
-        return _inner(content["smp_options"], source, "smp_options", around)
-    library = _table(content.get("smdistributed", {}), source, "smdistributed")
-    if "modelparallel" in library:
-        require_known(library, ("modelparallel",), source, "smdistributed")
-        return _inner(library["modelparallel"], source, "smdistributed.modelparallel", around)
-    has = f"; it has {', '.join(map(str, library))}" if library else ""
-    raise InputError(
-        f"{source}: has no options of the model parallel library{has}; give them as smp_options, or as "
-        "smdistributed.modelparallel"
-    )
-
-
-def _inner(content: Any, source: str, name: str, around: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters of a table that has them inside, or is them."""
-    table = _table(content, source, name)
-    if any(key in table for key in _WRAPPED):
-        require_known(table, _WRAPPED, source, name)
-        return _wrapped(table, source, around)
-    return table
-
-
-def _wrapped(table: Mapping[str, Any], source: str, around: dict[str, Any]) -> Mapping[str, Any]:
-    _take(table, {launch.ENABLED.name: launch.ENABLED}, source, around)
-    return _table(table.get("parameters", {}), source, "parameters")
-
-
-def _mpi(table: Mapping[str, Any], source: str, name: str, around: dict[str, Any]) -> None:
-    require_known(table, (_ENABLED, *launch.MPI), source, name)
-    _start(table, "mpi", source, around)
-    _take(table, launch.MPI, source, around)
-
-
-def _start(table: Mapping[str, Any], name: str, source: str, around: dict[str, Any]) -> None:
-    """Put what a table says of how processes are started into ``around``."""
-    if _ENABLED in table:
-        started = {launch.STARTED_BY[name]: table[_ENABLED]}
-        require_allowed(launch.STARTS, started, source)
-        around |= started
-
-
-def _take(content: Mapping[str, Any], keys: Keys, source: str, around: dict[str, Any]) -> None:
-    """Put those of the keys that are given into ``around``, each value allowed."""
-    given = {name: content[name] for name in keys if name in content}
-    require_allowed(keys, given, source)
-    around |= given
-
-
-def _table(value: Any, source: str, name: str) -> Mapping[str, Any]:
-    if isinstance(value, NotKnown):
+@contextmanager
+def v1_is_said(undecided: bool) -> Iterator[None]:
+    """Let what is refused of options whose version nothing decided say that v1 was taken, and how v2 is asked for."""
+    try:
+        yield
+    except InputError as error:
+        if not undecided:
+            raise
         raise InputError(
-            f"{source} line {value.line}: {name} is {shown(value)}, which only running the file would tell; write the "
-            "dictionary"
-        )
-    if not isinstance(value, Mapping):
-        raise InputError(f"{source}: {name} is {shown(value)}; it must be a table of keys")
-    return value
+            f"{error} (no key is of one version alone, so that those of v1 were taken; for v2 give a key that it alone "
+            f'has, e.g. "{_OF_V2}": true)',
+            parameters=error.parameters,
+        ) from error
 
 
-def _version(parameters: Mapping[str, Any], around: Mapping[str, Any], source: str) -> tuple[str, str]:
+def _version(parameters: Mapping[str, Any], started_by: Set[str], source: str) -> tuple[str, str]:
     """Return the version and what decided it: keys that only one has, or else how processes are started."""
     old = [name for name in parameters if name in v1.KEYS and name not in v2.KEYS]
     new = [name for name in parameters if name in v2.KEYS and name not in v1.KEYS]
@@ -185,8 +123,8 @@ def _version(parameters: Mapping[str, Any], around: Mapping[str, Any], source: s
     if old or new:
         version = v1.NAME if old else v2.NAME
         return version, f"{(old or new)[0]} is a key of {version} alone"
-    if "torch_distributed" in around and "mpi" not in around:
+    if "torch_distributed" in started_by and "mpi" not in started_by:
         return v2.NAME, "torch_distributed starts its processes"
-    if "mpi" in around:
+    if "mpi" in started_by:
         return v1.NAME, "MPI starts its processes"
     return v1.NAME, _UNDECIDED

@@ -63,7 +63,7 @@ def degrees_of(
         launch: what is given of ``processes_per_host`` and ``instance_count``.
         gpus: how many GPUs a host of the machine has; None: that is not known.
     """
-    product, said = pipeline * tensor, []
+    product, said = pipeline * tensor, list[str]()
     least = product * (math.lcm(shards, together) // together if data is None else data)
     per_host, hosts = launch.get("processes_per_host"), launch.get("instance_count")
     if per_host is not None and gpus is not None and per_host > gpus:
@@ -71,12 +71,15 @@ def degrees_of(
             f"{source}: processes_per_host is {per_host} and a {machine} has {counted(gpus, 'GPU')}; it must be at "
             "most that, as each process has a GPU of its own"
         )
+    is_chosen = per_host is None and gpus is None
     if per_host is None and gpus is not None:
         per_host = gpus
         said.append(f"processes_per_host is not given: {gpus} are taken, one for each GPU of a {machine}")
     elif per_host is None:
-        share = least // hosts if hosts is not None and least % hosts == 0 else least
-        per_host = min(share, GPUS_PER_HOST)
+        if hosts is not None:  # the fewest with which all hosts' processes are whole replicas
+            per_host = least // math.gcd(least, hosts)
+        else:  # hosts have as many each, so that no replica is there which nobody asked for
+            per_host = max(number for number in range(1, GPUS_PER_HOST + 1) if least % number == 0)
         said.append(
             "neither processes_per_host nor a machine is given: "
             f"{processes_on(per_host, hosts or math.lcm(least, per_host) // per_host)} are taken, as the degrees need"
@@ -85,7 +88,7 @@ def degrees_of(
         hosts = -(-least // per_host)
     elif hosts is None:
         hosts = math.lcm(least, per_host) // per_host
-        if hosts > 1:
+        if hosts > 1 and not is_chosen:
             said.append(
                 f"instance_count is not given: {hosts} hosts are taken, the fewest whose processes the degrees divide"
             )

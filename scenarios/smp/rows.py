@@ -11,10 +11,11 @@ from loadahead.scenarios.smp import launch
 from loadahead.scenarios.smp.keys import UNUSED, Key
 from loadahead.scenarios.smp.options import Options
 from loadahead.scenarios.smp.stand_ins import StandIns
-from loadahead.scenarios.smp.values import shown
+from loadahead.scenarios.smp.values import NotKnown, shown
 from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE
 
 BY_DEFAULT = "SageMaker's default"
+_NOT_USED = "not used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Row:
         value_there: that key's value.
         note: why it changes none, or what else is to be known.
         by_default: whether the key is not given.
+        unused: what is said where it changes no prediction, before the note.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Row:
     value_there: Any = None
     note: str = ""
     by_default: bool = False
+    unused: str = UNUSED
 
     @property
     def became(self) -> str | None:
@@ -43,13 +46,13 @@ class Row:
     def where(self) -> str:
         """Return in words where the key went."""
         if self.became is None:
-            return f"{UNUSED}: {self.note}"
-        return self.became + (f" ({BY_DEFAULT})" if self.by_default else "")
+            return f"{self.unused}: {self.note}"
+        return self.became + (" (default)" if self.by_default else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data."""
         value = self.value if _is_plain(self.value) else shown(self.value)
-        note = f"{UNUSED}: {self.note}" if self.became is None else self.note
+        note = self.where() if self.became is None else self.note
         if self.by_default:
             note = f"{BY_DEFAULT}; {note}" if note else BY_DEFAULT
         return {"key": self.key, "value": value, "became": self.became, "note": note}
@@ -65,8 +68,10 @@ def rows_of(options: Options, tables: Mapping[str, Any], found: StandIns) -> tup
     rows = [_row(options.keys[name], value, tables) for name, value in options.parameters.items()]
     for name, value in options.launch.items():
         if name == "instance_type" and not found.machine_is_instance:
-            why = found.instance_unknown or "the hardware is given otherwise"
-            rows.append(Row(key=name, value=value, note=why))
+            why = "none of the machines known" if found.instance_unknown else "the hardware is given otherwise"
+            rows.append(Row(key=name, value=value, note=why, unused=_NOT_USED))
+        elif isinstance(value, NotKnown) and name in launch.INSTANCES:
+            rows.append(Row(key=name, value=value, note="only running the file would tell it", unused=_NOT_USED))
         else:
             rows.append(_row(launch.AROUND[name], value, tables))
     return (*rows, *_defaults(options, tables))

@@ -15,8 +15,8 @@ from loadahead.scenarios.smp.values import shown
 from loadahead.sim.errors import InputError
 
 # Keys of [hardware] that say which GPUs there are, and so leave nothing to stand in.
-_WHICH = ("machine", "preset")
-_WHICH_KEYS = tuple(f"hardware.{key}" for key in _WHICH)
+WHICH = ("machine", "preset")
+_WHICH_KEYS = tuple(f"hardware.{key}" for key in WHICH)
 _STAND_IN = "the uniform scenario's, which stands in"
 
 
@@ -44,11 +44,6 @@ class StandIns:
         """How many GPUs a host of the machine has; None where that is not known."""
         return None if self.machine is None else MACHINES[self.machine].gpus_per_host
 
-    @property
-    def gpus_per_switch(self) -> int | None:
-        """How many of a machine's GPUs sit behind one switch; None where that is not known."""
-        return None if self.machine is None else MACHINES[self.machine].gpus_per_switch
-
 
 def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, Any]) -> StandIns:
     """Return the model and the hardware beside what is given by hand; raise InputError where a GPU's speed is missing.
@@ -63,7 +58,7 @@ def stand_ins(options: Options, given: Mapping[str, Any], uniform: Mapping[str, 
     named = find_machine(instance) if isinstance(instance, str) else None
     unknown = _unknown(instance) if isinstance(instance, str) and named is None else ""
     notes, origins, stands_in = [], {}, False
-    if any(own.get(key) is not None for key in _WHICH):
+    if any(own.get(key) is not None for key in WHICH):
         hardware, machine, is_instance = dict(own), own.get("machine"), False
     elif named is not None:
         hardware, machine, is_instance = {"machine": named, **own}, named, True

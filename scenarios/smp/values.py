@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.fields import LARGEST_COUNT
@@ -22,10 +22,14 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class NotKnown:
-    """Stands for a value that a Python file computes: the line that has it, and its text there."""
+    """Stands for a value that a Python file computes: the line that has it, and its text there.
+
+    ``may_be`` holds dictionaries that it may be or hold: what changes it changes them.
+    """
 
     line: int
     text: str
+    may_be: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
 def shown(value: Any) -> str:

@@ -326,19 +326,20 @@ class Arena:
         gradients = [unit.gradient_bytes for unit in sizes.distinct]
         sent = {Kind.SEND_ACTIVATION: boundaries, Kind.SEND_GRADIENT: gradients}
         times = [costs.transfer_times(kind, sent.get(kind, boundaries)) for kind in _MOVES]
-        reaches = costs.placement.reach(tasks.ranks)
+        is_apart = costs.placement.is_apart(tasks.ranks)
         far = [
             (reach, kind, costs.transfer_times(kind, of_units, reach))
             for reach in (Reach.BOTH, Reach.NETWORK)
             for kind, of_units in sent.items()
-            if reaches.any()
+            if is_apart
         ]
         if max(map(max, [*times, *(of_unit for *_, of_unit in far)])) > MOST_TOTAL:
             return False
         of_unit = np.asarray(times, dtype=np.int64).T.take(sizes.of_unit, axis=0)
         units[:, [U_DURATION + kind for kind in _MOVES]] = of_unit
         # What a unit reads comes as far as its gradient goes: a pair of ranks is as far apart both ways.
-        to_below = reaches[np.concatenate([tasks.rank[:1], tasks.rank[:-1]]), tasks.rank]
+        below = np.concatenate([tasks.rank[:1], tasks.rank[:-1]])
+        to_below = costs.placement.reach(tasks.ranks, below, tasks.rank) if is_apart else below
         for reach, kind, of_size in far:
             there = to_below == reach
             units[there, U_DURATION + kind] = np.asarray(of_size, dtype=np.int64)[sizes.of_unit[there]]
@@ -350,7 +351,7 @@ class Arena:
         ranks[:, R_STATIC], ranks[:, R_OPTIMIZER] = costs.static(*placement), costs.optimizer(*placement)
         ranks[:, R_OPTIMIZER_WORKSPACE] = costs.optimizer_bytes(*placement)
         # Host slots are counted once for each GPU of a host.
-        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks).max()) <= MOST_TOTAL
+        return self._most(sizes) * float(costs.placement.occupancy(tasks.ranks)[:, 2].max()) <= MOST_TOTAL
 
     def _most(self, sizes: UnitSizes) -> float:
         """Return no less than any sum of a step's times or bytes, as a float, which does not wrap."""

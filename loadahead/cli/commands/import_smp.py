@@ -33,18 +33,20 @@ def import_smp(
     Says what each key became, where each process stands, and what the step will cost.
     """
     from loadahead.cli.hints import reproduction_commands
-    from loadahead.cli.output import emit, note_earlier_files, say, warn
+    from loadahead.cli.output import emit, note, note_earlier_files, say, warn
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.smp_texts import imported_text
     from loadahead.reports import run_directory
     from loadahead.reports.page import write_report
-    from loadahead.smp import TOML_SUFFIX, import_options, write_imported, write_scenario
+    from loadahead.smp import TOML_SUFFIX, import_options, is_imported, write_imported, write_scenario
 
     alone = out is not None and out.suffix == TOML_SUFFIX
     with shown_progress() as progress:
         imported = import_options(file, model, machine, progress)
     page = None
     if out is not None and alone:
+        if not is_imported(out):
+            note(f"{out}: is not a scenario that import-smp wrote, and is replaced")
         write_scenario(imported, out)
     elif out is not None:
         note_earlier_files(out, run_directory.OF_IMPORT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from loadahead.sim.errors import InputError
@@ -45,21 +46,31 @@ def test_hosts_and_switches_are_filled_one_after_the_other() -> None:
 def test_how_many_gpus_of_a_host_work_for_each_rank() -> None:
     """Cluster puts a rank's parts side by side: a host of four has two ranks. Spread puts every rank on every host."""
     cluster, spread = (Placement.model_validate({"order": o, "tensor": 2, "gpus_per_host": 4}) for o in ("DPT", "TPD"))
-    assert cluster.occupancy(4).tolist() == [[0, 0, 2, 2], [2, 2, 0, 0]]
-    assert spread.occupancy(4).tolist() == [[1, 1, 1, 1]]
-    assert Placement(data=3).occupancy(2).tolist() == [[3, 3]]
+    # Rows of host, rank, GPUs.
+    assert cluster.occupancy(4).tolist() == [[0, 0, 2], [0, 1, 2], [1, 2, 2], [1, 3, 2]]
+    assert spread.occupancy(4).tolist() == [[0, 0, 1], [0, 1, 1], [0, 2, 1], [0, 3, 1]]
+    assert spread.table(4).by_host(4).tolist() == [[host, rank, 1] for host in (0, 1) for rank in range(4)]
+    assert Placement(data=3).occupancy(2).tolist() == [[0, 0, 3], [0, 1, 3]]
+
+
+def reach(placement: Placement, ranks: int) -> list[list[int]]:
+    """Return the reach from every rank to every one."""
+    sender, receiver = np.divmod(np.arange(ranks * ranks), ranks)
+    found = placement.reach(ranks, sender, receiver)
+    assert placement.is_apart(ranks) == bool(found.any())
+    return found.reshape(ranks, ranks).tolist()
 
 
 def test_which_sends_leave_a_host() -> None:
     """Ranks 0 and 1 on one host, 2 and 3 on another; with the pipeline outermost each rank has a host of its own."""
     stays, some, leaves = Reach.HOST, Reach.BOTH, Reach.NETWORK
-    apart = Placement(tensor=2, gpus_per_host=4).reach(4).tolist()
+    apart = reach(Placement(tensor=2, gpus_per_host=4), 4)
     assert apart == [[stays, stays, leaves, leaves]] * 2 + [[leaves, leaves, stays, stays]] * 2
-    own = Placement(order="PDT", data=2, gpus_per_host=2).reach(2)
-    assert own.tolist() == [[stays, leaves], [leaves, stays]]
-    assert (Placement(data=9).reach(2) == stays).all()
+    own = reach(Placement(order="PDT", data=2, gpus_per_host=2), 2)
+    assert own == [[stays, leaves], [leaves, stays]]
+    assert reach(Placement(data=9), 2) == [[stays, stays]] * 2 and not Placement(data=9).is_apart(2)
     # Hosts of three: replica 0 is on one host, replica 1 on two.
-    assert Placement(data=2, gpus_per_host=3).reach(2).tolist() == [[stays, some], [some, stays]]
+    assert reach(Placement(data=2, gpus_per_host=3), 2) == [[stays, some], [some, stays]]
 
 
 def test_the_process_of_each_rank_in_each_lane() -> None:

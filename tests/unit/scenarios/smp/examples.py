@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from loadahead.scenarios.schema import Scenario
+
 # The options as "Activation Offloading" in the SageMaker developer guide has them.
 PYTHON = """
 mpi_options = {
@@ -60,3 +62,9 @@ OPTIONS_V2: dict[str, Any] = {
     "instance_type": "ml.p4d.24xlarge",
     "instance_count": 1,
 }
+
+
+def without_cap(scenario: Scenario) -> Scenario:
+    """Return a scenario without a cap on microbatches, which a file leaves out where it holds none back."""
+    parallel = scenario.parallel.model_dump(exclude_unset=True, exclude={"active_microbatches"})
+    return scenario.model_copy(update={"parallel": type(scenario.parallel).model_validate(parallel)})

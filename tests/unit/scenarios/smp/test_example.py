@@ -14,7 +14,7 @@ from loadahead.scenarios.loader import load_scenario, options_file
 from loadahead.scenarios.placement import placement_of
 from loadahead.sim.ir.json_form import plan_to_json
 from loadahead.smp import import_options
-from tests.unit.scenarios.smp.examples import JSON, OPTIONS, OPTIONS_V2, PYTHON, RANKS
+from tests.unit.scenarios.smp.examples import JSON, OPTIONS, OPTIONS_V2, PYTHON, RANKS, without_cap
 
 FILES = {"smp.json": JSON, "smp.py": PYTHON, "v2.json": json.dumps(OPTIONS_V2)}
 GPT = ["--model", "gpt3-1.3b", "--machine", "p4d.24xlarge"]
@@ -76,7 +76,8 @@ def test_the_command_gives_everything(folder: Path, capsys: pytest.CaptureFixtur
     for name in ("scenario.toml", "plan.json", "costs.json", "predicted.jsonl", "report.html"):
         assert (out / name).is_file(), name
     scenario = la.load(out / "scenario.toml")
-    assert scenario == la.load(folder / "smp.py", {"model.preset": "gpt3-1.3b", "hardware.machine": "p4d.24xlarge"})
+    overrides = {"model.preset": "gpt3-1.3b", "hardware.machine": "p4d.24xlarge"}
+    assert scenario == without_cap(la.load(folder / "smp.py", overrides))
     # What it predicts is what the written plan is predicted to take.
     status, again, _ = command(capsys, "simulate", out / "plan.json", "--json")
     assert status == 0
@@ -185,3 +186,18 @@ def test_a_large_rank_map_is_shown_in_short(folder: Path, capsys: pytest.Capture
     all_hosts = "128 processes on 16 hosts with 8 GPUs in use on each"
     assert f"{all_hosts}: data parallel 64, pipeline parallel 2, tensor parallel 1." in lines
     assert "7 0 7 0 3 1 0" in lines and "127 15 7 0 63 1 0" in lines and "8 1 0 0 4 0 0" not in lines
+
+
+def test_the_table_of_keys_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long sentences are wrapped, and a machine that is not known is told once with those that are."""
+    given = {"smp_options": {"partitions": 2, "partition_file": "x" * 300, "shard_optimizer_state": True}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(given | {"instance_type": "ml.g5.48xlarge"}))
+    status, text, errors = command(capsys, "import-smp", path)
+    table = text.split("\n\n")[1].splitlines()
+    assert status == 0 and max(map(len, table)) <= 100
+    assert " ".join(next(line for line in table if "g5" in line).split()) == (
+        'instance_type "ml.g5.48xlarge" not used: none of the machines known'
+    )
+    assert errors.count("none of the machines known") == 1
+    assert "the optimizer's too" in " ".join(text.split())

@@ -246,7 +246,7 @@ DEFAULTS_V2 = {"sm_activation_offloading": True, "activation_loading_horizon": 2
 def test_defaults_are_told(given: dict[str, Any], defaults: dict[str, Any]) -> None:
     rows = [row for row in options_file(given).conversion().rows if row.by_default]
     assert {row.key: row.value for row in rows} == defaults
-    assert all(row.where().endswith("(SageMaker's default)") for row in rows)
+    assert all(row.where().endswith("(default)") for row in rows)
     assert rows[0].to_dict()["note"].startswith("SageMaker's default")
 
 

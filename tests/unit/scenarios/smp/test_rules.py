@@ -106,11 +106,15 @@ DIVIDED: list[tuple[dict[str, Any], tuple[int, int, int], tuple[str, ...]]] = [
     (v1(on(4), ddp=True) | {"instance_count": 4}, (8, 4, 4), ()),
     (v1(), (1, 1, 2), (NO_PROCESSES.format("2 processes on one host"),)),
     (v1({}, partitions=4) | {"instance_count": 2}, (1, 2, 2), (NO_PROCESSES.format("2 processes on each of 2 hosts"),)),
-    (
-        v1(partitions=12),
-        (2, 3, 8),
-        (NO_PROCESSES.format("8 processes on each of 3 hosts"), NO_COUNT.format(3)),
-    ),
+    # No replicas that nobody asked for.
+    (v1(partitions=12), (1, 2, 6), (NO_PROCESSES.format("6 processes on each of 2 hosts"),)),
+    ({"partitions": 9, "microbatches": 4}, (1, 3, 3), (NO_PROCESSES.format("3 processes on each of 3 hosts"),)),
+    (v1({}, partitions=11), (1, 11, 1), (NO_PROCESSES.format("1 process on each of 11 hosts"),)),
+    (v1({}, partitions=9) | {"instance_count": 3}, (1, 3, 3), (NO_PROCESSES.format("3 processes on each of 3 hosts"),)),
+    (v1({}, partitions=4) | {"instance_count": 6}, (3, 6, 2), (NO_PROCESSES.format("2 processes on each of 6 hosts"),)),
+    # Bare parameters of either version, with the instances beside them.
+    ({"partitions": 2, "ddp": True, "instance_type": "ml.p4d.24xlarge", "instance_count": 2}, (8, 2, 8), (P4D,)),
+    ({"sm_activation_offloading": True, "instance_type": "p4d.24xlarge", "instance_count": 1}, (8, 1, 8), (P4D,)),
     (v1({}, ddp=True) | {"instance_type": "ml.p4d.24xlarge"}, (4, 1, 8), (P4D,)),
     (OPTIONS_V2, (2, 1, 8), (P4D,)),
     (
@@ -136,7 +140,7 @@ def test_how_processes_are_divided(given: dict[str, Any], divided: tuple[int, in
 
 def test_fewer_processes_than_a_switch_has_gpus() -> None:
     hardware = load_scenario(v1(on(1)) | {"instance_type": "ml.p4d.24xlarge"}).hardware
-    assert (hardware.gpus_per_host, hardware.gpus_per_switch) == (1, 1)
+    assert (hardware.gpus_per_host, hardware.value_of("gpus_per_switch")) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +281,7 @@ class TestOverrides:
         given = {"smp_options": PARAMETERS, "instance_type": "ml.p4d.24xlarge"}
         conversion = options_file(given).conversion({"hardware.preset": "h100-sxm"})
         row = next(row for row in conversion.rows if row.key == "instance_type")
-        assert row.where() == "known, does not change this prediction: the hardware is given otherwise"
+        assert row.where() == "not used: the hardware is given otherwise"
         assert conversion.tables["hardware"] == {"preset": "h100-sxm"}
 
     @pytest.mark.parametrize("overrides", [{"parallel": 3}, {"hardware": 3}, {"model": 3}, {"offload": "x"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loadahead.sim.costs import Costs, SharedLinks
@@ -169,5 +170,8 @@ def test_only_what_can_have_too_little_is_looked_at() -> None:
 
 def test_an_order_may_send_to_other_ranks_than_neighbours() -> None:
     costs = _costs(3, p2p_link="pcie")
-    sends = (LinkTable.of(costs, 3, [0, 2, 1]).send >= 0).astype(int).tolist()
-    assert sends == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+    sender, receiver = np.divmod(np.arange(9), 3)
+    links = LinkTable.of(costs, 3, [0, 2, 1]).send(sender, receiver)
+    # Each rank's way to its host and back are the first six.
+    assert links.reshape(3, 3).tolist() == [[-1, -1, 6], [-1, -1, 7], [8, 9, -1]]
+    assert LinkTable.of(_costs(3), 3).send(sender, receiver).tolist() == [-1] * 9
