@@ -102,7 +102,7 @@ def _require_plan(path: Path, data: bytes) -> None:
     from loadahead.scenarios.smp.options import SCENARIO_KEYS, is_options, names_of_options
 
     if is_options(content):
-        raise InputError(f"{path}: holds SageMaker's options and no plan; `loadahead plan` makes one of them")
+        raise InputError(f"{path}: holds SageMaker's options and no plan; plan them first, as any scenario")
     name = next(iter(content))
     if name in SCENARIO_KEYS:
         raise InputError(

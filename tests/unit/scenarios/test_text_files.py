@@ -41,7 +41,7 @@ GIVE = "give a plan file, or SageMaker's options in JSON"
         (
             "a.json",
             OPTIONS.encode(),
-            "holds SageMaker's options and no plan; `loadahead plan` makes one of them",
+            "holds SageMaker's options and no plan; plan them first, as any scenario",
         ),
         (
             "a.json",
