@@ -88,14 +88,14 @@ def test_peers_that_stand_unlike_wait_for_each_other() -> None:
     random = Random(1)
     unlike = 0
     for _ in range(300):
-        plan, costs = _drawn(random)
+        plan, costs = drawn(random)
         folded, every = simulate(plan, costs).step_time_ns, simulate(*in_step(plan, costs)).step_time_ns
         unlike += folded != every
         assert folded >= (1 - QUICKER) * every, (folded, every, costs)
     assert unlike >= 10
 
 
-def _drawn(random: Random) -> tuple[Plan, Costs]:
+def drawn(random: Random) -> tuple[Plan, Costs]:
     """A small pipeline on hosts, in any order, of any size: peers may have other neighbours than each other."""
     ranks, data, tensor = random.randint(1, 3), random.choice([1, 2, 3]), random.choice([1, 2, 3])
     per_host = random.randint(1, ranks * data * tensor)
