@@ -1,4 +1,4 @@
-"""How far a folded step is from one in which unlike peers wait for each other: python tests/bench/bench_unlike_peers.py.
+"""How far a folded step is from one in which unlike peers wait: python tests/bench/bench_unlike_peers.py.
 
 The cases are those of tests/property/test_placement.py, 3,000 of them; docs/scenarios.md has what it prints.
 """
