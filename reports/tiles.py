@@ -112,7 +112,7 @@ def _sweep_tiles(data: RunData) -> list[Html]:
     quickest = min((row for row in data.sweep if row.fits), key=lambda row: (row.step_time_ns, row is not choice.row))
     of_all = "of what fits" if not all(row.fits for row in data.sweep) else "of all"
     row = choice.row
-    host = "all ranks together" if row.host_bytes != row.peak_host_bytes else "in slots"
+    host = "all GPUs of a host together" if row.host_bytes != row.peak_host_bytes else "in slots"
     return [
         _tile("Best step time, predicted", format_duration(quickest.step_time_ns), of_all, axes_text(quickest, axes)),
         _tile("Marked: speed, predicted", format_speed(row), SPEED, axes_text(row, axes)),

@@ -180,7 +180,7 @@ def _table(hosts: Hosts) -> LinkTable:
 
 def _name(alike: list[str]) -> str:
     """Return the name of a group for people: its first resource's, and how many more there are like it."""
-    return alike[0] if len(alike) == 1 else f"{alike[0]} and {len(alike) - 1} alike"
+    return alike[0] if len(alike) == 1 else f"{alike[0]} ({len(alike) - 1} more alike)"
 
 
 def _joined(parts: list[Ints]) -> Ints:

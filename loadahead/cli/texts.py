@@ -56,7 +56,7 @@ def step_text(predicted: Prediction) -> str:
     contended = step.header.get("contended", [])
     if contended:
         lines.append(
-            f"Copies and sends slow each other down on {len(contended)} shared links: "
+            "Copies and sends slow each other down on shared links: "
             f"{', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}."
         )
     if predicted.advice is not None:

@@ -70,7 +70,7 @@ def test_the_command_says_it_in_json_and_in_a_sentence(capsys: Captured) -> None
     assert run(["simulate", "uniform", *spread, "--set", 'hardware.duplex="0.5 GB/s"']) == 0
     out = capsys.readouterr().out
     assert "In 50 draws (seed 3)" in out and "own link's bandwidth" not in out
-    assert "Copies and sends slow each other down on" in out
+    assert "Copies and sends slow each other down on shared links: " in out
 
 
 def test_draws_share_links_as_the_step_does() -> None:

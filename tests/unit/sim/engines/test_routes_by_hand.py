@@ -55,7 +55,7 @@ def test_tensor_parallel_parts_share_an_uplink_with_each_other(engine: str) -> N
     both = _took(engine, _costs(2, Placement(tensor=2), shared), "d0", "d1")
     assert both == ([2000, 2000], ["uplink_d2h of switch 0", "uplink_d2h of switch 1"])
     spread = _took(engine, _costs(2, Placement(order="TPD", tensor=2), shared), "d0", "d1")
-    assert spread == ([2000, 2000], ["uplink_d2h of switch 0 and 1 alike"])  # each has a part of either rank
+    assert spread == ([2000, 2000], ["uplink_d2h of switch 0 (1 more alike)"])  # each has a part of either rank
 
 
 @engines
@@ -109,7 +109,7 @@ def test_a_send_between_hosts_takes_the_network(engine: str) -> None:
     assert _took(engine, _costs(2, placement, network, network_latency_ns=300), "0>1") == ([2300], [])
     assert _took(engine, _costs(2, placement, network, gpu_network_bandwidth=GB // 4), "0>1") == ([4000], [])
     parts = _took(engine, _costs(2, Placement(tensor=2, gpus_per_host=2), network), "0>1")
-    assert parts == ([4000], ["network out of host 0 and 1 alike"])  # the same sends fill the network into host 1
+    assert parts == ([4000], ["network out of host 0 (1 more alike)"])  # the same sends fill the network into host 1
     inside = _took(engine, _costs(2, Placement(order="TPD", tensor=2, gpus_per_host=2), network), "0>1")
     assert inside == ([1000], [])  # each host has both ranks of a part
 
@@ -123,7 +123,7 @@ def test_a_network_card_is_its_gpus_own_or_shared(engine: str) -> None:
     two = _costs(2, parts, {"network_bandwidth": GB}, gpu_network_bandwidth=GB // 2)
     assert _took(engine, two, "0>1") == ([2000], [])
     one = _costs(2, parts, {"network_bandwidth": GB, "gpus_per_nic": 2}, gpu_network_bandwidth=GB // 2)
-    assert _took(engine, one, "0>1") == ([4000], ["network card out of card 0 of host 0 and 1 alike"])
+    assert _took(engine, one, "0>1") == ([4000], ["network card out of card 0 of host 0 (1 more alike)"])
 
 
 @engines
@@ -163,8 +163,8 @@ def test_only_what_can_have_too_little_is_looked_at() -> None:
     assert LinkTable.of(many, 2).names == (
         "duplex of rank 0",
         "duplex of rank 1",
-        "host_memory_bandwidth of host 0 and 63 alike",
-        "host_memory_bandwidth of host 1 and 63 alike",
+        "host_memory_bandwidth of host 0 (63 more alike)",
+        "host_memory_bandwidth of host 1 (63 more alike)",
     )
 
 
