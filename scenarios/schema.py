@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, PrivateAttr, SerializeAsAny
 from loadahead.scenarios.fields import Name, Table, not_allowed
 from loadahead.scenarios.kinds import KINDS, Model, Setting
 from loadahead.scenarios.notes import Notes
+from loadahead.scenarios.parallelism import collectives_of, sharing_of
 from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
 from loadahead.sim.schema_errors import shown_value
 from loadahead.sim.workload import ModuleShapes
@@ -67,7 +68,9 @@ class Scenario(Table):
         return Setting(
             ranks=ranks,
             stages=ranks if stages is None else stages,
-            tensor_parallel_degree=self.parallel.tensor_parallel_degree,
+            sharing=sharing_of(self.parallel),
+            collectives=collectives_of(self.parallel, self.hardware),
+            granularity=self.checkpoint.recompute_granularity,
             checkpoint=self.checkpoint.enabled,
             strategy=self.checkpoint.strategy,
             partition=self.checkpoint.partition,

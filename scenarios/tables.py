@@ -6,7 +6,6 @@ SageMaker Python SDK's page "Run a Distributed Training Job Using the SageMaker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_args
 
 from pydantic import (
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from loadahead.scenarios.catalogue.hardware import ACCELERATORS
+from loadahead.scenarios.catalogue.hardware import ACCELERATORS, ANY_GPU
 from loadahead.scenarios.catalogue.machines import MACHINES, allowed_machines, find_machine
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
@@ -38,6 +37,7 @@ from loadahead.scenarios.fields import (
     one_of,
 )
 from loadahead.scenarios.layers import STRATEGIES, is_strategy
+from loadahead.scenarios.roofline import Compute
 from loadahead.sim.costs import MOST_WEIGHT, P2PLink, SharedLinks
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import KindName
@@ -81,6 +81,12 @@ def _weight(value: object) -> object:
     return value
 
 
+def _zero_stage(value: object) -> object:
+    if type(value) is not int or not 0 <= value <= 3:
+        raise not_allowed("it must be 0, 1, 2 or 3")
+    return value
+
+
 def _draws(value: object) -> object:
     if type(value) is not int or not 1 <= value <= MOST_DRAWS:
         raise not_allowed(f"it must be an integer of at least 1 and at most {MOST_DRAWS}")
@@ -91,25 +97,11 @@ def _draws(value: object) -> object:
 MOST_DRAWS = 1_000_000
 _SHARED = tuple(SharedLinks.model_fields)
 Weight = Annotated[int, BeforeValidator(_weight)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compute:
-    """Says how fast one GPU computes: the part of ``[hardware]`` that a model's times follow from. None: not given."""
-
-    flops: int | None
-    efficiency: float
-    memory_bandwidth: int | None
-
-    def speed(self) -> int:
-        """Return the FLOPs per second that layers reach; raise InputError where neither they nor a preset are given."""
-        if self.flops is None:
-            raise _missing("flops", "989 TFLOP/s")
-        return int(self.flops * self.efficiency)
+ZeroStage = Annotated[int, BeforeValidator(_zero_stage)]
 
 
 # The keys of [hardware] that these follow from.
-COMPUTE_KEYS = tuple(field.name for field in fields(Compute))
+COMPUTE_KEYS = ("flops", "efficiency", "memory_bandwidth")
 
 
 class Hardware(Table):
@@ -122,8 +114,9 @@ class Hardware(Table):
         launch: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names. A task
             runs while it is issued, and ends no earlier; any other operation starts once it has been issued.
         memory, host_memory: what one GPU has, and what the host has for the pinned slots of all ranks together.
-        flops, efficiency: the GPU's peak, and the share of it that a large model's layers reach; only model kinds that
-            count FLOPs use them.
+        flops, efficiency: the GPU's peak, and one share of it that layers reach, in place of the curve that the
+            catalogue has of its matrix products; only model kinds that count FLOPs use them.
+        communication: "modelled", or "ideal": what GPUs send to each other takes no time.
         memory_bandwidth: the GPU's, for the OPTIMIZER_STEP of such models.
         machine: a host by name, whose GPUs and figures stand where nothing else is written.
         gpus_per_host: processes on one host, one for each GPU.
@@ -145,9 +138,9 @@ class Hardware(Table):
     memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
     host_memory: Annotated[Memory, AfterValidator(_capacity)] | None = None
     flops: Speed | None = None
-    # Megatron-LM reports up to 47 % of the H100's peak for large models.
-    efficiency: Fraction = 0.45
+    efficiency: Fraction | None = None
     memory_bandwidth: Rate | None = None
+    communication: one_of("modelled", "ideal") = "modelled"  # type: ignore[valid-type]
     gpus_per_host: Count | None = None
     gpus_per_switch: Count | None = None
     uplink_d2h: Rate | None = None
@@ -266,10 +259,12 @@ class Hardware(Table):
 
     def compute(self) -> Compute:
         """Return how fast the GPU computes, its links apart."""
+        accelerator = None if self.accelerator is None else ACCELERATORS[self.accelerator]
         return Compute(
             flops=self.value_of("flops"),
             efficiency=self.efficiency,
             memory_bandwidth=self.value_of("memory_bandwidth"),
+            kernels=ANY_GPU if accelerator is None else accelerator.kernels,
         )
 
     def links(self) -> dict[str, Any]:
@@ -324,7 +319,15 @@ STRATEGY_ORDERS = {"cluster": "DPT", "spread": "TPD"}
 class Parallel(Table):
     """Says how a step is cut into microbatches and the model into stages, one rank each, and how that is replicated.
 
-    ``placement_strategy`` is an order of D, P and T, of which the right-most varies fastest over the processes.
+    Attributes:
+        placement_strategy: an order of D, P and T, of which the right-most varies fastest over the processes.
+        sequence_parallel: whether what a tensor-parallel layer does to each token alone is divided over the tokens.
+        expert_parallel_degree: GPUs of the replicas among which a layer's experts are dealt out.
+        zero_stage: what is divided over replicas: 1 the optimizer's state, 2 gradients too, 3 weights too.
+        sharded_data_parallel_degree: over how many replicas; None: over all. Above 1 it stands for ``zero_stage = 3``
+            where that is not written, as with smp.
+        shard_optimizer_state: smp's name for ``zero_stage = 1``.
+        overlap_grad_reduce: whether replicas add up gradients while the last BACKWARD runs.
     """
 
     microbatches: Count = 1
@@ -335,6 +338,12 @@ class Parallel(Table):
     placement_strategy: one_of(*STRATEGY_ORDERS, *PLACEMENT_ORDERS) = "cluster"  # type: ignore[valid-type]
     pipeline: one_of(*order_names()) = "interleaved"  # type: ignore[valid-type]
     active_microbatches: Count | None = None
+    sequence_parallel: bool = False
+    expert_parallel_degree: Count = 1
+    zero_stage: ZeroStage | None = None
+    sharded_data_parallel_degree: Count | None = None
+    shard_optimizer_state: bool = False
+    overlap_grad_reduce: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -353,9 +362,11 @@ class Checkpoint(Table):
     """Sets activation checkpointing; the strategies are those of ``smp.set_activation_checkpointing``.
 
     ``partition`` gives the number of layers of each stage; None: layers are dealt out evenly by their work.
+    ``recompute_granularity`` is Megatron-LM's: "full", or "selective", which recomputes attention's core alone.
     """
 
     enabled: bool = True
+    recompute_granularity: one_of("full", "selective") = "full"  # type: ignore[valid-type]
     strategy: Annotated[str, BeforeValidator(_strategy)] = "each"
     partition: Annotated[tuple[int, ...], BeforeValidator(_partition)] | None = None
 

@@ -121,6 +121,10 @@ class LayerShape:
         static_bytes: weights, gradients, buffers and optimizer state that no other layer holds too.
         flops: as counted, or estimated where ``counted`` is false.
         kind: the layer's class, for sentences.
+        products: how many matrix products (convolutions, attention) the FLOPs are of.
+        moved_bytes: what the other operators of its forward pass read and write.
+        kernels: how many these are; views are none.
+        parameters: elements of its weights that no other layer holds too, trained or not.
     """
 
     input_bytes: int
@@ -131,9 +135,14 @@ class LayerShape:
     flops: int = 0
     counted: bool = True
     kind: str = "layer"
+    products: int = 0
+    moved_bytes: int = 0
+    kernels: int = 0
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         _non_negative(self, "input_bytes", "gradient_bytes", "saved_bytes", "static_bytes", "state_bytes", "flops")
+        _non_negative(self, "products", "moved_bytes", "kernels", "parameters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

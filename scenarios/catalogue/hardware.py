@@ -12,8 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from loadahead.scenarios.roofline import Kernels
+
 GB, TERA = 10**9, 10**12
 MIB, GIB = 2**20, 2**30
+
+
+# What is taken where a GPU has no figures of its own.
+ANY_GPU = Kernels(
+    products=((10**9, 0.3), (16 * 10**9, 0.6), (128 * 10**9, 0.7)),
+    memory_share=0.85,
+    start_ns=5_000,
+    source="an A100's",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,7 @@ class Accelerator:
     flops: int
     link_latency: int
     p2p_link: Literal["pcie"] | None = None
+    kernels: Kernels = ANY_GPU
     sources: Mapping[str, str]
 
 

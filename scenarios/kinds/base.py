@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from loadahead.scenarios.communication.collectives import Collectives
 from loadahead.scenarios.fields import Table
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.layers import Cut, Layer, Units, by_hand, deal_out, group, shown_list
-from loadahead.scenarios.tables import Compute
+from loadahead.scenarios.roofline import Compute
+from loadahead.scenarios.sharing import Sharing
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import counted
 from loadahead.sim.workload import ModuleShapes
@@ -28,23 +30,32 @@ class Setting:
         ranks: number of GPUs in the pipeline.
         stages: number of stages that the model is cut into; above ``ranks`` a rank holds several.
         placement: the rank of each stage, -1 where none has it; None: one stage on each rank.
-        tensor_parallel_degree: number of GPUs that share a stage's work.
         checkpoint: whether activation checkpointing is on.
         strategy: how checkpointing groups layers into units.
         partition: how many layers each stage has; None: they are dealt out by their work.
         compute: how fast a GPU computes; links are no part of it.
+        sharing: how GPUs share the model's work and state beside the pipeline.
+        collectives: how long what they tell each other takes; None: it takes no time.
+        granularity: "full", or "selective", which recomputes attention's core alone.
         shapes: the traced module's layers, where the kind needs them.
     """
 
     ranks: int
     stages: int
-    tensor_parallel_degree: int
     checkpoint: bool
     strategy: str
     compute: Compute
+    sharing: Sharing = Sharing()
+    collectives: Collectives | None = None
+    granularity: str = "full"
     partition: tuple[int, ...] | None = None
     placement: tuple[int, ...] | None = None
     shapes: ModuleShapes | None = None
+
+    @property
+    def tensor_parallel_degree(self) -> int:
+        """Return the number of GPUs that share a stage's work."""
+        return self.sharing.tensor
 
     def cut(self, runs: Sequence[tuple[Layer, int]], cuts: Cuts) -> Units:
         """Return the layers dealt out over stages and grouped into units, one layer each without checkpointing.

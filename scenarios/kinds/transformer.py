@@ -16,7 +16,7 @@ from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
 from loadahead.scenarios.fields import Count, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.layers import Layer, Units
-from loadahead.scenarios.tables import Compute
+from loadahead.scenarios.roofline import Compute
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import LARGEST_AMOUNT
@@ -124,7 +124,7 @@ class _Size:
         return ACTIVATION * self.tokens * self.hidden
 
     def _layer(self, *, kind: str, flops: int, saved: int, parameters: int, boundary: int, gradient: int) -> Layer:
-        forward = _ns(flops, self.compute.speed() * self.t)
+        forward = self.compute.products_ns(-(-flops // self.t), flops // self.t)
         bandwidth, state = self.compute.memory_bandwidth, -(-parameters // self.t)
         amounts: dict[str, Any] = {
             "boundary_bytes": boundary,

@@ -1,0 +1,42 @@
+"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes."""
+
+from __future__ import annotations
+
+from loadahead.scenarios.communication.collectives import Collectives
+from loadahead.scenarios.sharing import Sharing
+from loadahead.scenarios.tables import Hardware, Parallel
+from loadahead.sim.errors import InputError
+
+
+def sharing_of(parallel: Parallel) -> Sharing:
+    """Return how GPUs share the model; raise InputError where degrees do not go together."""
+    data, shard = parallel.data_parallel_degree, parallel.sharded_data_parallel_degree
+    stage = zero_stage_of(parallel)
+    degree = (data if shard is None else shard) if stage else 1
+    if data % degree:
+        raise InputError(
+            f"parallel.sharded_data_parallel_degree is {degree}; it must divide data_parallel_degree, {data}"
+        )
+    return Sharing(
+        tensor=parallel.tensor_parallel_degree,
+        sequence_parallel=parallel.sequence_parallel and parallel.tensor_parallel_degree > 1,
+        expert=parallel.expert_parallel_degree,
+        data=data,
+        zero_stage=stage,
+        shard=degree,
+        overlap=parallel.overlap_grad_reduce,
+    )
+
+
+def zero_stage_of(parallel: Parallel) -> int:
+    """Return what is divided over replicas; smp's names say it where ``zero_stage`` is not written."""
+    if parallel.zero_stage is not None:
+        return int(parallel.zero_stage)
+    if (parallel.sharded_data_parallel_degree or 1) > 1:
+        return 3
+    return int(parallel.shard_optimizer_state)
+
+
+def collectives_of(parallel: Parallel, hardware: Hardware) -> Collectives | None:
+    """Return how long what GPUs tell each other takes; None where it is to take no time."""
+    return None if hardware.communication == "ideal" else Collectives()

@@ -1,0 +1,32 @@
+"""GPUs share a model's work and state in several ways beside the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Says by how many GPUs what is shared.
+
+    Attributes:
+        tensor: GPUs that share a layer's work.
+        sequence_parallel: whether what a layer does to each token alone is divided among them, too.
+        expert: replicas among which a layer's experts are dealt out.
+        data: replicas of the model.
+        zero_stage: what is divided over replicas: 1 the optimizer's state, 2 gradients too, 3 weights too.
+        shard: over how many replicas.
+        overlap: whether replicas add up gradients while the last BACKWARD runs, and gather weights while a unit runs.
+    """
+
+    tensor: int = 1
+    sequence_parallel: bool = False
+    expert: int = 1
+    data: int = 1
+    zero_stage: int = 0
+    shard: int = 1
+    overlap: bool = True
+
+    def divided(self, nbytes: int, stage: int) -> int:
+        """Return a GPU's part of state that ZeRO divides from this stage on, in bytes."""
+        return -(-nbytes // self.shard) if self.zero_stage >= stage else nbytes
