@@ -27,6 +27,18 @@ _Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Says how many parameters one GPU has of a layer; ``expert`` are those of its experts."""
+
+    dense: int = 0
+    expert: int = 0
+
+    def __add__(self, other: Weights) -> Weights:
+        """Return how many two layers have."""
+        return Weights(dense=self.dense + other.dense, expert=self.expert + other.expert)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """Describes one layer for one microbatch: its bytes, and its times where they are known before a run.
 
@@ -41,6 +53,7 @@ class Layer:
         index: its place in the model's ``nn.Sequential``; -1 where there is none.
         flops: of its FORWARD on one GPU; None where they are not known, or an estimate.
         kind: what it is, for people, e.g. ``"block"`` or a module's class; empty where that is not known.
+        weights: its parameters on one GPU, where their replicas communicate.
     """
 
     boundary_bytes: int
@@ -54,6 +67,7 @@ class Layer:
     index: int = -1
     flops: int | None = None
     kind: str = ""
+    weights: Weights = field(default_factory=Weights)
 
     def with_static(self, static_bytes: int) -> Layer:
         """Return the same layer with other resident bytes."""
@@ -120,6 +134,7 @@ class Units(NamedTuple):
         passed: the tensors that units hand on unchanged.
         shared_bytes: what each stage's layers hold together with other layers, beside their own static bytes; empty
             where they share nothing.
+        closing_ns: what each stage waits for other replicas around its OPTIMIZER_STEP; empty where it waits for none.
         warnings: sentences about the layers and the cut.
     """
 
@@ -128,6 +143,7 @@ class Units(NamedTuple):
     frozen_units: int = 0
     passed: tuple[PassThrough, ...] = ()
     shared_bytes: tuple[int, ...] = ()
+    closing_ns: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

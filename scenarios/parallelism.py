@@ -1,4 +1,4 @@
-"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes."""
+"""The table ``[parallel]`` says how GPUs share a model, and with ``[hardware]`` how long they take to tell others."""
 
 from __future__ import annotations
 

@@ -85,10 +85,13 @@ class PartsOfModels:
         costs = [cost for unit in units if (cost := unit_cost(unit, setting.checkpoint)) is not None]
         if len(costs) != len(units):
             return ModelParts(workload=workload, costs=None, units=made, static_bytes=static, warnings=made.warnings)
+        optimizer = cut.sums([sum([layer.optimizer_ns for layer in unit]) for unit in units])
+        if made.closing_ns:
+            optimizer = tuple(map(sum, zip(optimizer, made.closing_ns, strict=True)))
         own: dict[str, Any] = {
             "units": self._unit_costs.get((id(cut), *costs), lambda: cut.each(costs), alive=cut),
             "static_bytes": static,
-            "optimizer_ns": cut.sums([sum([layer.optimizer_ns for layer in unit]) for unit in units]),
+            "optimizer_ns": optimizer,
         }
         if max(own["optimizer_ns"]) > LARGEST_AMOUNT:
             raise _too_much()

@@ -10,8 +10,6 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from math import ceil, log2
 
-from loadahead.sim.errors import InputError
-
 NANOSECONDS = 1_000_000_000
 # Points of FLOPs and the share of the peak that a product of so many reaches, by rising FLOPs.
 Curve = tuple[tuple[int, float], ...]
@@ -23,12 +21,15 @@ class Kernels:
 
     Attributes:
         products: the share of the peak that a matrix product of so many FLOPs reaches.
+        flash, flash_backward: that of fused attention of so many FLOPs in FORWARD, masked pairs not counted.
         memory_share: the share of the memory's bandwidth that kernels reach which move bytes.
         start_ns: what each such kernel takes beside its bytes.
         source: where these figures come from.
     """
 
     products: Curve
+    flash: Curve
+    flash_backward: Curve
     memory_share: float
     start_ns: int
     source: str
@@ -54,14 +55,26 @@ class Compute:
     def products_ns(self, flops: int, each: int) -> int:
         """Return how long matrix products of so many FLOPs together take, in ns, when one product has ``each``.
 
-        Raise InputError where neither a GPU's FLOPs nor a preset are given.
+        The GPU's FLOPs have to be given.
         """
-        if self.flops is None:
-            raise InputError(
-                'hardware.flops is missing; write flops = "989 TFLOP/s", or preset = one of the catalogue\'s GPUs, or '
-                "machine, e.g. p4d.24xlarge"
-            )
-        share = self.efficiency if self.efficiency is not None else share_of_peak(self.kernels.products, each)
+        return self._at(flops, each, self.kernels.products)
+
+    def flash_ns(self, flops: int) -> int:
+        """Return how long fused attention of so many FLOPs takes in FORWARD, in ns."""
+        return self._at(flops, flops, self.kernels.flash)
+
+    def flash_backward_ns(self, flops: int) -> int:
+        """Return how long the BACKWARD takes of fused attention with so many FLOPs in FORWARD, in ns.
+
+        It has five products for two (Dao, "FlashAttention-2", 2023, section 4.1).
+        """
+        return self._at(5 * flops // 2, flops, self.kernels.flash_backward)
+
+    def _at(self, flops: int, each: int, curve: Curve) -> int:
+        if not flops:
+            return 0
+        assert self.flops is not None, "whoever asks has looked"
+        share = self.efficiency if self.efficiency is not None else share_of_peak(curve, each)
         return -(-flops * NANOSECONDS // max(1, int(self.flops * share)))
 
     def moved_ns(self, nbytes: int, kernels: int = 1) -> int:
@@ -71,13 +84,16 @@ class Compute:
         """
         if self.efficiency is not None or not self.memory_bandwidth or not nbytes:
             return 0
-        return ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share)) + kernels * self.kernels.start_ns
+        return (
+            ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share))
+            + kernels * self.kernels.start_ns
+        )
 
     def streamed_ns(self, nbytes: int) -> int:
         """Return how long it takes to read and write so many bytes in large pieces, in ns, as an optimizer does."""
         if not self.memory_bandwidth:
             return 0
-        return -(-nbytes * NANOSECONDS // self.memory_bandwidth)
+        return ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share))
 
 
 def share_of_peak(curve: Curve, flops: int) -> float:

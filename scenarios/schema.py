@@ -11,6 +11,7 @@ from loadahead.scenarios.kinds import KINDS, Model, Setting
 from loadahead.scenarios.notes import Notes
 from loadahead.scenarios.parallelism import collectives_of, sharing_of
 from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
+from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import shown_value
 from loadahead.sim.workload import ModuleShapes
 
@@ -64,14 +65,19 @@ class Scenario(Table):
 
         ``stages`` and ``placement``, the rank of each, are None for one stage on each rank.
         """
+        if self.checkpoint.is_selective and not self.model.recomputes_selectively:
+            raise InputError(
+                f'checkpoint.recompute_granularity is "selective" and model.kind is "{self.model.kind}", of which it '
+                'is not known what of a unit would be recomputed; use "full"'
+            )
         ranks = self.parallel.pipeline_parallel_degree
         return Setting(
             ranks=ranks,
             stages=ranks if stages is None else stages,
             sharing=sharing_of(self.parallel),
             collectives=collectives_of(self.parallel, self.hardware),
-            granularity=self.checkpoint.recompute_granularity,
-            checkpoint=self.checkpoint.enabled,
+            granularity="selective" if self.checkpoint.is_selective else "full",
+            checkpoint=self.checkpoint.of_units,
             strategy=self.checkpoint.strategy,
             partition=self.checkpoint.partition,
             placement=placement,

@@ -27,6 +27,7 @@ class Sharing:
     shard: int = 1
     overlap: bool = True
 
-    def divided(self, nbytes: int, stage: int) -> int:
-        """Return a GPU's part of state that ZeRO divides from this stage on, in bytes."""
-        return -(-nbytes // self.shard) if self.zero_stage >= stage else nbytes
+    @property
+    def expert_shard(self) -> int:
+        """Return over how many replicas the state of experts is divided: those that have the same experts."""
+        return max(1, self.shard // self.expert)

@@ -254,7 +254,7 @@ class Hardware(Table):
         """Return a value as written or the preset's; raise InputError where neither it nor a preset is given."""
         value: int | None = self.value_of(name)
         if value is None:
-            raise _missing(name, example)
+            raise missing(name, example)
         return value
 
     def compute(self) -> Compute:
@@ -305,7 +305,8 @@ CATALOGUED = tuple(
 _IN_DOUBT = in_doubt(Hardware.model_fields)
 
 
-def _missing(name: str, example: str) -> InputError:
+def missing(name: str, example: str) -> InputError:
+    """Return the error of a figure that neither the scenario nor its catalogue's row has."""
     return InputError(
         f'hardware.{name} is missing; write {name} = "{example}", or preset = one of {", ".join(ACCELERATORS)}, or '
         "machine, e.g. p4d.24xlarge"
@@ -370,6 +371,16 @@ class Checkpoint(Table):
     strategy: Annotated[str, BeforeValidator(_strategy)] = "each"
     partition: Annotated[tuple[int, ...], BeforeValidator(_partition)] | None = None
 
+    @property
+    def of_units(self) -> bool:
+        """Return whether units keep their boundary alone, which a plan's RECOMPUTE starts from."""
+        return self.enabled and self.recompute_granularity == "full"
+
+    @property
+    def is_selective(self) -> bool:
+        """Return whether attention's core alone is recomputed, inside BACKWARD."""
+        return self.enabled and self.recompute_granularity == "selective"
+
 
 class Offload(Table):
     """Sets activation offloading, with smp's parameters; ``min_bytes`` is none of smp's.
@@ -403,7 +414,7 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         microbatches=parallel.microbatches,
         ranks=parallel.pipeline_parallel_degree,
         active_microbatches=parallel.active_microbatches,
-        checkpoint=checkpoint.enabled,
+        checkpoint=checkpoint.of_units,
         offload=offload.offload_activations,
         horizon_unit=offload.horizon_unit,
         release_window=offload.release_window,

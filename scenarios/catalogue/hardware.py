@@ -18,13 +18,52 @@ GB, TERA = 10**9, 10**12
 MIB, GIB = 2**20, 2**30
 
 
-# What is taken where a GPU has no figures of its own.
-ANY_GPU = Kernels(
-    products=((10**9, 0.3), (16 * 10**9, 0.6), (128 * 10**9, 0.7)),
-    memory_share=0.85,
-    start_ns=5_000,
-    source="an A100's",
+_SIMUMAX = "MooreThreads/SimuMax, configs/system"
+# Attention of 4096 tokens with heads of 128, masked pairs not counted.
+_AMPERE_FLASH = {
+    "flash": ((17 * 10**9, 0.26), (34 * 10**9, 0.39), (69 * 10**9, 0.49), (137 * 10**9, 0.56), (275 * 10**9, 0.59)),
+    "flash_backward": (
+        (17 * 10**9, 0.34),
+        (34 * 10**9, 0.38),
+        (69 * 10**9, 0.44),
+        (137 * 10**9, 0.48),
+        (275 * 10**9, 0.5),
+    ),
+}
+# Squares of 1024 to 16384 rows; the widths of models in between follow an A100 PCIe's, whose products are 1.07 times as
+# slow (best of all shapes: stas00/ml-engineering, compute/accelerator, MAMF, 2026).
+_A100_SXM = Kernels(
+    products=(
+        (2 * 10**9, 0.38),
+        (25 * 10**9, 0.62),
+        (51 * 10**9, 0.69),
+        (98 * 10**9, 0.71),
+        (190 * 10**9, 0.755),
+        (420 * 10**9, 0.78),
+        (1100 * 10**9, 0.81),
+        (8800 * 10**9, 0.82),
+    ),
+    **_AMPERE_FLASH,
+    memory_share=0.83,
+    start_ns=40_000,
+    source=(
+        "products and BabelStream's triad on an A100 SXM4 80GB (Azure/AI-benchmarking-guide, ND_A100_v4_results.md, "
+        "2024); products of models' widths on an A100 PCIe times 1.07, attention and start of kernels there "
+        f"({_SIMUMAX}/a100_pcie.json, 2026)"
+    ),
 )
+# Products of 4096 rows with a Llama's weights: harmonic means over FORWARD and both gradients, that of weights added up
+# in float32.
+_B200 = Kernels(
+    products=((17 * 10**9, 0.32), (34 * 10**9, 0.49), (69 * 10**9, 0.58), (172 * 10**9, 0.57), (240 * 10**9, 0.475)),
+    flash=((34 * 10**9, 0.155), (69 * 10**9, 0.289), (137 * 10**9, 0.366), (275 * 10**9, 0.436), (550 * 10**9, 0.498)),
+    flash_backward=((34 * 10**9, 0.33), (69 * 10**9, 0.378), (275 * 10**9, 0.38), (550 * 10**9, 0.416)),
+    memory_share=0.666,
+    start_ns=30_000,
+    source=f"measured on a B200 ({_SIMUMAX}/b200_bf16_ceperm.json, 2026)",
+)
+# What is taken where a GPU has no figures of its own.
+ANY_GPU = _A100_SXM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +138,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=8_000 * GB,
         flops=2_250 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        kernels=_B200,
         sources=_sources(
             "NVIDIA DGX B200 datasheet (2024), an eighth of the system's figures",
             f"taken from {_GEN5}",

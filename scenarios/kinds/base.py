@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from loadahead.scenarios.communication.collectives import Collectives
@@ -45,7 +45,7 @@ class Setting:
     checkpoint: bool
     strategy: str
     compute: Compute
-    sharing: Sharing = Sharing()
+    sharing: Sharing = field(default_factory=Sharing)
     collectives: Collectives | None = None
     granularity: str = "full"
     partition: tuple[int, ...] | None = None
@@ -104,6 +104,8 @@ class Model(Table):
     needs_shapes: ClassVar[bool] = False
     # True for a kind whose table describes one stage, so that more stages are a larger model.
     grows_with_stages: ClassVar[bool] = False
+    # True for a kind that knows what inside a unit is recomputed selectively.
+    recomputes_selectively: ClassVar[bool] = False
     # Where its times come from, as a sentence says it; None for a kind that counts FLOPs.
     times: ClassVar[str | None] = None
 

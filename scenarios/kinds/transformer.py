@@ -1,149 +1,278 @@
-"""``kind = "transformer"`` describes a GPT by its shape; FLOPs and bytes follow from published formulas.
+"""``kind = "transformer"`` describes a transformer by its shape; FLOPs and bytes follow from published formulas.
 
 FLOPs: Narayanan et al., "Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM" (2021),
-section 3.4: a layer's forward takes 24bsh² + 4bs²h, its backward twice that, and the logits 6bshV both ways.
+section 3.4: a GPT's layer takes 24bsh² + 4bs²h forward, its backward twice that, and the logits 6bshV both ways.
 Activations: Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models" (2022), equations 1
-and 2: a layer keeps sbh(34 + 5as/h) bytes, with tensor parallelism t sbh(10 + 24/t + 5as/(ht)); its input is 2sbh.
-State: Rajbhandari et al., "ZeRO" (2020), section 3.1: Adam in mixed precision holds 16 bytes per parameter.
+and 2: it keeps sbh(34 + 5as/h) bytes, with tensor parallelism t sbh(10 + 24/t + 5as/(ht)), and with sequence
+parallelism a t-th of sbh(34 + 5as/h); its input is 2sbh. :mod:`loadahead.scenarios.transformer` has the parts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
-from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
-from loadahead.scenarios.fields import Count, one_of
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape
+from loadahead.scenarios.fields import Count, Natural, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
-from loadahead.scenarios.layers import Layer, Units
-from loadahead.scenarios.roofline import Compute
+from loadahead.scenarios.layers import Layer, Units, Weights
+from loadahead.scenarios.tables import missing
+from loadahead.scenarios.transformer.attention import attention
+from loadahead.scenarios.transformer.dimensions import Dimensions
+from loadahead.scenarios.transformer.ends import embedding, head, table
+from loadahead.scenarios.transformer.mlp import mlp
+from loadahead.scenarios.transformer.replicas import Replicas
+from loadahead.scenarios.transformer.state import DTYPES, FLOAT, OPTIMIZERS, State
+from loadahead.scenarios.transformer.stream import added, norm
+from loadahead.scenarios.transformer.times import Times
+from loadahead.scenarios.transformer.work import Part
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import LARGEST_AMOUNT
 
-# ZeRO, section 3.1: weights and gradients take 16 bits each; a copy of the weights and two moments take 32 bits each.
-STATE_BYTES = 2 + 2 + 12
-# An Adam step reads all of that and writes all but the gradients.
-STEP_BYTES = STATE_BYTES + (2 + 12)
-# Activations are bfloat16, token ids int64, and the loss is computed in float32.
-ACTIVATION, ID, FLOAT = 2, 8, 4
+# Token ids are int64.
+ID = 8
+# What a shape is where neither it nor a preset says so: a GPT's.
+_DEFAULTS = {field.name: field.default for field in fields(Shape)}
 
 
 class Transformer(Model):
-    """Describes a GPT's shape, from a preset or as written; ``microbatch_size`` sequences make a microbatch."""
+    """Describes a transformer's shape, from a preset or as written; ``microbatch_size`` sequences make a microbatch.
+
+    Attributes:
+        preset: a published model; what is written beside it counts in place of its row's.
+        dtype: of weights and activations.
+        master_weights: whether there is a copy of the weights in float32; None: where ``dtype`` has 16 bits.
+        gradient_dtype: of the gradients of weights; None: as the weights.
+        optimizer: see :data:`loadahead.scenarios.transformer.state.OPTIMIZERS`.
+    """
+
+    recomputes_selectively: ClassVar[bool] = True
 
     kind: Literal["transformer"]
     preset: one_of(*TRANSFORMERS) | None = None  # type: ignore[valid-type]
     layers: Count | None = None
     hidden: Count | None = None
     heads: Count | None = None
+    kv_heads: Count | None = None
+    head_size: Count | None = None
+    mlp: Count | None = None
+    gated: bool | None = None
+    norm: one_of("layernorm", "rmsnorm") | None = None  # type: ignore[valid-type]
+    positions: one_of("learned", "rotary", "none") | None = None  # type: ignore[valid-type]
+    attention: one_of("plain", "flash") | None = None  # type: ignore[valid-type]
+    tied: bool | None = None
+    bias: bool | None = None
+    qkv_bias: bool | None = None
+    qk_norm: bool | None = None
+    dropout: bool | None = None
+    experts: Natural | None = None
+    experts_per_token: Natural | None = None
     sequence: Count | None = None
     vocabulary: Count | None = None
     microbatch_size: Count = 1
+    dtype: one_of(*DTYPES) = "bfloat16"  # type: ignore[valid-type]
+    master_weights: bool | None = None
+    gradient_dtype: one_of(*DTYPES) | None = None  # type: ignore[valid-type]
+    optimizer: one_of(*OPTIMIZERS) = "adamw"  # type: ignore[valid-type]
 
-    def shape(self, name: str) -> int:
-        """Return a dimension as written, or else the preset's; raise InputError where there is neither."""
-        own: int | None = getattr(self, name)
-        if own is None and self.preset is not None:
-            own = getattr(TRANSFORMERS[self.preset], name)
+    def shape(self, name: str) -> Any:
+        """Return a dimension as written, or else the preset's, or else a GPT's; InputError where there is none."""
+        own = getattr(self, name)
         if own is None:
+            own = _DEFAULTS[name] if self.preset is None else getattr(TRANSFORMERS[self.preset], name)
+        if not isinstance(own, int | str | None):
             raise InputError(f"model.{name} is missing; write it, or preset = one of {', '.join(TRANSFORMERS)}")
         return own
 
+    def dimensions(self, setting: Setting) -> Dimensions:
+        """Return the sizes that one GPU works with; raise InputError where they do not go together."""
+        hidden, heads, head_size = self.shape("hidden"), self.shape("heads"), self.shape("head_size")
+        if head_size is None:
+            if hidden % heads:
+                raise InputError(
+                    f"model.hidden is {hidden}; it must be a multiple of heads, {heads}, or write model.head_size"
+                )
+            head_size = hidden // heads
+        return Dimensions(
+            hidden=hidden,
+            heads=heads,
+            kv_heads=self.shape("kv_heads") or heads,
+            head_size=head_size,
+            mlp=self.shape("mlp") or 4 * hidden,
+            experts=self.shape("experts"),
+            experts_per_token=self.shape("experts_per_token"),
+            sequence=self.shape("sequence"),
+            vocabulary=self.shape("vocabulary"),
+            gated=self.shape("gated"),
+            rms=self.shape("norm") == "rmsnorm",
+            rotary=self.shape("positions") == "rotary",
+            learned=self.shape("positions") == "learned",
+            flash=self.shape("attention") == "flash",
+            bias=self.shape("bias"),
+            qkv_bias=self.shape("qkv_bias"),
+            qk_norm=self.shape("qk_norm"),
+            dropout=self.shape("dropout"),
+            microbatch=self.microbatch_size,
+            element=DTYPES[self.dtype],
+            sharing=setting.sharing,
+        )
+
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units: embedding, blocks and head; raise InputError when sizes do not go together."""
-        hidden, heads, t = self.shape("hidden"), self.shape("heads"), setting.tensor_parallel_degree
-        if hidden % heads:
-            raise InputError(f"model.hidden is {hidden}; it must be a multiple of heads, {heads}")
-        if heads % t:
-            raise InputError(f"parallel.tensor_parallel_degree is {t}; it must divide model.heads, {heads}")
-        sequence = self.shape("sequence")
-        tokens = sequence * self.microbatch_size
-        size = _Size(hidden=hidden, heads=heads, sequence=sequence, tokens=tokens, t=t, compute=setting.compute)
-        block = size.block()  # the first that is too large is told
-        vocabulary, layers = self.shape("vocabulary"), self.shape("layers")
-        return setting.cut([(size.embedding(vocabulary), 1), (block, layers), (size.head(vocabulary), 1)], cuts)
+        size, count = self.dimensions(setting), self.shape("layers")
+        if setting.compute.flops is None:
+            raise missing("flops", "989 TFLOP/s")
+        made = _Layers(size, self.state(setting), setting)
+        # The first that is too large is told.
+        block, first, last = made.block(), made.embedding(), made.head(self._has_table(setting))
+        units = setting.cut([(first, 1), (block, count), (last, 1)], cuts)
+        return units._replace(closing_ns=made.closing(units, setting))
+
+    def state(self, setting: Setting) -> State:
+        """Return what a parameter needs; raise InputError where there are master weights of weights in float32."""
+        weight = DTYPES[self.dtype]
+        if self.master_weights and weight == FLOAT:
+            raise InputError(
+                f'model.master_weights is true and model.dtype is "{self.dtype}": weights in float32 need no copy; '
+                "leave it out"
+            )
+        master = weight < FLOAT if self.master_weights is None else self.master_weights
+        return State(
+            weight=weight,
+            gradient=DTYPES[self.gradient_dtype or self.dtype],
+            master=FLOAT if master else 0,
+            moments=OPTIMIZERS[self.optimizer],
+            sharing=setting.sharing,
+        )
+
+    def _has_table(self, setting: Setting) -> bool:
+        """Return whether the head has a table of its own: one rank holds a tied one once, two have a copy each."""
+        placement = setting.placement or range(setting.stages)
+        return not self.shape("tied") or placement[0] != placement[-1]
 
     def cautions(self, setting: Setting) -> list[str]:
-        """Return a warning when tensor parallelism is asked for, whose all-reduces are not modelled."""
-        if setting.tensor_parallel_degree == 1:
+        """Return a warning where plain attention, which was not asked for, keeps more than all the rest of a block."""
+        if self.attention is not None or (self.preset is not None and self.sequence is None):
             return []
-        return ["parallel.tensor_parallel_degree divides work and memory; the time of its all-reduces is not modelled"]
+        size = self.dimensions(setting)
+        block = _block(size)
+        if size.flash or 2 * block.core <= block.kept:
+            return []
+        share = 100 * block.core // block.kept
+        return [
+            f'model.attention is "plain" by default: {share} % of what a block keeps for its BACKWARD are scores of '
+            f'{size.sequence} x {size.sequence} tokens, which model.attention = "flash" does not keep'
+        ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Size:
-    """Holds a block's dimensions, the tokens of a microbatch, and how many GPUs of which speed share a layer."""
+def _block(size: Dimensions) -> Part:
+    return Part.together(
+        [
+            norm(size, keeps_input=False),
+            attention(size),
+            added(size),
+            norm(size, keeps_input=True),
+            mlp(size),
+            added(size),
+        ]
+    )
 
-    hidden: int
-    heads: int
-    sequence: int
-    tokens: int
-    t: int
-    compute: Compute
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """Makes layers of parts: with their bytes, their times, and what replicas have to agree on."""
+
+    size: Dimensions
+    state: State
+    setting: Setting
 
     def block(self) -> Layer:
-        s, h, a, sb, t = self.sequence, self.hidden, self.heads, self.tokens, self.t
-        kept = sb * h * 10 + (24 * sb * h + 5 * a * s * sb) // t
-        return self._layer(
-            kind="block",
-            flops=24 * sb * h * h + 4 * sb * s * h,
-            saved=kept - self._boundary(),
-            parameters=12 * h * h + 13 * h,
-            boundary=self._boundary(),
-            gradient=self._boundary(),
-        )
+        return self._layer("block", _block(self.size), self.size.stream)
 
-    def embedding(self, vocabulary: int) -> Layer:
-        """Return the embedding: its look-up takes no FLOPs, and it keeps its dropout's mask, a byte per element."""
-        return self._layer(
-            kind="embedding",
-            flops=0,
-            saved=self._boundary() // ACTIVATION,
-            parameters=(vocabulary + self.sequence) * self.hidden,
-            boundary=ID * self.tokens,
-            gradient=0,
-        )
+    def embedding(self) -> Layer:
+        return self._layer("embedding", embedding(self.size), ID * self.size.tokens, gradient=0, has_table=True)
 
-    def head(self, vocabulary: int) -> Layer:
-        """Return the layer of logits and loss.
+    def head(self, has_table: bool) -> Layer:
+        return self._layer("head", head(self.size), self.size.stream, has_table=has_table)
 
-        It keeps the norm's output and the logits in 32 bits (Korthikanti et al., section 4.3).
-        """
-        sb, h, v = self.tokens, self.hidden, vocabulary
-        return self._layer(
-            kind="head",
-            flops=2 * sb * h * v,
-            saved=self._boundary() + FLOAT * sb * v // self.t,
-            parameters=h * v + 2 * h,
-            boundary=self._boundary(),
-            gradient=self._boundary(),
-        )
-
-    def _boundary(self) -> int:
-        return ACTIVATION * self.tokens * self.hidden
-
-    def _layer(self, *, kind: str, flops: int, saved: int, parameters: int, boundary: int, gradient: int) -> Layer:
-        forward = self.compute.products_ns(-(-flops // self.t), flops // self.t)
-        bandwidth, state = self.compute.memory_bandwidth, -(-parameters // self.t)
-        amounts: dict[str, Any] = {
+    def _layer(
+        self, kind: str, part: Part, boundary: int, gradient: int | None = None, has_table: bool = False
+    ) -> Layer:
+        weights = Weights(dense=part.parameters + (table(self.size) if has_table else 0), expert=part.expert_parameters)
+        compute, state = self.setting.compute, self.state
+        selective = self.setting.granularity == "selective"
+        kept = part.kept - (part.core if selective else 0)
+        amounts = {
             "boundary_bytes": boundary,
-            "gradient_bytes": gradient,
-            "saved_bytes": saved,
-            "static_bytes": state * STATE_BYTES,
-            "optimizer_ns": _ns(state * STEP_BYTES, bandwidth) if bandwidth else 0,
+            "gradient_bytes": boundary if gradient is None else gradient,
+            "saved_bytes": kept,
+            "static_bytes": state.resident(weights.dense, weights.expert),
+            "optimizer_ns": compute.streamed_ns(state.stepped(weights.dense, weights.expert)),
         }
-        largest = max(*amounts.values(), 2 * forward)
+        cost = self._cost(part, weights, selective)
+        largest = max(*amounts.values(), cost.backward_ns, cost.workspace_backward)
         if largest > LARGEST_AMOUNT:
             raise InputError(
                 f"model: one layer needs {largest} bytes or ns; at most {LARGEST_AMOUNT} is possible, make it smaller"
             )
-        cost = UnitCost(forward_ns=forward, recompute_ns=forward, backward_ns=2 * forward)
         # All FLOPs grow with the tokens: per token, models of all sizes of microbatch have the same weights.
-        own = -(-flops // self.t)
-        return Layer(**amounts, weight=flops // self.tokens, cost=cost, flops=own, kind=kind)
+        weight = part.flops * self.size.sharing.tensor // self.size.tokens
+        return Layer(**amounts, weight=weight, cost=cost, flops=part.flops, kind=kind, weights=weights)
+
+    def _cost(self, part: Part, weights: Weights, selective: bool) -> UnitCost:
+        """Return a layer's times, and what is in memory only while it runs beside what its graph keeps."""
+        times = Times(compute=self.setting.compute, collectives=self.setting.collectives, element=self.size.element)
+        replicas = self._replicas()
+        forward, backward = times.forward(part), times.backward(part)
+        gathering, scattering = replicas.gathering(weights), replicas.scattering(weights)
+        again = times.core(part) if selective else 0
+        recompute = forward + replicas.beside(forward, gathering)
+        if not self.setting.checkpoint:
+            # No RECOMPUTE comes before it, which would have gathered the weights.
+            scattering += gathering
+        gathered = self.state.gathered(weights.dense, weights.expert)
+        return UnitCost(
+            forward_ns=recompute,
+            recompute_ns=recompute,
+            backward_ns=again + backward + replicas.beside(backward, scattering),
+            workspace_forward=gathered,
+            workspace_recompute=gathered,
+            workspace_backward=(part.core if selective else 0)
+            + part.working
+            + gathered
+            + self.state.reduced(weights.dense, weights.expert),
+        )
+
+    def _replicas(self) -> Replicas:
+        return Replicas(state=self.state, collectives=self.setting.collectives)
+
+    def closing(self, units: Units, setting: Setting) -> tuple[int, ...]:
+        """Return what each stage waits for other replicas at the end of a step; of a rank's stages, the first does."""
+        replicas = self._replicas()
+        if replicas.is_alone:
+            return ()
+        placement = setting.placement or range(setting.stages)
+        of_rank: dict[int, list[int]] = {}
+        for stage, rank in enumerate(placement):
+            of_rank.setdefault(rank, []).append(stage)
+        out = [0] * len(placement)
+        known: dict[tuple[int, ...], int] = {}
+        for stages in of_rank.values():
+            made = tuple(units.cut.order[stage] for stage in reversed(stages))
+            if made not in known:
+                known[made] = replicas.closing(_backward(units, made, setting))
+            out[stages[0]] = known[made]
+        return tuple(out)
 
 
-def _ns(amount: int, per_second: int) -> int:
-    """Return how long so many FLOPs or bytes take, in ns, rounded up."""
-    return -(-amount * 1_000_000_000 // max(per_second, 1))
+def _backward(units: Units, stages: Sequence[int], setting: Setting) -> Iterator[tuple[int, Weights]]:
+    """Yield how long each layer's BACKWARD takes, with the RECOMPUTE before it, and its weights, last layer first."""
+    for stage in stages:
+        for unit in reversed(units.cut.stages[stage]):
+            for number in reversed(units.cut.units[unit]):
+                layer = units.layers[number]
+                assert layer.cost is not None
+                recompute = layer.cost.recompute_ns if setting.checkpoint else 0
+                yield layer.cost.backward_ns + recompute, layer.weights
