@@ -35,7 +35,7 @@ ANY_GPU = Kernels(
 _START_NS = 2_700
 _START = "a short kernel's time in PyTorch on an RTX 4090 (mli/transformers-benchmarks#4, 2023)"
 _MEASURED = "bfloat16 products of square matrices in PyTorch (zzc0721/torch-performance-test-data"
-# stas00/ml-engineering's table of matrix products (2026) has one figure for the H100 and the H200: chip and power are one.
+# The H200 is "the same" in stas00/ml-engineering's table of matrix products (2026): its chip and power are the H100's.
 _HOPPER = _squares(989 * TERA, {1024: 176.62, 2048: 676.59, 4096: 788.72, 8192: 797.51, 10240: 719.72})
 H100 = Kernels(
     products=_HOPPER,

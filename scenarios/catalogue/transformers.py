@@ -133,10 +133,10 @@ _GPT2 = (
     f"has wrong, as {_KERAS}, gpt2_presets.py, counts them"
 )
 _GPT3 = "Brown et al., Language Models are Few-Shot Learners (2020), table 2.1; GPT-2's 50,257 tokens"
-_LLAMA2 = f"{_LITGPT}; sequence: model card (2023); parameters: "
+_LLAMA2 = f"{_LITGPT}; sequence: meta-llama/llama-models, model card (2023); parameters: "
 _LLAMA3 = f"{_LITGPT}; sequence: Grattafiori et al., The Llama 3 Herd of Models (2024), section 3.4; parameters: "
 _LLAMA32 = (
-    f"{_LITGPT}; tied: model card (2024), shared embeddings; sequence: taken from Llama 3, nothing tells it; "
+    f"{_LITGPT}; tied: meta-llama/llama-models, model card (2024); sequence: taken from Llama 3, nothing tells it; "
     "parameters: Hugging Face's count of the weights (safetensors.total)"
 )
 _QWEN25 = f"{_LITGPT}; sequence: Qwen2.5 Technical Report (2024), section 3.3; parameters: "
@@ -146,8 +146,8 @@ _MIXTRAL = (
     f"{_LITGPT}; sequence: Jiang et al., Mixtral of Experts (2024), table 1; parameters: {_KERAS}, mixtral_presets.py"
 )
 _NEOX = (
-    "EleutherAI/gpt-neox, configs/20B.yml (2026); 50,257 tokens, padded to a multiple of 128 for each of 2 tensor-parallel "
-    "ranks; parameters: model card of EleutherAI/gpt-neox-20b (2022)"
+    "EleutherAI/gpt-neox, configs/20B.yml (2026); 50,257 tokens, padded to a multiple of 128 for each of 2 "
+    "tensor-parallel ranks; parameters: model card of EleutherAI/gpt-neox-20b (2022)"
 )
 _MEGATRON = (
     "Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models (2022), table 3; 51,200 tokens "
@@ -349,7 +349,7 @@ TRANSFORMERS: dict[str, Shape] = {
         sequence=4096,
         vocabulary=152_064,
         parameters=14_770_033_664,
-        source=f"{_QWEN25}general.parameter_count of the model's GGUF files",
+        source=f"{_QWEN25}general.parameter_count of its GGUF files",
     ),
     "qwen2.5-32b": _llama(
         layers=64,
