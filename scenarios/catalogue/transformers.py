@@ -6,6 +6,7 @@ parameters come from somebody who counted them on their own; ``Shape.count`` has
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -461,3 +462,16 @@ TRANSFORMERS: dict[str, Shape] = {
     "megatron-530b": Shape(layers=105, hidden=20_480, heads=128, vocabulary=51_200, source=_MEGATRON),
     "megatron-1t": Shape(layers=128, hidden=25_600, heads=160, vocabulary=51_200, source=_MEGATRON),
 }
+
+
+def allowed_models(name: object = None) -> str:
+    """Return what to write in place of a name that is no model's: the nearest spelling, and all that there are."""
+    near = difflib.get_close_matches(name.casefold(), TRANSFORMERS, n=1) if isinstance(name, str) else []
+    sizes: dict[str, list[str]] = {}
+    for each in TRANSFORMERS:
+        family, _, size = each.rpartition("-")
+        sizes.setdefault(family, []).append(size)
+    known = ", ".join(
+        f"{family}-({'|'.join(some)})" if len(some) > 1 else f"{family}-{some[0]}" for family, some in sizes.items()
+    )
+    return f"{f'did you mean {near[0]}? A' if near else 'a'} model is one such as gpt3-13b, of {known}"

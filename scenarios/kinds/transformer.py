@@ -10,10 +10,12 @@ State: Rajbhandari et al., "ZeRO" (2020), section 3.1: Adam in mixed precision h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
-from loadahead.scenarios.fields import Count, one_of
+from pydantic import BeforeValidator
+
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, allowed_models
+from loadahead.scenarios.fields import Count, not_allowed
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.layers import Layer, Units
 from loadahead.scenarios.roofline import Compute
@@ -29,11 +31,17 @@ STEP_BYTES = STATE_BYTES + (2 + 12)
 ACTIVATION, ID, FLOAT = 2, 8, 4
 
 
+def _preset(value: object) -> str:
+    if not isinstance(value, str) or value not in TRANSFORMERS:
+        raise not_allowed(allowed_models(value))
+    return value
+
+
 class Transformer(Model):
     """Describes a GPT's shape, from a preset or as written; ``microbatch_size`` sequences make a microbatch."""
 
     kind: Literal["transformer"]
-    preset: one_of(*TRANSFORMERS) | None = None  # type: ignore[valid-type]
+    preset: Annotated[str, BeforeValidator(_preset)] | None = None
     layers: Count | None = None
     hidden: Count | None = None
     heads: Count | None = None
@@ -47,7 +55,7 @@ class Transformer(Model):
         if own is None and self.preset is not None:
             own = getattr(TRANSFORMERS[self.preset], name)
         if own is None:
-            raise InputError(f"model.{name} is missing; write it, or preset = one of {', '.join(TRANSFORMERS)}")
+            raise InputError(f"model.{name} is missing; write it, or preset; {allowed_models()}")
         return own
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:

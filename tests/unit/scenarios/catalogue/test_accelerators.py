@@ -109,7 +109,7 @@ def test_a_square_product_takes_as_long_as_it_was_measured_to(name: str, side: i
     row = ACCELERATORS[name]
     compute = Compute(flops=row.flops, efficiency=None, memory_bandwidth=row.memory_bandwidth, kernels=row.kernels)
     flops = 2 * side**3
-    assert compute.products_ns(flops, flops) == pytest.approx(flops / tflops / 1e12 * 1e9, rel=1e-6)
+    assert compute.products_ns(flops, flops) == pytest.approx(flops / tflops / 1e12 * 1e9, abs=1)
 
 
 def test_the_l40s_best_square_is_the_published_one() -> None:

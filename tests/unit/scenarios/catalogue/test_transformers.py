@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape, allowed_models
 
 COUNTED = {name: shape for name, shape in TRANSFORMERS.items() if shape.parameters is not None}
 # Neither GPT-3 nor the shapes of the activation-recomputation paper were published: their names round them.
@@ -97,3 +98,11 @@ def test_sizes_of_a_row_go_together(name: str) -> None:
     assert shape.experts_per_token <= shape.experts
     assert not (shape.bias and shape.qkv_bias)
     assert shape.source
+
+
+def test_what_is_allowed_is_every_name_by_its_family_and_the_nearest() -> None:
+    said = allowed_models("Llama3-8")
+    assert said.startswith("did you mean llama3-8b? A model is one such as gpt3-13b, of gpt2-(small|medium|large|xl), ")
+    families = re.findall(r"([\w.-]+)-\(?([^),]+)\)?", said.partition(", of ")[2])
+    assert [f"{family}-{size}" for family, sizes in families for size in sizes.split("|")] == list(TRANSFORMERS)
+    assert allowed_models(7).startswith("a model is one such as gpt3-13b, of ")
