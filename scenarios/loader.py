@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from loadahead.scenarios.catalogue.machines import allowed_machines, find_machine
-from loadahead.scenarios.catalogue.transformers import TRANSFORMERS
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, allowed_models
 from loadahead.scenarios.key_hints import key_hint, keys_at
 from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.notes import Note, Notes
@@ -233,8 +233,7 @@ def _model_named(name: str) -> dict[str, Any]:
     try:
         file = read_scenario(name)
     except InputError as error:
-        known = f"a model is one of {', '.join(TRANSFORMERS)}, or a scenario's"
-        raise InputError(f"{error}; {known}", parameters=("model",)) from error
+        raise InputError(f"{error}; {allowed_models(name)}, or a scenario's", parameters=("model",)) from error
     table = file.content.get("model") if file.options is None else None
     if not isinstance(table, dict):
         raise InputError(f"{name:.80}: has no table [model] to be taken", parameters=("model",))

@@ -24,6 +24,8 @@ class Kernels:
         flash, flash_backward: that of fused attention of so many FLOPs in FORWARD, masked pairs not counted.
         memory_share: the share of the memory's bandwidth that kernels reach which move bytes.
         start_ns: what each such kernel takes beside its bytes.
+        step_ns: what each step between a transformer's products takes beside its bytes, with the kernels that
+            Megatron-LM has for it; where nobody measured it, the mean of an A100's and a B200's.
         source: where these figures come from.
     """
 
@@ -32,6 +34,7 @@ class Kernels:
     flash_backward: Curve
     memory_share: float
     start_ns: int
+    step_ns: int = 35_000
     source: str
 
 
@@ -89,6 +92,12 @@ class Compute:
             + kernels * self.kernels.start_ns
         )
 
+    def stepped_ns(self, nbytes: int, steps: int) -> int:
+        """Return how long a transformer's steps between products take that read and write so many bytes, in ns."""
+        if self.efficiency is not None or not self.memory_bandwidth or not nbytes:
+            return 0
+        return self.streamed_ns(nbytes) + steps * self.kernels.step_ns
+
     def streamed_ns(self, nbytes: int) -> int:
         """Return how long it takes to read and write so many bytes in large pieces, in ns, as an optimizer does."""
         if not self.memory_bandwidth:
@@ -97,11 +106,12 @@ class Compute:
 
 
 def share_of_peak(curve: Curve, flops: int) -> float:
-    """Return the share of the peak that a product of so many FLOPs reaches; between points by the logarithm."""
+    """Return the share of the peak that a product of so many FLOPs reaches; between points by both's logarithms."""
     at = bisect_right(curve, (flops, 2.0))
     if at == 0:
         return curve[0][1]
     if at == len(curve):
         return curve[-1][1]
     (low, first), (high, last) = curve[at - 1], curve[at]
-    return first + (last - first) * (log2(flops) - log2(low)) / (log2(high) - log2(low))
+    part = (log2(flops) - log2(low)) / (log2(high) - log2(low))
+    return first * (last / first) ** part

@@ -12,12 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from loadahead.scenarios.roofline import Kernels
+from loadahead.scenarios.roofline import Curve, Kernels
 
 GB, TERA = 10**9, 10**12
 MIB, GIB = 2**20, 2**30
 
 
+def _squares(peak: int, reached: Mapping[int, float]) -> Curve:
+    """Return the share of a peak that products of two square matrices reach, from their TFLOP/s by the side."""
+    return tuple((2 * side**3, tflops * TERA / peak) for side, tflops in sorted(reached.items()))
+
+
+# 65,536 numbers times a constant, 8 bytes each: 196.343 GB/s, so 2.67 us, and as much for four times as many.
+_START_NS = 2_700
+_START = "a short kernel's time in PyTorch on an RTX 4090 (mli/transformers-benchmarks#4, 2023)"
 _SIMUMAX = "MooreThreads/SimuMax, configs/system"
 # Attention of 4096 tokens with heads of 128, masked pairs not counted.
 _AMPERE_FLASH = {
@@ -45,11 +53,12 @@ _A100_SXM = Kernels(
     ),
     **_AMPERE_FLASH,
     memory_share=0.83,
-    start_ns=40_000,
+    start_ns=_START_NS,
+    step_ns=40_000,
     source=(
         "products and BabelStream's triad on an A100 SXM4 80GB (Azure/AI-benchmarking-guide, ND_A100_v4_results.md, "
-        "2024); products of models' widths on an A100 PCIe times 1.07, attention and start of kernels there "
-        f"({_SIMUMAX}/a100_pcie.json, 2026)"
+        "2024); products of models' widths on an A100 PCIe times 1.07, attention and steps between products there "
+        f"({_SIMUMAX}/a100_pcie.json, 2026); {_START}"
     ),
 )
 # Products of 4096 rows with a Llama's weights: harmonic means over FORWARD and both gradients, that of weights added up
@@ -59,11 +68,75 @@ _B200 = Kernels(
     flash=((34 * 10**9, 0.155), (69 * 10**9, 0.289), (137 * 10**9, 0.366), (275 * 10**9, 0.436), (550 * 10**9, 0.498)),
     flash_backward=((34 * 10**9, 0.33), (69 * 10**9, 0.378), (275 * 10**9, 0.38), (550 * 10**9, 0.416)),
     memory_share=0.666,
-    start_ns=30_000,
-    source=f"measured on a B200 ({_SIMUMAX}/b200_bf16_ceperm.json, 2026)",
+    start_ns=_START_NS,
+    step_ns=30_000,
+    source=f"measured on a B200 ({_SIMUMAX}/b200_bf16_ceperm.json, 2026); {_START}",
 )
 # What is taken where a GPU has no figures of its own.
 ANY_GPU = _A100_SXM
+
+_MEASURED = "bfloat16 products of square matrices in PyTorch (zzc0721/torch-performance-test-data"
+_FLASH_2 = "FlashAttention-2 on an H100 (Dao-AILab/flash-attention#1051, 2024)"
+# The H200 is "the same" in stas00/ml-engineering's table of matrix products (2026): its chip and power are the H100's.
+_HOPPER = _squares(989 * TERA, {1024: 176.62, 2048: 676.59, 4096: 788.72, 8192: 797.51, 10240: 719.72})
+H100 = Kernels(
+    products=_HOPPER,
+    flash=((4_398 * 10**9, 0.359),),
+    flash_backward=((4_398 * 10**9, 0.341),),
+    memory_share=0.887,  # 2.97 TB/s of 3.35
+    start_ns=_START_NS,
+    source=(
+        f"{_MEASURED}#79, 2025); BabelStream's Triad (Azure/AI-benchmarking-guide, ND_H100_v5_results.md, 2024); "
+        f"{_FLASH_2}; "
+        f"{_START}"
+    ),
+)
+H200 = Kernels(
+    products=_HOPPER,
+    flash=((4_398 * 10**9, 0.359),),
+    flash_backward=((4_398 * 10**9, 0.341),),
+    memory_share=0.865,  # 4.15 TB/s of 4.8
+    start_ns=_START_NS,
+    source=(
+        f"an H100's {_MEASURED}#79, 2025): the chip and the power are the same; BabelStream's Triad "
+        f"(Azure/AI-benchmarking-guide, ND_H200_v5_results.md, 2024); {_FLASH_2}; {_START}"
+    ),
+)
+V100 = Kernels(
+    products=_squares(125 * TERA, {1024: 57.30, 2048: 78.23, 4096: 95.73, 8192: 97.36, 10240: 89.37}),
+    **_AMPERE_FLASH,
+    memory_share=0.851,  # 766 GB/s of 900
+    start_ns=_START_NS,
+    source=(
+        "float16 products of square matrices in PyTorch (zzc0721/torch-performance-test-data#140, 2026); a copy in "
+        f"PyTorch (chsasank/device-benchmarks, README.md, 2024); attention as on an A100; {_START}"
+    ),
+)
+_ADA = {1024: 126.84, 2048: 164.81, 4096: 151.50, 8192: 160.17, 10240: 158.54}
+RTX_4090 = Kernels(
+    products=_squares(165 * TERA, _ADA),
+    flash=((137 * 10**9, 0.916),),
+    flash_backward=((137 * 10**9, 0.601),),
+    memory_share=0.905,  # 912 GB/s of 1,008
+    start_ns=_START_NS,
+    source=(
+        f"{_MEASURED}#78, 2025); a copy in PyTorch (chsasank/device-benchmarks, README.md, 2024); attention of 2048 "
+        f"tokens (apache/tvm, tl_doc/flash_perf.md, 2024); {_START}"
+    ),
+)
+# Only the best square of the L40S is published, 269.15 TFLOP/s.
+L40S = Kernels(
+    products=_squares(362 * TERA, {side: 269.15 * tflops / max(_ADA.values()) for side, tflops in _ADA.items()}),
+    flash=((137 * 10**9, 0.681),),
+    flash_backward=((137 * 10**9, 0.447),),
+    memory_share=0.85,
+    start_ns=_START_NS,
+    source=(
+        f"the best of {_MEASURED}#43, 2025), less for other sizes, and attention, as on an RTX 4090 (#78), of the same "
+        "generation; "
+        f"memory_share is assumed, no measurement was found; {_START}"
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +145,8 @@ class Accelerator:
 
     ``flops`` counts dense bfloat16 operations per second; the V100 has no bfloat16, so its value is for float16.
     ``p2p_link`` is "pcie" where GPUs have no links of their own, so that what they send goes over their links to the
-    host. ``sources`` says for each figure, by its name, where it comes from.
+    host. ``kernels`` says what kernels reach of these peaks, with a source of its own. ``sources`` says for each other
+    figure, by its name, where it comes from.
     """
 
     d2h: int
@@ -110,6 +184,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=3_350 * GB,
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        kernels=H100,
         sources=_sources(
             "NVIDIA H100 datasheet (2023)",
             _GEN5,
@@ -124,6 +199,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=4_800 * GB,
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        kernels=H200,
         sources=_sources(
             "NVIDIA H200 datasheet (2024)",
             f"taken from {_GEN5}",
@@ -181,6 +257,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=900 * GB,
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        kernels=V100,
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -195,6 +272,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=900 * GB,
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        kernels=V100,
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -210,6 +288,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=362 * TERA,
         link_latency=_COPY_LATENCY_NS,
         p2p_link="pcie",
+        kernels=L40S,
         sources=_sources(
             "NVIDIA L40S datasheet (2023)",
             f"taken from {_GEN4}",
@@ -227,6 +306,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=165 * TERA,
         link_latency=_COPY_LATENCY_NS,
         p2p_link="pcie",
+        kernels=RTX_4090,
         sources=_sources(
             "NVIDIA Ada GPU architecture, white paper (2023)",
             "pinned memory copied to an RTX 4090 (efeslab/fiddler#7, 2024); the way back is taken to be as fast",

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape
-from loadahead.scenarios.fields import Count, Natural, one_of
+from pydantic import BeforeValidator
+
+from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape, allowed_models
+from loadahead.scenarios.fields import Count, Natural, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.layers import Layer, Units, Weights
 from loadahead.scenarios.tables import missing
@@ -33,8 +35,15 @@ from loadahead.sim.units import LARGEST_AMOUNT
 
 # Token ids are int64.
 ID = 8
-# What a shape is where neither it nor a preset says so: a GPT's.
-_DEFAULTS = {field.name: field.default for field in fields(Shape)}
+# What a shape is where neither it nor a preset says so: a GPT's. Sizes have to be written.
+_SIZES = ("layers", "hidden", "heads", "sequence", "vocabulary")
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Shape) if field.name not in _SIZES}
+
+
+def _preset(value: object) -> str:
+    if not isinstance(value, str) or value not in TRANSFORMERS:
+        raise not_allowed(allowed_models(value))
+    return value
 
 
 class Transformer(Model):
@@ -51,7 +60,7 @@ class Transformer(Model):
     recomputes_selectively: ClassVar[bool] = True
 
     kind: Literal["transformer"]
-    preset: one_of(*TRANSFORMERS) | None = None  # type: ignore[valid-type]
+    preset: Annotated[str, BeforeValidator(_preset)] | None = None
     layers: Count | None = None
     hidden: Count | None = None
     heads: Count | None = None
@@ -81,9 +90,9 @@ class Transformer(Model):
         """Return a dimension as written, or else the preset's, or else a GPT's; InputError where there is none."""
         own = getattr(self, name)
         if own is None:
-            own = _DEFAULTS[name] if self.preset is None else getattr(TRANSFORMERS[self.preset], name)
-        if not isinstance(own, int | str | None):
-            raise InputError(f"model.{name} is missing; write it, or preset = one of {', '.join(TRANSFORMERS)}")
+            own = _DEFAULTS.get(name) if self.preset is None else getattr(TRANSFORMERS[self.preset], name)
+        if own is None and name in _SIZES:
+            raise InputError(f"model.{name} is missing; write it, or preset; {allowed_models()}")
         return own
 
     def dimensions(self, setting: Setting) -> Dimensions:

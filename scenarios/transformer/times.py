@@ -23,7 +23,7 @@ class Times:
         return (
             self._products(part.products, 1)
             + self.compute.flash_ns(part.flash)
-            + self.compute.moved_ns(part.forward.nbytes, part.forward.kernels)
+            + self.compute.stepped_ns(part.forward.nbytes, part.forward.kernels)
             + self.told(part.told)
         )
 
@@ -32,13 +32,13 @@ class Times:
         return (
             self._products(part.products, 2)
             + self.compute.flash_backward_ns(part.flash)
-            + self.compute.moved_ns(part.backward.nbytes, part.backward.kernels)
+            + self.compute.stepped_ns(part.backward.nbytes, part.backward.kernels)
             + self.told(part.told_backward)
         )
 
     def core(self, part: Part) -> int:
         """Return how long it takes to make attention's core again, in ns."""
-        return self._products(part.core_products, 1) + self.compute.moved_ns(
+        return self._products(part.core_products, 1) + self.compute.stepped_ns(
             part.core_forward.nbytes, part.core_forward.kernels
         )
 

@@ -56,7 +56,9 @@ RUNS = (
         selective=37.83,
         interleaved=3,
     ),
-    Run(preset="megatron-1t", blocks=128, pipeline=64, microbatches=512, microbatch_size=1, full=94.42, selective=71.49),
+    Run(
+        preset="megatron-1t", blocks=128, pipeline=64, microbatches=512, microbatch_size=1, full=94.42, selective=71.49
+    ),
 )
 
 
@@ -114,7 +116,10 @@ def interleaved_step_times() -> list[Beside]:
                 bubble = (run.pipeline - 1) / run.microbatches
                 seconds = row.predicted * (1 + bubble / run.interleaved) / (1 + bubble)
                 closed = Beside(name=row.name, published=row.published, predicted=seconds, unit="s", note="interleaved")
-                out += [Beside(name=row.name, published=row.published, predicted=row.predicted, unit="s", note="1F1B"), closed]
+                out += [
+                    Beside(name=row.name, published=row.published, predicted=row.predicted, unit="s", note="1F1B"),
+                    closed,
+                ]
     return out
 
 
@@ -142,12 +147,20 @@ def memory() -> list[Beside]:
         for selective, published in ((False, bars.none), (True, bars.selective)):
             tables = _tables(run, selective=selective, enabled=selective)
             way = "selective, sequence parallel" if selective else "nothing recomputed"
-            prepared = prepare(la.load({"model": {"kind": "transformer", **_model(run)}, "hardware": {"machine": MACHINE}, **tables}))
+            prepared = prepare(
+                la.load({"model": {"kind": "transformer", **_model(run)}, "hardware": {"machine": MACHINE}, **tables})
+            )
             state = blocks * prepared.units.layers[1].static_bytes
-            out.append(Beside(name=f"{run.preset}, {way}: state", published=bars.state, predicted=state / GIB, unit="GiB"))
+            out.append(
+                Beside(name=f"{run.preset}, {way}: state", published=bars.state, predicted=state / GIB, unit="GiB")
+            )
             # All microbatches that 1F1B has in flight on rank 0, each with what its units keep and their inputs.
             units = prepared.workload.stages[0]
             kept = sum(unit.saved_bytes + unit.boundary_bytes for unit in units)
             inside = min(run.pipeline, run.microbatches) * kept
-            out.append(Beside(name=f"{run.preset}, {way}: activations", published=published, predicted=inside / GIB, unit="GiB"))
+            out.append(
+                Beside(
+                    name=f"{run.preset}, {way}: activations", published=published, predicted=inside / GIB, unit="GiB"
+                )
+            )
     return out

@@ -47,7 +47,5 @@ def steps_and_peaks() -> tuple[list[Beside], list[Beside]]:
         )
         peak = max(rank.peak_device_bytes for rank in step.metrics.ranks)
         theirs = f"SimuMax {row['simumax_peak_gib'] / row['peak_gib'] - 1:+.1%}"
-        peaks.append(
-            Beside(name=row["case"], published=row["peak_gib"], predicted=peak / GIB, unit="GiB", note=theirs)
-        )
+        peaks.append(Beside(name=row["case"], published=row["peak_gib"], predicted=peak / GIB, unit="GiB", note=theirs))
     return steps, peaks

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.catalogue.machines import MACHINES, Machine
+from loadahead.scenarios.roofline import Kernels
 from loadahead.sim.units import format_duration, format_rate
 
 GIB = 2**30
@@ -38,6 +39,7 @@ MACHINE_HEADS = (
     "a GPU's link to the host",
 )
 ACCELERATOR_HEADS = ("`preset`", "memory", "link to the host, each way", "between GPUs", "memory bandwidth", "bfloat16")
+KERNEL_HEADS = ("`preset`", "of its peak, by a product's GFLOP", "of its memory's bandwidth", "start of a kernel")
 NOT_KNOWN = "not known"
 
 
@@ -47,6 +49,18 @@ def machines_table() -> str:
 
 def accelerators_table() -> str:
     return _table(ACCELERATOR_HEADS, [_accelerator(name, each) for name, each in ACCELERATORS.items()])
+
+
+def kernels_table() -> str:
+    return _table(KERNEL_HEADS, [_kernels(name, each.kernels) for name, each in ACCELERATORS.items()])
+
+
+def kernels_sources() -> str:
+    """What each GPU's kernels are taken from, those of one source together."""
+    by_source: dict[str, list[str]] = {}
+    for name, row in ACCELERATORS.items():
+        by_source.setdefault(row.kernels.source, []).append(f"`{name}`")
+    return "\n".join(f"- {', '.join(names)}: {source}." for source, names in by_source.items())
 
 
 def sources_of(name: str, row: Machine | Accelerator) -> str:
@@ -62,7 +76,8 @@ def sources_of(name: str, row: Machine | Accelerator) -> str:
 
 def parts() -> list[str]:
     rows: Mapping[str, Machine | Accelerator] = {**MACHINES, **ACCELERATORS}
-    return [machines_table(), accelerators_table(), *(sources_of(name, row) for name, row in rows.items())]
+    tables = [machines_table(), accelerators_table(), kernels_table(), kernels_sources()]
+    return [*tables, *(sources_of(name, row) for name, row in rows.items())]
 
 
 def _missing(row: Machine) -> list[str]:
@@ -97,6 +112,15 @@ def _accelerator(name: str, row: Accelerator) -> list[str]:
         format_rate(row.p2p_bandwidth),
         format_rate(row.memory_bandwidth),
         f"{row.flops / 1e12:g} TFLOP/s",
+    ]
+
+
+def _kernels(name: str, kernels: Kernels) -> list[str]:
+    return [
+        f"`{name}`",
+        ", ".join(f"{flops / 1e9:.4g}: {share:.2f}" for flops, share in kernels.products),
+        f"{kernels.memory_share:.2f}",
+        format_duration(kernels.start_ns),
     ]
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
+from loadahead.scenarios.roofline import Compute
 
 GIB = 2**30
 # What PCI Express x16 carries in each direction, and the generation of each card's link (the vendor's datasheets).
@@ -78,3 +79,39 @@ def test_capacities_are_a_little_less_than_the_cards_names(name: str, row: Accel
     told = re.search(r"says ([\d.]+) (GiB|MiB)", row.sources["memory"])
     assert told is not None
     assert float(told[1]) * {"GiB": GIB, "MiB": 2**20}[told[2]] == pytest.approx(row.memory, abs=1)
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_kernels_reach_no_more_than_the_peaks(name: str, row: Accelerator) -> None:
+    sizes = [flops for flops, _ in row.kernels.products]
+    assert sizes == sorted(set(sizes))
+    assert all(0 < share < 1 for _, share in row.kernels.products)
+    assert 0.6 < row.kernels.memory_share < 1
+    assert row.kernels.source
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_a_larger_product_takes_longer(name: str, row: Accelerator) -> None:
+    times = [flops / share for flops, share in row.kernels.products]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "tflops"),
+    [
+        ("h100-sxm", 8192, 797.51),
+        ("h200-sxm", 4096, 788.72),
+        ("v100-sxm2-16gb", 2048, 78.23),
+        ("rtx-4090", 1024, 126.84),
+    ],
+)
+def test_a_square_product_takes_as_long_as_it_was_measured_to(name: str, side: int, tflops: float) -> None:
+    row = ACCELERATORS[name]
+    compute = Compute(flops=row.flops, efficiency=None, memory_bandwidth=row.memory_bandwidth, kernels=row.kernels)
+    flops = 2 * side**3
+    assert compute.products_ns(flops, flops) == pytest.approx(flops / tflops / 1e12 * 1e9, abs=1)
+
+
+def test_the_l40s_best_square_is_the_published_one() -> None:
+    row = ACCELERATORS["l40s"]
+    assert max(share for _, share in row.kernels.products) * row.flops == pytest.approx(269.15e12)
