@@ -14,6 +14,7 @@ from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, no
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.kinds.traced import traced_units
 from loadahead.scenarios.layers import Units
+from loadahead.sim.errors import InputError
 
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -67,6 +68,7 @@ class Module(Model):
 
     needs_shapes: ClassVar[bool] = True
     times: ClassVar[str | None] = "its times are measured"
+    undivided: ClassVar[str | None] = "its layers run as they are, on one GPU"
 
     kind: Literal["module"]
     python: FunctionOrWord
@@ -100,6 +102,11 @@ class Module(Model):
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units, made of the traced layers; raise InputError where they cannot be dealt out."""
         assert setting.shapes is not None, "a module is traced before it is planned"
+        if setting.checkpoint and setting.granularity != "full":
+            raise InputError(
+                f'checkpoint.recompute_granularity is "{setting.granularity}" and a module\'s units are recomputed '
+                'whole; make it "full"'
+            )
         return traced_units(setting.shapes, setting, cuts)
 
     def cautions(self, setting: Setting) -> list[str]:
