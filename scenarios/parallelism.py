@@ -1,4 +1,4 @@
-"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes."""
+"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` what telling each other takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from loadahead.scenarios.communication.collectives import Collectives
 from loadahead.scenarios.sharing import Sharing
 from loadahead.scenarios.tables import Hardware, Parallel
 from loadahead.sim.errors import InputError
-
 
 # Degrees that are over replicas.
 _OVER_REPLICAS = ("sharded_data_parallel_degree", "expert_parallel_degree")

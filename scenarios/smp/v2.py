@@ -39,8 +39,8 @@ KEYS = table_of(
         becomes="parallel.sharded_data_parallel_degree",
         instead={0: "parallel.zero_stage"},
         why=(
-            "weights, gradients and optimizer state are shared out over so many replicas, as by FSDP's hybrid sharding; "
-            "0 is taken for all of them, FSDP's full sharding"
+            "weights, gradients and optimizer state are shared out over so many replicas, as by FSDP's hybrid "
+            "sharding; 0 is taken for all of them, FSDP's full sharding"
         ),
     ),
     Key(
