@@ -5,6 +5,7 @@ from __future__ import annotations
 from loadahead.scenarios.host_cautions import cautions_of_hosts
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
+from loadahead.scenarios.sharing_cautions import cautions_of_sharing
 from loadahead.scenarios.tables import COMPUTE_KEYS
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy
@@ -26,8 +27,10 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *scenario.notes.sentences(),
         *scenario.hardware.cautions(),
         *_compute(scenario),
+        *_recomputation(scenario),
         *_offloading(scenario),
-        *_parallelism(scenario),
+        *cautions_of_sharing(scenario),
+        *_cap(scenario),
         *cautions_of_hosts(scenario),
     ]
 
@@ -89,6 +92,17 @@ def _compute(scenario: Scenario) -> list[str]:
     return [f"{', '.join(keys)} {have} no effect on a {kind.kind} model: {kind.times}"]
 
 
+def _recomputation(scenario: Scenario) -> list[str]:
+    """Warn where it is said what is recomputed, and nothing is."""
+    granularity = scenario.checkpoint.recompute_granularity
+    if scenario.checkpoint.enabled or granularity == "full":
+        return []
+    return [
+        f'checkpoint.recompute_granularity = "{granularity}" has no effect without activation checkpointing '
+        "(checkpoint.enabled is false)"
+    ]
+
+
 def _offloading(scenario: Scenario) -> list[str]:
     """Warn where offloading has no effect.
 
@@ -117,20 +131,14 @@ def _offloading(scenario: Scenario) -> list[str]:
     return []
 
 
-def _parallelism(scenario: Scenario) -> list[str]:
+def _cap(scenario: Scenario) -> list[str]:
+    """Warn where more microbatches may be in flight than there are."""
     parallel = scenario.parallel
-    out = []
-    if parallel.ddp or parallel.data_parallel_degree > 1:
-        said = "ddp = true" if parallel.ddp else f"data_parallel_degree = {parallel.data_parallel_degree}"
-        out.append(
-            f"parallel.{said}: one replica is planned, others run in step with it; the all-reduce of gradients between "
-            "replicas is not modelled"
-        )
     active = parallel.active_microbatches
     by_default = "parallel.active_microbatches" in scenario.notes.by_default
-    if active is not None and active > parallel.microbatches and not by_default:
-        out.append(
-            f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
-            "no effect"
-        )
-    return out
+    if active is None or active <= parallel.microbatches or by_default:
+        return []
+    return [
+        f"parallel.active_microbatches is {active} and there are {parallel.microbatches} microbatches: the cap has "
+        "no effect"
+    ]

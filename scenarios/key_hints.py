@@ -20,6 +20,10 @@ ALIASES = {
     "stages": "parallel.pipeline_parallel_degree",
     "partitions": "parallel.partitions",
     "tp": "parallel.tensor_parallel_degree",
+    "dp": "parallel.data_parallel_degree",
+    "ep": "parallel.expert_parallel_degree",
+    "zero": "parallel.zero_stage",
+    "hybrid_shard_degree": "parallel.sharded_data_parallel_degree",
 }
 
 

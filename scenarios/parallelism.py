@@ -1,4 +1,4 @@
-"""The table ``[parallel]`` says how GPUs share a model, and with ``[hardware]`` how long they take to tell others."""
+"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` what telling each other takes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from loadahead.scenarios.sharing import Sharing
 from loadahead.scenarios.tables import Hardware, Parallel
 from loadahead.sim.errors import InputError
 
+# Degrees that are over replicas.
+_OVER_REPLICAS = ("sharded_data_parallel_degree", "expert_parallel_degree")
+
 
 def sharing_of(parallel: Parallel) -> Sharing:
-    """Return how GPUs share the model; raise InputError where degrees do not go together."""
+    """Return how GPUs share the model; raise InputError where the keys of ``parallel`` do not go together."""
     data, shard = parallel.data_parallel_degree, parallel.sharded_data_parallel_degree
     stage = zero_stage_of(parallel)
-    degree = (data if shard is None else shard) if stage else 1
-    if data % degree:
-        raise InputError(
-            f"parallel.sharded_data_parallel_degree is {degree}; it must divide data_parallel_degree, {data}"
-        )
+    if stage == 0:
+        _require_nothing_sharded(parallel)
+    for key in _OVER_REPLICAS:
+        degree = getattr(parallel, key) or 1
+        if data % degree:
+            raise InputError(f"parallel.{key} is {degree}; it must divide parallel.data_parallel_degree, {data}")
+    # smp's shard_optimizer_state is over all replicas, beside its default degree of 1 too.
+    all_of_them = shard is None or (parallel.zero_stage is None and shard == 1)
+    degree = (data if all_of_them else shard or 1) if stage else 1
     return Sharing(
         tensor=parallel.tensor_parallel_degree,
         sequence_parallel=parallel.sequence_parallel and parallel.tensor_parallel_degree > 1,
@@ -35,6 +42,21 @@ def zero_stage_of(parallel: Parallel) -> int:
     if (parallel.sharded_data_parallel_degree or 1) > 1:
         return 3
     return int(parallel.shard_optimizer_state)
+
+
+def _require_nothing_sharded(parallel: Parallel) -> None:
+    """Raise InputError where ``zero_stage = 0`` stands beside a key that shards something."""
+    shard = parallel.sharded_data_parallel_degree or 1
+    if shard > 1:
+        raise InputError(
+            f"parallel.zero_stage is 0, which shards nothing, and parallel.sharded_data_parallel_degree is {shard}; "
+            "make zero_stage 1, 2 or 3, or leave one of them out"
+        )
+    if parallel.shard_optimizer_state:
+        raise InputError(
+            "parallel.zero_stage is 0, which shards nothing, and parallel.shard_optimizer_state is true; make "
+            "zero_stage 1, 2 or 3, or leave one of them out"
+        )
 
 
 def collectives_of(parallel: Parallel, hardware: Hardware) -> Collectives | None:

@@ -119,7 +119,7 @@ class Preparation:
         cut_into = scenario.parallel.pipeline_parallel_degree if stages is None else stages
         require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(cut_into))
         tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
-        key = (*map(id, tables), stages, placement)
+        key = (scenario.model.kind, *map(id, tables), stages, placement)
         common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages, placement), alive=tables)
         model, setting, hardware = scenario.model, common.setting, scenario.hardware
         parts = self._models.of(model, setting)
@@ -157,7 +157,7 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Common:
-    """Holds what scenarios share whose tables but ``model`` are the same.
+    """Holds what scenarios share whose kind of model is the same, and whose tables but ``model`` are.
 
     Attributes:
         links: the hardware's part of the costs, by their names; its keys allow no value that these do not.

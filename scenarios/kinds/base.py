@@ -109,6 +109,9 @@ class Model(Table):
     # Where its times come from, as a sentence says it; None for a kind that counts FLOPs.
     times: ClassVar[str | None] = None
 
+    # Whose figures it has, where GPUs that share a model divide none of them, as a sentence says it.
+    undivided: ClassVar[str | None] = None
+
     kind: str
 
     def units_known(self, stages: int) -> int:

@@ -67,6 +67,7 @@ class Module(Model):
 
     needs_shapes: ClassVar[bool] = True
     times: ClassVar[str | None] = "its times are measured"
+    undivided: ClassVar[str | None] = "its layers run as they are, on one GPU"
 
     kind: Literal["module"]
     python: FunctionOrWord

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator
 from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape, allowed_models
 from loadahead.scenarios.fields import Count, Natural, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
+from loadahead.scenarios.kinds.shape_cautions import cautions_of_shape
 from loadahead.scenarios.layers import Layer, Units, Weights
 from loadahead.scenarios.tables import missing
 from loadahead.scenarios.transformer.attention import attention
@@ -162,18 +163,18 @@ class Transformer(Model):
         return not self.shape("tied") or placement[0] != placement[-1]
 
     def cautions(self, setting: Setting) -> list[str]:
-        """Return a warning where plain attention, which was not asked for, keeps more than all the rest of a block."""
-        if self.attention is not None or (self.preset is not None and self.sequence is None):
-            return []
+        """Return warnings about settings that do nothing for this shape, and about attention that was not chosen."""
         size = self.dimensions(setting)
+        out = cautions_of_shape(setting, attention=self.shape("attention"), experts=size.experts)
+        chosen = self.attention is not None or (self.preset is not None and self.sequence is None)
         block = _block(size)
-        if size.flash or 2 * block.core <= block.kept:
-            return []
-        share = 100 * block.core // block.kept
-        return [
-            f'model.attention is "plain" by default: {share} % of what a block keeps for its BACKWARD are scores of '
-            f'{size.sequence} x {size.sequence} tokens, which model.attention = "flash" does not keep'
-        ]
+        if not chosen and 2 * block.core > block.kept:
+            out.append(
+                f'model.attention is "plain" by default: {100 * block.core // block.kept} % of what a block keeps for '
+                f"its BACKWARD are scores of {size.sequence} x {size.sequence} tokens, which "
+                'model.attention = "flash" does not keep'
+            )
+        return out
 
 
 def _block(size: Dimensions) -> Part:

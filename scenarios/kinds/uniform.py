@@ -39,7 +39,7 @@ class Uniform(Model):
     """
 
     times: ClassVar[str | None] = "its costs are given"
-
+    undivided: ClassVar[str | None] = "its figures are taken as one GPU's"
     grows_with_stages: ClassVar[bool] = True
 
     kind: Literal["uniform"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from loadahead.scenarios.smp.remarks import remarks_on
 from loadahead.scenarios.smp.rows import BY_DEFAULT, Row, rows_of
 from loadahead.scenarios.smp.stand_ins import WHICH, StandIns, stand_ins
 from loadahead.scenarios.smp.values import NotKnown, shown
-from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE, Tables, offload_of, parallel_of, shards_of
+from loadahead.scenarios.smp.wanted import OLDER_PIPELINE, PIPELINE, Tables, divisors_of, offload_of, parallel_of
 from loadahead.sim.errors import InputError
+from loadahead.sim.units import counted
 
 _ACTIVE, _INSTANCES = "active_microbatches", "instance_count"
 # The keys that set how many processes there are, so that what is said of them is answered.
@@ -61,6 +63,8 @@ def _converted(options: Options, given: Mapping[str, Any], uniform: Mapping[str,
     by_default = set()
     if options.version == v2.NAME:  # it offloads between a step's layers: its one microbatch is nobody's slip
         by_default.add("parallel.microbatches")
+        if "hybrid_shard_degree" not in options.parameters:
+            by_default.add("parallel.zero_stage")
     elif _ACTIVE not in options.parameters:
         parallel[_ACTIVE] = min(degrees.pipeline + v1.ACTIVE_ABOVE_PARTITIONS, LARGEST_COUNT)
         by_default.add(f"parallel.{_ACTIVE}")
@@ -118,26 +122,23 @@ def _degrees(
     started = {name: value for name, value in options.launch.items() if type(value) is int}
     per_host = _count(hardware.get("gpus_per_host"), 0)
     tensor = _count(parallel.get("tensor_parallel_degree"), wanted["tensor_parallel_degree"])
-    name, shards = shards_of(options)
-    # v1 shards over all data-parallel processes, of which tensor-parallel ones are a part; v2 over the others.
-    together = tensor if options.version == v1.NAME else 1
+    divisors = divisors_of(options)
     degrees = degrees_of(
         pipeline=_count(parallel.get(PIPELINE, parallel.get(OLDER_PIPELINE)), wanted[PIPELINE]),
         tensor=tensor,
-        shards=shards,
-        together=together,
+        multiple=math.lcm(*[_count(parallel.get(key), value) for key, (_, value) in divisors.items()]),
         data=_count(parallel.get("data_parallel_degree"), 0) or None,
         launch={**started, "processes_per_host": per_host} if per_host else started,
         gpus=found.gpus_per_host,
         machine=found.machine,
         source=options.source,
     )
-    among = degrees.data * together
-    if among % shards:
-        raise InputError(
-            f"{options.source}: {name} is {shards} and there are {among} data-parallel processes, of "
-            f"{degrees.processes} in all; it must divide them"
-        )
+    for key, (name, value) in divisors.items():
+        if key not in parallel and degrees.data % value:
+            raise InputError(
+                f"{options.source}: {name} is {value} and there are {counted(degrees.data, 'replica')} on "
+                f"{counted(degrees.processes, 'GPU')}; it must divide the number of replicas"
+            )
     return degrees
 
 

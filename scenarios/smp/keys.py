@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.smp.values import Allowed, NotKnown, shown
@@ -23,6 +23,7 @@ class Key:
         allowed: the values that it takes.
         default: its value where it is not given, as the documentation has it; None: there is none.
         becomes: the scenario's key that it becomes, by its full path; empty where it changes no prediction.
+        instead: the key that a value becomes in place of that.
         why: why it changes none; or, for a key that is used, what else is to be known of it.
         default_text: the default in words, where it follows from other keys.
     """
@@ -33,11 +34,17 @@ class Key:
     becomes: str = ""
     why: str = ""
     default_text: str = ""
+    instead: Mapping[Any, str] = field(default_factory=dict)
+
+    def path(self, value: Any) -> str:
+        """Return the scenario's key that a value becomes, by its full path."""
+        return self.instead.get(value, self.becomes) if self.instead else self.becomes
 
     def says(self) -> str:
         """Return what becomes of the key, in words."""
         if self.becomes:
-            return f"`{self.becomes}`" + (f": {self.why}" if self.why else "")
+            others = "".join(f", or `{path}` where it is {shown(value)}" for value, path in self.instead.items())
+            return f"`{self.becomes}`{others}" + (f": {self.why}" if self.why else "")
         return f"{UNUSED}: {self.why}"
 
     def shown_default(self) -> str:

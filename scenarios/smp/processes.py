@@ -46,8 +46,7 @@ def degrees_of(
     *,
     pipeline: int,
     tensor: int,
-    shards: int,
-    together: int,
+    multiple: int,
     data: int | None,
     launch: Mapping[str, int],
     gpus: int | None,
@@ -57,14 +56,13 @@ def degrees_of(
     """Return how processes are divided; raise InputError where the degrees do not divide them.
 
     Args:
-        shards: over how many processes state is sharded.
-        together: how many processes of a replica count among those.
+        multiple: what the number of replicas is a multiple of, as they share out state or experts.
         data: the number of replicas where it is set by hand, so that nothing has to be divided.
         launch: what is given of ``processes_per_host`` and ``instance_count``.
         gpus: how many GPUs a host of the machine has; None: that is not known.
     """
     product, said = pipeline * tensor, list[str]()
-    least = product * (math.lcm(shards, together) // together if data is None else data)
+    least = product * (multiple if data is None else data)
     per_host, hosts = launch.get("processes_per_host"), launch.get("instance_count")
     if per_host is not None and gpus is not None and per_host > gpus:
         raise InputError(

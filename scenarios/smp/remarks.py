@@ -12,12 +12,9 @@ from loadahead.scenarios.smp.processes import Degrees
 from loadahead.scenarios.smp.values import NotKnown, shown
 
 _OFFLOAD = ("offload.offload_activations",)
+_SHARDING = ("parallel.zero_stage", "parallel.sharded_data_parallel_degree")
 # Keys that change memory or time in truth and not here, each with when it does.
 _NOT_MODELLED: dict[str, Callable[[Any], bool]] = {
-    "shard_optimizer_state": lambda value: value is True,
-    "sharded_data_parallel_degree": lambda value: value > 1,
-    "hybrid_shard_degree": lambda value: value != 1,
-    "expert_parallel_degree": lambda value: value > 1,
     "context_parallel_degree": lambda value: value > 1,
 }
 
@@ -35,7 +32,7 @@ def remarks_on(options: Options, degrees: Degrees, parallel: Mapping[str, Any]) 
             ("checkpoint.enabled",),
         )
     )
-    out += _of_v1(options, degrees, parallel) if options.version == v1.NAME else _of_v2(options)
+    out += _of_v1(options, degrees, parallel) if options.version == v1.NAME else _of_v2(options, degrees)
     return [*out, *_not_modelled(options)]
 
 
@@ -62,14 +59,22 @@ def _of_v1(options: Options, degrees: Degrees, parallel: Mapping[str, Any]) -> l
     return out
 
 
-def _of_v2(options: Options) -> list[Note]:
-    if options.value("sm_activation_offloading"):
-        return []
-    text = (
-        "sm_activation_offloading is false: offloading is off here; PyTorch's own, which the training script may use "
-        "then, is not modelled"
-    )
-    return [Note(text, _OFFLOAD)]
+def _of_v2(options: Options, degrees: Degrees) -> list[Note]:
+    out = []
+    if not options.value("sm_activation_offloading"):
+        text = (
+            "sm_activation_offloading is false: offloading is off here; PyTorch's own, which the training script may "
+            "use then, is not modelled"
+        )
+        out.append(Note(text, _OFFLOAD))
+    if options.value("hybrid_shard_degree") == 0 and degrees.data > 1 and degrees.tensor == 1:
+        how = "" if "hybrid_shard_degree" in options.parameters else ", the default"
+        text = (
+            f"hybrid_shard_degree is 0{how}: the training script's sharding_strategy counts, and FULL_SHARD over all "
+            f"{degrees.data} replicas is taken"
+        )
+        out.append(Note(text, _SHARDING))
+    return out
 
 
 def _not_modelled(options: Options) -> list[Note]:

@@ -81,7 +81,7 @@ def _defaults(options: Options, tables: Mapping[str, Any]) -> list[Row]:
     """Return a row for each key that is used and not given."""
     out = []
     for name, key in options.keys.items():
-        there = value_at(tables, key.becomes)
+        there = value_at(tables, key.path(key.default))
         is_other_name = name in (PIPELINE, OLDER_PIPELINE) and OLDER_PIPELINE in options.parameters
         if name in options.parameters or there is None or is_other_name or not key.shown_default():
             continue
@@ -90,8 +90,9 @@ def _defaults(options: Options, tables: Mapping[str, Any]) -> list[Row]:
 
 
 def _row(key: Key, value: Any, tables: Mapping[str, Any], by_default: bool = False) -> Row:
-    there = value_at(tables, key.becomes)
-    return Row(key=key.name, value=value, becomes=key.becomes, value_there=there, note=key.why, by_default=by_default)
+    path = key.path(value)
+    there = value_at(tables, path)
+    return Row(key=key.name, value=value, becomes=path, value_there=there, note=key.why, by_default=by_default)
 
 
 def value_at(tables: Mapping[str, Any], path: str) -> Any:

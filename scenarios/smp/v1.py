@@ -2,7 +2,8 @@
 
 Names, types and defaults: "Run a Distributed Training Job Using the SageMaker Python SDK" (SageMaker Python SDK 2.199,
 smd_model_parallel_general), its check of these options (``validate_mp_config``), and, for ``bf16`` and
-``ddp_dist_backend``, "Sharded Data Parallelism" in the SageMaker developer guide.
+``ddp_dist_backend``, "Sharded Data Parallelism" in the SageMaker developer guide, which says over which processes state
+is sharded, too, and what it does not go together with; "Optimizer State Sharding" there does for the optimizer's alone.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ DEFAULT_HORIZON = 4
 # active_microbatches is so many above the number of partitions where it is not given.
 ACTIVE_ABOVE_PARTITIONS = 2
 
-_ALL_STATE = "weights, gradients and optimizer state are counted whole on every GPU"
-_SHARDING = f"it sets how sharded data parallelism works, and {_ALL_STATE}"
+_COLLECTIVES = "a transformer's collectives are timed as NCCL's, and no other model's are"
 _PRECISION = "sizes and times come from the model and the machine"
 _LAYERS = "layers are dealt out by their work, or as checkpoint.partition says"
 
@@ -65,7 +65,7 @@ KEYS = table_of(
         name="optimize",
         allowed=one_of("memory", "speed"),
         default="memory",
-        why="how tensor-parallel layers are laid out, whose communication is not modelled",
+        why="tensor-parallel layers are laid out as Megatron-LM's with either",
     ),
     Key(name="memory_weight", allowed=FRACTION, default_text="0.8, or 0.2 with optimize = speed", why=_LAYERS),
     Key(name="auto_partition", allowed=FLAG, default=True, why=_LAYERS),
@@ -79,17 +79,44 @@ KEYS = table_of(
         default=False,
         why="how a batch reaches tensor-parallel GPUs; a microbatch's size comes from the model",
     ),
-    Key(name="shard_optimizer_state", allowed=FLAG, default=False, why=f"{_ALL_STATE}, the optimizer's too"),
+    Key(
+        name="shard_optimizer_state",
+        allowed=FLAG,
+        default=False,
+        becomes="parallel.shard_optimizer_state",
+        why="the optimizer's state is shared out over all replicas, as by ZeRO-1",
+    ),
     Key(
         name="sharded_data_parallel_degree",
         allowed=COUNT,
         default=1,
-        why=f"{_ALL_STATE}; it is checked to divide the data parallel degree",
+        becomes="parallel.sharded_data_parallel_degree",
+        why="weights, gradients and optimizer state are shared out over so many replicas, as by ZeRO-3",
     ),
-    Key(name="sdp_reduce_bucket_size", allowed=WHOLE, default=500_000_000, why=_SHARDING),
-    Key(name="sdp_param_persistence_threshold", allowed=WHOLE, default=1_000_000, why=_SHARDING),
-    Key(name="sdp_max_live_parameters", allowed=WHOLE, default=1_000_000_000, why=_SHARDING),
-    Key(name="sdp_hierarchical_allgather", allowed=FLAG, default=True, why=_SHARDING),
+    Key(
+        name="sdp_reduce_bucket_size",
+        allowed=WHOLE,
+        default=500_000_000,
+        why="how gradients are cut into buckets is not modelled",
+    ),
+    Key(
+        name="sdp_param_persistence_threshold",
+        allowed=WHOLE,
+        default=1_000_000,
+        why="state is sharded evenly, small tensors' too",
+    ),
+    Key(
+        name="sdp_max_live_parameters",
+        allowed=WHOLE,
+        default=1_000_000_000,
+        why="how far ahead weights are gathered is not modelled",
+    ),
+    Key(
+        name="sdp_hierarchical_allgather",
+        allowed=FLAG,
+        default=True,
+        why="that hosts gather in two steps is not modelled",
+    ),
     Key(name="sdp_gradient_clipping", allowed=POSITIVE, default=1.0, why="clipping takes neither time nor memory here"),
     Key(name="fp16", allowed=FLAG, default=False, why=_PRECISION),
     Key(name="fp16_params", allowed=FLAG, default=False, why=_PRECISION),
@@ -105,15 +132,10 @@ KEYS = table_of(
         name="ddp_dist_backend",
         allowed=one_of("auto", "nccl"),
         default="auto",
-        why="the all-reduce of gradients between replicas is not modelled",
+        why=_COLLECTIVES,
     ),
     Key(name="ddp_port", allowed=NATURAL, why="an address takes no time"),
-    Key(
-        name="horovod",
-        allowed=FLAG,
-        default=False,
-        why="the all-reduce of gradients between replicas is not modelled",
-    ),
+    Key(name="horovod", allowed=FLAG, default=False, why=_COLLECTIVES),
     Key(
         name="deterministic_server",
         allowed=FLAG,

@@ -2,7 +2,7 @@
 
 Names, types and defaults: "The SageMaker model parallel library v2 reference" in the SageMaker developer guide, "SMP v2
 core feature configuration parameters"; ``moe`` and ``fp8`` are set in the training script, by its "torch.sagemaker"
-package.
+package. That experts and tensor parallelism do not go together is in "Expert parallelism" there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from loadahead.scenarios.smp.values import ANYTHING, COUNT, FLAG, INTEGER, NATUR
 NAME = "v2"
 DEFAULT_HORIZON = 2
 
-_NOT_SHARDED = "weights, gradients and optimizer state are counted whole on every GPU"
+# What a hybrid_shard_degree of 0 becomes: ZeRO's stage 3 over all replicas, however many there are.
+ALL_STATE = 3
 
 KEYS = table_of(
     Key(
@@ -35,13 +36,19 @@ KEYS = table_of(
         name="hybrid_shard_degree",
         allowed=NATURAL,
         default=0,
-        why=f"{_NOT_SHARDED}; it is checked to divide the data parallel degree (0: all of it)",
+        becomes="parallel.sharded_data_parallel_degree",
+        instead={0: "parallel.zero_stage"},
+        why=(
+            "weights, gradients and optimizer state are shared out over so many replicas, as by FSDP's hybrid "
+            "sharding; 0 is taken for all of them, FSDP's full sharding"
+        ),
     ),
     Key(
         name="expert_parallel_degree",
         allowed=COUNT,
         default=1,
-        why="experts are counted whole on every GPU, and what they send each other is not modelled",
+        becomes="parallel.expert_parallel_degree",
+        why="a layer's experts are dealt out among so many replicas",
     ),
     Key(
         name="context_parallel_degree",
@@ -55,12 +62,12 @@ KEYS = table_of(
         name="allow_empty_shards",
         allowed=FLAG,
         default=False,
-        why=f"it sets how state is sharded, and {_NOT_SHARDED}",
+        why="state is sharded evenly",
     ),
     Key(name="fp8", allowed=FLAG, default=False, why="sizes and times come from the model and the machine"),
     Key(
         name="moe",
         allowed=ANYTHING,
-        why="experts are counted whole on every GPU, and what they send each other is not modelled",
+        why="a layer's experts are those that the model has",
     ),
 )

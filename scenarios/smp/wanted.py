@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadahead.scenarios.smp import v1
+from loadahead.scenarios.smp import v1, v2
 from loadahead.scenarios.smp.options import Options
 from loadahead.sim.errors import InputError
 
 PIPELINE, OLDER_PIPELINE = "pipeline_parallel_degree", "partitions"
+_SHARDS, _HYBRID, _EXPERTS = "sharded_data_parallel_degree", "hybrid_shard_degree", "expert_parallel_degree"
 
 Tables = dict[str, Any]
 
@@ -49,13 +50,39 @@ def _parallel_v1(options: Options) -> Tables:
         "placement_strategy": options.value("placement_strategy"),
         "pipeline": options.value("pipeline"),
     }
-    active = given.get("active_microbatches")
-    return table if active is None else {**table, "active_microbatches": active}
+    _require_sharding_of_v1(options, pipeline)
+    also = ("active_microbatches", "shard_optimizer_state", _SHARDS)
+    return table | {key: given[key] for key in also if key in given}
+
+
+def _require_sharding_of_v1(options: Options, pipeline: int) -> None:
+    """Raise InputError where sharded data parallelism stands beside what it does not go together with."""
+    shards = options.value(_SHARDS)
+    if shards == 1:
+        return
+    if pipeline > 1:
+        raise InputError(
+            f"{options.source}: {_SHARDS} is {shards} and pipeline_parallel_degree is {pipeline}; more than 1 needs a "
+            "pipeline of 1"
+        )
+    if options.value("shard_optimizer_state"):
+        raise InputError(
+            f"{options.source}: {_SHARDS} is {shards} and shard_optimizer_state is true; more than 1 shards the "
+            "optimizer's state, too: leave one of them out"
+        )
 
 
 def _parallel_v2(options: Options) -> Tables:
-    tensor = options.value("tensor_parallel_degree")
-    return {"microbatches": 1, PIPELINE: 1, "tensor_parallel_degree": tensor, "data_parallel_degree": 1}
+    tensor, experts = options.value("tensor_parallel_degree"), options.value(_EXPERTS)
+    if tensor > 1 and experts > 1:
+        raise InputError(
+            f"{options.source}: {_EXPERTS} is {experts} and tensor_parallel_degree is {tensor}; SageMaker's library v2 "
+            "allows one of them above 1"
+        )
+    table = {"microbatches": 1, PIPELINE: 1, "tensor_parallel_degree": tensor, "data_parallel_degree": 1}
+    shards = options.value(_HYBRID)
+    table |= {"zero_stage": v2.ALL_STATE} if shards == 0 else {_SHARDS: shards}
+    return table | ({_EXPERTS: experts} if _EXPERTS in options.parameters else {})
 
 
 def offload_of(options: Options) -> Tables:
@@ -69,8 +96,15 @@ def offload_of(options: Options) -> Tables:
     return table
 
 
-def shards_of(options: Options) -> tuple[str, int]:
-    """Return the key by which state is sharded, and over how many data-parallel processes; 1 where that is not said."""
-    name = "sharded_data_parallel_degree" if options.version == v1.NAME else "hybrid_shard_degree"
-    value = options.value(name)
-    return name, max(value, 1) if type(value) is int else 1
+def divisors_of(options: Options) -> dict[str, tuple[str, int]]:
+    """Return what has to divide the number of replicas: by the key of ``parallel`` the option's name and its value.
+
+    State is sharded among GPUs that have the same part of every layer: tensor-parallel ones have others ("Sharded Data
+    Parallelism", example 2).
+    """
+    if options.version == v1.NAME:
+        return {_SHARDS: (_SHARDS, options.value(_SHARDS))}
+    return {
+        _SHARDS: (_HYBRID, max(options.value(_HYBRID), 1)),
+        _EXPERTS: (_EXPERTS, options.value(_EXPERTS)),
+    }

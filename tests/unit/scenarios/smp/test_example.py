@@ -190,7 +190,7 @@ def test_a_large_rank_map_is_shown_in_short(folder: Path, capsys: pytest.Capture
 
 def test_the_table_of_keys_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Long sentences are wrapped, and a machine that is not known is told once with those that are."""
-    given = {"smp_options": {"partitions": 2, "partition_file": "x" * 300, "shard_optimizer_state": True}}
+    given = {"smp_options": {"partitions": 2, "partition_file": "x" * 300, "sdp_hierarchical_allgather": True}}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(given | {"instance_type": "ml.g5.48xlarge"}))
     status, text, errors = command(capsys, "import-smp", path)
@@ -200,4 +200,4 @@ def test_the_table_of_keys_fits_a_terminal(tmp_path: Path, capsys: pytest.Captur
         'instance_type "ml.g5.48xlarge" not used: none of the machines known'
     )
     assert errors.count("none of the machines known") == 1
-    assert "the optimizer's too" in " ".join(text.split())
+    assert "hosts gather in two steps is not modelled" in " ".join(text.split())

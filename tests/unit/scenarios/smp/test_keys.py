@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from loadahead.scenarios.loader import load_scenario, options_file
+from loadahead.scenarios.parallelism import sharing_of
 from loadahead.scenarios.smp import launch, v1, v2
 from loadahead.sim.errors import InputError
 
 UNUSED = "known, does not change this prediction: "
-WHOLE = "weights, gradients and optimizer state are counted whole on every GPU"
-SHARDING = f"{UNUSED}it sets how sharded data parallelism works, and {WHOLE}"
 LAYERS = f"{UNUSED}layers are dealt out by their work, or as checkpoint.partition says"
 PRECISION = f"{UNUSED}sizes and times come from the model and the machine"
-REDUCE = f"{UNUSED}the all-reduce of gradients between replicas is not modelled"
-EXPERTS = f"{UNUSED}experts are counted whole on every GPU, and what they send each other is not modelled"
+REDUCE = f"{UNUSED}a transformer's collectives are timed as NCCL's, and no other model's are"
 COUNT = "an integer of at least 1 and at most 2147483647"
 NATURAL = "an integer of at least 0 and at most 2147483647"
 FLAG = "true or false"
@@ -47,7 +45,7 @@ V1: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
         "optimize",
         "speed",
         {},
-        f"{UNUSED}how tensor-parallel layers are laid out, whose communication is not modelled",
+        f"{UNUSED}tensor-parallel layers are laid out as Megatron-LM's with either",
         "size",
         '"size"',
         "one of memory, speed",
@@ -67,20 +65,52 @@ V1: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
         "2",
         FLAG,
     ),
-    ("shard_optimizer_state", True, {}, f"{UNUSED}{WHOLE}, the optimizer's too", "on", '"on"', FLAG),
+    ("shard_optimizer_state", True, {}, "parallel.shard_optimizer_state = true", "on", '"on"', FLAG),
     (
         "sharded_data_parallel_degree",
         2,
         {"ddp": True},
-        f"{UNUSED}{WHOLE}; it is checked to divide the data parallel degree",
+        "parallel.sharded_data_parallel_degree = 2",
         0,
         "0",
         COUNT,
     ),
-    ("sdp_reduce_bucket_size", 5e8, {}, SHARDING, 0.5, "0.5", "a whole number of at least 1"),
-    ("sdp_param_persistence_threshold", 1000, {}, SHARDING, 0, "0", "a whole number of at least 1"),
-    ("sdp_max_live_parameters", 1e9, {}, SHARDING, True, "true", "a whole number of at least 1"),
-    ("sdp_hierarchical_allgather", True, {}, SHARDING, 1, "1", FLAG),
+    (
+        "sdp_reduce_bucket_size",
+        5e8,
+        {},
+        f"{UNUSED}how gradients are cut into buckets is not modelled",
+        0.5,
+        "0.5",
+        "a whole number of at least 1",
+    ),
+    (
+        "sdp_param_persistence_threshold",
+        1000,
+        {},
+        f"{UNUSED}state is sharded evenly, small tensors' too",
+        0,
+        "0",
+        "a whole number of at least 1",
+    ),
+    (
+        "sdp_max_live_parameters",
+        1e9,
+        {},
+        f"{UNUSED}how far ahead weights are gathered is not modelled",
+        True,
+        "true",
+        "a whole number of at least 1",
+    ),
+    (
+        "sdp_hierarchical_allgather",
+        True,
+        {},
+        f"{UNUSED}that hosts gather in two steps is not modelled",
+        1,
+        "1",
+        FLAG,
+    ),
     (
         "sdp_gradient_clipping",
         1.0,
@@ -113,16 +143,8 @@ V2: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
     ("sm_activation_offloading", False, {}, "offload.offload_activations = false", 1, "1", FLAG),
     ("activation_loading_horizon", 3, {}, "offload.activation_loading_horizon = 3", 0, "0", COUNT),
     ("tensor_parallel_degree", 4, {}, "parallel.tensor_parallel_degree = 4", 0, "0", COUNT),
-    (
-        "hybrid_shard_degree",
-        2,
-        {},
-        f"{UNUSED}{WHOLE}; it is checked to divide the data parallel degree (0: all of it)",
-        -1,
-        "-1",
-        NATURAL,
-    ),
-    ("expert_parallel_degree", 2, {}, EXPERTS, 0, "0", COUNT),
+    ("hybrid_shard_degree", 2, {}, "parallel.sharded_data_parallel_degree = 2", -1, "-1", NATURAL),
+    ("expert_parallel_degree", 2, {}, "parallel.expert_parallel_degree = 2", 0, "0", COUNT),
     (
         "context_parallel_degree",
         2,
@@ -134,9 +156,9 @@ V2: list[tuple[str, Any, dict[str, Any], str, Any, str, str]] = [
     ),
     ("random_seed", 12345, {}, f"{UNUSED}no numbers are drawn", "1", '"1"', "an integer"),
     ("fsdp_cache_flush_warnings", False, {}, f"{UNUSED}a warning of the training run", 0, "0", FLAG),
-    ("allow_empty_shards", True, {}, f"{UNUSED}it sets how state is sharded, and {WHOLE}", 0, "0", FLAG),
+    ("allow_empty_shards", True, {}, f"{UNUSED}state is sharded evenly", 0, "0", FLAG),
     ("fp8", True, {}, PRECISION, 1, "1", FLAG),
-    ("moe", {"experts": 8}, {}, EXPERTS, None, "", ""),
+    ("moe", {"experts": 8}, {}, f"{UNUSED}a layer's experts are those that the model has", None, "", ""),
 ]
 # A key of v2 alone that changes nothing, so that shared keys are known to be v2's.
 OF_V2 = {"random_seed": 1}
@@ -239,7 +261,12 @@ DEFAULTS_V1 = {
     "ddp": False,
     "offload_activations": False,
 }
-DEFAULTS_V2 = {"sm_activation_offloading": True, "activation_loading_horizon": 2, "tensor_parallel_degree": 1}
+DEFAULTS_V2 = {
+    "sm_activation_offloading": True,
+    "activation_loading_horizon": 2,
+    "tensor_parallel_degree": 1,
+    "hybrid_shard_degree": 0,
+}
 
 
 @pytest.mark.parametrize(("given", "defaults"), [({"partitions": 2}, DEFAULTS_V1), (OF_V2, DEFAULTS_V2)])
@@ -264,3 +291,45 @@ def test_defaults_of_v2_are_in_the_scenario() -> None:
     assert (parallel.microbatches, parallel.pipeline_parallel_degree, parallel.active_microbatches) == (1, 1, None)
     assert (offload.offload_activations, offload.activation_loading_horizon) == (True, 2)
     assert offload.horizon_unit == "layers"
+
+
+# Both versions' keys of sharding, each with the stage of ZeRO and over how many of the eight replicas it shards.
+SHARDED: list[tuple[dict[str, Any], dict[str, Any], tuple[int, int]]] = [
+    ({"ddp": True}, {}, (0, 1)),
+    ({"ddp": True, "sharded_data_parallel_degree": 1}, {}, (0, 1)),
+    ({"ddp": True, "sharded_data_parallel_degree": 4}, {}, (3, 4)),
+    ({"ddp": True, "sharded_data_parallel_degree": 8}, {}, (3, 8)),
+    ({"ddp": True, "shard_optimizer_state": True}, {}, (1, 8)),
+    # 1 is v1's default, with which the optimizer's state is sharded over all all the same.
+    ({"ddp": True, "shard_optimizer_state": True, "sharded_data_parallel_degree": 1}, {}, (1, 8)),
+    (OF_V2, {}, (3, 8)),
+    ({"hybrid_shard_degree": 0}, {}, (3, 8)),
+    ({"hybrid_shard_degree": 1}, {}, (0, 1)),
+    ({"hybrid_shard_degree": 4}, {}, (3, 4)),
+    # What is given by hand counts before it.
+    ({"hybrid_shard_degree": 4}, {"parallel.zero_stage": 2}, (2, 4)),
+    ({"hybrid_shard_degree": 4}, {"parallel.sharded_data_parallel_degree": 2}, (3, 2)),
+    (OF_V2, {"parallel.sharded_data_parallel_degree": 2}, (3, 2)),
+    (OF_V2, {"parallel.zero_stage": 0}, (0, 1)),
+    (OF_V2, {"parallel.data_parallel_degree": 6}, (3, 6)),
+]
+
+
+@pytest.mark.parametrize(("parameters", "by_hand", "sharded"), SHARDED)
+def test_what_is_sharded_over_how_many_replicas(
+    parameters: dict[str, Any], by_hand: dict[str, Any], sharded: tuple[int, int]
+) -> None:
+    given = {"smp_options": parameters, "instance_type": "ml.p4d.24xlarge", "instance_count": 1}
+    sharing = sharing_of(load_scenario(given, by_hand).parallel)
+    assert (sharing.zero_stage, sharing.shard) == sharded
+    assert sharing.data == by_hand.get("parallel.data_parallel_degree", 8)
+
+
+def test_a_hybrid_degree_of_0_becomes_a_stage_over_all_replicas() -> None:
+    conversion = options_file({"hybrid_shard_degree": 0}).conversion()
+    row = next(row for row in conversion.rows if row.key == "hybrid_shard_degree")
+    assert row.where() == "parallel.zero_stage = 3"
+    assert conversion.origins["parallel.zero_stage"] == "hybrid_shard_degree"
+    assert "sharded_data_parallel_degree" not in conversion.tables["parallel"]
+    by_default = options_file(OF_V2).conversion()
+    assert by_default.origins["parallel.zero_stage"] == "hybrid_shard_degree, SageMaker's default"

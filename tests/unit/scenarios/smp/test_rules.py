@@ -26,6 +26,10 @@ STAND_INS = (
     "unit and links of 1 GB/s; set model.preset and hardware.machine"
 )
 
+SCRIPT_S = ": the training script's sharding_strategy counts, and FULL_SHARD over all 8 replicas is taken"
+# A key of v2 alone that changes nothing.
+NEW = {"random_seed": 1}
+
 
 def v1(launch: dict[str, Any] | None = None, **parameters: Any) -> dict[str, Any]:
     """Return options of v1 with so many partitions, or as given, and MPI's keys."""
@@ -71,13 +75,37 @@ def on(per_host: int, **more: Any) -> dict[str, Any]:
             "of its own",
         ),
         (
-            v1(on(8), ddp=True, sharded_data_parallel_degree=3) | {"instance_count": 1},
-            "sharded_data_parallel_degree is 3 and there are 4 data-parallel processes, of 8 in all; it must divide "
-            "them",
+            v1(on(8), partitions=1, ddp=True, sharded_data_parallel_degree=3) | {"instance_count": 1},
+            "sharded_data_parallel_degree is 3 and there are 8 replicas on 8 GPUs; it must divide the number of "
+            "replicas",
+        ),
+        (  # tensor-parallel GPUs have other parts of the state
+            v1(on(8), partitions=1, ddp=True, tensor_parallel_degree=2, sharded_data_parallel_degree=8)
+            | {"instance_count": 1},
+            "sharded_data_parallel_degree is 8 and there are 4 replicas on 8 GPUs; it must divide the number of "
+            "replicas",
+        ),
+        (
+            v1(ddp=True, sharded_data_parallel_degree=2),
+            "sharded_data_parallel_degree is 2 and pipeline_parallel_degree is 2; more than 1 needs a pipeline of 1",
+        ),
+        (
+            v1(partitions=1, ddp=True, sharded_data_parallel_degree=2, shard_optimizer_state=True),
+            "sharded_data_parallel_degree is 2 and shard_optimizer_state is true; more than 1 shards the optimizer's "
+            "state, too: leave one of them out",
         ),
         (
             {"smp_options": {"hybrid_shard_degree": 3}, "instance_type": "p4d.24xlarge", "instance_count": 1},
-            "hybrid_shard_degree is 3 and there are 8 data-parallel processes, of 8 in all; it must divide them",
+            "hybrid_shard_degree is 3 and there are 8 replicas on 8 GPUs; it must divide the number of replicas",
+        ),
+        (
+            {"smp_options": {"expert_parallel_degree": 3}, "instance_type": "p4d.24xlarge", "instance_count": 1},
+            "expert_parallel_degree is 3 and there are 8 replicas on 8 GPUs; it must divide the number of replicas",
+        ),
+        (
+            {"expert_parallel_degree": 2, "tensor_parallel_degree": 4},
+            "expert_parallel_degree is 2 and tensor_parallel_degree is 4; SageMaker's library v2 allows one of them "
+            "above 1",
         ),
     ],
 )
@@ -122,7 +150,17 @@ DIVIDED: list[tuple[dict[str, Any], tuple[int, int, int], tuple[str, ...]]] = [
         (4, 1, 8),
         (NO_PROCESSES.format("8 processes on one host"),),
     ),
-    (v1(ddp=True, tensor_parallel_degree=2, sharded_data_parallel_degree=4), (2, 1, 8), ()),
+    (v1(partitions=1, ddp=True, tensor_parallel_degree=2, sharded_data_parallel_degree=4), (4, 1, 8), ()),
+    # "Sharded Data Parallelism", example 2: 32 GPUs by 4 tensor-parallel ones are 8, in two groups of 4.
+    (
+        v1(on(8), partitions=1, ddp=True, tensor_parallel_degree=4, sharded_data_parallel_degree=4)
+        | {"instance_type": "ml.p4d.24xlarge", "instance_count": 4},
+        (8, 4, 8),
+        (),
+    ),
+    # The fewest replicas that both degrees divide.
+    ({"hybrid_shard_degree": 2, "expert_parallel_degree": 4}, (4, 1, 4), ()),
+    ({"hybrid_shard_degree": 4, "expert_parallel_degree": 6}, (12, 2, 6), ()),
 ]
 
 
@@ -183,19 +221,27 @@ def test_fewer_processes_than_a_switch_has_gpus() -> None:
             "use then, is not modelled",
         ),
         (
-            v1(shard_optimizer_state=True),
-            "shard_optimizer_state = true does not change this prediction: weights, gradients and optimizer state are "
-            "counted whole on every GPU, the optimizer's too",
+            v1(on(8), ddp=True, shard_optimizer_state=True),
+            "parallel.shard_optimizer_state has no effect on a uniform model: its figures are taken as one GPU's",
         ),
         (
-            {"random_seed": 1},
-            "hybrid_shard_degree = 0, the default, does not change this prediction: weights, gradients and optimizer "
-            "state are counted whole on every GPU; it is checked to divide the data parallel degree (0: all of it)",
+            {"smp_options": {"random_seed": 1}, "instance_type": "p4d.24xlarge"},
+            "parallel.zero_stage has no effect on a uniform model: its figures are taken as one GPU's",
         ),
         (
-            {"expert_parallel_degree": 2},
-            "expert_parallel_degree = 2 does not change this prediction: experts are counted whole on every GPU, and "
-            "what they send each other is not modelled",
+            {"smp_options": {"random_seed": 1}, "instance_type": "p4d.24xlarge"},
+            f"hybrid_shard_degree is 0, the default{SCRIPT_S}",
+        ),
+        ({"smp_options": {"hybrid_shard_degree": 0}, "instance_type": "p4d"}, f"hybrid_shard_degree is 0{SCRIPT_S}"),
+        (
+            {"expert_parallel_degree": 2, "hybrid_shard_degree": 2},
+            "parallel.expert_parallel_degree, parallel.sharded_data_parallel_degree have no effect on a uniform model: "
+            "its figures are taken as one GPU's",
+        ),
+        (
+            {"context_parallel_degree": 2},
+            "context_parallel_degree = 2 does not change this prediction: sequences are counted whole on every GPU, "
+            "and what their parts send each other is not modelled",
         ),
     ],
 )
@@ -217,6 +263,11 @@ def test_what_is_warned_of(given: dict[str, Any], warning: str) -> None:
         # v2 offloads between a step's layers: there is one microbatch, always.
         ({"random_seed": 1}, "only one microbatch"),
         ({"hybrid_shard_degree": 1}, "hybrid_shard_degree"),
+        # On one GPU nobody asked for sharding.
+        ({"random_seed": 1}, "hybrid_shard_degree"),
+        ({"random_seed": 1}, "zero_stage"),
+        # With tensor parallelism the library shards over as many as there are, whatever the script says.
+        ({"smp_options": {"tensor_parallel_degree": 2, **NEW}, "instance_type": "p4d"}, "hybrid_shard_degree"),
         (v1({}) | {"instance_type": "ml.p4d.24xlarge"}, "no machine"),
     ],
 )

@@ -34,6 +34,8 @@ MODEL = {"model.preset": "gpt3-1.3b", "hardware.machine": "p4d.24xlarge"}
         ({"partitions": 2, "microbatches": 8, "active_microbatches": 3}, {}),
         ({"partitions": 2, "microbatches": 8}, {"parallel.active_microbatches": 3}),
         ({"partitions": 2}, {"offload.activation_loading_horizon": 2, "jitter.compute": 0.1}),
+        ({"ddp": True, "sharded_data_parallel_degree": 4, "microbatches": 2}, {}),
+        ({"partitions": 2, "ddp": True, "shard_optimizer_state": True}, MODEL),
     ],
 )
 def test_it_loads_back_equal(tmp_path: Path, given: dict[str, Any], overrides: dict[str, Any]) -> None:
