@@ -14,7 +14,7 @@ PEERS_OUT := out/peers.json
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
+.PHONY: help setup demo test answers check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ demo: $(STAMP) ## the main job end to end on this machine: sweep, plan, run, com
 
 test: $(STAMP) ## all tests; none compares clock times, so that a busy machine does not matter
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+answers: $(STAMP) ## make docs/answers.md anew: what offloading does to each model on each machine; takes minutes
+	$(TEST_ENV) PYTHONPATH=. $(BIN)/python -m tests.answers
 
 check-times: $(STAMP) ## on a quiet machine: step times beside predictions, start-up and copies, with their spread
 	$(TEST_ENV) $(BIN)/python -m tests.times

@@ -23,16 +23,22 @@ _BESIDE = 6
 
 
 def advise(
-    workload: Workload, costs: Costs, policy: Policy, tell: Callable[[str], None] = lambda _: None
+    workload: Workload,
+    costs: Costs,
+    policy: Policy,
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    alternatives: bool = True,
 ) -> Advice | None:
     """Return which horizon needs the least memory at no more time than keeping all, all else as in the policy.
 
     None comes back without activation checkpointing, where offloading has no effect. ``tell`` is called before work
-    that takes about a second or more, with what is done.
+    that takes about a second or more, with what is done. Without ``alternatives`` other units and release windows are
+    not looked at, which takes most of the time.
     """
     if not policy.checkpoint:
         return None
-    return _Adviser(workload, costs, policy, tell).advice()
+    return _Adviser(workload, costs, policy, tell).advice(alternatives)
 
 
 class _Adviser:
@@ -51,14 +57,14 @@ class _Adviser:
         self._keep_all = self._steps.figures(replace(policy, offload=False))
         self._limits = Limits(limit_ns(self._keep_all.step_time_ns), costs.host_memory_bytes)
 
-    def advice(self) -> Advice:
+    def advice(self, with_alternatives: bool) -> Advice:
         """Return what was found."""
         policy, horizons = self._policy, Horizons.of(self._tasks, self._sizes, self._policy)
         found = self._search(horizons)
         offloads, last = horizons.offloaded(1) > 0, found.searched.last
         best = self._figures(horizons, found.horizon)
         in_the_way = self._obstacles(horizons, found)
-        alternatives, complete = self._alternatives()
+        alternatives, complete = self._alternatives() if with_alternatives else ([], True)
         return Advice(
             horizon_unit=policy.horizon_unit,
             release_window=policy.release_window,
@@ -76,7 +82,7 @@ class _Adviser:
             furthest=furthest(self._tasks, self._sizes, policy.min_bytes),
             alternatives=tuple(sorted(alternatives, key=_least_memory)),
             alternatives_complete=complete,
-            windows=WINDOWS,
+            windows=WINDOWS if with_alternatives else (),
             fitting=None if best is not None and self._fits(best) else self._fitting(horizons, last),
         )
 

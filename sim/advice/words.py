@@ -228,7 +228,7 @@ def _alternative(advice: Findings) -> str:
     if advice.alternatives and _is_news(advice, advice.alternatives[0]):
         other = advice.alternatives[0]
         return f"{_change(advice, other)} horizon {other.figures.horizon} {_with_room(advice, other.figures)}."
-    if advice.alternatives or advice.best is not None or not advice.alternatives_complete:
+    if advice.alternatives or advice.best is not None or not (advice.windows and advice.alternatives_complete):
         return ""
     if advice.obstacles == (TOO_SMALL,):  # it is said already, and whatever the window
         return ""

@@ -21,7 +21,13 @@ def steps_and_peaks() -> tuple[list[Beside], list[Beside]]:
     steps, peaks = [], []
     for row in json.loads(ROWS.read_text()):
         step = predicted(
-            {"preset": row["model"], "layers": row["layers"], "sequence": 4096, "gradient_dtype": "float32"},
+            {
+                "preset": row["model"],
+                "layers": row["layers"],
+                "kv_heads": row["kv_heads"],
+                "sequence": 4096,
+                "gradient_dtype": "float32",
+            },
             "dgx-b200",
             parallel={
                 "pipeline": "1f1b",

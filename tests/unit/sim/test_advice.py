@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import loadahead as la
+from loadahead.jobs import prepared_of
 from loadahead.sim.advice import advice_on_rows, advise, search
 from loadahead.sim.advice.findings import Figures
 from loadahead.sim.advice.words import part_of, percent, savings
@@ -112,6 +113,17 @@ def test_too_few_tasks_are_named() -> None:
         "at most 2 tasks, for a release window of 4 and a horizon of 1. No release window from 1 to 4, in tasks or in "
         "layers, saves memory in such a step."
     )
+
+
+@pytest.mark.parametrize("name", ["no-help", "slow-link", "shared-switch"])
+def test_without_alternatives_all_else_is_the_same(name: str) -> None:
+    scenario = prepared_of(name, {"offload.release_window": 4})
+    assert scenario.costs is not None
+    of_scenario = (scenario.workload, scenario.costs, scenario.policy)
+    whole, alone = advise(*of_scenario), advise(*of_scenario, alternatives=False)
+    assert whole is not None and alone is not None and whole.windows
+    assert alone == replace(whole, alternatives=(), windows=(), alternatives_complete=True)
+    assert "No release window" not in alone.sentence and "horizon_unit =" not in alone.sentence
 
 
 def test_what_is_offloaded_may_be_back_when_memory_peaks() -> None:
