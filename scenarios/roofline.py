@@ -71,7 +71,10 @@ class Compute:
         """
         if self.efficiency is not None or not self.memory_bandwidth or not nbytes:
             return 0
-        return ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share)) + kernels * self.kernels.start_ns
+        return (
+            ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share))
+            + kernels * self.kernels.start_ns
+        )
 
     def streamed_ns(self, nbytes: int) -> int:
         """Return how long it takes to read and write so many bytes in large pieces, in ns, as an optimizer does."""

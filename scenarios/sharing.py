@@ -27,6 +27,14 @@ class Sharing:
     shard: int = 1
     overlap: bool = True
 
+    @property
+    def expert_shard(self) -> int:
+        """Return over how many replicas the state of a layer's experts is divided: those of a shard that hold the same.
+
+        Consecutive replicas divide state, and consecutive ones deal out experts.
+        """
+        return self.shard // self.expert if self.shard % self.expert == 0 else 1
+
     def divided(self, nbytes: int, stage: int) -> int:
         """Return a GPU's part of state that ZeRO divides from this stage on, in bytes."""
         return -(-nbytes // self.shard) if self.zero_stage >= stage else nbytes

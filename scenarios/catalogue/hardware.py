@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from loadahead.scenarios.catalogue.nccl import Generation
 from loadahead.scenarios.roofline import Kernels
 
 GB, TERA = 10**9, 10**12
@@ -33,7 +34,8 @@ class Accelerator:
 
     ``flops`` counts dense bfloat16 operations per second; the V100 has no bfloat16, so its value is for float16.
     ``p2p_link`` is "pcie" where GPUs have no links of their own, so that what they send goes over their links to the
-    host. ``sources`` says for each figure, by its name, where it comes from.
+    host. ``generation`` is the GPU's, of those that NCCL tells apart. ``sources`` says for each
+    figure, by its name, where it comes from.
     """
 
     d2h: int
@@ -43,6 +45,7 @@ class Accelerator:
     memory_bandwidth: int
     flops: int
     link_latency: int
+    generation: Generation
     p2p_link: Literal["pcie"] | None = None
     kernels: Kernels = ANY_GPU
     sources: Mapping[str, str]
@@ -71,6 +74,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=3_350 * GB,
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="hopper",
         sources=_sources(
             "NVIDIA H100 datasheet (2023)",
             _GEN5,
@@ -85,6 +89,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=4_800 * GB,
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="hopper",
         sources=_sources(
             "NVIDIA H200 datasheet (2024)",
             f"taken from {_GEN5}",
@@ -99,6 +104,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=8_000 * GB,
         flops=2_250 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="blackwell",
         sources=_sources(
             "NVIDIA DGX B200 datasheet (2024), an eighth of the system's figures",
             f"taken from {_GEN5}",
@@ -113,6 +119,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=2_039 * GB,
         flops=312 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         sources=_sources(
             "NVIDIA A100 datasheet (2021)",
             _GEN4,
@@ -127,6 +134,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=1_555 * GB,
         flops=312 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         sources=_sources(
             "NVIDIA A100 datasheet (2021)",
             _GEN4,
@@ -141,6 +149,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=900 * GB,
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="volta",
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -155,6 +164,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=900 * GB,
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="volta",
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -169,6 +179,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=864 * GB,
         flops=362 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         p2p_link="pcie",
         sources=_sources(
             "NVIDIA L40S datasheet (2023)",
@@ -186,6 +197,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=1_008 * GB,
         flops=165 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         p2p_link="pcie",
         sources=_sources(
             "NVIDIA Ada GPU architecture, white paper (2023)",
