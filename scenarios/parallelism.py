@@ -1,4 +1,7 @@
-"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes."""
+"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes.
+
+The groups in which they do follow from where they stand (scenarios/placement.py).
+"""
 
 from __future__ import annotations
 
