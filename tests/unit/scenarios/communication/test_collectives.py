@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -15,7 +16,7 @@ from loadahead.scenarios.communication.links import Channels, Links, channels_of
 from loadahead.scenarios.communication.tuning import Collective, quickest, ways
 from loadahead.scenarios.parallelism import collectives_of
 from loadahead.scenarios.tables import Hardware, Parallel
-from tests.support.measured_collectives import MEASURED, Measured
+from tests.support.measured_collectives import MEASURED, Measured, table
 
 MIB, GIB = 2**20, 2**30
 HOST, TWO_HOSTS = Group(gpus=8), Group(gpus=16, hosts=2)
@@ -37,10 +38,10 @@ def test_of_many_bytes_a_ring_sends_each_gpus_part_to_all_others(preset: str, gp
     connections, collectives = links(preset=preset), of(preset=preset)
     bandwidth = channels_of(connections, group).total
     part = nbytes * (gpus - 1) / gpus / bandwidth
-    assert collectives.all_gather(group, nbytes) == pytest.approx(part, rel=1e-6)
-    assert collectives.reduce_scatter(group, nbytes) == pytest.approx(part, rel=1e-6)
+    assert collectives.all_gather(group, nbytes) == pytest.approx(part, rel=1e-5)
+    assert collectives.reduce_scatter(group, nbytes) == pytest.approx(part, rel=1e-5)
     ring = min(way.ns(nbytes) for way in ways(connections, group, "all_reduce") if way.algorithm == "ring")
-    assert ring == pytest.approx(2 * part, rel=1e-6)
+    assert ring == pytest.approx(2 * part, rel=1e-5)
     # Sums in switches and trees may be quicker, never slower.
     assert collectives.all_reduce(group, nbytes) <= ring + 1
 
@@ -180,7 +181,7 @@ def test_links_that_are_written_stand_for_nvlink_of_a_kind_that_is_not_known() -
 def test_all_to_all_sends_each_part_at_once() -> None:
     # A part of an eighth to seven others, over four fifths of what NCCL counts of NVLink.
     inside = of(machine="dgx-h100").all_to_all(HOST, GIB)
-    assert inside == pytest.approx(8_400 + 3_400 + GIB * 7 / 8 / (450 * 0.824 * 0.8), rel=1e-6)
+    assert inside == pytest.approx(8_400 + 3_400 + GIB * 7 / 8 / (450 * 0.824 * 0.8), rel=1e-5)
     # On N hosts the network carries (N - 1) / N of all; NVIDIA/nccl-tests#130 gives N / (N - 1) of a GPU's bandwidth.
     for hosts in (2, 4, 8):
         group = Group(gpus=8 * hosts, hosts=hosts)
@@ -206,3 +207,8 @@ def test_nccl_counts_of_each_nvlink_what_its_constants_say() -> None:
         assert links(preset=preset).inside() == pytest.approx(total)
     assert {each.generation for each in ACCELERATORS.values()} == set(GPUS)
     assert {len(each) for each in TREE_CORRECTION.values()} == {23}
+
+
+def test_the_page_has_the_table_of_measurements() -> None:
+    page = Path(__file__).parents[4] / "docs" / "communication.md"
+    assert table() in page.read_text(encoding="utf-8"), "put what `python -m tests.support.measured_collectives` prints"
