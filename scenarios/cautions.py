@@ -6,7 +6,7 @@ from loadahead.scenarios.host_cautions import cautions_of_hosts
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.sharing_cautions import cautions_of_sharing
-from loadahead.scenarios.tables import COMPUTE_KEYS
+from loadahead.scenarios.tables import COMPUTE_KEYS, SEND_KEYS
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy
 from loadahead.sim.units import bytes_apart
@@ -28,6 +28,7 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *scenario.hardware.cautions(),
         *_compute(scenario),
         *_recomputation(scenario),
+        *_ideal(scenario),
         *_offloading(scenario),
         *cautions_of_sharing(scenario),
         *_cap(scenario),
@@ -101,6 +102,17 @@ def _recomputation(scenario: Scenario) -> list[str]:
         f'checkpoint.recompute_granularity = "{granularity}" has no effect without activation checkpointing '
         "(checkpoint.enabled is false)"
     ]
+
+
+def _ideal(scenario: Scenario) -> list[str]:
+    """Warn where it is written how quick sends are that are to take no time."""
+    hardware = scenario.hardware
+    written = [f"hardware.{key}" for key in SEND_KEYS if key in hardware.model_fields_set]
+    written = [key for key in written if getattr(hardware, key.removeprefix("hardware.")) is not None]
+    if not hardware.is_ideal or not written:
+        return []
+    have = "have" if len(written) > 1 else "has"
+    return [f'{", ".join(written)} {have} no effect: hardware.communication is "ideal", so that sends take no time']
 
 
 def _offloading(scenario: Scenario) -> list[str]:

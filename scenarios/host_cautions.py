@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from loadahead.scenarios.communication.groups import Group, Groups
+from loadahead.scenarios.parallelism import communicating
 from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import Hardware
@@ -19,6 +21,8 @@ _OF_A_SWITCH = ("uplink_d2h", "uplink_h2d")
 def cautions_of_hosts(scenario: Scenario) -> list[str]:
     """Return a sentence for each setting without effect, and for what is taken in place of one that is missing."""
     found = _Sends.of(scenario)
+    if scenario.hardware.is_ideal:
+        return _placement(scenario, found)
     return [*_links(scenario.hardware, found), *_network(scenario.hardware, found), *_placement(scenario, found)]
 
 
@@ -31,20 +35,31 @@ class _Sends:
     any: bool
     between_hosts: bool
     over_links: bool
+    # Whether the model's times have in them what GPUs add up and gather, in groups, and whether on several hosts.
+    groups: bool
+    groups_between_hosts: bool
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Sends:
         hardware, ranks = scenario.hardware, scenario.parallel.pipeline_parallel_degree
         placement = placement_of(scenario.parallel, hardware)
         between = placement.is_apart(ranks)
+        counts = scenario.model.times is None
+        groups = _each(communicating(scenario.parallel, hardware)) if counts else []
         networked = between and _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
         return cls(
             placement=placement,
             processes=placement.processes(ranks),
             any=ranks > 1,
             between_hosts=between,
+            groups=any(group.gpus > 1 for group in groups),
+            groups_between_hosts=any(group.hosts > 1 for group in groups),
             over_links=networked or (ranks > 1 and hardware.value_of("p2p_link") == "pcie"),
         )
+
+
+def _each(groups: Groups) -> list[Group]:
+    return [getattr(groups, each.name) for each in fields(groups)]
 
 
 def _known(hardware: Hardware, *keys: str) -> bool:
@@ -68,7 +83,12 @@ def _links(hardware: Hardware, sends: _Sends) -> list[str]:
             f"hardware.{weights[0]} has no effect: copies of both directions meet only in duplex or "
             "host_memory_bandwidth, and neither is given"
         )
-    if hardware.p2p_link is not None and not sends.any:
+    if sends.groups and not _known(hardware, "p2p_bandwidth"):
+        out.append(
+            "hardware.p2p_bandwidth is not given: what GPUs of one host add up and gather takes its latency, and no "
+            "time for its bytes"
+        )
+    if hardware.p2p_link is not None and not (sends.any or sends.groups):
         out.append("hardware.p2p_link has no effect: the one rank of the pipeline sends nothing")
     elif hardware.p2p_link == "nvlink" and not _known(hardware, "p2p_bandwidth"):
         out.append("hardware.p2p_link has no effect: p2p_bandwidth is not given, which an NVLink port has")
@@ -77,7 +97,8 @@ def _links(hardware: Hardware, sends: _Sends) -> list[str]:
 
 def _network(hardware: Hardware, sends: _Sends) -> list[str]:
     written = [key for key in _NETWORK if getattr(hardware, key) is not None]
-    if written and not sends.between_hosts:
+    leaves = sends.between_hosts or sends.groups_between_hosts
+    if written and not leaves:
         if sends.placement.gpus_per_host is not None:
             why = "no rank sends to another host"
         else:
@@ -88,11 +109,12 @@ def _network(hardware: Hardware, sends: _Sends) -> list[str]:
         return [_without_effect(["hardware.gpus_per_nic"], "gpu_network_bandwidth is not given, which a card has")]
     has_network = _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
     of_hosts = _known(hardware, *_OF_A_HOST, *_OF_A_SWITCH, "p2p_link", "gpus_per_host")
-    if not sends.between_hosts or has_network or not of_hosts:
+    if not leaves or has_network or not of_hosts:
         return []
+    who = "ranks send" if sends.between_hosts else "replicas or parts of layers send"
     return [
-        "ranks send to other hosts, and neither hardware.network_bandwidth nor gpu_network_bandwidth is given: these "
-        "sends are taken to be as quick as inside a host"
+        f"{who} to other hosts, and neither hardware.network_bandwidth nor gpu_network_bandwidth is given: these sends "
+        "are taken to be as quick as inside a host"
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.scenarios.tables import Hardware
+from loadahead.scenarios.tables import SEND_KEYS, Hardware
 from loadahead.sim.costs import CONFIGURED, Costs, SharedLinks
 from loadahead.sim.placement import Placement
 from loadahead.sim.units import format_bytes, format_duration, format_rate
@@ -43,6 +43,7 @@ _HOSTS = {
     "gpu_network_bandwidth": _Key(("gpu_network_bandwidth",), format_rate, "B/s"),
     "network_latency": _Key(("network_latency_ns",), format_duration, "ns"),
 }
+_IDEAL_UNHEARD = 'hardware.communication = "ideal" has no effect on a GPU, whose links are its own'
 _COUNTS = ("gpus_per_nic", "gpus_per_switch", "d2h_weight", "h2d_weight")
 # Fields of the costs' ``shared``, whose names are those of the keys.
 _SHARED = {
@@ -135,12 +136,30 @@ def with_stated_links(
         *_shared(costs, hardware, physical),
     ]
     if physical:
-        return costs, tuple(each.without_effect() for each in found if each.is_news)
+        said = tuple(each.without_effect() for each in found if each.is_news)
+        return costs, (*said, *([_IDEAL_UNHEARD] if hardware.is_ideal else []))
+    if hardware.is_ideal:
+        found = [each for each in found if each.name not in SEND_KEYS]
+        costs = _without_sends(costs)
     unheard = () if of_preset else _unheard(costs, hardware, _preset_swept(swept))
     if not found:
         return costs, unheard
     sentences = tuple(each.sentence(_is_swept(each, swept)) for each in found if each.is_news)
     return _replaced(costs, found), (*sentences, *unheard)
+
+
+def _without_sends(costs: Costs) -> Costs:
+    """Return the costs with sends that take no time, over emulated links as well."""
+    none = {"p2p_latency_ns": 0, "p2p_bandwidth": None}
+    routes = dict.fromkeys(("p2p_link", "network_latency_ns", "gpu_network_bandwidth"))
+    fields: dict[str, Any] = {**none, **routes}
+    if costs.shared is not None:
+        fields["shared"] = costs.shared.model_copy(update=dict.fromkeys(("network_bandwidth", "gpus_per_nic")))
+    if configured := costs.configured():
+        own = {field: value for field, value in none.items() if field in configured}
+        fields["evidence"] = {**costs.evidence, CONFIGURED: configured | own}
+    found = costs.model_copy(update=fields)
+    return costs if found == costs else found
 
 
 def _unheard(costs: Costs, hardware: Hardware, swept: bool) -> tuple[str, ...]:

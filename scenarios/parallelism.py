@@ -1,8 +1,13 @@
-"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` what telling each other takes."""
+"""The table ``[parallel]`` says how GPUs share the model, and with ``[hardware]`` how long what they tell others takes.
+
+The groups in which they do follow from where they stand (scenarios/placement.py).
+"""
 
 from __future__ import annotations
 
 from loadahead.scenarios.communication.collectives import Collectives
+from loadahead.scenarios.communication.groups import Groups, groups_of
+from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.sharing import Sharing
 from loadahead.scenarios.tables import Hardware, Parallel
 from loadahead.sim.errors import InputError
@@ -61,4 +66,10 @@ def _require_nothing_sharded(parallel: Parallel) -> None:
 
 def collectives_of(parallel: Parallel, hardware: Hardware) -> Collectives | None:
     """Return how long what GPUs tell each other takes; None where it is to take no time."""
-    return None if hardware.communication == "ideal" else Collectives()
+    return None if hardware.is_ideal else Collectives.of(communicating(parallel, hardware), hardware.connections())
+
+
+def communicating(parallel: Parallel, hardware: Hardware) -> Groups:
+    """Return which GPUs tell each other something, beside what the pipeline's ranks send."""
+    placement = placement_of(parallel, hardware)
+    return groups_of(placement, parallel.pipeline_parallel_degree, sharing_of(parallel))

@@ -87,10 +87,7 @@ class Compute:
         """
         if self.efficiency is not None or not self.memory_bandwidth or not nbytes:
             return 0
-        return (
-            ceil(nbytes * NANOSECONDS / (self.memory_bandwidth * self.kernels.memory_share))
-            + kernels * self.kernels.start_ns
-        )
+        return self.streamed_ns(nbytes) + kernels * self.kernels.start_ns
 
     def stepped_ns(self, nbytes: int, steps: int) -> int:
         """Return how long a transformer's steps between products take that read and write so many bytes, in ns."""

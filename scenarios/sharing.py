@@ -29,5 +29,8 @@ class Sharing:
 
     @property
     def expert_shard(self) -> int:
-        """Return over how many replicas the state of experts is divided: those that have the same experts."""
-        return max(1, self.shard // self.expert)
+        """Return over how many replicas the state of a layer's experts is divided: those of a shard that hold the same.
+
+        Consecutive replicas divide state, and consecutive ones deal out experts.
+        """
+        return self.shard // self.expert if self.shard % self.expert == 0 else 1

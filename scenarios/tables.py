@@ -19,6 +19,13 @@ from pydantic import (
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, ANY_GPU
 from loadahead.scenarios.catalogue.machines import MACHINES, allowed_machines, find_machine
+from loadahead.scenarios.catalogue.nccl import (
+    ANY_GENERATION,
+    SEND_BETWEEN_HOSTS_NS,
+    SEND_OVER_NVLINK_NS,
+    SEND_OVER_PCIE_NS,
+)
+from loadahead.scenarios.communication.links import Links
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
@@ -100,7 +107,16 @@ Weight = Annotated[int, BeforeValidator(_weight)]
 ZeroStage = Annotated[int, BeforeValidator(_zero_stage)]
 
 
-# The keys of [hardware] that these follow from.
+# The keys of [hardware] that say how quick sends are, and those that times of computing follow from.
+SEND_KEYS = (
+    "p2p",
+    "p2p_bandwidth",
+    "p2p_link",
+    "network_bandwidth",
+    "gpu_network_bandwidth",
+    "gpus_per_nic",
+    "network_latency",
+)
 COMPUTE_KEYS = ("flops", "efficiency", "memory_bandwidth")
 
 
@@ -110,7 +126,8 @@ class Hardware(Table):
     Attributes:
         d2h, h2d: bandwidth of the link to the host, each direction.
         link_latency: time from a copy's start to its first byte.
-        p2p, p2p_bandwidth: a send between ranks takes this long, and its bytes at this bandwidth if one is given.
+        p2p, p2p_bandwidth: a send between ranks takes this long, and its bytes at this bandwidth if one is given; where
+            ``p2p`` is not written, a known GPU's sends take what NCCL reckons with.
         launch: host time to issue one operation; ``launch_by_kind`` replaces it for the kinds that it names. A task
             runs while it is issued, and ends no earlier; any other operation starts once it has been issued.
         memory, host_memory: what one GPU has, and what the host has for the pinned slots of all ranks together.
@@ -131,7 +148,7 @@ class Hardware(Table):
     d2h: Rate | None = None
     h2d: Rate | None = None
     link_latency: Duration | None = None
-    p2p: Duration = 0
+    p2p: Duration | None = None
     p2p_bandwidth: Rate | None = None
     launch: Duration = 0
     launch_by_kind: dict[KindName, Duration] = Field(default_factory=dict)
@@ -275,8 +292,8 @@ class Hardware(Table):
             "h2d_bandwidth": self.required_value("h2d", "32 GB/s"),
             "d2h_latency_ns": latency,
             "h2d_latency_ns": latency,
-            "p2p_latency_ns": self.p2p,
-            "p2p_bandwidth": self.value_of("p2p_bandwidth"),
+            "p2p_latency_ns": self._send_ns(),
+            "p2p_bandwidth": self._of_sends("p2p_bandwidth"),
             "memory_bytes": self.value_of("memory", 80 * 2**30),
             "host_memory_bytes": self.value_of("host_memory"),
         }
@@ -284,15 +301,57 @@ class Hardware(Table):
     def routes(self) -> dict[str, Any]:
         """Return over what GPUs send to each other, under the names of :class:`loadahead.sim.costs.Costs`."""
         return {
-            "network_latency_ns": self.value_of("network_latency"),
-            "gpu_network_bandwidth": self.value_of("gpu_network_bandwidth"),
-            "p2p_link": self.value_of("p2p_link"),
+            "network_latency_ns": self._network_ns(),
+            "gpu_network_bandwidth": self._of_sends("gpu_network_bandwidth"),
+            "p2p_link": self._of_sends("p2p_link"),
         }
 
     def shared(self) -> SharedLinks | None:
         """Return what the GPUs of a host share; None where nothing of it is known."""
-        written = {name: value for name in _SHARED if (value := self.value_of(name)) is not None}
+        known = {name: self._of_sends(name) if name in SEND_KEYS else self.value_of(name) for name in _SHARED}
+        written = {name: value for name, value in known.items() if value is not None}
         return SharedLinks(**written) if written else None
+
+    def connections(self) -> Links:
+        """Return by what GPUs are connected, for collectives."""
+        accelerator = None if self.accelerator is None else ACCELERATORS[self.accelerator]
+        return Links(
+            generation=ANY_GENERATION if accelerator is None else accelerator.generation,
+            has_nvlink=self.value_of("p2p_link") != "pcie",
+            bandwidth=self.value_of("p2p_bandwidth"),
+            network=self.value_of("network_bandwidth"),
+            card=self.value_of("gpu_network_bandwidth"),
+            gpus_per_card=self.value_of("gpus_per_nic", 1),
+            gpus_per_host=self.value_of("gpus_per_host"),
+            network_ns=self.value_of("network_latency", SEND_BETWEEN_HOSTS_NS),
+        )
+
+    @property
+    def is_ideal(self) -> bool:
+        """Return whether what GPUs send to each other is to take no time."""
+        return bool(self.communication == "ideal")
+
+    def _of_sends(self, name: str) -> Any:
+        """Return a value that says how quick sends are; None where they take no time."""
+        return None if self.is_ideal else self.value_of(name)
+
+    def _send_ns(self) -> int:
+        """Return what a send inside a host takes beside its bytes: as written, or else NCCL's for a known GPU."""
+        if self.is_ideal:
+            return 0
+        if self.p2p is not None:
+            return int(self.p2p)
+        if self.accelerator is None:
+            return 0
+        return SEND_OVER_PCIE_NS if self.value_of("p2p_link") == "pcie" else SEND_OVER_NVLINK_NS
+
+    def _network_ns(self) -> int | None:
+        """Return what a send between hosts takes; where nothing is known of a network, it is as one inside a host."""
+        value: int | None = self._of_sends("network_latency")
+        if value is not None or self.is_ideal or self.accelerator is None:
+            return value
+        known = (self.value_of("network_bandwidth"), self.value_of("gpu_network_bandwidth"))
+        return None if known == (None, None) else SEND_BETWEEN_HOSTS_NS
 
 
 # The keys whose figures a machine, or a preset, may have.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from loadahead.scenarios.catalogue.nccl import Generation
 from loadahead.scenarios.roofline import Curve, Kernels
 
 GB, TERA = 10**9, 10**12
@@ -145,7 +146,8 @@ class Accelerator:
 
     ``flops`` counts dense bfloat16 operations per second; the V100 has no bfloat16, so its value is for float16.
     ``p2p_link`` is "pcie" where GPUs have no links of their own, so that what they send goes over their links to the
-    host. ``kernels`` says what kernels reach of these peaks, with a source of its own. ``sources`` says for each other
+    host. ``generation`` is the GPU's, of those that NCCL tells apart. ``kernels`` says what kernels reach of these
+    peaks, with a source of its own. ``sources`` says for each other
     figure, by its name, where it comes from.
     """
 
@@ -156,6 +158,7 @@ class Accelerator:
     memory_bandwidth: int
     flops: int
     link_latency: int
+    generation: Generation
     p2p_link: Literal["pcie"] | None = None
     kernels: Kernels = ANY_GPU
     sources: Mapping[str, str]
@@ -185,6 +188,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
         kernels=H100,
+        generation="hopper",
         sources=_sources(
             "NVIDIA H100 datasheet (2023)",
             _GEN5,
@@ -200,6 +204,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=989 * TERA,
         link_latency=_COPY_LATENCY_NS,
         kernels=H200,
+        generation="hopper",
         sources=_sources(
             "NVIDIA H200 datasheet (2024)",
             f"taken from {_GEN5}",
@@ -215,6 +220,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=2_250 * TERA,
         link_latency=_COPY_LATENCY_NS,
         kernels=_B200,
+        generation="blackwell",
         sources=_sources(
             "NVIDIA DGX B200 datasheet (2024), an eighth of the system's figures",
             f"taken from {_GEN5}",
@@ -229,6 +235,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=2_039 * GB,
         flops=312 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         sources=_sources(
             "NVIDIA A100 datasheet (2021)",
             _GEN4,
@@ -243,6 +250,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=1_555 * GB,
         flops=312 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         sources=_sources(
             "NVIDIA A100 datasheet (2021)",
             _GEN4,
@@ -258,6 +266,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
         kernels=V100,
+        generation="volta",
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -273,6 +282,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         flops=125 * TERA,
         link_latency=_COPY_LATENCY_NS,
         kernels=V100,
+        generation="volta",
         sources=_sources(
             "NVIDIA V100 datasheet (2020)",
             _GEN3,
@@ -287,6 +297,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=864 * GB,
         flops=362 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         p2p_link="pcie",
         kernels=L40S,
         sources=_sources(
@@ -305,6 +316,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         memory_bandwidth=1_008 * GB,
         flops=165 * TERA,
         link_latency=_COPY_LATENCY_NS,
+        generation="ampere",
         p2p_link="pcie",
         kernels=RTX_4090,
         sources=_sources(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loadahead.scenarios.catalogue.hardware import GB, GIB
+from loadahead.scenarios.catalogue.nccl import SEND_BETWEEN_HOSTS_NS
 
 US = 1_000
 
@@ -71,7 +72,10 @@ _DGX_A100_UPLINK = (
 _DGX_H100 = "NVIDIA DGX H100/H200 User Guide, component descriptions (2024)"
 _DGX_B200 = "NVIDIA DGX B200 User Guide, component descriptions (2025)"
 _EFA = "latency that AWS's plugin tells NCCL (aws/aws-ofi-nccl, src/platform-aws.cpp, 2026)"
-_NCCL = "NCCL's constant for a step over the network (NVIDIA/nccl, src/graph/tuning.cc, hwLatencies, 2026)"
+_NCCL = (
+    "NCCL's constants for a send of one step over the network (NVIDIA/nccl, src/graph/tuning.cc, baseLatencies and "
+    "hwLatencies, 2026)"
+)
 _CASCADE_LAKE = (
     "two Xeon 8275CL (AWS blog, Amazon EC2 P4d instances deep dive, 2020), six channels of DDR4-2933 each (Intel, "
     "second generation Xeon Scalable, 2019): 2 x 6 x 2933 MT/s x 8 B"
@@ -285,7 +289,7 @@ MACHINES: dict[str, Machine] = {
         host_memory_bandwidth=409_600_000_000,
         network_bandwidth=200 * GB,
         gpu_network_bandwidth=25 * GB,
-        network_latency=14 * US,
+        network_latency=SEND_BETWEEN_HOSTS_NS,
         sources={
             "preset": _DGX_A100,
             "gpus_per_host": _DGX_A100,
@@ -307,7 +311,7 @@ MACHINES: dict[str, Machine] = {
         host_memory_bandwidth=563_200_000_000,
         network_bandwidth=400 * GB,
         gpu_network_bandwidth=50 * GB,
-        network_latency=14 * US,
+        network_latency=SEND_BETWEEN_HOSTS_NS,
         sources={
             "preset": _DGX_H100,
             "gpus_per_host": _DGX_H100,
@@ -330,7 +334,7 @@ MACHINES: dict[str, Machine] = {
         host_memory_bandwidth=563_200_000_000,
         network_bandwidth=400 * GB,
         gpu_network_bandwidth=50 * GB,
-        network_latency=14 * US,
+        network_latency=SEND_BETWEEN_HOSTS_NS,
         sources={
             "preset": _DGX_B200,
             "gpus_per_host": _DGX_B200,

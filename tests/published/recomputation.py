@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import loadahead as la
 from loadahead.scenarios.prepare import prepare
 from tests.published.rows import GIB, Beside, predicted, with_ends
-
-import loadahead as la
 
 MACHINE = "dgx-a100"
 TENSOR = 8
