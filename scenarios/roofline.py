@@ -111,4 +111,4 @@ def share_of_peak(curve: Curve, flops: int) -> float:
         return curve[-1][1]
     (low, first), (high, last) = curve[at - 1], curve[at]
     part = (log2(flops) - log2(low)) / (log2(high) - log2(low))
-    return first * (last / first) ** part
+    return float(first * (last / first) ** part)

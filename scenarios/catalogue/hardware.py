@@ -29,16 +29,20 @@ _START_NS = 2_700
 _START = "a short kernel's time in PyTorch on an RTX 4090 (mli/transformers-benchmarks#4, 2023)"
 _SIMUMAX = "MooreThreads/SimuMax, configs/system"
 # Attention of 4096 tokens with heads of 128, masked pairs not counted.
-_AMPERE_FLASH = {
-    "flash": ((17 * 10**9, 0.26), (34 * 10**9, 0.39), (69 * 10**9, 0.49), (137 * 10**9, 0.56), (275 * 10**9, 0.59)),
-    "flash_backward": (
-        (17 * 10**9, 0.34),
-        (34 * 10**9, 0.38),
-        (69 * 10**9, 0.44),
-        (137 * 10**9, 0.48),
-        (275 * 10**9, 0.5),
-    ),
-}
+_AMPERE_FLASH: Curve = (
+    (17 * 10**9, 0.26),
+    (34 * 10**9, 0.39),
+    (69 * 10**9, 0.49),
+    (137 * 10**9, 0.56),
+    (275 * 10**9, 0.59),
+)
+_AMPERE_FLASH_BACKWARD: Curve = (
+    (17 * 10**9, 0.34),
+    (34 * 10**9, 0.38),
+    (69 * 10**9, 0.44),
+    (137 * 10**9, 0.48),
+    (275 * 10**9, 0.5),
+)
 # Squares of 1024 to 16384 rows; the widths of models in between follow an A100 PCIe's, whose products are 1.07 times as
 # slow (best of all shapes: stas00/ml-engineering, compute/accelerator, MAMF, 2026).
 _A100_SXM = Kernels(
@@ -52,7 +56,8 @@ _A100_SXM = Kernels(
         (1100 * 10**9, 0.81),
         (8800 * 10**9, 0.82),
     ),
-    **_AMPERE_FLASH,
+    flash=_AMPERE_FLASH,
+    flash_backward=_AMPERE_FLASH_BACKWARD,
     memory_share=0.83,
     start_ns=_START_NS,
     step_ns=40_000,
@@ -105,7 +110,8 @@ H200 = Kernels(
 )
 V100 = Kernels(
     products=_squares(125 * TERA, {1024: 57.30, 2048: 78.23, 4096: 95.73, 8192: 97.36, 10240: 89.37}),
-    **_AMPERE_FLASH,
+    flash=_AMPERE_FLASH,
+    flash_backward=_AMPERE_FLASH_BACKWARD,
     memory_share=0.851,  # 766 GB/s of 900
     start_ns=_START_NS,
     source=(

@@ -192,3 +192,8 @@ SENDS_OF_NVLINK = 0.8
 SEND_OVER_NVLINK_NS = BASE_RING.simple + NVLINK.ring.simple
 SEND_OVER_PCIE_NS = BASE_RING.simple + PCIE.ring.simple
 SEND_BETWEEN_HOSTS_NS = BASE_RING.simple + NETWORK.ring.simple
+
+# What a collective takes beyond NCCL's reckoning when PyTorch calls it: once, and for each further GPU of the host.
+# All-gathers and reduce-scatters of 2 to 8 B200 take 32 to 87 and 34 to 82 us at zero bytes (MooreThreads/SimuMax,
+# configs/system/b200_bf16_ceperm.json, 2026), where NCCL reckons with 12 to 32; other GPUs are taken to be alike.
+CALLED_NS, CALLED_EACH_NS = 16_000, 5_200

@@ -15,6 +15,8 @@ from loadahead.scenarios.catalogue.nccl import (
     BASE_PAT_NS,
     BASE_RING,
     BASE_TREE,
+    CALLED_EACH_NS,
+    CALLED_NS,
     LL128_OF_RING,
     LL128_OF_TREE,
     LL_BETWEEN,
@@ -91,10 +93,12 @@ def ways(links: Links, group: Group, collective: Collective) -> tuple[Way, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def collective_ns(links: Links, group: Group, collective: Collective, nbytes: int) -> int:
-    """Return how long a collective takes, rounded up to whole ns."""
+    """Return how long a collective takes that PyTorch calls, rounded up to whole ns."""
     if group.gpus == 1 or nbytes == 0:
         return 0
-    return ceil(min(way.ns(nbytes) for way in ways(links, group, collective)))
+    on_host = group.on_host if links.has_network else group.gpus
+    called = CALLED_NS + CALLED_EACH_NS * (on_host - 1)
+    return ceil(min(way.ns(nbytes) for way in ways(links, group, collective)) + called)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -16,7 +16,7 @@ _BLOCKS = {"vocabulary": 1, "positions": "none"}
 
 
 def peaks(*, blocks_alone: bool = False) -> list[Beside]:
-    """Return the first rank's peak without and with offloading, of the model with its vocabulary, or its blocks alone."""
+    """Return the first rank's peak without and with offloading, with the model's vocabulary or without."""
     out = []
     for name, published, offload in (
         ("without offloading", WITHOUT, {"offload_activations": False}),

@@ -26,6 +26,11 @@ def links(**hardware: Any) -> Links:
     return Hardware(**hardware).connections()
 
 
+def called(group: Group) -> int:
+    """What PyTorch's call adds: 16 us, and 5.2 us for each further GPU of the host."""
+    return 16_000 + 5_200 * (group.gpus // group.hosts - 1)
+
+
 def of(**hardware: Any) -> Collectives:
     return Collectives(links=links(**hardware))
 
@@ -43,7 +48,7 @@ def test_of_many_bytes_a_ring_sends_each_gpus_part_to_all_others(preset: str, gp
     ring = min(way.ns(nbytes) for way in ways(connections, group, "all_reduce") if way.algorithm == "ring")
     assert ring == pytest.approx(2 * part, rel=1e-5)
     # Sums in switches and trees may be quicker, never slower.
-    assert collectives.all_reduce(group, nbytes) <= ring + 1
+    assert collectives.all_reduce(group, nbytes) <= ring + called(group) + 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_times_are_nccls_reckoning_worked_out_by_hand(
     connections = links(machine=machine)
     assert quickest(connections, group, collective, nbytes)[:2] == way
     found = getattr(Collectives(links=connections), collective)(group, nbytes)
-    assert found == pytest.approx(us * 1e3, rel=1e-3)
+    assert found == pytest.approx(us * 1e3 + called(group), rel=1e-3)
     assert isinstance(found, int)
 
 
