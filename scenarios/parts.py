@@ -90,6 +90,8 @@ class PartsOfModels:
             "static_bytes": static,
             "optimizer_ns": cut.sums([sum([layer.optimizer_ns for layer in unit]) for unit in units]),
         }
+        if made.shared_optimizer_ns:
+            own["optimizer_ns"] = tuple(map(sum, zip(own["optimizer_ns"], made.shared_optimizer_ns, strict=True)))
         if max(own["optimizer_ns"]) > LARGEST_AMOUNT:
             raise _too_much()
         return ModelParts(workload=workload, costs=own, units=made, static_bytes=static, warnings=made.warnings)

@@ -7,11 +7,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
+from loadahead.arguments import Estimate
 from loadahead.progress import ProgressCallback, silent
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs
@@ -25,7 +26,7 @@ from loadahead.scenarios.loader import (
 )
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import ESTIMATE, Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, grid
@@ -56,7 +57,8 @@ class Sweep:
     Attributes:
         source: the scenario, by name, path, dictionary or as such.
         overrides: new values by key.
-        given: costs that stand for the scenario's own.
+        costs: costs that stand for the scenario's own, or the word "estimate", which becomes the scenario's.
+        given: those costs; None where there are none.
         known: calibrated costs by :func:`calibration_key`, so that a module is calibrated once for each size of
             microbatch.
         keep: a function that is told of each calibration.
@@ -67,7 +69,8 @@ class Sweep:
 
     source: ScenarioSource
     overrides: Overrides = field(default_factory=dict)
-    given: Costs | None = None
+    costs: InitVar[Costs | Estimate | None] = None
+    given: Costs | None = field(init=False)
     known: dict[str, Costs] = field(default_factory=dict)
     keep: Callable[[str, Costs], None] | None = None
     warnings: dict[str, None] = field(default_factory=dict)
@@ -77,10 +80,13 @@ class Sweep:
     _preparation: Preparation = field(default_factory=Preparation)
     _named_costs: dict[str, Costs] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, costs: Costs | Estimate | None) -> None:
         self.file = scenario_file(self.source)
         if not isinstance(self.overrides, Mapping):
             raise InputError(f"the overrides are of type {type(self.overrides).__name__}; give a dictionary")
+        self.given = None if isinstance(costs, str) else costs
+        if isinstance(costs, str):
+            self.overrides = {**self.overrides, "costs": ESTIMATE}
 
     def prepared(self, more: Overrides | None = None) -> Prepared:
         """Return the scenario with further overrides, ready to be planned."""
@@ -97,10 +103,10 @@ class Sweep:
         Raise InputError where the scenario is not allowed.
         """
         with jobs.named(self.source):
-            scenario = load()
+            scenario, _ = jobs.with_choice(load(), self.given)
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
-        self.warn(cautions(scenario))
+            self.warn(cautions(scenario))
         costs = self.given or self.costs_named(scenario)
         if costs is not None:
             self.warn(self._preparation.stated_links(costs, scenario, jobs.has_own_links(self.device))[1])
@@ -123,7 +129,7 @@ class Sweep:
 
     def costs_named(self, scenario: Scenario) -> Costs | None:
         """Return the costs of the file that the scenario names; None where it names none."""
-        path = scenario.costs
+        path = None if scenario.is_estimated else scenario.costs
         if path is not None and path not in self._named_costs:
             found = jobs.named_costs(scenario)
             assert found is not None, "a file is named"
@@ -334,11 +340,13 @@ class Grid:
         )
 
     def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:
-        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
-        if any(known):
-            return tuple(_facts_of(costs) for costs in known if costs is not None)
-        if first.costs is not None:
-            return (CostsFacts(microbatches=None, source=first.costs.source, digest=None),)
+        if self.sweep.given is not None:
+            return (_facts_of(self.sweep.given),)
+        along = self._along("costs")
+        named = [(prepared, self.sweep.costs_named(prepared.scenario)) for prepared in along]
+        if any(costs is not None for _, costs in named) or first.costs is not None:
+            own = [_facts_of(costs) if costs is not None else _own_facts(prepared) for prepared, costs in named]
+            return tuple(dict.fromkeys(facts for facts in own if facts is not None))
         return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
 
     def _first(self) -> Prepared:
@@ -390,6 +398,12 @@ class Grid:
 
 def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
     return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
+
+
+def _own_facts(prepared: Prepared) -> CostsFacts | None:
+    """Return the facts of costs that follow from the scenario itself; None where it has none."""
+    own = prepared.costs
+    return None if own is None else CostsFacts(microbatches=None, source=own.source, digest=None)
 
 
 def _may_offload(policy: Policy) -> bool:
