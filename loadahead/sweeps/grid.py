@@ -26,7 +26,7 @@ from loadahead.scenarios.loader import (
 )
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
-from loadahead.sim.costs import ESTIMATE, Costs
+from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, grid
@@ -340,13 +340,13 @@ class Grid:
         )
 
     def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:
-        if self.sweep.given is not None:
-            return (_facts_of(self.sweep.given),)
-        along = self._along("costs")
-        named = [(prepared, self.sweep.costs_named(prepared.scenario)) for prepared in along]
-        if any(costs is not None for _, costs in named) or first.costs is not None:
-            own = [_facts_of(costs) if costs is not None else _own_facts(prepared) for prepared, costs in named]
-            return tuple(dict.fromkeys(facts for facts in own if facts is not None))
+        known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
+        if any(known):
+            return tuple(_facts_of(costs) for costs in known if costs is not None)
+        if first.costs is not None:
+            own = [first, *(self._over_axes() if is_estimate(first.costs.source) else ())]
+            sources = dict.fromkeys(one.costs.source for one in own if one.costs is not None)
+            return tuple(CostsFacts(microbatches=None, source=source, digest=None) for source in sources)
         return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
 
     def _first(self) -> Prepared:
@@ -383,6 +383,11 @@ class Grid:
             return None
         return {str(one.policy.microbatches): digest(repr(one.workload)) for one in prepared}
 
+    def _over_axes(self) -> Iterator[Prepared]:
+        """Yield the scenarios at every value of each outer axis, the others at their first."""
+        for axis in self.outer:
+            yield from self._along(axis.key)
+
     def _along(self, key: str) -> list[Prepared]:
         """Return the scenarios at every value of an axis, or the first where it is none; others have their first."""
         at = next((number for number, axis in enumerate(self.outer) if axis.key == key), None)
@@ -398,12 +403,6 @@ class Grid:
 
 def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
     return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
-
-
-def _own_facts(prepared: Prepared) -> CostsFacts | None:
-    """Return the facts of costs that follow from the scenario itself; None where it has none."""
-    own = prepared.costs
-    return None if own is None else CostsFacts(microbatches=None, source=own.source, digest=None)
 
 
 def _may_offload(policy: Policy) -> bool:

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 
 from loadahead.scenarios.roofline import Compute
 from loadahead.sim.costs import UnitCost
-from loadahead.sim.errors import InputError
-from loadahead.sim.units import LARGEST_AMOUNT
 from loadahead.sim.workload import LayerShape
 
 # How many times FORWARD's products, bytes and kernels BACKWARD has; see above.
@@ -41,9 +39,9 @@ class Estimator:
         """Return a layer's times; what its graph keeps is no part of the workspaces."""
         forward = self._passes_ns(shape, 1)
         return UnitCost(
-            forward_ns=_possible(forward, shape),
+            forward_ns=forward,
             recompute_ns=forward,
-            backward_ns=_possible(self._passes_ns(shape, BACKWARD), shape),
+            backward_ns=self._passes_ns(shape, BACKWARD),
         )
 
     def optimizer_ns(self, static_bytes: int) -> int:
@@ -69,12 +67,3 @@ def with_moved_bytes(layers: Sequence[LayerShape]) -> list[LayerShape]:
         replace(layer, moved_bytes=layer.input_bytes + layer.saved_bytes + output, kernels=1)
         for layer, output in zip(layers, outputs, strict=True)
     ]
-
-
-def _possible(ns: int, shape: LayerShape) -> int:
-    if ns > LARGEST_AMOUNT:
-        raise InputError(
-            f"model: a layer ({shape.kind}) takes {ns} ns by the estimate; at most {LARGEST_AMOUNT} is possible, make "
-            "it smaller or the GPU faster"
-        )
-    return ns
