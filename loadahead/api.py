@@ -149,8 +149,9 @@ def simulate(
 ) -> Timeline:
     """Predict one step of a scenario, a plan or a plan file, and return its timeline.
 
-    Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU. ``order`` and
-    ``decisions`` are those of :func:`plan`.
+    Costs are those given, or the scenario's; a module that has none is calibrated on this machine's CPU.
+    ``costs="estimate"`` estimates its times for the scenario's GPU instead. ``order`` and ``decisions`` are those of
+    :func:`plan`.
     """
     from loadahead.arguments import costs_given
     from loadahead.jobs import job_of, with_costs
@@ -383,7 +384,7 @@ def execute(
 
     Args:
         order, decisions: those of :func:`plan`. A model in memory needs them here, as a plan does not hold the model.
-        costs: what the prediction uses; None: the scenario's, or a calibration on the device.
+        costs: what the prediction uses, ``"estimate"`` too; None: the scenario's, or a calibration on the device.
         steps: None means the scenario's number.
         check: compare every gradient, loss and buffer with plain training's, bit for bit: ``run.check``.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from loadahead.plan_files import read_decisions
 from loadahead.sim.errors import InputError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     OrderSource = Order | str | Path | Sequence[Sequence[str]]
     DecisionsSource = Decisions | Plan | str | Path | Iterable[Mapping[str, Any]]
 
+# What stands for costs that follow from the model and the GPU (loadahead.sim.costs.ESTIMATE).
+Estimate = Literal["estimate"]
 
 # What a launcher of several processes says to each: how many there are.
 WORLD_SIZE = "WORLD_SIZE"
@@ -58,14 +60,21 @@ def decisions_given(decisions: DecisionsSource | None) -> Decisions | None:
     return Decisions.from_rows(decisions)
 
 
-def costs_given(costs: Costs | Path | str | None) -> Costs | None:
-    """Return costs that were given as such, or as their file; raise InputError where a value is not allowed."""
-    from loadahead.sim.costs import Costs, load_costs, require_sound
+def costs_given(costs: Costs | Path | str | None) -> Costs | Estimate | None:
+    """Return costs that were given as such, or as their file, or the word that asks for an estimate.
 
+    The word as a path is a file of that name. Raise InputError where a value is not allowed.
+    """
+    from loadahead.sim.costs import ESTIMATE, Costs, load_costs, require_sound
+
+    if isinstance(costs, str) and costs == ESTIMATE:
+        return "estimate"
     if isinstance(costs, str | Path):
         return load_costs(Path(costs))
     if costs is not None and not isinstance(costs, Costs):
-        raise InputError(f"the costs are of type {type(costs).__name__}; give costs or the path of a costs file")
+        raise InputError(
+            f'the costs are of type {type(costs).__name__}; give costs, the path of a costs file, or "{ESTIMATE}"'
+        )
     if costs is not None:
         require_sound(costs)
     return costs

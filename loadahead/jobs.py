@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadahead.arguments import costs_given, decisions_given, order_given, require_one_process
+from loadahead.arguments import Estimate, costs_given, decisions_given, order_given, require_one_process
 from loadahead.compiling import compile_first
 from loadahead.modules import measured_model, measured_units, model_spec, other_model, trace
 from loadahead.plan_files import is_plan_file, read_operations, read_plan
@@ -75,12 +75,14 @@ class Job:
 def job_of(
     source: ScenarioSource | Plan,
     overrides: Overrides | None = None,
-    costs: Costs | Path | None = None,
+    costs: Costs | Path | str | None = None,
     device: str = "cpu",
     order: OrderSource | None = None,
     decisions: DecisionsSource | None = None,
 ) -> Job:
     """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own.
+
+    They are costs, their file, or the word "estimate".
 
     ``order`` and ``decisions`` are those of a scenario's plan (:func:`loadahead.plan`); a plan has made its own.
     """
@@ -151,7 +153,7 @@ def _name(source: ScenarioSource) -> str:
 def prepared_of(
     source: ScenarioSource,
     overrides: Overrides | None = None,
-    costs: Costs | Path | None = None,
+    costs: Costs | Path | str | None = None,
     device: str = "cpu",
     order: OrderSource | None = None,
 ) -> Prepared:
@@ -173,12 +175,23 @@ def uncalibrated(source: ScenarioSource, overrides: Overrides | None = None, dev
 
     with named(source):
         scenario = load_scenario(source, overrides)
-        return prepare_scenario(scenario.model_copy(update={"costs": None}), None, device)
+        return prepare_scenario(scenario.with_costs(None), None, device)
+
+
+def with_choice(scenario: Scenario, costs: Costs | Estimate | None) -> tuple[Scenario, Costs | None]:
+    """Return the scenario beside costs that stand for its own, and these: an estimate is asked for in the scenario."""
+    from loadahead.sim.costs import ESTIMATE
+
+    if isinstance(costs, str):
+        return scenario.with_costs(ESTIMATE), None
+    if costs is not None and scenario.is_estimated:
+        return scenario.with_costs(None), costs
+    return scenario, costs
 
 
 def prepare_scenario(
     scenario: Scenario,
-    costs: Costs | None = None,
+    costs: Costs | Estimate | None = None,
     device: str = "cpu",
     stages: int | None = None,
     preparation: Preparation | None = None,
@@ -187,6 +200,8 @@ def prepare_scenario(
     shapes: ModuleShapes | None = None,
 ) -> Prepared:
     """Make workload, policy and, where they are known, costs; trace a module whose shapes are not given on the device.
+
+    Costs that are given, or the word "estimate", stand for the scenario's own.
 
     ``stages`` is how many stages the model is cut into, ``placement`` the rank of each; None: those of the order given,
     or else one for each rank. ``preparation`` keeps what scenarios agree on that are prepared one after another.
@@ -202,12 +217,14 @@ def prepare_scenario(
         stages = order.stages if stages is None else stages
         placement = tuple(order.stage_rank.tolist()) if placement is None else placement
     preparation = preparation or Preparation()
-    known = costs or named_costs(scenario)
+    scenario, given = with_choice(scenario, costs)
+    known = given or named_costs(scenario)
     found = shapes or preparation.shapes(scenario, lambda: trace(scenario, device))
     prepared = preparation.prepare(
         scenario, shapes=found, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
     )
-    of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known))
+    estimated = prepared.costs if scenario.has_estimated_times else None
+    of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known or estimated))
     more = (*of_costs, *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
@@ -229,7 +246,9 @@ def _without_cap(scenario: Scenario, order: Order | None) -> list[str]:
 
 def named_costs(scenario: Scenario) -> Costs | None:
     """Return the costs of the file that the scenario names; None where it names none."""
-    return None if scenario.costs is None else costs_given(scenario.costs)
+    from loadahead.sim.costs import load_costs
+
+    return None if scenario.costs is None or scenario.is_estimated else load_costs(scenario.costs)
 
 
 def with_costs(
@@ -301,7 +320,9 @@ def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -
         return plan_prepared(prepared), prepared.warnings
 
 
-def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Costs | Path | None, device: str) -> Job:
+def _job_of_plan(
+    plan: Plan, name: str, overrides: Overrides | None, costs: Costs | Path | str | None, device: str
+) -> Job:
     from loadahead.scenarios.loader import scenario_from_dict
     from loadahead.scenarios.notes import Notes
     from loadahead.sim.verify import check
@@ -312,18 +333,19 @@ def _job_of_plan(plan: Plan, name: str, overrides: Overrides | None, costs: Cost
     given = costs_given(costs)
     echo = plan.policy.get("scenario")
     if not isinstance(echo, dict) or _in_memory(echo):
-        if given is None and _in_memory(echo):
+        known = None if isinstance(given, str) else given
+        if known is None and _in_memory(echo):
             raise InputError(
                 f"{name}: was made from a model in memory, which a plan does not hold; give a costs file to predict "
                 "it, or the scenario in its place",
                 parameters=("costs",),
             )
-        if given is None:
+        if known is None:
             raise InputError(
                 f"{name}: does not say its scenario, so its costs are not known; give a costs file",
                 parameters=("costs",),
             )
-        return Job(name=plan.name, plan=plan, prepared=None, costs=given)
+        return Job(name=plan.name, plan=plan, prepared=None, costs=known)
     with named(name):
         scenario = scenario_from_dict(echo, f"{name}: policy.scenario")
         if "notes" in plan.policy:

@@ -17,6 +17,7 @@ from loadahead.prediction import advice_on, predict, result_of, write_advice, wr
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
+from loadahead.sim.costs import is_estimate
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.placement import Placement
@@ -147,9 +148,10 @@ def run_job(
         check_gradients=check,
         on_step=lambda step, _: progress(Progress(what, step + 1, wanted)),
     )
-    warnings = [*job.warnings, *execution.warnings, *not_emulated(job.plan, costs, predicted, device)]
+    warnings = [*job.warnings, *execution.warnings, *of_another_device(costs, device)]
+    warnings += not_emulated(job.plan, costs, predicted, device)
     warnings += other_kernels(costs, device, check)
-    warnings += _other_peaks(predicted, execution.timeline, execution.warnings)
+    warnings += _other_peaks(predicted, execution.timeline, execution.warnings, costs)
     header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job,
@@ -170,15 +172,30 @@ def _require_room_on_host(job: Job, costs: Costs, predicted: Timeline) -> None:
         )
 
 
-def _other_peaks(predicted: Timeline, measured: Timeline, said: Sequence[str]) -> list[str]:
+def of_another_device(costs: Costs, device: str) -> list[str]:
+    """Return a warning where the predicted times are a GPU's by estimate and the run's are a CPU's."""
+    if device != "cpu" or not is_estimate(costs.source):
+        return []
+    return [
+        f"the predicted times are an {costs.source}, and this run's are a CPU's: by what they differ says nothing of "
+        "that GPU; what a calibration on the CPU measures predicts them"
+    ]
+
+
+def _other_peaks(predicted: Timeline, measured: Timeline, said: Sequence[str], costs: Costs) -> list[str]:
     """Return a warning for each rank whose peak is not what was predicted, where no other warning is about memory."""
     if measured.source != "cpu" or any(word in text for text in said for word in (" held ", " keeps ", " count")):
         return []
+    why = (
+        "the estimate takes what a unit saves for all that its operations take beside the plan's buffers"
+        if is_estimate(costs.source)
+        else "what operations take differs between microbatches or from step to step, and is predicted from the most "
+        "that a few of them took"
+    )
     pairs = zip(predicted.metrics.ranks, measured.metrics.ranks, strict=True)
     return [
         f"rank {rank} held {format_bytes(ours.peak_device_bytes)} at its peak and "
-        f"{format_bytes(theirs.peak_device_bytes)} were predicted: what operations take differs between microbatches "
-        "or from step to step, and is predicted from the most that a few of them took"
+        f"{format_bytes(theirs.peak_device_bytes)} were predicted: {why}"
         for rank, (theirs, ours) in enumerate(pairs)
         if theirs.peak_device_bytes != ours.peak_device_bytes
     ]

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from loadahead.arguments import costs_given, decisions_given, order_given, require_device
-from loadahead.jobs import Job, job_of_prepared, named, prepare_scenario, refuse_choices
+from loadahead.arguments import Estimate, costs_given, decisions_given, order_given, require_device
+from loadahead.jobs import Job, job_of_prepared, named, prepare_scenario, refuse_choices, with_choice
 from loadahead.plan_files import is_plan_file, read_plan
 from loadahead.prediction import predict
 from loadahead.sim.errors import InputError
@@ -144,7 +144,7 @@ class TrainingStep:
         loss: called as (output, target); returns a scalar, the mean over the microbatch. None: the scenario's
             ``model.loss``.
         device: ``"cpu"`` or ``"cuda"``; the layers and the data are there.
-        costs: what the prediction uses, costs or their file; None: the scenario's.
+        costs: what the prediction uses, costs, their file or ``"estimate"``; None: the scenario's.
         overrides: new values by the key's full path.
         order, decisions: those of :func:`loadahead.plan`.
 
@@ -430,7 +430,7 @@ class TrainingStep:
 def _recipe(
     source: ScenarioSource | Plan,
     overrides: Overrides | None,
-    costs: Costs | None,
+    costs: Costs | Estimate | None,
     order: OrderSource | None,
     decisions: DecisionsSource | None,
 ) -> tuple[_Recipe, LossFunction | None]:
@@ -442,13 +442,25 @@ def _recipe(
         refuse_choices(source.name if isinstance(source, Plan) else str(source), overrides, order, decisions)
         check(plan)
         scenario, loss, warnings = _scenario_of(_echo(plan), None)
-        return _Recipe(scenario, plan, costs, warnings=warnings), loss
+        scenario, known = _with_choice(scenario, costs)
+        return _Recipe(scenario, plan, known, warnings=warnings), loss
     chosen = order_given(order)
     if isinstance(chosen, str):
         overrides, chosen = {**(overrides or {}), "parallel.pipeline": chosen}, None
     with named(source):
         scenario, loss, warnings = _scenario_of(source, overrides)
-    return _Recipe(scenario, None, costs, chosen, decisions_given(decisions), warnings), loss
+        scenario, known = _with_choice(scenario, costs)
+    return _Recipe(scenario, None, known, chosen, decisions_given(decisions), warnings), loss
+
+
+def _with_choice(scenario: Scenario, costs: Costs | Estimate | None) -> tuple[Scenario, Costs | None]:
+    """Return the scenario beside the costs given, and these; InputError where an estimate is wanted of no GPU."""
+    from loadahead.scenarios.estimates import require_gpu
+
+    scenario, known = with_choice(scenario, costs)
+    if scenario.has_estimated_times:
+        require_gpu(scenario.hardware)
+    return scenario, known
 
 
 def _echo(plan: Plan) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from loadahead.reports.statistics import kendall_tau, order_disagreements, relative_error
 from loadahead.reports.summary import Headline, headline
+from loadahead.sim.costs import is_estimate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
@@ -37,6 +38,8 @@ __all__ = [
 
 # These are marks in the plan rather than work: costs give them no time, so a relative error says nothing.
 _NO_DURATION = np.asarray([Kind.RELEASE, Kind.ACQUIRE, *sorted(RECV_KINDS)])
+# Times of a GPU are predicted, and those of a CPU were measured.
+_OTHER_DEVICE = ": they are that GPU's and the measured ones a CPU's, so that errors of times say nothing of either"
 _SAME = ("rank", "queue", "kind", "stage", "unit", "microbatch")
 
 
@@ -67,6 +70,8 @@ class Comparison:
         op_duration_mape: over the operations that do work, matched by id. An operation that took no time at all
             counts as exact when none was predicted and is left out, and counted in ``ops_left_out``, otherwise.
         ranking_tau: None, since one pair has no order; see :func:`compare_many`.
+        costs: where the prediction's costs come from; None where its timeline does not say.
+        device: what was measured on, as its timeline says.
     """
 
     plan_name: str
@@ -77,6 +82,16 @@ class Comparison:
     op_duration_mape: float | None
     per_kind: dict[str, KindComparison]
     ranking_tau: float | None = None
+    costs: str | None = None
+    device: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what is to be said of the two: where the predicted times are an estimate."""
+        if self.costs is None or not is_estimate(self.costs):
+            return ()
+        other = _OTHER_DEVICE if self.device == "cpu" else ""
+        return (f"The predicted times are not measured but an {self.costs}{other}.",)
 
     @property
     def step_time_error(self) -> float | None:
@@ -107,6 +122,8 @@ class Comparison:
             "op_duration_mape": self.op_duration_mape,
             "per_kind": {name: kind.to_dict() for name, kind in self.per_kind.items()},
             "ranking_tau": self.ranking_tau,
+            "costs": self.costs,
+            "notes": list(self.notes),
             "ops": self.ops,
             "ops_left_out": self.ops_left_out,
             STEP_TIME: _pair(predicted.step_time_ns, measured.step_time_ns),
@@ -199,7 +216,10 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
             error=relative_error(*sums),
             mape=_mean(errors[at & working]),
         )
+    costs = predicted.header.get("costs")
     return Comparison(
+        costs=costs if isinstance(costs, str) else None,
+        device=measured.source,
         plan_name=predicted.plan_name,
         predicted=headline(predicted, "the predicted timeline"),
         measured=headline(measured, "the measured timeline"),
@@ -244,6 +264,11 @@ class ComparisonOfMany:
         names = list(self.pairs)
         return [(names[i], names[j]) for i, j in order_disagreements(*self._step_times())]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what is to be said of the pairs, each sentence once."""
+        return tuple(dict.fromkeys(note for pair in self.pairs.values() for note in pair.notes))
+
     def _step_times(self) -> tuple[list[int], list[int]]:
         pairs = self.pairs.values()
         return [p.predicted.step_time_ns for p in pairs], [p.measured.step_time_ns for p in pairs]
@@ -266,6 +291,7 @@ class ComparisonOfMany:
             "op_duration_mape": self.op_duration_mape,
             "per_kind": {name: kind.to_dict() for name, kind in self.per_kind.items()},
             "ranking_tau": self.ranking_tau,
+            "notes": list(self.notes),
             "disagreements": [list(names) for names in self.disagreements],
             "pairs": {name: pair.to_dict() for name, pair in self.pairs.items()},
         }

@@ -159,7 +159,9 @@ def _comparison(comparison: Comparison | None) -> Html:
         table(kinds_grid(comparison)),
         element("p", "Sums over the step; the last column is the mean absolute error of one operation.", class_="note"),
     )
-    return _section("Predicted and measured", table(comparison_grid(comparison)), kinds)
+    return _section(
+        "Predicted and measured", table(comparison_grid(comparison)), _paragraphs(list(comparison.notes)), kinds
+    )
 
 
 def _figures(data: RunData, folder: Path) -> Html:
@@ -282,6 +284,9 @@ def _reliability(data: RunData) -> Html:
         sentences.append("Nothing was measured: every figure here is a prediction.")
     if data.costs is not None:
         sentences += cost_sentences(data.costs.source, data.costs.evidence)
+    elif data.facts is not None:
+        for source in dict.fromkeys(costs.source for costs in data.facts.costs):
+            sentences += cost_sentences(source, {})
     return _section("How far to trust this", _paragraphs(sentences))
 
 

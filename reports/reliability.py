@@ -8,7 +8,13 @@ from typing import Any
 
 from loadahead.reports.statistics import FEW_SAMPLES, UNSTABLE, spread
 from loadahead.reports.tables import format_share
+from loadahead.sim.costs import is_estimate
 from loadahead.sim.units import format_duration
+
+# What is said of costs that are an estimate.
+ESTIMATED_TIMES = (
+    "Their times are an estimate: no device was timed, and predicted steps are no better than the estimate."
+)
 
 
 def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
@@ -38,7 +44,8 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
 def cost_sentences(source: str, evidence: Mapping[str, Any]) -> list[str]:
     """Return where the costs come from, with the evidence's numbers and words of the first level."""
     known = [f"{key.replace('_', ' ')} {value}" for key, value in evidence.items() if _is_scalar(value)]
-    return [f"Costs: {source}{' (' + ', '.join(known) + ')' if known else ''}."]
+    costs = f"Costs: {source}{' (' + ', '.join(known) + ')' if known else ''}."
+    return [costs, ESTIMATED_TIMES] if is_estimate(source) else [costs]
 
 
 def _is_scalar(value: object) -> bool:

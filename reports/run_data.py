@@ -25,7 +25,7 @@ from loadahead.reports.run_directory import (
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
-from loadahead.sim.costs import Costs, load_costs
+from loadahead.sim.costs import Costs, is_estimate, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import OutdatedPlan, load_plan
 from loadahead.sim.ir.plan import Plan
@@ -111,6 +111,14 @@ class RunData:
             return self.costs.memory_bytes
         swept = {row.capacity_bytes for row in self.sweep}
         return swept.pop() if len(swept) == 1 else None
+
+    @property
+    def estimates(self) -> tuple[str, ...]:
+        """Where times come from that are an estimate, as the costs say it, each once."""
+        sources = [] if self.costs is None else [self.costs.source]
+        sources += [] if self.predicted is None else [str(self.predicted.header.get("costs"))]
+        sources += [] if self.facts is None else [costs.source for costs in self.facts.costs]
+        return tuple(dict.fromkeys(source for source in sources if is_estimate(source)))
 
     @property
     def losses(self) -> tuple[float, ...]:

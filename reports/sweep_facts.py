@@ -44,7 +44,8 @@ class SweepFacts(_Frozen):
         tables: the scenario as plain data, its overrides included, without the keys that are axes.
         axes: each axis' values as they stand in the table, by the scenario's key; the first changes slowest.
         engine: the simulator's.
-        costs: those given or named, or each that was calibrated for this sweep, or the scenario's own.
+        costs: those given or named, or each that was calibrated for this sweep, or the scenario's own; an estimate for
+            each GPU that an axis names.
         warnings: sentences about settings that do not do what they seem to.
         points: how many rows there are.
         model_axes: columns of axes beside those under ``model.`` that make the model another one.

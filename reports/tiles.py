@@ -48,6 +48,7 @@ def tiles(data: RunData) -> Html:
     boxes += _result_tiles(data)
     if not boxes and data.sweep:
         boxes = _sweep_tiles(data)
+    boxes += [_tile("Times", "estimated", source) for source in data.estimates] if boxes else []
     return element("div", *boxes, class_="tiles") if boxes else Html()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from loadahead.scenarios.host_cautions import cautions_of_hosts
 from loadahead.scenarios.kinds import Setting
+from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.sharing_cautions import cautions_of_sharing
 from loadahead.scenarios.tables import COMPUTE_KEYS, SEND_KEYS
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.planner import Policy
 from loadahead.sim.units import bytes_apart
 from loadahead.sim.workload import Workload
@@ -27,6 +28,7 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *scenario.notes.sentences(),
         *scenario.hardware.cautions(),
         *_compute(scenario),
+        *_no_estimate(scenario),
         *_recomputation(scenario),
         *_ideal(scenario),
         *_offloading(scenario),
@@ -40,7 +42,7 @@ def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
     """Return warnings about what the scenario says and its costs, given or calibrated, say otherwise."""
     if costs is None:
         return []
-    return [*_of_another_device(scenario, costs), *_issuing(scenario, costs)]
+    return [*_estimated(scenario, costs), *_of_another_device(scenario, costs), *_issuing(scenario, costs)]
 
 
 def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
@@ -54,6 +56,35 @@ def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
     return [
         f"nothing is offloaded: every boundary is smaller than offload.min_bytes ({limit}), the largest has {has}; set "
         "a smaller min_bytes"
+    ]
+
+
+def _estimated(scenario: Scenario, costs: Costs) -> list[str]:
+    """Say that times are an estimate, whether it is made now or stands in a costs file."""
+    if not is_estimate(costs.source):
+        return []
+    instead = "; calibrate on that GPU for measured ones" if scenario.model.needs_shapes else ""
+    out = [f"times are not measured but an {costs.source}{instead}"]
+    if scenario.has_estimated_times:
+        out += _other_precision(scenario)
+    return out
+
+
+def _other_precision(scenario: Scenario) -> list[str]:
+    """Warn where the catalogue's FLOPs, which are of 16-bit products, are not those of a module's products."""
+    hardware, model = scenario.hardware, scenario.model
+    if hardware.flops is not None or not isinstance(model, Module):
+        return []
+    if model.autocast != "none" or model.dtype == "bfloat16":
+        return []
+    ours = (
+        "model.dtype is float32, whose products"
+        if model.dtype == "float32"
+        else "neither model.dtype nor model.autocast says that the model has such; its products in float32"
+    )
+    return [
+        f"the estimate takes the catalogue's FLOPs of {hardware.accelerator}, which are of products in 16 bits; {ours} "
+        "take longer"
     ]
 
 
@@ -86,6 +117,8 @@ def _issuing(scenario: Scenario, costs: Costs) -> list[str]:
 def _compute(scenario: Scenario) -> list[str]:
     """Warn where the GPU's speed is written for a model whose times do not follow from it."""
     kind, written = scenario.model, scenario.hardware.model_fields_set
+    if scenario.has_estimated_times:
+        return []
     keys = [f"hardware.{key}" for key in COMPUTE_KEYS if key in written and getattr(scenario.hardware, key) is not None]
     if not keys or kind.times is None:
         return []
@@ -113,6 +146,13 @@ def _ideal(scenario: Scenario) -> list[str]:
         return []
     have = "have" if len(written) > 1 else "has"
     return [f'{", ".join(written)} {have} no effect: hardware.communication is "ideal", so that sends take no time']
+
+
+def _no_estimate(scenario: Scenario) -> list[str]:
+    """Warn where an estimate is asked for of a model that has times of its own."""
+    if not scenario.is_estimated or scenario.has_estimated_times:
+        return []
+    return [f'costs = "{ESTIMATE}" has no effect on a {scenario.model.kind} model: {scenario.model.times}']
 
 
 def _offloading(scenario: Scenario) -> list[str]:

@@ -49,7 +49,7 @@ class Layer:
         static_bytes: bytes of weights, gradients and optimizer state.
         optimizer_ns: its part of the OPTIMIZER_STEP.
         weight: how much work it is, in any unit, for dealing a model's layers out evenly.
-        cost: its times and workspaces, the saved bytes not counted; None for a module that was not calibrated.
+        cost: its times and workspaces, the saved bytes not counted; None for a module whose times are not known.
         index: its place in the model's ``nn.Sequential``; -1 where there is none.
         flops: of its FORWARD on one GPU; None where they are not known, or an estimate.
         kind: what it is, for people, e.g. ``"block"`` or a module's class; empty where that is not known.
@@ -134,7 +134,8 @@ class Units(NamedTuple):
         passed: the tensors that units hand on unchanged.
         shared_bytes: what each stage's layers hold together with other layers, beside their own static bytes; empty
             where they share nothing.
-        closing_ns: what each stage waits for other replicas around its OPTIMIZER_STEP; empty where it waits for none.
+        closing_ns: what each stage's OPTIMIZER_STEP takes beside its layers' parts: it waits for other replicas, and
+            has weights that stages share; empty where that is nothing.
         warnings: sentences about the layers and the cut.
     """
 

@@ -350,9 +350,9 @@ def _scenario(
 
 def _with_costs(scenario: Scenario, folder: Path) -> Scenario:
     """Return the scenario with its costs file's full path, so that it is found wherever the scenario is used."""
-    if scenario.costs is None:
+    if scenario.costs is None or scenario.is_estimated:
         return scenario
-    return scenario.model_copy(update={"costs": str((folder / scenario.costs).resolve())})
+    return scenario.with_costs(str((folder / scenario.costs).resolve()))
 
 
 def _with_search_path(scenario: Scenario, folder: Path) -> Scenario:

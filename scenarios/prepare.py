@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.cautions import cautions_beside_model, cautions_of_sizes
+from loadahead.scenarios.estimates import estimate_source
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.layers import Units
@@ -119,7 +120,8 @@ class Preparation:
         cut_into = scenario.parallel.pipeline_parallel_degree if stages is None else stages
         require_few_tasks(scenario.parallel.microbatches, scenario.model.units_known(cut_into))
         tables = (scenario.hardware, scenario.parallel, scenario.checkpoint, scenario.offload, shapes)
-        key = (scenario.model.kind, *map(id, tables), stages, placement)
+        estimate = scenario.costs if scenario.is_estimated else None
+        key = (scenario.model.kind, *map(id, tables), stages, placement, estimate)
         common = self._common.get(key, lambda: _Common.of(scenario, shapes, stages, placement), alive=tables)
         model, setting, hardware = scenario.model, common.setting, scenario.hardware
         parts = self._models.of(model, setting)
@@ -131,7 +133,7 @@ class Preparation:
         elif parts.costs is not None:
             of_model = parts.costs
             costs = self._costs.get(
-                (id(of_model), id(hardware), common.links["placement"]),
+                (id(of_model), id(hardware), common.links["placement"], common.links.get("source")),
                 lambda: _NO_COSTS.model_copy(update={**of_model, **common.links}),
                 alive=(of_model, hardware),
             )
@@ -160,7 +162,8 @@ class _Common:
     """Holds what scenarios share whose kind of model is the same, and whose tables but ``model`` are.
 
     Attributes:
-        links: the hardware's part of the costs, by their names; its keys allow no value that these do not.
+        links: the hardware's part of the costs, by their names, and their source where that is an estimate; the keys of
+            the hardware allow no value that these do not.
     """
 
     setting: Setting
@@ -177,6 +180,7 @@ class _Common:
         placement: tuple[int, ...] | None,
     ) -> _Common:
         hardware = scenario.hardware
+        setting = scenario.setting(shapes, stages, placement)
         links = {
             "launch_ns": hardware.launch,
             "launch_by_kind": hardware.launch_by_kind,
@@ -185,8 +189,10 @@ class _Common:
             **hardware.routes(),
             "placement": placement_of(scenario.parallel, hardware),
         }
+        if scenario.has_estimated_times:
+            links["source"] = estimate_source(hardware)
         return cls(
-            setting=scenario.setting(shapes, stages, placement),
+            setting=setting,
             policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
             warnings=tuple(cautions_beside_model(scenario)),
             links=links,

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PrivateAttr, SerializeAsAny
 
+from loadahead.scenarios.estimates import require_gpu
 from loadahead.scenarios.fields import Name, Table, not_allowed
 from loadahead.scenarios.kinds import KINDS, Model, Setting
 from loadahead.scenarios.notes import Notes
 from loadahead.scenarios.parallelism import collectives_of, sharing_of
 from loadahead.scenarios.tables import Checkpoint, Hardware, Jitter, Offload, Parallel
+from loadahead.sim.costs import ESTIMATE
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import shown_value
 from loadahead.sim.workload import ModuleShapes
@@ -30,7 +32,10 @@ def _model(value: Any) -> Any:
 
 
 class Scenario(Table):
-    """Holds one scenario; ``costs`` names a file of calibrated costs, relative to the scenario's own folder."""
+    """Holds one scenario.
+
+    ``costs`` names a file of calibrated costs, relative to the scenario's own folder, or is the word "estimate".
+    """
 
     name: Name
     costs: Name | None = None
@@ -55,6 +60,20 @@ class Scenario(Table):
         scenario._notes = notes
         return scenario
 
+    @property
+    def is_estimated(self) -> bool:
+        """Return whether the word in place of a costs file asks for an estimate."""
+        return self.costs == ESTIMATE
+
+    @property
+    def has_estimated_times(self) -> bool:
+        """Return whether an estimate is asked for and the model has no times of its own that stand instead."""
+        return self.is_estimated and (self.model.needs_shapes or self.model.times is None)
+
+    def with_costs(self, costs: str | None) -> Scenario:
+        """Return the same scenario with another costs file, with ``ESTIMATE``, or with none."""
+        return self.model_copy(update={"costs": costs})
+
     def setting(
         self,
         shapes: ModuleShapes | None = None,
@@ -63,13 +82,17 @@ class Scenario(Table):
     ) -> Setting:
         """Return what a model's units depend on beside its table.
 
-        ``stages`` and ``placement``, the rank of each, are None for one stage on each rank.
+        ``stages`` and ``placement``, the rank of each, are None for one stage on each rank. Raise InputError where a
+        module's times are to be estimated and the GPU is not known.
         """
         if self.checkpoint.is_selective and not self.model.recomputes_selectively:
             raise InputError(
                 f'checkpoint.recompute_granularity is "selective" and model.kind is "{self.model.kind}", of which it '
                 'is not known what of a unit would be recomputed; use "full"'
             )
+        estimated = self.is_estimated and self.model.needs_shapes
+        if estimated:
+            require_gpu(self.hardware)
         ranks = self.parallel.pipeline_parallel_degree
         return Setting(
             ranks=ranks,
@@ -83,4 +106,5 @@ class Scenario(Table):
             placement=placement,
             compute=self.hardware.compute(),
             shapes=shapes,
+            estimated=estimated,
         )

@@ -31,6 +31,9 @@ from loadahead.sim.workload import distinct_units
 # of the costs' fields: what transfers took over them is measured.
 CONFIGURED = "configured_links"
 
+# What is asked for in the place of a costs file, and what the source of costs begins with whose times nobody measured.
+ESTIMATE = "estimate"
+
 # The largest sum over a step: it has to fit int64 with room for what is added to it.
 MOST_TOTAL = 2**62
 
@@ -104,6 +107,11 @@ class UnitCost(_Frozen):
         return *durations, self.workspace_forward, self.workspace_recompute, backward, backward, backward
 
 
+def is_estimate(source: str) -> bool:
+    """Return whether costs with this source say that their times are an estimate."""
+    return source.split(" ", 1)[0] == ESTIMATE
+
+
 def _units(stages: tuple[tuple[UnitCost, ...], ...]) -> tuple[tuple[UnitCost, ...], ...]:
     if not stages or not all(stages):
         raise PydanticCustomError("no_units", "it must hold a list for each stage, with the cost of at least one unit")
@@ -162,7 +170,7 @@ class Costs(_Frozen):
         network_latency_ns: what a send between hosts takes beside its bytes; None: ``p2p_latency_ns``.
         gpu_network_bandwidth: what one GPU's sends to other hosts reach; None: what the host reaches.
         shared: what the GPUs of a host share; None when they share nothing.
-        source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``.
+        source: where the costs come from, e.g. ``"scenario"`` or ``"calibrated on cpu"``; see :func:`is_estimate`.
         evidence: sample counts, spread and machine of a calibration.
     """
 

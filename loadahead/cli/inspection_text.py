@@ -15,6 +15,7 @@ from loadahead.inspection.resources import Resource
 from loadahead.inspection.room import Room
 from loadahead.inspection.units import NOT_KNOWN, UnitFacts, UnitPlace
 from loadahead.reports.tables import NOTHING, Grid
+from loadahead.sim.costs import is_estimate
 from loadahead.sim.planner import Policy
 from loadahead.sim.units import counted, format_bytes, format_duration, format_flops, format_rate, format_ratio
 
@@ -29,7 +30,7 @@ def inspection_text(found: Inspection) -> str:
     """Return what was understood, in sentences and tables."""
     parts = [
         f"{found.scenario}: {_model_sentence(found)}\n{policy_sentence(found.policy)}",
-        table_text(units_grid(found.units)),
+        table_text(units_grid(found.units, found.costs)),
         rank_map_text(found.ranks),
         *([_sends_sentence(found)] if found.degrees.pipeline_parallel_degree > 1 else []),
         table_text(resources_grid(found.resources)),
@@ -98,7 +99,7 @@ def _span(numbers: Sequence[int]) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
 
 
-def units_grid(units: Sequence[UnitPlace]) -> Grid:
+def units_grid(units: Sequence[UnitPlace], costs: str | None = None) -> Grid:
     """Return a row for equal neighbours of a stage; stages in a row whose units are equal have their rows together."""
     stages = [_runs(own, lambda unit: unit.facts) for own in _runs(units, lambda unit: unit.stage)]
     alike = _runs(stages, lambda runs: tuple((run[0].facts, len(run)) for run in runs))
@@ -112,6 +113,8 @@ def units_grid(units: Sequence[UnitPlace]) -> Grid:
     note = "Sizes and FLOPs are one GPU's, for one microbatch; FLOPs are the forward's."
     if units[0].facts.forward_ns is None:
         note += f" Times and workspaces: {NOT_KNOWN}."
+    elif costs is not None and is_estimate(costs):
+        note += f" Times are an {costs}; workspaces are what units save, and no more."
     return _cut(Grid(headers=(*headers, *times), rows=tuple(rows), text_columns=frozenset({2}), note=note))
 
 

@@ -28,8 +28,14 @@ Scenario = Annotated[str, typer.Argument(metavar="SCENARIO", help="A shipped sce
 ScenarioOrPlan = Annotated[
     str, typer.Argument(metavar="SCENARIO|PLAN", help="A shipped scenario's name, a scenario file or a plan file.")
 ]
-CostsFile = Annotated[
-    Path | None, typer.Option("--costs", metavar="FILE", help="Costs of `loadahead calibrate`, not the scenario's.")
+# Not a path: as one, ./estimate would be the word that it is written differently from.
+Costs = Annotated[
+    str | None,
+    typer.Option(
+        "--costs",
+        metavar="FILE|estimate",
+        help="Costs of `loadahead calibrate`, or an estimate for the scenario's GPU; not the scenario's.",
+    ),
 ]
 ScenarioOrDemo = Annotated[str, typer.Argument(metavar="[SCENARIO]", help="A shipped scenario's name or a file.")]
 Device = Annotated[str, typer.Option("--device", help="Where tensors live: cpu or cuda.")]

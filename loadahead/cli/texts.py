@@ -18,6 +18,7 @@ from loadahead.reports.tables import (
     time_grid,
 )
 from loadahead.reports.training_check import EQUAL, worst
+from loadahead.sim.costs import is_estimate
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import SweepRow
+    from loadahead.sim.timeline import Timeline
     from loadahead.sweeps.advice import SweepAdvice
 
 
@@ -51,7 +53,7 @@ def plan_text(plan: Plan, order_given: bool) -> str:
 def step_text(predicted: Prediction) -> str:
     """Return a predicted step in words and as a table of its ranks."""
     job, step, metrics = predicted.job, predicted.step, predicted.step.metrics
-    lines = [f"{job.name}: one step takes {format_duration(metrics.step_time_ns)} ({step.source})"]
+    lines = [f"{job.name}: one step takes {format_duration(metrics.step_time_ns)} ({step.source}{_estimated(step)})"]
     lines += [job.plan.sentence] if job.plan.sentence else []
     contended = step.header.get("contended", [])
     if contended:
@@ -67,6 +69,11 @@ def step_text(predicted: Prediction) -> str:
     if len(metrics.ranks) > MOST_RANKS:
         lines.append(f"Of {len(metrics.ranks)} ranks the first and the last are shown (all of them: --json).")
     return "\n".join([*lines, *(part for grid in grids for part in ("", table_text(grid)))])
+
+
+def _estimated(step: Timeline) -> str:
+    """Return what stands behind a predicted step's time where its costs are an estimate."""
+    return f"; {step.header['costs']}" if is_estimate(step.header["costs"]) else ""
 
 
 def some_rows(grid: Grid, most: int = MOST_RANKS) -> Grid:
@@ -123,7 +130,7 @@ def choices_text(chosen: Sequence[Choice], most: int = 8) -> str:
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:
     """Return predicted beside measured, then every kind of operation, as tables."""
     first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
-    return f"{table_text(first)}\n\n{table_text(kinds_grid(result))}"
+    return "\n\n".join([table_text(first), table_text(kinds_grid(result)), *result.notes])
 
 
 def run_text(run: Run) -> str:
@@ -132,7 +139,9 @@ def run_text(run: Run) -> str:
     steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
     loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {run.check.sentence}"
     lines = [f"{steps}, {loss}", *([run.job.plan.sentence] if run.job.plan.sentence else [])]
-    return "\n".join([*lines, *([str(link)] if link else []), "", table_text(comparison_grid(run.comparison()))])
+    comparison = run.comparison()
+    lines += [str(link)] if link else []
+    return "\n".join([*lines, "", table_text(comparison_grid(comparison)), *comparison.notes])
 
 
 def costs_text(name: str, costs: Costs) -> str:

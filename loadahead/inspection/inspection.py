@@ -47,6 +47,7 @@ class Inspection:
         crossing_sends: the ranks of the pipeline that send to the next one on another host, in any replica or part.
         partly_crossing_sends: those of them that do so in some replicas or tensor parts, and in others do not.
         room: what fits; None where the units' costs are not known.
+        costs: where times and workspaces come from; None where they are not known.
         warnings: sentences about settings that do not do what they seem to.
     """
 
@@ -60,6 +61,7 @@ class Inspection:
     crossing_sends: tuple[int, ...]
     partly_crossing_sends: tuple[int, ...]
     room: Room | None
+    costs: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -78,6 +80,7 @@ class Inspection:
         return {
             "scenario": self.scenario,
             "policy": self.policy.to_dict(),
+            "costs": self.costs,
             "degrees": asdict(self.degrees),
             "units": [unit.to_dict() for unit in self.units],
             "ranks": self.ranks.rows(),
@@ -123,6 +126,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH, Reach.NETWORK),
             partly_crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH),
             room=None if costs is None else room_of(workload, policy, costs, places, scenario.name),
+            costs=None if costs is None else costs.source,
             warnings=prepared.warnings,
         )
 

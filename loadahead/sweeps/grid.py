@@ -7,11 +7,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
+from loadahead.arguments import Estimate
 from loadahead.progress import ProgressCallback, silent
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs
@@ -25,7 +26,7 @@ from loadahead.scenarios.loader import (
 )
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import Point, grid
@@ -56,7 +57,8 @@ class Sweep:
     Attributes:
         source: the scenario, by name, path, dictionary or as such.
         overrides: new values by key.
-        given: costs that stand for the scenario's own.
+        costs: costs that stand for the scenario's own, or the word "estimate", which becomes the scenario's.
+        given: those costs; None where there are none.
         known: calibrated costs by :func:`calibration_key`, so that a module is calibrated once for each size of
             microbatch.
         keep: a function that is told of each calibration.
@@ -67,7 +69,8 @@ class Sweep:
 
     source: ScenarioSource
     overrides: Overrides = field(default_factory=dict)
-    given: Costs | None = None
+    costs: InitVar[Costs | Estimate | None] = None
+    given: Costs | None = field(init=False)
     known: dict[str, Costs] = field(default_factory=dict)
     keep: Callable[[str, Costs], None] | None = None
     warnings: dict[str, None] = field(default_factory=dict)
@@ -77,10 +80,13 @@ class Sweep:
     _preparation: Preparation = field(default_factory=Preparation)
     _named_costs: dict[str, Costs] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, costs: Costs | Estimate | None) -> None:
         self.file = scenario_file(self.source)
         if not isinstance(self.overrides, Mapping):
             raise InputError(f"the overrides are of type {type(self.overrides).__name__}; give a dictionary")
+        self.given = None if isinstance(costs, str) else costs
+        if isinstance(costs, str):
+            self.overrides = {**self.overrides, "costs": ESTIMATE}
 
     def prepared(self, more: Overrides | None = None) -> Prepared:
         """Return the scenario with further overrides, ready to be planned."""
@@ -97,10 +103,10 @@ class Sweep:
         Raise InputError where the scenario is not allowed.
         """
         with jobs.named(self.source):
-            scenario = load()
+            scenario, _ = jobs.with_choice(load(), self.given)
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
-        self.warn(cautions(scenario))
+            self.warn(cautions(scenario))
         costs = self.given or self.costs_named(scenario)
         if costs is not None:
             self.warn(self._preparation.stated_links(costs, scenario, jobs.has_own_links(self.device))[1])
@@ -123,7 +129,7 @@ class Sweep:
 
     def costs_named(self, scenario: Scenario) -> Costs | None:
         """Return the costs of the file that the scenario names; None where it names none."""
-        path = scenario.costs
+        path = None if scenario.is_estimated else scenario.costs
         if path is not None and path not in self._named_costs:
             found = jobs.named_costs(scenario)
             assert found is not None, "a file is named"
@@ -338,7 +344,9 @@ class Grid:
         if any(known):
             return tuple(_facts_of(costs) for costs in known if costs is not None)
         if first.costs is not None:
-            return (CostsFacts(microbatches=None, source=first.costs.source, digest=None),)
+            own = [first, *(self._over_axes() if is_estimate(first.costs.source) else ())]
+            sources = dict.fromkeys(one.costs.source for one in own if one.costs is not None)
+            return tuple(CostsFacts(microbatches=None, source=source, digest=None) for source in sources)
         return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
 
     def _first(self) -> Prepared:
@@ -374,6 +382,11 @@ class Grid:
         if not prepared[0].scenario.model.needs_shapes:
             return None
         return {str(one.policy.microbatches): digest(repr(one.workload)) for one in prepared}
+
+    def _over_axes(self) -> Iterator[Prepared]:
+        """Yield the scenarios at every value of each outer axis, the others at their first."""
+        for axis in self.outer:
+            yield from self._along(axis.key)
 
     def _along(self, key: str) -> list[Prepared]:
         """Return the scenarios at every value of an axis, or the first where it is none; others have their first."""

@@ -38,6 +38,7 @@ class Setting:
         collectives: how long what they tell each other takes; None: it takes no time.
         granularity: "full", or "selective", which recomputes attention's core alone.
         shapes: the traced module's layers, where the kind needs them.
+        estimated: whether a traced module has times by roofline; else it has none before it is calibrated.
     """
 
     ranks: int
@@ -51,6 +52,7 @@ class Setting:
     partition: tuple[int, ...] | None = None
     placement: tuple[int, ...] | None = None
     shapes: ModuleShapes | None = None
+    estimated: bool = False
 
     @property
     def tensor_parallel_degree(self) -> int:

@@ -15,6 +15,9 @@ from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.kinds.traced import traced_units
 from loadahead.scenarios.layers import Units
 
+# Weights, gradients, and the optimizer's state: how many parts of equal size these are together. Adam has two moments
+# (Kingma and Ba, "Adam", 2015, algorithm 1), plain SGD keeps nothing.
+_STATE_PARTS = {"adamw": 4, "sgd": 2}
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -101,7 +104,7 @@ class Module(Model):
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units, made of the traced layers; raise InputError where they cannot be dealt out."""
         assert setting.shapes is not None, "a module is traced before it is planned"
-        return traced_units(setting.shapes, setting, cuts)
+        return traced_units(setting.shapes, setting, cuts, _STATE_PARTS[self.optimizer])
 
     def cautions(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadahead.scenarios.kinds.base import Cuts, Setting
+from loadahead.scenarios.kinds.estimated import Estimator, with_moved_bytes
 from loadahead.scenarios.layers import ESTIMATE_TOLD, Cut, Layer, Units
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import counted, format_bytes
@@ -20,14 +21,20 @@ from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrou
 STATE_TOLD = 100
 
 
-def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts) -> Units:
-    """Return the units of the traced layers; raise InputError where nothing is trained, or ranks share a weight."""
+def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts, state_parts: int) -> Units:
+    """Return the units of the traced layers; raise InputError where nothing is trained, or ranks share a weight.
+
+    ``state_parts`` is :class:`Estimator`'s.
+    """
     if shapes.frozen_layers >= len(shapes.layers):
         raise InputError(
             f"the model has nothing to train: its last layer's output has no gradient, and no parameter of its "
             f"{counted(len(shapes.layers), 'layer')} gets one; let some require one (requires_grad)"
         )
     layers = [_layer(index, shape) for index, shape in enumerate(shapes.layers)]
+    estimator = Estimator(compute=setting.compute, state_parts=state_parts) if setting.estimated else None
+    if estimator is not None:
+        layers = _estimated(layers, shapes, estimator)
     units = setting.cut([(layer, 1) for layer in layers], cuts)
     places = _Places.of(units.cut, setting)
     _require_one_rank(shapes.shared, places)
@@ -40,14 +47,17 @@ def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts) -> Units:
             rest = layers[state.layer].state_bytes - state.nbytes
             layers[state.layer] = replace(layers[state.layer], state_bytes=rest)
     frozen = sum(unit[-1] < shapes.frozen_layers for unit in units.cut.units)
+    shared_weights = _shared_bytes([piece for piece in shapes.shared if piece.trained], places)
     return units._replace(
         layers=layers,
         frozen_units=frozen,
         passed=passed,
         shared_bytes=_shared_bytes(shapes.shared, places),
+        closing_ns=() if estimator is None else tuple(map(estimator.optimizer_ns, shared_weights)),
         warnings=(
             *shapes.warnings,
             *_dealt_out_by_an_estimate(shapes.layers, setting),
+            *(_timed_by_an_estimate(shapes.layers) if setting.estimated else ()),
             *(_state_kept(layers, units.cut, places, frozen) if setting.checkpoint else ()),
         ),
     )
@@ -65,6 +75,15 @@ def _layer(index: int, shape: LayerShape) -> Layer:
         flops=shape.flops if shape.counted else None,
         kind=shape.kind,
     )
+
+
+def _estimated(layers: Sequence[Layer], shapes: ModuleShapes, estimator: Estimator) -> list[Layer]:
+    """Return the layers with times; what is not trained takes no part in the optimizer's step."""
+    out = []
+    for index, (layer, shape) in enumerate(zip(layers, with_moved_bytes(shapes.layers), strict=True)):
+        step = 0 if index < shapes.frozen_layers else estimator.optimizer_ns(layer.static_bytes)
+        out.append(replace(layer, cost=estimator.cost(shape), optimizer_ns=step))
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +165,27 @@ def _dealt_out_by_an_estimate(layers: Sequence[LayerShape], setting: Setting) ->
     """Yield a warning where stages follow from an estimate of work: of layers whose FLOPs could not be counted."""
     if setting.stages == 1 or setting.partition is not None:
         return
+    for uncounted in _not_counted(layers):
+        yield (
+            f"{uncounted}: the layers are dealt out over the stages by an estimate of their work; checkpoint.partition "
+            "sets the layers of each stage by hand"
+        )
+
+
+def _timed_by_an_estimate(layers: Sequence[LayerShape]) -> Iterator[str]:
+    """Yield a warning where estimated times follow from FLOPs that are an estimate themselves."""
+    for uncounted in _not_counted(layers):
+        yield f"{uncounted}: the estimate of their times follows from an estimate of their work, and may be far off"
+
+
+def _not_counted(layers: Sequence[LayerShape]) -> Iterator[str]:
+    """Yield how many layers' FLOPs could not be counted, where their work may be much of the whole."""
     kinds = Counter(layer.kind for layer in layers if not layer.counted)
     estimated = sum(layer.flops for layer in layers if not layer.counted)
     if not kinds or estimated * ESTIMATE_TOLD < sum(layer.flops for layer in layers):
         return
     named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) + (", ..." if len(kinds) > 4 else "")
-    yield (
-        f"the FLOPs of {kinds.total()} of {counted(len(layers), 'layer')} ({named}) are not counted: the layers are "
-        "dealt out over the stages by an estimate of their work; checkpoint.partition sets the layers of each stage by "
-        "hand"
-    )
+    yield f"the FLOPs of {kinds.total()} of {counted(len(layers), 'layer')} ({named}) are not counted"
 
 
 def _state_kept(layers: Sequence[Layer], cut: Cut, places: _Places, frozen: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from loadahead.sim.advice.names import TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, smallest, tasks_for
 from loadahead.sim.advice.steps import Steps
 from loadahead.sim.advice.within import Limits, limit_ns
-from loadahead.sim.costs import Costs
+from loadahead.sim.costs import Costs, is_estimate
 from loadahead.sim.planner import HORIZON_UNITS, Policy
 from loadahead.sim.workload import Workload
 
@@ -83,6 +83,7 @@ class _Adviser:
             alternatives=tuple(sorted(alternatives, key=_least_memory)),
             alternatives_complete=complete,
             windows=WINDOWS if with_alternatives else (),
+            estimated=is_estimate(self._costs.source),
             fitting=None if best is not None and self._fits(best) else self._fitting(horizons, last),
         )
 

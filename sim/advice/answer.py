@@ -51,6 +51,7 @@ class Advice(Findings):
                 "release_windows": list(self.windows),
                 "complete": self.alternatives_complete,
             },
+            "estimated": self.estimated,
             "sentence": self.sentence,
         }
 

@@ -102,6 +102,7 @@ class Findings:
         fitting: the largest horizon that fits device and host; None where keeping all or the best one does, and where
             none does.
         whose: what has the ``own`` horizon, as a sentence begins with it.
+        estimated: whether the costs say that their times are an estimate.
     """
 
     horizon_unit: str
@@ -123,6 +124,7 @@ class Findings:
     fitting: Figures | None = None
     whose: str = "This plan"
     min_bytes: int = 0
+    estimated: bool = False
 
     def fits(self, figures: Figures) -> bool:
         """Return whether a plan fits the device."""

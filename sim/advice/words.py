@@ -29,7 +29,8 @@ def in_words(advice: Findings) -> str:
     else:
         parts = [_none(advice), _room(advice), _alternative(advice), _own(advice), _most(advice)]
     switched_off = "If activations were offloaded:" if advice.own is None else ""
-    return " ".join(part for part in [switched_off, *parts] if part)
+    estimated = "All of its times are an estimate." if advice.estimated else ""
+    return " ".join(part for part in [switched_off, *parts, estimated] if part)
 
 
 def percent(share: float) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadahead.cli.options import CostsFile, Device, Json, Overrides, ScenarioOrPlan, TimelineFile
+from loadahead.cli.options import Costs, Device, Json, Overrides, ScenarioOrPlan, TimelineFile
 
 
 def execute(
@@ -15,7 +15,7 @@ def execute(
     device: Device = "cpu",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. Default: the scenario's.")] = None,
     overrides: Overrides = None,
-    costs: CostsFile = None,
+    costs: Costs = None,
     timeline: TimelineFile = None,
     out: Annotated[
         Path | None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from loadahead.cli.options import CostsFile, Json, Overrides, Scenario
+from loadahead.cli.options import Costs, Json, Overrides, Scenario
 
 
 def inspect(
     scenario: Scenario,
     overrides: Overrides = None,
-    costs: CostsFile = None,
+    costs: Costs = None,
     json_wanted: Json = False,
 ) -> None:
     """Say what was understood of a scenario, before anything is run.

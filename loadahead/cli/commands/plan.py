@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadahead.cli.options import CostsFile, Json, Overrides, Scenario
+from loadahead.cli.options import Costs, Json, Overrides, Scenario
 
 
 def plan(
@@ -25,7 +25,7 @@ def plan(
         typer.Option("--decisions", metavar="FILE", help="Which boundaries leave: a plan, or a JSON file of rows."),
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="Write the text form instead of JSON.")] = False,
-    costs: CostsFile = None,
+    costs: Costs = None,
     json_wanted: Json = False,
 ) -> None:
     """Plan a scenario and prove the plan.
@@ -57,6 +57,7 @@ def plan(
         chosen = {"order": made.policy["pipeline"], "stages": len(made.stage_rank)}
         chosen |= {"decisions": None if decisions is None else str(decisions)}
         path = None if out is None else str(out)
+        chosen |= {"costs": None if job.costs is None else job.costs.source}
         said = {"advice": None if advice is None else advice.to_dict(), "warnings": list(job.warnings)}
         emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | said)
         return

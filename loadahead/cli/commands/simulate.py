@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from loadahead.cli.options import CostsFile, Draws, Engine, Json, Overrides, ScenarioOrPlan, Seed, TimelineFile
+from loadahead.cli.options import Costs, Draws, Engine, Json, Overrides, ScenarioOrPlan, Seed, TimelineFile
 
 
 def simulate(
     argument: ScenarioOrPlan,
     overrides: Overrides = None,
     engine: Engine = None,
-    costs: CostsFile = None,
+    costs: Costs = None,
     timeline: TimelineFile = None,
     draws: Draws = None,
     seed: Seed = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadahead.cli.options import CostsFile, Engine, Json, Overrides, Scenario
+from loadahead.cli.options import Costs, Engine, Json, Overrides, Scenario
 
 _VALUES = "VALUES"
 
@@ -43,7 +43,7 @@ def sweep(
     ] = "loky",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="The cluster's.")] = None,
     overrides: Overrides = None,
-    costs: CostsFile = None,
+    costs: Costs = None,
     engine: Engine = None,
     json_wanted: Json = False,
 ) -> None:
@@ -103,6 +103,7 @@ def sweep(
                 "advice": advice.marked_dict(),
                 "advice_by_axes": [each.to_dict() for each in advice.each],
                 "advice_left_out": advice.left_out,
+                "costs": list(dict.fromkeys(facts.source for facts in done.facts.costs)),
                 "directory": directory,
                 "warnings": warnings,
             }

@@ -86,7 +86,9 @@ def test_transformer_holds_16_bytes_per_parameter() -> None:
     parameters = 12 * LAYERS * H * H + 13 * LAYERS * H + (V + S) * H + 2 * H
     assert costs_of(transformer()).static_bytes == (16 * parameters,)
     # Two ranks hold a tied table twice.
-    assert sum(costs_of(transformer(parallel={"pipeline_parallel_degree": 2})).static_bytes) == 16 * (parameters + V * H)
+    assert sum(costs_of(transformer(parallel={"pipeline_parallel_degree": 2})).static_bytes) == 16 * (
+        parameters + V * H
+    )
 
 
 @pytest.mark.parametrize(
