@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS, Accelerator
 from loadahead.scenarios.catalogue.machines import MACHINES, Machine
-from loadahead.scenarios.roofline import Kernels
+from loadahead.scenarios.roofline import Curve, Kernels
 from loadahead.sim.units import format_duration, format_rate
 
 GIB = 2**30
@@ -39,7 +39,15 @@ MACHINE_HEADS = (
     "a GPU's link to the host",
 )
 ACCELERATOR_HEADS = ("`preset`", "memory", "link to the host, each way", "between GPUs", "memory bandwidth", "bfloat16")
-KERNEL_HEADS = ("`preset`", "of its peak, by a product's GFLOP", "of its memory's bandwidth", "start of a kernel")
+KERNEL_HEADS = (
+    "`preset`",
+    "of its peak, by a product's GFLOP",
+    "of its memory's bandwidth",
+    "start of a kernel",
+    "step between products",
+    "flash attention, by its GFLOP",
+    "backward",
+)
 NOT_KNOWN = "not known"
 
 
@@ -118,10 +126,17 @@ def _accelerator(name: str, row: Accelerator) -> list[str]:
 def _kernels(name: str, kernels: Kernels) -> list[str]:
     return [
         f"`{name}`",
-        ", ".join(f"{flops / 1e9:.4g}: {share:.2f}" for flops, share in kernels.products),
+        _curve(kernels.products),
         f"{kernels.memory_share:.2f}",
         format_duration(kernels.start_ns),
+        format_duration(kernels.step_ns),
+        _curve(kernels.flash),
+        _curve(kernels.flash_backward),
     ]
+
+
+def _curve(points: Curve) -> str:
+    return ", ".join(f"{flops / 1e9:.4g}: {share:.2f}" for flops, share in points)
 
 
 def _cell(value: int | None, show: Callable[[int], str]) -> str:
