@@ -84,8 +84,8 @@ ANY_GPU = _A100_SXM
 _MEASURED = "bfloat16 products of square matrices in PyTorch (zzc0721/torch-performance-test-data"
 _FLASH_2 = "FlashAttention-2 on an H100 (Dao-AILab/flash-attention#1051, 2024)"
 # The H200 is "the same" in stas00/ml-engineering's table of matrix products (2026): its chip and power are the H100's.
-# Squares of 4096 and 8192 reach 789 and 798 TFLOP/s for a moment; training lasts, and power holds it back as it does the
-# largest square.
+# Squares of 4096 and 8192 reach 789 and 798 TFLOP/s for a moment; training lasts, and power holds it back as it does
+# the largest square.
 _HOPPER = _squares(989 * TERA, {1024: 176.62, 2048: 676.59, 10240: 719.72})
 H100 = Kernels(
     products=_HOPPER,
