@@ -13,13 +13,18 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """Holds a published figure and what was predicted; ``note`` says how they compare where that needs words."""
+    """Holds a published figure and what was predicted.
+
+    ``note`` says how they compare where that needs words; ``theirs`` is by how much the publisher's own prediction is
+    larger, as a fraction.
+    """
 
     name: str
     published: float
     predicted: float
     unit: str
     note: str = ""
+    theirs: float = 0.0
 
     @property
     def error(self) -> float:
@@ -29,7 +34,8 @@ class Beside:
     def line(self) -> str:
         """Return both figures and the error, for people."""
         figures = f"{self.published:10.2f} {self.predicted:10.2f} {self.unit:3} {100 * self.error:+6.1f} %"
-        return f"{self.name:48} {figures}{f'   {self.note}' if self.note else ''}"
+        theirs = f"   theirs {100 * self.theirs:+.1f} %" if self.theirs else ""
+        return f"{self.name:48} {figures}{f'   {self.note}' if self.note else ''}{theirs}"
 
 
 def mean_error(rows: list[Beside]) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.published import calculon, recomputation, simumax
+from tests.published.page import table
 from tests.published.rows import mean_error
 
 
@@ -36,3 +39,8 @@ def test_step_times_and_peaks_on_eight_b200() -> None:
 def test_peaks_beside_calculon() -> None:
     for row in calculon.peaks():
         assert row.error == pytest.approx(0, abs=0.01), row.line()
+
+
+def test_the_page_has_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "transformers.md"
+    assert table() in page.read_text(encoding="utf-8"), "put what `python -m tests.published.page` prints there"
