@@ -41,7 +41,7 @@ def test_of_two_orders_that_are_as_fast_the_one_with_less_on_the_host_is_marked(
     out = capsys.readouterr().out
     (marked,) = [line.split() for line in out.splitlines() if line.lstrip().startswith("*")]
     assert marked[1:4] == ["interleaved", "64", "1"]
-    assert "The best that fits: pipeline interleaved, microbatches 64, horizon 1. It makes 0.9 microb" in out
+    assert "The best that fits: pipeline interleaved, microbatches 64, horizon 1. It makes 0.958 microb" in out
 
 
 def test_no_star_where_nothing_fits_and_how_much_is_missing(tmp_path: Path, capsys: Captured) -> None:
@@ -72,7 +72,7 @@ def test_rows_have_their_own_capacity_where_memory_is_an_axis(tmp_path: Path) ->
     best = table.best()
     assert best is not None and (best["hardware.memory"], best.horizon) == ("60 GiB", 1)
     assert table.best(memory="50 GiB") is None
-    assert table.best(memory="54 GiB", where={"horizon": 8}) == table.rows[1]
+    assert table.best(memory="55 GiB", where={"horizon": 8}) == table.rows[1]
     # The files have it too, with whole numbers and nothing where the host's capacity is not known.
     for name in ("sweep.csv", "sweep.parquet"):
         assert read_sweep(tmp_path / name) == table.rows
@@ -87,12 +87,14 @@ def test_of_two_layouts_of_one_box_the_faster_is_marked() -> None:
     rows = []
     for ranks, degree in ((8, 1), (4, 2)):
         keys = {"parallel.pipeline_parallel_degree": [ranks], "parallel.tensor_parallel_degree": [degree]}
-        one = la.sweep("four-rank", {**keys, "horizon": [1, 2]}, overrides={"parallel.pipeline": "interleaved"})
+        # Tensor-parallel GPUs would wait for each other as long as a longer pipeline does.
+        overrides = {"parallel.pipeline": "interleaved", "hardware.communication": "ideal"}
+        one = la.sweep("four-rank", {**keys, "horizon": [1, 2]}, overrides=overrides)
         assert {row.gpus for row in one.rows} == {8}
         rows += one.rows
     best = la.SweepTable(rows=tuple(rows)).best()
     by_hand = [64 / (row.step_time_ns / 1e9) / 8 for row in rows]
-    assert best is not None and max(by_hand[:2]) < 0.95 * min(by_hand[2:])
+    assert best is not None and max(by_hand[:2]) < 0.98 * min(by_hand[2:])
     assert best["parallel.tensor_parallel_degree"] == 2
     assert best.peak_device_bytes == min(row.peak_device_bytes for row in rows[2:])
 

@@ -231,16 +231,16 @@ def test_the_host_has_to_have_room_for_the_slots() -> None:
 
 
 def test_a_horizon_has_to_fit_device_and_host() -> None:
-    """The device has room for horizons up to 549 and the host for those from 646 on."""
+    """The device has room for horizons up to 511 and the host for those from 646 on."""
     changes = {"hardware.memory": "74.5 GiB", "hardware.host_memory": "60 GiB"}
     advice = la.advise("four-rank", changes)
     assert advice is not None and advice.best is not None and advice.fitting is None
     assert "No horizon (tasks, release window 1) fits both the GPU's 74.5 GiB and the host's 60 GiB." in advice.sentence
-    for horizon in (1, 100, 300, 549, 645, 646, 700):
+    for horizon in (1, 100, 300, 511, 645, 646, 700):
         metrics = la.simulate("four-rank", changes | {"offload.activation_loading_horizon": horizon}).metrics
         host = sum(rank.peak_host_bytes for rank in metrics.ranks)
         assert metrics.peak_device_bytes > advice.capacity_bytes or host > 60 << 30
-    enough = la.advise("four-rank", changes | {"hardware.memory": "79 GiB", "hardware.memory_bandwidth": "3 TB/s"})
+    enough = la.advise("four-rank", changes | {"hardware.memory": "80 GiB", "hardware.memory_bandwidth": "3 TB/s"})
     assert enough is not None and enough.best is not None and enough.fits(enough.best)
 
 
