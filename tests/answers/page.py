@@ -36,7 +36,7 @@ _INTRODUCTION = f"""\
 # Answers
 
 What does offloading bring for this model on that machine? Here is every model of the
-[catalogue](scenarios.md) on every [machine](machines.md) of it.
+[catalogue](models.md) on every [machine](machines.md) of it.
 
 **All figures are estimates, and none was measured.** Times follow by roofline from FLOPs and bytes and from what
 GPUs of a kind reach, copies and sends from bandwidths and latencies; memory is what the plan holds, without what an
