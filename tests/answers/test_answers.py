@@ -21,8 +21,8 @@ from tests.answers.table import PAGE, TABLE, read, written
 SAMPLE = (
     ("gpt2-xl", "2x-rtx-4090"),
     ("gpt3-13b", "p4d.24xlarge"),
-    ("gpt3-175b", "dgx-a100"),
-    ("gpt3-175b", "8x-l40s"),
+    ("mixtral-8x7b", "p3dn.24xlarge"),
+    ("llama3-70b", "p5.48xlarge"),
     ("gpt3-175b", "p3.16xlarge"),
 )
 # Of these, plans are made and simulated whole: one split of one host, one of several.
