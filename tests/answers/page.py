@@ -41,7 +41,8 @@ What does offloading bring for this model on that machine? Here is every model o
 **All figures are estimates, and none was measured.** Times follow by roofline from FLOPs and bytes and from what
 GPUs of a kind reach ([transformers.md](transformers.md)), what GPUs tell each other from NCCL's own reckoning
 ([communication.md](communication.md)), copies from bandwidths and latencies; memory is what the plan holds, without
-what an allocator wastes and without the CUDA context. The same numbers are in [answers.csv](answers.csv), in ns and bytes.
+what an allocator wastes and without the CUDA context. The same numbers are in [answers.csv](answers.csv), in ns and
+bytes.
 
 How each row was chosen:
 
