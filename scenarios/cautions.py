@@ -169,6 +169,11 @@ def _offloading(scenario: Scenario) -> list[str]:
             "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "
             "activation offloading has no effect"
         ]
+    if scenario.checkpoint.is_selective:
+        return [
+            'activation_loading_horizon has no effect: checkpoint.recompute_granularity = "selective" keeps what units '
+            "save, and no boundary leaves the GPU"
+        ]
     if parallel.microbatches == 1 and "parallel.microbatches" not in scenario.notes.by_default:
         return [
             "activation offloading does not save memory with only one microbatch (parallel.microbatches is 1), says "

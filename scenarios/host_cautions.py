@@ -109,7 +109,7 @@ def _network(hardware: Hardware, sends: _Sends) -> list[str]:
         return [_without_effect(["hardware.gpus_per_nic"], "gpu_network_bandwidth is not given, which a card has")]
     has_network = _known(hardware, "network_bandwidth", "gpu_network_bandwidth")
     of_hosts = _known(hardware, *_OF_A_HOST, *_OF_A_SWITCH, "p2p_link", "gpus_per_host")
-    if not leaves or has_network or not of_hosts:
+    if not leaves or has_network or not (of_hosts or sends.groups_between_hosts):
         return []
     who = "ranks send" if sends.between_hosts else "replicas or parts of layers send"
     return [

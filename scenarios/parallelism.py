@@ -22,6 +22,12 @@ def sharing_of(parallel: Parallel) -> Sharing:
     stage = zero_stage_of(parallel)
     if stage == 0:
         _require_nothing_sharded(parallel)
+    if parallel.shard_optimizer_state and parallel.zero_stage is None and (shard or 1) > 1:
+        raise InputError(
+            f"parallel.shard_optimizer_state is true, which shards over all replicas, and "
+            f"parallel.sharded_data_parallel_degree is {shard}; leave one of them out, or say with parallel.zero_stage "
+            "what is sharded"
+        )
     for key in _OVER_REPLICAS:
         degree = getattr(parallel, key) or 1
         if data % degree:

@@ -100,6 +100,6 @@ class PartsOfModels:
 
 def _too_much() -> InputError:
     return InputError(
-        f"model: the layers of a unit or a stage add up to more than {LARGEST_AMOUNT} bytes or ns; use more stages or "
-        "a smaller model"
+        f"model: the layers of a unit or a stage add up to more than {LARGEST_AMOUNT} bytes or ns; use more stages, a "
+        "smaller model or a quicker GPU"
     )

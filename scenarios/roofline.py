@@ -48,12 +48,14 @@ class Compute:
             follow from what kernels reach.
         memory_bandwidth: the GPU's own memory's; None: not given, so that bytes take no time.
         kernels: what this GPU's kernels reach.
+        flops_of_16_bits: whether the peak is the catalogue's, which is that of products in 16 bits.
     """
 
     flops: int | None
     efficiency: float | None
     memory_bandwidth: int | None
     kernels: Kernels
+    flops_of_16_bits: bool = False
 
     def products_ns(self, flops: int, each: int) -> int:
         """Return how long matrix products of so many FLOPs together take, in ns, when one product has ``each``.

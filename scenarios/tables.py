@@ -282,6 +282,7 @@ class Hardware(Table):
             efficiency=self.efficiency,
             memory_bandwidth=self.value_of("memory_bandwidth"),
             kernels=ANY_GPU if accelerator is None else accelerator.kernels,
+            flops_of_16_bits=self.flops is None and accelerator is not None,
         )
 
     def links(self) -> dict[str, Any]:

@@ -452,8 +452,8 @@ def load_costs(path: str | Path) -> Costs:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: cannot be read as a costs file ({error.__class__.__name__}); "
-            "give a costs file, as a calibration writes it"
+            f"{path}: cannot be read as a costs file ({getattr(error, 'strerror', None) or 'it is not text'}); give a "
+            f'costs file, as a calibration writes it, or "{ESTIMATE}"'
         ) from error
     try:
         return Costs.model_validate_json(text)

@@ -61,7 +61,7 @@ def policy_sentence(policy: Policy) -> str:
     cap = "" if policy.active_microbatches is None else f", at most {policy.active_microbatches} of them active"
     order = f"Order {policy.pipeline}{_ALSO_CALLED.get(policy.pipeline, '')}, {many}{cap}"
     if not policy.checkpoint:
-        return f"{order}; activation checkpointing is off, so that no boundary leaves the GPU."
+        return f"{order}; no unit is recomputed from its boundary, so that none leaves the GPU."
     if not policy.offload:
         return f"{order}; activation checkpointing is on, offloading is off."
     horizon = counted(policy.horizon, policy.horizon_unit.removesuffix("s"))

@@ -9,7 +9,7 @@ from loadahead.inspection.ratios import Ratios
 from loadahead.sim.planner import Policy
 from loadahead.sim.units import bytes_apart, counted, format_duration, format_ratio
 
-NOT_CHECKPOINTED = "Without activation checkpointing no boundary leaves the GPU, so that there is no k."
+NOT_CHECKPOINTED = "No unit is recomputed from its boundary, so that none leaves the GPU and there is no k."
 NOT_CALIBRATED = "k is not known: calibrate, and give the costs."
 _STEADY = "a steady state of one forward and one backward"
 

@@ -326,6 +326,29 @@ MACHINES: dict[str, Machine] = {
             "network_latency": _NCCL,
         },
     ),
+    "dgx-h200": Machine(
+        preset="h200-sxm",
+        gpus_per_host=8,
+        gpus_per_switch=1,
+        host_memory=2048 * GIB,
+        host_memory_bandwidth=563_200_000_000,
+        network_bandwidth=400 * GB,
+        gpu_network_bandwidth=50 * GB,
+        network_latency=SEND_BETWEEN_HOSTS_NS,
+        sources={
+            "preset": _DGX_H100,
+            "gpus_per_host": _DGX_H100,
+            "gpus_per_switch": (
+                "nvidia-smi topo of eight H100 SXM beside two 56-core Xeon: no two GPUs behind one switch "
+                "(NVIDIA/nccl#1264, 2024)"
+            ),
+            "host_memory": f"{_DGX_H100}: 2 TB, 32 modules",
+            "host_memory_bandwidth": _8480C,
+            "network_bandwidth": f"{_DGX_H100}: 8 x 400 Gbit/s",
+            "gpu_network_bandwidth": f"{_DGX_H100}: one ConnectX-7 of 400 Gbit/s for each GPU",
+            "network_latency": _NCCL,
+        },
+    ),
     "dgx-b200": Machine(
         preset="b200-sxm",
         gpus_per_host=8,

@@ -20,10 +20,12 @@ from loadahead.scenarios.fields import Count, Natural, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.kinds.shape_cautions import cautions_of_shape
 from loadahead.scenarios.layers import Layer, Units, Weights
+from loadahead.scenarios.roofline import Compute
 from loadahead.scenarios.tables import missing
 from loadahead.scenarios.transformer.attention import attention
 from loadahead.scenarios.transformer.dimensions import Dimensions
-from loadahead.scenarios.transformer.ends import embedding, head, table
+from loadahead.scenarios.transformer.ends import embedding, head
+from loadahead.scenarios.transformer.ends import table as table_of
 from loadahead.scenarios.transformer.mlp import mlp
 from loadahead.scenarios.transformer.replicas import Replicas
 from loadahead.scenarios.transformer.state import DTYPES, FLOAT, OPTIMIZERS, State
@@ -166,6 +168,7 @@ class Transformer(Model):
         """Return warnings about settings that do nothing for this shape, and about attention that was not chosen."""
         size = self.dimensions(setting)
         out = cautions_of_shape(setting, attention=self.shape("attention"), experts=size.experts)
+        out += _of_the_gpu(setting.compute, self.dtype)
         chosen = self.attention is not None or (self.preset is not None and self.sequence is None)
         block = _block(size)
         if not chosen and 2 * block.core > block.kept:
@@ -175,6 +178,22 @@ class Transformer(Model):
                 'model.attention = "flash" does not keep'
             )
         return out
+
+
+def _of_the_gpu(compute: Compute, dtype: str) -> list[str]:
+    """Return warnings about times that the GPU's figures make too short."""
+    out = []
+    if dtype == "float32" and compute.flops_of_16_bits:
+        out.append(
+            'model.dtype is "float32" and the FLOPs are the catalogue\'s, which are of products in 16 bits: those in '
+            "32 bits take longer; write hardware.flops"
+        )
+    if compute.efficiency is None and not compute.memory_bandwidth:
+        out.append(
+            "hardware.memory_bandwidth is not given: all but products of matrices, and the optimizer's step, takes no "
+            "time"
+        )
+    return out
 
 
 def _block(size: Dimensions) -> Part:
@@ -202,26 +221,34 @@ class _Layers:
         return self._layer("block", _block(self.size), self.size.stream)
 
     def embedding(self) -> Layer:
-        return self._layer("embedding", embedding(self.size), ID * self.size.tokens, gradient=0, has_table=True)
+        return self._layer("embedding", embedding(self.size), ID * self.size.tokens, gradient=0, table=True)
 
     def head(self, has_table: bool) -> Layer:
-        return self._layer("head", head(self.size), self.size.stream, has_table=has_table)
+        """Return the head; a tied table is the embedding's, and the head uses it."""
+        return self._layer("head", head(self.size), self.size.stream, table=True, owns_table=has_table)
 
     def _layer(
-        self, kind: str, part: Part, boundary: int, gradient: int | None = None, has_table: bool = False
+        self,
+        kind: str,
+        part: Part,
+        boundary: int,
+        gradient: int | None = None,
+        table: bool = False,
+        owns_table: bool = True,
     ) -> Layer:
-        weights = Weights(dense=part.parameters + (table(self.size) if has_table else 0), expert=part.expert_parameters)
+        own = Weights(dense=part.parameters, expert=part.expert_parameters)
+        of_table = Weights(dense=table_of(self.size) if table else 0)
+        weights = own + of_table if owns_table else own
         compute, state = self.setting.compute, self.state
         selective = self.setting.granularity == "selective"
-        kept = part.kept - (part.core if selective else 0)
         amounts = {
             "boundary_bytes": boundary,
             "gradient_bytes": boundary if gradient is None else gradient,
-            "saved_bytes": kept,
+            "saved_bytes": part.kept - (part.core if selective else 0),
             "static_bytes": state.resident(weights.dense, weights.expert),
             "optimizer_ns": compute.streamed_ns(state.stepped(weights.dense, weights.expert)),
         }
-        cost = self._cost(part, weights, selective)
+        cost = self._cost(part, own + of_table, selective)
         largest = max(*amounts.values(), cost.backward_ns, cost.workspace_backward)
         if largest > LARGEST_AMOUNT:
             raise InputError(
@@ -231,18 +258,19 @@ class _Layers:
         weight = part.flops * self.size.sharing.tensor // self.size.tokens
         return Layer(**amounts, weight=weight, cost=cost, flops=part.flops, kind=kind, weights=weights)
 
-    def _cost(self, part: Part, weights: Weights, selective: bool) -> UnitCost:
+    def _cost(self, part: Part, used: Weights, selective: bool) -> UnitCost:
         """Return a layer's times, and what is in memory only while it runs beside what its graph keeps."""
         times = Times(compute=self.setting.compute, collectives=self.setting.collectives, element=self.size.element)
         replicas = self._replicas()
         forward, backward = times.forward(part), times.backward(part)
-        gathering, scattering = replicas.gathering(weights), replicas.scattering(weights)
+        gathering, scattering = replicas.gathering(used), replicas.scattering(used)
         again = times.core(part) if selective else 0
         recompute = forward + replicas.beside(forward, gathering)
-        if not self.setting.checkpoint:
-            # No RECOMPUTE comes before it, which would have gathered the weights.
+        if not self.setting.checkpoint or self.setting.strategy != "each":
+            # No RECOMPUTE comes right before it, which would have gathered the weights.
             scattering += gathering
-        gathered = self.state.gathered(weights.dense, weights.expert)
+        gathered = self._gathered(used)
+        reduced = self.state.whole_gradients(used.dense, used.expert)
         return UnitCost(
             forward_ns=recompute,
             recompute_ns=recompute,
@@ -250,10 +278,21 @@ class _Layers:
             workspace_forward=gathered,
             workspace_recompute=gathered,
             workspace_backward=(part.core if selective else 0)
-            + part.working
-            + gathered
-            + self.state.reduced(weights.dense, weights.expert),
+            # All gradients of its weights, where they are whole until they are scattered, or one at a time.
+            + (max(part.peak, part.working + reduced) if reduced else part.peak)
+            + gathered,
         )
+
+    def _gathered(self, used: Weights) -> int:
+        """Return the bytes of weights that are whole only while a layer runs: its own, and those of the next one.
+
+        The next one, a block in most places, is gathered meanwhile where communication goes on beside computation.
+        """
+        own = self.state.whole_weights(used.dense, used.expert)
+        if not own or not self.setting.sharing.overlap:
+            return own
+        block = _block(self.size)
+        return own + self.state.whole_weights(block.parameters, block.expert_parameters)
 
     def _replicas(self) -> Replicas:
         return Replicas(state=self.state, collectives=self.setting.collectives)

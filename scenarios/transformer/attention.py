@@ -25,7 +25,8 @@ def attention(size: Dimensions) -> Part:
                 parameters=size.hidden * wide + (wide if size.bias or size.qkv_bias else 0),
                 products=(Product(m=size.tokens, k=size.hidden, n=wide),),
                 kept=made * wide,
-                working=made * wide + size.stream + size.element * size.hidden * wide,
+                working=made * wide + size.stream,
+                peak=made * wide + size.stream + size.element * size.hidden * wide,
             ),
             *_prepared(size),
             _flash(size) if size.flash else plain_core(size),
@@ -33,7 +34,8 @@ def attention(size: Dimensions) -> Part:
                 parameters=size.queries * size.hidden + (size.hidden if size.bias else 0),
                 products=(Product(m=size.tokens, k=size.queries, n=size.hidden),),
                 kept=made * size.queries,
-                working=made * size.queries + size.element * size.queries * size.hidden,
+                working=made * size.queries,
+                peak=made * size.queries + size.element * size.queries * size.hidden,
             ),
         ]
     )

@@ -53,13 +53,23 @@ class Dimensions:
                 f"parallel.tensor_parallel_degree is {t}; it must divide model.kv_heads, {self.kv_heads}, or be a "
                 "multiple of it"
             )
+        if self.mlp % t:
+            raise InputError(f"parallel.tensor_parallel_degree is {t}; it must divide model.mlp, {self.mlp}")
+        if self.sharing.sequence_parallel and self.sequence % t:
+            raise InputError(
+                f"parallel.tensor_parallel_degree is {t}; with parallel.sequence_parallel it must divide "
+                f"model.sequence, {self.sequence}"
+            )
         if bool(self.experts) != bool(self.experts_per_token) or self.experts_per_token > self.experts:
             raise InputError(
                 f"model.experts is {self.experts} and experts_per_token {self.experts_per_token}; a mixture of experts "
-                "has both, and a token goes to at most as many experts as there are"
+                "has both, and a token goes to at most as many experts as there are; a dense model has 0 of both"
             )
         if self.experts and self.experts % e:
-            raise InputError(f"parallel.expert_parallel_degree is {e}; it must divide model.experts, {self.experts}")
+            raise InputError(
+                f"parallel.expert_parallel_degree is {e}; it must divide model.experts, {self.experts}: use a smaller "
+                "one"
+            )
 
     @property
     def tokens(self) -> int:

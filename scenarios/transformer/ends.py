@@ -34,7 +34,7 @@ def embedding(size: Dimensions) -> Part:
         forward=Moved(nbytes=2 * whole + (2 * stream + mask if mask else 0), kernels=2 if mask else 1),
         backward=Moved(nbytes=2 * whole + (2 * stream + mask if mask else 0), kernels=2 if mask else 1),
         kept=mask,
-        working=size.element * table(size),
+        peak=size.element * table(size),
         told=(told,) if t > 1 else (),
         told_backward=(gathered,) if sequence_parallel else (),
     )
@@ -57,7 +57,8 @@ def head(size: Dimensions) -> Part:
                 forward=Moved(nbytes=made + 4 * logits, kernels=4),
                 backward=Moved(nbytes=logits + made, kernels=1),
                 kept=logits,
-                working=made + size.element * table(size),
+                working=made,
+                peak=made + size.element * table(size),
             ),
         ]
     )

@@ -46,7 +46,8 @@ def _perceptron(size: Dimensions, *, rows: int, count: int, parameters: int = 0,
         forward=Moved(nbytes=(inputs + 1) * made, kernels=1),
         backward=Moved(nbytes=(2 * inputs + 1) * made, kernels=1),
         kept=(inputs + 1) * made,
-        working=(inputs + 1) * made + size.stream + size.element * count * size.hidden * inputs * wide,
+        working=(inputs + 1) * made + size.stream,
+        peak=(inputs + 1) * made + size.stream + size.element * count * size.hidden * inputs * wide,
     )
 
 
@@ -56,10 +57,12 @@ def _experts(size: Dimensions) -> Part:
     sent = size.tokens * size.experts_per_token
     rows = -(-sent // own)
     nbytes = size.element * sent * size.hidden
+    # Each GPU of a tensor-parallel group sends its own tokens on, and gathers those of the others once they are there.
+    apart = -(-nbytes // size.alone)
     scores = FLOAT * size.tokens * size.experts
     experts = _perceptron(size, rows=rows, count=own, expert_parameters=own * _weights(size, size.shared(size.mlp)))
     exchanged = (
-        tuple(Collective(kind="all_to_all", among="expert", nbytes=nbytes) for _ in range(2))
+        tuple(Collective(kind="all_to_all", among="expert", nbytes=apart) for _ in range(2))
         if size.sharing.expert > 1
         else ()
     )
@@ -85,8 +88,22 @@ def _experts(size: Dimensions) -> Part:
                 backward=Moved(nbytes=2 * nbytes + size.stream, kernels=1),
                 kept=nbytes,
                 working=nbytes,
-                told=exchanged,
-                told_backward=exchanged,
+                told=(*exchanged, *_gathered(size, nbytes)),
+                told_backward=(*exchanged, *_gathered(size, nbytes)),
             ),
         ]
+    )
+
+
+def _gathered(size: Dimensions, nbytes: int) -> tuple[Collective, ...]:
+    """Return how tensor-parallel GPUs gather the tokens of experts, and scatter what comes of them.
+
+    It is what Megatron-LM's dispatcher does after its exchange and before the one back
+    (megatron/core/transformer/moe/token_dispatcher.py, MoEAlltoAllTokenDispatcher).
+    """
+    if not size.sharing.sequence_parallel:
+        return ()
+    return (
+        Collective(kind="all_gather", among="tensor", nbytes=nbytes),
+        Collective(kind="reduce_scatter", among="tensor", nbytes=nbytes),
     )

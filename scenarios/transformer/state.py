@@ -57,18 +57,17 @@ class State:
             for count, z, shard in self._divided(parameters, expert_parameters)
         )
 
-    def gathered(self, parameters: int, expert_parameters: int) -> int:
-        """Return the bytes of a layer's weights that are whole only while it runs, and of the next layer's.
+    def whole_weights(self, parameters: int, expert_parameters: int) -> int:
+        """Return the bytes of a layer's weights that are whole only while it runs."""
+        return sum(self.weight * count for count in self._sharded(3, parameters, expert_parameters))
 
-        The next layer's weights are gathered meanwhile, where communication is to go on beside computation.
-        """
-        if self.sharing.zero_stage < 3:
-            return 0
-        return self.weight * (parameters + expert_parameters) * (2 if self.sharing.overlap else 1)
-
-    def reduced(self, parameters: int, expert_parameters: int) -> int:
+    def whole_gradients(self, parameters: int, expert_parameters: int) -> int:
         """Return the bytes of a layer's gradients that are whole only until replicas have added them up."""
-        return self.gradient * (parameters + expert_parameters) if self.sharing.zero_stage >= 2 else 0
+        return sum(self.gradient * count for count in self._sharded(2, parameters, expert_parameters))
+
+    def _sharded(self, stage: int, parameters: int, expert_parameters: int) -> list[int]:
+        """Return the numbers of weights that are divided over several GPUs, where ZeRO's stage divides them."""
+        return [count for count, z, shard in self._divided(parameters, expert_parameters) if z >= stage and shard > 1]
 
     def _divided(self, parameters: int, expert_parameters: int) -> tuple[tuple[int, int, int], ...]:
         """Return of both sorts of weights how many there are, the stage of ZeRO, and over how many it divides them."""

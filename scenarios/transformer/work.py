@@ -60,8 +60,8 @@ class Part:
         forward, backward: what its other kernels move.
         kept: bytes that its graph keeps beside the layer's input.
         core: what of ``kept`` selective recomputation makes again instead, by ``core_products`` and ``core_forward``.
-        working: bytes of gradients inside it that are there at one time: of activations, and of weights, which are made
-            before they are added to those of earlier microbatches.
+        working: bytes of gradients of its activations that are there at one time.
+        peak: the same with a weight's, which is made before it is added to those of earlier microbatches; 0: the same.
         told, told_backward: what GPUs tell each other in FORWARD and in BACKWARD.
     """
 
@@ -76,6 +76,7 @@ class Part:
     core_products: tuple[Product, ...] = ()
     core_forward: Moved = Moved()
     working: int = 0
+    peak: int = 0
     told: tuple[Collective, ...] = ()
     told_backward: tuple[Collective, ...] = ()
 
@@ -100,6 +101,7 @@ class Part:
             core_products=tuple(chain.from_iterable(part.core_products for part in parts)),
             core_forward=sum((part.core_forward for part in parts), Moved()),
             working=max(part.working for part in parts),
+            peak=max(max(part.working, part.peak) for part in parts),
             told=tuple(chain.from_iterable(part.told for part in parts)),
             told_backward=tuple(chain.from_iterable(part.told_backward for part in parts)),
         )

@@ -134,7 +134,8 @@ def outcome_sentence(offloaded: int, kept: Counter[str], policy: Policy, small: 
     """
     total = offloaded + kept.total()
     if kept[NO_CHECKPOINTING]:
-        return f"Nothing is offloaded: without activation checkpointing the {total} boundaries stay on the GPU."
+        stay = "boundary stays" if total == 1 else f"{total} boundaries stay"
+        return f"Nothing is offloaded: no unit is recomputed from its boundary, and the {stay} on the GPU."
     if kept[SWITCHED_OFF]:
         return f"Nothing is offloaded: offload_activations is false, the {total} boundaries stay on the GPU."
     if not kept.total():

@@ -83,8 +83,8 @@ def test_the_words_are_the_librarys_figures(scenario: str, capsys: Captured) -> 
         ),
         (
             {"checkpoint.enabled": False},
-            "Order interleaved (plain 1F1B, no virtual stages), 8 microbatches; activation checkpointing is off, so "
-            "that no boundary leaves the GPU.",
+            "Order interleaved (plain 1F1B, no virtual stages), 8 microbatches; no unit is recomputed from its "
+            "boundary, so that none leaves the GPU.",
         ),
     ],
 )

@@ -520,7 +520,7 @@ def test_the_last_stage_of_one_unit_has_nothing_that_can_leave() -> None:
 def test_without_checkpointing_there_is_no_k() -> None:
     found = la.inspect(uniform(checkpoint={"enabled": False})).stages[0]
     assert (found.ratios, found.free) == (None, None)
-    assert "Without activation checkpointing no boundary leaves the GPU" in found.sentence
+    assert "No unit is recomputed from its boundary, so that none leaves the GPU" in found.sentence
 
 
 # ---- what fits -------------------------------------------------------------------------------------------------------

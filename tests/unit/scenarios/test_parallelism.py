@@ -31,7 +31,7 @@ SHARDED: list[tuple[dict[str, Any], int, int]] = [
     ({"zero_stage": 0, "sharded_data_parallel_degree": 1}, 0, 1),
     ({"sharded_data_parallel_degree": 1}, 0, 1),
     ({"sharded_data_parallel_degree": 2}, 3, 2),
-    ({"sharded_data_parallel_degree": 2, "shard_optimizer_state": True}, 3, 2),
+    ({"sharded_data_parallel_degree": 2, "shard_optimizer_state": True, "zero_stage": 1}, 1, 2),
     ({"shard_optimizer_state": True}, 1, 8),
     ({"shard_optimizer_state": True, "sharded_data_parallel_degree": 1}, 1, 8),
     ({"shard_optimizer_state": True, "zero_stage": 2}, 2, 8),

@@ -54,7 +54,7 @@ SAID: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     # No other kind's figures are divided.
     ("uniform", {**ALL, **TWO}, {}, [REDUCED.format("data_parallel_degree = 2"), f"{NAMED} have {UNIFORM}"]),
     ("module", {"zero_stage": 3}, {}, [f"parallel.zero_stage has {MODULE}"]),
-    ("transformer", {**ALL, **TWO, "tensor_parallel_degree": 2}, {}, []),
+    ("transformer", {**ALL, **TWO, "tensor_parallel_degree": 2}, {"hardware.network_bandwidth": "400 GB/s"}, []),
     # Values that ask for nothing.
     (
         "uniform",
@@ -94,7 +94,15 @@ SAID: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
             'parallel.overlap_grad_reduce has no effect where hardware.communication is "ideal" and takes no time',
         ],
     ),
-    ("transformer", {}, {"checkpoint.recompute_granularity": "selective"}, []),
+    (
+        "transformer",
+        {},
+        {"checkpoint.recompute_granularity": "selective"},
+        [
+            'activation_loading_horizon has no effect: checkpoint.recompute_granularity = "selective" keeps what units '
+            "save, and no boundary leaves the GPU"
+        ],
+    ),
     (
         "transformer",
         {},

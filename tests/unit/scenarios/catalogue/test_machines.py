@@ -23,6 +23,7 @@ PCIE = {
     "p5en.48xlarge": 5,
     "dgx-a100": 4,
     "dgx-h100": 5,
+    "dgx-h200": 5,
     "dgx-b200": 5,
     "8x-l40s": 4,
     "2x-rtx-4090": 4,
@@ -36,6 +37,7 @@ CHANNELS = {
     "p5en.48xlarge": (2, 8, 4800),
     "dgx-a100": (2, 8, 3200),
     "dgx-h100": (2, 8, 4400),
+    "dgx-h200": (2, 8, 4400),
     "dgx-b200": (2, 8, 4400),
 }
 # Cards and Gbit/s of each; how many of them one GPU sends over.
@@ -49,6 +51,7 @@ NETWORK = {
     "p5en.48xlarge": (16, 200, 2),
     "dgx-a100": (8, 200, 1),
     "dgx-h100": (8, 400, 1),
+    "dgx-h200": (8, 400, 1),
     "dgx-b200": (8, 400, 1),
 }
 HOST_MEMORY_GIB = {
@@ -56,7 +59,9 @@ HOST_MEMORY_GIB = {
     "p3dn.24xlarge": 768,
     "p4d.24xlarge": 1152,
     "p4de.24xlarge": 1152,
-    **dict.fromkeys(("p5.48xlarge", "p5e.48xlarge", "p5en.48xlarge", "dgx-a100", "dgx-h100", "dgx-b200"), 2048),
+    **dict.fromkeys(
+        ("p5.48xlarge", "p5e.48xlarge", "p5en.48xlarge", "dgx-a100", "dgx-h100", "dgx-h200", "dgx-b200"), 2048
+    ),
 }
 ROWS = list(MACHINES.items())
 
@@ -136,7 +141,7 @@ def test_no_two_machines_answer_to_one_spelling() -> None:
 
 @pytest.mark.parametrize(
     ("spelled", "near"),
-    [("p4d.48xlarge", "p4d.24xlarge"), ("dgx-h200", "dgx-h100"), ("ml.p4x", "p4d.24xlarge"), ("tpu", None), ("", None)],
+    [("p4d.48xlarge", "p4d.24xlarge"), ("dgx-h101", "dgx-h100"), ("ml.p4x", "p4d.24xlarge"), ("tpu", None), ("", None)],
 )
 def test_the_nearest_spelling(spelled: str, near: str | None) -> None:
     assert nearest_machine(spelled) == near

@@ -128,12 +128,12 @@ def test_tensor_parallelism_divides_products_and_tables_and_no_norms() -> None:
             {"experts": 4},
             {},
             "model.experts is 4 and experts_per_token 0; a mixture of experts has both, and a token goes to at most as "
-            "many experts as there are",
+            "many experts as there are; a dense model has 0 of both",
         ),
         (
             {"experts": 4, "experts_per_token": 1},
             {"data_parallel_degree": 8, "expert_parallel_degree": 8},
-            "parallel.expert_parallel_degree is 8; it must divide model.experts, 4",
+            "parallel.expert_parallel_degree is 8; it must divide model.experts, 4: use a smaller one",
         ),
     ],
 )
