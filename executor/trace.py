@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.model.work import WorkCounter
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
+from loadahead.executor.tensors.numbers import has_numbers
 from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.torch_settings import device_random_state_kept, single_threaded, uncompiled
 from loadahead.executor.training.optimizers import primed_optimizer
@@ -30,11 +32,12 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
-    Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. Raises
-    InputError for a model that does not run.
+    Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. A model
+    whose weights have shapes and no numbers is traced as the CPU's kernels would run it. Raises InputError for a model
+    that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = make_ready(load_model(spec, torch_device(device)), microbatches)
+        model = make_ready(load_model(spec, torch_device(device), microbatches, shapes_alone=True), microbatches)
         x, target = model.batch(0, 0, microbatches)
         sparse = sparse_weights(model.module)
         return trace_layers(
@@ -45,6 +48,7 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
             autocast=AUTOCAST[spec.autocast],
             seed=spec.seed,
             static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
+            active=model.active,
         )
 
 
@@ -81,10 +85,12 @@ def trace_layers(
     autocast: torch.dtype | None,
     seed: int,
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
+    active: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> ModuleShapes:
     """Return what the planner has to know of every layer, from a microbatch's input; all is then as it was before.
 
-    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps.
+    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``active`` is a context
+    in which layers are run.
     """
     units = [
         CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
@@ -97,15 +103,17 @@ def trace_layers(
         pieces.append(units[number].state.pieces())
         runs.append(_measured(units[number], given, loss if number == len(units) - 1 else None, seed))
 
-    boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
+    with active():
+        boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
     return _shapes(module, units, boundaries, runs, _shared_state(pieces), static_bytes)
 
 
 class _Run:
-    """Holds what one layer's forward pass was: the bytes its graph keeps, its FLOPs, and whether they were counted."""
+    """Holds what one layer's forward pass was: the bytes its graph keeps, and its work (:class:`WorkCounter`)."""
 
     def __init__(self, kept: int, work: WorkCounter) -> None:
         self.kept, self.flops, self.counted = kept, work.flops, work.counted
+        self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
 
 
 def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> _Run:
@@ -167,7 +175,11 @@ def _shapes(
             state_bytes=unit.state_bytes,
             flops=run.flops,
             counted=run.counted,
-            kind=type(unit.layers[0]).__name__,
+            kind=getattr(unit.layers[0], "kind", None) or type(unit.layers[0]).__name__,
+            products=run.products,
+            moved_bytes=run.moved_bytes,
+            kernels=run.kernels,
+            parameters=sum(p.numel() for p in _own_parameters(unit) if id(p) not in common),
         )
         for unit, form, run in zip(units, boundaries.forms, runs, strict=True)
     )
@@ -181,6 +193,10 @@ def _shapes(
         frozen_layers=boundaries.frozen,
         warnings=_warnings(units),
     )
+
+
+def _own_parameters(unit: CheckpointedUnit) -> list[nn.Parameter]:
+    return list({id(p): p for p in unit.parameters()}.values())
 
 
 def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
@@ -240,6 +256,11 @@ def _is_trained(tensor: torch.Tensor) -> bool:
 def _bytes_in_training(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: Collection[int]) -> int:
     """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
     trained = _trained(tensors)
+    if not all(map(has_numbers, trained)):
+        # What an optimizer makes of fake tensors needs their numbers; on the meta device it needs none.
+        stand_ins = [nn.Parameter(torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="meta")) for p in trained]
+        sparse = {id(mine) for mine, theirs in zip(stand_ins, trained, strict=True) if id(theirs) in sparse}
+        trained = stand_ins
     placeholders = primed_optimizer(spec, trained, sparse)
     gradients = [p.grad for p in trained if p.grad is not None]
     nbytes = storage_bytes([*tensors, *gradients, *placeholders])

@@ -52,7 +52,7 @@ class Session:
         one_at_a_time: bool = False,
     ) -> None:
         self.spec, self.device, self.microbatches = spec, device, microbatches
-        self.model: LoadedModel = load_model(spec, device)
+        self.model: LoadedModel = load_model(spec, device, microbatches)
         if on_meta(self.model.module):
             raise InputError(
                 "the model lies on the meta device, its weights have shapes and no numbers; build it on the CPU to run "

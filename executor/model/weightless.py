@@ -1,0 +1,87 @@
+"""Runs a model that has shapes and no numbers, by the rules of the CPU's kernels: what they return, save and share.
+
+Its tensors are fake ones: they say that they lie on the CPU, so that an operator that is made of others, such as
+attention, is taken apart as there, and what shares memory there shares it here. No memory is taken.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from loadahead.executor.tensors.numbers import is_fake
+
+# What torch raises where an operator's result depends on numbers.
+NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
+
+
+class Weightless:
+    """Makes fake tensors, all of one kind, and runs what is made of them."""
+
+    def __init__(self) -> None:
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let what operators make inside be fake, and experts be chosen in turn (:class:`_EvenRouting`)."""
+        with self._mode, _EvenRouting():
+            yield
+
+    def copy_of(self, module: nn.Module) -> nn.Module:
+        """Return a copy of a module whose weights and buffers are fake; what is shared in it stays so."""
+        memo: dict[int, Any] = {}
+        for tensor in (*module.parameters(), *module.buffers()):
+            memo.setdefault(id(tensor), self._like(tensor))
+        return copy.deepcopy(module, memo)
+
+    def values(self, value: Any) -> Any:
+        """Return what a batch holds, with fake tensors in place of its own."""
+        return tree_map_only(torch.Tensor, self._like, value)
+
+    def _like(self, tensor: torch.Tensor) -> torch.Tensor:
+        with self._mode:
+            out = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(out, requires_grad=tensor.requires_grad)
+        return out.requires_grad_(tensor.requires_grad)
+
+
+class _EvenRouting(TorchFunctionMode):
+    """Takes the largest of several in turn, in real numbers, where their sizes are not known.
+
+    A mixture of experts asks so for each token's experts, and takes each expert's tokens apart by what comes out: all
+    experts get as many then, as training aims at. What is computed of real tensors alone is real.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if given and not any(map(is_fake, given)):
+            with _disable_current_modes():
+                return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if func in (torch.topk, torch.Tensor.topk):
+            values, indices = out
+            with _disable_current_modes():
+                # Along the first dimension first: a token's experts differ.
+                turns = torch.arange(indices.numel()).remainder(given[0].shape[_dimension(args, kwargs)])
+                return torch.return_types.topk((values, turns.reshape(indices.shape)))  # type: ignore[attr-defined]
+        return out
+
+
+def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int:
+    found = (kwargs or {}).get("dim", args[2] if len(args) > 2 else -1)
+    return int(found)
+
+
+__all__ = ["NEEDS_NUMBERS", "Weightless"]
