@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
+from loadahead.executor.model.alike import OperatorLog
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
@@ -99,11 +100,22 @@ def trace_layers(
     runs: list[_Run] = []
     pieces: list[list[Piece]] = []
 
+    log = OperatorLog() if not all(map(has_numbers, _tensors(module))) else None
+    known: dict[Hashable, _Run] = {}
+
     def after(number: int, given: Any) -> None:
         pieces.append(units[number].state.pieces())
-        runs.append(_measured(units[number], given, loss if number == len(units) - 1 else None, seed))
+        ends = loss if number == len(units) - 1 else None
+        if log is None:
+            runs.append(_measured(units[number], given, ends, seed))
+            return
+        key = (*map(type, units[number].layers[0].modules()), log.take())
+        if key not in known:
+            known[key] = _measured(units[number], given, ends, seed)
+        runs.append(known[key])
+        log.take()
 
-    with active():
+    with active(), log or nullcontext():
         boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
     return _shapes(module, units, boundaries, runs, _shared_state(pieces), static_bytes)
 

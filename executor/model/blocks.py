@@ -2,7 +2,8 @@
 
 The layers are what comes before the blocks, each block, and the modules after them. Where these are is no table of
 families: one run of the model shows which blocks feed each other, what else each is called with, and what becomes of
-the last one's output. What a run does not show to be so is refused, and the layers have to make what the model makes.
+the last one's output. What a run does not show to be so is refused, and where the model has numbers, its layers have to
+make the same.
 
 What comes before the blocks runs by the model's own code, up to its first block (:class:`Front`). Masks, positions and
 tables that blocks are called with are made there, and travel along beside the hidden state.
@@ -66,8 +67,9 @@ def cut_at_blocks(model: nn.Module, value: Any, needs_numbers: tuple[type[Except
         ) from error
     chain = record.chain()
     layers = nn.Sequential(*_layers(model, record, chain))
-    with torch.no_grad(), _unchanged(model):
-        _require_same(name, layers(value), record.output)
+    if has_numbers(record.output):
+        with torch.no_grad(), _unchanged(model):
+            _require_same(name, layers(value), record.output)
     return layers
 
 
@@ -369,10 +371,7 @@ def _are_same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 
 def _require_same(name: str, ours: Any, theirs: torch.Tensor) -> None:
     """Raise InputError where the layers make something else than the model."""
-    same = isinstance(ours, torch.Tensor) and ours.shape == theirs.shape and ours.dtype == theirs.dtype
-    if same and has_numbers(theirs):
-        same = torch.equal(ours, theirs)
-    if not same:
+    if not isinstance(ours, torch.Tensor) or ours.dtype != theirs.dtype or not torch.equal(ours, theirs):
         raise InputError(
             f"the model, {name}, makes something else of its input than its layers run one after the other; {_ADVICE}"
         )

@@ -22,6 +22,7 @@ from loadahead.executor.tensors.numbers import is_fake
 
 # What torch raises where an operator's result depends on numbers.
 NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
+_LARGEST = (torch.topk, torch.Tensor.topk)
 
 
 class Weightless:
@@ -65,12 +66,14 @@ class _EvenRouting(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func not in _LARGEST and any(isinstance(arg, torch.Tensor) and is_fake(arg) for arg in args):
+            return func(*args, **(kwargs or {}))
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if given and not any(map(is_fake, given)):
             with _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
-        if func in (torch.topk, torch.Tensor.topk):
+        if func in _LARGEST:
             values, indices = out
             with _disable_current_modes():
                 # Along the first dimension first: a token's experts differ.
