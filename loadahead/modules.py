@@ -52,7 +52,8 @@ def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
 def measured_model(scenario: Scenario) -> dict[str, Any]:
     """Return what a calibrated model's times depend on, and its units do not tell."""
     module = module_of(scenario)
-    return {key: getattr(module, key) for key in ("python", "dtype", "autocast", "optimizer")}
+    keys = ("python", "dtype", "autocast", "optimizer", *(("config",) if module.config is not None else ()))
+    return {key: getattr(module, key) for key in keys}
 
 
 def measured_units(workload: Workload) -> dict[str, Any]:

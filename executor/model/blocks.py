@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten
 
 from loadahead.executor.model.state import ModuleState
+from loadahead.executor.model.state.tensors import has_same_bits
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.numbers import has_numbers
 from loadahead.sim.errors import InputError, one_line
@@ -371,7 +372,7 @@ def _are_same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 
 def _require_same(name: str, ours: Any, theirs: torch.Tensor) -> None:
     """Raise InputError where the layers make something else than the model."""
-    if not isinstance(ours, torch.Tensor) or ours.dtype != theirs.dtype or not torch.equal(ours, theirs):
+    if not isinstance(ours, torch.Tensor) or has_same_bits(ours, theirs) is False:
         raise InputError(
             f"the model, {name}, makes something else of its input than its layers run one after the other; {_ADVICE}"
         )

@@ -37,6 +37,8 @@ BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[Any, Any], torch.Tensor]
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 Modules = nn.Sequential | nn.ModuleList | Sequence[nn.Module]
+# Layers that are run one after the other, or a model that is cut at its blocks.
+LayersOrModel = nn.Module | Sequence[nn.Module]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -107,7 +109,7 @@ def _code(function: Any) -> str:
 
 def model_objects(
     before: ModelObjects | None,
-    model: Modules | nn.Module | None,
+    model: LayersOrModel | None,
     data: BatchOf | None,
     loss: LossFunction | None,
     optimizer: MakeOptimizer | None,
@@ -329,6 +331,8 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
             data = torch.randn(shape, generator=generator).to(dtype)
         else:
             data = torch.randint(spec.input_high, shape, generator=generator, dtype=dtype)
+        if spec.loss == "cross_entropy" and not dtype.is_floating_point:
+            return data, torch.randint(spec.input_high, shape, generator=generator)
         return data, torch.zeros(())
 
     return batch

@@ -56,7 +56,7 @@ class Session:
         if on_meta(self.model.module):
             raise InputError(
                 "the model lies on the meta device, its weights have shapes and no numbers; build it on the CPU to run "
-                "it, as it is it can only be planned"
+                "it, as it is it can only be planned, and simulated with costs that are given"
             )
         make_ready(self.model, microbatches)
         self.in_units = ModelInUnits(
