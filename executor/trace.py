@@ -19,6 +19,7 @@ from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSp
 from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.model.work import WorkCounter
+from loadahead.executor.model.workspace import Workspace, workspace_of
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
 from loadahead.executor.tensors.numbers import has_numbers
 from loadahead.executor.tensors.sparse import sparse_weights
@@ -29,16 +30,19 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
 
-def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
+def trace_module(
+    spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True
+) -> ModuleShapes:
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
     Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. A model
-    whose weights have shapes and no numbers is traced as the CPU's kernels would run it. Raises InputError for a model
+    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is one that a config
+    describes, and any model without ``numbers``; workspaces are known of these alone. Raises InputError for a model
     that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = make_ready(load_model(spec, torch_device(device), microbatches, shapes_alone=True), microbatches)
+        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers and spec.config is None), microbatches)
         x, target = model.batch(0, 0, microbatches)
         sparse = sparse_weights(model.module)
         return trace_layers(
@@ -97,27 +101,12 @@ def trace_layers(
         CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
         for index, layer in enumerate(module)
     ]
-    runs: list[_Run] = []
-    pieces: list[list[Piece]] = []
-
-    log = OperatorLog() if not all(map(has_numbers, _tensors(module))) else None
-    known: dict[Hashable, _Run] = {}
-
-    def after(number: int, given: Any) -> None:
-        pieces.append(units[number].state.pieces())
-        ends = loss if number == len(units) - 1 else None
-        if log is None:
-            runs.append(_measured(units[number], given, ends, seed))
-            return
-        key = (*map(type, units[number].layers[0].modules()), log.take())
-        if key not in known:
-            known[key] = _measured(units[number], given, ends, seed)
-        runs.append(known[key])
-        log.take()
-
-    with active(), log or nullcontext():
-        boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
-    return _shapes(module, units, boundaries, runs, _shared_state(pieces), static_bytes)
+    traced = _Measured(units, loss, seed, alike=not all(map(has_numbers, _tensors(module))))
+    with active(), traced.log or nullcontext():
+        boundaries = trace_boundaries(units, value, loss, lambda _: seed, traced.after)
+    with active():
+        traced.add_workspaces(boundaries)
+    return _shapes(module, units, boundaries, traced.runs, _shared_state(traced.pieces), static_bytes)
 
 
 class _Run:
@@ -126,6 +115,46 @@ class _Run:
     def __init__(self, kept: int, work: WorkCounter) -> None:
         self.kept, self.flops, self.counted = kept, work.flops, work.counted
         self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
+        self.workspace = Workspace(0, 0, 0)
+
+
+class _Measured:
+    """Measures each layer once it has been traced, and where none has numbers, one of those that are alike.
+
+    There its operations are run too, for the workspaces of a unit of it: elsewhere a calibration measures these.
+    """
+
+    def __init__(self, units: Sequence[CheckpointedUnit], loss: LossOf, seed: int, alike: bool) -> None:
+        self._units, self._loss, self._seed = units, loss, seed
+        self.log = OperatorLog() if alike else None
+        self.runs: list[_Run] = []
+        self.pieces: list[list[Piece]] = []
+        # The first of each kind, with its number and its input.
+        self._known: dict[Hashable, tuple[_Run, int, Any]] = {}
+
+    def after(self, number: int, given: Any) -> None:
+        """Measure a layer, whose input is given."""
+        unit = self._units[number]
+        self.pieces.append(unit.state.pieces())
+        # Layers of the same modules that run the same operators are alike in what is measured.
+        key = number if self.log is None else (*map(type, unit.layers[0].modules()), self.log.take())
+        if key not in self._known:
+            self._known[key] = _measured(unit, given, self._ends(number), self._seed), number, given
+        self.runs.append(self._known[key][0])
+        if self.log is None:
+            self._known.clear()
+        else:
+            self.log.take()
+
+    def add_workspaces(self, boundaries: Boundaries) -> None:
+        """Note the workspaces of layers that have a backward pass."""
+        for run, number, given in self._known.values():
+            if number >= boundaries.frozen:
+                ends = self._ends(number)
+                run.workspace = workspace_of(self._units[number], given, ends, boundaries.handed, self._seed)
+
+    def _ends(self, number: int) -> LossOf | None:
+        return self._loss if number == len(self._units) - 1 else None
 
 
 def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> _Run:
@@ -192,6 +221,9 @@ def _shapes(
             moved_bytes=run.moved_bytes,
             kernels=run.kernels,
             parameters=sum(p.numel() for p in _own_parameters(unit) if id(p) not in common),
+            workspace_forward=run.workspace.forward,
+            workspace_recompute=run.workspace.recompute,
+            workspace_backward=run.workspace.backward,
         )
         for unit, form, run in zip(units, boundaries.forms, runs, strict=True)
     )

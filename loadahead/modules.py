@@ -38,15 +38,15 @@ def model_spec(scenario: Scenario) -> ModelSpec:
     return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
-def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
-    """Return the shapes of the scenario's module; None where it has none."""
+def trace(scenario: Scenario, device: str, numbers: bool = True) -> ModuleShapes | None:
+    """Return the shapes of the scenario's module; None where it has none. Without ``numbers`` no weights are used."""
     from loadahead.scenarios.prepare import needs_shapes
 
     if not needs_shapes(scenario):
         return None
     from loadahead.executor.trace import trace_module
 
-    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches, device=device)
+    return trace_module(model_spec(scenario), scenario.parallel.microbatches, device, numbers)
 
 
 def measured_model(scenario: Scenario) -> dict[str, Any]:

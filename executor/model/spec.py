@@ -24,7 +24,7 @@ from loadahead.executor.model.weightless import NEEDS_NUMBERS, Weightless
 from loadahead.executor.shipped_models import SHIPPED_MODELS
 from loadahead.executor.shipped_models.kept import KEPT, can_be_kept_on
 from loadahead.executor.tensors.layout import is_dense
-from loadahead.executor.tensors.numbers import has_numbers
+from loadahead.executor.tensors.numbers import has_numbers, is_fake
 from loadahead.executor.tensors.randomness import Draws, seed_globals
 from loadahead.executor.tensors.values import View
 from loadahead.executor.user_code import find_function, importable_from
@@ -339,13 +339,14 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
 
 
 def load_model(
-    spec: ModelSpec, device: torch.device = CPU, microbatches: int = 1, shapes_alone: bool = False
+    spec: ModelSpec, device: torch.device = CPU, microbatches: int = 1, numbers: bool = True
 ) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
     It stays as it was built: train and eval flags, buffers, and types where the spec gives none. A model given in
-    memory is copied. ``shapes_alone``: what a config describes is built without weights. A model of blocks is cut into
-    layers, as the first of so many microbatches shows them. InputError, one line, on whatever is wrong with it.
+    memory is copied. A model of blocks is cut into layers, as the first of so many microbatches shows them. Without
+    ``numbers`` no weights are made or copied, and the model has shapes alone, as one on the meta device always has.
+    InputError, one line, on whatever is wrong with it.
     """
     if device.type == "cuda":
         choose_cublas_workspace()
@@ -358,22 +359,24 @@ def load_model(
         if objects is not None and objects.layers is not None:
             KEPT.drop()
             require_trainable(nn.Sequential(*objects.layers))  # a copy has no hooks
-            layers = _copy_of(objects.layers)
+            layers = nn.Sequential(*objects.layers) if not numbers else _copy_of(objects.layers)
             module = layers[0] if objects.whole else layers
         elif spec.config is not None:
             KEPT.drop()
-            module = build_from_config(spec.config, spec.options, spec.search_path, weights=not shapes_alone)
+            module = build_from_config(spec.config, spec.options, spec.search_path, weights=numbers)
         else:
             module = _named(spec, device, dtype)
         require_trainable(module)
-        module = _moved(module, device, dtype)
         # Lazy layers learn their shapes by running as they are.
         lazy = any(is_lazy(tensor) for _, tensor in _named_tensors(module))
-        weightless = Weightless() if on_meta(module) and not lazy else None
+        weightless = Weightless() if (not numbers or on_meta(module)) and not lazy else None
+        if weightless is not None:
+            module = weightless.copy_of(module)
+        module = _moved(module, CPU if weightless is not None else device, dtype)
         where = CPU if weightless is not None else torch.device("meta") if on_meta(module) else device
         batch = _on_device(_batches(spec), where, dtype)
         if weightless is not None:
-            module, batch = weightless.copy_of(module), _without_numbers(batch, weightless)
+            batch = _without_numbers(batch, weightless)
         model = LoadedModel(nn.Sequential(), batch, _loss(spec), spec.loss_name, where, weightless)
         return replace(model, module=_in_layers(module, model, microbatches))
 
@@ -407,7 +410,7 @@ def _moved(module: _Module, device: torch.device, dtype: torch.dtype | None) -> 
         for tensor in (*module.parameters(), *statistics):
             if tensor.is_floating_point() and not is_lazy(tensor):
                 tensor.data = tensor.data.to(dtype)
-    if on_meta(module):
+    if on_meta(module) and not any(is_fake(tensor) for _, tensor in _named_tensors(module)):
         return module.to("meta")
     return module if device.type == "cpu" else module.to(device)
 
