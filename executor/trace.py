@@ -30,9 +30,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
 
-def trace_module(
-    spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True
-) -> ModuleShapes:
+def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True) -> ModuleShapes:
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
@@ -42,7 +40,9 @@ def trace_module(
     that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers and spec.config is None), microbatches)
+        model = make_ready(
+            load_model(spec, torch_device(device), microbatches, numbers and spec.config is None), microbatches
+        )
         x, target = model.batch(0, 0, microbatches)
         sparse = sparse_weights(model.module)
         return trace_layers(
@@ -302,7 +302,9 @@ def _bytes_in_training(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse:
     trained = _trained(tensors)
     if not all(map(has_numbers, trained)):
         # What an optimizer makes of fake tensors needs their numbers; on the meta device it needs none.
-        stand_ins = [nn.Parameter(torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="meta")) for p in trained]
+        stand_ins = [
+            nn.Parameter(torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="meta")) for p in trained
+        ]
         sparse = {id(mine) for mine, theirs in zip(stand_ins, trained, strict=True) if id(theirs) in sparse}
         trained = stand_ins
     placeholders = primed_optimizer(spec, trained, sparse)

@@ -55,8 +55,8 @@ def load(
             SageMaker's options, as a path or a dictionary (docs/sagemaker.md).
         overrides: new values by the key's full path, e.g. ``{"parallel.microbatches": 8}``.
         model: layers that are run one after the other, an ``nn.Sequential``, an ``nn.ModuleList`` or a list; or a model
-            of blocks, such as one of transformers, which is cut at them. Copies are trained; one without weights, on the
-            meta device, is planned and simulated. The table ``[model]`` may then be left out.
+            of blocks, such as one of transformers, which is cut at them. Copies are trained. One without weights, on
+            the meta device, is planned and simulated alone. The table ``[model]`` may then be left out.
         data: called as (step, microbatch, microbatches); returns (input, target), the same for equal arguments.
         loss: called as (output, target); returns a scalar, the mean over the microbatch.
         optimizer: called with a list of parameters; returns their optimizer.

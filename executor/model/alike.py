@@ -46,7 +46,7 @@ class OperatorLog(TorchDispatchMode):
         return out
 
     def _described(self, leaf: Any, old: Collection[int] | None) -> Hashable:
-        """Return what is noted of a leaf; ``old`` is the memory that an operator was given, None for what it is given."""
+        """Return what is noted of a leaf; ``old`` is memory that an operator was given, None for what it is given."""
         if not isinstance(leaf, torch.Tensor):
             return type(leaf), repr(leaf)
         numbers = []

@@ -23,11 +23,12 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
+from loadahead.executor.model.errors import model_errors_in_one_line
 from loadahead.executor.model.state import ModuleState
 from loadahead.executor.model.state.tensors import has_same_bits
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.numbers import has_numbers
-from loadahead.sim.errors import InputError, one_line
+from loadahead.sim.errors import InputError
 
 # What an output that is no tensor holds for the loss, by its name.
 _OUTPUTS = ("logits", "last_hidden_state")
@@ -45,27 +46,15 @@ def has_blocks(model: object) -> bool:
     return any(isinstance(part, nn.ModuleList) and len(part) for part in model.modules())
 
 
-def cut_at_blocks(model: nn.Module, value: Any, needs_numbers: tuple[type[Exception], ...] = ()) -> nn.Sequential:
+def cut_at_blocks(model: nn.Module, value: Any) -> nn.Sequential:
     """Return a model's layers, which share its weights; InputError where one run of it does not show them.
 
     ``value`` is a microbatch's input: a tensor, or a mapping of the model's keywords. The model is afterwards as it
-    was. ``needs_numbers`` are what it raises where it is run without and would have to look at some.
+    was.
     """
     name = type(model).__name__
-    try:
-        with torch.no_grad(), _unchanged(model):
-            record = _Record(model, value)
-    except InputError:
-        raise
-    except needs_numbers as error:
-        raise InputError(
-            f"the model, {name}, looks at numbers in its forward, and it is run without any ({one_line(error)}); build "
-            "it with its weights"
-        ) from error
-    except (Exception, SystemExit) as error:  # whatever the model's own code does
-        raise InputError(
-            f"the model, {name}, fails on the data's input: {type(error).__name__}: {one_line(error)}"
-        ) from error
+    with model_errors_in_one_line(f"on the data's input ({name})"), torch.no_grad(), _unchanged(model):
+        record = _Record(model, value)
     chain = record.chain()
     layers = nn.Sequential(*_layers(model, record, chain))
     if has_numbers(record.output):

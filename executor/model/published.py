@@ -37,7 +37,8 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
     known = library.models.auto.configuration_auto.CONFIG_MAPPING
     if kind not in known:
         raise InputError(
-            f"model.config {path!r} has model_type = {kind!r:.40}, which transformers {library.__version__} does not know"
+            f"model.config {path!r} has model_type = {kind!r:.40}, which transformers "
+            f"{library.__version__} does not know"
         )
     changes = {key: value for key, value in options.items() if key != _ATTENTION}
     try:

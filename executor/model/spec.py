@@ -7,9 +7,9 @@ import difflib
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.model.blocks import cut_at_blocks, has_blocks
 from loadahead.executor.model.published import build_from_config
-from loadahead.executor.model.weightless import NEEDS_NUMBERS, Weightless
+from loadahead.executor.model.weightless import Weightless
 from loadahead.executor.shipped_models import SHIPPED_MODELS
 from loadahead.executor.shipped_models.kept import KEPT, can_be_kept_on
 from loadahead.executor.tensors.layout import is_dense
@@ -338,9 +338,7 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
     return batch
 
 
-def load_model(
-    spec: ModelSpec, device: torch.device = CPU, microbatches: int = 1, numbers: bool = True
-) -> LoadedModel:
+def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 1, numbers: bool = True) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
     It stays as it was built: train and eval flags, buffers, and types where the spec gives none. A model given in
@@ -371,7 +369,8 @@ def load_model(
         lazy = any(is_lazy(tensor) for _, tensor in _named_tensors(module))
         weightless = Weightless() if (not numbers or on_meta(module)) and not lazy else None
         if weightless is not None:
-            module = weightless.copy_of(module)
+            with _copying():
+                module = weightless.copy_of(module)
         module = _moved(module, CPU if weightless is not None else device, dtype)
         where = CPU if weightless is not None else torch.device("meta") if on_meta(module) else device
         batch = _on_device(_batches(spec), where, dtype)
@@ -387,7 +386,7 @@ def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int) -> nn.S
         return module
     value, _ = model.batch(0, 0, microbatches)
     with model.active():
-        return cut_at_blocks(module, value, NEEDS_NUMBERS)
+        return cut_at_blocks(module, value)
 
 
 def _without_numbers(batch: BatchOf, weightless: Weightless) -> BatchOf:
@@ -483,9 +482,16 @@ def require_own_process(module: nn.Module) -> None:
 
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
     """The caller's layers, copied together so that what they share stays shared."""
-    try:
+    with _copying():
         return nn.Sequential(*copied(list(layers)))
-    except Exception as error:  # whatever a module's own copying does
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Raise what a module's own copying raises as an InputError."""
+    try:
+        yield
+    except Exception as error:
         kind = type(error).__name__
         raise InputError(
             f"model: cannot be copied ({kind}: {one_line(error)}); give model.python, a function that builds it"
@@ -526,7 +532,7 @@ def _named(spec: ModelSpec, device: torch.device, dtype: torch.dtype | None) -> 
         return _built(spec, _builder(spec))
     drawn = shipped.drawn
     key = (spec.python, spec.seed, tuple(sorted(spec.options.items(), key=repr)), dtype)
-    return KEPT.copy_of(repr(key), device, lambda: _moved(_built(spec, drawn), device, dtype))
+    return KEPT.copy_of(repr(key), device, lambda: _moved(cast(nn.Sequential, _built(spec, drawn)), device, dtype))
 
 
 def _built(spec: ModelSpec, build: Callable[..., Any]) -> nn.Module:

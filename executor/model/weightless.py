@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from loadahead.executor.tensors.numbers import is_fake
+from loadahead.executor.model.state import ModuleState
+from loadahead.executor.tensors.numbers import has_numbers, is_fake
 
-# What torch raises where an operator's result depends on numbers.
-NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
 _LARGEST = (torch.topk, torch.Tensor.topk)
 
 
@@ -38,9 +37,9 @@ class Weightless:
             yield
 
     def copy_of(self, module: nn.Module) -> nn.Module:
-        """Return a copy of a module whose weights and buffers are fake; what is shared in it stays so."""
+        """Return a copy of a module whose weights, buffers and other tensors are fake; what is shared stays so."""
         memo: dict[int, Any] = {}
-        for tensor in (*module.parameters(), *module.buffers()):
+        for tensor in (*module.parameters(), *module.buffers(), *ModuleState([module], "").held()):
             memo.setdefault(id(tensor), self._like(tensor))
         return copy.deepcopy(module, memo)
 
@@ -53,7 +52,7 @@ class Weightless:
             out = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
         if isinstance(tensor, nn.Parameter):
             return nn.Parameter(out, requires_grad=tensor.requires_grad)
-        return out.requires_grad_(tensor.requires_grad)
+        return out.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
 class _EvenRouting(TorchFunctionMode):
@@ -69,7 +68,7 @@ class _EvenRouting(TorchFunctionMode):
         if func not in _LARGEST and any(isinstance(arg, torch.Tensor) and is_fake(arg) for arg in args):
             return func(*args, **(kwargs or {}))
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if given and not any(map(is_fake, given)):
+        if given and all(map(has_numbers, given)):
             with _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
@@ -78,13 +77,10 @@ class _EvenRouting(TorchFunctionMode):
             with _disable_current_modes():
                 # Along the first dimension first: a token's experts differ.
                 turns = torch.arange(indices.numel()).remainder(given[0].shape[_dimension(args, kwargs)])
-                return torch.return_types.topk((values, turns.reshape(indices.shape)))  # type: ignore[attr-defined]
+                return torch.return_types.topk((values, turns.reshape(indices.shape)))
         return out
 
 
 def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int:
     found = (kwargs or {}).get("dim", args[2] if len(args) > 2 else -1)
     return int(found)
-
-
-__all__ = ["NEEDS_NUMBERS", "Weightless"]

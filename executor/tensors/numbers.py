@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensor
+
+# What torch raises where an operator's result depends on numbers that are not there.
+NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
 
 
 def has_numbers(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor's numbers can be read: one on the meta device and a fake one have a shape alone."""
-    return not tensor.is_meta and not is_fake(tensor)
+    """Return whether a tensor's numbers can be read: one on the meta device and a fake one have a shape alone.
+
+    Of those that a transform of torch.func wraps nobody can tell: they are taken to have none.
+    """
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not (tensor.is_meta or is_fake(tensor) or wrapped)
 
 
 def is_fake(tensor: torch.Tensor) -> bool:

@@ -65,7 +65,8 @@ class Module(Model):
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
         dtype: the weights and floating-point input are brought to it; None: the model stays as it is built.
         steps: optimizer steps that a run executes, the first of them for warming up.
-        search_path: folder to look for modules and the config in; relative to the scenario file, whose own folder is the default.
+        search_path: folder to look for modules and ``config`` in; relative to the scenario file, whose own folder is
+            the default.
     """
 
     needs_shapes: ClassVar[bool] = True
