@@ -245,7 +245,8 @@ class LoadedModel:
 
     ``module`` runs its layers one after the other. ``batch(step, microbatch, microbatches)`` gives (input, target), the
     same for equal arguments; ``loss(output, target)`` a scalar, the mean over the microbatch. ``weightless`` makes what
-    the module reads where that has shapes and no numbers; None where it has numbers.
+    the module reads where that has shapes and no numbers; None where it has numbers. ``whole`` is the model of whose parts
+    the layers were made; None where it was given as layers.
     """
 
     module: nn.Sequential
@@ -254,6 +255,11 @@ class LoadedModel:
     loss_name: str
     device: torch.device
     weightless: Weightless | None = None
+    whole: nn.Module | None = None
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the weights and buffers by the names that they have in the user's model."""
+        return dict((self.whole or self.module).state_dict())
 
     def active(self) -> AbstractContextManager[None]:
         """Return a context in which the module is run: without numbers, where it has none."""
@@ -373,17 +379,18 @@ def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 
                 module = weightless.copy_of(module)
         module = _moved(module, CPU if weightless is not None else device, dtype)
         where = CPU if weightless is not None else torch.device("meta") if on_meta(module) else device
-        batch = _on_device(_batches(spec), where, dtype)
+        batch = _batches(spec)
         if weightless is not None:
             batch = _without_numbers(batch, weightless)
+        batch = _on_device(batch, where, dtype)
         model = LoadedModel(nn.Sequential(), batch, _loss(spec), spec.loss_name, where, weightless)
-        return replace(model, module=_in_layers(module, model, microbatches))
+        if isinstance(module, nn.Sequential):
+            return replace(model, module=module)
+        return replace(model, module=_in_layers(module, model, microbatches), whole=module)
 
 
 def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int) -> nn.Sequential:
-    """Return a module's layers: those of a sequence, or of a model that is cut at its blocks."""
-    if isinstance(module, nn.Sequential):
-        return module
+    """Return the layers of a model that is cut at its blocks."""
     value, _ = model.batch(0, 0, microbatches)
     with model.active():
         return cut_at_blocks(module, value)

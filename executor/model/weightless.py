@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import increment_version
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -22,6 +24,8 @@ from loadahead.executor.model.state import ModuleState
 from loadahead.executor.tensors.numbers import has_numbers, is_fake
 
 _LARGEST = (torch.topk, torch.Tensor.topk)
+_SEEN = (*_LARGEST, functional.batch_norm)
+_STATISTICS = ("running_mean", "running_var")
 
 
 class Weightless:
@@ -32,8 +36,8 @@ class Weightless:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let what operators make inside be fake, and experts be chosen in turn (:class:`_EvenRouting`)."""
-        with self._mode, _EvenRouting():
+        """Let what operators make inside be fake, and experts be chosen in turn (:class:`_WithoutNumbers`)."""
+        with self._mode, _WithoutNumbers():
             yield
 
     def copy_of(self, module: nn.Module) -> nn.Module:
@@ -55,8 +59,8 @@ class Weightless:
         return out.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
-class _EvenRouting(TorchFunctionMode):
-    """Takes the largest of several in turn, in real numbers, where their sizes are not known.
+class _WithoutNumbers(TorchFunctionMode):
+    """Decides what would follow from numbers: the largest of several are taken in turn, in real numbers.
 
     A mixture of experts asks so for each token's experts, and takes each expert's tokens apart by what comes out: all
     experts get as many then, as training aims at. What is computed of real tensors alone is real.
@@ -65,22 +69,25 @@ class _EvenRouting(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in _LARGEST and any(isinstance(arg, torch.Tensor) and is_fake(arg) for arg in args):
+        if func not in _SEEN and any(isinstance(arg, torch.Tensor) and is_fake(arg) for arg in args):
             return func(*args, **(kwargs or {}))
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if given and all(map(has_numbers, given)):
             with _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
+        if func is functional.batch_norm and _argument("training", 5, args, kwargs, False):
+            # Its kernel writes the statistics unseen; without numbers only such a mark tells.
+            written = [_argument(name, 1 + at, args, kwargs, None) for at, name in enumerate(_STATISTICS)]
+            increment_version([tensor for tensor in written if tensor is not None])
         if func in _LARGEST:
             values, indices = out
             with _disable_current_modes():
                 # Along the first dimension first: a token's experts differ.
-                turns = torch.arange(indices.numel()).remainder(given[0].shape[_dimension(args, kwargs)])
+                turns = torch.arange(indices.numel()).remainder(given[0].shape[_argument("dim", 2, args, kwargs, -1)])
                 return torch.return_types.topk((values, turns.reshape(indices.shape)))
         return out
 
 
-def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int:
-    found = (kwargs or {}).get("dim", args[2] if len(args) > 2 else -1)
-    return int(found)
+def _argument(name: str, at: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, otherwise: Any) -> Any:
+    return (kwargs or {}).get(name, args[at] if len(args) > at else otherwise)

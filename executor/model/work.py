@@ -18,7 +18,7 @@ _RECURRENT = ("rnn", "lstm", "gru")
 # The CPU's fused attention, whose operands lie as those of the others of its name.
 _FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # These give memory without writing to it, or take numbers out of it.
-_NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_local_scalar_dense")
+_NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "_local_scalar_dense")
 # These write all of their first operand and read nothing of it.
 _OVERWRITING = ("copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_")
 # These read as much of their first operand as they return.

@@ -142,7 +142,7 @@ class Session:
     def weights(self) -> dict[str, Any]:
         """Return the model's and the optimizers' state dictionaries, on the CPU and apart from the session."""
         states = [o.optimizer.state_dict() for o in self.optimizers if o.optimizer is not None]
-        whole = {"model": dict(self.model.module.state_dict()), "optimizer": states}
+        whole = {"model": self.model.state_dict(), "optimizer": states}
         copied: dict[str, Any] = tree_map_only(torch.Tensor, lambda t: t.detach().to("cpu", copy=True), whole)
         return copied
 
