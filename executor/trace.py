@@ -23,6 +23,7 @@ from loadahead.executor.model.workspace import Workspace, workspace_of
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
 from loadahead.executor.tensors.numbers import has_numbers
 from loadahead.executor.tensors.sparse import sparse_weights
+from loadahead.executor.tensors.values import Description
 from loadahead.executor.torch_settings import device_random_state_kept, single_threaded, uncompiled
 from loadahead.executor.training.optimizers import primed_optimizer
 from loadahead.executor.user_code import importable_from
@@ -105,8 +106,8 @@ def trace_layers(
     with active(), traced.log or nullcontext():
         boundaries = trace_boundaries(units, value, loss, lambda _: seed, traced.after)
     with active():
-        traced.add_workspaces(boundaries)
-    return _shapes(module, units, boundaries, traced.runs, _shared_state(traced.pieces), static_bytes)
+        workspaces = traced.workspaces(boundaries)
+    return _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
 
 
 class _Run:
@@ -115,7 +116,6 @@ class _Run:
     def __init__(self, kept: int, work: WorkCounter) -> None:
         self.kept, self.flops, self.counted = kept, work.flops, work.counted
         self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
-        self.workspace = Workspace(0, 0, 0)
 
 
 class _Measured:
@@ -146,12 +146,21 @@ class _Measured:
         else:
             self.log.take()
 
-    def add_workspaces(self, boundaries: Boundaries) -> None:
-        """Note the workspaces of layers that have a backward pass."""
-        for run, number, given in self._known.values():
-            if number >= boundaries.frozen:
-                ends = self._ends(number)
-                run.workspace = workspace_of(self._units[number], given, ends, boundaries.handed, self._seed)
+    def workspaces(self, boundaries: Boundaries) -> list[Workspace]:
+        """Return the layers' workspaces; nothing for those without a backward pass, and where layers have numbers."""
+        out = [Workspace(0, 0, 0) for _ in self._units]
+        first = {id(run): (number, given) for run, number, given in self._known.values()}
+        made: dict[Hashable, tuple[Workspace, Description]] = {}
+        gradient: Description | None = None
+        for number in reversed(range(boundaries.frozen, len(self._units)) if self.log is not None else ()):
+            of_kind, given = first[id(self.runs[number])]
+            # A gradient may lie otherwise than another one of its shape: so kernels need other copies of it.
+            key = of_kind, gradient and (gradient.layouts, gradient.views, gradient.absent)
+            if key not in made:
+                ends = self._ends(of_kind)
+                made[key] = workspace_of(self._units[of_kind], given, ends, boundaries.handed, gradient, self._seed)
+            out[number], gradient = made[key]
+        return out
 
     def _ends(self, number: int) -> LossOf | None:
         return self._loss if number == len(self._units) - 1 else None
@@ -202,6 +211,7 @@ def _shapes(
     units: Sequence[CheckpointedUnit],
     boundaries: Boundaries,
     runs: Sequence[_Run],
+    workspaces: Sequence[Workspace],
     shared_state: tuple[SharedState, ...],
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
 ) -> ModuleShapes:
@@ -221,11 +231,11 @@ def _shapes(
             moved_bytes=run.moved_bytes,
             kernels=run.kernels,
             parameters=sum(p.numel() for p in _own_parameters(unit) if id(p) not in common),
-            workspace_forward=run.workspace.forward,
-            workspace_recompute=run.workspace.recompute,
-            workspace_backward=run.workspace.backward,
+            workspace_forward=workspace.forward,
+            workspace_recompute=workspace.recompute,
+            workspace_backward=workspace.backward,
         )
-        for unit, form, run in zip(units, boundaries.forms, runs, strict=True)
+        for unit, form, run, workspace in zip(units, boundaries.forms, runs, workspaces, strict=True)
     )
     return ModuleShapes(
         layers=layers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -18,7 +19,15 @@ _RECURRENT = ("rnn", "lstm", "gru")
 # The CPU's fused attention, whose operands lie as those of the others of its name.
 _FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # These give memory without writing to it, or take numbers out of it.
-_NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "_local_scalar_dense")
+_NO_KERNEL = (
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "lift_fresh",
+    "_local_scalar_dense",
+)
 # These write all of their first operand and read nothing of it.
 _OVERWRITING = ("copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_")
 # These read as much of their first operand as they return.
@@ -126,5 +135,7 @@ def _moved(name: str, given: Sequence[torch.Tensor], made: Sequence[torch.Tensor
 
 
 def _nbytes(tensor: torch.Tensor) -> int:
-    own = tensor.numel() * tensor.element_size()
-    return min([own, *(storage.nbytes() for storage in storages_of(tensor))])
+    if tensor.layout is not torch.strided:
+        return sum(storage.nbytes() for storage in storages_of(tensor))
+    repeated = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1 and not stride]
+    return tensor.numel() // prod(repeated) * tensor.element_size()

@@ -12,7 +12,7 @@ from loadahead.executor.model.boundaries import Handed
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.meter import StorageMeter
-from loadahead.executor.tensors.values import Value, storages, views_of
+from loadahead.executor.tensors.values import Description, Value, storages, views_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,22 @@ class Workspace:
 
 
 def workspace_of(
-    unit: CheckpointedUnit, given: Any, loss: LossOf | None, handed: Sequence[Handed], seed: int
-) -> Workspace:
-    """Return what a traced unit takes when it is checkpointed the sparing way.
+    unit: CheckpointedUnit,
+    given: Any,
+    loss: LossOf | None,
+    handed: Sequence[Handed],
+    above: Description | None,
+    seed: int,
+) -> tuple[Workspace, Description]:
+    """Return what a traced unit takes when it is checkpointed the sparing way, and how its input's gradient lies.
 
-    Numbers do not matter: the gradient of what it makes is whatever memory holds. Its parameters have their gradients
-    from the start, as they have in training. All is then as it was before.
+    Numbers do not matter: gradients are whatever memory holds. Its parameters have theirs from the start, as they have
+    in training. All is then as it was before.
 
     Args:
         given: the unit's input in the traced microbatch.
         handed: the tensors that units hand on.
+        above: the gradient of what it makes; None where it ends in the loss.
     """
     assert unit.form is not None
     parts = unit.form.take_apart(given, "the data")
@@ -48,7 +54,7 @@ def workspace_of(
     meter = StorageMeter([*value.tensors, *own.values(), *unit.parameters(), *grads, *unit.state.held()])
     try:
         with meter:
-            return _run(unit, value, loss, own, seed, meter)
+            return _run(unit, value, loss, own, above, seed, meter)
     finally:
         unit.reset()
         unit.state.put_back(before)
@@ -61,9 +67,10 @@ def _run(
     value: Value,
     loss: LossOf | None,
     handed: Mapping[int, torch.Tensor],
+    gradient_above: Description | None,
     seed: int,
     meter: StorageMeter,
-) -> Workspace:
+) -> tuple[Workspace, Description]:
     start = meter.live
     made = unit.forward(0, value, seed, loss, handed)
     new = [tensor for tensor in made.handed.values() if storage_id(tensor) not in storages(list(handed.values()))]
@@ -75,12 +82,13 @@ def _run(
     unit.recompute(0, value, loss, handed)
     recompute = meter.peak - start
     kept = meter.live - start
-    assert loss is not None or unit.out is not None
-    gradient = None if unit.out is None else Value(_empty(unit.out.gradient_layouts, unit.device))
+    gradient = None
+    if gradient_above is not None:
+        gradient = gradient_above.over(_empty(gradient_above.layouts, unit.device))
     start = meter.live - kept
     meter.start_operation()
     below = unit.backward(0, gradient)
-    return Workspace(forward, recompute, max(0, meter.peak - start - below.nbytes))
+    return Workspace(forward, recompute, max(0, meter.peak - start - below.nbytes)), below.described()
 
 
 def _empty(layouts: Sequence[Layout], device: torch.device) -> tuple[torch.Tensor, ...]:

@@ -64,13 +64,13 @@ def test_mistakes_are_one_line(tmp_path: Path, content: str, options: dict[str, 
 
 
 def test_a_config_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read .*: give a config.json or its folder"):
+    with pytest.raises(InputError, match=r"cannot be read .*: give a config\.json or its folder"):
         build_from_config("nowhere", {}, str(tmp_path), weights=False)
 
 
 def test_weights_that_do_not_fit_are_not_made(tmp_path: Path) -> None:
     layers = psutil.virtual_memory().total // (4 * 3 * 2**24) + 1
     name = written(tmp_path, config_of("llama", num_hidden_layers=int(layers), intermediate_size=2**24, hidden_size=4))
-    with pytest.raises(InputError, match="and this machine has .*: such a model is planned and simulated") as caught:
+    with pytest.raises(InputError, match=r"and this machine has .*: such a model is planned and simulated") as caught:
         build_from_config(name, {"num_hidden_layers": 2 + int(layers)}, str(tmp_path), weights=True)
     assert "\n" not in str(caught.value)
