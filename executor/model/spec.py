@@ -245,8 +245,8 @@ class LoadedModel:
 
     ``module`` runs its layers one after the other. ``batch(step, microbatch, microbatches)`` gives (input, target), the
     same for equal arguments; ``loss(output, target)`` a scalar, the mean over the microbatch. ``weightless`` makes what
-    the module reads where that has shapes and no numbers; None where it has numbers. ``whole`` is the model of whose parts
-    the layers were made; None where it was given as layers.
+    the module reads where that has shapes and no numbers; None where it has numbers. ``whole`` is the model of whose
+    parts the layers were made; None where it was given as layers.
     """
 
     module: nn.Sequential
