@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
 from loadahead.executor.model.alike import OperatorLog
+from loadahead.executor.model.blocks import kind_of
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
@@ -41,12 +43,12 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", nu
     that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = make_ready(
-            load_model(spec, torch_device(device), microbatches, numbers and spec.config is None), microbatches
-        )
+        # Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know.
+        numbers = numbers and (spec.config is None or device != "cpu")
+        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers), microbatches)
         x, target = model.batch(0, 0, microbatches)
         sparse = sparse_weights(model.module)
-        return trace_layers(
+        shapes = trace_layers(
             model.module,
             x,
             model.loss_of(target, 1),
@@ -56,6 +58,8 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", nu
             static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
             active=model.active,
         )
+        names = model.users_names()
+        return replace(shapes, shared=tuple(replace(s, name=names.get(s.name, s.name)) for s in shapes.shared))
 
 
 def trace_users_layers(
@@ -226,7 +230,7 @@ def _shapes(
             state_bytes=unit.state_bytes,
             flops=run.flops,
             counted=run.counted,
-            kind=getattr(unit.layers[0], "kind", None) or type(unit.layers[0]).__name__,
+            kind=kind_of(unit.layers[0]),
             products=run.products,
             moved_bytes=run.moved_bytes,
             kernels=run.kernels,

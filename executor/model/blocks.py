@@ -63,10 +63,15 @@ def cut_at_blocks(model: nn.Module, value: Any) -> nn.Sequential:
     return layers
 
 
+def kind_of(layer: nn.Module) -> str:
+    """Return what people know a layer by: its class, or what it is of a model that was cut."""
+    if isinstance(layer, Block):
+        return type(layer.block).__name__
+    return "embedding" if isinstance(layer, Front) else "head" if isinstance(layer, Head) else type(layer).__name__
+
+
 class Front(nn.Module):
     """Runs a model up to its first block; returns the hidden state and what else blocks are called with."""
-
-    kind = "embedding"
 
     def __init__(self, shell: nn.Module, at: int | str) -> None:
         super().__init__()
@@ -92,11 +97,6 @@ class Block(nn.Module):
         super().__init__()
         self.block, self.at, self.call, self.last = block, at, call, last
 
-    @property
-    def kind(self) -> str:
-        """Return the block's class, which is what people know it by."""
-        return type(self.block).__name__
-
     def forward(self, value: tuple[Any, Any]) -> Any:
         """Return the hidden state after the block, with the rest of all calls."""
         hidden, calls = value
@@ -111,8 +111,6 @@ class Block(nn.Module):
 
 class Head(nn.Sequential):
     """Runs the modules after the blocks, one on what the other makes."""
-
-    kind = "head"
 
 
 class _Reached(BaseException):

@@ -261,6 +261,15 @@ class LoadedModel:
         """Return the weights and buffers by the names that they have in the user's model."""
         return dict((self.whole or self.module).state_dict())
 
+    def users_names(self) -> dict[str, str]:
+        """Return the names that weights have in the user's model, by those in the layers, where these are others."""
+        if self.whole is None:
+            return {}
+        users = {id(parameter): name for name, parameter in self.whole.named_parameters()}
+        return {
+            name: users[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False) if id(p) in users
+        }
+
     def active(self) -> AbstractContextManager[None]:
         """Return a context in which the module is run: without numbers, where it has none."""
         return nullcontext() if self.weightless is None else self.weightless.active()

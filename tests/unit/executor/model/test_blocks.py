@@ -135,4 +135,5 @@ def test_a_tied_table_is_counted_once() -> None:
     (shared,) = shapes.shared
     # Weights, gradients, two moments in float32, and a step count.
     assert shared.layers == (0, BLOCKS + 1) and shared.nbytes == 4 * 4 * VOCABULARY * 32 + 4
+    assert shared.name == "model.embed_tokens.weight"
     assert shapes.layers[0].parameters == 0 and shapes.layers[-1].parameters == 32
