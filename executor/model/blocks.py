@@ -58,7 +58,7 @@ def cut_at_blocks(model: nn.Module, value: Any) -> nn.Sequential:
     chain = record.chain()
     layers = nn.Sequential(*_layers(model, record, chain))
     if has_numbers(record.output):
-        with torch.no_grad(), _unchanged(model):
+        with model_errors_in_one_line(f"when it is run in layers ({name})"), torch.no_grad(), _unchanged(model):
             _require_same(name, layers(value), record.output)
     return layers
 
@@ -146,7 +146,7 @@ class _Catch(nn.Module):
         return (hidden,) if self.caught_tupled else hidden
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     """Holds one call of a module: what it was called with and what it returned."""
 
