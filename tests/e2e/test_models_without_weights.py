@@ -121,9 +121,8 @@ def test_peaks_of_the_shipped_gpt_follow_from_shapes_alone() -> None:
     assert measured.metrics.peak_device_bytes == predicted.peak_device_bytes
 
 
-@pytest.mark.parametrize("horizon", [1, 3])
-def test_ranks_without_weights_hold_what_ranks_with_them_do(horizon: int) -> None:
-    given = {**tables(IDS, pipeline_parallel_degree=2), "offload": {"activation_loading_horizon": horizon}}
+def test_ranks_without_weights_hold_what_ranks_with_them_do() -> None:
+    given = {**tables(IDS, pipeline_parallel_degree=2), "offload": {"activation_loading_horizon": 3}}
     bare = la.load(given, model=published("llama", meta=True))
     costs = costs_of(bare)
     predicted = [rank.peak_device_bytes for rank in la.simulate(bare, costs=costs).metrics.ranks]
