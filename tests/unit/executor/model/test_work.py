@@ -1,64 +1,89 @@
-"""What operators read and write is counted by hand, and attention's FLOPs by its closed form."""
+"""Work is counted where torch counts it, else estimated; and it is said which."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional
+from torch import nn
 
 from loadahead.executor.model.work import WorkCounter
 
-X = torch.zeros(4, 6)
-# Bytes of 4 by 6 numbers of float32.
-B = 4 * 6 * 4
+X, IDS, TABLE = torch.ones(2, 8), torch.tensor([1, 2, 3]), torch.ones(5, 7)
 
 
-def counted(run: Callable[[], object]) -> WorkCounter:
-    """The work of a call."""
+def counted(work: Any) -> tuple[int, bool]:
     counter = WorkCounter()
     with counter:
-        run()
-    return counter
+        work()
+    return counter.flops, counter.counted
+
+
+def test_matrix_products_are_counted() -> None:
+    layer = nn.Linear(8, 4)
+    assert counted(lambda: layer(X)) == (2 * 2 * 8 * 4, True)
+    conv = nn.Conv1d(3, 5, 3)
+    assert counted(lambda: conv(torch.ones(2, 3, 10))) == (2 * 2 * 8 * 3 * 5 * 3, True)
+
+
+def test_beside_them_nothing_else_is() -> None:
+    layer = nn.Sequential(nn.Linear(8, 4), nn.GELU(), nn.LayerNorm(4))
+    assert counted(lambda: layer(X)) == (2 * 2 * 8 * 4, True)
 
 
 @pytest.mark.parametrize(
-    ("run", "kernels", "moved"),
+    ("work", "elements"),
     [
-        (lambda: X + 1.0, 1, 2 * B),
-        (lambda: X + X, 1, 3 * B),
-        # Views move nothing, and what is repeated is read once.
-        (lambda: X.t()[1:].reshape(20).unsqueeze(0), 1, 2 * 20 * 4),
-        (lambda: X.view(24).expand(3, 24), 0, 0),
-        (lambda: X[0].expand(4, 6) + X, 1, 6 * 4 + 2 * B),
-        # In place: both are read and one is written.
-        (lambda: X.clone().add_(X), 2, 2 * B + 3 * B),
-        (lambda: torch.empty(5), 0, 0),
-        (lambda: X.to(torch.bfloat16), 1, B + B // 2),
-        # Two rows of a table of four, by two numbers of 8 bytes.
-        (lambda: functional.embedding(torch.tensor([0, 1]), X), 1, 2 * (2 * 6 * 4) + 16),
-        (lambda: functional.softmax(X, -1), 1, 2 * B),
-        # Statistics of four rows, and no weights.
-        (lambda: functional.layer_norm(X, (6,)), 1, 2 * B + 2 * 4 * 4),
+        (lambda: X.sin(), 16),
+        (lambda: X.sin().cos(), 32),
+        (lambda: X.sum(), 1),
+        (lambda: (X + 1.0).t().contiguous()[1:], 16 + 16),  # a view takes no work, a copy does
+        (lambda: X.t()[1:], 0),
+        (lambda: X.max(1), 2 + 2),
+        (lambda: nn.functional.embedding(IDS, TABLE), 3 * 7),
+        (lambda: None, 0),
     ],
 )
-def test_bytes_moved_by_hand(run: Callable[[], object], kernels: int, moved: int) -> None:
-    work = counted(run)
-    assert (work.kernels, work.moved_bytes, work.products) == (kernels, moved, 0)
+def test_what_torch_does_not_count_is_its_elements(work: Any, elements: int) -> None:
+    assert counted(work) == (elements, False)
 
 
-def test_products_move_nothing_beside_their_flops() -> None:
-    weight, bias = torch.zeros(3, 6), torch.zeros(3)
-    work = counted(lambda: functional.linear(X, weight, bias))
-    assert (work.products, work.flops, work.kernels, work.moved_bytes) == (1, 2 * 4 * 6 * 3, 0, 0)
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)], ids=["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("grad", [True, False])
+def test_recurrent_layers_are_estimated_from_their_weights(kind: Any, gates: int, layers: int, grad: bool) -> None:
+    """Two FLOPs for each weight and element of the sequence: that is what its matrix products take."""
+    steps, batch, width, hidden = 7, 3, 8, 5
+    layer = kind(width, hidden, num_layers=layers)
+    weights = gates * hidden * (width + hidden) + (layers - 1) * gates * hidden * 2 * hidden
+    with torch.set_grad_enabled(grad):
+        flops, sure = counted(lambda: layer(torch.ones(steps, batch, width)))
+    assert flops == 2 * steps * batch * weights
+    if kind is nn.LSTM:
+        assert not sure
 
 
-def test_attention_counts_however_it_is_computed() -> None:
-    q = torch.zeros(2, 3, 8, 4, requires_grad=True)
-    fused = counted(lambda: functional.scaled_dot_product_attention(q, q, q, is_causal=True))
-    apart = counted(lambda: functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5, is_causal=True))
-    # Two products of 8 by 8 by 4 for each of 2 sequences and 3 heads.
-    assert fused.flops == apart.flops == 2 * (2 * 3) * 2 * 8 * 8 * 4
-    assert (fused.products, apart.products) == (1, 2)
-    assert fused.counted and fused.kernels == 0 < apart.kernels
+def test_a_recurrent_layer_and_others_add_up() -> None:
+    layer, head = nn.LSTM(8, 5, batch_first=True), nn.Linear(5, 2)
+    flops, sure = counted(lambda: head(layer(torch.ones(3, 7, 8))[0]))
+    assert flops == 2 * 21 * (20 * 8 + 20 * 5) + 2 * 21 * 5 * 2
+    assert not sure
+
+
+def test_a_counter_counts_from_its_first_moment_to_its_last() -> None:
+    layer = nn.Linear(8, 4)
+    layer(X)
+    counter = WorkCounter()
+    with counter:
+        layer(X)
+    layer(X)
+    assert counter.flops == 2 * 2 * 8 * 4
+
+
+def test_what_fails_inside_passes_and_warnings_are_as_before() -> None:
+    filters = list(warnings.filters)
+    with pytest.raises(KeyError), WorkCounter():
+        raise KeyError
+    assert warnings.filters == filters
