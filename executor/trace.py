@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,14 +13,19 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from loadahead.executor.backends import torch_device
+from loadahead.executor.model.alike import OperatorLog
+from loadahead.executor.model.blocks import kind_of
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
 from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.model.work import WorkCounter
+from loadahead.executor.model.workspace import Workspace, workspace_of
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
+from loadahead.executor.tensors.numbers import has_numbers
 from loadahead.executor.tensors.sparse import sparse_weights
+from loadahead.executor.tensors.values import Description
 from loadahead.executor.torch_settings import device_random_state_kept, single_threaded, uncompiled
 from loadahead.executor.training.optimizers import primed_optimizer
 from loadahead.executor.user_code import importable_from
@@ -26,18 +33,22 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
 
-def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") -> ModuleShapes:
+def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True) -> ModuleShapes:
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
-    Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. Raises
-    InputError for a model that does not run.
+    Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. A model
+    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is one that a config
+    describes, and any model without ``numbers``; workspaces are known of these alone. Raises InputError for a model
+    that does not run.
     """
     with single_threaded(), importable_from(spec.search_path):
-        model = make_ready(load_model(spec, torch_device(device)), microbatches)
+        # Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know.
+        numbers = numbers and (spec.config is None or device != "cpu")
+        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers), microbatches)
         x, target = model.batch(0, 0, microbatches)
         sparse = sparse_weights(model.module)
-        return trace_layers(
+        shapes = trace_layers(
             model.module,
             x,
             model.loss_of(target, 1),
@@ -45,7 +56,10 @@ def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu") ->
             autocast=AUTOCAST[spec.autocast],
             seed=spec.seed,
             static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
+            active=model.active,
         )
+        names = model.users_names()
+        return replace(shapes, shared=tuple(replace(s, name=names.get(s.name, s.name)) for s in shapes.shared))
 
 
 def trace_users_layers(
@@ -81,31 +95,79 @@ def trace_layers(
     autocast: torch.dtype | None,
     seed: int,
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
+    active: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> ModuleShapes:
     """Return what the planner has to know of every layer, from a microbatch's input; all is then as it was before.
 
-    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps.
+    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``active`` is a context
+    in which layers are run.
     """
     units = [
         CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
         for index, layer in enumerate(module)
     ]
-    runs: list[_Run] = []
-    pieces: list[list[Piece]] = []
-
-    def after(number: int, given: Any) -> None:
-        pieces.append(units[number].state.pieces())
-        runs.append(_measured(units[number], given, loss if number == len(units) - 1 else None, seed))
-
-    boundaries = trace_boundaries(units, value, loss, lambda _: seed, after)
-    return _shapes(module, units, boundaries, runs, _shared_state(pieces), static_bytes)
+    traced = _Measured(units, loss, seed, alike=not all(map(has_numbers, _tensors(module))))
+    with active(), traced.log or nullcontext():
+        boundaries = trace_boundaries(units, value, loss, lambda _: seed, traced.after)
+    with active():
+        workspaces = traced.workspaces(boundaries)
+    return _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
 
 
 class _Run:
-    """Holds what one layer's forward pass was: the bytes its graph keeps, its FLOPs, and whether they were counted."""
+    """Holds what one layer's forward pass was: the bytes its graph keeps, and its work (:class:`WorkCounter`)."""
 
     def __init__(self, kept: int, work: WorkCounter) -> None:
         self.kept, self.flops, self.counted = kept, work.flops, work.counted
+        self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
+
+
+class _Measured:
+    """Measures each layer once it has been traced, and where none has numbers, one of those that are alike.
+
+    There its operations are run too, for the workspaces of a unit of it: elsewhere a calibration measures these.
+    """
+
+    def __init__(self, units: Sequence[CheckpointedUnit], loss: LossOf, seed: int, alike: bool) -> None:
+        self._units, self._loss, self._seed = units, loss, seed
+        self.log = OperatorLog() if alike else None
+        self.runs: list[_Run] = []
+        self.pieces: list[list[Piece]] = []
+        # The first of each kind, with its number and its input.
+        self._known: dict[Hashable, tuple[_Run, int, Any]] = {}
+
+    def after(self, number: int, given: Any) -> None:
+        """Measure a layer, whose input is given."""
+        unit = self._units[number]
+        self.pieces.append(unit.state.pieces())
+        # Layers of the same modules that run the same operators are alike in what is measured.
+        key = number if self.log is None else (*map(type, unit.layers[0].modules()), self.log.take())
+        if key not in self._known:
+            self._known[key] = _measured(unit, given, self._ends(number), self._seed), number, given
+        self.runs.append(self._known[key][0])
+        if self.log is None:
+            self._known.clear()
+        else:
+            self.log.take()
+
+    def workspaces(self, boundaries: Boundaries) -> list[Workspace]:
+        """Return the layers' workspaces; nothing for those without a backward pass, and where layers have numbers."""
+        out = [Workspace(0, 0, 0) for _ in self._units]
+        first = {id(run): (number, given) for run, number, given in self._known.values()}
+        made: dict[Hashable, tuple[Workspace, Description]] = {}
+        gradient: Description | None = None
+        for number in reversed(range(boundaries.frozen, len(self._units)) if self.log is not None else ()):
+            of_kind, given = first[id(self.runs[number])]
+            # A gradient may lie otherwise than another one of its shape: so kernels need other copies of it.
+            key = of_kind, gradient and (gradient.layouts, gradient.views, gradient.absent)
+            if key not in made:
+                ends = self._ends(of_kind)
+                made[key] = workspace_of(self._units[of_kind], given, ends, boundaries.handed, gradient, self._seed)
+            out[number], gradient = made[key]
+        return out
+
+    def _ends(self, number: int) -> LossOf | None:
+        return self._loss if number == len(self._units) - 1 else None
 
 
 def _measured(unit: CheckpointedUnit, value: Any, loss: LossOf | None, seed: int) -> _Run:
@@ -153,6 +215,7 @@ def _shapes(
     units: Sequence[CheckpointedUnit],
     boundaries: Boundaries,
     runs: Sequence[_Run],
+    workspaces: Sequence[Workspace],
     shared_state: tuple[SharedState, ...],
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
 ) -> ModuleShapes:
@@ -167,9 +230,16 @@ def _shapes(
             state_bytes=unit.state_bytes,
             flops=run.flops,
             counted=run.counted,
-            kind=type(unit.layers[0]).__name__,
+            kind=kind_of(unit.layers[0]),
+            products=run.products,
+            moved_bytes=run.moved_bytes,
+            kernels=run.kernels,
+            parameters=sum(p.numel() for p in _own_parameters(unit) if id(p) not in common),
+            workspace_forward=workspace.forward,
+            workspace_recompute=workspace.recompute,
+            workspace_backward=workspace.backward,
         )
-        for unit, form, run in zip(units, boundaries.forms, runs, strict=True)
+        for unit, form, run, workspace in zip(units, boundaries.forms, runs, workspaces, strict=True)
     )
     return ModuleShapes(
         layers=layers,
@@ -181,6 +251,10 @@ def _shapes(
         frozen_layers=boundaries.frozen,
         warnings=_warnings(units),
     )
+
+
+def _own_parameters(unit: CheckpointedUnit) -> list[nn.Parameter]:
+    return list({id(p): p for p in unit.parameters()}.values())
 
 
 def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
@@ -240,6 +314,13 @@ def _is_trained(tensor: torch.Tensor) -> bool:
 def _bytes_in_training(spec: ModelSpec, tensors: Sequence[torch.Tensor], sparse: Collection[int]) -> int:
     """Return the bytes of weights and buffers, with gradients and optimizer state of what is trained."""
     trained = _trained(tensors)
+    if not all(map(has_numbers, trained)):
+        # What an optimizer makes of fake tensors needs their numbers; on the meta device it needs none.
+        stand_ins = [
+            nn.Parameter(torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="meta")) for p in trained
+        ]
+        sparse = {id(mine) for mine, theirs in zip(stand_ins, trained, strict=True) if id(theirs) in sparse}
+        trained = stand_ins
     placeholders = primed_optimizer(spec, trained, sparse)
     gradients = [p.grad for p in trained if p.grad is not None]
     nbytes = storage_bytes([*tensors, *gradients, *placeholders])

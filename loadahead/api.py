@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from loadahead.arguments import DecisionsSource, OrderSource
-    from loadahead.executor.model.spec import BatchOf, LossFunction, MakeOptimizer, Modules
+    from loadahead.executor.model.spec import BatchOf, LayersOrModel, LossFunction, MakeOptimizer
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.reports.sweep_facts import SweepFacts
@@ -43,7 +43,7 @@ def load(
     source: ScenarioSource,
     overrides: Overrides | None = None,
     *,
-    model: Modules | None = None,
+    model: LayersOrModel | None = None,
     data: BatchOf | None = None,
     loss: LossFunction | None = None,
     optimizer: MakeOptimizer | None = None,
@@ -54,8 +54,9 @@ def load(
         source: the name of a scenario that comes with Loadahead, a path, a dictionary of tables, or a scenario; or
             SageMaker's options, as a path or a dictionary (docs/sagemaker.md).
         overrides: new values by the key's full path, e.g. ``{"parallel.microbatches": 8}``.
-        model: layers that are run one after the other, an ``nn.Sequential``, an ``nn.ModuleList`` or a list. Copies of
-            them are trained; the table ``[model]`` may then be left out.
+        model: layers that are run one after the other, an ``nn.Sequential``, an ``nn.ModuleList`` or a list; or a model
+            of blocks, such as one of transformers, which is cut at them. Copies are trained. One without weights, on
+            the meta device, is planned and simulated alone. The table ``[model]`` may then be left out.
         data: called as (step, microbatch, microbatches); returns (input, target), the same for equal arguments.
         loss: called as (output, target); returns a scalar, the mean over the microbatch.
         optimizer: called with a list of parameters; returns their optimizer.
@@ -74,12 +75,15 @@ def load(
 
             file = replace(file, objects=model_objects(file.objects, model, data, loss, optimizer))
         if model is not None:
-            _name_in_memory(file.content)
+            _name_in_memory(file.content, reads_ids=getattr(model, "main_input_name", None) == "input_ids")
         return file.scenario(overrides)
 
 
-def _name_in_memory(content: Row) -> None:
-    """Make the tables say that the model is in memory; InputError where they name one themselves."""
+def _name_in_memory(content: Row, reads_ids: bool) -> None:
+    """Make the tables say that the model is in memory; InputError where they name one themselves.
+
+    A published language model reads ids, and is trained on the next ones, where nothing else is said.
+    """
     table = content.setdefault("model", {})
     if not isinstance(table, dict):
         raise InputError(f"model = {table!r:.40}: it must be a table")
@@ -89,8 +93,13 @@ def _name_in_memory(content: Row) -> None:
             f'model.kind is {kind!r:.40} and a model is given too; a model in memory needs kind = "module": leave the '
             "table out"
         )
-    if table.setdefault("python", IN_MEMORY) != IN_MEMORY:
-        raise InputError(f"model.python is {table['python']!r:.60} and a model is given too; give one of the two")
+    for key in ("python", "config"):
+        if table.get(key, IN_MEMORY) != IN_MEMORY:
+            raise InputError(f"model.{key} is {table[key]!r:.60} and a model is given too; give one of the two")
+    table["python"] = IN_MEMORY
+    if reads_ids:
+        table.setdefault("input_dtype", "int64")
+        table.setdefault("loss", "cross_entropy")
 
 
 def plan(

@@ -38,21 +38,22 @@ def model_spec(scenario: Scenario) -> ModelSpec:
     return ModelSpec(**given | {"input_shape": None if shape is None else tuple(shape)})
 
 
-def trace(scenario: Scenario, device: str) -> ModuleShapes | None:
-    """Return the shapes of the scenario's module; None where it has none."""
+def trace(scenario: Scenario, device: str, numbers: bool = True) -> ModuleShapes | None:
+    """Return the shapes of the scenario's module; None where it has none. Without ``numbers`` no weights are used."""
     from loadahead.scenarios.prepare import needs_shapes
 
     if not needs_shapes(scenario):
         return None
     from loadahead.executor.trace import trace_module
 
-    return trace_module(model_spec(scenario), microbatches=scenario.parallel.microbatches, device=device)
+    return trace_module(model_spec(scenario), scenario.parallel.microbatches, device, numbers)
 
 
 def measured_model(scenario: Scenario) -> dict[str, Any]:
     """Return what a calibrated model's times depend on, and its units do not tell."""
     module = module_of(scenario)
-    return {key: getattr(module, key) for key in ("python", "dtype", "autocast", "optimizer")}
+    keys = ("python", "dtype", "autocast", "optimizer", *(("config",) if module.config is not None else ()))
+    return {key: getattr(module, key) for key in keys}
 
 
 def measured_units(workload: Workload) -> dict[str, Any]:

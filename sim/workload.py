@@ -125,6 +125,8 @@ class LayerShape:
         moved_bytes: what the other operators of its forward pass read and write.
         kernels: how many these are; views are none.
         parameters: elements of its weights that no other layer holds too, trained or not.
+        workspace_forward, workspace_recompute, workspace_backward: what the operations of the layer as a checkpointed
+            unit hold beyond a plan's buffers, its graph included; 0 where only a calibration tells.
     """
 
     input_bytes: int
@@ -139,10 +141,14 @@ class LayerShape:
     moved_bytes: int = 0
     kernels: int = 0
     parameters: int = 0
+    workspace_forward: int = 0
+    workspace_recompute: int = 0
+    workspace_backward: int = 0
 
     def __post_init__(self) -> None:
         _non_negative(self, "input_bytes", "gradient_bytes", "saved_bytes", "static_bytes", "state_bytes", "flops")
         _non_negative(self, "products", "moved_bytes", "kernels", "parameters")
+        _non_negative(self, "workspace_forward", "workspace_recompute", "workspace_backward")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from loadahead.executor.tensors.numbers import NEEDS_NUMBERS
 from loadahead.sim.errors import InputError, InternalError, LoadaheadError, one_line
 
 # These stay what they are; running out of device memory has its own answer.
@@ -16,9 +17,11 @@ PASSED_ON = (LoadaheadError, InternalError, torch.OutOfMemoryError)
 def model_error(error: BaseException, where: str) -> InputError:
     """Return the error that says what the user's layers raised, and ``where``."""
     text = one_line(error)
-    advice = (
-        "; run without the check of gradients" if "does not have a deterministic implementation" in str(error) else ""
-    )
+    advice = ""
+    if "does not have a deterministic implementation" in str(error):
+        advice = "; run without the check of gradients"
+    if isinstance(error, NEEDS_NUMBERS):
+        advice = "; it looks at numbers, and a model without weights has shapes alone: build it with its weights"
     return InputError(f"the model fails {where}: {type(error).__name__}: {text}{advice}")
 
 

@@ -7,8 +7,9 @@ import difflib
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -17,9 +18,13 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
+from loadahead.executor.model.blocks import cut_at_blocks, has_blocks
+from loadahead.executor.model.published import build_from_config
+from loadahead.executor.model.weightless import Weightless
 from loadahead.executor.shipped_models import SHIPPED_MODELS
 from loadahead.executor.shipped_models.kept import KEPT, can_be_kept_on
 from loadahead.executor.tensors.layout import is_dense
+from loadahead.executor.tensors.numbers import has_numbers, is_fake
 from loadahead.executor.tensors.randomness import Draws, seed_globals
 from loadahead.executor.tensors.values import View
 from loadahead.executor.user_code import find_function, importable_from
@@ -32,6 +37,10 @@ BatchOf = Callable[[int, int, int], Batch]  # (step, microbatch, microbatches)
 LossFunction = Callable[[Any, Any], torch.Tensor]
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 Modules = nn.Sequential | nn.ModuleList | Sequence[nn.Module]
+# Layers that are run one after the other, or a model that is cut at its blocks.
+LayersOrModel = nn.Module | Sequence[nn.Module]
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 OPTIMIZERS = ("adamw", "sgd")
 AUTOCAST = {"none": None, "bfloat16": torch.bfloat16}
@@ -51,6 +60,7 @@ class ModelObjects:
     Attributes:
         layers: an ``nn.Sequential``, an ``nn.ModuleList`` or a list of modules, run one after the other. Only copies of
             them are trained.
+        whole: whether ``layers`` is one model that is cut at its blocks.
         data: called as (step, microbatch, microbatches) -> (input, target), the same for equal arguments.
         loss: called as (output, target); returns a scalar, the mean over the microbatch.
         optimizer: called with a list of parameters; returns their optimizer.
@@ -60,6 +70,7 @@ class ModelObjects:
     data: BatchOf | None = None
     loss: LossFunction | None = None
     optimizer: MakeOptimizer | None = None
+    whole: bool = False
 
     def fingerprint(self) -> str:
         """Return a text that differs where other layers or other functions were given, as far as their code shows."""
@@ -98,7 +109,7 @@ def _code(function: Any) -> str:
 
 def model_objects(
     before: ModelObjects | None,
-    model: Modules | None,
+    model: LayersOrModel | None,
     data: BatchOf | None,
     loss: LossFunction | None,
     optimizer: MakeOptimizer | None,
@@ -108,7 +119,9 @@ def model_objects(
     for name, function in given.items():
         if function is not None and not callable(function):
             raise InputError(f"{name} is of type {type(function).__name__}; it must be a function")
-    given["layers"] = None if model is None else layers_of(model)
+    if model is not None:
+        given["whole"] = has_blocks(model)
+        given["layers"] = [model] if given["whole"] else layers_of(model)
     return replace(before or ModelObjects(), **{name: value for name, value in given.items() if value is not None})
 
 
@@ -157,12 +170,15 @@ class ModelSpec:
         input_shape, input_dtype, input_high: random input where there is no ``data``; ids lie in [0, input_high).
         dtype: real floating-point weights and input are brought to it, ``"float32"`` or ``"bfloat16"``; buffers stay as
             they were built. None: all stays as it is.
-        search_path: folder to look for ``python`` in first.
+        config: a file that describes a published model, or its folder (:mod:`loadahead.executor.model.published`);
+            ``options`` are other values of its keys.
+        search_path: folder to look for ``python`` in first, and for ``config``.
         objects: what was given in memory; it stands for what the other attributes name.
     """
 
     python: str
     options: dict[str, Any] = field(default_factory=dict)
+    config: str | None = None
     data: str | None = None
     loss: str = "mean"
     input_shape: tuple[int, ...] | None = None
@@ -228,7 +244,9 @@ class LoadedModel:
     """A model with its data and its loss, on one device.
 
     ``module`` runs its layers one after the other. ``batch(step, microbatch, microbatches)`` gives (input, target), the
-    same for equal arguments; ``loss(output, target)`` a scalar, the mean over the microbatch.
+    same for equal arguments; ``loss(output, target)`` a scalar, the mean over the microbatch. ``weightless`` makes what
+    the module reads where that has shapes and no numbers; None where it has numbers. ``whole`` is the model of whose
+    parts the layers were made; None where it was given as layers.
     """
 
     module: nn.Sequential
@@ -236,6 +254,25 @@ class LoadedModel:
     loss: LossFunction
     loss_name: str
     device: torch.device
+    weightless: Weightless | None = None
+    whole: nn.Module | None = None
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the weights and buffers by the names that they have in the user's model."""
+        return dict((self.whole or self.module).state_dict())
+
+    def users_names(self) -> dict[str, str]:
+        """Return the names that weights have in the user's model, by those in the layers, where these are others."""
+        if self.whole is None:
+            return {}
+        users = {id(parameter): name for name, parameter in self.whole.named_parameters()}
+        return {
+            name: users[id(p)] for name, p in self.module.named_parameters(remove_duplicate=False) if id(p) in users
+        }
+
+    def active(self) -> AbstractContextManager[None]:
+        """Return a context in which the module is run: without numbers, where it has none."""
+        return nullcontext() if self.weightless is None else self.weightless.active()
 
     def loss_of(self, target: Any, microbatches: int) -> Callable[[Any], torch.Tensor]:
         """Return the loss function of one microbatch, see :func:`mean_loss`."""
@@ -309,16 +346,20 @@ def _random_batch(spec: ModelSpec) -> BatchOf:
             data = torch.randn(shape, generator=generator).to(dtype)
         else:
             data = torch.randint(spec.input_high, shape, generator=generator, dtype=dtype)
+        if spec.loss == "cross_entropy" and not dtype.is_floating_point:
+            return data, torch.randint(spec.input_high, shape, generator=generator)
         return data, torch.zeros(())
 
     return batch
 
 
-def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
+def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 1, numbers: bool = True) -> LoadedModel:
     """Build the model under the scenario's seed, on the CPU so that weights are the same everywhere; then move it.
 
     It stays as it was built: train and eval flags, buffers, and types where the spec gives none. A model given in
-    memory is copied. InputError, one line, on whatever is wrong with it.
+    memory is copied. A model of blocks is cut into layers, as the first of so many microbatches shows them. Without
+    ``numbers`` no weights are made or copied, and the model has shapes alone, as one on the meta device always has.
+    InputError, one line, on whatever is wrong with it.
     """
     if device.type == "cuda":
         choose_cublas_workspace()
@@ -327,20 +368,52 @@ def load_model(spec: ModelSpec, device: torch.device = CPU) -> LoadedModel:
     objects = spec.objects
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     with importable_from(spec.search_path):
+        module: nn.Module
         if objects is not None and objects.layers is not None:
             KEPT.drop()
             require_trainable(nn.Sequential(*objects.layers))  # a copy has no hooks
-            module = _copy_of(objects.layers)
+            layers = nn.Sequential(*objects.layers) if not numbers else _copy_of(objects.layers)
+            module = layers[0] if objects.whole else layers
+        elif spec.config is not None:
+            KEPT.drop()
+            module = build_from_config(spec.config, spec.options, spec.search_path, weights=numbers)
         else:
             module = _named(spec, device, dtype)
         require_trainable(module)
-        module = _moved(module, device, dtype)
-        loss = _loss(spec)
-        where = torch.device("meta") if on_meta(module) else device
-        return LoadedModel(module, _on_device(_batches(spec), where, dtype), loss, spec.loss_name, where)
+        # Lazy layers learn their shapes by running as they are.
+        lazy = any(is_lazy(tensor) for _, tensor in _named_tensors(module))
+        weightless = Weightless() if (not numbers or on_meta(module)) and not lazy else None
+        if weightless is not None:
+            with _copying():
+                module = weightless.copy_of(module)
+        module = _moved(module, CPU if weightless is not None else device, dtype)
+        where = CPU if weightless is not None else torch.device("meta") if on_meta(module) else device
+        batch = _batches(spec)
+        if weightless is not None:
+            batch = _without_numbers(batch, weightless)
+        batch = _on_device(batch, where, dtype)
+        model = LoadedModel(nn.Sequential(), batch, _loss(spec), spec.loss_name, where, weightless)
+        if isinstance(module, nn.Sequential):
+            return replace(model, module=module)
+        return replace(model, module=_in_layers(module, model, microbatches), whole=module)
 
 
-def _moved(module: nn.Sequential, device: torch.device, dtype: torch.dtype | None) -> nn.Sequential:
+def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int) -> nn.Sequential:
+    """Return the layers of a model that is cut at its blocks."""
+    value, _ = model.batch(0, 0, microbatches)
+    with model.active():
+        return cut_at_blocks(module, value)
+
+
+def _without_numbers(batch: BatchOf, weightless: Weightless) -> BatchOf:
+    def shapes(step: int, microbatch: int, microbatches: int) -> Batch:
+        value, target = batch(step, microbatch, microbatches)
+        return weightless.values(value), weightless.values(target)
+
+    return shapes
+
+
+def _moved(module: _Module, device: torch.device, dtype: torch.dtype | None) -> _Module:
     """Return the module on the device, its real floating-point weights in a type where one is given.
 
     Buffers keep theirs: a table of angles is of another precision than weights on purpose. But a norm's running
@@ -352,7 +425,7 @@ def _moved(module: nn.Sequential, device: torch.device, dtype: torch.dtype | Non
         for tensor in (*module.parameters(), *statistics):
             if tensor.is_floating_point() and not is_lazy(tensor):
                 tensor.data = tensor.data.to(dtype)
-    if on_meta(module):
+    if on_meta(module) and not any(is_fake(tensor) for _, tensor in _named_tensors(module)):
         return module.to("meta")
     return module if device.type == "cpu" else module.to(device)
 
@@ -364,7 +437,8 @@ def is_lazy(tensor: torch.Tensor) -> bool:
 
 def on_meta(module: nn.Module) -> bool:
     """Return whether a part of the module has shapes and no numbers."""
-    return any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor))
+    tensors = (tensor for _, tensor in _named_tensors(module) if not is_lazy(tensor))
+    return not all(map(has_numbers, tensors))
 
 
 def make_ready(model: LoadedModel, microbatches: int) -> LoadedModel:
@@ -424,9 +498,16 @@ def require_own_process(module: nn.Module) -> None:
 
 def _copy_of(layers: Iterable[nn.Module]) -> nn.Sequential:
     """The caller's layers, copied together so that what they share stays shared."""
-    try:
+    with _copying():
         return nn.Sequential(*copied(list(layers)))
-    except Exception as error:  # whatever a module's own copying does
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Raise what a module's own copying raises as an InputError."""
+    try:
+        yield
+    except Exception as error:
         kind = type(error).__name__
         raise InputError(
             f"model: cannot be copied ({kind}: {one_line(error)}); give model.python, a function that builds it"
@@ -454,7 +535,7 @@ def copied(layers: Sequence[nn.Module]) -> list[nn.Module]:
     return out
 
 
-def _named(spec: ModelSpec, device: torch.device, dtype: torch.dtype | None) -> nn.Sequential:
+def _named(spec: ModelSpec, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """Return the model that ``model.python`` names: built now, or a copy of one that is kept on the device.
 
     A model that is kept there is dropped when another is asked for, so that it is never in that one's way.
@@ -467,10 +548,10 @@ def _named(spec: ModelSpec, device: torch.device, dtype: torch.dtype | None) -> 
         return _built(spec, _builder(spec))
     drawn = shipped.drawn
     key = (spec.python, spec.seed, tuple(sorted(spec.options.items(), key=repr)), dtype)
-    return KEPT.copy_of(repr(key), device, lambda: _moved(_built(spec, drawn), device, dtype))
+    return KEPT.copy_of(repr(key), device, lambda: _moved(cast(nn.Sequential, _built(spec, drawn)), device, dtype))
 
 
-def _built(spec: ModelSpec, build: Callable[..., Any]) -> nn.Sequential:
+def _built(spec: ModelSpec, build: Callable[..., Any]) -> nn.Module:
     """Return what the builder returns."""
     try:
         module = build(**spec.options)
@@ -484,6 +565,8 @@ def _built(spec: ModelSpec, build: Callable[..., Any]) -> nn.Sequential:
             f"model.python {spec.python!r} fails with model.options: {kind}: {one_line(error)}{advice}"
         ) from error
     what = f"model.python {spec.python!r}"
+    if has_blocks(module):
+        return module  # type: ignore[no-any-return]
     if not isinstance(module, nn.Sequential) or not len(module):
         raise InputError(
             f"{what} returned {type(module).__name__}; it must return an nn.Sequential of at least one layer"

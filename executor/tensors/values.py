@@ -15,6 +15,7 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from loadahead.executor.tensors.layout import Layout, is_dense, own_storage, storage_id
+from loadahead.executor.tensors.numbers import is_fake
 from loadahead.sim.errors import InputError
 
 # Kernels may go other ways where memory does not begin at a multiple of so many bytes, those of a cache line.
@@ -280,6 +281,6 @@ def _odd_kind(tensor: torch.Tensor) -> str | None:
         return "mkldnn" if tensor.is_mkldnn else "sparse"
     if tensor.is_quantized:
         return "quantized"
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and not is_fake(tensor):
         return type(tensor).__name__
     return None

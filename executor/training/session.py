@@ -52,11 +52,11 @@ class Session:
         one_at_a_time: bool = False,
     ) -> None:
         self.spec, self.device, self.microbatches = spec, device, microbatches
-        self.model: LoadedModel = load_model(spec, device)
+        self.model: LoadedModel = load_model(spec, device, microbatches)
         if on_meta(self.model.module):
             raise InputError(
                 "the model lies on the meta device, its weights have shapes and no numbers; build it on the CPU to run "
-                "it, as it is it can only be planned"
+                "it, as it is it can only be planned, and simulated with costs that are given"
             )
         make_ready(self.model, microbatches)
         self.in_units = ModelInUnits(
@@ -142,7 +142,7 @@ class Session:
     def weights(self) -> dict[str, Any]:
         """Return the model's and the optimizers' state dictionaries, on the CPU and apart from the session."""
         states = [o.optimizer.state_dict() for o in self.optimizers if o.optimizer is not None]
-        whole = {"model": dict(self.model.module.state_dict()), "optimizer": states}
+        whole = {"model": self.model.state_dict(), "optimizer": states}
         copied: dict[str, Any] = tree_map_only(torch.Tensor, lambda t: t.detach().to("cpu", copy=True), whole)
         return copied
 

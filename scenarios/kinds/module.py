@@ -1,4 +1,4 @@
-"""``kind = "module"`` names a Python function that returns an ``nn.Sequential``.
+"""``kind = "module"`` names a Python function that returns a model, or a file that describes a published one.
 
 The module is traced for its sizes and calibrated for its times.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
@@ -18,6 +18,8 @@ from loadahead.scenarios.layers import Units
 # Weights, gradients, and the optimizer's state: how many parts of equal size these are together. Adam has two moments
 # (Kingma and Ba, "Adam", 2015, algorithm 1), plain SGD keeps nothing.
 _STATE_PARTS = {"adamw": 4, "sgd": 2}
+# What ``python`` says where ``config`` describes the model.
+PUBLISHED = "transformers"
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -59,13 +61,15 @@ class Module(Model):
 
     Attributes:
         python: a model that comes with Loadahead, e.g. ``"byte-gpt"``, or the function that returns the
-            ``nn.Sequential``; called with ``options`` as keywords.
+            ``nn.Sequential`` or a model of blocks; called with ``options`` as keywords.
+        config: the ``config.json`` of a published model, or its folder; ``options`` are other values of its keys.
         data: function (step, microbatch, microbatches) -> (input, target), also given the options that it names.
         loss: a known loss or a function (output, target) -> number.
         input_shape, input_dtype, input_high: random input of one microbatch where there is no ``data``.
         dtype: the weights and floating-point input are brought to it; None: the model stays as it is built.
         steps: optimizer steps that a run executes, the first of them for warming up.
-        search_path: folder to look for modules in; relative to the scenario file, whose own folder is the default.
+        search_path: folder to look for modules and ``config`` in; relative to the scenario file, whose own folder is
+            the default.
     """
 
     needs_shapes: ClassVar[bool] = True
@@ -75,6 +79,7 @@ class Module(Model):
     kind: Literal["module"]
     python: FunctionOrWord
     options: Plain = Field(default_factory=dict)
+    config: Name | None = None
     data: FunctionOrWord | None = None
     loss: Annotated[Name, AfterValidator(_loss)] = "mean"
     input_shape: Annotated[list[int], AfterValidator(_sizes)] | None = None
@@ -89,6 +94,22 @@ class Module(Model):
     search_path: Name | None = None
     # What was given in memory (the executor's ModelObjects): no key of the file, and no part of a plan's echo.
     _objects: Any = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_config(cls, value: Any) -> Any:
+        """Let a config stand for ``python``: what it describes reads ids, and is trained on the next ones."""
+        if not isinstance(value, dict) or value.get("config") is None:
+            return value
+        if value.get("python", PUBLISHED) != PUBLISHED:
+            raise not_allowed("python and config are given; give one of the two")
+        return {"python": PUBLISHED, "input_dtype": "int64", "loss": "cross_entropy", **value}
+
+    @model_validator(mode="after")
+    def _has_config(self) -> Module:
+        if self.python == PUBLISHED and self.config is None:
+            raise not_allowed(f'python = "{PUBLISHED}" needs config, the path of a config.json')
+        return self
 
     @property
     def objects(self) -> Any:

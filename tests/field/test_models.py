@@ -55,9 +55,9 @@ def test_autograd_inside_a_forward_pass(start: list[str], field: MakeField) -> N
     field("forces", shape=[5, 12]).equal(*start)
 
 
-def test_a_published_model_as_it_is(field: MakeField) -> None:
-    said = field("published_whole", shape=[2, 8], input_dtype="int64", input_high=24).refusal()
-    assert "LlamaForCausalLM" in said and "layers" in said
+@started("one rank", "two ranks", "no checkpoint")
+def test_a_published_model_as_it_is(start: list[str], field: MakeField) -> None:
+    field("published_whole", shape=[2, 8], input_dtype="int64", input_high=24).equal(*start)
 
 
 @pytest.mark.parametrize(

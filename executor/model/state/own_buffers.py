@@ -14,6 +14,7 @@ from loadahead.executor.model.state.objects import MISSING
 from loadahead.executor.model.state.places import NameInDict, Slot
 from loadahead.executor.model.state.tensors import is_strange, like
 from loadahead.executor.tensors.layout import storage_id
+from loadahead.executor.tensors.numbers import has_numbers
 
 
 class OwnBuffers:
@@ -26,13 +27,13 @@ class OwnBuffers:
 
     @classmethod
     def of(cls, slots: Sequence[Slot]) -> OwnBuffers | None:
-        """Return the buffers of these slots; None where one holds anything else, or shares memory."""
+        """Return the buffers of these slots; None where one holds anything else, no numbers, or shared memory."""
         buffers = []
         for slot in slots:
             place, value = slot.place, slot.place.get()
             if slot.kind != "buffer" or not isinstance(place, NameInDict) or not isinstance(value, torch.Tensor):
                 return None
-            if is_strange(value) or isinstance(value, torch.nn.Parameter):
+            if is_strange(value) or isinstance(value, torch.nn.Parameter) or not has_numbers(value):
                 return None
             buffers.append((slot, place, value))
         distinct = len({storage_id(tensor) for _, _, tensor in buffers}) == len(buffers)

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from loadahead.executor.tensors.layout import is_dense
+from loadahead.executor.tensors.numbers import has_numbers, is_fake
 
 
 def is_strange(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is of a kind that is not copied: lazy, sparse, quantized, nested or a user's."""
     return (
-        type(tensor) not in (torch.Tensor, nn.Parameter)
+        (type(tensor) not in (torch.Tensor, nn.Parameter) and not is_fake(tensor))
         or tensor.layout is not torch.strided
         or tensor.is_quantized
         or tensor.is_nested
@@ -34,7 +35,7 @@ def has_same_bits(tensor: torch.Tensor, copy: torch.Tensor) -> bool | None:
     """Return whether a tensor has a copy's type, shape and bits; None where nobody can read its bits."""
     if tensor.dtype != copy.dtype or tensor.shape != copy.shape or tensor.device != copy.device:
         return False
-    if tensor.is_meta:
+    if not has_numbers(tensor):
         return None
     with torch.no_grad():
         try:

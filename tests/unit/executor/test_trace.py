@@ -21,11 +21,15 @@ def test_linear_layers_by_hand() -> None:
         static_bytes=4 * 36 * 4 + 8,
         flops=2 * 2 * 8 * 4,
         kind="Linear",
+        products=1,
+        parameters=36,
     )
     assert (gelu.input_bytes, gelu.gradient_bytes, gelu.static_bytes) == (32, 32, 0)
     # No operator of it is counted: it is charged for what its operators and the loss make, 2 * 4 numbers by GELU and
     # one each by the mean and its division by the microbatches.
     assert (gelu.flops, gelu.counted, gelu.kind) == (2 * 4 + 1 + 1 + 1, False, "GELU")
+    # GELU, a copy of the target, the mean and its division each read and write.
+    assert (gelu.products, gelu.kernels, gelu.moved_bytes) == (0, 4, 2 * 32 + 2 * 4 + (32 + 4) + 2 * 4)
 
 
 def test_sgd_has_no_state() -> None:

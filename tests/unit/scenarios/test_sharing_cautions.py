@@ -54,7 +54,12 @@ SAID: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     # No other kind's figures are divided.
     ("uniform", {**ALL, **TWO}, {}, [REDUCED.format("data_parallel_degree = 2"), f"{NAMED} have {UNIFORM}"]),
     ("module", {"zero_stage": 3}, {}, [f"parallel.zero_stage has {MODULE}"]),
-    ("transformer", {**ALL, **TWO, "tensor_parallel_degree": 2}, {"hardware.network_bandwidth": "400 GB/s"}, []),
+    (
+        "transformer",
+        {**ALL, **TWO, "tensor_parallel_degree": 2},
+        {"hardware.network_bandwidth": "400 GB/s", "hardware.gpus_per_host": 8},
+        [],
+    ),
     # Values that ask for nothing.
     (
         "uniform",
