@@ -219,7 +219,7 @@ def prepare_scenario(
     preparation = preparation or Preparation()
     scenario, given = with_choice(scenario, costs)
     known = given or named_costs(scenario)
-    found = shapes or preparation.shapes(scenario, lambda: trace(scenario, device))
+    found = shapes or preparation.shapes(scenario, lambda: _traced(scenario, device))
     prepared = preparation.prepare(
         scenario, shapes=found, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
     )
@@ -229,6 +229,20 @@ def prepare_scenario(
     if not more and order is None:
         return prepared
     return replace(prepared, policy=replace(prepared.policy, order=order), warnings=(*prepared.warnings, *more))
+
+
+def _traced(scenario: Scenario, device: str) -> ModuleShapes | None:
+    """Return the shapes of the scenario's module; where its times are estimated it is not run, if it can be told so.
+
+    The GPU that the estimate is for may have room for a model that would be slow here. Its workspaces are known too.
+    """
+    if scenario.is_estimated and device == "cpu":
+        try:
+            return trace(scenario, device, numbers=False)
+        except InputError:
+            # What follows from numbers needs some; what does not run at all is told again.
+            return trace(scenario, device)
+    return trace(scenario, device)
 
 
 def has_own_links(device: str) -> bool:

@@ -36,12 +36,18 @@ class Estimator:
     state_parts: int
 
     def cost(self, shape: LayerShape) -> UnitCost:
-        """Return a layer's times; what its graph keeps is no part of the workspaces."""
+        """Return a layer's times, and the workspaces where a trace knows them; what its graph keeps is no part of them.
+
+        The trace's are those of the executor's operations on the CPU.
+        """
         forward = self._passes_ns(shape, 1)
         return UnitCost(
             forward_ns=forward,
             recompute_ns=forward,
             backward_ns=self._passes_ns(shape, BACKWARD),
+            workspace_forward=shape.workspace_forward,
+            workspace_recompute=max(0, shape.workspace_recompute - shape.saved_bytes),
+            workspace_backward=max(0, shape.workspace_backward - shape.saved_bytes),
         )
 
     def optimizer_ns(self, static_bytes: int) -> int:
