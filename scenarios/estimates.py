@@ -22,14 +22,23 @@ def require_gpu(hardware: Hardware) -> None:
 
 def estimate_source(hardware: Hardware) -> str:
     """Return what costs that are estimated for this hardware say of themselves."""
+    return f"{ESTIMATE} {_by_roofline(hardware)}"
+
+
+def counted_source(hardware: Hardware) -> str:
+    """Return what costs say of themselves whose times follow from a scenario's shapes, which nobody asked for."""
+    return f"scenario, {_by_roofline(hardware)}"
+
+
+def _by_roofline(hardware: Hardware) -> str:
     written = [f"hardware.{key}" for key in COMPUTE_KEYS if getattr(hardware, key) is not None]
     if hardware.accelerator is not None:
         own = f" with {', '.join(written)} as written" if written else ""
-        return f"{ESTIMATE} by roofline for {hardware.accelerator}{own}"
+        return f"by roofline for {hardware.accelerator}{own}"
     flops, bandwidth = hardware.value_of("flops"), hardware.value_of("memory_bandwidth")
     known = [*([f"{format_flops(flops)}/s"] if flops else []), *([format_rate(bandwidth)] if bandwidth else [])]
     share = [] if hardware.efficiency is None else [f"with an efficiency of {hardware.efficiency:g}"]
-    return " ".join([f"{ESTIMATE} by roofline for a GPU of", " and ".join(known), *share])
+    return " ".join(["by roofline for a GPU of", " and ".join(known), *share])
 
 
 def _are(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadahead.scenarios.cautions import cautions_beside_model, cautions_of_sizes
-from loadahead.scenarios.estimates import estimate_source
+from loadahead.scenarios.estimates import counted_source, estimate_source
 from loadahead.scenarios.kept import Kept
 from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.layers import Units
@@ -162,8 +162,8 @@ class _Common:
     """Holds what scenarios share whose kind of model is the same, and whose tables but ``model`` are.
 
     Attributes:
-        links: the hardware's part of the costs, by their names, and their source where that is an estimate; the keys of
-            the hardware allow no value that these do not.
+        links: the hardware's part of the costs, by their names, and their source where times follow from FLOPs; the
+            keys of the hardware allow no value that these do not.
     """
 
     setting: Setting
@@ -191,6 +191,8 @@ class _Common:
         }
         if scenario.has_estimated_times:
             links["source"] = estimate_source(hardware)
+        elif scenario.model.times is None:
+            links["source"] = counted_source(hardware)
         return cls(
             setting=setting,
             policy=policy_of(scenario.parallel, scenario.checkpoint, scenario.offload),
