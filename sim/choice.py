@@ -19,17 +19,20 @@ WITHIN = f"{AS_FAST} %"
 SPEED, SPEED_HEADER = "microbatches per second and GPU", "mb/s/GPU"
 RULE = (
     f"Of the plans that fit the device and the host the one with the most {SPEED} counts; of those within {WITHIN} of "
-    "it, the one is taken that needs the least device memory, then the least host memory, then the fewest copies."
+    "it, the one is taken that has the fewest replicas, then needs the least device memory, then the least host "
+    "memory, then the fewest copies."
 )
 # This is said below a table in which the best row is marked.
 MARKED = (
-    f"Marked: of what fits, the most {SPEED}, and of those within {WITHIN} of it the one that needs least device "
-    "memory, then least host memory."
+    f"Marked: of what fits, the most {SPEED}, and of those within {WITHIN} of it the one with the fewest replicas, "
+    "then the one that needs least device memory, then least host memory."
 )
 # This comes behind it where the rows are of several models.
 EACH_MODEL = "Models are not compared: each has its own mark."
 # An axis that begins so makes the model another one.
 MODEL = "model."
+# How many replicas there are, where it is an axis: speeds are a GPU's, so that more of them only have to be paid for.
+REPLICAS = "parallel.data_parallel_degree"
 # These axes tell a row from others, whether they vary or not.
 ALWAYS_NAMED = ("microbatches", "horizon")
 
@@ -188,7 +191,8 @@ def _gpu_ns(row: SweepRow) -> int:
 
 def _needs(row: SweepRow) -> tuple[Any, ...]:
     """Return what decides between rows that are as fast, the less the better."""
-    return row.peak_device_bytes, row.host_bytes, row.offloaded, gpu_ns_per_microbatch(row), row.horizon
+    replicas = row.axes.get(REPLICAS, 1)
+    return replicas, row.peak_device_bytes, row.host_bytes, row.offloaded, gpu_ns_per_microbatch(row), row.horizon
 
 
 def rows_where(rows: Sequence[SweepRow], values: Mapping[str, Any]) -> list[SweepRow]:

@@ -77,6 +77,14 @@ def test_host_memory_decides_where_time_and_device_memory_are_equal_then_copies_
     assert best(rows) == 2
 
 
+def test_more_replicas_have_to_be_worth_it() -> None:
+    """With sharded state each replica more leaves a GPU less memory to hold, and has to be paid for."""
+    data = "parallel.data_parallel_degree"
+    rows = [row(4, 1, 40, memory, **{data: n}) for n, memory in ((8, 90), (4, 95), (64, 20))]
+    assert best(rows) == 1
+    assert best([row(4, 1, 50, 90, **{data: 4}), row(4, 1, 40, 95, **{data: 8})]) == 1
+
+
 def test_what_does_not_fit_is_not_best() -> None:
     rows = [row(4, 2, 10, 1000), row(4, 1, 20, 100)]
     assert (best(rows, 100), best(rows, 99), choices([])) == (1, None, ())
