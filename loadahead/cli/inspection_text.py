@@ -11,6 +11,7 @@ from loadahead.cli.rank_map import rank_map_text
 from loadahead.cli.tables import table_text
 from loadahead.inspection import Inspection
 from loadahead.inspection.copies import StageCopies
+from loadahead.inspection.groups import NBYTES, GroupTimes
 from loadahead.inspection.resources import Resource
 from loadahead.inspection.room import Room
 from loadahead.inspection.units import NOT_KNOWN, UnitFacts, UnitPlace
@@ -34,6 +35,7 @@ def inspection_text(found: Inspection) -> str:
         rank_map_text(found.ranks),
         *([_sends_sentence(found)] if found.degrees.pipeline_parallel_degree > 1 else []),
         table_text(resources_grid(found.resources)),
+        *([table_text(groups_grid(found.groups))] if found.groups else []),
         *([table_text(copies_grid(found.stages))] if any(stage.ratios for stage in found.stages) else []),
         "\n".join(stage_sentences(found.stages)),
         *([] if found.room is None else [table_text(room_grid(found.room))]),
@@ -114,7 +116,7 @@ def units_grid(units: Sequence[UnitPlace], costs: str | None = None) -> Grid:
     if units[0].facts.forward_ns is None:
         note += f" Times and workspaces: {NOT_KNOWN}."
     elif costs is not None and is_estimate(costs):
-        note += f" Times are an {costs}; workspaces are what units save, and no more."
+        note += f" Times are an {costs}."
     return _cut(Grid(headers=(*headers, *times), rows=tuple(rows), text_columns=frozenset({2}), note=note))
 
 
@@ -160,6 +162,27 @@ def resources_grid(resources: Sequence[Resource]) -> Grid:
         for each in resources
     )
     return Grid(headers=("resource", "bandwidth", "latency", "size", "GPUs that share it"), rows=rows)
+
+
+def groups_grid(groups: Sequence[GroupTimes]) -> Grid:
+    """Return a row for each kind of group."""
+    rows = tuple(
+        (
+            each.name,
+            str(each.gpus),
+            str(each.hosts),
+            str(each.lanes),
+            *map(format_duration, (each.all_reduce_ns, each.all_gather_ns, each.all_to_all_ns)),
+        )
+        for each in groups
+    )
+    headers = ("group", "GPUs", "hosts", "share a host's network", "all-reduce", "all-gather", "all-to-all")
+    return Grid(
+        headers=headers,
+        rows=rows,
+        text_columns=frozenset({0}),
+        note=f"GPUs that communicate inside layers and at the step's end: times of {format_bytes(NBYTES)}.",
+    )
 
 
 def copies_grid(stages: Sequence[StageCopies]) -> Grid:

@@ -7,6 +7,7 @@ from typing import Any
 
 from loadahead.compiling import compile_first
 from loadahead.inspection.copies import StageCopies, stages_of
+from loadahead.inspection.groups import GroupTimes, groups_of
 from loadahead.inspection.resources import Resource, crossing_sends, resources_of
 from loadahead.inspection.room import Room, room_of
 from loadahead.inspection.units import UnitPlace, units_of
@@ -43,6 +44,7 @@ class Inspection:
         units: each unit's place, bytes, FLOPs and times.
         ranks: where each process stands and what it works on.
         resources: what the GPUs of a host have and share.
+        groups: the GPUs that communicate beside the pipeline's sends.
         stages: each stage's copies beside its computing.
         crossing_sends: the ranks of the pipeline that send to the next one on another host, in any replica or part.
         partly_crossing_sends: those of them that do so in some replicas or tensor parts, and in others do not.
@@ -57,6 +59,7 @@ class Inspection:
     units: tuple[UnitPlace, ...]
     ranks: RankMap
     resources: tuple[Resource, ...]
+    groups: tuple[GroupTimes, ...]
     stages: tuple[StageCopies, ...]
     crossing_sends: tuple[int, ...]
     partly_crossing_sends: tuple[int, ...]
@@ -85,6 +88,7 @@ class Inspection:
             "units": [unit.to_dict() for unit in self.units],
             "ranks": self.ranks.rows(),
             "resources": [resource.to_dict() for resource in self.resources],
+            "groups": [group.to_dict() for group in self.groups],
             "stages": [stage.to_dict() for stage in self.stages],
             "crossing_sends": list(self.crossing_sends),
             "partly_crossing_sends": list(self.partly_crossing_sends),
@@ -122,6 +126,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             units=units_of(prepared, costs),
             ranks=places,
             resources=resources_of(known, places),
+            groups=groups_of(scenario),
             stages=stages_of(workload, policy, costs, static),
             crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH, Reach.NETWORK),
             partly_crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH),

@@ -587,10 +587,47 @@ def test_boundaries_without_bytes_leave_and_take_no_slots() -> None:
 def test_plain_data_has_the_keys_of_the_contract() -> None:
     found = la.inspect(uniform(parallel={"ddp": True, "tensor_parallel_degree": 2}))
     plain = found.to_dict()
-    assert {"scenario", "degrees", "units", "ranks", "resources", "stages", "hosts", "fits", "warnings"} <= plain.keys()
+    assert {
+        "scenario",
+        "degrees",
+        "units",
+        "ranks",
+        "resources",
+        "groups",
+        "stages",
+        "hosts",
+        "fits",
+        "warnings",
+    } <= plain.keys()
     assert set(plain["ranks"][0]) == {"rank", "host", "gpu", "switch", "d", "p", "t"}
     assert plain["fits"] is True
     assert plain["stages"][0]["copy_to_compute"] == 1.5 / 16
     assert plain["stages"][0]["stage"] == 0
     assert plain["warnings"] and plain["warnings"] == list(found.warnings)
     assert len(plain["units"]) == 4
+
+
+def test_groups_are_those_whose_collectives_are_charged() -> None:
+    model = {"kind": "transformer", "preset": "mixtral-8x7b", "sequence": 4096}
+    parallel = {"tensor_parallel_degree": 2, "data_parallel_degree": 16, "microbatches": 4}
+    tables = {"name": "groups", "model": model, "hardware": {"machine": "dgx-h100"}}
+
+    def groups(**more: Any) -> dict[str, tuple[int, int, int]]:
+        found = la.inspect(la.load({**tables, "parallel": {**parallel, **more}})).groups
+        return {each.name: (each.gpus, each.hosts, each.lanes) for each in found}
+
+    # Pairs of GPUs on each of four hosts, whose peers of 16 replicas send to each other at once.
+    assert groups() == {"tensor": (2, 1, 1), "data": (16, 4, 2)}
+    assert groups(zero_stage=1, sharded_data_parallel_degree=4) == {
+        "tensor": (2, 1, 1),
+        "shard": (4, 1, 1),
+        "copies": (4, 4, 8),
+    }
+    experts = groups(expert_parallel_degree=8)
+    assert experts == {"tensor": (2, 1, 1), "expert": (8, 2, 2), "data": (16, 4, 2), "expert_data": (2, 2, 8)}
+    ideal = la.load({**tables, "parallel": parallel}, {"hardware.communication": "ideal"})
+    assert la.inspect(ideal).groups == la.inspect("uniform").groups == ()
+    (tensor, _) = la.inspect(la.load({**tables, "parallel": parallel})).groups
+    collectives = la.load({**tables, "parallel": parallel}).setting().collectives
+    assert collectives is not None
+    assert tensor.all_reduce_ns == collectives.all_reduce(collectives.tensor, 64 << 20) > tensor.all_gather_ns > 0
