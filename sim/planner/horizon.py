@@ -151,7 +151,7 @@ def outcome_sentence(offloaded: int, kept: Counter[str], policy: Policy, small: 
 
 def _why(soon: int, policy: Policy, small: Sequence[int]) -> str:
     """Return how many boundaries stay because they are needed too soon, how many for their size, and why."""
-    first = f"{soon} stay on the GPU because {_too_soon(policy)}"
+    first = f"{soon} {'stays' if soon == 1 else 'stay'} on the GPU because {_too_soon(policy, soon == 1)}"
     if not small:
         return first
     least, most, limit = bytes_apart(small[0], small[-1], policy.min_bytes)
@@ -163,13 +163,14 @@ def _why(soon: int, policy: Policy, small: Sequence[int]) -> str:
     return f"{stay.format(sizes)} on the GPU {reason}"
 
 
-def _too_soon(policy: Policy) -> str:
+def _too_soon(policy: Policy, one: bool = False) -> str:
+    own = "its" if one else "their"
     if policy.horizon_unit == "tasks":
         return (
-            f"their BACKWARD comes within {policy.horizon + policy.release_window} tasks of their FORWARD "
+            f"{own} BACKWARD comes within {policy.horizon + policy.release_window} tasks of {own} FORWARD "
             f"(horizon {policy.horizon} + release window {policy.release_window})"
         )
     return (
-        f"they would be loaded back before they are released "
+        f"{'it' if one else 'they'} would be loaded back before {'it is' if one else 'they are'} released "
         f"(horizon {policy.horizon} layers, release window {policy.release_window})"
     )

@@ -155,7 +155,7 @@ def test_the_plan_says_why_they_stay(
 
 def test_one_microbatch_is_told_in_the_singular() -> None:
     made = build_plan(workload(LARGE, LARGE, SMALL, LARGE), policy(microbatches=1, horizon=1)).policy
-    assert made["sentence"].startswith("2 of 4 boundaries are offloaded; 1 stay on the GPU because their BACKWARD")
+    assert made["sentence"].startswith("2 of 4 boundaries are offloaded; 1 stays on the GPU because its BACKWARD")
     assert made["sentence"].endswith(", and 1 of 16 KiB because it is smaller than offload.min_bytes (64 KiB).")
     alone = build_plan(workload(SMALL), policy(microbatches=1, horizon=1)).policy
     assert alone["sentence"] == (
