@@ -174,10 +174,8 @@ def test_a_row_of_the_page_by_hand() -> None:
         "| 7* | +25.0 % | 98.00 | 2.00 | 0.50 | yes |"
     )
     assert row in page.splitlines()
-    assert (
-        f"1 of {len(MACHINES)} pairs of a model and a machine fit on 8 hosts or fewer. On so few GPUs, 1 of them fits only"
-        in page
-    )
+    fit = f"1 of {len(MACHINES)} pairs of a model and a machine fit on 8 hosts or fewer."
+    assert f"{fit} On so few GPUs, 1 of them fits only" in page
     assert "is advised whose step" not in page and "in 1; the most is +5.0 %, `gpt2-xl` on `dgx-h100`" in page
     assert "8 hosts do not hold `gpt2-xl`." in page and "No machine holds" not in page
     assert "No machine holds these on 8 hosts, with one replica: `gpt2-xl`." in page_of(pairs)
