@@ -74,7 +74,7 @@ class Model(nn.Module):
             x = self.blocks[0](x, scale=scales[0])
         if self.odd == "after":
             x = x.tanh()
-        if self.odd == "numbers" and float(x.sum()) > 1e9:
+        if self.odd == "numbers" and float(x.detach().sum()) > 1e9:
             return x
         return self.head(self.norm(x))
 
