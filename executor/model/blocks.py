@@ -39,6 +39,8 @@ _ADVICE = (
     "give the layers that are run one after the other, nn.Sequential(*layers), in which a layer may be a module of "
     "your own that runs a part of this model"
 )
+# Nodes of torch's own views, which hand a gradient on as it is where they show all of a tensor.
+_VIEWS = frozenset(f"{name}Backward0" for name in ("Slice", "View", "Alias", "Expand", "AsStrided", "UnsafeView"))
 _running = threading.local()
 
 
@@ -77,7 +79,7 @@ def cut_at_blocks(model: nn.Module, value: Any, cast: torch.dtype | None = None)
     def trial(of_layers: bool) -> Trial:
         where = f"when it is run in layers ({name})" if of_layers else f"on the data's input ({name})"
         with model_errors_in_one_line(where), _unchanged(model), _autocast(weights, cast):
-            return tried(run_layers if of_layers else run_model, weights, numbers)
+            return tried(run_layers if of_layers else run_model, model, numbers)
 
     theirs = trial(of_layers=False)
     record, records = records[0], []
@@ -370,7 +372,8 @@ class _Record:
                 return f"runs {what} under an autocast of its own, which its layers run one after the other do not"
             after = given[number + 1] if number + 1 < len(calls) else self.output
             own = call.module._backward_hooks or call.module._backward_pre_hooks  # they put a node of theirs after it
-            if (after.grad_fn is not call.made.grad_fn and not own) or _hooks_on(call.made) != call.hooks:
+            hooks = _hooks_on(call.made) - call.hooks + (0 if after is call.made else _hooks_on(after))
+            if hooks or not (own or _has_its_gradient(after, call.made)):
                 return f"changes the gradient of what {what} makes, which its layers run one after the other do not"
         return None
 
@@ -466,6 +469,14 @@ def _are_same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
         else a is b or (type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b)
         for a, b in zip(ours, theirs, strict=True)
     )
+
+
+def _has_its_gradient(value: torch.Tensor, made: torch.Tensor) -> bool:
+    """Return whether a tensor as it was made, be it by another name, hands on its own gradient as it is."""
+    node = value.grad_fn
+    while node is not None and node is not made.grad_fn and node.name() in _VIEWS:
+        node = node.next_functions[0][0]
+    return node is made.grad_fn
 
 
 def _hooks_on(tensor: Any) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,21 +25,24 @@ class Trial:
     Attributes:
         output: the tensor that a loss is computed of.
         gradients: by the names of the weights that get one; on the CPU. Empty where there are no numbers.
+        buffers: what the model's buffers hold afterwards, likewise.
         operators: what was run (:class:`OperatorLog`); None where there are numbers.
     """
 
     output: torch.Tensor
     gradients: dict[str, torch.Tensor]
+    buffers: dict[str, torch.Tensor]
     operators: tuple[Hashable, ...] | None
 
 
-def tried(run: Callable[[], torch.Tensor], weights: Mapping[str, nn.Parameter], numbers: bool) -> Trial:
-    """Run a model, or its layers, with gradients; what the weights had as theirs is put back."""
+def tried(run: Callable[[], torch.Tensor], model: nn.Module, numbers: bool) -> Trial:
+    """Run a model, or its layers, with gradients; what its weights had as theirs is put back."""
     if not numbers:
         log = OperatorLog()
         with torch.enable_grad(), log:
             output = run()
-        return Trial(output.detach(), {}, log.take())
+        return Trial(output.detach(), {}, {}, _without_views(log.take()))
+    weights = dict(model.named_parameters())
     before = {name: weight.grad for name, weight in weights.items()}
     try:
         for weight in weights.values():
@@ -51,7 +55,8 @@ def tried(run: Callable[[], torch.Tensor], weights: Mapping[str, nn.Parameter], 
             if output.requires_grad:
                 output.backward(_gradient_of(output))  # type: ignore[no-untyped-call]
         gradients = {name: weight.grad.cpu() for name, weight in weights.items() if weight.grad is not None}
-        return Trial(output.detach(), gradients, None)
+        buffers = {name: buffer.detach().cpu().clone() for name, buffer in model.named_buffers()}
+        return Trial(output.detach(), gradients, buffers, None)
     finally:
         for name, weight in weights.items():
             weight.grad = before[name]
@@ -67,6 +72,9 @@ def difference(model: Trial, layers: Trial, uses: Mapping[str, int], again: Call
         return "runs other operators, without its weights' numbers, than its layers run one after the other"
     if has_same_bits(layers.output, model.output) is False:
         return "makes something else of its input than its layers run one after the other"
+    for name, buffer in model.buffers.items():
+        if name not in layers.buffers or not _are_equal(layers.buffers[name], buffer, 1):
+            return f"leaves something else in its buffer {name} than its layers run one after the other do"
     repeated: Trial | None = None
     for name, count in uses.items():
         ours, theirs = layers.gradients.get(name), model.gradients.get(name)
@@ -79,6 +87,17 @@ def difference(model: Trial, layers: Trial, uses: Mapping[str, int], again: Call
             if _are_equal(repeated.gradients[name], theirs, 1):
                 return f"gives the weight {name} another gradient than its layers run one after the other do"
     return None
+
+
+def _without_views(operators: tuple[Any, ...]) -> tuple[Hashable, ...]:
+    """Return operators without those that return what they are given by another name, be it without its gradient."""
+    kept: list[Hashable] = []
+    for given, made in zip(operators[::2], operators[1::2], strict=True):
+        function, _, inputs = given
+        _, outputs = made
+        if function._schema.is_mutable or len(outputs) != 1 or outputs[0][:-1] != inputs[0][:-1]:
+            kept += [given, made]
+    return tuple(kept)
 
 
 def _are_equal(ours: torch.Tensor, theirs: torch.Tensor, uses: int) -> bool:
