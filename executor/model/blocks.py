@@ -2,8 +2,8 @@
 
 The layers are what comes before the blocks, each block, and the modules after them. Where these are is no table of
 families: one run of the model shows which blocks feed each other, what else each is called with, and what becomes of
-the last one's output. What a run does not show to be so is refused, and where the model has numbers, its layers have to
-make the same.
+the last one's output. What a run does not show to be so is refused, and the layers have to train what the model trains
+(:mod:`loadahead.executor.model.trained_alike`).
 
 What comes before the blocks runs by the model's own code, up to its first block (:class:`Front`). Masks, positions and
 tables that blocks are called with are made there, and travel along beside the hidden state.
@@ -77,7 +77,11 @@ def cut_at_blocks(model: nn.Module, value: Any, cast: torch.dtype | None = None)
         return output_of(made, name)
 
     def trial(of_layers: bool) -> Trial:
-        where = f"when it is run in layers ({name})" if of_layers else f"on the data's input ({name})"
+        where = (
+            f"when it is run in layers, of which each gets the hidden state of the one before ({name})"
+            if of_layers
+            else f"on the data's input ({name})"
+        )
         with model_errors_in_one_line(where), _unchanged(model), _autocast(weights, cast):
             return tried(run_layers if of_layers else run_model, model, numbers)
 
@@ -409,7 +413,9 @@ def _layers(model: nn.Module, record: _Record, chain: _Chain) -> Iterator[nn.Mod
     after = [call.module for call in record.after(chain)]
     wanted = [chain.different.index(number) for number in range(max(chain.different) + 1)]
     catches = [
-        _Catch(call.module, chain.at, n in wanted, n == wanted[-1], len(call.out) if isinstance(call.out, tuple) else None)
+        _Catch(
+            call.module, chain.at, n in wanted, n == wanted[-1], len(call.out) if isinstance(call.out, tuple) else None
+        )
         for n, call in enumerate(chain.calls)
     ]
     blocks = record.lists[chain.name]
