@@ -301,8 +301,8 @@ class _Record:
             other = next((kind for one in self.lists.values() if (kind := self._other_output(one))), None)
             if other is not None:
                 raise InputError(
-                    f"the model, {type(self._model).__name__}, has blocks that return {other}; supported are blocks that "
-                    f"return the hidden state, a tensor, or a tuple that begins with it; {_ADVICE}"
+                    f"the model, {type(self._model).__name__}, has blocks that return {other}; supported are blocks "
+                    f"that return the hidden state, a tensor, or a tuple that begins with it; {_ADVICE}"
                 )
             raise InputError(
                 f"the model, {type(self._model).__name__}, has no list of modules that feed each other, each run once "
