@@ -38,7 +38,7 @@ class Trial:
 def tried(run: Callable[[], torch.Tensor], model: nn.Module, numbers: bool) -> Trial:
     """Run a model, or its layers, with gradients; what its weights had as theirs is put back."""
     if not numbers:
-        log = OperatorLog()
+        log = OperatorLog(whole=True)
         with torch.enable_grad(), log:
             output = run()
         return Trial(output.detach(), {}, {}, _without_views(log.take()))
