@@ -20,10 +20,15 @@ class OperatorLog(TorchDispatchMode):
     """Notes every operator while it is active: its operands' shapes and memory, and its other arguments.
 
     Memory goes by the order in which it is first seen, so that the same operators on other tensors read the same.
+
+    Args:
+        whole: keep all memory until it is taken. Tensors that are made unseen could lie where others were, otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._whole = whole
+        self._kept: list[torch.UntypedStorage] = []
         self._noted: list[Hashable] = []
         self._memory: dict[int, int] = {}
         self._count = 0
@@ -31,12 +36,14 @@ class OperatorLog(TorchDispatchMode):
     def take(self) -> tuple[Hashable, ...]:
         """Return what was noted, and begin anew."""
         noted = tuple(self._noted)
-        self._noted, self._memory, self._count = [], {}, 0
+        self._noted, self._memory, self._count, self._kept = [], {}, 0, []
         return noted
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func.namespace == "prim":  # it asks what a tensor is, as Python code that looks on does
+            return func(*args, **(kwargs or {}))
         given, spec = tree_flatten((args, kwargs))
         known = {storage._cdata for leaf in given if isinstance(leaf, torch.Tensor) for storage in storages_of(leaf)}
         self._noted.append((func, str(spec), tuple([self._described(leaf, None) for leaf in given])))
@@ -56,6 +63,8 @@ class OperatorLog(TorchDispatchMode):
             if key not in self._memory or (old is not None and key not in old):
                 self._memory[key] = self._count
                 self._count += 1
+                if self._whole:
+                    self._kept.append(storage)
             numbers.append(self._memory[key])
         offset = leaf.storage_offset() if leaf.layout is torch.strided else 0
         strides = leaf.stride() if leaf.layout is torch.strided else ()

@@ -395,14 +395,15 @@ def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 
         model = LoadedModel(nn.Sequential(), batch, _loss(spec), spec.loss_name, where, weightless)
         if isinstance(module, nn.Sequential):
             return replace(model, module=module)
-        return replace(model, module=_in_layers(module, model, microbatches), whole=module)
+        layers = _in_layers(module, model, microbatches, AUTOCAST[spec.autocast])
+        return replace(model, module=layers, whole=module)
 
 
-def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int) -> nn.Sequential:
+def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int, cast: torch.dtype | None) -> nn.Sequential:
     """Return the layers of a model that is cut at its blocks."""
     value, _ = model.batch(0, 0, microbatches)
     with model.active():
-        return cut_at_blocks(module, value)
+        return cut_at_blocks(module, value, cast)
 
 
 def _without_numbers(batch: BatchOf, weightless: Weightless) -> BatchOf:
