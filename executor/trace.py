@@ -133,8 +133,8 @@ class _Measured:
         self.log = OperatorLog() if alike else None
         self.runs: list[_Run] = []
         self.pieces: list[list[Piece]] = []
-        # The first of each kind, with its number and its input.
-        self._known: dict[Hashable, tuple[_Run, int, Any]] = {}
+        self._inputs: list[Any] = []
+        self._known: dict[Hashable, _Run] = {}
 
     def after(self, number: int, given: Any) -> None:
         """Measure a layer, whose input is given."""
@@ -143,26 +143,31 @@ class _Measured:
         # Layers of the same modules that run the same operators are alike in what is measured.
         key = number if self.log is None else (*map(type, unit.layers[0].modules()), self.log.take())
         if key not in self._known:
-            self._known[key] = _measured(unit, given, self._ends(number), self._seed), number, given
-        self.runs.append(self._known[key][0])
+            self._known[key] = _measured(unit, given, self._ends(number), self._seed)
+        self.runs.append(self._known[key])
         if self.log is None:
             self._known.clear()
         else:
+            self._inputs.append(given)
             self.log.take()
 
     def workspaces(self, boundaries: Boundaries) -> list[Workspace]:
         """Return the layers' workspaces; nothing for those without a backward pass, and where layers have numbers."""
         out = [Workspace(0, 0, 0) for _ in self._units]
-        first = {id(run): (number, given) for run, number, given in self._known.values()}
         made: dict[Hashable, tuple[Workspace, Description]] = {}
         gradient: Description | None = None
         for number in reversed(range(boundaries.frozen, len(self._units)) if self.log is not None else ()):
-            of_kind, given = first[id(self.runs[number])]
-            # A gradient may lie otherwise than another one of its shape: so kernels need other copies of it.
-            key = of_kind, gradient and (gradient.layouts, gradient.views, gradient.absent)
+            unit = self._units[number]
+            # Layers that run the same operators may hand on other tensors. A gradient may lie otherwise than another
+            # one of its shape: so kernels need other copies of it.
+            key = (
+                id(self.runs[number]),
+                *[form and (form.places, form.layouts, form.needs) for form in (unit.form, unit.out)],
+                gradient and (gradient.layouts, gradient.views, gradient.absent),
+            )
             if key not in made:
-                ends = self._ends(of_kind)
-                made[key] = workspace_of(self._units[of_kind], given, ends, boundaries.handed, gradient, self._seed)
+                given, ends = self._inputs[number], self._ends(number)
+                made[key] = workspace_of(unit, given, ends, boundaries.handed, gradient, self._seed)
             out[number], gradient = made[key]
         return out
 
