@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,12 @@ from loadahead.executor.backends import torch_device
 from loadahead.executor.model.alike import OperatorLog
 from loadahead.executor.model.blocks import kind_of
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.model.errors import errors_without_numbers_in_one_line
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
 from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
+from loadahead.executor.model.weightless import Weightless
 from loadahead.executor.model.work import WorkCounter
 from loadahead.executor.model.workspace import Workspace, workspace_of
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
@@ -32,32 +34,35 @@ from loadahead.executor.user_code import importable_from
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
+# So many layers are named in a warning.
+_NAMED = 4
+
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True) -> ModuleShapes:
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
     Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. A model
-    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is one that a config
-    describes, and any model without ``numbers``; workspaces are known of these alone. Raises InputError for a model
-    that does not run.
+    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is any model without
+    ``numbers``; workspaces are known of these alone. Raises InputError for a model that does not run, and for one that
+    has numbers and is not traced rightly without.
     """
     with single_threaded(), importable_from(spec.search_path):
-        # Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know.
-        numbers = numbers and (spec.config is None or device != "cpu")
-        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers), microbatches)
-        x, target = model.batch(0, 0, microbatches)
-        sparse = sparse_weights(model.module)
-        shapes = trace_layers(
-            model.module,
-            x,
-            model.loss_of(target, 1),
-            device=model.device,
-            autocast=AUTOCAST[spec.autocast],
-            seed=spec.seed,
-            static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
-            active=model.active,
-        )
+        loaded = load_model(spec, torch_device(device), microbatches, numbers)
+        with nullcontext() if loaded.weightless is None else errors_without_numbers_in_one_line():
+            model = make_ready(loaded, microbatches)
+            x, target = model.batch(0, 0, microbatches)
+            sparse = sparse_weights(model.module)
+            shapes = trace_layers(
+                model.module,
+                x,
+                model.loss_of(target, 1),
+                device=model.device,
+                autocast=AUTOCAST[spec.autocast],
+                seed=spec.seed,
+                static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
+                weightless=model.weightless,
+            )
         names = model.users_names()
         return replace(shapes, shared=tuple(replace(s, name=names.get(s.name, s.name)) for s in shapes.shared))
 
@@ -95,13 +100,14 @@ def trace_layers(
     autocast: torch.dtype | None,
     seed: int,
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
-    active: Callable[[], AbstractContextManager[None]] = nullcontext,
+    weightless: Weightless | None = None,
 ) -> ModuleShapes:
     """Return what the planner has to know of every layer, from a microbatch's input; all is then as it was before.
 
-    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``active`` is a context
-    in which layers are run.
+    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``weightless`` runs
+    layers that have no numbers.
     """
+    active = nullcontext if weightless is None else weightless.active
     units = [
         CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
         for index, layer in enumerate(module)
@@ -111,14 +117,47 @@ def trace_layers(
         boundaries = trace_boundaries(units, value, loss, lambda _: seed, traced.after)
     with active():
         workspaces = traced.workspaces(boundaries)
-    return _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
+    shapes = _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
+    seen = _of_sparse(units) if weightless is None else _without_numbers(units, traced.runs, weightless)
+    return replace(shapes, warnings=(*shapes.warnings, *seen), workspaces_known=weightless is not None)
+
+
+def _without_numbers(units: Sequence[CheckpointedUnit], runs: Sequence[_Run], weightless: Weightless) -> Iterator[str]:
+    """Yield a warning of each sort of memory that fake tensors do not tell; InputError where there are numbers."""
+    unseen = {unit.name.strip("()"): run.unseen for unit, run in zip(units, runs, strict=True) if run.unseen}
+    if unseen and weightless.stands_in:
+        name, kernel = next(iter(unseen.items()))
+        raise InputError(f"what {kernel} in {name} keeps is not known without numbers; build the model with its weights")
+    for kernel in sorted(set(unseen.values())):
+        of = [name for name, own in unseen.items() if own == kernel]
+        named = ", ".join(of[:_NAMED]) + (", ..." if len(of) > _NAMED else "")
+        yield (
+            f"what {kernel} keeps in {named} is not known without numbers: with weights these layers save more, and "
+            "peaks are higher"
+        )
+    sparse = [unit.name.strip("()") for unit in units if sparse_weights(unit.layers)]
+    if sparse:
+        yield (
+            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: without "
+            "numbers that is not known, and peaks are without them"
+        )
+
+
+def _of_sparse(units: Sequence[CheckpointedUnit]) -> Iterator[str]:
+    """Yield a warning where gradients are sparse."""
+    sparse = [unit.name.strip("()") for unit in units if sparse_weights(unit.layers)]
+    if sparse:
+        yield (
+            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: peaks "
+            "are predicted from a few microbatches"
+        )
 
 
 class _Run:
     """Holds what one layer's forward pass was: the bytes its graph keeps, and its work (:class:`WorkCounter`)."""
 
     def __init__(self, kept: int, work: WorkCounter) -> None:
-        self.kept, self.flops, self.counted = kept, work.flops, work.counted
+        self.kept, self.flops, self.counted, self.unseen = kept, work.flops, work.counted, work.unseen
         self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
 
 
@@ -266,12 +305,6 @@ def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
     out = []
     if not any(p.requires_grad for unit in units for p in unit.parameters()):
         out.append("no parameter of the model is trained (requires_grad): it is planned as if its input were")
-    sparse = [unit.name for unit in units if sparse_weights(unit.layers)]
-    if sparse:
-        out.append(
-            f"weights of {sparse[0].strip('()')} have sparse gradients, which take as much memory as microbatches use "
-            "rows: peaks are predicted from a few microbatches"
-        )
     return tuple(out)
 
 

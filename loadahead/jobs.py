@@ -236,13 +236,7 @@ def _traced(scenario: Scenario, device: str) -> ModuleShapes | None:
 
     The GPU that the estimate is for may have room for a model that would be slow here. Its workspaces are known too.
     """
-    if scenario.is_estimated and device == "cpu":
-        try:
-            return trace(scenario, device, numbers=False)
-        except InputError:
-            # What follows from numbers needs some; what does not run at all is told again.
-            return trace(scenario, device)
-    return trace(scenario, device)
+    return trace(scenario, device, numbers=not scenario.is_estimated)
 
 
 def has_own_links(device: str) -> bool:

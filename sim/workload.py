@@ -205,6 +205,8 @@ class ModuleShapes:
     Attributes:
         frozen_layers: how many of the first layers have an output without gradient: they need no backward pass.
         warnings: sentences about what the trace saw.
+        workspaces_known: whether the layers' workspaces are those of their operations, rather than left to a
+            calibration.
     """
 
     layers: tuple[LayerShape, ...]
@@ -213,6 +215,7 @@ class ModuleShapes:
     shared_state: tuple[SharedState, ...] = ()
     frozen_layers: int = 0
     warnings: tuple[str, ...] = ()
+    workspaces_known: bool = False
 
 
 class Dealt(tuple[tuple[_Unit, ...], ...]):

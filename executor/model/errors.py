@@ -26,6 +26,22 @@ def model_error(error: BaseException, where: str) -> InputError:
 
 
 @contextmanager
+def errors_without_numbers_in_one_line() -> Iterator[None]:
+    """Raise what comes of a model that has no numbers as an InputError: torch has no rules for some operators."""
+    try:
+        yield
+    except PASSED_ON:
+        raise
+    except Exception as error:
+        if isinstance(error, NEEDS_NUMBERS):
+            raise model_error(error, "without its weights") from error
+        raise InputError(
+            f"the model cannot be traced without its weights: {type(error).__name__}: {one_line(error)}; build it with "
+            "its weights"
+        ) from error
+
+
+@contextmanager
 def model_errors_in_one_line(where: str) -> Iterator[None]:
     """Raise what the user's layers raise inside as an InputError in one line that says ``where``."""
     try:

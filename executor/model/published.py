@@ -21,6 +21,10 @@ FILE = "config.json"
 _ATTENTION = "attn_implementation"
 
 
+class TooLarge(InputError):
+    """Raised for weights that do not fit into this machine's memory."""
+
+
 def build_from_config(path: str, options: Mapping[str, Any], folder: str | None, weights: bool) -> nn.Module:
     """Return the language model that a config describes, with random weights, or on the meta device without.
 
@@ -28,8 +32,7 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
         path: of the file, or of the folder that holds it; relative to ``folder``.
         options: other values of the file's keys.
 
-    Raises InputError for a file that describes no model, a key that its models do not have, and weights that do not fit
-    into this machine's memory.
+    Raises InputError for a file that describes no model and a key that its models do not have, and :class:`TooLarge`.
     """
     content = _read(path, folder)
     library = _transformers(path)
@@ -59,7 +62,7 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
         return shapes
     needed, there = storage_bytes(shapes.parameters()), psutil.virtual_memory().total
     if needed > there:
-        raise InputError(
+        raise TooLarge(
             f"model.config {path!r} describes weights of {format_bytes(needed)}, and this machine has "
             f"{format_bytes(there)}: such a model is planned and simulated from its shapes; to run it, give fewer "
             "layers, e.g. options.num_hidden_layers = 2"
@@ -102,4 +105,4 @@ def _transformers(path: str) -> Any:
         ) from error
 
 
-__all__ = ["build_from_config"]
+__all__ = ["TooLarge", "build_from_config"]

@@ -1,0 +1,38 @@
+"""Finds a module's shapes without its weights where that can be done, and else with them."""
+
+from __future__ import annotations
+
+from loadahead.executor.model.published import TooLarge
+from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.trace import trace_module
+from loadahead.sim.errors import InputError
+from loadahead.sim.workload import ModuleShapes
+
+# What lets a published model run without numbers, where its weights do not fit.
+_ADVICE = (
+    'its weights do not fit into this machine\'s memory: give data without a mask, options.attn_implementation = "eager", '
+    "or fewer layers, e.g. options.num_hidden_layers = 2"
+)
+
+
+def module_shapes(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True) -> ModuleShapes:
+    """Return what the planner has to know of a model, see :func:`trace_module`.
+
+    One that a config describes is traced without its weights, and any model without ``numbers``. Numbers may decide
+    what a model does, and torch may not be able to do without: then it is built with its weights, where it has some and
+    they fit. Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know:
+    there models have their weights.
+    """
+    if device != "cpu" or (numbers and spec.config is None):
+        return trace_module(spec, microbatches, device)
+    try:
+        return trace_module(spec, microbatches, device, numbers=False)
+    except InputError as error:
+        try:
+            # What does not run at all is told again.
+            return trace_module(spec, microbatches, device)
+        except TooLarge:
+            raise InputError(f"{error}; {_ADVICE}") from error
+
+
+__all__ = ["module_shapes"]
