@@ -8,10 +8,9 @@ from loadahead.executor.trace import trace_module
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import ModuleShapes
 
-# What lets a published model run without numbers, where its weights do not fit.
 _ADVICE = (
-    'its weights do not fit into this machine\'s memory: give data without a mask, options.attn_implementation = "eager", '
-    "or fewer layers, e.g. options.num_hidden_layers = 2"
+    "these do not fit into this machine's memory: give fewer layers, e.g. options.num_hidden_layers = 2; where the model "
+    'looks at a mask in the data, data without one or options.attn_implementation = "eager" may help'
 )
 
 

@@ -31,7 +31,7 @@ def without_workspaces(shapes: ModuleShapes) -> ModuleShapes:
     def bare(layer: LayerShape) -> LayerShape:
         return replace(layer, workspace_forward=0, workspace_recompute=0, workspace_backward=0)
 
-    return replace(shapes, layers=tuple(map(bare, shapes.layers)))
+    return replace(shapes, layers=tuple(map(bare, shapes.layers)), workspaces_known=False)
 
 
 SPECS: dict[str, Callable[[], ModelSpec]] = {
