@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from loadahead.executor.model.published import TooLarge
+from dataclasses import replace
+
+from loadahead.executor.model.published import TooLarge, warnings_of_config
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.trace import trace_module
 from loadahead.sim.errors import InputError
@@ -22,6 +24,14 @@ def module_shapes(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", n
     they fit. Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know:
     there models have their weights.
     """
+    shapes = _shapes(spec, microbatches, device, numbers)
+    if spec.config is None:
+        return shapes
+    of_config = warnings_of_config(spec.config, spec.options, spec.search_path)
+    return replace(shapes, warnings=(*shapes.warnings, *of_config))
+
+
+def _shapes(spec: ModelSpec, microbatches: int, device: str, numbers: bool) -> ModuleShapes:
     if device != "cpu" or (numbers and spec.config is None):
         return trace_module(spec, microbatches, device)
     try:

@@ -294,7 +294,15 @@ def _shapes(
         shared_state=shared_state,
         frozen_layers=boundaries.frozen,
         warnings=_warnings(units),
+        weights_in_16_bits=_are_in_16_bits(_tensors(module)),
     )
+
+
+def _are_in_16_bits(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether most of the parameters among tensors are floating-point numbers of 16 bits."""
+    weights = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter)]
+    narrow = [weight for weight in weights if weight.dtype in (torch.bfloat16, torch.float16)]
+    return sum(weight.numel() for weight in narrow) * 2 > sum(weight.numel() for weight in weights)
 
 
 def _own_parameters(unit: CheckpointedUnit) -> list[nn.Parameter]:

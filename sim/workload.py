@@ -207,6 +207,7 @@ class ModuleShapes:
         warnings: sentences about what the trace saw.
         workspaces_known: whether the layers' workspaces are those of their operations, rather than left to a
             calibration.
+        weights_in_16_bits: whether most of the layers' parameters are of such a type.
     """
 
     layers: tuple[LayerShape, ...]
@@ -216,6 +217,7 @@ class ModuleShapes:
     frozen_layers: int = 0
     warnings: tuple[str, ...] = ()
     workspaces_known: bool = False
+    weights_in_16_bits: bool = False
 
 
 class Dealt(tuple[tuple[_Unit, ...], ...]):

@@ -19,6 +19,8 @@ from loadahead.sim.units import format_bytes
 FILE = "config.json"
 # An option of the builder, beside those of the file: how attention is computed, e.g. "eager" or "sdpa".
 _ATTENTION = "attn_implementation"
+_LAYERS = "num_hidden_layers"
+_QUANTIZATION = "quantization_config"
 
 
 class TooLarge(InputError):
@@ -52,6 +54,9 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
                 f"model.options.{unknown[0]} is no key of a {kind} config; give keys of {path!r}, or {_ATTENTION}"
             )
         config = known[kind].from_dict({**content, **changes})
+        layers = getattr(config, _LAYERS, None)
+        if isinstance(layers, int) and layers < 1:
+            raise InputError(f"model.config {path!r} has {_LAYERS} = {layers}; it must be at least 1")
         with torch.device("meta"):
             shapes = _built(library, config, options)
     except InputError:
@@ -68,6 +73,17 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
             "layers, e.g. options.num_hidden_layers = 2"
         )
     return _built(library, config, options)
+
+
+def warnings_of_config(path: str, options: Mapping[str, Any], folder: str | None) -> list[str]:
+    """Return what a config says of its model and is without effect here."""
+    given = {**_read(path, folder), **options}
+    if not given.get(_QUANTIZATION):
+        return []
+    return [
+        f"{_QUANTIZATION} of model.config {path!r} has no effect: the model has the weights that it is built with, "
+        "which are not quantized"
+    ]
 
 
 def _built(library: Any, config: Any, options: Mapping[str, Any]) -> nn.Module:
@@ -105,4 +121,4 @@ def _transformers(path: str) -> Any:
         ) from error
 
 
-__all__ = ["TooLarge", "build_from_config"]
+__all__ = ["TooLarge", "build_from_config", "warnings_of_config"]
