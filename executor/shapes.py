@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from loadahead.executor.model.errors import NeedsNumbers
 from loadahead.executor.model.published import TooLarge, warnings_of_config
 from loadahead.executor.model.spec import ModelSpec
 from loadahead.executor.trace import trace_module
@@ -11,8 +12,8 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.workload import ModuleShapes
 
 _ADVICE = (
-    "these do not fit into this machine's memory: give fewer layers, e.g. options.num_hidden_layers = 2; where the model "
-    'looks at a mask in the data, data without one or options.attn_implementation = "eager" may help'
+    "these do not fit into this machine's memory: give fewer layers, e.g. options.num_hidden_layers = 2; where the "
+    'model looks at a mask in the data, data without one or options.attn_implementation = "eager" may help'
 )
 
 
@@ -41,7 +42,9 @@ def _shapes(spec: ModelSpec, microbatches: int, device: str, numbers: bool) -> M
             # What does not run at all is told again.
             return trace_module(spec, microbatches, device)
         except TooLarge:
-            raise InputError(f"{error}; {_ADVICE}") from error
+            if isinstance(error, NeedsNumbers):
+                raise InputError(f"{error}; {_ADVICE}") from error
+            raise error from None
 
 
 __all__ = ["module_shapes"]

@@ -16,7 +16,7 @@ from loadahead.executor.backends import torch_device
 from loadahead.executor.model.alike import OperatorLog
 from loadahead.executor.model.blocks import kind_of
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
-from loadahead.executor.model.errors import errors_without_numbers_in_one_line
+from loadahead.executor.model.errors import NeedsNumbers, errors_without_numbers_in_one_line
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
 from loadahead.executor.model.state import ModuleState, Piece
@@ -118,16 +118,21 @@ def trace_layers(
     with active():
         workspaces = traced.workspaces(boundaries)
     shapes = _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
-    seen = _of_sparse(units) if weightless is None else _without_numbers(units, traced.runs, weightless)
+    if weightless is None:
+        seen = _of_sparse(units, "peaks are predicted from a few microbatches")
+    else:
+        seen = _without_numbers(units, traced.runs, weightless)
     return replace(shapes, warnings=(*shapes.warnings, *seen), workspaces_known=weightless is not None)
 
 
 def _without_numbers(units: Sequence[CheckpointedUnit], runs: Sequence[_Run], weightless: Weightless) -> Iterator[str]:
-    """Yield a warning of each sort of memory that fake tensors do not tell; InputError where there are numbers."""
+    """Yield a warning of each sort of memory that fake tensors do not tell; NeedsNumbers where there are numbers."""
     unseen = {unit.name.strip("()"): run.unseen for unit, run in zip(units, runs, strict=True) if run.unseen}
     if unseen and weightless.stands_in:
         name, kernel = next(iter(unseen.items()))
-        raise InputError(f"what {kernel} in {name} keeps is not known without numbers; build the model with its weights")
+        raise NeedsNumbers(
+            f"what {kernel} in {name} keeps is not known without numbers; build the model with its weights"
+        )
     for kernel in sorted(set(unseen.values())):
         of = [name for name, own in unseen.items() if own == kernel]
         named = ", ".join(of[:_NAMED]) + (", ..." if len(of) > _NAMED else "")
@@ -135,21 +140,15 @@ def _without_numbers(units: Sequence[CheckpointedUnit], runs: Sequence[_Run], we
             f"what {kernel} keeps in {named} is not known without numbers: with weights these layers save more, and "
             "peaks are higher"
         )
+    yield from _of_sparse(units, "without numbers that is not known, and peaks are without them")
+
+
+def _of_sparse(units: Sequence[CheckpointedUnit], so: str) -> Iterator[str]:
+    """Yield a warning where gradients are sparse, which ends with what follows."""
     sparse = [unit.name.strip("()") for unit in units if sparse_weights(unit.layers)]
     if sparse:
         yield (
-            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: without "
-            "numbers that is not known, and peaks are without them"
-        )
-
-
-def _of_sparse(units: Sequence[CheckpointedUnit]) -> Iterator[str]:
-    """Yield a warning where gradients are sparse."""
-    sparse = [unit.name.strip("()") for unit in units if sparse_weights(unit.layers)]
-    if sparse:
-        yield (
-            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: peaks "
-            "are predicted from a few microbatches"
+            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: {so}"
         )
 
 

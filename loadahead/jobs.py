@@ -224,7 +224,10 @@ def prepare_scenario(
         scenario, shapes=found, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
     )
     estimated = prepared.costs if scenario.has_estimated_times else None
-    of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known or estimated, found))
+    of_costs = (
+        *other_model(scenario, prepared.workload, known),
+        *cautions_of_costs(scenario, known or estimated, found),
+    )
     more = (*of_costs, *_without_cap(scenario, order))
     if not more and order is None:
         return prepared

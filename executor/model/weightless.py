@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from loadahead.executor.model.errors import NeedsNumbers
 from loadahead.executor.model.state import ModuleState
 from loadahead.executor.tensors.numbers import has_numbers, is_fake
-from loadahead.sim.errors import InputError
 
 # Torch tells here, with its own tracebacks, what it raises as well.
 _LOGGER = logging.getLogger("torch._subclasses.fake_tensor")
@@ -52,11 +52,11 @@ class Weightless:
     def copy_of(self, module: nn.Module) -> nn.Module:
         """Return a copy of a module whose weights, buffers and other tensors are fake; what is shared stays so.
 
-        Raises InputError for one with parts that would keep their numbers, or share their memory with the module.
+        Raises NeedsNumbers for one with parts that would keep their numbers, or share their memory with the module.
         """
         for name, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
-                raise InputError(
+                raise NeedsNumbers(
                     f"model: {name or 'the model'} is compiled by TorchScript, which runs on numbers alone; build it "
                     "with its weights"
                 )
@@ -66,7 +66,7 @@ class Weightless:
         copied = copy.deepcopy(module, memo)
         kept = [name for name, tensor in _named_tensors(copied) if not is_fake(tensor)]
         if kept:
-            raise InputError(f"model: {kept[0]} keeps its numbers in a copy; build the model with its weights")
+            raise NeedsNumbers(f"model: {kept[0]} keeps its numbers in a copy; build the model with its weights")
         return copied
 
     def values(self, value: Any) -> Any:
