@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +63,7 @@ def test_a_config_that_looks_at_numbers_gets_some(tmp_path: Path) -> None:
 
 def test_a_config_that_looks_at_numbers_and_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_room(monkeypatch)
-    with pytest.raises(InputError, match="it looks at numbers, .* these do not fit into this machine") as caught:
+    with pytest.raises(InputError, match=r"it looks at numbers, .* these do not fit into this machine") as caught:
         module_shapes(config_spec(tmp_path, masked))
     assert "\n" not in str(caught.value)
     # What it advises works, for this model.
@@ -79,12 +80,10 @@ def test_a_config_without_layers(tmp_path: Path) -> None:
 
 
 def test_a_config_of_quantized_weights_says_that_its_are_not(tmp_path: Path) -> None:
-    spec = config_spec(tmp_path, quantization_config={"quant_method": "fp8"})
-    shapes = module_shapes(spec)
+    shapes = module_shapes(config_spec(tmp_path, quantization_config={"quant_method": "fp8"}))
     (told,) = shapes.warnings
     assert told.startswith(f"quantization_config of model.config {str(tmp_path)!r} has no effect")
-    # Gradients and two moments beside weights of 4 bytes, and a step count for each of the table's.
-    assert shapes.layers[0].static_bytes == 4 * 4 * shapes.layers[0].parameters + 4
+    assert replace(shapes, warnings=()) == module_shapes(config_spec(tmp_path))
 
 
 def test_numbers_are_used_where_they_are_asked_for() -> None:

@@ -21,8 +21,8 @@ Captured = pytest.CaptureFixture[str]
 SOURCE = "estimate by roofline for h100-sxm"
 WARNING = f"times are not measured but an {SOURCE}; calibrate on that GPU for measured ones"
 WITHOUT_WORKSPACES = (
-    "the layers' workspaces are not known, as the model was run to be traced: the estimate's peaks are without them, and "
-    "those of a run may be higher"
+    "the layers' workspaces are not known, as the model was run to be traced: the estimate's peaks are without them, "
+    "and those of a run may be higher"
 )
 OF_ADVICE = "All of its times are an estimate."
 OF_COMPARISON = (
@@ -119,9 +119,9 @@ def test_an_estimate_leaves_the_users_model_alone() -> None:
 
 
 def test_weights_in_16_bits_have_products_in_16_bits() -> None:
-    def said(dtype: torch.dtype, **model: Any) -> list[str]:
-        given = tables() | {"model": {**tables()["model"], "input_dtype": str(dtype).removeprefix("torch.")} | model}
-        layers = [nn.Linear(8, 8, dtype=dtype) for _ in range(2)]
+    def said(built: torch.dtype, **model: Any) -> list[str]:
+        given = tables() | {"model": {**tables()["model"], "input_dtype": str(built).removeprefix("torch.")} | model}
+        layers = [nn.Linear(8, 8, dtype=built) for _ in range(2)]
         step = la.simulate(la.load(given, model=layers), costs="estimate")
         return [text for text in step.header["warnings"] if "which are of products in 16 bits" in text]
 
