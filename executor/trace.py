@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,12 @@ from loadahead.executor.backends import torch_device
 from loadahead.executor.model.alike import OperatorLog
 from loadahead.executor.model.blocks import kind_of
 from loadahead.executor.model.boundaries import Boundaries, trace_boundaries
+from loadahead.executor.model.errors import NeedsNumbers, errors_without_numbers_in_one_line
 from loadahead.executor.model.graph import graph_input
 from loadahead.executor.model.spec import AUTOCAST, Batch, LossFunction, ModelSpec, load_model, make_ready, mean_loss
 from loadahead.executor.model.state import ModuleState, Piece
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
+from loadahead.executor.model.weightless import Weightless
 from loadahead.executor.model.work import WorkCounter
 from loadahead.executor.model.workspace import Workspace, workspace_of
 from loadahead.executor.tensors.meter import StorageMeter, storage_bytes
@@ -32,32 +34,35 @@ from loadahead.executor.user_code import importable_from
 from loadahead.sim.errors import InputError
 from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, Shared, SharedState
 
+# So many layers are named in a warning.
+_NAMED = 4
+
 
 def trace_module(spec: ModelSpec, microbatches: int = 1, device: str = "cpu", numbers: bool = True) -> ModuleShapes:
     """Return what the planner has to know of every layer for one microbatch, of so many in a step.
 
     Saved bytes are what a layer's graph keeps alive beside its input. The loss belongs to the last layer.
     Under autocast some types are the device's own, so that a plan for a device is made from shapes found there. A model
-    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is one that a config
-    describes, and any model without ``numbers``; workspaces are known of these alone. Raises InputError for a model
-    that does not run.
+    whose weights have shapes and no numbers is traced as the CPU's kernels would run it, and so is any model without
+    ``numbers``; workspaces are known of these alone. Raises InputError for a model that does not run, and for one that
+    has numbers and is not traced rightly without.
     """
     with single_threaded(), importable_from(spec.search_path):
-        # Elsewhere than on the CPU other types may pass between layers, which a plan to be run there has to know.
-        numbers = numbers and (spec.config is None or device != "cpu")
-        model = make_ready(load_model(spec, torch_device(device), microbatches, numbers), microbatches)
-        x, target = model.batch(0, 0, microbatches)
-        sparse = sparse_weights(model.module)
-        shapes = trace_layers(
-            model.module,
-            x,
-            model.loss_of(target, 1),
-            device=model.device,
-            autocast=AUTOCAST[spec.autocast],
-            seed=spec.seed,
-            static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
-            active=model.active,
-        )
+        loaded = load_model(spec, torch_device(device), microbatches, numbers)
+        with nullcontext() if loaded.weightless is None else errors_without_numbers_in_one_line():
+            model = make_ready(loaded, microbatches)
+            x, target = model.batch(0, 0, microbatches)
+            sparse = sparse_weights(model.module)
+            shapes = trace_layers(
+                model.module,
+                x,
+                model.loss_of(target, 1),
+                device=model.device,
+                autocast=AUTOCAST[spec.autocast],
+                seed=spec.seed,
+                static_bytes=lambda tensors: _bytes_in_training(spec, tensors, sparse),
+                weightless=model.weightless,
+            )
         names = model.users_names()
         return replace(shapes, shared=tuple(replace(s, name=names.get(s.name, s.name)) for s in shapes.shared))
 
@@ -95,13 +100,14 @@ def trace_layers(
     autocast: torch.dtype | None,
     seed: int,
     static_bytes: Callable[[Sequence[torch.Tensor]], int],
-    active: Callable[[], AbstractContextManager[None]] = nullcontext,
+    weightless: Weightless | None = None,
 ) -> ModuleShapes:
     """Return what the planner has to know of every layer, from a microbatch's input; all is then as it was before.
 
-    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``active`` is a context
-    in which layers are run.
+    ``static_bytes`` says what weights, buffers and other tensors of layers take between steps; ``weightless`` runs
+    layers that have no numbers.
     """
+    active = nullcontext if weightless is None else weightless.active
     units = [
         CheckpointedUnit([layer], f"(layer {index})", device, autocast, first_layer=index)
         for index, layer in enumerate(module)
@@ -111,14 +117,46 @@ def trace_layers(
         boundaries = trace_boundaries(units, value, loss, lambda _: seed, traced.after)
     with active():
         workspaces = traced.workspaces(boundaries)
-    return _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
+    shapes = _shapes(module, units, boundaries, traced.runs, workspaces, _shared_state(traced.pieces), static_bytes)
+    if weightless is None:
+        seen = _of_sparse(units, "peaks are predicted from a few microbatches")
+    else:
+        seen = _without_numbers(units, traced.runs, weightless)
+    return replace(shapes, warnings=(*shapes.warnings, *seen), workspaces_known=weightless is not None)
+
+
+def _without_numbers(units: Sequence[CheckpointedUnit], runs: Sequence[_Run], weightless: Weightless) -> Iterator[str]:
+    """Yield a warning of each sort of memory that fake tensors do not tell; NeedsNumbers where there are numbers."""
+    unseen = {unit.name.strip("()"): run.unseen for unit, run in zip(units, runs, strict=True) if run.unseen}
+    if unseen and weightless.stands_in:
+        name, kernel = next(iter(unseen.items()))
+        raise NeedsNumbers(
+            f"what {kernel} in {name} keeps is not known without numbers; build the model with its weights"
+        )
+    for kernel in sorted(set(unseen.values())):
+        of = [name for name, own in unseen.items() if own == kernel]
+        named = ", ".join(of[:_NAMED]) + (", ..." if len(of) > _NAMED else "")
+        yield (
+            f"what {kernel} keeps in {named} is not known without numbers: with weights these layers save more, and "
+            "peaks are higher"
+        )
+    yield from _of_sparse(units, "without numbers that is not known, and peaks are without them")
+
+
+def _of_sparse(units: Sequence[CheckpointedUnit], so: str) -> Iterator[str]:
+    """Yield a warning where gradients are sparse, which ends with what follows."""
+    sparse = [unit.name.strip("()") for unit in units if sparse_weights(unit.layers)]
+    if sparse:
+        yield (
+            f"weights of {sparse[0]} have sparse gradients, which take as much memory as microbatches use rows: {so}"
+        )
 
 
 class _Run:
     """Holds what one layer's forward pass was: the bytes its graph keeps, and its work (:class:`WorkCounter`)."""
 
     def __init__(self, kept: int, work: WorkCounter) -> None:
-        self.kept, self.flops, self.counted = kept, work.flops, work.counted
+        self.kept, self.flops, self.counted, self.unseen = kept, work.flops, work.counted, work.unseen
         self.products, self.moved_bytes, self.kernels = work.products, work.moved_bytes, work.kernels
 
 
@@ -133,8 +171,8 @@ class _Measured:
         self.log = OperatorLog() if alike else None
         self.runs: list[_Run] = []
         self.pieces: list[list[Piece]] = []
-        # The first of each kind, with its number and its input.
-        self._known: dict[Hashable, tuple[_Run, int, Any]] = {}
+        self._inputs: list[Any] = []
+        self._known: dict[Hashable, _Run] = {}
 
     def after(self, number: int, given: Any) -> None:
         """Measure a layer, whose input is given."""
@@ -143,26 +181,31 @@ class _Measured:
         # Layers of the same modules that run the same operators are alike in what is measured.
         key = number if self.log is None else (*map(type, unit.layers[0].modules()), self.log.take())
         if key not in self._known:
-            self._known[key] = _measured(unit, given, self._ends(number), self._seed), number, given
-        self.runs.append(self._known[key][0])
+            self._known[key] = _measured(unit, given, self._ends(number), self._seed)
+        self.runs.append(self._known[key])
         if self.log is None:
             self._known.clear()
         else:
+            self._inputs.append(given)
             self.log.take()
 
     def workspaces(self, boundaries: Boundaries) -> list[Workspace]:
         """Return the layers' workspaces; nothing for those without a backward pass, and where layers have numbers."""
         out = [Workspace(0, 0, 0) for _ in self._units]
-        first = {id(run): (number, given) for run, number, given in self._known.values()}
         made: dict[Hashable, tuple[Workspace, Description]] = {}
         gradient: Description | None = None
         for number in reversed(range(boundaries.frozen, len(self._units)) if self.log is not None else ()):
-            of_kind, given = first[id(self.runs[number])]
-            # A gradient may lie otherwise than another one of its shape: so kernels need other copies of it.
-            key = of_kind, gradient and (gradient.layouts, gradient.views, gradient.absent)
+            unit = self._units[number]
+            # Layers that run the same operators may hand on other tensors. A gradient may lie otherwise than another
+            # one of its shape: so kernels need other copies of it.
+            key = (
+                id(self.runs[number]),
+                *[form and (form.places, form.layouts, form.needs) for form in (unit.form, unit.out)],
+                gradient and (gradient.layouts, gradient.views, gradient.absent),
+            )
             if key not in made:
-                ends = self._ends(of_kind)
-                made[key] = workspace_of(self._units[of_kind], given, ends, boundaries.handed, gradient, self._seed)
+                given, ends = self._inputs[number], self._ends(number)
+                made[key] = workspace_of(unit, given, ends, boundaries.handed, gradient, self._seed)
             out[number], gradient = made[key]
         return out
 
@@ -250,7 +293,15 @@ def _shapes(
         shared_state=shared_state,
         frozen_layers=boundaries.frozen,
         warnings=_warnings(units),
+        weights_in_16_bits=_are_in_16_bits(_tensors(module)),
     )
+
+
+def _are_in_16_bits(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether most of the parameters among tensors are floating-point numbers of 16 bits."""
+    weights = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter)]
+    narrow = [weight for weight in weights if weight.dtype in (torch.bfloat16, torch.float16)]
+    return sum(weight.numel() for weight in narrow) * 2 > sum(weight.numel() for weight in weights)
 
 
 def _own_parameters(unit: CheckpointedUnit) -> list[nn.Parameter]:
@@ -261,12 +312,6 @@ def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:
     out = []
     if not any(p.requires_grad for unit in units for p in unit.parameters()):
         out.append("no parameter of the model is trained (requires_grad): it is planned as if its input were")
-    sparse = [unit.name for unit in units if sparse_weights(unit.layers)]
-    if sparse:
-        out.append(
-            f"weights of {sparse[0].strip('()')} have sparse gradients, which take as much memory as microbatches use "
-            "rows: peaks are predicted from a few microbatches"
-        )
     return tuple(out)
 
 

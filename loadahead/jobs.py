@@ -224,7 +224,10 @@ def prepare_scenario(
         scenario, shapes=found, costs=known, stages=stages, placement=placement, physical=has_own_links(device)
     )
     estimated = prepared.costs if scenario.has_estimated_times else None
-    of_costs = (*other_model(scenario, prepared.workload, known), *cautions_of_costs(scenario, known or estimated))
+    of_costs = (
+        *other_model(scenario, prepared.workload, known),
+        *cautions_of_costs(scenario, known or estimated, found),
+    )
     more = (*of_costs, *_without_cap(scenario, order))
     if not more and order is None:
         return prepared
@@ -236,13 +239,7 @@ def _traced(scenario: Scenario, device: str) -> ModuleShapes | None:
 
     The GPU that the estimate is for may have room for a model that would be slow here. Its workspaces are known too.
     """
-    if scenario.is_estimated and device == "cpu":
-        try:
-            return trace(scenario, device, numbers=False)
-        except InputError:
-            # What follows from numbers needs some; what does not run at all is told again.
-            return trace(scenario, device)
-    return trace(scenario, device)
+    return trace(scenario, device, numbers=not scenario.is_estimated)
 
 
 def has_own_links(device: str) -> bool:

@@ -39,14 +39,17 @@ def model_spec(scenario: Scenario) -> ModelSpec:
 
 
 def trace(scenario: Scenario, device: str, numbers: bool = True) -> ModuleShapes | None:
-    """Return the shapes of the scenario's module; None where it has none. Without ``numbers`` no weights are used."""
+    """Return the shapes of the scenario's module; None where it has none.
+
+    Without ``numbers`` no weights are used, where that can be done.
+    """
     from loadahead.scenarios.prepare import needs_shapes
 
     if not needs_shapes(scenario):
         return None
-    from loadahead.executor.trace import trace_module
+    from loadahead.executor.shapes import module_shapes
 
-    return trace_module(model_spec(scenario), scenario.parallel.microbatches, device, numbers)
+    return module_shapes(model_spec(scenario), scenario.parallel.microbatches, device, numbers)
 
 
 def measured_model(scenario: Scenario) -> dict[str, Any]:

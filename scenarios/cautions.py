@@ -11,7 +11,7 @@ from loadahead.scenarios.tables import COMPUTE_KEYS, SEND_KEYS
 from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.planner import Policy
 from loadahead.sim.units import bytes_apart
-from loadahead.sim.workload import Workload
+from loadahead.sim.workload import ModuleShapes, Workload
 
 # The source of costs that were measured on a CPU.
 ON_CPU = "calibrated on cpu"
@@ -38,11 +38,14 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
     ]
 
 
-def cautions_of_costs(scenario: Scenario, costs: Costs | None) -> list[str]:
-    """Return warnings about what the scenario says and its costs, given or calibrated, say otherwise."""
+def cautions_of_costs(scenario: Scenario, costs: Costs | None, shapes: ModuleShapes | None = None) -> list[str]:
+    """Return warnings about what the scenario says and its costs, given or calibrated, say otherwise.
+
+    ``shapes`` are those of the scenario's module, where it was traced.
+    """
     if costs is None:
         return []
-    return [*_estimated(scenario, costs), *_of_another_device(scenario, costs), *_issuing(scenario, costs)]
+    return [*_estimated(scenario, costs, shapes), *_of_another_device(scenario, costs), *_issuing(scenario, costs)]
 
 
 def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
@@ -59,23 +62,24 @@ def cautions_of_sizes(policy: Policy, workload: Workload) -> list[str]:
     ]
 
 
-def _estimated(scenario: Scenario, costs: Costs) -> list[str]:
+def _estimated(scenario: Scenario, costs: Costs, shapes: ModuleShapes | None) -> list[str]:
     """Say that times are an estimate, whether it is made now or stands in a costs file."""
     if not is_estimate(costs.source):
         return []
     instead = "; calibrate on that GPU for measured ones" if scenario.model.needs_shapes else ""
     out = [f"times are not measured but an {costs.source}{instead}"]
     if scenario.has_estimated_times:
-        out += _other_precision(scenario)
+        out += _other_precision(scenario, shapes)
     return out
 
 
-def _other_precision(scenario: Scenario) -> list[str]:
+def _other_precision(scenario: Scenario, shapes: ModuleShapes | None) -> list[str]:
     """Warn where the catalogue's FLOPs, which are of 16-bit products, are not those of a module's products."""
     hardware, model = scenario.hardware, scenario.model
     if hardware.flops is not None or not isinstance(model, Module):
         return []
-    if model.autocast != "none" or model.dtype == "bfloat16":
+    as_built = model.dtype is None and shapes is not None and shapes.weights_in_16_bits
+    if model.autocast != "none" or model.dtype == "bfloat16" or as_built:
         return []
     ours = (
         "model.dtype is float32, whose products"

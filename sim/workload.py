@@ -205,6 +205,9 @@ class ModuleShapes:
     Attributes:
         frozen_layers: how many of the first layers have an output without gradient: they need no backward pass.
         warnings: sentences about what the trace saw.
+        workspaces_known: whether the layers' workspaces are those of their operations, rather than left to a
+            calibration.
+        weights_in_16_bits: whether most of the layers' parameters are of such a type.
     """
 
     layers: tuple[LayerShape, ...]
@@ -213,6 +216,8 @@ class ModuleShapes:
     shared_state: tuple[SharedState, ...] = ()
     frozen_layers: int = 0
     warnings: tuple[str, ...] = ()
+    workspaces_known: bool = False
+    weights_in_16_bits: bool = False
 
 
 class Dealt(tuple[tuple[_Unit, ...], ...]):

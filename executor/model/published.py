@@ -19,6 +19,12 @@ from loadahead.sim.units import format_bytes
 FILE = "config.json"
 # An option of the builder, beside those of the file: how attention is computed, e.g. "eager" or "sdpa".
 _ATTENTION = "attn_implementation"
+_LAYERS = "num_hidden_layers"
+_QUANTIZATION = "quantization_config"
+
+
+class TooLarge(InputError):
+    """Raised for weights that do not fit into this machine's memory."""
 
 
 def build_from_config(path: str, options: Mapping[str, Any], folder: str | None, weights: bool) -> nn.Module:
@@ -28,8 +34,7 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
         path: of the file, or of the folder that holds it; relative to ``folder``.
         options: other values of the file's keys.
 
-    Raises InputError for a file that describes no model, a key that its models do not have, and weights that do not fit
-    into this machine's memory.
+    Raises InputError for a file that describes no model and a key that its models do not have, and :class:`TooLarge`.
     """
     content = _read(path, folder)
     library = _transformers(path)
@@ -49,6 +54,9 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
                 f"model.options.{unknown[0]} is no key of a {kind} config; give keys of {path!r}, or {_ATTENTION}"
             )
         config = known[kind].from_dict({**content, **changes})
+        layers = getattr(config, _LAYERS, None)
+        if isinstance(layers, int) and layers < 1:
+            raise InputError(f"model.config {path!r} has {_LAYERS} = {layers}; it must be at least 1")
         with torch.device("meta"):
             shapes = _built(library, config, options)
     except InputError:
@@ -59,12 +67,23 @@ def build_from_config(path: str, options: Mapping[str, Any], folder: str | None,
         return shapes
     needed, there = storage_bytes(shapes.parameters()), psutil.virtual_memory().total
     if needed > there:
-        raise InputError(
+        raise TooLarge(
             f"model.config {path!r} describes weights of {format_bytes(needed)}, and this machine has "
             f"{format_bytes(there)}: such a model is planned and simulated from its shapes; to run it, give fewer "
             "layers, e.g. options.num_hidden_layers = 2"
         )
     return _built(library, config, options)
+
+
+def warnings_of_config(path: str, options: Mapping[str, Any], folder: str | None) -> list[str]:
+    """Return what a config says of its model and is without effect here."""
+    given = {**_read(path, folder), **options}
+    if not given.get(_QUANTIZATION):
+        return []
+    return [
+        f"{_QUANTIZATION} of model.config {path!r} has no effect: the model has the weights that it is built with, "
+        "which are not quantized"
+    ]
 
 
 def _built(library: Any, config: Any, options: Mapping[str, Any]) -> nn.Module:
@@ -102,4 +121,4 @@ def _transformers(path: str) -> Any:
         ) from error
 
 
-__all__ = ["build_from_config"]
+__all__ = ["TooLarge", "build_from_config", "warnings_of_config"]

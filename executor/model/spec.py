@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from loadahead.executor.cuda.driver import choose_cublas_workspace
 from loadahead.executor.model.blocks import cut_at_blocks, has_blocks
+from loadahead.executor.model.errors import errors_without_numbers_in_one_line
 from loadahead.executor.model.published import build_from_config
 from loadahead.executor.model.weightless import Weightless
 from loadahead.executor.shipped_models import SHIPPED_MODELS
@@ -382,7 +383,8 @@ def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 
         require_trainable(module)
         # Lazy layers learn their shapes by running as they are.
         lazy = any(is_lazy(tensor) for _, tensor in _named_tensors(module))
-        weightless = Weightless() if (not numbers or on_meta(module)) and not lazy else None
+        bare = on_meta(module)
+        weightless = Weightless(stands_in=not bare) if (not numbers or bare) and not lazy else None
         if weightless is not None:
             with _copying():
                 module = weightless.copy_of(module)
@@ -402,7 +404,8 @@ def load_model(spec: ModelSpec, device: torch.device = CPU, microbatches: int = 
 def _in_layers(module: nn.Module, model: LoadedModel, microbatches: int, cast: torch.dtype | None) -> nn.Sequential:
     """Return the layers of a model that is cut at its blocks."""
     value, _ = model.batch(0, 0, microbatches)
-    with model.active():
+    in_one_line = nullcontext() if model.weightless is None else errors_without_numbers_in_one_line()
+    with in_one_line, model.active():
         return cut_at_blocks(module, value, cast)
 
 
@@ -508,6 +511,8 @@ def _copying() -> Iterator[None]:
     """Raise what a module's own copying raises as an InputError."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         kind = type(error).__name__
         raise InputError(

@@ -7,6 +7,7 @@ attention, is taken apart as there, and what shares memory there shares it here.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,32 +21,53 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from loadahead.executor.model.errors import NeedsNumbers
 from loadahead.executor.model.state import ModuleState
 from loadahead.executor.tensors.numbers import has_numbers, is_fake
 
+# Torch tells here, with its own tracebacks, what it raises as well.
+_LOGGER = logging.getLogger("torch._subclasses.fake_tensor")
 _LARGEST = (torch.topk, torch.Tensor.topk)
 _SEEN = (*_LARGEST, functional.batch_norm)
 _STATISTICS = ("running_mean", "running_var")
 
 
 class Weightless:
-    """Makes fake tensors, all of one kind, and runs what is made of them."""
+    """Makes fake tensors, all of one kind, and runs what is made of them.
 
-    def __init__(self) -> None:
+    Attributes:
+        stands_in: whether they stand for a model that has numbers, which could be run in their place.
+    """
+
+    def __init__(self, stands_in: bool = False) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.stands_in = stands_in
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let what operators make inside be fake, and experts be chosen in turn (:class:`_WithoutNumbers`)."""
-        with self._mode, _WithoutNumbers():
+        with _quiet(), self._mode, _WithoutNumbers():
             yield
 
     def copy_of(self, module: nn.Module) -> nn.Module:
-        """Return a copy of a module whose weights, buffers and other tensors are fake; what is shared stays so."""
+        """Return a copy of a module whose weights, buffers and other tensors are fake; what is shared stays so.
+
+        Raises NeedsNumbers for one with parts that would keep their numbers, or share their memory with the module.
+        """
+        for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                raise NeedsNumbers(
+                    f"model: {name or 'the model'} is compiled by TorchScript, which runs on numbers alone; build it "
+                    "with its weights"
+                )
         memo: dict[int, Any] = {}
         for tensor in (*module.parameters(), *module.buffers(), *ModuleState([module], "").held()):
             memo.setdefault(id(tensor), self._like(tensor))
-        return copy.deepcopy(module, memo)
+        copied = copy.deepcopy(module, memo)
+        kept = [name for name, tensor in _named_tensors(copied) if not is_fake(tensor)]
+        if kept:
+            raise NeedsNumbers(f"model: {kept[0]} keeps its numbers in a copy; build the model with its weights")
+        return copied
 
     def values(self, value: Any) -> Any:
         """Return what a batch holds, with fake tensors in place of its own."""
@@ -57,6 +79,22 @@ class Weightless:
         if isinstance(tensor, nn.Parameter):
             return nn.Parameter(out, requires_grad=tensor.requires_grad)
         return out.requires_grad_(tensor.requires_grad and tensor.is_leaf)
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let torch log nothing of fake tensors inside."""
+    before = _LOGGER.disabled
+    _LOGGER.disabled = True
+    try:
+        yield
+    finally:
+        _LOGGER.disabled = before
 
 
 class _WithoutNumbers(TorchFunctionMode):

@@ -16,6 +16,8 @@ from loadahead.executor.tensors.meter import storages_of
 
 # Kernels that run a whole recurrent layer, for which torch counts no FLOPs.
 _RECURRENT = ("rnn", "lstm", "gru")
+# One that keeps what its backward pass reads in memory of its own kind, of which fake tensors know nothing.
+_RESERVING = ("mkldnn_rnn_layer",)
 # The CPU's fused attention, whose operands lie as those of the others of its name.
 _FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # These give memory without writing to it, or take numbers out of it.
@@ -48,6 +50,8 @@ class WorkCounter:
         products: how many operators the FLOPs are of: matrix products, convolutions, attention.
         moved_bytes: what the other operators read and write; a view of memory moves none.
         kernels: how many these are.
+        unseen: the name of an operator whose memory follows from numbers, so that without them it is not known; None
+            where none has run.
     """
 
     def __init__(self, followed: bool = True) -> None:
@@ -57,6 +61,7 @@ class WorkCounter:
         self._quiet = warnings.catch_warnings()
         self.flops, self.counted = 0, True
         self.products = self.moved_bytes = self.kernels = 0
+        self.unseen: str | None = None
 
     def __enter__(self) -> WorkCounter:
         # The counter follows modules by hooks, of which a compiled layer warns.
@@ -76,6 +81,7 @@ class WorkCounter:
         self.counted = bool(counted) and not self._seen.recurrent
         self.flops = counted + self._seen.recurrent or self._seen.elements
         self.products, self.moved_bytes, self.kernels = self._seen.products, self._seen.moved, self._seen.kernels
+        self.unseen = self._seen.unseen
 
 
 class _Operators(TorchDispatchMode):
@@ -84,6 +90,7 @@ class _Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.elements = self.recurrent = self.products = self.moved = self.kernels = 0
+        self.unseen: str | None = None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -92,6 +99,8 @@ class _Operators(TorchDispatchMode):
         packet = func.overloadpacket
         name = packet.__name__
         given, made = _tensors((args, kwargs)), _tensors(out)
+        if name in _RESERVING or any(tensor.layout is not torch.strided for tensor in made):
+            self.unseen = name
         if any(part in name for part in _RECURRENT):
             steps = given[0].numel() // max(1, given[0].shape[-1])
             # A kernel's states come after its four weights and biases.

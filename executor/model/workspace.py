@@ -12,6 +12,7 @@ from loadahead.executor.model.boundaries import Handed
 from loadahead.executor.model.unit import CheckpointedUnit, LossOf
 from loadahead.executor.tensors.layout import Layout, storage_id
 from loadahead.executor.tensors.meter import StorageMeter
+from loadahead.executor.tensors.sparse import sparse_weights
 from loadahead.executor.tensors.values import Description, Value, storages, views_of
 
 
@@ -35,7 +36,7 @@ def workspace_of(
     """Return what a traced unit takes when it is checkpointed the sparing way, and how its input's gradient lies.
 
     Numbers do not matter: gradients are whatever memory holds. Its parameters have theirs from the start, as they have
-    in training. All is then as it was before.
+    in training, where they are not sparse. All is then as it was before.
 
     Args:
         given: the unit's input in the traced microbatch.
@@ -48,8 +49,9 @@ def workspace_of(
     own = {number: handed[number].layout.empty(unit.device) for number in unit.form.handed}
     trained = [parameter for parameter in unit.parameters() if parameter.requires_grad]
     before, gradients = unit.state.everything(), [parameter.grad for parameter in trained]
+    sparse = sparse_weights(unit.layers)
     for parameter in trained:
-        parameter.grad = torch.empty_like(parameter)
+        parameter.grad = None if id(parameter) in sparse else torch.empty_like(parameter)
     grads = [parameter.grad for parameter in trained if parameter.grad is not None]
     meter = StorageMeter([*value.tensors, *own.values(), *unit.parameters(), *grads, *unit.state.held()])
     try:

@@ -16,6 +16,13 @@ def sparse_weights(layers: Iterable[nn.Module]) -> dict[int, nn.Parameter]:
     return {id(parameter): parameter for part in parts for parameter in part.parameters(recurse=False)}
 
 
+def without_rows(weight: torch.Tensor) -> torch.Tensor:
+    """Return a sparse gradient of a weight that has no row; where a weight has no numbers it needs none."""
+    indices = torch.empty((1, 0), dtype=torch.int64, device=weight.device)
+    values = weight.new_empty((0, *weight.shape[1:]))
+    return torch.sparse_coo_tensor(indices, values, weight.shape, check_invariants=False)
+
+
 def keep_apart(weights: Iterable[nn.Parameter], foreign: Collection[int]) -> None:
     """Copy gradients that lie in memory of something else: ids that were looked up, a gradient that is handed on.
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from loadahead.executor.model.spec import ModelSpec
+from loadahead.executor.tensors.sparse import without_rows
 from loadahead.sim.errors import InputError, LoadaheadError, one_line
 
 
@@ -33,8 +34,7 @@ def _states(
     if not parameters:
         return {}
     for parameter in parameters:
-        zeros = torch.zeros_like(parameter)
-        parameter.grad = zeros.to_sparse(1) if id(parameter) in sparse else zeros
+        parameter.grad = without_rows(parameter) if id(parameter) in sparse else torch.zeros_like(parameter)
     optimizer = spec.make_optimizer(list(parameters))
     for group in optimizer.param_groups:
         group["lr"] = 0.0

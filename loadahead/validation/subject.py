@@ -11,7 +11,7 @@ from loadahead import jobs, modules
 from loadahead.executor.execute import execute
 from loadahead.executor.peers.run import PeerSkipped, run_peer
 from loadahead.executor.peers.training import passes_of
-from loadahead.executor.trace import trace_module
+from loadahead.executor.shapes import module_shapes
 from loadahead.executor.training.results import ExecutionResult
 from loadahead.prediction import predict
 from loadahead.reports.recorded_steps import RecordedStep
@@ -53,7 +53,7 @@ class Subject:
     def of(cls, size: ModelSize, first: Configuration, device: str, costs: Costs | None = None) -> Subject:
         """Trace, and calibrate where no costs of an earlier calibration are given."""
         scenario = scenario_from_dict(size.scenario(first), first.name)
-        shapes = trace_module(modules.model_spec(scenario), scenario.parallel.microbatches, device)
+        shapes = module_shapes(modules.model_spec(scenario), scenario.parallel.microbatches, device)
         if costs is None:
             prepared = prepare(scenario, shapes=shapes)
             costs = jobs.calibrate_prepared(prepared, size.repeats, device, deterministic=False)

@@ -19,6 +19,10 @@ from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrou
 
 # A unit that keeps more than one part in so many of its boundary, for its RECOMPUTE to start from, is told.
 STATE_TOLD = 100
+_WITHOUT_WORKSPACES = (
+    "the layers' workspaces are not known, as the model was run to be traced: the estimate's peaks are without them, "
+    "and those of a run may be higher"
+)
 
 
 def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts, state_parts: int) -> Units:
@@ -58,6 +62,7 @@ def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts, state_parts
             *shapes.warnings,
             *_dealt_out_by_an_estimate(shapes.layers, setting),
             *(_timed_by_an_estimate(shapes.layers) if setting.estimated else ()),
+            *((_WITHOUT_WORKSPACES,) if setting.estimated and not shapes.workspaces_known else ()),
             *(_state_kept(layers, units.cut, places, frozen) if setting.checkpoint else ()),
         ),
     )

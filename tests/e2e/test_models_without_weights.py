@@ -45,6 +45,33 @@ class Join(nn.Module):
         return self.linear(torch.cat(pair, -1)) + pair[0]
 
 
+class Skip(nn.Module):
+    """Adds to what it makes what the first block read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.linear(x)) + first
+
+
+class Skips(nn.Module):
+    """Hands a tensor with a gradient to all of its blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(90, 32), nn.Linear(32, 90)
+        self.blocks = nn.ModuleList(Skip() for _ in range(4))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = first = self.table(ids)
+        for block in self.blocks:
+            x = block(x, first)
+        out: torch.Tensor = self.head(x)
+        return out
+
+
 def mlp() -> nn.Sequential:
     return nn.Sequential(*[nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)) for _ in range(4)])
 
@@ -60,6 +87,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "several outputs": (forks, FLOATS),
     "llama, grouped queries": (lambda: published("llama"), IDS),
     "llama, tied": (lambda: published("llama", tie_word_embeddings=True), IDS),
+    "a tensor with a gradient for all blocks": (Skips, {**IDS, "input_dtype": "int64"}),
     "gpt2, tied, dropout": (lambda: published("gpt2"), IDS),
 }
 

@@ -20,6 +20,10 @@ from loadahead.sweeps.grid import Sweep
 Captured = pytest.CaptureFixture[str]
 SOURCE = "estimate by roofline for h100-sxm"
 WARNING = f"times are not measured but an {SOURCE}; calibrate on that GPU for measured ones"
+WITHOUT_WORKSPACES = (
+    "the layers' workspaces are not known, as the model was run to be traced: the estimate's peaks are without them, "
+    "and those of a run may be higher"
+)
 OF_ADVICE = "All of its times are an estimate."
 OF_COMPARISON = (
     f"The predicted times are not measured but an {SOURCE}: they are that GPU's and the measured ones a CPU's, so that "
@@ -85,6 +89,46 @@ def test_all_ways_to_ask_give_one_step(tmp_path: Path) -> None:
     advice = la.advise(scenario(), costs="estimate")
     assert advice is not None and advice.sentence.endswith(OF_ADVICE) and advice.to_dict()["estimated"]
     assert table.advice is not None and table.advice.sentence.endswith(OF_ADVICE)
+
+
+class Looks(nn.Module):
+    """Looks at numbers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if float(x.sum()) > 0 else x * 2
+
+
+def test_a_model_that_looks_at_numbers_is_run_and_its_workspaces_are_not_known() -> None:
+    step = la.simulate(la.load(tables(), model=[nn.Linear(8, 8), Looks(), nn.Linear(8, 8)]), costs="estimate")
+    assert WITHOUT_WORKSPACES in step.header["warnings"]
+    assert WITHOUT_WORKSPACES not in la.simulate(scenario(), costs="estimate").header["warnings"]
+    with torch.device("meta"):
+        bare = [nn.Linear(8, 8), Looks(), nn.Linear(8, 8)]
+    with pytest.raises(la.LoadaheadError, match=r"it looks at numbers, and a model without weights") as caught:
+        la.simulate(la.load(tables(), model=bare), costs="estimate")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_an_estimate_leaves_the_users_model_alone() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.Linear(8, 8)))
+    before = [parameter.clone() for parameter in model.parameters()]
+    la.simulate(la.load(tables(), model=model), costs="estimate")
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_weights_in_16_bits_have_products_in_16_bits() -> None:
+    def said(built: torch.dtype, **model: Any) -> list[str]:
+        given = tables() | {"model": {**tables()["model"], "input_dtype": str(built).removeprefix("torch.")} | model}
+        layers = [nn.Linear(8, 8, dtype=built) for _ in range(2)]
+        step = la.simulate(la.load(given, model=layers), costs="estimate")
+        return [text for text in step.header["warnings"] if "which are of products in 16 bits" in text]
+
+    assert said(torch.bfloat16) == []
+    assert len(said(torch.float32)) == 1
+    # What is written stands for what was built.
+    assert len(said(torch.bfloat16, dtype="float32")) == 1
 
 
 def test_costs_that_are_given_stand_for_a_scenarios_estimate(tmp_path: Path) -> None:
