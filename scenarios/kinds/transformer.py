@@ -190,8 +190,8 @@ def _of_the_gpu(compute: Compute, dtype: str) -> list[str]:
         )
     if compute.efficiency is None and not compute.memory_bandwidth:
         out.append(
-            "hardware.memory_bandwidth is not given: all but products of matrices, and the optimizer's step, takes no "
-            "time"
+            "hardware.memory_bandwidth is not given: operators other than matrix products, and the optimizer's step, "
+            "take no time"
         )
     return out
 

@@ -234,3 +234,21 @@ def test_a_rank_with_several_stages_waits_once() -> None:
         found.append(made.optimizer_ns)
     more = [waits - alone for waits, alone in zip(*found, strict=True)]
     assert more[0] > 0 and more[1] > 0 and more[2:] == [0, 0]
+
+
+def test_figures_of_the_gpu_that_make_times_too_short_are_told() -> None:
+    def told(hardware: dict[str, Any], **model: Any) -> list[str]:
+        links = {"d2h": "1 GB/s", "h2d": "1 GB/s"} | hardware
+        scenario = load_scenario({"model": {**MODEL, **model}, "hardware": links})
+        return [text for text in scenario.model.cautions(scenario.setting()) if "FLOPs" in text or "bandwidth" in text]
+
+    assert told({"preset": "h100-sxm"}) == []
+    (precision,) = told({"preset": "h100-sxm"}, dtype="float32")
+    assert "of products in 16 bits: those in 32 bits take longer" in precision
+    assert told({"preset": "h100-sxm", "flops": "67 TFLOP/s"}, dtype="float32") == []
+    (bytes_,) = told({"flops": "67 TFLOP/s"})
+    assert bytes_ == (
+        "hardware.memory_bandwidth is not given: operators other than matrix products, and the optimizer's step, take "
+        "no time"
+    )
+    assert told({"flops": "67 TFLOP/s", "efficiency": 0.5}) == []
