@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
+from loadahead.sim.timeline import COLUMNS
 
 if TYPE_CHECKING:
     from loadahead.sim.advice import Advice
@@ -135,6 +137,33 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
     write_timeline(predicted, directory / run_directory.PREDICTED)
+    kept = keep_all(job, costs)
+    if kept is None:
+        (directory / run_directory.KEEP_ALL).unlink(missing_ok=True)
+    else:
+        write_timeline(memory_alone(kept), directory / run_directory.KEEP_ALL)
+
+
+def keep_all(job: Job, costs: Costs) -> Timeline | None:
+    """Return the predicted step of the same work with every boundary kept on the device.
+
+    None comes back for a plan that offloads nothing, for one that does not say its scenario, and where that step's
+    figures leave what 64 bits hold.
+    """
+    from loadahead.sim.planner import build_plan
+
+    if job.prepared is None or not job.plan.policy.get("offloaded"):
+        return None
+    policy = replace(job.prepared.policy, offload=False)
+    with suppress(InputError):
+        return run_engine(build_plan(job.prepared.workload, policy, name=job.plan.name), costs)
+    return None
+
+
+def memory_alone(timeline: Timeline) -> Timeline:
+    """Return a timeline's header and memory, without its operations."""
+    none = {name: getattr(timeline, name)[:0] for name in COLUMNS}
+    return replace(timeline, **none, plan=None)
 
 
 def write_advice(advice: Advice | None, directory: Path) -> None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from loadahead.reports.about import About, read_about
 from loadahead.reports.run_directory import (
     ADVICE,
     COSTS,
     HORIZONS,
+    KEEP_ALL,
     MEASURED,
     PLAN,
     PREDICTED,
@@ -84,7 +86,8 @@ class RunData:
     """The parts of a run.
 
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
-    ``advice`` is in words which horizon to set; None where the run has none.
+    ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
+    ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
     """
 
     directory: Path | None = None
@@ -97,6 +100,17 @@ class RunData:
     horizons: tuple[HorizonPoint, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     advice: str | None = None
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    keep_all: Timeline | None = None
+
+    @property
+    def about(self) -> About:
+        """What the run is of, from the timelines' headers, else from the sweep's facts."""
+        for timeline, name in ((self.predicted, PREDICTED), (self.measured, MEASURED)):
+            found = None if timeline is None else read_about(timeline.header, name)
+            if found is not None:
+                return found
+        return (None if self.facts is None else self.facts.about) or About()
 
     @property
     def capacity_bytes(self) -> int | None:
@@ -154,6 +168,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
+    keep_all = there(KEEP_ALL)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -167,6 +182,8 @@ def load_run(directory: str | Path) -> RunData:
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
         advice=_advice(advice) if advice else None,
+        findings=_object(advice) if advice else {},
+        keep_all=read_timeline(keep_all) if keep_all else None,
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
@@ -199,7 +216,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.check
+    _ = data.capacity_bytes, data.losses, data.check, data.about
 
 
 def _check_rows(data: RunData) -> None:

@@ -22,16 +22,31 @@ if TYPE_CHECKING:
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
 ADVICE, SCENARIO = "advice.json", "scenario.toml"
+# Memory of the same step with every boundary kept, and timelines of some of a sweep's points.
+KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
 SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS)
-FILES = (SCENARIO, PLAN, COSTS, ADVICE, RESULT, COMPARISON, HORIZONS, PREDICTED, MEASURED, WEIGHTS, *SWEEP_FILES)
+FILES = (
+    SCENARIO,
+    PLAN,
+    COSTS,
+    ADVICE,
+    RESULT,
+    COMPARISON,
+    HORIZONS,
+    PREDICTED,
+    KEEP_ALL,
+    MEASURED,
+    WEIGHTS,
+    *SWEEP_FILES,
+)
 
 # What each kind of work writes of these.
-OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED)
+OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED, KEEP_ALL)
 OF_IMPORT = (SCENARIO, *OF_PREDICTION)
 OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
 OF_SWEEP = SWEEP_FILES

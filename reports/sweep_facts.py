@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from loadahead.reports.about import About
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
@@ -50,6 +51,7 @@ class SweepFacts(_Frozen):
         points: how many rows there are.
         model_axes: columns of axes beside those under ``model.`` that make the model another one.
         advice: which horizon to set, in words, that on the marked row first; empty where none decides.
+        about: what was swept: model, machine, link; None in tables of earlier versions.
     """
 
     format: Literal["loadahead-sweep"] = "loadahead-sweep"
@@ -64,6 +66,7 @@ class SweepFacts(_Frozen):
     points: int
     model_axes: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    about: About | None = None
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as a Parquet file's metadata."""

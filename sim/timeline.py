@@ -26,6 +26,8 @@ FORMAT, VERSION = "loadahead-timeline", 1
 SOURCES = ("simpy", "compiled", "cpu", "cuda")
 _HEADER_KEYS = ("format", "version", "source", "plan")
 _OP_INTS = ("op", "rank", "stage", "unit", "microbatch", "start_ns", "end_ns")
+# A timeline has these arrays, a row per operation.
+COLUMNS = ("op", "rank", "queue", "kind", "stage", "unit", "microbatch", "start_ns", "end_ns")
 _SAMPLE_INTS = ("rank", "t_ns", "device_bytes", "host_bytes")
 
 
@@ -62,6 +64,8 @@ class Timeline:
     end_ns: Ints
     memory: MemorySamples
     header: dict[str, Any] = field(default_factory=dict)
+    # The plan that was simulated or run; files do not hold it.
+    plan: Plan | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.op)
@@ -119,6 +123,7 @@ class Timeline:
             end_ns,
             memory,
             header,
+            plan,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadahead.reports.plots.base import Drawing, Missing, Plot
+from loadahead.reports.plots.base import Drawing, Layout, Missing, Plot
 from loadahead.reports.plots.gantt import gantt
 from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
 from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
@@ -16,4 +16,4 @@ PLOTS: dict[str, Plot] = {
     "horizon_overlap_stalls": horizon_overlap_stalls,
 }
 
-__all__ = ["PLOTS", "Drawing", "Missing", "Plot"]
+__all__ = ["PLOTS", "Drawing", "Layout", "Missing", "Plot"]

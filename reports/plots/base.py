@@ -1,17 +1,30 @@
-"""Defines what a plot is: a function from a run to a figure with a caption, or to why there is nothing to draw."""
+"""Defines what a plot is: a function from a run and a layout to a figure with a caption, or to why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from loadahead.reports.plots.style import styled
 from loadahead.reports.run_data import RunData
+from loadahead.reports.views.base import Missing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class Layout(Enum):
+    """Says for which width a figure is laid out: a page's, or a phone's, whose panels stand below each other."""
+
+    WIDE = "wide"
+    NARROW = "narrow"
+
+    @property
+    def width_inches(self) -> float:
+        """Return the figure's width; text is set in points of that size."""
+        return {Layout.WIDE: 10.0, Layout.NARROW: 3.7}[self]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +41,12 @@ class Drawing:
             self.figure.savefig(path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """Says why there is nothing to draw."""
+class Plot(Protocol):
+    """Draws a run in a layout, or says why there is nothing to draw."""
 
-    title: str
-    reason: str
+    def __call__(self, data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
+        """Return the figure."""
+        ...
 
 
-Plot: TypeAlias = Callable[[RunData], Drawing | Missing]
+__all__ = ["Drawing", "Layout", "Missing", "Plot"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.style import (
     DARK_KINDS,
     DPI,
@@ -251,7 +251,7 @@ def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_c
 
 
 @styled()
-def gantt(data: RunData) -> Drawing | Missing:
+def gantt(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw rows per rank and queue, predicted above measured: colours by kind, waits hatched in their cause's."""
     sources = _sources(data)
     if not sources:

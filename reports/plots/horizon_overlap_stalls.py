@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.horizon_series import (
     Panel,
     draw_lines,
@@ -68,7 +68,7 @@ def _fill_overlap(axes: Axes, panel: Panel, labels: list[str]) -> None:
 
 
 @styled()
-def horizon_overlap_stalls(data: RunData) -> Drawing | Missing:
+def horizon_overlap_stalls(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw overlap in percent above, and a row below for each kind of stall that occurs."""
     shown_panels, notes = panels(data)
     reason = why_no_curve(shown_panels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.horizon_series import (
     Panel,
     draw_lines,
@@ -76,7 +76,7 @@ def _fill(
 
 
 @styled()
-def horizon_time_memory(data: RunData) -> Drawing | Missing:
+def horizon_time_memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw predicted lines and measured diamonds; a column per microbatch count, each with axes of its own."""
     shown_panels, notes = panels(data)
     reason = why_no_curve(shown_panels)

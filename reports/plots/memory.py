@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadahead.reports.plots.base import Drawing, Missing
+from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.style import (
     INK,
     MEASURED,
@@ -137,7 +137,7 @@ def _caption(data: RunData, sources: dict[str, Timeline], ranks: list[int], hidd
 
 
 @styled()
-def memory(data: RunData) -> Drawing | Missing:
+def memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw each rank's device bytes to the left, host bytes to the right; the capacity where there is room for it."""
     timelines = {"predicted": data.predicted, "measured": data.measured}
     sources = {name: t for name, t in timelines.items() if t is not None and len(t.memory)}

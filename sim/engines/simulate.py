@@ -33,7 +33,8 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
     ``header["summary"]`` holds the step's metrics,
     ``header["warnings"]`` sentences about them, ``header["capacity_bytes"]`` the device's memory,
     ``header["host_capacity_bytes"]`` the host's where it is known, and ``header["contended"]`` the names of the shared
-    links that were asked for more than they have.
+    links that were asked for more than they have. ``header["resident_bytes"]`` has for each rank what is on its device
+    throughout: weights, their gradients and the optimizer's state.
     """
     times = find_engine(engine)(plan, costs)
     memory = walk(plan, costs)
@@ -52,6 +53,7 @@ def simulate(plan: Plan, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline
         capacity_bytes=costs.memory_bytes,
         host_capacity_bytes=costs.host_memory_bytes,
         costs=costs.source,
+        resident_bytes=memory.static.tolist(),
     )
 
 

@@ -53,7 +53,7 @@ def test_what_is_replaced_and_what_stays_is_told(command: str, tmp_path: Path, c
 def test_its_own_kind_of_output_is_told_too(tmp_path: Path, capsys: Captured) -> None:
     arguments = [*COMMANDS["simulate"], "-o", str(tmp_path)]
     said(arguments, capsys)
-    files = "plan.json, costs.json, advice.json, predicted.jsonl"
+    files = "plan.json, costs.json, advice.json, predicted.jsonl, keep_all.jsonl"
     assert said(arguments, capsys) == [
         f"{tmp_path}: holds files of an earlier run ({files}): those of the same names will be replaced ({files}), "
         "others stay"
@@ -79,7 +79,7 @@ def test_a_sweep_that_goes_on_has_its_own_line(tmp_path: Path, capsys: Captured)
     assert run([*COMMANDS["simulate"], "-o", str(tmp_path)]) == 0
     capsys.readouterr()
     (line,) = said(arguments, capsys)
-    files = "plan.json, costs.json, advice.json, predicted.jsonl"
+    files = "plan.json, costs.json, advice.json, predicted.jsonl, keep_all.jsonl"
     assert f"({files}): those of the same names will be replaced (none of these)" in line
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from loadahead.cli.hints import reproduction_commands
-from loadahead.reports.markup import Html, element, joined
 from loadahead.reports.page import write_report
+from loadahead.reports.page.markup import Html, element, joined
 from loadahead.reports.run_data import load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.sim.costs import save_costs

@@ -53,6 +53,7 @@ def test_a_scenarios_own_figures(tmp_path: Path) -> None:
         "points": 4,
         "model_axes": [],
         "advice": [],
+        "about": None,
     }
     # The scenario as it was swept, without the keys that are axes, which give it back.
     assert tables["offload"]["release_window"] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadahead.reports.markup import Html, element
+from loadahead.reports.page.markup import Html, element
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED, PREDICTED
 from loadahead.reports.stalls import STALL_LOOKS

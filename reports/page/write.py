@@ -10,7 +10,8 @@ from pathlib import Path
 
 from loadahead.reports import run_directory
 from loadahead.reports.compare import Comparison, compare, kendall_tau, order_disagreements
-from loadahead.reports.markup import Html, element, joined, page, table
+from loadahead.reports.page.markup import Html, element, joined, page, table
+from loadahead.reports.page.tiles import tiles
 from loadahead.reports.plots import PLOTS, Drawing
 from loadahead.reports.reliability import cost_sentences, step_time_sentences
 from loadahead.reports.run_data import HorizonPoint, RunData, load_run
@@ -25,7 +26,6 @@ from loadahead.reports.tables import (
     sweep_grid,
     time_grid,
 )
-from loadahead.reports.tiles import tiles
 from loadahead.reports.training_check import worst
 from loadahead.sim.choice import choices
 from loadahead.sim.errors import InputError

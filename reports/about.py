@@ -1,0 +1,71 @@
+"""Says in words and numbers what a run or a sweep is of: the model, the machine, the link, and how it is split.
+
+A timeline's header has it under ``about``, and so have a sweep's facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loadahead.sim.errors import InputError
+from loadahead.sim.schema_errors import schema_error_line
+
+ABOUT = "about"
+
+
+class About(BaseModel):
+    """Says what a run or a sweep is of. What is not known, or is an axis of the sweep, is None.
+
+    Attributes:
+        model: e.g. ``"Llama 3 70B"``, ``"a module of 8 layers"``, ``"given costs"``.
+        machine: the host or hosts, e.g. ``"2 x p5.48xlarge"``.
+        device: the GPU, e.g. ``"H100 SXM, 80 GiB"``.
+        link: what copies go over, e.g. ``"24.8 GB/s out, 24.8 GB/s in"``.
+        pipeline_parallel, tensor_parallel, data_parallel, expert_parallel: degrees.
+        zero_stage: what data-parallel replicas share; 0 where each has all.
+        sequence_parallel: whether it is on.
+        gpus: how many GPUs there are in all, replicas included.
+        tokens_per_microbatch: sequences of a microbatch times their length, of one replica.
+        flops_per_microbatch: the model's own forward and backward of a microbatch of one replica, nothing computed
+            twice, on all its GPUs together: what model FLOPs utilization counts.
+        peak_flops_per_s: one GPU's, in the precision of the products.
+        communication_ns: how much of each rank's compute time is collectives (tensor, expert and data parallel).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    model: str | None = None
+    machine: str | None = None
+    device: str | None = None
+    link: str | None = None
+    pipeline_parallel: int | None = None
+    tensor_parallel: int | None = None
+    data_parallel: int | None = None
+    expert_parallel: int | None = None
+    zero_stage: int | None = None
+    sequence_parallel: bool | None = None
+    gpus: int | None = None
+    tokens_per_microbatch: int | None = None
+    flops_per_microbatch: int | None = None
+    peak_flops_per_s: float | None = None
+    communication_ns: tuple[int, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are known, as JSON holds them."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def read_about(header: Mapping[str, Any], where: str) -> About | None:
+    """Return what a timeline's header says of its run; None for nothing, InputError where it is malformed."""
+    found = header.get(ABOUT)
+    if found is None:
+        return None
+    try:
+        # JSON has lists where the schema has tuples.
+        return About.model_validate(found, strict=False)
+    except ValidationError as error:
+        line = schema_error_line(error, "what a timeline says of its run", lambda _: list(About.model_fields))
+        raise InputError(f"{where}: {line}") from error
