@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens a file as a page; at the test's end no page may have said anything on its console."""
+    """Return a function that opens a file as a page; by the test's end no page may have said a word on its console."""
     contexts, said = [], []
 
     def open_file(path: Path, width: str = "desk", ground: str = "light", **settings: Any) -> Any:
