@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from loadahead.prediction import advice_on, predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
-from loadahead.reports.run_data import RunData
+from loadahead.reports.page.commands import CommandsOf
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.runs import Run, other_kernels, run_job, write_run
 from loadahead.sim.choice import RULE, Choice, choices
@@ -139,7 +139,7 @@ class Demo:
     steps: int | None = None
     device: str = "cpu"
     progress: ProgressCallback = silent
-    commands: Callable[[RunData], Sequence[str]] | None = None
+    commands: CommandsOf | None = None
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""

@@ -13,6 +13,7 @@ from typing import Any
 from loadahead.reports.about import About, read_about
 from loadahead.reports.run_directory import (
     ADVICE,
+    COMMAND,
     COSTS,
     HORIZONS,
     KEEP_ALL,
@@ -127,6 +128,18 @@ class RunData:
         return swept.pop() if len(swept) == 1 else None
 
     @property
+    def made_by(self) -> tuple[tuple[str, ...], ...]:
+        """The command lines, in words, that made the files, as timelines and the sweep's facts have them; each once."""
+        found = []
+        for timeline, name in ((self.predicted, PREDICTED), (self.measured, MEASURED)):
+            words = [] if timeline is None else timeline.header.get(COMMAND, [])
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise InputError(f"{name}: {COMMAND} is {words!r:.60}; it must be a list of texts")
+            found.append(tuple(words))
+        found.append(() if self.facts is None else self.facts.command)
+        return tuple(dict.fromkeys(words for words in found if words))
+
+    @property
     def estimates(self) -> tuple[str, ...]:
         """Where times come from that are an estimate, as the costs say it, each once."""
         sources = [] if self.costs is None else [self.costs.source]
@@ -216,7 +229,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.check, data.about
+    _ = data.capacity_bytes, data.losses, data.check, data.about, data.made_by
 
 
 def _check_rows(data: RunData) -> None:

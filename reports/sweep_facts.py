@@ -52,6 +52,7 @@ class SweepFacts(_Frozen):
         model_axes: columns of axes beside those under ``model.`` that make the model another one.
         advice: which horizon to set, in words, that on the marked row first; empty where none decides.
         about: what was swept: model, machine, link; None in tables of earlier versions.
+        command: the command line that made the table, word by word; empty where none did.
     """
 
     format: Literal["loadahead-sweep"] = "loadahead-sweep"
@@ -67,6 +68,7 @@ class SweepFacts(_Frozen):
     model_axes: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     about: About | None = None
+    command: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as a Parquet file's metadata."""

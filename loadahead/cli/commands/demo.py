@@ -26,7 +26,7 @@ def demo(
 
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -44,7 +44,7 @@ def demo(
             steps=steps,
             device=device,
             progress=progress,
-            commands=reproduction_commands,
+            commands=page_commands,
         ).run()
     warn(done.warnings)
     if json_wanted:

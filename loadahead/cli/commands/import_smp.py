@@ -32,7 +32,7 @@ def import_smp(
 
     Says what each key became, where each process stands, and what the step will cost.
     """
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, note, note_earlier_files, say, warn
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.smp_texts import imported_text
@@ -51,7 +51,7 @@ def import_smp(
     elif out is not None:
         note_earlier_files(out, run_directory.OF_IMPORT)
         write_imported(imported, out)
-        page = write_report(out, reproduction_commands)
+        page = write_report(out, page_commands)
     warn(imported.warnings)
     if json_wanted:
         written = {"out": None if out is None else str(out), "report": None if page is None else str(page)}

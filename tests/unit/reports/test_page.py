@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadahead.cli.hints import reproduction_commands
+from loadahead.cli.hints import page_commands
 from loadahead.reports.page import write_report
 from loadahead.reports.page.markup import Html, element, joined
 from loadahead.reports.run_data import load_run, read_sweep
@@ -112,7 +112,7 @@ class Checker(HTMLParser):
 
 
 def page_of(root: Path) -> Checker:
-    return Checker(write_report(root, reproduction_commands).read_text(encoding="utf-8"))
+    return Checker(write_report(root, page_commands).read_text(encoding="utf-8"))
 
 
 def test_a_whole_run_has_every_section(run: Path) -> None:
