@@ -128,7 +128,8 @@ def _step_times(horizons: Sequence[HorizonRun]) -> tuple[list[int], list[int]]:
 class Demo:
     """The main job's settings.
 
-    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows.
+    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows; ``command`` is the
+    one that is being worked on, which the files keep.
     """
 
     source: ScenarioSource
@@ -140,6 +141,7 @@ class Demo:
     device: str = "cpu"
     progress: ProgressCallback = silent
     commands: CommandsOf | None = None
+    command: Sequence[str] = ()
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
@@ -158,12 +160,12 @@ class Demo:
         compile_first(self.progress)
         grid = Grid(sweep, axes)
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE).made_by(self.command))
         (choice,) = choices(rows)
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
-        write_run(run, self.directory)
+        write_run(run, self.directory, self.command)
         horizons = [self._horizon(sweep, chosen.microbatches, horizon) for horizon in self.horizons]
         points = [point.to_dict() for point in horizons]
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})

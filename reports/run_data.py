@@ -21,10 +21,12 @@ from loadahead.reports.run_directory import (
     PLAN,
     PREDICTED,
     RESULT,
+    SMP,
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
 )
+from loadahead.reports.smp_options import SmpOptions, read_smp
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
@@ -89,6 +91,7 @@ class RunData:
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
+    ``smp`` is what SageMaker's options became.
     """
 
     directory: Path | None = None
@@ -103,6 +106,7 @@ class RunData:
     advice: str | None = None
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
+    smp: SmpOptions | None = None
 
     @property
     def about(self) -> About:
@@ -181,7 +185,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all = there(KEEP_ALL)
+    keep_all, smp = there(KEEP_ALL), there(SMP)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -197,6 +201,7 @@ def load_run(directory: str | Path) -> RunData:
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
+        smp=read_smp(smp) if smp else None,
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))

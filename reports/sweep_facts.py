@@ -5,6 +5,7 @@ It stands in a file beside the table, and in the metadata of the Parquet file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +70,10 @@ class SweepFacts(_Frozen):
     advice: tuple[str, ...] = ()
     about: About | None = None
     command: tuple[str, ...] = ()
+
+    def made_by(self, command: Sequence[str]) -> SweepFacts:
+        """Return the facts of the table that a command line made."""
+        return self.model_copy(update={"command": tuple(command)})
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as a Parquet file's metadata."""

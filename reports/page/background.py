@@ -1,4 +1,4 @@
-"""Makes a page's sections behind its numbers: how far to trust them, on what machine they came about, what is missing."""
+"""Makes a page's sections behind its numbers: how far to trust them, on what machine they arose, what is missing."""
 
 from __future__ import annotations
 

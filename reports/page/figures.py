@@ -76,9 +76,9 @@ def _alone(markup: str) -> str:
 def _files(data: RunData, drawing: Drawing, *pictures: Path) -> list[str]:
     """Return links to the figure's files, and to the numbers where no table of them stands below."""
     shown = [f"{run_directory.FIGURES_FOLDER}/{path.name}" for path in pictures]
-    parts: list[str] = ["For slides: ", links(shown), "."]
+    parts: list[str] = ["As a file: ", links(shown), "."]
     numbers = _number_files(data) if drawing.numbers is None else []
-    return [*parts, " The numbers behind the figures: ", links(numbers), "."] if numbers else parts
+    return [*parts, " Numbers behind the figures: ", links(numbers), "."] if numbers else parts
 
 
 def _number_files(data: RunData) -> list[str]:
@@ -86,7 +86,6 @@ def _number_files(data: RunData) -> list[str]:
         run_directory.PREDICTED: data.predicted is not None,
         run_directory.MEASURED: data.measured is not None,
         run_directory.SWEEP_CSV: bool(data.sweep),
-        run_directory.SWEEP_PARQUET: bool(data.sweep),
         run_directory.HORIZONS: bool(data.horizons),
     }
     return [name for name, is_held in held.items() if is_held and _is_there(data, name)]

@@ -1,4 +1,4 @@
-"""Says what a page's part is of: its title, how the work is split and on what, its warnings, and how far to trust it."""
+"""Says what a page's part is of: title, how the work is split and on what, warnings, and how far to trust it."""
 
 from __future__ import annotations
 

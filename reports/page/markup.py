@@ -26,9 +26,7 @@ class Html(str):
 
 def element(name: str, /, *children: str, **attributes: str) -> Html:
     """Return ``<name attributes>children</name>``; ``class_`` stands for ``class`` and ``data_x`` for ``data-x``."""
-    pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
-    )
+    pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     if name in _EMPTY:
         return Html(f"<{name}{pairs}>")
     return Html(f"<{name}{pairs}>{joined(*children)}</{name}>")

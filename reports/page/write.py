@@ -18,6 +18,7 @@ from loadahead.reports.page.going_on import reproduce_section, traces_section
 from loadahead.reports.page.markup import Html
 from loadahead.reports.page.outline import Entry, Part, Section, there
 from loadahead.reports.page.run_sections import comparison_section, horizons_section, ranks_section
+from loadahead.reports.page.smp_section import smp_section
 from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.plots import PLOTS
@@ -66,7 +67,14 @@ def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
     if len(apart) == 1:
         for name in PLOTS:
             remove_figure(figures / f"{SWEEP}{name}")
-    after = there([machine_section(data), traces_section(data, commands), reproduce_section(data, commands)])
+    after = there(
+        [
+            smp_section(data.smp),
+            machine_section(data),
+            traces_section(data, commands),
+            reproduce_section(data, commands),
+        ]
+    )
     return assets.rendered(
         title=_title(apart),
         parts=parts,

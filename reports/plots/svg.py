@@ -18,10 +18,10 @@ _SIZE = re.compile(r' width="[^"]*" height="[^"]*"| height="[^"]*"| width="[^"]*
 
 def themed_svg(drawing: Drawing, prefix: str) -> str:
     """Return the figure as an ``<svg>`` element; ``prefix`` keeps its ids apart from those of others on the page."""
-    import matplotlib
+    import matplotlib as mpl
 
     out = io.StringIO()
-    with styled(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with styled(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
         drawing.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

@@ -26,6 +26,7 @@ def demo(
 
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
+    from loadahead.cli.command_line import command_line
     from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
@@ -45,6 +46,7 @@ def demo(
             device=device,
             progress=progress,
             commands=page_commands,
+            command=command_line(),
         ).run()
     warn(done.warnings)
     if json_wanted:

@@ -32,6 +32,7 @@ def import_smp(
 
     Says what each key became, where each process stands, and what the step will cost.
     """
+    from loadahead.cli.command_line import command_line
     from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, note, note_earlier_files, say, warn
     from loadahead.cli.progress import shown_progress
@@ -50,7 +51,7 @@ def import_smp(
         write_scenario(imported, out)
     elif out is not None:
         note_earlier_files(out, run_directory.OF_IMPORT)
-        write_imported(imported, out)
+        write_imported(imported, out, command_line())
         page = write_report(out, page_commands)
     warn(imported.warnings)
     if json_wanted:
