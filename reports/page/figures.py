@@ -33,13 +33,18 @@ def figures_section(data: RunData, folder: Path, whose: str = "") -> Section:
             blocks.append(Block(title=wide.title, body=_figure(data, plot, wide, folder / file)))
         else:
             # A figure of an earlier run must not stay beside a page that does not show it.
-            remove_figure(folder / file)
+            _remove(folder / file)
             missing.append(element("p", f"Not drawn: {wide.title.lower()}; {wide.reason}.", class_="note"))
     return section("figures", "Figures", *blocks, joined(*missing))
 
 
-def remove_figure(path: Path) -> None:
-    """Remove a figure's files; ``path`` has no ending."""
+def remove_figures(folder: Path, whose: str) -> None:
+    """Remove the files of a part that the page has no more."""
+    for name in PLOTS:
+        _remove(folder / f"{whose}{name}")
+
+
+def _remove(path: Path) -> None:
     for ending in _ENDINGS:
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
@@ -48,6 +53,8 @@ def _figure(data: RunData, plot: Plot, wide: Drawing, path: Path) -> Html:
     """Save the figure, and return it in both layouts with its caption and its numbers."""
     png, svg = (path.with_name(path.name + ending) for ending in (".png", ".svg"))
     wide.save(png)
+    # To lay a figure out takes longer than to draw it, and comes out the same.
+    wide.figure.set_layout_engine("none")
     markup = themed_svg(wide, f"{path.name}-wide")
     svg.write_text(_alone(markup), encoding="utf-8")
     narrow = plot(data, Layout.NARROW)

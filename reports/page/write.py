@@ -13,7 +13,7 @@ from loadahead.reports.page import assets, head
 from loadahead.reports.page.background import machine_section, missing_sentence, trust_section
 from loadahead.reports.page.commands import CommandsOf, PageCommands, no_commands
 from loadahead.reports.page.explorer import explorer
-from loadahead.reports.page.figures import figures_section, remove_figure
+from loadahead.reports.page.figures import figures_section, remove_figures
 from loadahead.reports.page.going_on import reproduce_section, traces_section
 from loadahead.reports.page.markup import Html
 from loadahead.reports.page.outline import Entry, Part, Section, there
@@ -21,7 +21,6 @@ from loadahead.reports.page.run_sections import comparison_section, horizons_sec
 from loadahead.reports.page.smp_section import smp_section
 from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
-from loadahead.reports.plots import PLOTS
 from loadahead.reports.run_data import RunData, load_run
 from loadahead.sim.errors import InputError
 
@@ -65,8 +64,7 @@ def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
     apart = parts_of(data)
     parts = [_part(one, figures, SWEEP if place else "", len(apart)) for place, one in enumerate(apart)]
     if len(apart) == 1:
-        for name in PLOTS:
-            remove_figure(figures / f"{SWEEP}{name}")
+        remove_figures(figures, SWEEP)
     after = there(
         [
             smp_section(data.smp),
