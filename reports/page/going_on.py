@@ -31,7 +31,7 @@ def traces_section(data: RunData, commands: PageCommands) -> Section:
         return section(key, title, element("ul", *found))
     if not commands.traces or (data.predicted is None and data.measured is None):
         return section(key, title)
-    words = element("p", "None is written yet. In this folder, this writes one of every operation:")
+    words = element("p", "This folder holds none. Given in it, this writes one:")
     return section(key, title, joined(words, _shell(commands.traces)))
 
 
@@ -40,7 +40,7 @@ def reproduce_section(data: RunData, commands: PageCommands) -> Section:
     blocks = []
     made = data.made_by
     if made:
-        words = element("p", "Given where these were run, with what their paths name:", class_="note")
+        words = element("p", "As they were given; their paths begin in the folder that they were given in.", class_="note")
         blocks.append(Block(title="What made these files", body=joined(words, _shell(map(shlex.join, made)))))
     if commands.again:
         blocks.append(Block(title="In this folder", body=_shell(commands.again)))

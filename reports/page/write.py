@@ -27,7 +27,7 @@ from loadahead.sim.errors import InputError
 # What begins the addresses and the files of a sweep that is of something else than the run beside it.
 SWEEP = "sweep-"
 # Further warnings are folded.
-MOST_WARNINGS = 5
+MOST_WARNINGS = 3
 
 
 def write_report(directory: str | Path, commands: CommandsOf | None = None) -> Path:
