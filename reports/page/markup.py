@@ -11,6 +11,9 @@ from html import escape
 from loadahead.reports.page.cell_values import cell_value
 from loadahead.reports.tables import Grid
 
+# A table of more rows scrolls in its box, below its headers.
+LONGEST_TABLE = 32
+
 _EMPTY = frozenset({"img", "meta"})
 
 
@@ -63,7 +66,8 @@ def table(grid: Grid, label: str, *, sortable: bool = True) -> Html:
     parts = [head] if any(grid.headers) else []
     whole = element("table", *parts, element("tbody", *rows), **({"class_": "sortable"} if sortable else {}))
     note = element("p", grid.note, class_="note") if grid.note else Html()
-    return joined(element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=label), note)
+    box = "scroll long" if len(grid.rows) > LONGEST_TABLE else "scroll"
+    return joined(element("div", whole, class_=box, tabindex="0", role="region", aria_label=label), note)
 
 
 def _headers(grid: Grid, sortable: bool) -> list[Html]:

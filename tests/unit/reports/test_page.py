@@ -17,12 +17,13 @@ from loadahead.reports.about import About
 from loadahead.reports.page import figures, write_report
 from loadahead.reports.page.assets import palette_css
 from loadahead.reports.page.background import NOTHING_MEASURED
-from loadahead.reports.page.markup import Html, element, joined
+from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
 from loadahead.reports.page.write import parts_of
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.run_data import load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.reports.sweep_facts import SweepFacts
+from loadahead.reports.tables import Grid
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -442,6 +443,15 @@ def test_numbers_of_tables_have_their_values(run: Path) -> None:
     shown = [float(row[column][1] or "nan") for row in table[1:]]
     steps = sorted(row.step_time_ns for row in data.sweep)
     assert sorted(shown) == pytest.approx(steps, rel=1e-3)  # four digits are shown
+
+
+def test_a_long_table_scrolls_in_its_box() -> None:
+    def box(rows: int) -> str:
+        return table(Grid(headers=("n",), rows=tuple((str(i),) for i in range(rows))), "Numbers")
+
+    assert 'class="scroll"' in box(LONGEST_TABLE) and 'class="scroll long"' in box(LONGEST_TABLE + 1)
+    # One row cannot be sorted.
+    assert "<button" not in box(1) and "<button" in box(2)
 
 
 def test_the_tiles_stand_in_rows_of_nearly_equal_length(run: Path) -> None:
