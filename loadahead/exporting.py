@@ -13,7 +13,6 @@ from loadahead.plan_files import is_plan_file
 from loadahead.prediction import predict
 from loadahead.reports.exports.sides import Side, chosen, side_of, sides_of_run
 from loadahead.reports.run_data import load_run
-from loadahead.runs import Run
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
@@ -21,8 +20,10 @@ from loadahead.sim.timeline import FORMAT, Timeline, read_timeline
 
 if TYPE_CHECKING:
     from loadahead.arguments import Estimate
+    from loadahead.runs import Run
 
-ExportSubject = Plan | Timeline | Run | str | Path
+    ExportSubject = Plan | Timeline | Run | str | Path
+
 _KINDS = "a plan, a timeline or a run directory"
 
 
@@ -120,16 +121,21 @@ def _notes(sides: tuple[Side, ...], name: str) -> tuple[str, ...]:
 def _name(subject: ExportSubject) -> str:
     if isinstance(subject, str | Path):
         return str(subject)
-    if isinstance(subject, Run):
-        return subject.job.name
     if isinstance(subject, Timeline):
         return subject.plan_name
-    if isinstance(subject, Plan):
-        return subject.name
-    raise InputError(
-        f"what is to be exported is of type {type(subject).__name__}; it must be a plan, a timeline, a run or the path "
-        "of a plan, a timeline or a run directory"
-    )
+    return subject.name if isinstance(subject, Plan) else _run(subject).job.name
+
+
+def _run(subject: Run) -> Run:
+    """Return the run; raise InputError where the subject is none. Whoever has one has imported torch already."""
+    from loadahead.runs import Run
+
+    if not isinstance(subject, Run):
+        raise InputError(
+            f"what is to be exported is of type {type(subject).__name__}; it must be a plan, a timeline, a run or the "
+            "path of a plan, a timeline or a run directory"
+        )
+    return subject
 
 
 def _sides(subject: ExportSubject, name: str, costs: Costs | Estimate | None) -> tuple[Side, ...]:

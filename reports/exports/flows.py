@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,15 +34,21 @@ Chain = tuple[str, tuple[int, ...]]
 def chains(timeline: Timeline, waited: Waits | None) -> list[Chain]:
     """Return the arrows of a timeline; those of waits need its plan's edges.
 
-    A wait for an operation that another arrow leads from to the same place has none of its own.
+    A wait for an operation that another arrow leads from to the same place has none of its own. Arrows go forward in
+    time: there is none where times say otherwise, as those of several clocks may.
     """
-    boundary, transfer = _boundaries(timeline), _transfers(timeline)
+    starts = timeline.start_ns.tolist()
+
+    def forward(rows: tuple[int, ...]) -> bool:
+        return all(starts[one] <= starts[other] for one, other in pairwise(rows))
+
+    boundary, transfer = (list(filter(forward, some)) for some in (_boundaries(timeline), _transfers(timeline)))
     found = [(BOUNDARY, rows) for rows in boundary] + [(TRANSFER, rows) for rows in transfer]
     if waited is not None:
-        drawn = {pair for rows in (*boundary, *transfer) for pair in zip(rows[:-1], rows[1:], strict=True)}
+        drawn = {pair for rows in (*boundary, *transfer) for pair in pairwise(rows)}
         late = np.flatnonzero(waited.wait_ns > 0)
         pairs = zip(waited.edge[late].tolist(), late.tolist(), strict=True)
-        found += [(WAIT, pair) for pair in pairs if pair not in drawn]
+        found += [(WAIT, pair) for pair in pairs if pair not in drawn and forward(pair)]
     return found
 
 
