@@ -16,9 +16,9 @@ STALL_CATEGORY = "stall"
 
 
 def place_name(stage: int, unit: int, microbatch: int) -> str:
-    """Return ``s0.u1 m3``; what is not of a stage, a unit or a microbatch is left out."""
-    of_stage = "" if stage < 0 else f"s{stage}" if unit < 0 else f"s{stage}.u{unit}"
-    return f"{of_stage} m{microbatch}".strip() if microbatch >= 0 else of_stage
+    """Return ``s0.u1 m3``; what is not of a unit or of a microbatch goes without."""
+    of_unit = f"s{stage}.u{unit}" if min(stage, unit) >= 0 else ""
+    return f"{of_unit} m{microbatch}".strip() if microbatch >= 0 else of_unit
 
 
 def operation_name(kind: int, stage: int, unit: int, microbatch: int) -> str:
