@@ -95,8 +95,8 @@ class _Rows:
 class Trace:
     """Holds what a trace shows. Slices are made as they are read, as there may be hundreds of thousands.
 
-    ``slices()`` yields each side's operations by their start, those of one start in the plan's order, so that no arrow
-    comes before the operation that it starts from; then its stalls. Slices of one track never overlap.
+    ``slices()`` yields each side's operations in the plan's order, so that no arrow comes before the operation that it
+    starts from, and then its stalls. Slices of one track never overlap.
     """
 
     name: str
@@ -233,7 +233,7 @@ def _flows(rows: _Rows) -> dict[int, tuple[tuple[str, int, Step], ...]]:
 
 
 def _operations(rows: _Rows) -> Iterator[Slice]:
-    """Yield the operations by their start."""
+    """Yield the operations in the plan's order."""
     timeline, plan, waited = rows.side.timeline, rows.side.plan, rows.waited
     flows, nothing = _flows(rows), ()
     kinds, stages, units = timeline.kind.tolist(), timeline.stage.tolist(), timeline.unit.tolist()
@@ -243,8 +243,7 @@ def _operations(rows: _Rows) -> Iterator[Slice]:
     nbytes = [0] * len(ids) if plan is None else plan.ops.nbytes.tolist()
     waits_ns, edges = ([0] * len(ids),) * 2 if waited is None else (waited.wait_ns.tolist(), waited.edge.tolist())
     labels = [kind.name for kind in Kind]
-    for row in np.argsort(timeline.start_ns, kind="stable").tolist():
-        kind = kinds[row]
+    for row, kind in enumerate(kinds):
         args: dict[str, int | str] = {
             "op": ids[row],
             "kind": labels[kind],

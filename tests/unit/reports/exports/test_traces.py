@@ -121,6 +121,18 @@ def test_times_alone_give_boxes_and_arrows_of_boundaries_and_transfers(to: str, 
     assert {counter for _, counter in read.counters} == {"device bytes", "host bytes"}
 
 
+@both
+def test_operations_have_the_ids_of_the_plans_file(to: str, tmp_path: Path) -> None:
+    timeline, costs = of_a_plan()
+    assert timeline.plan is not None
+    renamed = replace(timeline.plan, op_ids=1000 - timeline.op)
+    read, other = (shown((side_of(simulate(plan, costs), costs),), to, tmp_path) for plan in (timeline.plan, renamed))
+    assert len(read.boxes) == len(other.boxes)
+    for one, same in zip(read.boxes, other.boxes, strict=True):
+        assert same.op == 1000 - one.op and same.name == one.name
+        assert same.args.get("waited_for_op", 0) == 1000 - one.args.get("waited_for_op", 1000)
+
+
 @pytest.mark.parametrize("times", [(-1, 5), (7, 6)], ids=["before 0", "the end first"])
 def test_times_that_no_trace_can_hold_are_refused(times: tuple[int, int]) -> None:
     timeline, _ = of_a_plan()
