@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from loadahead.reports.launches import MEASURING, launches_of
 from loadahead.reports.run_data import RunData
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
@@ -14,7 +13,6 @@ from loadahead.sim.timeline import Timeline
 
 PREDICTED, MEASURED = "predicted", "measured"
 SIDES = (PREDICTED, MEASURED)
-_MEASURES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +40,12 @@ class Side:
     @property
     def launches(self) -> Ints | None:
         """Return the host's time to issue each operation, in ns: as measured, or as the costs have it, else None."""
-        if self.plan is None:
-            return None
-        if self.name == PREDICTED:
-            return None if self.costs is None else self.costs.launches(self.plan)
-        issue = self.timeline.header.get("issue_ns")
-        whole = isinstance(issue, list) and len(issue) == len(self.plan) and all(type(ns) is int for ns in issue)
-        return np.asarray(issue, dtype=np.int64) if whole else None
+        return None if self.plan is None else launches_of(self.timeline, self.plan, self.costs)
 
 
 def side_of(timeline: Timeline, costs: Costs | None = None, plan: Plan | None = None) -> Side:
     """Return the side that a timeline is by its source, with the plan it was made of, or the one given."""
-    name = MEASURED if timeline.source in _MEASURES else PREDICTED
+    name = MEASURED if timeline.source in MEASURING else PREDICTED
     return Side(name=name, timeline=timeline, plan=timeline.plan if plan is None else plan, costs=costs)
 
 
