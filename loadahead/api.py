@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.executor.model.spec import BatchOf, LayersOrModel, LossFunction, MakeOptimizer
+    from loadahead.exporting import Exported
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
     from loadahead.reports.sweep_facts import SweepFacts
@@ -467,3 +468,27 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
                 raise InputError(f"{folder}: holds a run or a sweep already ({other}); give another directory")
         write_timeline(subject, folder / name)
     return write_report(folder)
+
+
+@tells_of_compiling
+def export(
+    subject: Plan | Timeline | Run | str | Path,
+    to: str,
+    path: str | Path,
+    *,
+    side: str | None = None,
+    costs: Costs | str | Path | None = None,
+) -> Exported:
+    """Write what other tools open, and return what has been written.
+
+    Args:
+        subject: a plan, which is predicted first; a timeline; a run, or a run directory's path, whose prediction and
+            measurement come side by side; or the path of a plan or of a timeline.
+        to: ``"perfetto"`` or ``"chrome"``, a trace; or ``"memory-viz"``, the plan's allocations.
+        path: the file to write.
+        side: ``"predicted"`` or ``"measured"`` alone.
+        costs: those of the prediction; None: the scenario's, or the run's.
+    """
+    from loadahead.exporting import export_subject
+
+    return export_subject(subject, to, Path(path), side, costs)

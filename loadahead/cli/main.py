@@ -16,6 +16,7 @@ from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
 from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.export import export
 from loadahead.cli.commands.import_smp import import_smp
 from loadahead.cli.commands.inspect import inspect
 from loadahead.cli.commands.plan import plan
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "execute": execute,
     "compare": compare,
     "report": report,
+    "export": export,
     "validate": validate,
 }
 
@@ -65,6 +67,8 @@ _OPTIONS = {
     "check": "--no-check",
     "model": "--model NAME",
     "machine": "--machine NAME",
+    "to": "--to",
+    "side": "--side",
 }
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
