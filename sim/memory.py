@@ -155,7 +155,9 @@ def role_levels(
     first = 1 if len(order) else 0
     at = np.searchsorted(events, t, side="right") - 1
     at = np.where(at >= 0, at, first)
-    by_event = [np.stack([during[order], after[order]], axis=1).ravel() for during, after in (boundary, _transport(plan))]
+    by_event = [
+        np.stack([during[order], after[order]], axis=1).ravel() for during, after in (boundary, _transport(plan))
+    ]
     boundaries, transport = (level[at] if len(order) else np.zeros(len(t), dtype=np.int64) for level in by_event)
     held = measured.device_bytes[mine][np.maximum(np.searchsorted(sampled, t, side="right") - 1, 0)]
     inside = held - resident - boundaries - transport

@@ -48,7 +48,9 @@ def link_use(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missin
                 axes.stairs(values, edges, baseline=None, color=INK, linewidth=0.9)
         shared = ", shared" if link.shared else ""
         axes.set_title(
-            fill(f"{link.name}: {format_rate(link.bandwidth)}{shared}", _LETTERS[layout]), fontsize=8.5, fontweight="normal"
+            fill(f"{link.name}: {format_rate(link.bandwidth)}{shared}", _LETTERS[layout]),
+            fontsize=8.5,
+            fontweight="normal",
         )
         axes.set_ylim(0, max(105.0, 100 * most + 5))
         axes.set_yticks([0, 50, 100], ["0", "50", "100 %"], fontsize=SMALL)

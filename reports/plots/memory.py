@@ -133,7 +133,9 @@ def _device(axes: Axes, axis: TimeAxis, rank: view.RankMemory, found: view.Memor
         _capacity(axes, found.capacity_bytes, rank.peak, scale, shown)
     axes.set_ylim(low / scale, high / scale)
     axes.set_ylabel(unit if low == 0 else f"{unit} (not from 0)")
-    axes.set_title(fill(_title(f"Rank {rank.rank}, device peak", rank.device), letters), fontsize=8.5, fontweight="normal")
+    axes.set_title(
+        fill(_title(f"Rank {rank.rank}, device peak", rank.device), letters), fontsize=8.5, fontweight="normal"
+    )
     light_grid(axes)
 
 

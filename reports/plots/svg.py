@@ -31,7 +31,9 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
     out = io.StringIO()
     with styled():
         # No date: the same figure gives the same text.
-        drawing.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        drawing.figure.savefig(
+            out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

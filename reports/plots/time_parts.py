@@ -92,7 +92,9 @@ def time_parts(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Miss
                 axes.text(left + ns / per / 2, y, share, ha="center", va="center", fontsize=SMALL, color=GROUND)
             left += ns / per
     short = {"predicted": "pred.", "measured": "meas."} if layout is Layout.NARROW else {}
-    names = [f"rank {bar.rank}  {short.get(bar.source, bar.source)}" if both else f"rank {bar.rank}" for bar in found.drawn]
+    names = [
+        f"rank {bar.rank}  {short.get(bar.source, bar.source)}" if both else f"rank {bar.rank}" for bar in found.drawn
+    ]
     axes.set_yticks(places, names, fontsize=SMALL)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(places[-1] + 0.7, places[0] - 0.7)

@@ -213,7 +213,9 @@ class Gantt:
         several = [box for box in self.boxes if box.operations > 1]
         if several:
             many = sum(box.operations for box in several)
-            out.append(f"{many} operations are too short for boxes of their own; the {'pale box has' if len(several) == 1 else 'pale boxes have'} them together.")
+            out.append(
+                f"{many} operations are too short for boxes of their own; the {'pale box has' if len(several) == 1 else 'pale boxes have'} them together."
+            )
         if self.ways:
             out.append("Arrows: a boundary's way from OFFLOAD over PREFETCH to the operation that reads it.")
         if len(self.ranks) < self.all_ranks:
@@ -238,8 +240,10 @@ class Gantt:
             if not self.with_plan:
                 return _capital(f"{side}{queues} {'have' if many else 'has'} no gap between operations.")
             return _capital(f"{side}{queues} never {'wait' if many else 'waits'}.")
-        together = f"together the ranks wait {format_duration(found.total_ns)}" if many else (
-            f"it waits {format_duration(found.total_ns)} in all"
+        together = (
+            f"together the ranks wait {format_duration(found.total_ns)}"
+            if many
+            else (f"it waits {format_duration(found.total_ns)} in all")
         )
         longest = f"at once at most {format_duration(found.longest_ns)} ({percent(found.longest_ns, found.step_ns)} of the step)"
         if found.drawn:
@@ -252,7 +256,9 @@ class Gantt:
             return []
         rule = f"start elsewhere in their step by more than {OFF_BY:.0%} of it, or in another order".replace("%", " %")
         if self.off and not self.outlined:
-            return [f"The prediction stands above the measurement: {self.off} of {self.compared} measured operations {rule}."]
+            return [
+                f"The prediction stands above the measurement: {self.off} of {self.compared} measured operations {rule}."
+            ]
         if not self.off:
             return [f"The prediction stands above the measurement: none of {self.compared} measured operations {rule}."]
         return [
@@ -265,7 +271,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def gantt(data: RunData, room: Room = Room()) -> Gantt | Missing:  # noqa: B008 - it is frozen
+def gantt(data: RunData, room: Room = Room()) -> Gantt | Missing:
     """Return the chart of a run that fits into a room, or why there is none."""
     steps = steps_of(data)
     if not steps:
@@ -293,7 +299,9 @@ def gantt(data: RunData, room: Room = Room()) -> Gantt | Missing:  # noqa: B008 
         rows=tuple(rows),
         boxes=tuple(boxes),
         waits=tuple(waits),
-        ways=tuple(_ways(next(iter(steps.values())), rows, next(iter(spans.items())), room.arrows if len(ranks) <= 2 else 1)),
+        ways=tuple(
+            _ways(next(iter(steps.values())), rows, next(iter(spans.items())), room.arrows if len(ranks) <= 2 else 1)
+        ),
         overview=() if shown_whole else tuple(_overview(steps, wholes, ranks, room.columns)),
         spans=spans,
         wholes=wholes,
@@ -480,7 +488,9 @@ def _differing(steps: Mapping[str, Timeline]) -> npt.NDArray[np.bool_]:
     for rank in np.unique(predicted.rank).tolist():
         for _, queues in LANES:
             own = np.flatnonzero((predicted.rank == rank) & np.isin(predicted.queue, np.asarray(queues)))
-            own = own[(predicted.end_ns[own] > predicted.start_ns[own]) & (measured.end_ns[own] > measured.start_ns[own])]
+            own = own[
+                (predicted.end_ns[own] > predicted.start_ns[own]) & (measured.end_ns[own] > measured.start_ns[own])
+            ]
             places = [np.argsort(np.argsort(step.start_ns[own], kind="stable")) for step in (predicted, measured)]
             out[own] |= places[0] != places[1]
     return out

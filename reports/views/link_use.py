@@ -80,11 +80,15 @@ class LinksInUse:
         if any(link.shared for link in self.links):
             out.append("Shared: transfers of several GPUs, or of both directions, meet in it, each GPU counted.")
         if "measured" in self.wholes:
-            out.append("What was measured of a transfer is its start and its end; between them its bytes move at one pace.")
+            out.append(
+                "What was measured of a transfer is its start and its end; between them its bytes move at one pace."
+            )
         if self.own_axes:
             out.append(own_axes_sentence(lengths))
         if len(self.links) < self.all_links:
-            out.append(f"Drawn are {len(self.links)} of {self.all_links} links that anything goes over, the fullest of each sort.")
+            out.append(
+                f"Drawn are {len(self.links)} of {self.all_links} links that anything goes over, the fullest of each sort."
+            )
         return out
 
 
@@ -169,7 +173,9 @@ def _shares(
         for number in np.unique(link[at]).tolist():
             own = link[at] == number
             carried[:, number] = moved_until(begin[own], end[own], plan.ops.nbytes[at][own], edges)
-    out: npt.NDArray[np.float64] = np.diff(carried, axis=0) / np.maximum(np.diff(edges), 1)[:, None] * NANOSECONDS_PER_SECOND
+    out: npt.NDArray[np.float64] = (
+        np.diff(carried, axis=0) / np.maximum(np.diff(edges), 1)[:, None] * NANOSECONDS_PER_SECOND
+    )
     return out
 
 

@@ -112,7 +112,9 @@ class MemoryOverTime:
         return f"{text}: {percent(fullest.peak, self.capacity_bytes)} of the {format_bytes(self.capacity_bytes)} that a device has."
 
     def _saved(self, rank: RankMemory, kept: Curve) -> str:
-        what = f"The thin line behind is the same step with every boundary kept on the device: {format_bytes(kept.peak)}"
+        what = (
+            f"The thin line behind is the same step with every boundary kept on the device: {format_bytes(kept.peak)}"
+        )
         saved = kept.peak - rank.device[PREDICTED].peak if PREDICTED in rank.device else None
         if saved is None:
             return what + "."
@@ -221,5 +223,8 @@ def thin(t: Ints, level: Ints, end: int, most: int) -> tuple[Ints, Ints]:
     edges = np.linspace(int(t[0]), max(end, int(t[-1]) + 1), most + 1)
     first = np.maximum(np.searchsorted(t, edges[:-1], side="right") - 1, 0)
     last = np.searchsorted(t, edges[1:], side="left")
-    at = [a + int(np.argmax(level[a:b])) for a, b in zip(first.tolist(), np.maximum(last, first + 1).tolist(), strict=True)]
+    at = [
+        a + int(np.argmax(level[a:b]))
+        for a, b in zip(first.tolist(), np.maximum(last, first + 1).tolist(), strict=True)
+    ]
     return np.asarray(at, dtype=np.int64), edges[:-1].astype(np.int64)

@@ -142,7 +142,9 @@ def test_a_chart_holds_its_operations_in_boxes_of_a_dot_at_least(
         for box in inside:
             assert box.start_ns < end and box.end_ns > start and shown.source == "predicted"
     ranks = [rank for rank in found.ranks]
-    shown_ops = np.isin(step.rank, ranks) & (step.end_ns > step.start_ns) & (step.end_ns > start) & (step.start_ns < end)
+    shown_ops = (
+        np.isin(step.rank, ranks) & (step.end_ns > step.start_ns) & (step.end_ns > start) & (step.start_ns < end)
+    )
     shown_ops &= ~np.isin(step.kind, [6, 7])
     assert sum(box.operations for box in found.boxes) == int(shown_ops.sum())
     together = sum(box.end_ns - box.start_ns for box in found.boxes if box.operations == 1)

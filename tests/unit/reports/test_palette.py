@@ -20,7 +20,9 @@ BESIDE_EACH_OTHER = {
     "in memory": ("weights", "inside-units", "boundaries", "transport"),
     "where a number comes from": ("predicted", "measured"),
 }
-MEANING = sorted({name for names in BESIDE_EACH_OTHER.values() for name in names} | {"ink", "quiet", "accent", "warning"})
+MEANING = sorted(
+    {name for names in BESIDE_EACH_OTHER.values() for name in names} | {"ink", "quiet", "accent", "warning"}
+)
 
 
 @pytest.mark.parametrize("ground", ["light", "dark"])

@@ -21,7 +21,9 @@ def test_every_figure_has_the_palettes_colours_alone(name: str, layout: Layout) 
         drawing = PLOTS[name](sweep_data(), layout)
     assert isinstance(drawing, Drawing), drawing
     text = themed_svg(drawing, "here")
-    assert not re.search(r"#[0-9a-fA-F]{3,6}\b(?![^<]*\))", re.sub(r"(href=\"|url\()#[^\")]*", "", text)), "a colour of its own"
+    assert not re.search(r"#[0-9a-fA-F]{3,6}\b(?![^<]*\))", re.sub(r"(href=\"|url\()#[^\")]*", "", text)), (
+        "a colour of its own"
+    )
     assert set(re.findall(r"var\(--([a-z0-9-]+)\)", text)) <= set(PALETTE)
     root = ET.fromstring(text)
     assert root.get("role") == "img" and root.get("aria-label") == f"{drawing.title}. {drawing.caption}"
@@ -30,7 +32,7 @@ def test_every_figure_has_the_palettes_colours_alone(name: str, layout: Layout) 
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]*)", text))
     assert used <= set(ids)
     words = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert any(word and "time" in word or word and "horizon" in word for word in words), "texts are texts"
+    assert any((word and "time" in word) or (word and "horizon" in word) for word in words), "texts are texts"
 
 
 def test_equal_figures_give_equal_text() -> None:
