@@ -53,7 +53,7 @@ _WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} 
 }
 _ROW_INCHES, _BAND_INCHES = 0.17, 0.16
 _DIFFERS: dict[str, Any] = {"edgecolor": INK, "linewidth": 1.1}
-_WINDOW = {"facecolor": "none", "edgecolor": LIGHT["warning"], "linewidth": 1.3}
+_WINDOW: dict[str, Any] = {"facecolor": "none", "edgecolor": LIGHT["warning"], "linewidth": 1.3}
 
 
 def _places(rows: Sequence[view.Row]) -> list[float]:

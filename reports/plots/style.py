@@ -74,7 +74,6 @@ _SETTINGS: Any = {
     "axes.facecolor": GROUND,
     "figure.facecolor": GROUND,
     "savefig.facecolor": GROUND,
-    "svg.fonttype": "none",
     "svg.hashsalt": "loadahead",
 }
 
@@ -91,7 +90,7 @@ def styled() -> Iterator[None]:
 def new_figure(
     height: float, rows: int = 1, columns: int = 1, *, width: float = WIDTH_INCHES, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure with a grid of axes, as wide as a page or as a layout says; ``options`` go to ``Figure.subplots``.
+    """Return a figure with a grid of axes, as wide as a page or a layout; ``options`` go to ``Figure.subplots``.
 
     It is built without pyplot, so no display is needed and no figure stays behind.
     """

@@ -29,7 +29,9 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
     one page. The element's name for readers who do not see it is title and caption.
     """
     out = io.StringIO()
-    with styled():
+    import matplotlib as mpl
+
+    with styled(), mpl.rc_context({"svg.fonttype": "none"}):
         # No date: the same figure gives the same text.
         drawing.figure.savefig(
             out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,11 @@ class TimeAxis:
             (low, high), (scale, unit) = self.spans[step], self._scale(step)
             left, right = self.x(step, self.spans[step]).tolist()
             per = (high - low) / scale / (right - left)
-            second = upper.secondary_xaxis(
-                "top",
-                functions=(
-                    lambda x, left=left, per=per, low=low, scale=scale: (x - left) * per + low / scale,
-                    lambda t, left=left, per=per, low=low, scale=scale: (t - low / scale) / per + left,
-                ),
-            )
+            second = upper.secondary_xaxis("top", functions=_there_and_back(left, low / scale, per))
             second.set_xlabel(f"{what}, {step} ({unit})")
             second.tick_params(labelsize=SMALL)
+
+
+def _there_and_back(left: float, low: float, per: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return the way from coordinates to a second axis that has ``low`` at ``left``, and the way back."""
+    return (lambda x: (x - left) * per + low), (lambda time: (time - low) / per + left)

@@ -44,6 +44,7 @@ LANES: tuple[tuple[str, tuple[Queue, ...]], ...] = (
 _MARKS = np.asarray([Kind.RELEASE, Kind.ACQUIRE])
 # An operation is marked whose start lies elsewhere in its own step by more than this share of it.
 OFF_BY = 0.05
+_OFF_BY = percent(round(OFF_BY * 100), 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Is a boundary's way: the row and time of its OFFLOAD's end, its PREFETCH's start and end, and its reader's start."""
+    """Is a boundary's way: row and time of its OFFLOAD's end, its PREFETCH's start and end, and its reader's start."""
 
     stage: int
     unit: int
@@ -213,9 +214,8 @@ class Gantt:
         several = [box for box in self.boxes if box.operations > 1]
         if several:
             many = sum(box.operations for box in several)
-            out.append(
-                f"{many} operations are too short for boxes of their own; the {'pale box has' if len(several) == 1 else 'pale boxes have'} them together."
-            )
+            have = "pale box has" if len(several) == 1 else "pale boxes have"
+            out.append(f"{many} operations are too short for boxes of their own; the {have} them together.")
         if self.ways:
             out.append("Arrows: a boundary's way from OFFLOAD over PREFETCH to the operation that reads it.")
         if len(self.ranks) < self.all_ranks:
@@ -227,7 +227,7 @@ class Gantt:
         name = next(iter(self.spans))
         start, end = self.spans[name]
         return (
-            f"The strip above is the whole step: how much of each column the ranks compute. Below is its marked stretch, "
+            "The strip above is the whole step: how much of each column ranks compute. Below is the marked stretch, "
             f"{format_duration(end - start)} or {percent(end - start, lengths[name])} of the step around its middle."
         )
 
@@ -245,7 +245,8 @@ class Gantt:
             if many
             else (f"it waits {format_duration(found.total_ns)} in all")
         )
-        longest = f"at once at most {format_duration(found.longest_ns)} ({percent(found.longest_ns, found.step_ns)} of the step)"
+        share = percent(found.longest_ns, found.step_ns)
+        longest = f"at once at most {format_duration(found.longest_ns)} ({share} of the step)"
         if found.drawn:
             return _capital(f"{side}{queues} {'wait' if many else 'waits'} where hatched; {together}, {longest}.")
         where = "" if self.whole and len(self.ranks) == self.all_ranks else " of this stretch and these ranks"
@@ -254,17 +255,11 @@ class Gantt:
     def _differences(self) -> list[str]:
         if self.off is None or self.compared is None:
             return []
-        rule = f"start elsewhere in their step by more than {OFF_BY:.0%} of it, or in another order".replace("%", " %")
-        if self.off and not self.outlined:
-            return [
-                f"The prediction stands above the measurement: {self.off} of {self.compared} measured operations {rule}."
-            ]
-        if not self.off:
-            return [f"The prediction stands above the measurement: none of {self.compared} measured operations {rule}."]
-        return [
-            f"The prediction stands above the measurement. Outlined: {self.off} of {self.compared} measured operations "
-            f"{rule}."
-        ]
+        above = "The prediction stands above the measurement"
+        of = f"of {self.compared} measured operations start elsewhere in their step by more than {_OFF_BY} of it"
+        if self.outlined:
+            return [f"{above}. Outlined: {self.off} {of}, or in another order."]
+        return [f"{above}: {self.off or 'none'} {of}, or in another order."]
 
 
 def _capital(text: str) -> str:
@@ -401,7 +396,7 @@ def _spans(
 
 
 def _same_moment(first: Timeline, second: Timeline, at: int) -> int:
-    """Return when the first operation that starts at or after ``at`` does so in the other step, less what it is later."""
+    """Return when the other step has the moment ``at``: so long before the first operation that follows it."""
     later = np.flatnonzero(first.start_ns >= at)
     if not len(later):
         return at
@@ -425,7 +420,7 @@ def _points(length_ns: int, span: _Window, points: float) -> float:
 def _boxes(
     step: Timeline, at: Ints, row: int, span: _Window, points: float, differs: npt.NDArray[np.bool_] | None
 ) -> list[Box]:
-    """Return a row's boxes; operations that are narrower than a dot are joined with such neighbours less than one off."""
+    """Return a row's boxes; operations narrower than a dot are joined with such neighbours less than a dot off."""
     least = LEAST_POINTS / points * (span[1] - span[0])
     out: list[Box] = []
     group: list[int] = []

@@ -48,7 +48,7 @@ class LinkUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinksInUse:
-    """Holds the links that are shown, each step's first start and last end in ns, and how many links there are in all."""
+    """Holds the links that are shown, each step's first start and last end in ns, and how many links there are."""
 
     links: tuple[LinkUse, ...]
     wholes: Mapping[str, tuple[int, int]]
@@ -86,9 +86,8 @@ class LinksInUse:
         if self.own_axes:
             out.append(own_axes_sentence(lengths))
         if len(self.links) < self.all_links:
-            out.append(
-                f"Drawn are {len(self.links)} of {self.all_links} links that anything goes over, the fullest of each sort."
-            )
+            drawn = f"{len(self.links)} of {self.all_links}"
+            out.append(f"Drawn are {drawn} links that anything goes over, the fullest of each sort.")
         return out
 
 
@@ -192,4 +191,5 @@ def moved_until(start_ns: Ints, end_ns: Ints, nbytes: Ints, times: Ints) -> npt.
     corners = at[order]
     slope = np.cumsum(np.concatenate([pace, -pace])[order])
     level = np.concatenate([[0.0], np.cumsum(slope[:-1] * np.diff(corners))])
-    return np.interp(times, corners, level)
+    out: npt.NDArray[np.float64] = np.interp(times, corners, level)
+    return out

@@ -109,7 +109,8 @@ class MemoryOverTime:
             return text + "."
         if fullest.peak > self.capacity_bytes:
             return f"{text}: more than the {format_bytes(self.capacity_bytes)} that a device has."
-        return f"{text}: {percent(fullest.peak, self.capacity_bytes)} of the {format_bytes(self.capacity_bytes)} that a device has."
+        share = percent(fullest.peak, self.capacity_bytes)
+        return f"{text}: {share} of the {format_bytes(self.capacity_bytes)} that a device has."
 
     def _saved(self, rank: RankMemory, kept: Curve) -> str:
         what = (

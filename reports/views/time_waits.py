@@ -65,11 +65,11 @@ def queue_waits(data: RunData, timeline: Timeline) -> QueueWaits:
 
 def _gaps(timeline: Timeline) -> QueueWaits:
     parts = []
-    for rank in ranks_of({"": timeline}):
-        own = compute_queue(timeline, rank)
+    for of in ranks_of({"": timeline}):
+        own = compute_queue(timeline, of)
         gap = timeline.start_ns[own][1:] - timeline.end_ns[own][:-1]
         wide = np.flatnonzero(gap > 0)
-        parts.append((np.full(len(wide), rank, dtype=np.int64), timeline.end_ns[own][:-1][wide], gap[wide]))
+        parts.append((np.full(len(wide), of, dtype=np.int64), timeline.end_ns[own][:-1][wide], gap[wide]))
     rank, start, length = (np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True))
     return QueueWaits(
         rank=rank, start_ns=start, length_ns=length, cause=np.full(len(rank), CAUSES.index(NOT_KNOWN), dtype=np.int64)

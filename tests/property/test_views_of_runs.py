@@ -141,7 +141,7 @@ def test_a_chart_holds_its_operations_in_boxes_of_a_dot_at_least(
         assert len(inside) <= row or end - start <= 2
         for box in inside:
             assert box.start_ns < end and box.end_ns > start and shown.source == "predicted"
-    ranks = [rank for rank in found.ranks]
+    ranks = list(found.ranks)
     shown_ops = (
         np.isin(step.rank, ranks) & (step.end_ns > step.start_ns) & (step.end_ns > start) & (step.start_ns < end)
     )

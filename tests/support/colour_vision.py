@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG 15
-# (2009), table of severity 1.0; they apply to linear RGB.
+# Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG
+# 15 (2009), table of severity 1.0; they apply to linear RGB.
 DICHROMACIES = {
     "none": np.eye(3),
     "protanopia": np.array(

@@ -19,7 +19,7 @@ from loadahead.reports.views.timelines import percent
 from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, parse_duration_ns
 from tests.support.pictures_of_runs import both, prediction, stretched
-from tests.support.plans import GB, MS
+from tests.support.plans import MS
 
 
 def chart(data: RunData, room: Room | None = None) -> Gantt:
@@ -36,16 +36,6 @@ def metrics(data: RunData) -> StepMetrics:
 @cache
 def one_rank_that_never_waits() -> RunData:
     return prediction(1, microbatches=4, offload=False)
-
-
-@cache
-def hidden_wait() -> RunData:
-    """A rank whose only wait is far shorter than a dot of the picture."""
-    data = prediction(
-        1, microbatches=40, units=3, horizon=20, costs={"d2h_bandwidth": 100 * GB, "h2d_bandwidth": 100 * GB}
-    )
-    assert data.costs is not None and data.plan is not None
-    return data
 
 
 def test_queues_never_wait_only_where_no_wait_is_counted() -> None:
@@ -83,12 +73,13 @@ def test_waits_of_ranks_that_are_not_drawn_count() -> None:
         (StepWaits(total_ns=0, longest_ns=0, step_ns=MS, drawn=0), "The compute queues never wait."),
         (
             StepWaits(total_ns=3000, longest_ns=1000, step_ns=MS, drawn=0),
-            "No wait is long enough to be drawn; together the ranks wait 3 us, at once at most 1 us (0.1 % of the step).",
+            "No wait is long enough to be drawn; together the ranks wait 3 us, at once at most 1 us (0.1 % of the "
+            "step).",
         ),
         (
             StepWaits(total_ns=1, longest_ns=1, step_ns=MS, drawn=0),
-            "No wait is long enough to be drawn; together the ranks wait 1 ns, at once at most 1 ns (less than 0.1 % of "
-            "the step).",
+            "No wait is long enough to be drawn; together the ranks wait 1 ns, at once at most 1 ns (less than 0.1 % "
+            "of the step).",
         ),
         (
             StepWaits(total_ns=MS, longest_ns=MS // 2, step_ns=MS, drawn=3),
