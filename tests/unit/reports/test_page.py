@@ -15,6 +15,7 @@ import pytest
 from loadahead.cli.hints import reproduction_commands
 from loadahead.reports.page import write_report
 from loadahead.reports.page.markup import Html, element, joined
+from loadahead.reports.plots import PLOTS
 from loadahead.reports.run_data import load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.sim.costs import save_costs
@@ -172,14 +173,9 @@ def test_a_run_that_is_not_plain_training(run: Path, error: float) -> None:
 def test_the_page_needs_no_other_file(run: Path) -> None:
     page = page_of(run)
     images = [address for address in page.addresses if address.startswith("data:image/png;base64,")]
-    assert len(images) == 4
+    assert len(images) == len(PLOTS)
     assert sorted(set(page.addresses) - set(images)) == ["sweep.csv"]
-    assert sorted(path.name for path in (run / "figures").iterdir()) == [
-        "gantt.png",
-        "horizon_overlap_stalls.png",
-        "horizon_time_memory.png",
-        "memory.png",
-    ]
+    assert {path.stem for path in (run / "figures").iterdir()} == set(PLOTS)
 
 
 def test_the_headline_is_the_median_step(run: Path) -> None:
@@ -245,7 +241,9 @@ def test_figures_of_an_earlier_run_do_not_stay(run: Path) -> None:
     for name in ("sweep.csv", "horizons.json"):
         (run / name).unlink()
     write_report(run)
-    assert sorted(path.name for path in (run / "figures").iterdir()) == ["gantt.png", "memory.png"]
+    assert sorted(path.name for path in (run / "figures").iterdir()) == [
+        f"{name}.png" for name in ("gantt", "link_use", "memory", "time_parts")
+    ]
 
 
 def test_a_long_sweep_shows_its_best_rows_and_links_the_rest(run: Path) -> None:
