@@ -26,7 +26,8 @@ from loadahead.reports.plots.style import (
 )
 from loadahead.reports.plots.time_axis import TimeAxis
 from loadahead.reports.run_data import RunData
-from loadahead.reports.views import gantt as view
+from loadahead.reports.views import gantt_parts as view
+from loadahead.reports.views.gantt import gantt as chart_of
 from loadahead.reports.views.time_waits import NOT_KNOWN, OTHER
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.units import format_duration
@@ -228,7 +229,7 @@ def _legend(found: view.Gantt) -> tuple[list[Artist], list[str]]:
 @styled()
 def gantt(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw the step, or a stretch of it below an overview of the whole."""
-    found = view.gantt(data, ROOM[layout])
+    found = chart_of(data, ROOM[layout])
     if isinstance(found, Missing):
         return found
     places = _places(found.rows)

@@ -16,7 +16,8 @@ from typing import Any
 from loadahead.jobs import job_of, with_costs
 from loadahead.prediction import keep_all, predict
 from loadahead.reports.run_data import RunData
-from loadahead.reports.views.gantt import Room, gantt
+from loadahead.reports.views.gantt import gantt
+from loadahead.reports.views.gantt_parts import Room
 from loadahead.reports.views.link_use import link_use
 from loadahead.reports.views.memory import memory_over_time
 from loadahead.reports.views.time_parts import time_parts

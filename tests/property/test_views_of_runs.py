@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadahead.reports.run_data import RunData
-from loadahead.reports.views.gantt import LEAST_POINTS, Gantt, Room, gantt
+from loadahead.reports.views.gantt import gantt
+from loadahead.reports.views.gantt_parts import LEAST_POINTS, Gantt, Room
 from loadahead.reports.views.link_use import LinksInUse, link_use
 from loadahead.reports.views.memory import MemoryOverTime, memory_over_time
 from loadahead.reports.views.time_parts import TimeParts, time_parts

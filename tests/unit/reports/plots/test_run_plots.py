@@ -17,7 +17,7 @@ from loadahead.reports.plots import PLOTS, Drawing, Layout
 from loadahead.reports.plots.gantt import ROOM
 from loadahead.reports.plots.style import KIND_COLOUR, SMALL, byte_scale
 from loadahead.reports.run_data import RunData
-from loadahead.reports.views.gantt import LEAST_POINTS
+from loadahead.reports.views.gantt_parts import LEAST_POINTS
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.units import format_bytes

@@ -11,7 +11,8 @@ import pytest
 
 from loadahead.reports.plots import PLOTS, Drawing, Layout
 from loadahead.reports.run_data import RunData
-from loadahead.reports.views.gantt import Gantt, Room, StepWaits, gantt
+from loadahead.reports.views.gantt import gantt
+from loadahead.reports.views.gantt_parts import Gantt, Room, StepWaits
 from loadahead.reports.views.link_use import LinksInUse, link_use
 from loadahead.reports.views.memory import MemoryOverTime, memory_over_time
 from loadahead.reports.views.time_parts import COMPUTE_PARTS, TimeParts, time_parts
