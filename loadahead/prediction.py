@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.about import header_about
 from loadahead.compiling import compile_first
 from loadahead.jobs import Job, named
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -14,9 +15,10 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
-from loadahead.sim.timeline import COLUMNS
+from loadahead.sim.timeline import COLUMNS, MEASURED_SOURCES
 
 if TYPE_CHECKING:
+    from loadahead.reports.speed import Speed
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.planner import Policy
@@ -32,7 +34,8 @@ def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     with named(job.name):
         timeline = run_engine(job.plan, costs, engine)
     warnings = [*job.warnings, *timeline.header["warnings"]]
-    return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
+    own = {"scenario": job.name, **header_about(job.prepared, costs, job.plan)}
+    return replace(timeline, header={**own, **timeline.header, "warnings": warnings})
 
 
 def result_of(job: Job, step: Timeline) -> dict[str, Any]:
@@ -43,6 +46,7 @@ def result_of(job: Job, step: Timeline) -> dict[str, Any]:
         "scenario": job.name,
         "engine": step.source,
         **metrics,
+        **speed_of(step).to_dict(),
         "ranks": ranks,
         "costs": step.header["costs"],
         CAPACITY: step.header[CAPACITY],
@@ -50,6 +54,15 @@ def result_of(job: Job, step: Timeline) -> dict[str, Any]:
         "contended": step.header.get("contended", []),
         "warnings": step.header["warnings"],
     }
+
+
+def speed_of(step: Timeline) -> Speed:
+    """Return how fast a step is, as far as its timeline says what it is of."""
+    from loadahead.reports.about import About, read_about
+    from loadahead.reports.speed import Speed
+
+    about = read_about(step.header, "the timeline") or About()
+    return Speed.of(about, step.metrics.step_time_ns, measured=step.source in MEASURED_SOURCES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

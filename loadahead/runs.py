@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadahead.about import header_about
 from loadahead.executor.execute import execute
 from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
@@ -152,7 +153,8 @@ def run_job(
     warnings += not_emulated(job.plan, costs, predicted, device)
     warnings += other_kernels(costs, device, check)
     warnings += _other_peaks(predicted, execution.timeline, execution.warnings, costs)
-    header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
+    own = {"scenario": job.name, **header_about(job.prepared, costs, job.plan)}
+    header = {**own, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job,
         costs=costs,
