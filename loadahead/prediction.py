@@ -73,12 +73,14 @@ class Prediction:
         job: the plan and where it came from.
         step: the step on the simulator's clock.
         advice: what to set instead; None where no horizon decides.
+        keep_all: the same step with all kept, where there is no advice to say what it takes; None for none.
         jitter: how far the step's time spreads, as the command line's JSON has it; None where it was not asked for.
     """
 
     job: Job
     step: Timeline
     advice: Advice | None
+    keep_all: Timeline | None = None
     jitter: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,10 +103,12 @@ def prediction_of(
 
     Draws and seed are asked for here, or by the scenario's ``[jitter]``.
     """
+    advice = advice_on(job, costs, progress)
     return Prediction(
         job=job,
         step=step,
-        advice=advice_on(job, costs, progress),
+        advice=advice,
+        keep_all=keep_all(job, costs) if advice is None else None,
         jitter=_jitter(job, costs, step, draws, seed, progress),
     )
 

@@ -27,6 +27,7 @@ from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import StepMetrics
@@ -240,12 +241,14 @@ def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
     ]
 
 
-def write_run(run: Run, directory: Path) -> None:
-    """Write the run's parts into its directory, which is made where it is not there yet."""
+def write_run(run: Run, directory: Path) -> Advice | None:
+    """Write the run's parts into its directory, which is made where it is not there yet; return the advice of them."""
     write_prediction(run.job, run.predicted, run.costs, directory)
     write_timeline(run.measured, directory / run_directory.MEASURED)
     save_weights(run.weights, directory / run_directory.WEIGHTS)
     run_directory.write_json(directory, run_directory.RESULT, run.result())
     run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())
     # It takes longest, and what was measured is kept by then.
-    write_advice(advice_on(run.job, run.costs), directory)
+    advice = advice_on(run.job, run.costs)
+    write_advice(advice, directory)
+    return advice

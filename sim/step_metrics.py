@@ -205,8 +205,8 @@ class SweepRow(Mapping[str, Any]):
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
     ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The next four are the point's
     :class:`Room`. ``tokens_per_s`` counts those of all replicas, and ``mfu`` is the share of the GPUs' peak that the
-    model's own FLOPs take (:class:`loadahead.sim.work.Work`); None where it is not known. The row is also a mapping from
-    each column of the sweep's table to its value.
+    model's own FLOPs take (:class:`loadahead.sim.work.Work`); None where it is not known. The row is also a mapping
+    from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -306,7 +306,8 @@ class SweepRow(Mapping[str, Any]):
 
 
 # A row is made of these; what follows from them is a column too.
-LATER_COLUMNS = ("replicas", "tokens_per_s", "mfu")
+SPEED_COLUMNS = ("tokens_per_s", "mfu")
+LATER_COLUMNS = ("replicas", *SPEED_COLUMNS)
 METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name not in ("axes", *LATER_COLUMNS))
 FITS = "fits"
 # A sweep's table has these columns behind its axes, in this order; every other column is an axis. Tables of before lack

@@ -63,7 +63,9 @@ class Point:
             return row
         step, room = (row.step_time_ns, self.policy.microbatches), self.room
         assert room.gpus is not None and room.replicas is not None, "a point's room is known"
-        return replace(row, tokens_per_s=self.work.tokens_per_s(*step, room.replicas), mfu=self.work.mfu(*step, room.gpus))
+        return replace(
+            row, tokens_per_s=self.work.tokens_per_s(*step, room.replicas), mfu=self.work.mfu(*step, room.gpus)
+        )
 
 
 def grid(

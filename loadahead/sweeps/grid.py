@@ -325,8 +325,11 @@ class Grid:
             "model in memory": _fingerprint(first.scenario),
         }
 
-    def facts(self, engine: str, advice: Sequence[str] = ()) -> SweepFacts:
-        """Return what the table of this sweep says of itself, once its rows are there; ``advice`` is in words."""
+    def facts(self, engine: str, advice: Sequence[str] = (), findings: Mapping[str, Any] | None = None) -> SweepFacts:
+        """Return what the table of this sweep says of itself, once its rows are there.
+
+        ``advice`` is in words, ``findings`` its numbers on the marked row.
+        """
         first = self._first()
         return SweepFacts(
             loadahead=__version__,
@@ -339,6 +342,7 @@ class Grid:
             points=len(self),
             model_axes=self.model_axes,
             advice=tuple(advice),
+            findings=None if findings is None else dict(findings),
             about=about(first, self.sweep.costs_of(first), swept=frozenset(canonical(axis.key) for axis in self.axes)),
         )
 

@@ -13,10 +13,9 @@ from loadahead.reports.compare import Comparison, compare, kendall_tau, order_di
 from loadahead.reports.page.markup import Html, element, joined, page, table
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.plots import PLOTS, Drawing
-from loadahead.reports.reliability import cost_sentences, step_time_sentences
+from loadahead.reports.reliability import doubts
 from loadahead.reports.run_data import HorizonPoint, RunData, load_run
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.summary import step_times
 from loadahead.reports.tables import (
     Grid,
     comparison_grid,
@@ -273,21 +272,7 @@ def _ranks(data: RunData) -> Html:
 
 
 def _reliability(data: RunData) -> Html:
-    sentences = []
-    if data.measured is not None:
-        steps = step_times(data.measured, run_directory.MEASURED)
-        sentences += step_time_sentences(steps)
-        link = data.measured.header.get("link")
-        if isinstance(link, str):
-            sentences.append(link)
-    elif data.predicted is not None or data.sweep:
-        sentences.append("Nothing was measured: every figure here is a prediction.")
-    if data.costs is not None:
-        sentences += cost_sentences(data.costs.source, data.costs.evidence)
-    elif data.facts is not None:
-        for source in dict.fromkeys(costs.source for costs in data.facts.costs):
-            sentences += cost_sentences(source, {})
-    return _section("How far to trust this", _paragraphs(sentences))
+    return _section("How far to trust this", _paragraphs(doubts(data)))
 
 
 def _machine(data: RunData) -> Html:

@@ -101,7 +101,10 @@ class Setting:
 
 
 class Model(Table):
-    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units`, :meth:`described` and :meth:`cautions`."""
+    """Is the base of the scenario's ``[model]``.
+
+    A kind adds its keys, :meth:`units`, :meth:`described` and :meth:`cautions`.
+    """
 
     # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False

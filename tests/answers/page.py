@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.catalogue.machines import MACHINES
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.advice.words import percent
-from loadahead.sim.units import counted, format_duration
+from loadahead.sim.units import counted, format_change, format_duration
 from tests.answers.answer import HORIZON, Answer, Taken, tables
 from tests.answers.splits import HOSTS, MICROBATCHES_A_STAGE
 from tests.answers.table import Answers
@@ -119,7 +118,7 @@ def _in_short(answers: Answers) -> str:
         model, machine = max(over, key=lambda pair: over[pair])
         lines.append(
             f"At horizon {HORIZON} the step is longer by more than {LONGER} in {len(over)}; the most is "
-            f"{percent(over[model, machine])}, `{model}` on `{machine}`."
+            f"{format_change(over[model, machine])}, `{model}` on `{machine}`."
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -194,7 +193,7 @@ def _row(model: str, answer: Answer) -> list[str]:
 def _beside(answer: Answer, plan: Taken) -> list[str]:
     """A plan's step, peak and host memory beside those without offloading."""
     return [
-        percent(answer.slower(plan)),
+        format_change(answer.slower(plan)),
         _peak(answer, plan),
         _gib(answer.saved_bytes(plan)),
         _gib(plan.host_bytes) if answer.fits_host(plan) else f"~~{_gib(plan.host_bytes)}~~",

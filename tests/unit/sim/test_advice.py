@@ -10,10 +10,11 @@ import loadahead as la
 from loadahead.jobs import prepared_of
 from loadahead.sim.advice import advice_on_rows, advise, search
 from loadahead.sim.advice.findings import Figures
-from loadahead.sim.advice.words import part_of, percent, savings
+from loadahead.sim.advice.words import part_of, savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
+from loadahead.sim.units import format_change
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
 
 # One rank, 4 units, 4 microbatches, all forwards first: 16 FORWARDs of 1 ms, then 16 BACKWARDs of 2 ms: 48 ms.
@@ -146,7 +147,7 @@ def test_no_step_is_said_to_be_cheaper_than_it_is() -> None:
     largest = advice.largest.horizon
     step = la.simulate("shared-switch", changes | {"offload.activation_loading_horizon": largest}).metrics
     assert advice.largest.step_time_ns == step.step_time_ns
-    cost = percent(step.step_time_ns / advice.keep_all.step_time_ns - 1)
+    cost = format_change(step.step_time_ns / advice.keep_all.step_time_ns - 1)
     assert f"the largest that saves any, {largest}, costs {cost}." in advice.sentence
 
 
@@ -295,8 +296,8 @@ def test_parts_of_sizes(part: int, whole: int, text: str) -> None:
     ("share", "text"),
     [(0.0, "+0 %"), (0.002, "+0.2 %"), (0.0004, "+0.04 %"), (-0.031, "−3.1 %"), (0.32291, "+32.3 %"), (12.0, "×13")],
 )
-def test_percent(share: float, text: str) -> None:
-    assert percent(share) == text
+def test_changes(share: float, text: str) -> None:
+    assert format_change(share) == text
 
 
 def row(horizon: int, step: int, peak: int, offloaded: int = 1, **known: int) -> SweepRow:
