@@ -28,6 +28,7 @@ from loadahead.sim.units import counted, format_bytes, format_change, format_dur
 
 # An operation's kind is named where it is off by more than this share of the step: a percent, as for horizons.
 _OFF = 0.01
+_TRIFLE = 0.01
 _HORIZON = "horizon"
 
 
@@ -351,6 +352,15 @@ def _peak(step: Timeline) -> int:
     return headline(step, PREDICTED).largest_device_bytes or 0
 
 
+def _is_as_good(found: Found, own: Taken, best: Taken) -> bool:
+    """Return whether a plan needs no more than a trifle of memory beyond the best one, in a step that is short enough.
+
+    A trifle is a percent of what keeping all needs, and so is the time that a step may be longer.
+    """
+    more = own.peak_device_bytes - best.peak_device_bytes
+    return more <= _TRIFLE * found.keep_all.peak_device_bytes and own.slower <= max(found.within, best.slower)
+
+
 def _better(found: Found) -> dict[str, Any]:
     """Return the settings of what decides, where the plan has others; empty where it has them."""
     other = found.news if found.news_leads else None
@@ -363,6 +373,6 @@ def _better(found: Found) -> dict[str, Any]:
     best = found.best
     if (best is not None and not found.fits(best) and found.fitting is not None) or best is None:
         best = found.fitting
-    if best is None or (found.own is not None and found.own.horizon == best.horizon):
+    if best is None or (found.own is not None and _is_as_good(found, found.own, best)):
         return {}
     return {_HORIZON: best.horizon}

@@ -310,10 +310,12 @@ def _kinds(value: object, where: str) -> dict[str, tuple[int, int]]:
         raise InputError(f"{where} is {value!r:.60}; it must be an object")
     out = {}
     for name, sums in value.items():
-        pair = [sums.get(key) for key in KIND_SUMS] if isinstance(sums, dict) else []
-        if not pair or not all(type(ns) is int and ns >= 0 for ns in pair):
-            raise InputError(f"{where}.{name} is {sums!r:.60}; it must have {' and '.join(KIND_SUMS)}, integers")
-        out[str(name)] = (pair[0], pair[1])
+        predicted, measured = (sums.get(key) if isinstance(sums, dict) else None for key in KIND_SUMS)
+        if type(predicted) is not int or type(measured) is not int or min(predicted, measured) < 0:
+            raise InputError(
+                f"{where}.{name} is {sums!r:.60}; it must have {' and '.join(KIND_SUMS)}, integers of at least 0"
+            )
+        out[str(name)] = (predicted, measured)
     return out
 
 

@@ -21,9 +21,7 @@ def device_in_words(hardware: Hardware, costs: Costs) -> str:
     return f"{hardware.accelerator or 'a GPU'}, {format_bytes(costs.memory_bytes)}"
 
 
-def link_in_words(costs: Costs) -> str | None:
-    """Return how fast copies are, alone on their link; None where one takes no time."""
-    if costs.d2h_bandwidth is None or costs.h2d_bandwidth is None:
-        return None
+def link_in_words(costs: Costs) -> str:
+    """Return how fast copies are, alone on their link, e.g. ``400 MB/s out, 30 MB/s back``."""
     out, back = format_rate(costs.d2h_bandwidth), format_rate(costs.h2d_bandwidth)
     return f"{out} each way" if out == back else f"{out} out, {back} back"
