@@ -208,12 +208,18 @@ def _why(found: Found, best: Taken) -> str:
         return "the smallest there is" if best.horizon == 1 else smallest
     if smaller.slower <= found.within:
         return f"{smallest} and whose slots fit the host"
-    cost = f"step time {format_change(smaller.slower)}"
+    cost = f"step time {_beyond(smaller.slower, found.within)}"
     if smaller.waits_ns:
         return (
             f"{smallest}; horizon {smaller.horizon} would wait {format_duration(smaller.waits_ns)} for copies, {cost}"
         )
     return f"{smallest}; horizon {smaller.horizon}: {cost}"
+
+
+def _beyond(slower: float, within: float) -> str:
+    """Return a share that is above a limit, with a digit more where it would read as the limit itself."""
+    shown = format_change(slower)
+    return f"{100 * slower:+.2f} %" if shown == format_change(within) else shown
 
 
 def _other(found: Found) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.catalogue.machines import MACHINES
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.units import counted, format_change, format_duration
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration
 from tests.answers.answer import HORIZON, Answer, Taken, tables
 from tests.answers.splits import HOSTS, MICROBATCHES_A_STAGE
 from tests.answers.table import Answers
@@ -89,7 +89,8 @@ def _example(answers: Answers) -> list[str]:
         f"A row can be made, and looked at closely, as this one, `{model}` on `{machine}`:",
         f"<!-- file: row.toml -->\n```toml\n{text}\n```",
         "```console\n$ loadahead simulate row.toml\n"
-        f"row: one step takes {format_duration(answer.four.step_time_ns)} (compiled)\n...\n```",
+        f"...\nPredicted (compiled): one step takes {format_duration(answer.four.step_time_ns)}, "
+        f"{format_bytes(answer.four.peak_device_bytes)} of device memory.\n...\n```",
     ]
 
 
