@@ -28,8 +28,8 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.step_metrics import SweepRow
 
-# Version 4: the scenario lacks the axes' keys, and a module's shapes stand by the number of microbatches. Version 6: rows
-# say how many replicas there are, and tokens per second and MFU.
+# Version 4: the scenario lacks the axes' keys, and a module's shapes stand by the number of microbatches.
+# Version 6: rows say how many replicas there are, and tokens per second and MFU.
 FORMAT, VERSION = "loadahead-sweep", 6
 AXES, SHAPES = "axes", "model's shapes"
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from loadahead.cli.hints import reproduction_commands
+from loadahead.reports.about import About
 from loadahead.reports.page import write_report
 from loadahead.reports.page.markup import Html, element, joined
-from loadahead.reports.run_data import load_run, read_sweep
+from loadahead.reports.page.tiles import tiles
+from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
@@ -25,6 +27,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
 from loadahead.sim.timeline import Timeline, write_timeline
+from loadahead.sim.units import format_number
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
 LINK = "Copies go through an emulated link of 250 MB/s: a memory copy, then a wait."
@@ -349,3 +352,19 @@ def test_markup_escapes_text_and_attributes() -> None:
     assert element("p", "a<b & c", title='"x"') == '<p title="&quot;x&quot;">a&lt;b &amp; c</p>'
     assert joined(Html("<b>"), "<i>") == "<b>&lt;i&gt;"
     assert element("img", src="x") == '<img src="x">'
+
+
+def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
+    assert "Tokens per second" not in page_of(run).text
+    data = load_run(run)
+    assert data.predicted is not None
+    about = About(
+        gpus=2, microbatches=4, tokens_per_microbatch=100, flops_per_microbatch=10**9, peak_flops_per_s=1e12
+    ).model_copy(update={"communication_ns": (data.predicted.step_time_ns // 4, 0)})
+    header = data.predicted.header | {"about": about.to_dict()}
+    text = str(tiles(RunData(predicted=replace(data.predicted, header=header))))
+    seconds = data.predicted.step_time_ns / 1e9
+    assert f"Tokens per second, predicted</span><b>{format_number(400 / seconds)}</b>" in text
+    assert f"<span>{format_number(200 / seconds)} per GPU</span>" in text
+    assert f"utilization, predicted</span><b>{100 * 4e9 / (2e12 * seconds):.3g} %</b>" in text
+    assert "<span>collectives: 12.5 % of the ranks&#x27; time</span>" in text
