@@ -367,4 +367,4 @@ def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
     assert f"Tokens per second, predicted</span><b>{format_number(400 / seconds)}</b>" in text
     assert f"<span>{format_number(200 / seconds)} per GPU</span>" in text
     assert f"utilization, predicted</span><b>{100 * 4e9 / (2e12 * seconds):.3g} %</b>" in text
-    assert "<span>collectives: 12.5 % of the ranks&#x27; time</span>" in text
+    assert "<span>collectives: 12.5 % of the ranks' time</span>" in text
