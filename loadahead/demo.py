@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead import arguments, jobs, modules
 from loadahead.compiling import compile_first
-from loadahead.prediction import advice_on, predict, result_of
+from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
 from loadahead.reports.page.commands import CommandsOf
+from loadahead.reports.run_data import KIND_SUMS, KINDS, STEP_TIMES
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.runs import Run, other_kernels, run_job, write_run
 from loadahead.sim.choice import RULE, Choice, choices
@@ -48,6 +49,11 @@ class HorizonRun:
             "predicted": result_of(self.run.job, self.run.predicted),
             "measured": self.run.measured_result(),
             **self.run.check.to_dict(),
+            STEP_TIMES: self.run.execution.bare_step_times_ns or self.run.execution.step_times_ns,
+            KINDS: {
+                name: {key: getattr(kind, key) for key in KIND_SUMS}
+                for name, kind in self.run.comparison().per_kind.items()
+            },
         }
 
 
@@ -165,7 +171,7 @@ class Demo:
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
-        write_run(run, self.directory, self.command)
+        advice = write_run(run, self.directory, self.command)
         horizons = [self._horizon(sweep, chosen.microbatches, horizon) for horizon in self.horizons]
         points = [point.to_dict() for point in horizons]
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})
@@ -173,7 +179,7 @@ class Demo:
             sweep=rows,
             choice=choice,
             without=self._without(sweep, chosen),
-            advice=advice_on(job, known, self.progress),
+            advice=advice,
             run=run,
             horizons=horizons,
             report=write_report(self.directory, self.commands),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadahead.about import header_about
 from loadahead.executor.execute import execute
 from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
@@ -26,6 +27,7 @@ from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from loadahead.reports.compare import Comparison
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import StepMetrics
@@ -152,7 +154,8 @@ def run_job(
     warnings += not_emulated(job.plan, costs, predicted, device)
     warnings += other_kernels(costs, device, check)
     warnings += _other_peaks(predicted, execution.timeline, execution.warnings, costs)
-    header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
+    own = {"scenario": job.name, **header_about(job.prepared, costs, job.plan)}
+    header = {**own, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job,
         costs=costs,
@@ -238,8 +241,8 @@ def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
     ]
 
 
-def write_run(run: Run, directory: Path, command: Sequence[str] = ()) -> None:
-    """Write the run's parts into its directory, which is made where it is not there yet.
+def write_run(run: Run, directory: Path, command: Sequence[str] = ()) -> Advice | None:
+    """Write the run's parts into its directory, which is made where it is not there yet; return the advice of them.
 
     ``command`` is the command line that made them, where one did.
     """
@@ -249,4 +252,6 @@ def write_run(run: Run, directory: Path, command: Sequence[str] = ()) -> None:
     run_directory.write_json(directory, run_directory.RESULT, run.result())
     run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())
     # It takes longest, and what was measured is kept by then.
-    write_advice(advice_on(run.job, run.costs), directory)
+    advice = advice_on(run.job, run.costs)
+    write_advice(advice, directory)
+    return advice

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.reports import about
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
+from loadahead.sim.step_metrics import ROOM_COLUMNS, SPEED_COLUMNS, SweepRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,8 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
 
     table = pd.DataFrame.from_records([row.to_dict() for row in rows])
     # Where some are not known these would become floats, or have no type at all.
-    return table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
+    types = dict.fromkeys(ROOM_COLUMNS, "Int64") | dict.fromkeys(SPEED_COLUMNS, "float64")
+    return table.astype({name: type_ for name, type_ in types.items() if name in table})
 
 
 def write_sweep(

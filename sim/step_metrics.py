@@ -179,12 +179,14 @@ class Room:
     Attributes:
         capacity_bytes: memory of one rank's device.
         host_capacity_bytes: memory of one host, which all its GPUs share.
-        gpus: ranks, each as many times as tensor parallelism divides its work.
+        gpus: of one replica: ranks, each as many times as tensor parallelism divides its work.
+        replicas: of the model, which have as many GPUs each.
     """
 
     capacity_bytes: int | None = None
     host_capacity_bytes: int | None = None
     gpus: int | None = None
+    replicas: int | None = None
 
 
 NOT_KNOWN = Room()
@@ -201,8 +203,10 @@ class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
-    ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The last three are the
-    point's :class:`Room`. The row is also a mapping from each column of the sweep's table to its value.
+    ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The next four are the point's
+    :class:`Room`. ``tokens_per_s`` counts those of all replicas, and ``mfu`` is the share of the GPUs' peak that the
+    model's own FLOPs take (:class:`loadahead.sim.work.Work`); None where it is not known. The row is also a mapping
+    from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -221,6 +225,9 @@ class SweepRow(Mapping[str, Any]):
     capacity_bytes: int | None = None
     host_capacity_bytes: int | None = None
     gpus: int | None = None
+    replicas: int | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
 
     @classmethod
     def of(cls, axes: Mapping[str, Any], metrics: StepMetrics, room: Room = NOT_KNOWN) -> Self:
@@ -245,7 +252,7 @@ class SweepRow(Mapping[str, Any]):
 
         KeyError where a metric is missing that has no entry in :data:`IF_MISSING` or :data:`SAME_AS`.
         """
-        metrics = _values(columns, METRIC_COLUMNS)
+        metrics = _values(columns, METRIC_COLUMNS) | {name: columns.get(name) for name in LATER_COLUMNS}
         return cls(axes={name: value for name, value in columns.items() if name not in _COLUMNS}, **metrics)
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,6 +273,11 @@ class SweepRow(Mapping[str, Any]):
     def missing_host_bytes(self) -> int:
         """Return how many bytes the slots of the fullest host need beyond what it has; 0 where they fit."""
         return bytes_missing(self.host_bytes, self.host_capacity_bytes)
+
+    @property
+    def all_gpus(self) -> int | None:
+        """Return how many GPUs all replicas have together; None where it is not known, as in tables of before."""
+        return None if self.gpus is None or self.replicas is None else self.gpus * self.replicas
 
     @property
     def horizon(self) -> int:
@@ -294,10 +306,13 @@ class SweepRow(Mapping[str, Any]):
 
 
 # A row is made of these; what follows from them is a column too.
-METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name != "axes")
+SPEED_COLUMNS = ("tokens_per_s", "mfu")
+LATER_COLUMNS = ("replicas", *SPEED_COLUMNS)
+METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name not in ("axes", *LATER_COLUMNS))
 FITS = "fits"
-# A sweep's table has these columns behind its axes, in this order; every other column is an axis.
-COLUMNS = (*METRIC_COLUMNS, FITS)
+# A sweep's table has these columns behind its axes, in this order; every other column is an axis. Tables of before lack
+# the last ones.
+COLUMNS = (*METRIC_COLUMNS, FITS, *LATER_COLUMNS)
 _COLUMNS = frozenset(COLUMNS)
 # None stands in these where something is not known.
 ROOM_COLUMNS = tuple(field.name for field in fields(Room))

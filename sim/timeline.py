@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT, VERSION = "loadahead-timeline", 1
-SOURCES = ("simpy", "compiled", "cpu", "cuda")
+MEASURED_SOURCES = ("cpu", "cuda")
+SOURCES = ("simpy", "compiled", *MEASURED_SOURCES)
 _HEADER_KEYS = ("format", "version", "source", "plan")
 _OP_INTS = ("op", "rank", "stage", "unit", "microbatch", "start_ns", "end_ns")
 # A timeline has these arrays, a row per operation.

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadahead.reports.answer import NextStep, Words, plain_words
 from loadahead.reports.page.commands import PageCommands
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
@@ -10,8 +16,24 @@ from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SC
 def page_commands(data: RunData) -> PageCommands:
     """Return the command lines that a run's page shows, to be given in its directory."""
     return PageCommands(
-        again=tuple(reproduction_commands(data)), traces=("loadahead export . --to perfetto -o trace.perfetto-trace",)
+        again=tuple(reproduction_commands(data)),
+        traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
+        next_words=_words_of(data.made_by),
     )
+
+
+def _words_of(command: Sequence[str]) -> Words:
+    """Return what says a next step as the command line that made the run, with other settings.
+
+    Without one, or where it named no scenario, settings are told without a command.
+    """
+    if len(command) < 3 or command[2].startswith("-"):
+        return plain_words
+    options = {"--set": list[str](), "--costs": list[str]()}
+    for name, value in zip(command[3:-1], command[4:], strict=True):
+        if name in options:
+            options[name].append(value)
+    return next_words(command[2], options["--set"], next(iter(options["--costs"]), None))
 
 
 def reproduction_commands(data: RunData) -> list[str]:
@@ -30,3 +52,29 @@ def reproduction_commands(data: RunData) -> list[str]:
         lines.append(f"loadahead compare {PREDICTED} {MEASURED}")
     lines.append("loadahead report .")
     return lines
+
+
+def next_words(argument: str, overrides: Sequence[str] | None = None, costs: Path | str | None = None) -> Words:
+    """Return what says a next step as a command; ``argument`` is the scenario or the plan that was given.
+
+    A plan's settings are made, so that they are told as options of the commands that plan its scenario anew.
+    """
+    from loadahead.plan_files import is_plan_file
+    from loadahead.sweeps.axes import KEY_OF_COLUMN
+
+    def words(step: NextStep) -> str:
+        keys = {KEY_OF_COLUMN.get(name, name): value for name, value in step.settings.items()}
+        settings = [f"--set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in keys.items()]
+        if is_plan_file(argument) and settings:
+            return f"Next: plan its scenario anew with {' '.join(settings)}."
+        kept = [f"--set {shlex.quote(text)}" for text in overrides or () if text.partition("=")[0] not in keys]
+        of_costs = [f"--costs {shlex.quote(str(costs))}"] if costs is not None else []
+        command = "execute" if step.measure else "simulate"
+        return f"Next: {' '.join(['loadahead', command, shlex.quote(argument), *kept, *settings, *of_costs])}"
+
+    return words
+
+
+def _toml(value: Any) -> str:
+    """Return a value as an override has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

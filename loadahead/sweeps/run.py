@@ -78,7 +78,12 @@ def run_sweep(
 def _swept(grid: Grid, engine: str, rows: Sequence[SweepRow], progress: ProgressCallback) -> Swept:
     chosen = choices(rows, model_axes=grid.model_axes)
     advice = advice_on_sweep(grid, rows, chosen, progress)
-    return Swept(rows=tuple(rows), choices=chosen, advice=advice, facts=grid.facts(engine, advice.sentences))
+    return Swept(
+        rows=tuple(rows),
+        choices=chosen,
+        advice=advice,
+        facts=grid.facts(engine, advice.sentences, advice.marked_dict()),
+    )
 
 
 def _run_in(

@@ -6,13 +6,10 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 
-from loadahead.reports import run_directory
-from loadahead.reports.page.head import NOTHING_MEASURED
 from loadahead.reports.page.markup import paragraphs, table
 from loadahead.reports.page.outline import Section, section
-from loadahead.reports.reliability import cost_sentences, step_time_sentences
+from loadahead.reports.reliability import doubts
 from loadahead.reports.run_data import RunData
-from loadahead.reports.summary import step_times
 from loadahead.reports.tables import Grid
 from loadahead.sim.units import format_bytes
 
@@ -30,20 +27,7 @@ _PARTS: tuple[tuple[str, Callable[[RunData], bool]], ...] = (
 
 def trust_section(data: RunData) -> Section:
     """Return how far the numbers can be trusted: timed steps and their spread, the link, and where costs come from."""
-    sentences = []
-    if data.measured is not None:
-        sentences += step_time_sentences(step_times(data.measured, run_directory.MEASURED))
-        link = data.measured.header.get("link")
-        if isinstance(link, str):
-            sentences.append(link)
-    elif data.predicted is not None or data.sweep:
-        sentences.append(NOTHING_MEASURED)
-    if data.costs is not None:
-        sentences += cost_sentences(data.costs.source, data.costs.evidence)
-    elif data.facts is not None:
-        for source in dict.fromkeys(costs.source for costs in data.facts.costs):
-            sentences += cost_sentences(source, {})
-    return section("trust", "How far to trust this", paragraphs(sentences))
+    return section("trust", "How far to trust this", paragraphs(doubts(data)))
 
 
 def machine_section(data: RunData) -> Section:

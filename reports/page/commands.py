@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loadahead.reports.answer import Words, plain_words
 from loadahead.reports.run_data import RunData
 
 
@@ -15,10 +16,12 @@ class PageCommands:
     Attributes:
         again: make the run's files again, or look at them.
         traces: write traces of its timelines.
+        next_words: says what to do next in the answer.
     """
 
     again: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
+    next_words: Words = plain_words
 
 
 CommandsOf = Callable[[RunData], PageCommands]

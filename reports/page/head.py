@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loadahead.reports.about import About
 from loadahead.reports.compare import Comparison
+from loadahead.reports.reliability import NOTHING_MEASURED
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED
 from loadahead.reports.statistics import relative_error
@@ -11,7 +12,6 @@ from loadahead.reports.summary import step_times
 from loadahead.reports.tables import format_error
 from loadahead.sim.units import counted
 
-NOTHING_MEASURED = "Nothing was measured: every number here is a prediction."
 # Degrees of parallelism, as people shorten them.
 _DEGREES = {
     "tensor_parallel": "tensor parallel",

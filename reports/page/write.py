@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadahead.reports import run_directory
-from loadahead.reports.answer import answer
+from loadahead.reports.answer import Words, answer
 from loadahead.reports.compare import compare
 from loadahead.reports.page import assets, head
 from loadahead.reports.page.background import machine_section, missing_sentence, trust_section
@@ -62,7 +62,7 @@ def parts_of(data: RunData) -> tuple[RunData, ...]:
 
 def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
     apart = parts_of(data)
-    parts = [_part(one, figures, SWEEP if place else "", len(apart)) for place, one in enumerate(apart)]
+    parts = [_part(one, figures, SWEEP if place else "", len(apart), commands.next_words) for place, one in enumerate(apart)]
     if len(apart) == 1:
         remove_figures(figures, SWEEP)
     after = there(
@@ -91,7 +91,7 @@ def _title(apart: Sequence[RunData]) -> str:
     return f"A run of {run} and a sweep of {sweep}"
 
 
-def _part(data: RunData, figures: Path, whose: str, parts: int) -> Part:
+def _part(data: RunData, figures: Path, whose: str, parts: int, words: Words) -> Part:
     comparison = None
     if data.predicted is not None and data.measured is not None:
         comparison = compare(data.predicted, data.measured)
@@ -107,7 +107,7 @@ def _part(data: RunData, figures: Path, whose: str, parts: int) -> Part:
         whose=whose,
         title=f"{'The sweep' if whose else 'The run'}: {head.title_of(data)}" if parts > 1 else "",
         facts=head.facts_of(data),
-        answer=answer(data),
+        answer=answer(data, words),
         tiles=tiles(data),
         warnings=head.warnings_of(data),
         trust=head.trust_in_short(data, comparison),

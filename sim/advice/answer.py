@@ -7,7 +7,7 @@ from typing import Any
 
 from loadahead.sim.advice.findings import Figures, Findings
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.advice.words import in_words
+from loadahead.sim.advice.words import in_words, why_none
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, PEAK_DEVICE, STEP_TIME
 
 
@@ -43,15 +43,19 @@ class Advice(Findings):
             "least_step_time_ns": self.least_step_time_ns,
             "smallest": _plain(self.smallest, self.keep_all),
             "largest": _plain(self.largest, self.keep_all),
+            "smaller": _plain(self.smaller, self.keep_all),
             "fitting": _plain(self.fitting, self.keep_all),
             "obstacles": list(self.obstacles),
             "searched": {"last": self.searched.last, "tried": self.searched.tried, "complete": self.searched.complete},
+            "news": None if self.news is None else self.news.to_dict(self.keep_all),
+            "news_leads": self.lead is not None,
             "alternatives": [other.to_dict(self.keep_all) for other in self.alternatives],
             "alternatives_searched": {
                 "release_windows": list(self.windows),
                 "complete": self.alternatives_complete,
             },
             "estimated": self.estimated,
+            "why_none": why_none(self),
             "sentence": self.sentence,
         }
 

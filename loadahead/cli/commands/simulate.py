@@ -28,6 +28,7 @@ def simulate(
     Its time, and each rank's peak memory, stalls and overlap.
     """
     from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import next_words
     from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -61,6 +62,6 @@ def simulate(
     if json_wanted:
         emit(predicted.to_dict())
     else:
-        say(step_text(predicted))
+        say(step_text(predicted, next_words(argument, overrides, costs)))
         if out is not None:
             say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")

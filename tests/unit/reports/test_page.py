@@ -16,11 +16,12 @@ from loadahead.cli.hints import page_commands
 from loadahead.reports.about import About
 from loadahead.reports.page import figures, write_report
 from loadahead.reports.page.assets import palette_css
-from loadahead.reports.page.background import NOTHING_MEASURED
 from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
+from loadahead.reports.page.tiles import tiles
 from loadahead.reports.page.write import parts_of
 from loadahead.reports.palette import PALETTE
-from loadahead.reports.run_data import load_run, read_sweep
+from loadahead.reports.reliability import NOTHING_MEASURED
+from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.reports.tables import Grid
@@ -32,6 +33,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
 from loadahead.sim.timeline import Timeline, read_timeline, write_timeline
+from loadahead.sim.units import format_number
 from tests.support.pages import PageText
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
@@ -159,7 +161,8 @@ def test_the_headline_is_the_median_step(run: Path) -> None:
     text = page_of(run).text
     assert f"predicted {once / 1e6:.4g} ms error −2.4 %" in text
     assert "6 timed" not in text
-    assert "6 steps were timed" in text and "The step time is stable." in text
+    # They get longer from one to the next by a percent, which no sentence on the step's time may hide.
+    assert "6 steps were timed" in text and "stable" not in text and "The steps got longer" in text
 
 
 @pytest.mark.parametrize(
@@ -482,3 +485,17 @@ def test_sagemaker_s_keys_and_the_rank_map_are_shown(run: Path) -> None:
         ["3", "1", "1", "0", "1", "1", "0"],
     ]
     assert "4 processes on 2 hosts with 2 GPUs in use on each" in page.text
+def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
+    assert "Tokens per second" not in page_of(run).text
+    data = load_run(run)
+    assert data.predicted is not None
+    about = About(
+        gpus=2, microbatches=4, tokens_per_microbatch=100, flops_per_microbatch=10**9, peak_flops_per_s=1e12
+    ).model_copy(update={"communication_ns": (data.predicted.step_time_ns // 4, 0)})
+    header = data.predicted.header | {"about": about.to_dict()}
+    text = str(tiles(RunData(predicted=replace(data.predicted, header=header))))
+    seconds = data.predicted.step_time_ns / 1e9
+    assert f"Tokens per second, predicted</span><b>{format_number(400 / seconds)}</b>" in text
+    assert f"<span>{format_number(200 / seconds)} per GPU</span>" in text
+    assert f"utilization, predicted</span><b>{100 * 4e9 / (2e12 * seconds):.3g} %</b>" in text
+    assert "<span>collectives: 12.5 % of the ranks' time</span>" in text

@@ -88,8 +88,9 @@ def test_the_command_gives_everything(folder: Path, capsys: pytest.CaptureFixtur
     assert "8 processes on 1 host: data parallel 2, pipeline parallel 2, tensor parallel 2." in lines
     # rank, host, gpu, switch (two GPUs each), d, p, t
     assert [line for line in lines if line.startswith("5 0 5")] == ["5 0 5 2 1 0 1"]
-    assert any(line.startswith("Advice: ") for line in lines)
-    assert any(line.startswith("smp: one step takes ") for line in lines)
+    assert any(line.startswith("smp: gpt3-1.3b (1.3") for line in lines)
+    assert any(line.startswith("Predicted (compiled): one step takes ") for line in lines)
+    assert any(line.startswith("This plan has ") for line in lines)
     assert "activation checkpointing is taken as on" in errors
     for name in ("scenario.toml", "plan.json", "costs.json", "predicted.jsonl", "report.html"):
         assert (out / name).is_file(), name
