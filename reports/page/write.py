@@ -62,7 +62,9 @@ def parts_of(data: RunData) -> tuple[RunData, ...]:
 
 def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
     apart = parts_of(data)
-    parts = [_part(one, figures, SWEEP if place else "", len(apart), commands.next_words) for place, one in enumerate(apart)]
+    parts = [
+        _part(one, figures, SWEEP if place else "", len(apart), commands.next_words) for place, one in enumerate(apart)
+    ]
     if len(apart) == 1:
         remove_figures(figures, SWEEP)
     after = there(

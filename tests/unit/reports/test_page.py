@@ -485,6 +485,8 @@ def test_sagemaker_s_keys_and_the_rank_map_are_shown(run: Path) -> None:
         ["3", "1", "1", "0", "1", "1", "0"],
     ]
     assert "4 processes on 2 hosts with 2 GPUs in use on each" in page.text
+
+
 def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
     assert "Tokens per second" not in page_of(run).text
     data = load_run(run)
