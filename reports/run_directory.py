@@ -27,6 +27,8 @@ KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
+# What is written of the comparison of two sweeps.
+SWEEP_COMPARISON, FRONTS = "sweep_comparison.json", "fronts.svg"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
 SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.sheet import is_wide, legend, limits, sheet, wrapped
+from loadahead.reports.plots.sheet import legend, scales, sheet, wrapped
 from loadahead.reports.plots.style import INK, PREDICTED, QUIET, byte_scale, light_grid, styled, time_scale
-from loadahead.reports.plots.ticks import plain_ticks
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import front as view
 from loadahead.reports.views.front import FrontPanel, FrontPoint, FrontView
@@ -62,7 +61,7 @@ def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, colu
         linewidth=1.4,
         zorder=3,
     )
-    _scales(axes, [ns / time for ns in times], [nbytes / size for nbytes in sizes])
+    scales(axes, [nbytes / size for nbytes in sizes], [ns / time for ns in times])
     _capacity(axes, panel, size)
     _chosen(axes, panel, time, size, layout)
     axes.set_title(wrapped(panel.title, layout, columns))
@@ -111,21 +110,6 @@ def _handles(found: FrontView) -> dict[str, Any]:
         if shown[label]:
             handles[label] = Line2D([], [], linestyle="none", **_look(label, on_front=False))
     return handles
-
-
-def _scales(axes: Axes, times: list[float], sizes: list[float]) -> None:
-    for values, set_scale, set_limits in (
-        (times, axes.set_yscale, axes.set_ylim),
-        (sizes, axes.set_xscale, axes.set_xlim),
-    ):
-        if is_wide(values):
-            set_scale("log")
-            set_limits(min(values) / 1.3, max(values) * 1.3)
-        else:
-            set_limits(*limits(values))
-    for axis, values in ((axes.yaxis, times), (axes.xaxis, sizes)):
-        if is_wide(values):
-            plain_ticks(axis, min(values), max(values))
 
 
 def _capacity(axes: Axes, panel: FrontPanel, size: float) -> None:

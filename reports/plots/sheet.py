@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Layout
 from loadahead.reports.plots.style import INK, QUIET, new_figure
+from loadahead.reports.plots.ticks import plain_ticks
 from loadahead.sim.units import format_bytes
 
 if TYPE_CHECKING:
@@ -43,6 +44,20 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
 def is_wide(values: Sequence[float]) -> bool:
     """Return whether values are so far apart that the small ones would lie on each other."""
     return min(values) > 0 and max(values) > _WIDE_SPAN * min(values)
+
+
+def scales(axes: Axes, across: Sequence[float], up: Sequence[float]) -> None:
+    """Set both axes' limits for points at these places; values far apart stand by their ratios."""
+    for values, axis, set_scale, set_limits in (
+        (across, axes.xaxis, axes.set_xscale, axes.set_xlim),
+        (up, axes.yaxis, axes.set_yscale, axes.set_ylim),
+    ):
+        if is_wide(values):
+            set_scale("log")
+            set_limits(min(values) / 1.3, max(values) * 1.3)
+            plain_ticks(axis, min(values), max(values))
+        else:
+            set_limits(*limits(values))
 
 
 def common_scale(largest: Sequence[float], scale_of: Callable[[float], tuple[float, str]]) -> list[tuple[float, str]]:

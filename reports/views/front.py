@@ -158,11 +158,12 @@ def of(data: RunData) -> FrontView | Missing:
     chosen = choices(data.sweep, model_axes=data.model_axes)
     shown = some(range(len(models)), MOST_PANELS)
     time = timed([data.sweep[i] for i in models[place]] for place in shown)
-    panels = tuple(_panel(data.sweep, models[place], chosen[place], time) for place in shown)
+    panels = tuple(panel_of(data.sweep, models[place], chosen[place], time) for place in shown)
     return FrontView(panels=panels, models=len(models), time=time)
 
 
-def _panel(sweep: Sequence[SweepRow], places: list[int], choice: Choice, time: Timed) -> FrontPanel:
+def panel_of(sweep: Sequence[SweepRow], places: Sequence[int], choice: Choice, time: Timed) -> FrontPanel:
+    """Return the panel of one model's rows, which lie at these places of the sweep, and of what is chosen of them."""
     rows = [sweep[i] for i in places]
     axes = varying(rows) or ["horizon"]
     capacities = {row.capacity_bytes for row in rows}
@@ -180,6 +181,6 @@ def _panel(sweep: Sequence[SweepRow], places: list[int], choice: Choice, time: T
             for index, row in zip(places, rows, strict=True)
         ),
         front=front_of(rows),
-        chosen=places.index(choice.index),
+        chosen=list(places).index(choice.index),
         capacity_bytes=capacities.pop() if len(capacities) == 1 else None,
     )
