@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Layout
-from loadahead.reports.plots.sheet import legend, wrapped
+from loadahead.reports.plots.sheet import legend, shortened, slanted, wrapped
 from loadahead.reports.plots.style import INK, MEASURED, QUIET, SERIES, light_grid
 from loadahead.reports.views.axis import PREDICTED, AxisLine, AxisPanel, AxisPoint, AxisView, Scale, Value
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Ticks that a panel has room for, by how many panels stand beside each other.
 _TICKS = {Layout.WIDE: 16, Layout.NARROW: 8}
 # The characters of all its ticks' labels together.
+_LONGEST = 16
 _TICK_TEXT = {Layout.WIDE: 90, Layout.NARROW: 34}
 
 
@@ -76,7 +77,7 @@ def _points(points: tuple[AxisPoint, ...] | list[AxisPoint], value: Value, scale
 def label_axis(axes: Axes, panel: AxisPanel, layout: Layout, beside: int) -> None:
     """Label values of the axis, as many as there is room for beside so many panels, and leave a margin."""
     places = sorted(panel.ticks)
-    longest = max(len(text) for text in panel.ticks.values()) + 2
+    longest = min(max(len(text) for text in panel.ticks.values()), _LONGEST) + 2
     room = min(_TICKS[layout] // beside, _TICK_TEXT[layout] // beside // longest)
     shown = places if panel.scale is Scale.CATEGORIES else places[:: -(-len(places) // max(2, min(8, room)))]
     low, high = places[0], places[-1]
@@ -87,12 +88,9 @@ def label_axis(axes: Axes, panel: AxisPanel, layout: Layout, beside: int) -> Non
     else:
         margin = max((high - low) * 0.05, 0.5 if low == high or panel.scale is Scale.CATEGORIES else 0.0)
         axes.set_xlim(low - margin, high + margin)
-    axes.set_xticks(shown, [panel.ticks[place] for place in shown])
+    axes.set_xticks(shown, [shortened(panel.ticks[place], _LONGEST) for place in shown])
     if panel.scale is Scale.CATEGORIES and len(shown) * longest > _TICK_TEXT[layout] // beside:
-        axes.tick_params(axis="x", labelrotation=35)
-        for text in axes.get_xticklabels():
-            text.set_horizontalalignment("right")
-            text.set_rotation_mode("anchor")
+        slanted(axes)
 
 
 def draw_legend(figure: Figure, layout: Layout, found: AxisView) -> None:

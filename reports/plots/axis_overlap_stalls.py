@@ -54,7 +54,7 @@ def axis_overlap_stalls(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawi
         beside = len(panels)
     else:
         # A phone shows overlap and stalls of a panel below each other, then the next panel's.
-        figure, grid = sheet(layout, (1.15 * rows + 0.5) * len(panels) + 0.5, rows * len(panels), 1)
+        figure, grid = sheet(layout, (1.15 * rows + 0.8) * len(panels) + 0.5, rows * len(panels), 1)
         columns = [[line[0] for line in grid[place * rows : (place + 1) * rows]] for place in range(len(panels))]
         beside = 1
     units = {stall: common_scale([_top(panel, stall) for panel in panels], time_scale) for stall in stalls}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.reports.axis_names import axis_name, some, values_text
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.sheet import legend, sheet, wrapped
+from loadahead.reports.plots.sheet import legend, sheet, shortened, slanted, wrapped
 from loadahead.reports.plots.style import INK, QUIET, byte_scale, styled, time_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import heat_map as view
@@ -25,6 +25,8 @@ _CHARACTER, _LINE = 0.068, 0.15
 # Width of a panel without its labels, in inches.
 _INSIDE = {Layout.WIDE: 4.2, Layout.NARROW: 3.0}
 
+# The inches of a tick's character, the characters of the longest label, and the labels one above the other.
+_TICK_CHARACTER, _LONGEST, _LONGEST_NARROW, _MOST_LEFT = 0.08, 20, 13, 40
 # More columns than this stand below each other.
 _MOST_BESIDE = 12
 
@@ -34,6 +36,8 @@ _Number = Callable[[HeatCell], float]
 @styled()
 def heat_map(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     """Draw a pair of maps for each model; on a phone one below the other, the axis with fewer values across."""
+    from matplotlib.patches import Patch
+
     found = view.of(data)
     if isinstance(found, Missing):
         return found
@@ -58,8 +62,11 @@ def heat_map(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missin
             width,
             _Map("peak device memory", lambda cell: cell.peak_device_bytes, byte_scale),
         )
-    if any(cell.fits for one in found.slices for cell in one.known):
-        legend(figure, layout, _handles(), "beside the least that fits")
+    cells = [cell for one in found.slices for cell in one.known]
+    handles = _handles() if any(cell.fits for cell in cells) else {}
+    if not all(cell.fits for cell in cells):
+        handles["does not fit"] = Patch(**_MISFIT)
+    legend(figure, layout, handles, "beside the least that fits" if len(handles) > 1 else None)
     return Drawing(figure=figure, title=found.title, caption=" ".join(found.sentences))
 
 
@@ -143,11 +150,16 @@ def _write(axes: Axes, at: tuple[int, int], text: str, rank: int | None) -> None
 
 
 def _ticks(axes: Axes, wide: tuple[Any, ...], high: tuple[Any, ...], width: float) -> None:
-    longest = max(len(str(value)) for value in wide) + 1
-    most = max(2, int(width / (longest * 0.08)))
-    for values, set_ticks, room in ((wide, axes.set_xticks, most), (high, axes.set_yticks, 40)):
-        places = some(range(len(values)), room)
-        set_ticks(places, [str(values[place]) for place in places])
+    longest = _LONGEST if width > _INSIDE[Layout.NARROW] else _LONGEST_NARROW
+    below, left = ([shortened(str(value), longest) for value in values] for values in (wide, high))
+    room = max(2, int(width / ((max(map(len, below)) + 1) * _TICK_CHARACTER)))
+    is_slanted = room < len(below) and any(isinstance(value, str) for value in wide)
+    places = some(range(len(below)), len(below) if is_slanted else room)
+    axes.set_xticks(places, [below[place] for place in places])
+    if is_slanted:
+        slanted(axes)
+    places = some(range(len(left)), _MOST_LEFT)
+    axes.set_yticks(places, [left[place] for place in places])
 
 
 def _handles() -> dict[str, Any]:

@@ -24,12 +24,18 @@ _LEGEND_MARK = 8
 # The characters of all titles that stand beside each other.
 _TITLES = {Layout.WIDE: 88, Layout.NARROW: 34}
 _DASHES = (0, (5, 3))
+# Inches around axes for what labels turn out longer than they were laid out for.
+_SLACK = 0.09
 
 
 def sheet(layout: Layout, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure as wide as the layout says, so many inches high, with a grid of axes."""
     figure, grid = new_figure(height, rows, columns, **options)
     figure.set_size_inches(layout.width_inches, height)
+    # Ticks are chosen once more after axes have found their places, and their labels may then be longer.
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=_SLACK)  # type: ignore[call-arg]
     return figure, grid
 
 
@@ -102,6 +108,19 @@ def legend(figure: Figure, layout: Layout, handles: dict[str, Any], title: str |
         alignment="left",
         ncols=columns,
     )
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a label without its middle where it is longer than there is room for."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+
+
+def slanted(axes: Axes) -> None:
+    """Let labels below the axes stand on their ends, where they are too long to stand beside each other."""
+    axes.tick_params(axis="x", labelrotation=35)
+    for text in axes.get_xticklabels():
+        text.set_horizontalalignment("right")
+        text.set_rotation_mode("anchor")
 
 
 def wrapped(text: str, layout: Layout, panels: int) -> str:

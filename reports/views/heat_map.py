@@ -131,7 +131,7 @@ def of(data: RunData) -> HeatView | Missing:
 def _pair(rows: Sequence[SweepRow], axes: Sequence[str]) -> tuple[str, str] | None:
     """Return the axis with more values across and the other one up; None where there are no two."""
     sizes = {axis: len({row.axes[axis] for row in rows}) for axis in axes}
-    usual = [axis for axis in REQUIRED_AXES if axis in sizes]
+    usual = [axis for axis in reversed(REQUIRED_AXES) if axis in sizes]
     two = usual if len(usual) == 2 else sorted(sizes, key=lambda axis: -sizes[axis])[:2]
     if len(two) < 2:
         return None
