@@ -10,7 +10,7 @@ from loadahead.reports.compare import Comparison, ComparisonOfMany, compare_path
 from loadahead.reports.run_data import load_run, read_horizons, read_sweep
 from loadahead.reports.run_directory import HORIZONS, MEASURED, PREDICTED, SWEEP_CSV, SWEEP_FACTS, SWEEP_PARQUET
 from loadahead.reports.statistics import kendall_tau
-from loadahead.reports.sweep_comparison import SweepComparison, SweepSide, compare_sweeps, comparison_sentences
+from loadahead.reports.sweep_comparison import SweepComparison, SweepSide, compare_sweeps
 from loadahead.reports.sweep_facts import read_facts
 from loadahead.sim.errors import InputError
 
@@ -82,7 +82,7 @@ def write_sweep_comparison(found: SweepComparison, directory: Path) -> list[Path
 
     run_directory.make(directory)
     try:
-        run_directory.write_json(directory, run_directory.SWEEP_COMPARISON, as_json(found))
+        run_directory.write_json(directory, run_directory.SWEEP_COMPARISON, found.to_dict())
         written = [directory / run_directory.SWEEP_COMPARISON]
         drawing = fronts(found)
         if isinstance(drawing, Drawing):
@@ -91,11 +91,6 @@ def write_sweep_comparison(found: SweepComparison, directory: Path) -> list[Path
     except OSError as error:
         raise InputError(f"{directory}: the comparison cannot be written there ({error.strerror})") from error
     return written
-
-
-def as_json(found: SweepComparison) -> dict[str, object]:
-    """Return the comparison as the command line's JSON has it: in words first, then every point."""
-    return {"sentences": comparison_sentences(found), **found.to_dict()}
 
 
 def horizons_tau(directory: Path) -> float | None:

@@ -209,9 +209,18 @@ class SweepComparison:
     def _with(self, sign: int) -> list[PointChange]:
         return [point for point in self.points if (point.gpu_time or 0.0) * sign > 0]
 
+    @property
+    def sentences(self) -> list[str]:
+        """Return the comparison in words, the answer first."""
+        # The words are said of this class.
+        from loadahead.reports.sweep_comparison.words import comparison_sentences
+
+        return comparison_sentences(self)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as the command line's JSON has it, with every point."""
+        """Return the comparison as the command line's JSON has it, in words and with every point."""
         return {
+            "sentences": self.sentences,
             "a": self.a.name,
             "b": self.b.name,
             "matched_by": list(self.matched_by),

@@ -42,7 +42,9 @@ def compare(
         _sweeps(comparison, out, json_wanted)
         return
     if out is not None:
-        raise InputError("the directory is for what two sweeps write; leave it out for timelines", parameters=("out",))
+        raise InputError(
+            "the directory is for what two sweeps write; leave it out for timelines", parameters=("directory",)
+        )
     result = comparison.to_dict()
     if result["ranking_tau"] is None:
         result["ranking_tau"] = horizons_tau(measured)
@@ -57,11 +59,11 @@ def compare(
 def _sweeps(comparison: SweepComparison, out: Path | None, json_wanted: bool) -> None:
     from loadahead.cli.output import emit, say
     from loadahead.cli.texts import sweep_comparison_text
-    from loadahead.comparison import as_json, write_sweep_comparison
+    from loadahead.comparison import write_sweep_comparison
 
     written = [] if out is None else write_sweep_comparison(comparison, out)
     if json_wanted:
-        emit(as_json(comparison))
+        emit(comparison.to_dict())
         return
     say(sweep_comparison_text(comparison))
     if written:
