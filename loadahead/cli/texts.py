@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.compare import Comparison, ComparisonOfMany
-from loadahead.reports.sweep_comparison import SweepComparison, comparison_sentences, sweeps_grid
+from loadahead.reports.sweep_comparison import SweepComparison, sweeps_grid
 from loadahead.reports.tables import (
     Grid,
     comparison_grid,
@@ -136,7 +136,7 @@ def comparison_text(result: Comparison | ComparisonOfMany) -> str:
 
 def sweep_comparison_text(result: SweepComparison) -> str:
     """Return how one sweep differs from another, in words and as a table of what moved most."""
-    lines = [f"A: {result.a.name}", f"B: {result.b.name}", *comparison_sentences(result)]
+    lines = [f"A: {result.a.name}", f"B: {result.b.name}", *result.sentences]
     return "\n".join([*lines, *(["", table_text(sweeps_grid(result))] if result.moved else [])])
 
 

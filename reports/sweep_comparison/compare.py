@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from loadahead.reports.pareto import front_of
@@ -15,6 +16,7 @@ from loadahead.reports.sweep_comparison.result import (
     SweepComparison,
     SweepSide,
 )
+from loadahead.reports.sweep_comparison.words import comparison_sentences
 from loadahead.sim.choice import MODEL, Choice, choices, models_of
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import SweepRow
@@ -28,7 +30,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
     by = matching(a, b)
     pairs, only_a, only_b = partners(a.rows, b.rows, by)
     models = _models(a, b, by)
-    return SweepComparison(
+    found = SweepComparison(
         a=a,
         b=b,
         matched_by=by.by,
@@ -47,6 +49,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
         fronts=tuple(_front(model, before[1], now[1], by) for model, before, now in models),
         differences=differences(a.facts, b.facts),
     )
+    return replace(found, sentences=tuple(comparison_sentences(found)))
 
 
 _OfModel = tuple[Choice, list[SweepRow]]

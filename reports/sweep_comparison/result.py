@@ -177,7 +177,8 @@ class SweepComparison:
         only_a, only_b: the rows that the other sweep does not have.
         best: how the choice moved, for each model that both have.
         fronts: how the front moved, for each model that both have.
-        differences: what the two were made with that differs; axes are told apart from keys by ``matched_by``.
+        differences: what the two were made with that differs.
+        sentences: all that in words, the answer first.
     """
 
     a: SweepSide
@@ -192,6 +193,7 @@ class SweepComparison:
     best: tuple[BestChange, ...]
     fronts: tuple[FrontChange, ...]
     differences: tuple[FactDifference, ...]
+    sentences: tuple[str, ...] = ()
 
     @property
     def moved(self) -> tuple[PointChange, ...]:
@@ -209,18 +211,10 @@ class SweepComparison:
     def _with(self, sign: int) -> list[PointChange]:
         return [point for point in self.points if (point.gpu_time or 0.0) * sign > 0]
 
-    @property
-    def sentences(self) -> list[str]:
-        """Return the comparison in words, the answer first."""
-        # The words are said of this class.
-        from loadahead.reports.sweep_comparison.words import comparison_sentences
-
-        return comparison_sentences(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as the command line's JSON has it, in words and with every point."""
         return {
-            "sentences": self.sentences,
+            "sentences": list(self.sentences),
             "a": self.a.name,
             "b": self.b.name,
             "matched_by": list(self.matched_by),
