@@ -8,12 +8,16 @@ from loadahead.reports.plots.base import Drawing, Layout, Missing, Plot
 from loadahead.reports.plots.front import front
 from loadahead.reports.plots.gantt import gantt
 from loadahead.reports.plots.heat_map import heat_map
+from loadahead.reports.plots.link_use import link_use
 from loadahead.reports.plots.memory import memory
+from loadahead.reports.plots.time_parts import time_parts
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
-    "gantt": gantt,
     "memory": memory,
+    "time_parts": time_parts,
+    "gantt": gantt,
+    "link_use": link_use,
     "front": front,
     "axis_time_memory": axis_time_memory,
     "axis_overlap_stalls": axis_overlap_stalls,

@@ -172,7 +172,7 @@ def test_a_run_that_is_not_plain_training(run: Path, error: float) -> None:
 def test_the_page_needs_no_other_file(run: Path) -> None:
     page = page_of(run)
     images = [address for address in page.addresses if address.startswith("data:image/png;base64,")]
-    assert len(images) == 6
+    assert len(images) == 8
     assert sorted(set(page.addresses) - set(images)) == ["sweep.csv"]
     assert sorted(path.name for path in (run / "figures").iterdir()) == [
         "axis_overlap_stalls.png",
@@ -180,7 +180,9 @@ def test_the_page_needs_no_other_file(run: Path) -> None:
         "front.png",
         "gantt.png",
         "heat_map.png",
+        "link_use.png",
         "memory.png",
+        "time_parts.png",
     ]
 
 
