@@ -102,8 +102,8 @@ def _map(axes: Axes, one: HeatSlice, found: HeatView, turned: bool, width: float
             fill = "none" if rank is None else _COLOURS[rank]
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=fill, edgecolor=_GROUND, linewidth=0.8))
             # The inner line is for dark cells, on which the outer one cannot be seen.
-            for colour, width in ((_GROUND, 4.2), (INK, 2.0)) if cell.chosen else ():
-                frame: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "linewidth": width, "zorder": 5}
+            for colour, thick in ((_GROUND, 4.2), (INK, 2.0)) if cell.chosen else ():
+                frame: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "linewidth": thick, "zorder": 5}
                 axes.add_patch(Rectangle(corner, 1, 1, clip_on=False, **frame))
             if texts:
                 _write(axes, at, texts[y][x], rank)

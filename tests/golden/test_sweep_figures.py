@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.golden.figures.sweeps import RECORD, record
+from tests.golden.sweep_figures import RECORD, record
 
 
 def test_figures_of_sweeps_show_what_was_recorded() -> None:

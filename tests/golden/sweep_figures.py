@@ -1,4 +1,4 @@
-"""A record of what the figures of small sweeps show; ``python -m tests.golden.figures.sweeps`` makes it anew.
+"""A record of what the figures of small sweeps show; ``python -m tests.golden.sweep_figures`` makes it anew.
 
 That is right only where a change of what figures show is meant.
 """
@@ -16,7 +16,7 @@ from loadahead.reports.views import axis, front, heat_map
 from loadahead.reports.views.base import Missing
 from tests.support.sweeps import simulated
 
-RECORD = Path(__file__).with_name("sweeps.json")
+RECORD = Path(__file__).with_name("figures") / "sweeps.json"
 VIEWS = {"front": front.of, "axis": axis.of, "heat_map": heat_map.of}
 
 
