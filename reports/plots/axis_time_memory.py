@@ -57,7 +57,7 @@ def axis_time_memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing 
         time.tick_params(labelbottom=False)
         memory.set_xlabel(found.axis_label)
         _label(time, found.time.name, times, place, beside)
-        _label(memory, "peak device memory" if beside > 1 else "peak memory", sizes, place, beside)
+        _label(memory, "peak device memory" if layout is Layout.WIDE else "peak memory", sizes, place, beside)
     draw_legend(figure, layout, found)
     return Drawing(figure=figure, title=_title(found), caption=" ".join(_sentences(found, all(lows))))
 

@@ -138,6 +138,12 @@ def test_cells_that_do_not_fit_are_hatched_and_the_chosen_one_framed() -> None:
         assert [frame] == chosen
 
 
+def test_every_column_is_named_where_there_is_room() -> None:
+    data = by_axes({"microbatches": [4, 8], "horizon": list(range(1, 17))})
+    for axes in drawn("heat_map", data).figure.axes:
+        assert [text.get_text() for text in axes.get_xticklabels()] == [str(horizon) for horizon in range(1, 17)]
+
+
 def test_a_phone_has_the_axis_with_fewer_values_across() -> None:
     wide, narrow = (drawn("heat_map", GRID, layout).figure.axes[0] for layout in Layout)
     assert (wide.get_xlabel(), wide.get_ylabel()) == ("horizon", "microbatches")
