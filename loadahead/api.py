@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loadahead.exporting import Exported
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.reports.sweep_comparison import SweepComparison
     from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
@@ -409,18 +410,24 @@ def execute(
 
 
 def compare(
-    predicted: Timeline | Run | TrainingStep | str | Path, measured: Timeline | Run | TrainingStep | str | Path
-) -> Comparison | ComparisonOfMany:
+    predicted: Timeline | Run | TrainingStep | SweepTable | str | Path,
+    measured: Timeline | Run | TrainingStep | SweepTable | str | Path,
+) -> Comparison | ComparisonOfMany | SweepComparison:
     """Return a prediction beside a measurement: step time, peak memory, every operation and kind of operation.
 
     Each is a timeline, or a run or a :class:`loadahead.TrainingStep` (its prediction, or its measurement), or the path
     of a timeline, of a run directory or of a directory of timelines; then both are paths.
+
+    Two sweeps, each a :class:`SweepTable` or the path of its directory or table, are compared as well: which points
+    moved from the first to the second, which is chosen now, and what joined or left the front.
     """
     from loadahead.comparison import compare_arguments
     from loadahead.reports.compare import compare as compare_timelines
     from loadahead.runs import Run
     from loadahead.training import TrainingStep
 
+    if isinstance(predicted, SweepTable) or isinstance(measured, SweepTable):
+        return _compare_sweeps(predicted, measured)
     if isinstance(predicted, str | Path) or isinstance(measured, str | Path):
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
@@ -428,12 +435,32 @@ def compare(
     for name, side in (("prediction", predicted), ("measurement", measured)):
         if not isinstance(side, Timeline | Run | TrainingStep):
             raise InputError(
-                f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep or a path"
+                f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep, a "
+                "sweep's table or a path"
             )
     return compare_timelines(
         predicted if isinstance(predicted, Timeline) else predicted.predicted,
         measured if isinstance(measured, Timeline) else measured.measured,
     )
+
+
+def _compare_sweeps(first: object, second: object) -> SweepComparison:
+    """Compare two sweeps, of which at least one is a table; InputError where the other is none."""
+    from loadahead.comparison import read_side
+    from loadahead.reports.sweep_comparison import SweepSide, compare_sweeps
+
+    sides = []
+    for name, given in (("first", first), ("second", second)):
+        if isinstance(given, SweepTable):
+            sides.append(SweepSide(name=f"the {name} table", rows=given.rows, facts=given.facts))
+        elif isinstance(given, str | Path):
+            sides.append(read_side(Path(given)))
+        else:
+            raise InputError(
+                f"one side of the comparison is a sweep's table and the {name} is of type {type(given).__name__}; "
+                "give two sweeps, or two timelines or runs"
+            )
+    return compare_sweeps(*sides)
 
 
 def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:

@@ -55,4 +55,11 @@ PALETTE: dict[str, Colour] = {
     "series-3": Colour(light="#00805c", dark="#35ba7b"),
     "series-4": Colour(light="#a8508a", dark="#d889c4"),
     "series-5": Colour(light="#373043", dark="#b4bec8"),
+    # Cells of a heat map, from little to much: "ink" can be read on the first half, "ground" on the others.
+    "heat-0": Colour(light="#dcebf7", dark="#1c2f42"),
+    "heat-1": Colour(light="#b3d3ea", dark="#204766"),
+    "heat-2": Colour(light="#84b7db", dark="#2a5f8c"),
+    "heat-3": Colour(light="#3579b0", dark="#5593c4"),
+    "heat-4": Colour(light="#215f96", dark="#7fb4de"),
+    "heat-5": Colour(light="#0f4577", dark="#b3d7f2"),
 }

@@ -30,6 +30,8 @@ SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.jso
 SWEEP_COMMAND = "sweep_command.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
+# What is written of the comparison of two sweeps.
+SWEEP_COMPARISON, FRONTS = "sweep_comparison.json", "fronts.svg"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
 SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_COMMAND)

@@ -22,7 +22,7 @@ def draw() -> Drawing:
     """Sweep the scenario's horizons and return the plot of step time and memory."""
     with TemporaryDirectory() as folder:
         la.sweep(SCENARIO, {"horizon": HORIZONS}, directory=folder)
-        drawing = PLOTS["horizon_time_memory"](load_run(folder))
+        drawing = PLOTS["axis_time_memory"](load_run(folder))
     assert isinstance(drawing, Drawing), drawing
     return drawing
 

@@ -18,7 +18,7 @@ def page_commands(data: RunData) -> PageCommands:
     return PageCommands(
         again=tuple(reproduction_commands(data)),
         traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
-        next_words=_words_of(data.made_by),
+        next_words=_words_of(next(iter(data.made_by), ())),
     )
 
 

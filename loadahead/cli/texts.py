@@ -10,6 +10,7 @@ from loadahead.cli.tables import table_text
 from loadahead.reports.answer import Words, answer, plain_words
 from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.sweep_comparison import SweepComparison, sweeps_grid
 from loadahead.reports.tables import (
     Grid,
     comparison_grid,
@@ -118,6 +119,12 @@ def comparison_text(result: Comparison | ComparisonOfMany) -> str:
     """Return predicted beside measured, then every kind of operation, as tables."""
     first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
     return "\n\n".join([table_text(first), table_text(kinds_grid(result)), *result.notes])
+
+
+def sweep_comparison_text(result: SweepComparison) -> str:
+    """Return how one sweep differs from another, in words and as a table of what moved most."""
+    lines = [f"A: {result.a.name}", f"B: {result.b.name}", *result.sentences]
+    return "\n".join([*lines, *(["", table_text(sweeps_grid(result))] if result.moved else [])])
 
 
 def run_text(run: Run, advice: Advice | None, words: Words = plain_words) -> str:

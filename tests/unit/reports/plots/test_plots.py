@@ -92,6 +92,7 @@ def cases() -> dict[str, RunData]:
         "tight memory": replace(both, predicted=replace(both.predicted, header={"capacity_bytes": 5 * MB})),
         "sweep": RunData(sweep=sweep(1, 2, 4)),
         "one horizon": RunData(sweep=sweep(3)),
+        "one point": RunData(sweep=sweep(3, counts=(4,))),
         "no copies in the sweep": RunData(sweep=sweep(2, 4, counts=(1,))),
         "many panels and lines": RunData(sweep=sweep(1, 2, units=("tasks", "layers"), counts=(1, 2, 3, 4, 5, 6))),
         "horizons": RunData(plan=both.plan, horizons=(point(1), point(2), point(5))),
@@ -101,6 +102,7 @@ def cases() -> dict[str, RunData]:
 
 CASES = cases()
 OF_A_RUN = {"gantt", "memory", "time_parts", "link_use"}
+OF_SWEEPS = {"front", "axis_time_memory", "axis_overlap_stalls", "heat_map"}
 
 
 def drawn(name: str, data: RunData) -> Drawing:
@@ -135,12 +137,14 @@ def test_every_plot_draws_every_run_inside_the_picture(name: str, case: str, lay
     [
         ("nothing", set(PLOTS)),
         ("empty timeline", set(PLOTS)),
-        ("both", {"horizon_time_memory", "horizon_overlap_stalls"}),
-        ("no samples", {"memory", "horizon_time_memory", "horizon_overlap_stalls"}),
+        ("both", OF_SWEEPS),
+        ("no samples", {"memory", *OF_SWEEPS}),
         ("sweep", OF_A_RUN),
-        ("one horizon", set(PLOTS)),
-        ("no copies in the sweep", OF_A_RUN | {"horizon_overlap_stalls"}),
-        ("horizons", OF_A_RUN),
+        # Without horizons it is drawn against the microbatches.
+        ("one horizon", OF_A_RUN | {"heat_map"}),
+        ("one point", set(PLOTS)),
+        ("no copies in the sweep", OF_A_RUN | {"axis_overlap_stalls", "heat_map"}),
+        ("horizons", OF_A_RUN | {"front", "heat_map"}),
     ],
 )
 def test_what_cannot_be_drawn_is_missing_with_a_reason(case: str, missing: set[str]) -> None:
@@ -148,7 +152,7 @@ def test_what_cannot_be_drawn_is_missing_with_a_reason(case: str, missing: set[s
 
 
 def test_panel_titles_and_legends_do_not_overlap() -> None:
-    for name in ("memory", "horizon_time_memory", "horizon_overlap_stalls"):
+    for name in ("memory", "axis_time_memory", "axis_overlap_stalls"):
         figure = drawn(name, CASES["many panels and lines" if name != "memory" else "four ranks"]).figure
         png(Drawing(figure=figure, title="", caption=""))
         boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title(loc="center")]
@@ -161,7 +165,7 @@ def test_panel_titles_and_legends_do_not_overlap() -> None:
 
 def test_horizon_lines_are_the_sweep_and_diamonds_the_measurement() -> None:
     data = CASES["horizons beside a sweep"]
-    axes = drawn("horizon_time_memory", data).figure.axes
+    axes = drawn("axis_time_memory", data).figure.axes
     assert [a.get_title(loc="left") for a in axes[:2]] == ["2 microbatches", "4 microbatches"]
     line, measured = axes[1].get_lines()
     rows = [row for row in data.sweep if row.microbatches == 4]
@@ -171,19 +175,19 @@ def test_horizon_lines_are_the_sweep_and_diamonds_the_measurement() -> None:
     np.testing.assert_allclose(measured.get_xdata(), [1, 3])
     np.testing.assert_allclose(measured.get_ydata(), [step.step_time_ns / 1e6 for step in steps])
     assert measured.get_markeredgecolor() == MEASURED
-    assert len(axes[0].get_lines()) == 1
+    assert not [line for line in axes[0].get_lines() if line.get_label() == "measured"]
 
 
 def test_overlap_of_nothing_is_not_drawn_as_zero() -> None:
     rows = sweep(1, 8, counts=(2,))
     assert [row.offloaded > 0 for row in rows] == [True, False]
-    axes = drawn("horizon_overlap_stalls", RunData(sweep=rows)).figure.axes[0]
+    axes = drawn("axis_overlap_stalls", RunData(sweep=rows)).figure.axes[0]
     np.testing.assert_allclose(axes.get_lines()[0].get_xdata(), [1])
 
 
 def test_left_out_panels_and_lines_are_counted() -> None:
-    caption = drawn("horizon_time_memory", CASES["many panels and lines"]).caption
-    assert "2 of 6 microbatch counts are not drawn." in caption
+    caption = drawn("axis_time_memory", CASES["many panels and lines"]).caption
+    assert "2 of 6 values of microbatches are not drawn." in caption
 
 
 def test_equal_input_gives_equal_bytes_and_nothing_global_changes() -> None:
