@@ -21,9 +21,11 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
 from loadahead.sweeps.axes import policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
+    from loadahead.reports.page.point_command import PointCommand
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
@@ -128,7 +130,8 @@ def _step_times(horizons: Sequence[HorizonRun]) -> tuple[list[int], list[int]]:
 class Demo:
     """The main job's settings.
 
-    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows.
+    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows, ``point_command``
+    the one for a point of the sweep.
     """
 
     source: ScenarioSource
@@ -140,6 +143,7 @@ class Demo:
     device: str = "cpu"
     progress: ProgressCallback = silent
     commands: Callable[[RunData], Sequence[str]] | None = None
+    point_command: Callable[[RunData], PointCommand | None] | None = None
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
@@ -160,6 +164,7 @@ class Demo:
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
         (choice,) = choices(rows)
+        run_directory.write_points(self.directory, points_of(grid, rows, [choice], self.directory, self.progress))
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
@@ -174,7 +179,7 @@ class Demo:
             advice=advice_on(job, known, self.progress),
             run=run,
             horizons=horizons,
-            report=write_report(self.directory, self.commands),
+            report=write_report(self.directory, self.commands, self.point_command),
             warnings=[*sweep.warnings, *run.execution.warnings, *other_kernels(known, self.device, check=True)],
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loadahead.reports.about import About, read_about
+from loadahead.reports.points import Points, read_points
 from loadahead.reports.run_directory import (
     ADVICE,
     COSTS,
@@ -23,6 +24,7 @@ from loadahead.reports.run_directory import (
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
+    SWEEP_POINTS,
 )
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
@@ -88,6 +90,7 @@ class RunData:
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
+    ``points`` has memory and operations of some of the sweep's points.
     """
 
     directory: Path | None = None
@@ -102,6 +105,7 @@ class RunData:
     advice: str | None = None
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
+    points: Points | None = None
 
     @property
     def about(self) -> About:
@@ -168,7 +172,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all = there(KEEP_ALL)
+    keep_all, points = there(KEEP_ALL), there(SWEEP_POINTS)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -184,6 +188,7 @@ def load_run(directory: str | Path) -> RunData:
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
+        points=read_points(points) if sweep and points else None,
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))

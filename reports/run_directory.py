@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.reports.points import Points
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
@@ -29,7 +30,7 @@ SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
-SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS)
+SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_POINTS)
 FILES = (
     SCENARIO,
     PLAN,
@@ -103,14 +104,15 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
 def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None) -> None:
     """Write the sweep's table as CSV and as Parquet, one row per point, and beside it and in it what it says of itself.
 
-    Each file is there whole or not at all. Facts of another table do not stay.
+    Each file is there whole or not at all. Facts and points of another table do not stay.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     frame = sweep_frame(rows)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    (directory / SWEEP_FACTS).unlink(missing_ok=True)
+    for name in (SWEEP_FACTS, SWEEP_POINTS):
+        (directory / name).unlink(missing_ok=True)
     if facts is not None:
         table = table.replace_schema_metadata({**table.schema.metadata, **facts.metadata()})
     with _replacing(directory / SWEEP_CSV) as path:
@@ -122,8 +124,14 @@ def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | N
             path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+def write_points(directory: Path, points: Points) -> None:
+    """Write the points of a sweep whose memory and operations are kept, beside its tables, whole or not at all."""
+    with _replacing(directory / SWEEP_POINTS) as path:
+        path.write_text(points.model_dump_json() + "\n", encoding="utf-8")
+
+
 def remove_sweep(directory: Path) -> None:
-    """Remove a sweep's tables and what they say of themselves, where there are some."""
+    """Remove a sweep's tables, its points and what they say of themselves, where there are some."""
     for name in SWEEP_FILES:
         (directory / name).unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from loadahead.sim.step_metrics import SweepRow
 from loadahead.sweeps.advice import SweepAdvice, advice_on_sweep
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.workers import Workers, evaluate_all
 
 
@@ -107,6 +108,7 @@ def _run_in(
         with _saying_how_to_go_on(directory, journal):
             swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
         run_directory.write_sweep(directory, swept.rows, swept.facts)
+        run_directory.write_points(directory, points_of(grid, swept.rows, swept.choices, directory, progress))
     return swept
 
 

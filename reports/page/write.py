@@ -10,7 +10,10 @@ from pathlib import Path
 
 from loadahead.reports import run_directory
 from loadahead.reports.compare import Comparison, compare, kendall_tau, order_disagreements
-from loadahead.reports.page.markup import Html, element, joined, page, table
+from loadahead.reports.page.explorer import explorer
+from loadahead.reports.page.markup import Html, element, joined, table
+from loadahead.reports.page.markup import page as whole_page
+from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.plots import PLOTS, Drawing
 from loadahead.reports.reliability import cost_sentences, step_time_sentences
@@ -53,10 +56,15 @@ _PARTS: tuple[tuple[str, Callable[[RunData], bool]], ...] = (
 )
 
 
-def write_report(directory: str | Path, commands: Callable[[RunData], Sequence[str]] | None = None) -> Path:
+def write_report(
+    directory: str | Path,
+    commands: Callable[[RunData], Sequence[str]] | None = None,
+    point_command: Callable[[RunData], PointCommand | None] | None = None,
+) -> Path:
     """Write ``report.html``, which needs no other file, and ``figures/*.png`` beside it; return the page's path.
 
-    ``commands`` returns the command lines that make the run's files again, to be shown on the page. Parts that the
+    ``commands`` returns the command lines that make the run's files again, to be shown on the page, and
+    ``point_command`` the one that makes a point of the sweep, where there is one. Parts that the
     directory does not hold are left out and named. Raises InputError when a part is malformed, when there is none, or
     when the page cannot be written.
     """
@@ -68,13 +76,15 @@ def write_report(directory: str | Path, commands: Callable[[RunData], Sequence[s
     try:
         figures = _figures(data, root / run_directory.FIGURES_FOLDER)
         out = root / run_directory.PAGE
-        out.write_text(_page(data, comparison, figures, commands(data) if commands else ()), encoding="utf-8")
+        explored = explorer(data, point_command(data) if point_command else None)
+        page = _page(data, comparison, figures, explored, commands(data) if commands else ())
+        out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{root}: the report cannot be written there ({error.strerror})") from error
     return out
 
 
-def _page(data: RunData, comparison: Comparison | None, figures: Html, commands: Sequence[str]) -> str:
+def _page(data: RunData, comparison: Comparison | None, figures: Html, explored: Html, commands: Sequence[str]) -> str:
     name = _name(data)
     sections = [
         _head(data, name),
@@ -82,6 +92,7 @@ def _page(data: RunData, comparison: Comparison | None, figures: Html, commands:
         _warnings(data),
         _advice(data),
         _comparison(comparison),
+        explored,
         _figures_section(figures),
         _sweep(data),
         _horizons(data),
@@ -91,7 +102,7 @@ def _page(data: RunData, comparison: Comparison | None, figures: Html, commands:
         _reproduce(commands),
         _missing(data),
     ]
-    return page(f"Loadahead: {name}", *sections)
+    return whole_page(f"Loadahead: {name}", *sections)
 
 
 def _section(title: str, *children: str) -> Html:

@@ -26,7 +26,7 @@ def demo(
 
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.hints import point_command, reproduction_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -45,6 +45,7 @@ def demo(
             device=device,
             progress=progress,
             commands=reproduction_commands,
+            point_command=point_command,
         ).run()
     warn(done.warnings)
     if json_wanted:
