@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from loadahead.reports.page.markup import Html
 from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.style import DARK_KINDS, KIND_COLOUR, MEASURED, PREDICTED, STALL_COLOUR
+from loadahead.reports.points import StepExcerpt
 from loadahead.reports.run_data import RunData
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.tables import NOTHING
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import Explored, ExploredStep, explored
-from loadahead.sim.choice import SPEED
+from loadahead.sim.choice import SPEED_HEADER
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.stalls import stall_name
 from loadahead.sim.step_metrics import METRIC_COLUMNS
@@ -55,9 +58,9 @@ def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
             has_command=point_command is not None and data.points is not None,
             measured=any(step.measured is not None for step in [*view.steps.values(), view.run] if step is not None),
             palette=_palette(),
-            styles=Html(_asset("explorer.css")),
-            script=Html(_asset("explorer.js")),
-            content=Html(_json(content(view, point_command))),
+            styles=Markup(_asset("explorer.css")),
+            script=Markup(_asset("explorer.js")),
+            content=Markup(_json(content(view, point_command))),
         )
     )
 
@@ -81,7 +84,7 @@ def content(view: Explored, point_command: PointCommand | None = None) -> dict[s
         "steps": {str(row): _step(step) for row, step in view.steps.items()},
         "run": None if view.run is None else _step(view.run),
         "tokens": view.tokens_per_microbatch,
-        "speed": SPEED,
+        "speed": SPEED_HEADER,
         "nothing": NOTHING,
         "kinds": [
             {"name": kind.name, "colour": themed(KIND_COLOUR.get(kind, _MARK_COLOUR)), "dark": kind in DARK_KINDS}
@@ -131,9 +134,26 @@ def _step(step: ExploredStep) -> dict[str, Any]:
         "capacity": step.capacity_bytes,
         "waitsKnown": step.waits_known,
         "source": step.source,
-        "predicted": step.predicted.model_dump(mode="json"),
-        "measured": None if step.measured is None else step.measured.model_dump(mode="json"),
+        "predicted": _packed(step.predicted),
+        "measured": None if step.measured is None else _packed(step.measured),
     }
+
+
+def _packed(step: StepExcerpt) -> dict[str, Any]:
+    """Return an excerpt in fewer letters: times as differences to the one before, sizes as places in a list of them."""
+    out = step.model_dump(mode="json")
+    for rank in out["ranks"]:
+        boxes, memory = rank["boxes"], rank["memory"]
+        memory["t_ns"] = _differences(memory["t_ns"])
+        boxes["op"], boxes["start_ns"] = _differences(boxes["op"]), _differences(boxes["start_ns"])
+        rank["sizes"] = list(dict.fromkeys(boxes["nbytes"]))
+        place = {size: number for number, size in enumerate(rank["sizes"])}
+        boxes["nbytes"] = [place[size] for size in boxes["nbytes"]]
+    return out
+
+
+def _differences(values: Sequence[int]) -> list[int]:
+    return [value - before for before, value in zip([0, *values[:-1]], values, strict=True)] if values else []
 
 
 def _command(view: Explored, command: PointCommand | None) -> dict[str, Any] | None:

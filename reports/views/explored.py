@@ -20,7 +20,7 @@ from loadahead.sim.timeline import Timeline
 
 TITLE = "Explore"
 # A page has the numbers of so many points; those of a longer sweep are thinned.
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,14 +59,14 @@
 
   const columns = [
     [data.speed, (i) => (speed(i) === null ? "unlimited" : number(speed(i))), (i, c) => relative(speed(i) || 0, speed(c) || 0)],
-    ["tokens per second and GPU", (i) => (data.tokens && speed(i) !== null ? number(speed(i) * data.tokens) : null), (i, c) => relative(speed(i) || 0, speed(c) || 0)],
+    ["tokens/s and GPU", (i) => (data.tokens && speed(i) !== null ? number(speed(i) * data.tokens) : null), (i, c) => relative(speed(i) || 0, speed(c) || 0)],
     ["step time", (i) => time(column("step_time_ns", i)), (i, c) => relative(column("step_time_ns", i), column("step_time_ns", c))],
-    ["peak device memory", (i) => bytes(column("peak_device_bytes", i)), (i, c) => signed(column("peak_device_bytes", i) - column("peak_device_bytes", c), bytes)],
-    ["peak host memory", (i) => bytes(column("peak_host_bytes", i)), (i, c) => signed(column("peak_host_bytes", i) - column("peak_host_bytes", c), bytes)],
-    ["host memory, all GPUs of a host", (i) => (sameHost ? null : bytes(column("host_bytes", i))), (i, c) => signed(column("host_bytes", i) - column("host_bytes", c), bytes)],
+    ["peak device", (i) => bytes(column("peak_device_bytes", i)), (i, c) => signed(column("peak_device_bytes", i) - column("peak_device_bytes", c), bytes)],
+    ["peak host", (i) => bytes(column("peak_host_bytes", i)), (i, c) => signed(column("peak_host_bytes", i) - column("peak_host_bytes", c), bytes)],
+    ["host, all GPUs", (i) => (sameHost ? null : bytes(column("host_bytes", i))), (i, c) => signed(column("host_bytes", i) - column("host_bytes", c), bytes)],
     ["overlap", (i) => (column("offloaded", i) ? percent(column("overlap", i)) : nothing), (i, c) => signed(column("overlap", i) - column("overlap", c), (x) => (100 * x).toFixed(1) + " points")],
     ...Object.entries(data.stalls).map(([stall, look]) => ["stall: " + look.title, (i) => time(column("stall_" + stall + "_ns", i)), (i, c) => signed(column("stall_" + stall + "_ns", i) - column("stall_" + stall + "_ns", c), time)]),
-    ["boundaries offloaded", (i) => column("offloaded", i) + " of " + (column("offloaded", i) + column("kept", i)), (i, c) => signed(column("offloaded", i) - column("offloaded", c), String)],
+    ["offloaded", (i) => column("offloaded", i) + " of " + (column("offloaded", i) + column("kept", i)), (i, c) => signed(column("offloaded", i) - column("offloaded", c), String)],
   ];
   const sameHost = JSON.stringify(rows.columns.host_bytes) === JSON.stringify(rows.columns.peak_host_bytes);
 
@@ -183,7 +183,8 @@
     const known = at >= 0 ? data.steps[at] || null : null;
     const shown = known || (rows.count ? null : data.run);
     const title = find("ex-of"), which = at >= 0 && data.axes.length ? nameOf(at) : "";
-    title.textContent = shown || rows.count ? `Memory and operations${which ? " at " + which : ""}` : "";
+    title.hidden = !rows.count;
+    title.textContent = rows.count ? `Memory and operations${which ? " at " + which : ""}` : "";
     find("ex-none").hidden = Boolean(shown) || !rows.count || at < 0;
     if (find("ex-step")) find("ex-step").hidden = !shown;
     if (!shown) {
@@ -196,10 +197,24 @@
       return;
     }
     if (shown === step) return;
-    step = shown;
+    step = unpacked(shown);
     picked = -1;
     readStep();
     drawStep();
+  }
+
+  // Times come as differences to the one before, sizes as places in a list of them.
+  function unpacked(one) {
+    const sums = (values) => { let sum = 0; return values.map((value) => (sum += value)); };
+    if (one.unpacked) return one;
+    one.unpacked = true;
+    for (const side of ["predicted", "measured"]) for (const rank of one[side] ? one[side].ranks : []) {
+      rank.memory.t_ns = sums(rank.memory.t_ns);
+      rank.boxes.op = sums(rank.boxes.op);
+      rank.boxes.start_ns = sums(rank.boxes.start_ns);
+      rank.boxes.nbytes = rank.boxes.nbytes.map((place) => rank.sizes[place]);
+    }
+    return one;
   }
 
   function readStep() {
@@ -228,7 +243,10 @@
     bound = [...step.predicted.window_ns];
     for (const box of boxes) if (box.measured && step.predicted.whole) bound[1] = Math.max(bound[1], box.measured.start + box.measured.length);
     if (bound[1] <= bound[0]) bound[1] = bound[0] + 1;
-    view = [...bound];
+    // At first boxes are as wide as can be read; "all" has the whole stretch.
+    const most = Math.max(1, ...lanes.map((lane) => lane.boxes.length)), share = Math.min(1, root.clientWidth / 9 / most);
+    const middle = (bound[0] + bound[1]) / 2, half = ((bound[1] - bound[0]) * (share > 0.7 ? 1 : share)) / 2;
+    view = [middle - half, middle + half];
   }
   const sideOf = (c, j) => ({ start: c.start_ns[j], length: c.duration_ns[j], wait: c.wait_ns[j], cause: c.cause[j] });
   const longest = () => Math.max(1, ...["predicted", "measured"].filter((side) => step[side]).map((side) => step[side].step_time_ns));
@@ -250,7 +268,7 @@
     if (!whole) parts.push(`Operations are those of the stretch from ${time(window_ns[0])} to ${time(window_ns[1])}, marked in the strip above them, which has the whole step.`);
     if (step.measured) parts.push("Predicted above, measured below it.");
     if (!step.waitsKnown) parts.push("Without the plan it is not known what was waited for, and how many bytes were moved.");
-    parts.push("The wheel zooms, dragging moves along; with the keyboard + and −, and arrows.");
+    parts.push(narrow() ? "Two fingers zoom, one moves along." : "The wheel zooms, dragging moves along; with the keyboard + and −, and arrows.");
     find("ex-note").textContent = parts.join(" ");
     drawLegend();
     readOut();
@@ -269,8 +287,9 @@
     step.predicted.ranks.forEach((rank, r) => {
       const width = charts[r].clientWidth || 800, height = narrow() ? 130 : 140, top = 8, bottom = 22;
       const why = step.predicted.of_ranks > 1 && WHY[rank.why] ? `, ${WHY[rank.why]}` : "";
-      const peaks = sidesShown().map((side) => `peak ${bytes(step[side].ranks[r].peak_device_bytes)}${step.measured ? " " + side : ""}`);
-      titles[r].textContent = `Device memory of rank ${rank.rank}${why}: ${peaks.join(", ")}`;
+      const peaks = sidesShown().map((side) => bytes(step[side].ranks[r].peak_device_bytes) + (step.measured ? " " + side : ""));
+      const capacity = step.capacity === null ? "" : `, of ${bytes(step.capacity)}`;
+      titles[r].textContent = `Device memory of rank ${rank.rank}${why}: peak ${peaks.join(", ")}${capacity}`;
       const values = sidesShown().flatMap((side) => step[side].ranks[r].memory.device_bytes);
       const [low, high] = values.length ? extent(values) : [0, 1];
       const near = step.capacity !== null && step.capacity <= 1.4 * high;
@@ -289,7 +308,6 @@
         if (path) out += `<path d="${path}H${place(Math.max(end, curve.t_ns[curve.t_ns.length - 1]), all, width).toFixed(1)}" fill="none" ${lookOf(side)} stroke-linejoin="round"/>`;
       }
       if (near) out += `<line class="capacity" x1="${m.left}" x2="${width - m.right}" y1="${Y(step.capacity)}" y2="${Y(step.capacity)}" stroke="var(--ink)" stroke-dasharray="6 4"/><text x="${width - m.right}" y="${Y(step.capacity) + (Y(step.capacity) < 16 ? 13 : -4)}" text-anchor="end">capacity ${bytes(step.capacity)}</text>`;
-      else if (step.capacity !== null) out += `<text class="quiet" x="${width - m.right}" y="${top + 10}" text-anchor="end">capacity ${bytes(step.capacity)}, ${percent(high / step.capacity)} of it in use at the peak</text>`;
       if (narrow()) out += `<text class="quiet" x="2" y="${height - 6}">${unit}</text>`;
       charts[r].setAttribute("viewBox", `0 0 ${width} ${height}`);
       charts[r].setAttribute("aria-label", titles[r].textContent);
@@ -407,7 +425,7 @@
     if (!step.waitsKnown) parts.push("waits are not known");
     else if (side.wait > 0) parts.push(`waited ${time(side.wait)} for ${side.cause >= 0 ? data.kinds[side.cause].name : "another operation"}`);
     else parts.push("did not wait");
-    return (name ? name + ": " : "") + parts.map((part) => `<span>${part}</span>`).join("");
+    return (name ? name + ": " : "") + parts.join(" · ");
   }
   function difference(box) {
     const { predicted, measured } = box, parts = [];
