@@ -169,6 +169,7 @@ def read_points(path: Path) -> Points:
 
 def _keys(path: KeyPath) -> list[str]:
     """Return the keys that the object at a path of the file may have."""
+    names: dict[str, type[BaseModel]]
     names = {"step": StepExcerpt, "memory": MemoryCurve, "boxes": Boxes, "ranks": RankExcerpt, "points": SweptPoint}
     found = next((names[str(part)] for part in reversed(path) if str(part) in names), Points)
     return list(found.model_fields)

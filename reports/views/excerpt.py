@@ -39,7 +39,8 @@ class _Step:
     @property
     def on_compute(self) -> npt.NDArray[np.bool_]:
         """Say of each operation whether a compute queue runs it."""
-        return self.timeline.queue == Queue.COMPUTE
+        found: npt.NDArray[np.bool_] = self.timeline.queue == Queue.COMPUTE
+        return found
 
     def shown(self, rank: int) -> Ints:
         """Return the rows of a rank that have something to show: a length, or a wait of the compute queue."""

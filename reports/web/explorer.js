@@ -435,6 +435,7 @@
   }
   function readOut() {
     const box = find("ex-readout");
+    box.classList.toggle("two", Boolean(step.measured));
     box.innerHTML = picked >= 0 ? words(picked) : narrow() ? "Tap an operation: here is what it is and what it waited for." : "Point at an operation, or go to one with the arrow keys: here is what it is and what it waited for.";
   }
   function pick(i, moves) {
