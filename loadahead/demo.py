@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from loadahead.prediction import advice_on, predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
-from loadahead.reports.run_data import RunData
+from loadahead.reports.page.commands import CommandsOf
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.runs import Run, other_kernels, run_job, write_run
 from loadahead.sim.choice import RULE, Choice, choices
@@ -25,7 +25,6 @@ from loadahead.sweeps.points import points_of
 from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
-    from loadahead.reports.page.point_command import PointCommand
     from loadahead.scenarios.loader import Overrides, ScenarioSource
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
@@ -130,8 +129,8 @@ def _step_times(horizons: Sequence[HorizonRun]) -> tuple[list[int], list[int]]:
 class Demo:
     """The main job's settings.
 
-    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows, ``point_command``
-    the one for a point of the sweep.
+    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows; ``command`` is the
+    one that is being worked on, which the files keep.
     """
 
     source: ScenarioSource
@@ -142,8 +141,8 @@ class Demo:
     steps: int | None = None
     device: str = "cpu"
     progress: ProgressCallback = silent
-    commands: Callable[[RunData], Sequence[str]] | None = None
-    point_command: Callable[[RunData], PointCommand | None] | None = None
+    commands: CommandsOf | None = None
+    command: Sequence[str] = ()
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
@@ -162,13 +161,13 @@ class Demo:
         compile_first(self.progress)
         grid = Grid(sweep, axes)
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE).made_by(self.command))
         (choice,) = choices(rows)
         run_directory.write_points(self.directory, points_of(grid, rows, [choice], self.directory, self.progress))
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
-        write_run(run, self.directory)
+        write_run(run, self.directory, self.command)
         horizons = [self._horizon(sweep, chosen.microbatches, horizon) for horizon in self.horizons]
         points = [point.to_dict() for point in horizons]
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})
@@ -179,7 +178,7 @@ class Demo:
             advice=advice_on(job, known, self.progress),
             run=run,
             horizons=horizons,
-            report=write_report(self.directory, self.commands, self.point_command),
+            report=write_report(self.directory, self.commands),
             warnings=[*sweep.warnings, *run.execution.warnings, *other_kernels(known, self.device, check=True)],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,8 +127,11 @@ def advice_on_policy(
         return None
 
 
-def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path) -> None:
-    """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet."""
+def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path, command: Sequence[str] = ()) -> None:
+    """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet.
+
+    ``command`` is the command line that made them, where one did; the timeline's header keeps it.
+    """
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
@@ -136,12 +140,19 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
     run_directory.make(directory)
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
-    write_timeline(predicted, directory / run_directory.PREDICTED)
+    write_timeline(made_by(predicted, command), directory / run_directory.PREDICTED)
     kept = keep_all(job, costs)
     if kept is None:
         (directory / run_directory.KEEP_ALL).unlink(missing_ok=True)
     else:
         write_timeline(memory_alone(kept), directory / run_directory.KEEP_ALL)
+
+
+def made_by(timeline: Timeline, command: Sequence[str]) -> Timeline:
+    """Return a timeline whose header says the command line that made it, word by word; without one as it is."""
+    from loadahead.reports.run_directory import COMMAND
+
+    return replace(timeline, header={**timeline.header, COMMAND: list(command)}) if command else timeline
 
 
 def keep_all(job: Job, costs: Costs) -> Timeline | None:

@@ -13,7 +13,7 @@ from loadahead.executor.execute import execute
 from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
 from loadahead.modules import model_spec, module_of
-from loadahead.prediction import advice_on, predict, result_of, write_advice, write_prediction
+from loadahead.prediction import advice_on, made_by, predict, result_of, write_advice, write_prediction
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
@@ -238,10 +238,13 @@ def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
     ]
 
 
-def write_run(run: Run, directory: Path) -> None:
-    """Write the run's parts into its directory, which is made where it is not there yet."""
-    write_prediction(run.job, run.predicted, run.costs, directory)
-    write_timeline(run.measured, directory / run_directory.MEASURED)
+def write_run(run: Run, directory: Path, command: Sequence[str] = ()) -> None:
+    """Write the run's parts into its directory, which is made where it is not there yet.
+
+    ``command`` is the command line that made them, where one did.
+    """
+    write_prediction(run.job, run.predicted, run.costs, directory, command)
+    write_timeline(made_by(run.measured, command), directory / run_directory.MEASURED)
     save_weights(run.weights, directory / run_directory.WEIGHTS)
     run_directory.write_json(directory, run_directory.RESULT, run.result())
     run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())

@@ -14,6 +14,7 @@ from loadahead.reports.about import About, read_about
 from loadahead.reports.points import Points, read_points
 from loadahead.reports.run_directory import (
     ADVICE,
+    COMMAND,
     COSTS,
     HORIZONS,
     KEEP_ALL,
@@ -21,11 +22,13 @@ from loadahead.reports.run_directory import (
     PLAN,
     PREDICTED,
     RESULT,
+    SMP,
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
     SWEEP_POINTS,
 )
+from loadahead.reports.smp_options import SmpOptions, read_smp
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
@@ -91,6 +94,7 @@ class RunData:
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
     ``points`` has memory and operations of some of the sweep's points.
+    ``smp`` is what SageMaker's options became.
     """
 
     directory: Path | None = None
@@ -106,6 +110,7 @@ class RunData:
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
     points: Points | None = None
+    smp: SmpOptions | None = None
 
     @property
     def about(self) -> About:
@@ -129,6 +134,18 @@ class RunData:
             return self.costs.memory_bytes
         swept = {row.capacity_bytes for row in self.sweep}
         return swept.pop() if len(swept) == 1 else None
+
+    @property
+    def made_by(self) -> tuple[tuple[str, ...], ...]:
+        """The command lines, in words, that made the files, as timelines and the sweep's facts have them; each once."""
+        found = []
+        for timeline, name in ((self.predicted, PREDICTED), (self.measured, MEASURED)):
+            words = [] if timeline is None else timeline.header.get(COMMAND, [])
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise InputError(f"{name}: {COMMAND} is {words!r:.60}; it must be a list of texts")
+            found.append(tuple(words))
+        found.append(() if self.facts is None else self.facts.command)
+        return tuple(dict.fromkeys(words for words in found if words))
 
     @property
     def estimates(self) -> tuple[str, ...]:
@@ -172,7 +189,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all, points = there(KEEP_ALL), there(SWEEP_POINTS)
+    keep_all, points, smp = there(KEEP_ALL), there(SWEEP_POINTS), there(SMP)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -189,6 +206,7 @@ def load_run(directory: str | Path) -> RunData:
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
         points=read_points(points) if sweep and points else None,
+        smp=read_smp(smp) if smp else None,
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
@@ -221,7 +239,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.check, data.about
+    _ = data.capacity_bytes, data.losses, data.check, data.about, data.made_by
 
 
 def _check_rows(data: RunData) -> None:

@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
-ADVICE, SCENARIO = "advice.json", "scenario.toml"
+ADVICE, SCENARIO, SMP = "advice.json", "scenario.toml", "smp.json"
 # Memory of the same step with every boundary kept, and timelines of some of a sweep's points.
 KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
+# The key of a timeline's header that holds the command line that made it, word by word.
+COMMAND = "command"
 # A run and a sweep have these files; the page and the figures are made of them.
 SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_POINTS)
 FILES = (
     SCENARIO,
+    SMP,
     PLAN,
     COSTS,
     ADVICE,
@@ -48,7 +51,7 @@ FILES = (
 
 # What each kind of work writes of these.
 OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED, KEEP_ALL)
-OF_IMPORT = (SCENARIO, *OF_PREDICTION)
+OF_IMPORT = (SCENARIO, SMP, *OF_PREDICTION)
 OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
 OF_SWEEP = SWEEP_FILES
 OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)

@@ -1,4 +1,4 @@
-"""Tells people which commands make a run directory's files again."""
+"""Tells people which commands make a run directory's files again, and what else can be made of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import json
 import shlex
 from typing import Any
 
+from loadahead.reports.page.commands import PageCommands
 from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
+
+
+def page_commands(data: RunData) -> PageCommands:
+    """Return the command lines that a run's page shows, to be given in its directory."""
+    return PageCommands(
+        again=tuple(reproduction_commands(data)),
+        traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
+        point=point_command(data),
+    )
 
 
 def reproduction_commands(data: RunData) -> list[str]:
@@ -17,11 +27,6 @@ def reproduction_commands(data: RunData) -> list[str]:
     names = {path.name for path in data.directory.iterdir()}
     costs = f" --costs {COSTS}" if COSTS in names else ""
     lines = []
-    command = data.result.get("command")
-    if isinstance(command, list) and all(isinstance(word, str) for word in command):
-        command = " ".join(command)
-    if isinstance(command, str):
-        lines.append(command)
     if SCENARIO in names:
         lines.append(f"loadahead plan {SCENARIO} -o {PLAN}")
     if PLAN in names:

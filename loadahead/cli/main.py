@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loadahead.cli.command_line import remembered
 from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
@@ -138,7 +139,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     # typer turns a KeyboardInterrupt into Exit(130), which comes back as a value here.
-    with telling(lambda report: note(report.what)):
+    with telling(lambda report: note(report.what)), remembered(arguments):
         code: Any = typer.main.get_command(app).main(args=arguments, prog_name="loadahead", standalone_mode=False)
     return code if isinstance(code, int) else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -64,12 +64,16 @@ def run_sweep(
     *,
     directory: Path | None = None,
     fresh: bool = False,
+    command: Sequence[str] = (),
     progress: ProgressCallback = silent,
 ) -> Swept:
-    """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end."""
+    """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end.
+
+    ``command`` is the command line that asked for it, where one did; the tables keep it.
+    """
     if directory is None:
         return _swept(grid, engine, rows_of(grid, engine, workers, progress=progress), progress)
-    return _run_in(directory, grid, engine, workers, fresh=fresh, progress=progress)
+    return _run_in(directory, grid, engine, workers, fresh=fresh, command=command, progress=progress)
 
 
 def _swept(grid: Grid, engine: str, rows: Sequence[SweepRow], progress: ProgressCallback) -> Swept:
@@ -85,6 +89,7 @@ def _run_in(
     workers: Workers,
     *,
     fresh: bool = False,
+    command: Sequence[str] = (),
     progress: ProgressCallback = silent,
 ) -> Swept:
     """Sweep with a journal in the directory, where the tables are written at the end."""
@@ -107,9 +112,10 @@ def _run_in(
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
-        run_directory.write_sweep(directory, swept.rows, swept.facts)
+        facts = swept.facts.made_by(command)
+        run_directory.write_sweep(directory, swept.rows, facts)
         run_directory.write_points(directory, points_of(grid, swept.rows, swept.choices, directory, progress))
-    return swept
+    return replace(swept, facts=facts)
 
 
 @contextmanager

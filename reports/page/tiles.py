@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from loadahead.reports.page.markup import Html, element
 from loadahead.reports.run_data import RunData
@@ -26,6 +27,7 @@ from loadahead.sim.units import format_bytes, format_duration
 
 # More models than this get no tile.
 MOST_MODELS = 6
+_MOST_COLUMNS = 4
 
 
 def _tile(title: str, value: str, *notes: str) -> Html:
@@ -49,7 +51,13 @@ def tiles(data: RunData) -> Html:
     if not boxes and data.sweep:
         boxes = _sweep_tiles(data)
     boxes += [_tile("Times", "estimated", source) for source in data.estimates] if boxes else []
-    return element("div", *boxes, class_="tiles") if boxes else Html()
+    return _rows(boxes) if boxes else Html()
+
+
+def _rows(boxes: list[Html]) -> Html:
+    """Return the tiles in rows of nearly the same number, so that none stands alone below four others."""
+    columns = ceil(len(boxes) / ceil(len(boxes) / _MOST_COLUMNS))
+    return element("div", *boxes, class_="tiles", style=f"--columns: {columns}")
 
 
 def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:

@@ -26,7 +26,8 @@ def demo(
 
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
-    from loadahead.cli.hints import point_command, reproduction_commands
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -44,8 +45,8 @@ def demo(
             steps=steps,
             device=device,
             progress=progress,
-            commands=reproduction_commands,
-            point_command=point_command,
+            commands=page_commands,
+            command=command_line(),
         ).run()
     warn(done.warnings)
     if json_wanted:

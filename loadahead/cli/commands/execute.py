@@ -34,6 +34,7 @@ def execute(
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
     from loadahead.arguments import require_device
+    from loadahead.cli.command_line import command_line
     from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -60,7 +61,7 @@ def execute(
     if timeline is not None:
         write_timeline(run.measured, timeline)
     if out is not None:
-        write_run(run, out)
+        write_run(run, out, command_line())
     result = run.result()
     warn(text for text in result["warnings"] if text not in early)
     if json_wanted:

@@ -55,6 +55,7 @@ def sweep(
     """
     from loadahead.arguments import costs_given
     from loadahead.cli.axes import parse_axes
+    from loadahead.cli.command_line import command_line
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -87,7 +88,7 @@ def sweep(
         early = grid.before_calibration()
         warn(early)
         compile_first()
-        done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, progress=progress)
+        done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, command=command_line(), progress=progress)
     rows, chosen, advice = done.rows, done.choices, done.advice
     warnings = list(grid.sweep.warnings)
     warn(text for text in warnings_to_show(warnings) if text not in early)
