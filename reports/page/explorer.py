@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
+from loadahead.reports.page.assets import rendered
 from loadahead.reports.page.markup import Html
 from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.palette import PALETTE
-from loadahead.reports.plots.style import DARK_KINDS, KIND_COLOUR, MEASURED, PREDICTED, STALL_COLOUR
+from loadahead.reports.plots.style import KIND_COLOUR, MEASURED, PREDICTED, STALL_COLOUR
 from loadahead.reports.points import StepExcerpt
 from loadahead.reports.run_data import RunData
 from loadahead.reports.stalls import STALL_LOOKS
@@ -26,7 +22,6 @@ from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.stalls import stall_name
 from loadahead.sim.step_metrics import METRIC_COLUMNS
 
-_PACKAGE, _FOLDER = "loadahead.reports", "web"
 # A queue is called so beside its lane, and in few letters on a phone.
 _LANES = {
     Queue.COMPUTE: ("compute", "comp."),
@@ -35,6 +30,8 @@ _LANES = {
     Queue.SEND: ("send", "send"),
     Queue.RECV: ("receive", "recv"),
 }
+# How the hatch of a wait lies, in degrees, and whether it is crossed, so that no cause is told by its colour alone.
+_HATCHES = {"release": (45, False), "prefetch": (-45, False), "send": (45, True), "recv": (0, False)}
 _MARK_COLOUR = "currentColor"
 
 
@@ -46,9 +43,9 @@ def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
     view = explored(data)
     if isinstance(view, Missing):
         return Html()
-    template = _environment().from_string(_asset("explorer.html"))
     return Html(
-        template.render(
+        rendered(
+            "explorer.html",
             axes=view.axes,
             models=view.models,
             has_sweep=bool(view.rows),
@@ -56,11 +53,7 @@ def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
             of_rows=view.of_rows,
             has_steps=bool(view.steps) or view.run is not None,
             has_command=point_command is not None and data.points is not None,
-            measured=any(step.measured is not None for step in [*view.steps.values(), view.run] if step is not None),
-            palette=_palette(),
-            styles=Markup(_asset("explorer.css")),
-            script=Markup(_asset("explorer.js")),
-            content=Markup(_json(content(view, point_command))),
+            content=Html(_json(content(view, point_command))),
         )
     )
 
@@ -86,13 +79,15 @@ def content(view: Explored, point_command: PointCommand | None = None) -> dict[s
         "tokens": view.tokens_per_microbatch,
         "speed": SPEED_HEADER,
         "nothing": NOTHING,
-        "kinds": [
-            {"name": kind.name, "colour": themed(KIND_COLOUR.get(kind, _MARK_COLOUR)), "dark": kind in DARK_KINDS}
-            for kind in Kind
-        ],
+        "kinds": [{"name": kind.name, "colour": themed(KIND_COLOUR.get(kind, _MARK_COLOUR))} for kind in Kind],
         "stallOf": [stall_name(kind) for kind in Kind],
         "stalls": {
-            stall: {"title": look.title, "label": look.label, "colour": themed(STALL_COLOUR[stall])}
+            stall: {
+                "title": look.title,
+                "label": look.label,
+                "colour": themed(STALL_COLOUR[stall]),
+                "hatch": _HATCHES[stall],
+            }
             for stall, look in STALL_LOOKS.items()
         },
         "lanes": [{"name": _LANES[queue][0], "short": _LANES[queue][1]} for queue in Queue],
@@ -170,20 +165,3 @@ def _command(view: Explored, command: PointCommand | None) -> dict[str, Any] | N
 def _json(found: dict[str, Any]) -> str:
     """Return JSON that can stand in a script element."""
     return json.dumps(found, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _palette() -> dict[str, str]:
-    """Return the palette's variables on a light and on a dark ground."""
-    return {
-        ground: " ".join(f"--{name}: {getattr(colour, ground)};" for name, colour in PALETTE.items())
-        for ground in ("light", "dark")
-    }
-
-
-def _asset(name: str) -> str:
-    return files(_PACKAGE).joinpath(_FOLDER, name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -40,7 +40,9 @@ def reproduce_section(data: RunData, commands: PageCommands) -> Section:
     blocks = []
     made = data.made_by
     if made:
-        words = element("p", "As they were given; their paths begin in the folder that they were given in.", class_="note")
+        words = element(
+            "p", "As they were given; their paths begin in the folder that they were given in.", class_="note"
+        )
         blocks.append(Block(title="What made these files", body=joined(words, _shell(map(shlex.join, made)))))
     if commands.again:
         blocks.append(Block(title="In this folder", body=_shell(commands.again)))

@@ -164,7 +164,7 @@
     if (shown) out += `<line x1="${m.left}" x2="${width - m.right}" y1="${Y(capacity)}" y2="${Y(capacity)}" stroke="var(--ink)" stroke-dasharray="6 4"/><text x="${width - m.right}" y="${Y(capacity) - 4}" text-anchor="end">capacity ${bytes(capacity)}</text>`;
     for (const model of data.models) out += `<polyline points="${model.front.map((i) => X(xs[i]) + "," + Y(ys[i])).join(" ")}" fill="none" stroke="var(--accent)" stroke-opacity="0.5" stroke-width="1.5"/>`;
     dots = every.map((i) => [X(xs[i]), Y(ys[i])]);
-    const dot = (some, colour, size) => `<path d="${some.map((i) => `M${dots[i][0].toFixed(1)} ${dots[i][1].toFixed(1)}h0`).join("")}" stroke="${colour}" stroke-width="${size}" stroke-linecap="round" fill="none"/>`;
+    const dot = (some, colour, size) => `<path d="${some.map((i) => `M${dots[i][0].toFixed(1)} ${dots[i][1].toFixed(1)}h0`).join("")}" stroke="${colour}" stroke-width="${size}" style="stroke-linecap:round" fill="none"/>`;
     const cross = (i) => { const [x, y] = dots[i]; return `M${(x - 4).toFixed(1)} ${(y - 4).toFixed(1)}l8 8m0 -8l-8 8`; };
     out += dot(every.filter((i) => fits(i) && !onFront.has(i)), "var(--quiet)", rows.count > 400 ? 4 : 7);
     out += `<path d="${every.filter((i) => !fits(i)).map(cross).join("")}" stroke="var(--warning)" stroke-width="2" fill="none"/>`;
@@ -351,15 +351,16 @@
     strip.setAttribute("aria-valuetext", `from ${time(view[0])} to ${time(view[1])}`);
   }
 
-  function hatch(id, colour) {
-    return `<pattern id="${id}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="var(--ground)"/><rect width="2.4" height="6" fill="${colour}"/></pattern>`;
+  function hatch(id, { colour, hatch: [angle, crossed] }) {
+    const second = crossed ? `<rect width="6" height="1.6" fill="${colour}"/>` : "";
+    return `<pattern id="${id}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(${angle})"><rect width="6" height="6" fill="var(--ground)"/><rect width="2.2" height="6" fill="${colour}"/>${second}</pattern>`;
   }
   const stallOf = (side) => (side.wait > 0 && side.cause >= 0 ? data.stallOf[side.cause] : null);
 
   function drawGantt() {
     const chart = find("ex-gantt"), width = chart.clientWidth || 800, m = margin(), both = Boolean(step.measured);
     const high = both ? 17 : narrow() ? 26 : 22;
-    let y = 4, out = "<defs>" + Object.entries(data.stalls).map(([stall, look]) => hatch("ex-hatch-" + stall, look.colour)).join("") + `<clipPath id="ex-clip"><rect x="${m.left}" y="0" width="${width - m.left - m.right}" height="4000"/></clipPath></defs>`;
+    let y = 4, out = "<defs>" + Object.entries(data.stalls).map(([stall, look]) => hatch("ex-hatch-" + stall, look)).join("") + `<clipPath id="ex-clip"><rect x="${m.left}" y="0" width="${width - m.left - m.right}" height="4000"/></clipPath></defs>`;
     let labels = "", bodies = "", over = "";
     lanes.forEach((lane, l) => {
       if (lane.first) { y += l ? 10 : 0; labels += `<text x="0" y="${y + 11}" font-weight="600">rank ${lane.rank}</text>`; y += 16; }
@@ -380,7 +381,7 @@
         if (side.length > 0 && side.start <= view[1]) {
           const w = Math.max(to - x, HAIR), kind = data.kinds[box.kind];
           bodies += `<rect data-op="${box.op}" data-side="${lane.side}" data-kind="${kind.name}" x="${x.toFixed(2)}" width="${w.toFixed(2)}" y="${y + 1}" height="${high - 2}" fill="${kind.colour}"${w > 3 ? ' stroke="var(--ground)" stroke-width="0.6"' : ""}/>`;
-          if (w > DETAIL && box.microbatch >= 0) bodies += `<text x="${((x + to) / 2).toFixed(1)}" y="${y + high / 2 + 4}" text-anchor="middle" style="fill:${kind.dark ? "#fff" : "#1f2933"};font-size:11px;pointer-events:none">${box.microbatch}</text>`;
+          if (w > DETAIL && box.microbatch >= 0) bodies += `<text x="${((x + to) / 2).toFixed(1)}" y="${y + high / 2 + 4}" text-anchor="middle" style="fill:var(--ground);font-size:11px;pointer-events:none">${box.microbatch}</text>`;
         }
         if (i === picked) {
           const from = stall ? place(Math.max(side.start - side.wait, view[0]), view, width) : x;
@@ -403,7 +404,7 @@
       for (const side of sidesShown()) if (box[side] && box.queue === COMPUTE && stallOf(box[side])) stalls.add(stallOf(box[side]));
     }
     const items = [...kinds].sort(([a], [b]) => a - b).map(([, kind]) => `<li><svg aria-hidden="true"><rect width="18" height="13" fill="${kind.colour}"/></svg>${kind.name}</li>`);
-    for (const stall of Object.keys(data.stalls)) if (stalls.has(stall)) items.push(`<li><svg aria-hidden="true"><defs>${hatch("ex-legend-" + stall, data.stalls[stall].colour)}</defs><rect width="18" height="13" fill="url(#ex-legend-${stall})"/></svg>waits for ${escaped(data.stalls[stall].label)}</li>`);
+    for (const stall of Object.keys(data.stalls)) if (stalls.has(stall)) items.push(`<li><svg aria-hidden="true"><defs>${hatch("ex-legend-" + stall, data.stalls[stall])}</defs><rect width="18" height="13" fill="url(#ex-legend-${stall})"/></svg>waits for ${escaped(data.stalls[stall].label)}</li>`);
     find("ex-legend").innerHTML = items.join("");
   }
 

@@ -180,7 +180,7 @@ def test_pointing_at_an_operation_names_it(swept: Path, opened: Opened) -> None:
     axes = choice.row.axes
     own = {"parallel.microbatches": axes["microbatches"], "offload.activation_loading_horizon": axes["horizon"]}
     step = la.simulate("uniform", OWN | own | {"hardware.h2d": axes["hardware.h2d"]})
-    page.get_by_role("button", name="all").click()
+    page.get_by_role("button", name="all", exact=True).click()
     for kind in ("FORWARD", "OFFLOAD", "PREFETCH", "BACKWARD"):
         box = page.locator(f"#ex-gantt rect[data-kind={kind}]").nth(5)
         op = int(box.get_attribute("data-op"))
@@ -198,7 +198,7 @@ def test_pointing_at_an_operation_names_it(swept: Path, opened: Opened) -> None:
 
 def test_by_keyboard_from_operation_to_operation(swept: Path, opened: Opened) -> None:
     page = opened(swept)
-    page.get_by_role("button", name="all").focus()
+    page.get_by_role("button", name="all", exact=True).focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     strip = page.locator("#ex-overview")
@@ -233,7 +233,7 @@ def test_by_keyboard_from_operation_to_operation(swept: Path, opened: Opened) ->
 
 def test_the_wheel_zooms_and_dragging_moves_along(swept: Path, opened: Opened) -> None:
     page = opened(swept)
-    page.get_by_role("button", name="all").click()
+    page.get_by_role("button", name="all", exact=True).click()
     chart = page.locator("#ex-gantt")
     chart.scroll_into_view_if_needed()
     page.wait_for_timeout(500)  # a wheel right after the page moved goes on moving the page
@@ -292,7 +292,7 @@ def test_predicted_above_measured(measured: Path, opened: Opened) -> None:
     page = opened(measured)
     assert page.locator("input[type=range]").count() == 0
     assert page.locator("#ex-memory p").first.inner_text().count("MiB predicted") == 1
-    page.get_by_role("button", name="all").click()
+    page.get_by_role("button", name="all", exact=True).click()
     step = load_run(measured.parent).predicted
     assert step is not None
     above = page.locator("#ex-gantt rect[data-kind=BACKWARD][data-side=predicted]").nth(2)
@@ -320,7 +320,7 @@ def test_a_sweep_of_many_ranks(tmp_path: Path, opened: Opened) -> None:
     same_numbers_of_many(numbers(page), row)
     assert "2 of 64 ranks are shown" in page.locator("#ex-note").inner_text()
     assert "marked in the strip above them" in page.locator("#ex-note").inner_text()
-    page.get_by_role("button", name="all").click()
+    page.get_by_role("button", name="all", exact=True).click()
     drawn = page.locator("#ex-gantt rect[data-kind]").evaluate_all("boxes => boxes.map(box => box.dataset.op)")
     assert 0 < len(drawn) <= 2 * MOST_BOXES
     own = {"parallel.microbatches": 256, "offload.activation_loading_horizon": 2}
