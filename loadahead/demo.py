@@ -161,7 +161,7 @@ class Demo:
         compile_first(self.progress)
         grid = Grid(sweep, axes)
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE).made_by(self.command))
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE), self.command)
         (choice,) = choices(rows)
         run_directory.write_points(self.directory, points_of(grid, rows, [choice], self.directory, self.progress))
         chosen = choice.row

@@ -150,7 +150,7 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
 
 def made_by(timeline: Timeline, command: Sequence[str]) -> Timeline:
     """Return a timeline whose header says the command line that made it, word by word; without one as it is."""
-    from loadahead.reports.run_directory import COMMAND
+    from loadahead.reports.about import COMMAND
 
     return replace(timeline, header={**timeline.header, COMMAND: list(command)}) if command else timeline
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,17 +110,18 @@ def import_options(
 
 
 def write_imported(imported: ImportedOptions, directory: Path, command: Sequence[str] = ()) -> None:
-    """Write scenario, plan, costs, predicted timeline, advice and what became of the options into a run directory.
+    """Write scenario, plan, costs, predicted timeline and advice into a run directory, which is made if need be.
 
-    It is made if need be. ``command`` is the command line that made them, where one did.
+    The timeline keeps what became of the options, and ``command``, the command line that made it, where one did.
     """
     from loadahead.reports import run_directory
+    from loadahead.reports.smp_options import SMP
 
-    prediction = imported.prediction
-    write_prediction(prediction.job, prediction.step, imported.costs, directory, command)
+    prediction, step = imported.prediction, imported.prediction.step
+    step = replace(step, header={**step.header, SMP: imported.options().model_dump(mode="json")})
+    write_prediction(prediction.job, step, imported.costs, directory, command)
     write_advice(prediction.advice, directory)
     write_scenario(imported, directory / run_directory.SCENARIO)
-    run_directory.write_json(directory, run_directory.SMP, imported.options().model_dump(mode="json"))
 
 
 def write_scenario(imported: ImportedOptions, path: Path) -> None:

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import schema_error_line
 
-ABOUT = "about"
+# Keys of a timeline's header; under the second one stands the command line that made the file, word by word.
+ABOUT, COMMAND = "about", "command"
+
+
+def read_command(words: object, where: str) -> tuple[str, ...]:
+    """Return a command line, word by word; InputError where it is no list of texts."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{where}: {COMMAND} is {words!r:.60}; it must be a list of texts")
+    return tuple(words)
 
 
 class About(BaseModel):

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loadahead.reports.about import About, read_about
+from loadahead.reports.about import COMMAND, About, read_about, read_command
 from loadahead.reports.points import Points, read_points
 from loadahead.reports.run_directory import (
     ADVICE,
-    COMMAND,
     COSTS,
     HORIZONS,
     KEEP_ALL,
@@ -22,7 +21,7 @@ from loadahead.reports.run_directory import (
     PLAN,
     PREDICTED,
     RESULT,
-    SMP,
+    SWEEP_COMMAND,
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
@@ -94,7 +93,7 @@ class RunData:
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
     ``points`` has memory and operations of some of the sweep's points.
-    ``smp`` is what SageMaker's options became.
+    ``sweep_command`` is the command line that made the sweep; empty where none is known.
     """
 
     directory: Path | None = None
@@ -110,7 +109,7 @@ class RunData:
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
     points: Points | None = None
-    smp: SmpOptions | None = None
+    sweep_command: tuple[str, ...] = ()
 
     @property
     def about(self) -> About:
@@ -137,15 +136,15 @@ class RunData:
 
     @property
     def made_by(self) -> tuple[tuple[str, ...], ...]:
-        """The command lines, in words, that made the files, as timelines and the sweep's facts have them; each once."""
-        found = []
-        for timeline, name in ((self.predicted, PREDICTED), (self.measured, MEASURED)):
-            words = [] if timeline is None else timeline.header.get(COMMAND, [])
-            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise InputError(f"{name}: {COMMAND} is {words!r:.60}; it must be a list of texts")
-            found.append(tuple(words))
-        found.append(() if self.facts is None else self.facts.command)
-        return tuple(dict.fromkeys(words for words in found if words))
+        """The command lines, in words, that made the timelines and the sweep, each once."""
+        timelines = ((self.predicted, PREDICTED), (self.measured, MEASURED))
+        found = [read_command(t.header.get(COMMAND, []), name) for t, name in timelines if t is not None]
+        return tuple(dict.fromkeys(words for words in (*found, self.sweep_command) if words))
+
+    @property
+    def smp(self) -> SmpOptions | None:
+        """What SageMaker's options became, of which the prediction is; None where it is of a scenario."""
+        return None if self.predicted is None else read_smp(self.predicted.header, PREDICTED)
 
     @property
     def estimates(self) -> tuple[str, ...]:
@@ -189,7 +188,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all, points, smp = there(KEEP_ALL), there(SWEEP_POINTS), there(SMP)
+    keep_all, points, swept_by = there(KEEP_ALL), there(SWEEP_POINTS), there(SWEEP_COMMAND)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -206,7 +205,7 @@ def load_run(directory: str | Path) -> RunData:
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
         points=read_points(points) if sweep and points else None,
-        smp=read_smp(smp) if smp else None,
+        sweep_command=read_command(_object(swept_by).get(COMMAND), str(swept_by)) if sweep and swept_by else (),
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
@@ -239,7 +238,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.check, data.about, data.made_by
+    _ = data.capacity_bytes, data.losses, data.check, data.about, data.made_by, data.smp
 
 
 def _check_rows(data: RunData) -> None:

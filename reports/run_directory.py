@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.reports import about
 from loadahead.reports.points import Points
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
@@ -22,20 +23,19 @@ if TYPE_CHECKING:
 
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
-ADVICE, SCENARIO, SMP = "advice.json", "scenario.toml", "smp.json"
+ADVICE, SCENARIO = "advice.json", "scenario.toml"
 # Memory of the same step with every boundary kept, and timelines of some of a sweep's points.
 KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
+# The command line stands apart: equal sweeps have equal tables and facts, whatever folder they are written to.
+SWEEP_COMMAND = "sweep_command.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
-# The key of a timeline's header that holds the command line that made it, word by word.
-COMMAND = "command"
 # A run and a sweep have these files; the page and the figures are made of them.
-SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_POINTS)
+SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS)
 FILES = (
     SCENARIO,
-    SMP,
     PLAN,
     COSTS,
     ADVICE,
@@ -51,7 +51,7 @@ FILES = (
 
 # What each kind of work writes of these.
 OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED, KEEP_ALL)
-OF_IMPORT = (SCENARIO, SMP, *OF_PREDICTION)
+OF_IMPORT = (SCENARIO, *OF_PREDICTION)
 OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
 OF_SWEEP = SWEEP_FILES
 OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)
@@ -104,17 +104,20 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
 
 
-def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None) -> None:
+def write_sweep(
+    directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None, command: Sequence[str] = ()
+) -> None:
     """Write the sweep's table as CSV and as Parquet, one row per point, and beside it and in it what it says of itself.
 
-    Each file is there whole or not at all. Facts and points of another table do not stay.
+    ``command`` is the command line that made it, where one did. Each file is there whole or not at all. Facts, command
+    and points of another table do not stay.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     frame = sweep_frame(rows)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    for name in (SWEEP_FACTS, SWEEP_POINTS):
+    for name in (SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS):
         (directory / name).unlink(missing_ok=True)
     if facts is not None:
         table = table.replace_schema_metadata({**table.schema.metadata, **facts.metadata()})
@@ -125,6 +128,8 @@ def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | N
     if facts is not None:
         with _replacing(directory / SWEEP_FACTS) as path:
             path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if command:
+        write_json(directory, SWEEP_COMMAND, {about.COMMAND: list(command)})
 
 
 def write_points(directory: Path, points: Points) -> None:

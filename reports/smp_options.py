@@ -1,17 +1,20 @@
-"""What a run directory keeps of SageMaker's options: what became of each key, and where each process stands."""
+"""What a predicted timeline keeps of SageMaker's options: what became of each key, and where each process stands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.placement import Placement, RankMap
 from loadahead.sim.schema_errors import Path as KeyPath
-from loadahead.sim.schema_errors import Version1, schema_error_line
+from loadahead.sim.schema_errors import schema_error_line
+
+# The key of a timeline's header.
+SMP = "sagemaker"
 
 
 class _Frozen(BaseModel):
@@ -43,8 +46,6 @@ class SmpOptions(_Frozen):
         gpus_per_switch: GPUs of a host behind one PCIe switch; None: all of them.
     """
 
-    format: Literal["loadahead-smp"] = "loadahead-smp"
-    version: Version1 = 1
     scenario: str
     library: str
     source: str
@@ -58,20 +59,22 @@ class SmpOptions(_Frozen):
         return self.placement.table(self.pipeline, self.gpus_per_switch)
 
 
-def read_smp(path: Path) -> SmpOptions:
-    """Read the file of what options became; raise InputError in one line where it is malformed."""
+def read_smp(header: Mapping[str, Any], where: str) -> SmpOptions | None:
+    """Return what a timeline's header says of the options it is from; None for nothing, InputError if malformed."""
+    found = header.get(SMP)
+    if found is None:
+        return None
     try:
-        found = SmpOptions.model_validate_json(path.read_text(encoding="utf-8-sig"))
-        found.rank_map()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error.__class__.__name__}); import the options again") from error
+        # JSON has lists where the schema has tuples.
+        options = SmpOptions.model_validate_json(json.dumps(found))
     except ValidationError as error:
         line = schema_error_line(error, "what became of SageMaker's options", _keys)
-        raise InputError(f"{path}: {line}") from error
-    return found
+        raise InputError(f"{where}: {line}") from error
+    options.rank_map()
+    return options
 
 
 def _keys(path: KeyPath) -> Sequence[str]:
-    """Return the keys that the object at a path of the file may have."""
+    """Return the keys that the object at a path of them may have."""
     tables: dict[str, type[BaseModel]] = {"keys": SmpKey, "placement": Placement}
     return list((tables.get(str(path[0]), SmpOptions) if path else SmpOptions).model_fields)

@@ -5,7 +5,6 @@ It stands in a file beside the table, and in the metadata of the Parquet file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +52,6 @@ class SweepFacts(_Frozen):
         model_axes: columns of axes beside those under ``model.`` that make the model another one.
         advice: which horizon to set, in words, that on the marked row first; empty where none decides.
         about: what was swept: model, machine, link; None in tables of earlier versions.
-        command: the command line that made the table, word by word; empty where none did.
     """
 
     format: Literal["loadahead-sweep"] = "loadahead-sweep"
@@ -69,11 +67,6 @@ class SweepFacts(_Frozen):
     model_axes: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     about: About | None = None
-    command: tuple[str, ...] = ()
-
-    def made_by(self, command: Sequence[str]) -> SweepFacts:
-        """Return the facts of the table that a command line made."""
-        return self.model_copy(update={"command": tuple(command)})
 
     def metadata(self) -> dict[str, str]:
         """Return the facts as a Parquet file's metadata."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -69,7 +69,7 @@ def run_sweep(
 ) -> Swept:
     """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end.
 
-    ``command`` is the command line that asked for it, where one did; the tables keep it.
+    ``command`` is the command line that asked for it, where one did; the directory keeps it.
     """
     if directory is None:
         return _swept(grid, engine, rows_of(grid, engine, workers, progress=progress), progress)
@@ -112,10 +112,10 @@ def _run_in(
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
-        facts = swept.facts.made_by(command)
-        run_directory.write_sweep(directory, swept.rows, facts)
-        run_directory.write_points(directory, points_of(grid, swept.rows, swept.choices, directory, progress))
-    return replace(swept, facts=facts)
+            points = points_of(grid, swept.rows, swept.choices, directory, progress)
+        run_directory.write_sweep(directory, swept.rows, swept.facts, command)
+        run_directory.write_points(directory, points)
+    return swept
 
 
 @contextmanager

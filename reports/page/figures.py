@@ -35,7 +35,7 @@ def figures_section(data: RunData, folder: Path, whose: str = "") -> Section:
             # A figure of an earlier run must not stay beside a page that does not show it.
             _remove(folder / file)
             missing.append(element("p", f"Not drawn: {wide.title.lower()}; {wide.reason}.", class_="note"))
-    return section("figures", "Figures", *blocks, joined(*missing))
+    return section("pictures", "Figures", *blocks, joined(*missing))
 
 
 def remove_figures(folder: Path, whose: str) -> None:

@@ -30,7 +30,7 @@ from loadahead.sim.ir.json_form import save_plan
 from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
-from loadahead.sim.timeline import Timeline, write_timeline
+from loadahead.sim.timeline import Timeline, read_timeline, write_timeline
 from tests.support.pages import PageText
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
@@ -241,6 +241,27 @@ def another_plan(run: Path) -> None:
     save_plan(uniform_plan(1, 2, horizon=2, microbatches=3), run / "plan.json")
 
 
+OPTIONS = {
+    "scenario": "options",
+    "library": "v2 (as said)",
+    "source": "options.json",
+    "keys": [{"key": "activation_loading_horizon", "value": "4", "where": "offload.activation_loading_horizon = 4"}],
+    "placement": {"order": "DPT", "data": 2, "tensor": 1, "gpus_per_host": 2},
+    "pipeline": 2,
+}
+
+
+def with_options(**changed: Any) -> Callable[[Path], None]:
+    """The prediction as import-smp keeps it, with some of it changed."""
+
+    def change(run: Path) -> None:
+        predicted = read_timeline(run / "predicted.jsonl")
+        header = {**predicted.header, "sagemaker": OPTIONS | changed}
+        write_timeline(replace(predicted, header=header), run / "predicted.jsonl")
+
+    return change
+
+
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "plan is cut off": (lambda run: (run / "plan.json").write_text((run / "plan.json").read_text()[:99]), "plan.json"),
     "another plan": (another_plan, "are not those of plan.json"),
@@ -281,12 +302,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         replace_in("predicted.jsonl", r'"summary":', '"command": "loadahead", "summary":'),
         "command is 'loadahead'; it must be a list of texts",
     ),
-    "SageMaker's options are another's": (write("smp.json", '{"format": "other"}'), "smp.json: "),
-    "SageMaker's placement is unknown": (
-        lambda run: (run / "smp.json").write_text(json.dumps(SMP | {"placement": {"order": "XYZ"}})),
-        "placement.order",
-    ),
-    "too many processes": (lambda run: (run / "smp.json").write_text(json.dumps(SMP | {"pipeline": 999999})), "999999"),
+    "the sweep's command is nothing": (write("sweep_command.json", "{}"), "command is None"),
+    "a part of SageMaker's options is missing": (with_options(keys=None), "predicted.jsonl: keys"),
+    "SageMaker's placement is unknown": (with_options(placement={"order": "XYZ"}), "placement.order"),
+    "too many processes": (with_options(pipeline=999_999), "999999"),
     "figures is a file": (write("figures", ""), "cannot be written"),
 }
 
@@ -361,9 +380,9 @@ def test_nothing_measured_is_said_in_short(run: Path) -> None:
     assert page_of(run).text.count(NOTHING_MEASURED) == 2  # in short above, and below where there is more
 
 
-def sweep_of(root: Path, scenario: str, **more: Any) -> None:
+def sweep_of(root: Path, scenario: str, command: tuple[str, ...] = (), **more: Any) -> None:
     facts = {"loadahead": "0", "scenario": scenario, "tables": {}, "axes": {}, "engine": "compiled", "costs": ()}
-    write_sweep(root, sweep_rows(), SweepFacts(**facts | {"points": 8} | more))
+    write_sweep(root, sweep_rows(), SweepFacts(**facts | {"points": 8} | more), command)
 
 
 def test_a_sweep_of_the_run_s_scenario_is_one_page_with_it(run: Path) -> None:
@@ -437,20 +456,8 @@ def test_the_palette_is_whole_in_both_grounds() -> None:
         assert css.count(f"--{name}: {colour.light};") >= 1 and css.count(f"--{name}: {colour.dark};") >= 2
 
 
-SMP = {
-    "format": "loadahead-smp",
-    "version": 1,
-    "scenario": "options",
-    "library": "v2 (as said)",
-    "source": "options.json",
-    "keys": [{"key": "activation_loading_horizon", "value": "4", "where": "offload.activation_loading_horizon = 4"}],
-    "placement": {"order": "DPT", "data": 2, "tensor": 1, "gpus_per_host": 2},
-    "pipeline": 2,
-}
-
-
 def test_sagemaker_s_keys_and_the_rank_map_are_shown(run: Path) -> None:
-    (run / "smp.json").write_text(json.dumps(SMP))
+    with_options()(run)
     page = page_of(run)
     assert "options.json became the scenario options: model parallel library v2 (as said)." in page.text
     assert "offload.activation_loading_horizon = 4" in page.text

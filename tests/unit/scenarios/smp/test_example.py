@@ -10,6 +10,7 @@ import pytest
 
 import loadahead as la
 from loadahead.cli.main import run
+from loadahead.reports.run_data import load_run
 from loadahead.scenarios.loader import load_scenario, options_file
 from loadahead.scenarios.placement import placement_of
 from loadahead.sim.ir.json_form import plan_to_json
@@ -50,6 +51,23 @@ def test_json_python_and_a_dictionary_are_one(folder: Path) -> None:
     assert (parallel.data_parallel_degree, len(RANKS)) == (2, 8)
     plans = [plan_to_json(la.plan(scenario)) for scenario in loaded]
     assert plans[0] == plans[1] == plans[2]
+
+
+def test_a_run_directory_keeps_what_became_of_each_key_and_the_rank_map(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import-smp", folder / "smp.json", *GPT, "-o", folder / "out"]
+    status, out, _ = command(capsys, *words, "--json")
+    told, kept = json.loads(out), load_run(folder / "out").smp
+    assert status == 0 and kept is not None
+    assert [key.key for key in kept.keys] == [row["key"] for row in told["keys"]]
+    became = [row["became"] for row in told["keys"]]
+    assert all(word is None or key.where.startswith(word) for key, word in zip(kept.keys, became, strict=True))
+    assert kept.rank_map().rows() == told["ranks"]
+    # The timeline says what made it.
+    assert load_run(folder / "out").made_by == (("loadahead", *map(str, words), "--json"),)
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "What became of each key" in page and "Where each process stands" in page
 
 
 def test_v2_s_keys(folder: Path) -> None:
