@@ -22,6 +22,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
 from loadahead.sweeps.axes import policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class Demo:
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
         run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE), self.command)
         (choice,) = choices(rows)
+        run_directory.write_points(self.directory, points_of(grid, rows, [choice], self.directory, self.progress))
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from loadahead.sim.choice import gpu_ns_per_microbatch
 from loadahead.sim.step_metrics import SweepRow
@@ -20,11 +20,13 @@ def pareto(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
     return tuple(out)
 
 
-def front_of(rows: Sequence[SweepRow]) -> tuple[int, ...]:
+def front_of(rows: Sequence[SweepRow], among: Iterable[int] | None = None) -> tuple[int, ...]:
     """Return the places of the rows on the front of GPU-time per microbatch and peak device memory, fastest first.
 
-    It is that of the rows that fit; where none fits, that of all.
+    It is that of the rows that fit; where none fits, that of all. ``among`` are the places of the rows that count, such
+    as those of one model; None: all do.
     """
-    places = [i for i, row in enumerate(rows) if row.fits] or list(range(len(rows)))
+    mine = list(range(len(rows)) if among is None else among)
+    places = [i for i in mine if rows[i].fits] or mine
     found = pareto([(gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes) for i in places])
     return tuple(places[i] for i in found)

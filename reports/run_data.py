@@ -12,6 +12,7 @@ from typing import Any
 
 from loadahead.reports.about import COMMAND, About, read_about, read_command
 from loadahead.reports.findings import Found, read_found
+from loadahead.reports.points import Points, read_points
 from loadahead.reports.run_directory import (
     ADVICE,
     COSTS,
@@ -25,6 +26,7 @@ from loadahead.reports.run_directory import (
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
+    SWEEP_POINTS,
 )
 from loadahead.reports.smp_options import SmpOptions, read_smp
 from loadahead.reports.statistics import relative_error
@@ -106,6 +108,7 @@ class RunData:
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
+    ``points`` has memory and operations of some of the sweep's points.
     ``sweep_command`` is the command line that made the sweep; empty where none is known.
     """
 
@@ -121,6 +124,7 @@ class RunData:
     advice: str | None = None
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
+    points: Points | None = None
     sweep_command: tuple[str, ...] = ()
 
     @property
@@ -207,7 +211,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all, swept_by = there(KEEP_ALL), there(SWEEP_COMMAND)
+    keep_all, points, swept_by = there(KEEP_ALL), there(SWEEP_POINTS), there(SWEEP_COMMAND)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -223,6 +227,7 @@ def load_run(directory: str | Path) -> RunData:
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
+        points=read_points(points) if sweep and points else None,
         sweep_command=read_command(_object(swept_by).get(COMMAND), str(swept_by)) if sweep and swept_by else (),
     )
     _check(data)

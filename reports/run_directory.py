@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports import about
+from loadahead.reports.points import Points
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import ROOM_COLUMNS, SPEED_COLUMNS, SweepRow
@@ -34,7 +35,7 @@ EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
 SWEEP_COMPARISON, FRONTS = "sweep_comparison.json", "fronts.svg"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
-SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_COMMAND)
+SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS)
 FILES = (
     SCENARIO,
     PLAN,
@@ -111,15 +112,15 @@ def write_sweep(
 ) -> None:
     """Write the sweep's table as CSV and as Parquet, one row per point, and beside it and in it what it says of itself.
 
-    ``command`` is the command line that made it, where one did. Each file is there whole or not at all. Facts and
-    command of another table do not stay.
+    ``command`` is the command line that made it, where one did. Each file is there whole or not at all. Facts, command
+    and points of another table do not stay.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     frame = sweep_frame(rows)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    for name in (SWEEP_FACTS, SWEEP_COMMAND):
+    for name in (SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS):
         (directory / name).unlink(missing_ok=True)
     if facts is not None:
         table = table.replace_schema_metadata({**table.schema.metadata, **facts.metadata()})
@@ -134,8 +135,14 @@ def write_sweep(
         write_json(directory, SWEEP_COMMAND, {about.COMMAND: list(command)})
 
 
+def write_points(directory: Path, points: Points) -> None:
+    """Write the points of a sweep whose memory and operations are kept, beside its tables, whole or not at all."""
+    with _replacing(directory / SWEEP_POINTS) as path:
+        path.write_text(points.model_dump_json() + "\n", encoding="utf-8")
+
+
 def remove_sweep(directory: Path) -> None:
-    """Remove a sweep's tables and what they say of themselves, where there are some."""
+    """Remove a sweep's tables, its points and what they say of themselves, where there are some."""
     for name in SWEEP_FILES:
         (directory / name).unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from loadahead.reports.answer import NextStep, Words, plain_words
 from loadahead.reports.page.commands import PageCommands
+from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
 
@@ -19,6 +21,7 @@ def page_commands(data: RunData) -> PageCommands:
         again=tuple(reproduction_commands(data)),
         traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
         next_words=_words_of(next(iter(data.made_by), ())),
+        point=point_command(data),
     )
 
 
@@ -78,3 +81,48 @@ def next_words(argument: str, overrides: Sequence[str] | None = None, costs: Pat
 def _toml(value: Any) -> str:
     """Return a value as an override has it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def point_command(data: RunData) -> PointCommand | None:
+    """Return the command line that makes a point of the sweep, to be given in its directory.
+
+    None comes back where the scenario is not known by a name or a path, or a value cannot be written in a line.
+    """
+    if data.points is None or data.points.source is None or data.facts is None or data.directory is None:
+        return None
+    from loadahead.sweeps.axes import POLICY_COLUMNS
+
+    words = ["loadahead", "simulate", data.points.source]
+    for key, value in data.points.overrides.items():
+        text = _as_set(value)
+        if text is None:
+            return None
+        words += ["--set", f"{key}={text}"]
+    for key, values in data.facts.axes.items():
+        if len(values) == 1:
+            words += ["--set", f"{key}={_as_set(values[0])}"]
+    note = ""
+    if (data.directory / COSTS).is_file():
+        words += ["--costs", COSTS]
+    elif any(costs.digest is not None and costs.microbatches is None for costs in data.facts.costs):
+        words += ["--costs", "COSTS"]
+        note = "COSTS stands for the file of costs that the sweep was given."
+    keys = {column: key for key, column in POLICY_COLUMNS.items()}
+
+    def setting(column: str, value: Any) -> str:
+        return shlex.join(["--set", f"{keys.get(column, column)}={_as_set(value)}"])
+
+    return PointCommand(
+        before=shlex.join(words), setting=setting, after="-o point && loadahead report point", note=note
+    )
+
+
+def _as_set(value: Any) -> str | None:
+    """Return a value as ``--set`` takes it; None where it is none that can be written in a line."""
+    from loadahead.scenarios.loader import toml_value
+
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    for found in (text, json.dumps(value, default=str)):
+        if toml_value(found) == value:
+            return found
+    return None

@@ -16,6 +16,7 @@ from loadahead.sim.step_metrics import SweepRow
 from loadahead.sweeps.advice import SweepAdvice, advice_on_sweep
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.workers import Workers, evaluate_all
 
 
@@ -116,7 +117,9 @@ def _run_in(
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
+            points = points_of(grid, swept.rows, swept.choices, directory, progress)
         run_directory.write_sweep(directory, swept.rows, swept.facts, command)
+        run_directory.write_points(directory, points)
     return swept
 
 

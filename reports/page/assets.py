@@ -38,9 +38,9 @@ def palette_css() -> str:
     )
 
 
-def rendered(**content: Any) -> str:
-    """Return the page; text is escaped unless it is :class:`loadahead.reports.page.markup.Html`."""
-    return _environment().get_template(TEMPLATE).render(**content)
+def rendered(name: str = TEMPLATE, /, **content: Any) -> str:
+    """Return a template with its content; text is escaped unless it is :class:`loadahead.reports.page.markup.Html`."""
+    return _environment().get_template(name).render(**content)
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loadahead.reports.answer import Words, plain_words
+from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.run_data import RunData
 
 
@@ -17,11 +18,13 @@ class PageCommands:
         again: make the run's files again, or look at them.
         traces: write traces of its timelines.
         next_words: says what to do next in the answer.
+        point: makes a point of its sweep whose memory and operations the page does not hold; None for none.
     """
 
     again: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     next_words: Words = plain_words
+    point: PointCommand | None = None
 
 
 CommandsOf = Callable[[RunData], PageCommands]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadahead.reports import run_directory
-from loadahead.reports.answer import Words, answer
+from loadahead.reports.answer import answer
 from loadahead.reports.compare import compare
 from loadahead.reports.page import assets, head
 from loadahead.reports.page.background import machine_section, missing_sentence, trust_section
@@ -51,20 +51,18 @@ def parts_of(data: RunData) -> tuple[RunData, ...]:
     """Return a run and a sweep that are of different things apart from each other; what belongs together as it is."""
     if data.facts is None or not data.sweep:
         return (data,)
-    run = replace(data, sweep=(), facts=None)
+    run = replace(data, sweep=(), facts=None, points=None)
     name = head.run_name(run)
     theirs, ours = run.about.model, data.facts.about.model if data.facts.about is not None else None
     same = data.facts.scenario == name and (theirs is None or ours is None or theirs == ours)
     if name is None or same:
         return (data,)
-    return run, RunData(directory=data.directory, sweep=data.sweep, facts=data.facts)
+    return run, RunData(directory=data.directory, sweep=data.sweep, facts=data.facts, points=data.points)
 
 
 def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
     apart = parts_of(data)
-    parts = [
-        _part(one, figures, SWEEP if place else "", len(apart), commands.next_words) for place, one in enumerate(apart)
-    ]
+    parts = [_part(one, figures, commands, SWEEP if place else "", len(apart)) for place, one in enumerate(apart)]
     if len(apart) == 1:
         remove_figures(figures, SWEEP)
     after = there(
@@ -93,7 +91,7 @@ def _title(apart: Sequence[RunData]) -> str:
     return f"A run of {run} and a sweep of {sweep}"
 
 
-def _part(data: RunData, figures: Path, whose: str, parts: int, words: Words) -> Part:
+def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, parts: int) -> Part:
     comparison = None
     if data.predicted is not None and data.measured is not None:
         comparison = compare(data.predicted, data.measured)
@@ -109,12 +107,12 @@ def _part(data: RunData, figures: Path, whose: str, parts: int, words: Words) ->
         whose=whose,
         title=f"{'The sweep' if whose else 'The run'}: {head.title_of(data)}" if parts > 1 else "",
         facts=head.facts_of(data),
-        answer=answer(data, words),
+        answer=answer(data, commands.next_words),
         tiles=tiles(data),
         warnings=head.warnings_of(data),
         trust=head.trust_in_short(data, comparison),
         # Its elements have addresses of their own, so that a page has one; a sweep has more to explore.
-        explorer=explorer(data) if parts == 1 or whose else Html(),
+        explorer=explorer(data, commands.point) if parts == 1 or whose else Html(),
         sections=there(sections),
     )
 
