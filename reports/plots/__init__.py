@@ -7,6 +7,8 @@ from loadahead.reports.plots.gantt import gantt
 from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
 from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
 from loadahead.reports.plots.memory import memory
+from loadahead.reports.plots.order import order
+from loadahead.reports.plots.unit_times import units
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
@@ -16,4 +18,7 @@ PLOTS: dict[str, Plot] = {
     "horizon_overlap_stalls": horizon_overlap_stalls,
 }
 
-__all__ = ["PLOTS", "Drawing", "Layout", "Missing", "Plot"]
+# Notebooks show these as well, of what is no run: of a plan alone, and of costs alone.
+FIGURES: dict[str, Plot] = {**PLOTS, "order": order, "units": units}
+
+__all__ = ["FIGURES", "PLOTS", "Drawing", "Layout", "Missing", "Plot"]
