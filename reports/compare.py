@@ -112,8 +112,8 @@ class Comparison(Shown):
         """Return one row per kind of operation.
 
         Columns: ``kind``; ``count``, its operations; ``predicted_ns`` and ``measured_ns``, their durations' sums;
-        ``error``, that of the sums, and ``mape``, the mean absolute one of single operations, as fractions; missing where
-        they say nothing.
+        ``error``, that of the sums, and ``mape``, the mean absolute one of single operations, as fractions; missing
+        where they say nothing.
         """
         return _kinds_frame(self.per_kind)
 

@@ -215,7 +215,7 @@ class Costs(Shown, _Frozen):
 
         Columns: ``stage``; ``unit``, its place there; ``forward_ns``, ``recompute_ns``, ``backward_ns``,
         ``backward_input_ns`` and ``backward_weight_ns``, where a backward that is not split has the first alone;
-        ``workspace_forward``, ``workspace_recompute`` and ``workspace_backward``, the bytes in use only while each runs;
+        ``workspace_forward``, ``workspace_recompute`` and ``workspace_backward``, bytes in use only while each runs;
         ``way``, how the unit is checkpointed.
         """
         import pandas as pd

@@ -10,7 +10,7 @@ RENDERER = "loadahead.notebook"
 
 
 class Shown:
-    """Is shown as a line by ``repr``, and as HTML by notebooks. Neither raises, whatever a file made the result hold."""
+    """Is shown as a line by ``repr`` and as HTML by notebooks. Neither raises, whatever a file made the result hold."""
 
     __slots__ = ()
 

@@ -30,7 +30,8 @@ def html(result: object) -> str | None:
     if sheet is None:
         return None
     drawn = [] if subject is None else figures(subject.data, subject.figures)
-    return _box(*_head(sheet), *drawn, *map(_table, sheet.tables), *_folded(sheet))
+    numbers = [] if sheet.numbers is None else [_table(sheet.numbers)]
+    return _box(*_head(sheet), *numbers, *drawn, *map(_table, sheet.tables), *_folded(sheet))
 
 
 def _box(*parts: Html) -> str:
@@ -55,10 +56,7 @@ def _head(sheet: Sheet) -> list[Html]:
 
 
 def _folded(sheet: Sheet) -> list[Html]:
-    return [
-        element("details", element("summary", title), *map(_table, grids))
-        for title, grids in (sheet.folded or {}).items()
-    ]
+    return [element("details", element("summary", title), *map(_table, grids)) for title, grids in sheet.folded.items()]
 
 
 def _table(grid: Grid) -> Html:

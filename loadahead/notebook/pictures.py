@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 
 from loadahead.reports.page.markup import Html, element
 from loadahead.reports.plots import FIGURES, Drawing, Layout
@@ -14,6 +15,8 @@ from loadahead.reports.run_data import RunData
 
 # A notebook's file keeps every output. An SVG has an element for each box, a PNG of the same figure some 100 kB.
 LARGEST_SVG = 400_000
+# Matplotlib's own rule, which inside a document is about all of it; ``notebook.css`` has it for our figures.
+_STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
 
 
 def figure(drawing: Drawing) -> Html:
@@ -25,7 +28,7 @@ def figure(drawing: Drawing) -> Html:
 def _picture(drawing: Drawing) -> Html:
     # Ids are those of the page: two figures on one must not share theirs, and the same figure has the same each time.
     name = hashlib.sha256(f"{drawing.title} {drawing.caption}".encode()).hexdigest()[:8]
-    svg = themed_svg(drawing, f"la{name}")
+    svg = _STYLE.sub("", themed_svg(drawing, f"la{name}"))
     if len(svg) <= LARGEST_SVG:
         return Html(svg)
     png = io.BytesIO()

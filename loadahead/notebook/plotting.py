@@ -43,8 +43,8 @@ def plot(
     found = subject_at(subject) if isinstance(subject, str | Path) else subject_of(subject)
     if found is None:
         raise InputError(
-            f"the subject to plot is of type {type(subject).__name__}; it must be a timeline, a sweep's table, a run, a "
-            "training step, a plan, costs or a run directory's path",
+            f"the subject to plot is of type {type(subject).__name__}; it must be a timeline, a sweep's table, a "
+            "run, a training step, a plan, costs or a run directory's path",
             parameters=("subject",),
         )
     if name is None:

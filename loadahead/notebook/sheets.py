@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +45,26 @@ if TYPE_CHECKING:
 MOST_ROWS = 16
 # So many models of a sweep are told of, one sentence each.
 MOST_MODELS = 4
+# So many sentences on an inspection's stages.
+MOST_STAGES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """Holds what is shown beside the figures: sentences, warnings, tables by title, and tables to unfold."""
+    """Holds what is shown beside the figures.
+
+    Attributes:
+        numbers: a table of one row, which stands above the figures.
+        tables: those that stand below them.
+        folded: those that are unfolded by their title.
+    """
 
     title: str
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    numbers: Grid | None = None
     tables: tuple[Grid, ...] = ()
-    folded: Mapping[str, tuple[Grid, ...]] | None = None
+    folded: Mapping[str, tuple[Grid, ...]] = field(default_factory=dict)
 
 
 def _of_texts(listed: object) -> tuple[str, ...]:
@@ -118,7 +127,7 @@ def _timeline(timeline: Timeline) -> Sheet:
     how = f"measured on {timeline.source}" if timeline.is_measured else f"predicted by the {timeline.source} engine"
     costs = timeline.header.get("costs")
     sentences = [] if timeline.plan is None or timeline.plan.sentence is None else [timeline.plan.sentence]
-    sentences += [f"Times: {costs}."] if isinstance(costs, str) else []
+    sentences += [f"Where times come from: {costs}."] if isinstance(costs, str) else []
     rows = [("step time", format_duration(short.step_time_ns))]
     if short.largest_device_bytes is not None:
         rows.append(("peak device memory", format_bytes(short.largest_device_bytes)))
@@ -130,16 +139,21 @@ def _timeline(timeline: Timeline) -> Sheet:
         rows += [(name, format_duration(ns)) for name, ns in waits]
     ranks = len(short.peak_device_bytes)
     note = "Of the rank that has most of each." if ranks > 1 else ""
-    folded = None
+    folded = {}
     with suppress(InputError):
         folded = _ranks(timeline.metrics)
     return Sheet(
         title=f"A step of {timeline.plan_name}, {how}: {counted(len(timeline), 'operation')}, {counted(ranks, 'rank')}",
         sentences=tuple(sentences),
         warnings=_of_texts(timeline.header.get("warnings")),
-        tables=(Grid(headers=("", ""), rows=tuple(rows), note=note),),
+        numbers=_in_a_row(rows, note),
         folded=folded,
     )
+
+
+def _in_a_row(numbers: Sequence[tuple[str, str]], note: str) -> Grid:
+    names, values = zip(*numbers, strict=True)
+    return Grid(headers=names, rows=(values,), text_columns=frozenset(), note=note)
 
 
 def _metrics(metrics: StepMetrics) -> Sheet:
@@ -197,7 +211,7 @@ def _run(run: Run) -> Sheet:
         sentences=(*checked, *compared.sentences),
         warnings=_of_texts(run.measured.header.get("warnings")),
         tables=compared.tables,
-        folded={**(compared.folded or {}), "Measured, rank by rank": _ranks(run.metrics)["Rank by rank"]},
+        folded={**compared.folded, "Measured, rank by rank": _ranks(run.metrics)["Rank by rank"]},
     )
 
 
@@ -274,19 +288,29 @@ def _inspection(found: Inspection) -> Sheet:
             format_bytes(stage.static_bytes),
             NOTHING if stage.ratios is None or stage.ratios.k is None else format_number(stage.ratios.k),
             NOTHING if stage.free is None or stage.free.at is None else str(stage.free.at.horizon),
-            stage.sentence,
         )
         for stage in found.stages
     )
-    headers = ("stage", "rank", "resident", "k", "free from horizon", "what that means")
+    headers = ("stage", "rank", "resident", "k", "free from horizon")
     note = "k: the time of a stage's copies out and back over that of its computing."
     processes = f"{degrees.processes} process{'es' * (degrees.processes != 1)} on {counted(degrees.hosts, 'host')}"
     return Sheet(
         title=f"{found.scenario}: {counted(len(found.units), 'unit')}, {', '.join(of)}, {processes}",
-        sentences=found.room_sentences,
+        sentences=(*found.room_sentences, *_stage_sentences(found)),
         warnings=found.warnings,
-        tables=(_cut(Grid(headers=headers, rows=rows, text_columns=frozenset({5}), note=note)),),
+        tables=(_cut(Grid(headers=headers, rows=rows, text_columns=frozenset(), note=note)),),
     )
+
+
+def _stage_sentences(found: Inspection) -> list[str]:
+    """Return what the ratios mean, once for neighbours of which the same is true, of the first ones."""
+    out = []
+    for sentence, same in groupby(found.stages, lambda stage: stage.sentence):
+        numbers = [stage.stage for stage in same]
+        who = f"Stage {numbers[0]}" if len(numbers) == 1 else f"Stages {numbers[0]} to {numbers[-1]}"
+        out.append(f"{who}: {sentence}")
+    more = len(out) - MOST_STAGES
+    return [*out[:MOST_STAGES], *([f"... and {counted(more, 'more sentence')} on other stages."] if more > 0 else [])]
 
 
 def _training(step: TrainingStep) -> Sheet:

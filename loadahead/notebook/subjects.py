@@ -48,8 +48,9 @@ def _costs(costs: Costs) -> Subject:
 
 
 def _timeline(timeline: Timeline) -> Subject:
-    sides = {"measured" if timeline.is_measured else "predicted": timeline}
-    return Subject(data=RunData(plan=timeline.plan, **sides), what="a timeline", figures=_OF_A_STEP)
+    predicted, measured = (None, timeline) if timeline.is_measured else (timeline, None)
+    data = RunData(plan=timeline.plan, predicted=predicted, measured=measured)
+    return Subject(data=data, what="a timeline", figures=_OF_A_STEP)
 
 
 def _sweep(table: SweepTable) -> Subject:
@@ -64,7 +65,7 @@ def _run(run: Run) -> Subject:
 
 
 def _training(step: TrainingStep) -> Subject:
-    """Return its plan and its last measured step, where there are any yet; a prediction would be made anew each time."""
+    """Return its plan and its last measured step, where there are any yet; a prediction would be made anew."""
     plan = measured = None
     with suppress(InputError):
         plan = step.plan

@@ -6,7 +6,7 @@ import io
 import re
 from html import escape
 
-import matplotlib
+import matplotlib as mpl
 
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.base import Drawing
@@ -21,7 +21,7 @@ _SIZE = re.compile(r' width="[^"]*" height="[^"]*"| height="[^"]*"| width="[^"]*
 def themed_svg(drawing: Drawing, prefix: str) -> str:
     """Return the figure as an ``<svg>`` element; ``prefix`` keeps its ids apart from those of others on the page."""
     out = io.StringIO()
-    with styled(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with styled(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
         drawing.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

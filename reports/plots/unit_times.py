@@ -33,7 +33,7 @@ def units(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
         axes.axvline(place - 0.5, color=QUIET, linewidth=0.7, linestyle=(0, (2, 2)))
     axes.set_ylabel(unit)
     axes.set_xlabel("unit, in the model's order")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlim(-0.6, len(view.stage) - 0.4)
     light_grid(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)

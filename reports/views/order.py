@@ -11,7 +11,7 @@ from loadahead.sim.ir.kinds import UNIT_KINDS, Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 
 # A RECOMPUTE belongs to the backward pass that needs it.
-_PASS_OF = {kind: Kind.BACKWARD for kind in UNIT_KINDS} | {
+_PASS_OF = dict.fromkeys(UNIT_KINDS, Kind.BACKWARD) | {
     Kind.FORWARD: Kind.FORWARD,
     Kind.BACKWARD_WEIGHT: Kind.BACKWARD_WEIGHT,
 }
