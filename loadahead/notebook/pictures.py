@@ -14,7 +14,7 @@ from loadahead.reports.plots.svg import themed_svg
 from loadahead.reports.run_data import RunData
 
 # A notebook's file keeps every output. An SVG has an element for each box, a PNG of the same figure some 100 kB.
-LARGEST_SVG = 400_000
+LARGEST_SVG = 500_000
 # Matplotlib's own rule, which inside a document is about all of it; ``notebook.css`` has it for our figures.
 _STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
 

@@ -6,14 +6,18 @@ from loadahead.reports.plots.base import Drawing, Layout, Missing, Plot
 from loadahead.reports.plots.gantt import gantt
 from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
 from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
+from loadahead.reports.plots.link_use import link_use
 from loadahead.reports.plots.memory import memory
 from loadahead.reports.plots.order import order
+from loadahead.reports.plots.time_parts import time_parts
 from loadahead.reports.plots.unit_times import units
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
-    "gantt": gantt,
     "memory": memory,
+    "time_parts": time_parts,
+    "gantt": gantt,
+    "link_use": link_use,
     "horizon_time_memory": horizon_time_memory,
     "horizon_overlap_stalls": horizon_overlap_stalls,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.style import DARK_KINDS, INK, KIND_COLOUR, QUIET, new_figure, styled
+from loadahead.reports.plots.style import GROUND, KIND_COLOUR, QUIET, SMALL, legend_above, new_figure, styled
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.order import OrderView, order_view
 from loadahead.sim.ir.kinds import Kind
@@ -25,8 +25,7 @@ def order(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     if isinstance(view, Missing):
         return view
     rows = len({one.rank for one in view.passes})
-    figure, grid = new_figure(0.34 * rows + 0.95)
-    figure.set_size_inches(layout.width_inches, 0.34 * rows + 0.95)
+    figure, grid = new_figure(0.34 * rows + 0.95, width=layout.width_inches)
     axes = grid[0][0]
     recomputes = bool((data.plan.ops.kind == Kind.RECOMPUTE).any())
     several = len(data.plan.stage_rank) > data.plan.ranks
@@ -37,8 +36,7 @@ def order(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
         axes.barh(ranks, 0.94, 0.62, left=[place + 0.03 for place in places], color=KIND_COLOUR[kind], label=name)
         for one in mine:
             text = f"{one.stage}.{one.microbatch}" if several else str(one.microbatch)
-            ink = "white" if kind in DARK_KINDS else INK
-            axes.text(one.place + 0.5, one.rank, text, ha="center", va="center", fontsize=7, color=ink)
+            axes.text(one.place + 0.5, one.rank, text, ha="center", va="center", fontsize=SMALL, color=GROUND)
     leaving = [one for one in view.passes if one.offloads]
     if leaving:
         axes.plot(
@@ -56,7 +54,7 @@ def order(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     axes.set_xticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0, color=QUIET)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4 if layout is Layout.WIDE else 2)
+    legend_above(figure, *axes.get_legend_handles_labels())
     return Drawing(figure=figure, title=TITLE, caption=_caption(view, rows, MOST_PASSES[layout], several))
 
 

@@ -1,4 +1,4 @@
-"""Makes a figure's SVG for a page: its colours are the page's variables, so that one picture serves both grounds."""
+"""Writes a figure as SVG that stands in a page: its colours are the page's variables, its texts stay texts."""
 
 from __future__ import annotations
 
@@ -6,27 +6,47 @@ import io
 import re
 from html import escape
 
-import matplotlib as mpl
-
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.base import Drawing
-from loadahead.reports.plots.style import styled
+from loadahead.reports.plots.style import FONT, styled
 
-_VARIABLES = {colour.light.lower(): f"var(--{name})" for name, colour in PALETTE.items()}
 _HEX = re.compile(r"#[0-9a-fA-F]{6}\b")
-_ID = re.compile(r'( id="|(?:xlink:)?href="#|url\(#)')
-_SIZE = re.compile(r' width="[^"]*" height="[^"]*"| height="[^"]*"| width="[^"]*"')
+_ID = re.compile(r"""(\bid="|\bhref="#|url\(#)""")
+_ATTRIBUTE = re.compile(r"""\b(fill|stroke)="(#[0-9a-fA-F]{6})\"""")
+_HEAD = re.compile(r"<svg\b[^>]*>")
+# Readers whose machine lacks the figures' font get one as wide, so that texts stay where they were laid out.
+_AS_WIDE = "Verdana, sans-serif"
+_NAMES = {colour.light.lower(): name for name, colour in PALETTE.items()}
 
 
 def themed_svg(drawing: Drawing, prefix: str) -> str:
-    """Return the figure as an ``<svg>`` element; ``prefix`` keeps its ids apart from those of others on the page."""
+    """Return the figure as an ``<svg>`` element.
+
+    Each of the palette's colours becomes ``var(--name)``. Ids begin with ``prefix``, so that several figures stand in
+    one page. The element's name for readers who do not see it is title and caption.
+    """
     out = io.StringIO()
-    with styled(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        drawing.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    with styled():
+        # No date: the same figure gives the same text.
+        drawing.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = _HEX.sub(lambda found: _VARIABLES.get(found[0].lower(), found[0]), text)
-    text = _ID.sub(lambda found: f"{found[1]}{prefix}-", text)
-    start, rest = text.split(">", 1)
-    label = escape(f"{drawing.title}. {drawing.caption}")
-    return f'{_SIZE.sub("", start)} role="img" aria-label="{label}">{rest}'
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # A variable may stand in a style alone, never in an attribute.
+    text = _ATTRIBUTE.sub(r'style="\1: \2"', text)
+    text = _ID.sub(lambda found: found.group(1) + prefix + "-", text)
+    text = _HEX.sub(_variable, text)
+    text = text.replace(f"'{FONT}'", f"'{FONT}', {_AS_WIDE}")
+    name = escape(f"{drawing.title}. {drawing.caption}", quote=True)
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
+        f'aria-label="{name}" {box.group()} width="100%">'
+    )
+    return _HEAD.sub(lambda _: head, text, count=1).rstrip()
+
+
+def _variable(found: re.Match[str]) -> str:
+    name = _NAMES.get(found.group().lower())
+    return found.group() if name is None else f"var(--{name})"

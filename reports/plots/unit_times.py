@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.style import KIND_COLOUR, QUIET, light_grid, new_figure, styled, time_scale
+from loadahead.reports.plots.style import KIND_COLOUR, QUIET, legend_above, light_grid, new_figure, styled, time_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.unit_times import UnitTimes, unit_times
 from loadahead.sim.ir.kinds import Kind
@@ -19,8 +19,7 @@ def units(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     if data.costs is None:
         return Missing(title=TITLE, reason="there are no costs")
     view = unit_times(data.costs, MOST_UNITS[layout])
-    figure, grid = new_figure(_HEIGHT)
-    figure.set_size_inches(layout.width_inches, _HEIGHT)
+    figure, grid = new_figure(_HEIGHT, width=layout.width_inches)
     axes = grid[0][0]
     parts = {Kind.FORWARD: view.forward_ns, Kind.RECOMPUTE: view.recompute_ns, Kind.BACKWARD: view.backward_ns}
     scale, unit = time_scale(max(map(sum, zip(*parts.values(), strict=True))))
@@ -36,7 +35,7 @@ def units(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     axes.locator_params(axis="x", integer=True)
     axes.set_xlim(-0.6, len(view.stage) - 0.4)
     light_grid(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    legend_above(figure, *axes.get_legend_handles_labels())
     return Drawing(figure=figure, title=TITLE, caption=_caption(data, view))
 
 
