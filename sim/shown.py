@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib import import_module
 
 # The module whose ``html`` makes a result's HTML. Its name alone is known here: plans and timelines are made and kept
@@ -25,10 +26,10 @@ class Shown:
         except Exception as error:
             return f"<{name} that cannot be told in a line ({type(error).__name__})>"
 
-    def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; None, upon which it shows the line, where HTML cannot be made."""
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows, which is the line where nothing else can be made."""
         try:
             shown = import_module(RENDERER).html(self)
         except Exception:
-            return None
-        return shown if isinstance(shown, str) else None
+            shown = None
+        return shown if isinstance(shown, str) else f"<pre>{escape(repr(self))}</pre>"
