@@ -17,7 +17,6 @@ from loadahead.reports.tables import (
     NOTHING,
     Grid,
     comparison_grid,
-    format_error,
     format_share,
     kinds_grid,
     many_grid,
@@ -135,8 +134,8 @@ def _timeline(timeline: Timeline) -> Sheet:
         rows.append(("peak host memory", format_bytes(short.peak_host_bytes)))
     if short.stalls_ns is not None:
         rows.append(("overlap", format_share(short.overlap)))
-        waits = ((f"stall: {look.title}", short.stalls_ns[stall]) for stall, look in STALL_LOOKS.items())
-        rows += [(name, format_duration(ns)) for name, ns in waits]
+        for place, (stall, look) in enumerate(STALL_LOOKS.items()):
+            rows.append((look.short if place else f"stall: {look.short}", format_duration(short.stalls_ns[stall])))
     ranks = len(short.peak_device_bytes)
     note = "Of the rank that has most of each." if ranks > 1 else ""
     folded = {}
@@ -244,6 +243,10 @@ def _costs_grid(costs: Costs) -> Grid:
     )
 
 
+def _change(share: float) -> str:
+    return f"{share:+.1%}".replace("%", " %").replace("-", "−")
+
+
 def _advice(advice: Advice) -> Sheet:
     named = (
         ("all kept", advice.keep_all),
@@ -258,7 +261,7 @@ def _advice(advice: Advice) -> Sheet:
             name,
             NOTHING if figures.horizon is None else str(figures.horizon),
             format_duration(figures.step_time_ns),
-            NOTHING if figures is advice.keep_all else format_error(figures.slower_than(advice.keep_all)),
+            NOTHING if figures is advice.keep_all else _change(figures.slower_than(advice.keep_all)),
             format_bytes(figures.peak_device_bytes),
             format_bytes(figures.host_bytes),
         )
