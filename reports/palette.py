@@ -34,9 +34,9 @@ PALETTE: dict[str, Colour] = {
     "measured": Colour(light="#c85000", dark="#f08a4c"),
     # What an operation does.
     "forward": Colour(light="#0b4491", dark="#4087da"),
-    "recompute": Colour(light="#2870cf", dark="#93f7fd"),
+    "recompute": Colour(light="#2870cf", dark="#86e3f2"),
     "backward": Colour(light="#006f2a", dark="#35ba7a"),
-    "backward-weight": Colour(light="#3aa37e", dark="#92d4b9"),
+    "backward-weight": Colour(light="#3aa37e", dark="#a5e2c4"),
     "optimizer": Colour(light="#373042", dark="#8a96a2"),
     "offload": Colour(light="#a04c1a", dark="#f5924e"),
     "prefetch": Colour(light="#9e51aa", dark="#d27fd9"),
@@ -45,10 +45,10 @@ PALETTE: dict[str, Colour] = {
     # What a compute queue waits for, where that is not one operation of its own rank.
     "bubble": Colour(light="#46350e", dark="#8c6827"),
     # What is in memory.
-    "weights": Colour(light="#5b5558", dark="#7b9e94"),
-    "inside-units": Colour(light="#3d94d1", dark="#4fc7ff"),
+    "weights": Colour(light="#5b5558", dark="#66706c"),
+    "inside-units": Colour(light="#3d94d1", dark="#2a7fd0"),
     "boundaries": Colour(light="#c05000", dark="#f08a4d"),
-    "transport": Colour(light="#874281", dark="#db72c5"),
+    "transport": Colour(light="#874281", dark="#e89bd8"),
     # Lines of one panel that are variants of a plan.
     "series-1": Colour(light="#0070b2", dark="#58b0e4"),
     "series-2": Colour(light="#b87700", dark="#f0bb1e"),

@@ -73,7 +73,7 @@ def _boxes(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float], p
     least = {step: axis.width(step, view.LEAST_POINTS, points) for step in found.spans}
     by_look: dict[tuple[int, Kind, bool, bool], list[view.Box]] = {}
     for box in found.boxes:
-        by_look.setdefault((box.row, box.kind, box.operations > 1, box.differs), []).append(box)
+        by_look.setdefault((box.row, box.kind, box.operations > 1, box.differs and found.outlined), []).append(box)
     # Outlined ones last, so that no neighbour hides their outline.
     for (number, kind, several, differs), boxes in sorted(by_look.items(), key=lambda item: item[0][3]):
         step = found.rows[number].source
@@ -84,12 +84,13 @@ def _boxes(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float], p
         room = np.median([width for _, width in spans]) / least[step] * view.LEAST_POINTS
         # Outlines in the ground's colour keep neighbours apart, but would swallow narrow boxes.
         plain = {"edgecolor": GROUND, "linewidth": 0.5} if room > 3 else {"linewidth": 0}
+        if several:
+            plain = {"edgecolor": KIND_COLOUR[kind], "linewidth": 0.5}
         axes.broken_barh(
             spans,
             (places[number] + 0.06, 0.88),
-            facecolors=KIND_COLOUR[kind],
-            alpha=0.5 if several else None,
-            **(_DIFFERS if differs else plain),
+            facecolors=FAINT if several else KIND_COLOUR[kind],
+            **(_DIFFERS | {"linewidth": 1.1 if room > 3 else 0.6} if differs else plain),
         )
         _numbers(axes, axis, step, boxes, places[number], points)
 
@@ -217,7 +218,7 @@ def _legend(found: view.Gantt) -> tuple[list[Artist], list[str]]:
         )
     if len(found.spans) > 1:
         handles["measured (grey row)"] = Patch(facecolor=FAINT)
-    if found.off:
+    if found.outlined:
         handles["differs from the prediction"] = Patch(facecolor=GROUND, **_DIFFERS)
     if found.ways:
         handles["a boundary's way"] = Line2D([], [], color=INK, linewidth=0.9, marker=">", markersize=4)

@@ -25,13 +25,14 @@ from loadahead.reports.plots.style import (
 from loadahead.reports.plots.time_axis import TimeAxis
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import memory as view
+from loadahead.reports.views.timelines import percent
 from loadahead.sim.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_RANKS = {Layout.WIDE: 3, Layout.NARROW: 2}
-_MOST_POINTS = {Layout.WIDE: 600, Layout.NARROW: 240}
+_MOST_POINTS = {Layout.WIDE: 300, Layout.NARROW: 140}
 _LETTERS = {Layout.WIDE: (90, 48), Layout.NARROW: (42, 42)}
 # From below: what stays first, what comes and goes with every operation last.
 ROLES = (
@@ -40,9 +41,9 @@ ROLES = (
     ("transport", "transport", LIGHT["transport"]),
     ("inside_units", "inside units", LIGHT["inside-units"]),
 )
-# The prediction is wide and pale, the measurement above it thin and strong, so both stay visible where they agree.
+# The prediction is wide, the measurement above it thin, so both stay visible where they agree.
 _LINES: dict[str, dict[str, Any]] = {
-    "predicted": {"color": PREDICTED, "linewidth": 2.8, "alpha": 0.45, "solid_joinstyle": "miter"},
+    "predicted": {"color": PREDICTED, "linewidth": 2.8, "solid_joinstyle": "miter"},
     "measured": {"color": MEASURED, "linewidth": 1.1, "solid_joinstyle": "miter"},
 }
 # Over its own stack a measurement is the one line, in ink.
@@ -83,7 +84,7 @@ def _capacity(axes: Axes, capacity: int, peak: int, scale: float, shown: bool) -
         axes.text(
             0.995,
             0.985,
-            f"capacity {format_bytes(capacity)} is above this: {peak / capacity:.0%} used".replace("%", " %"),
+            f"capacity {format_bytes(capacity)} is above this: {percent(peak, capacity)} used",
             transform=axes.transAxes,
             ha="right",
             va="top",

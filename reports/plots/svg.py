@@ -13,6 +13,9 @@ from loadahead.reports.plots.style import FONT, styled
 _HEX = re.compile(r"#[0-9a-fA-F]{6}\b")
 _ID = re.compile(r"""(\bid="|\bhref="#|url\(#)""")
 _ATTRIBUTE = re.compile(r"""\b(fill|stroke)="(#[0-9a-fA-F]{6})\"""")
+_PATH = re.compile(r' d="[^"]*"')
+# A hundredth of a point is finer than any screen.
+_FINER = re.compile(r"(\.\d\d)\d+")
 _HEAD = re.compile(r"<svg\b[^>]*>")
 # Readers whose machine lacks the figures' font get one as wide, so that texts stay where they were laid out.
 _AS_WIDE = "Verdana, sans-serif"
@@ -32,6 +35,7 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _PATH.sub(lambda found: _FINER.sub(r"\1", found.group()), text)
     # A variable may stand in a style alone, never in an attribute.
     text = _ATTRIBUTE.sub(r'style="\1: \2"', text)
     text = _ID.sub(lambda found: found.group(1) + prefix + "-", text)

@@ -190,6 +190,11 @@ class Gantt:
         return far_apart(end - start for start, end in self.spans.values())
 
     @property
+    def outlined(self) -> bool:
+        """Return whether operations that differ are outlined: where most do, that would mark nothing."""
+        return bool(self.off and self.compared) and 2 * (self.off or 0) <= (self.compared or 0)
+
+    @property
     def sentences(self) -> list[str]:
         """Return what the numbers say."""
         lengths = {name: end - start for name, (start, end) in self.wholes.items()}
@@ -246,6 +251,8 @@ class Gantt:
         if self.off is None or self.compared is None:
             return []
         rule = f"start elsewhere in their step by more than {OFF_BY:.0%} of it, or in another order".replace("%", " %")
+        if self.off and not self.outlined:
+            return [f"The prediction stands above the measurement: {self.off} of {self.compared} measured operations {rule}."]
         if not self.off:
             return [f"The prediction stands above the measurement: none of {self.compared} measured operations {rule}."]
         return [
@@ -286,7 +293,7 @@ def gantt(data: RunData, room: Room = Room()) -> Gantt | Missing:  # noqa: B008 
         rows=tuple(rows),
         boxes=tuple(boxes),
         waits=tuple(waits),
-        ways=tuple(_ways(next(iter(steps.values())), rows, next(iter(spans.items())), room.arrows)),
+        ways=tuple(_ways(next(iter(steps.values())), rows, next(iter(spans.items())), room.arrows if len(ranks) <= 2 else 1)),
         overview=() if shown_whole else tuple(_overview(steps, wholes, ranks, room.columns)),
         spans=spans,
         wholes=wholes,
