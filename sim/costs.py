@@ -111,6 +111,8 @@ class UnitCost(_Frozen):
         return *durations, self.workspace_forward, self.workspace_recompute, backward, backward, backward
 
 
+# Of UNIT_KINDS, as :meth:`UnitCost.amounts` has them first.
+_DURATIONS = ("forward_ns", "recompute_ns", "backward_ns", "backward_input_ns", "backward_weight_ns")
 _WORKSPACES = ("workspace_forward", "workspace_recompute", "workspace_backward")
 
 
@@ -223,7 +225,7 @@ class Costs(Shown, _Frozen):
         rows = []
         for stage, units in enumerate(self.units):
             for place, unit in enumerate(units):
-                durations = {f"{kind.name.lower()}_ns": ns for kind, (ns, _) in unit.by_kind().items()}
+                durations = dict(zip(_DURATIONS, unit.amounts(), strict=False))
                 spaces = {name: getattr(unit, name) for name in _WORKSPACES}
                 rows.append({"stage": stage, "unit": place, **durations, **spaces, "way": unit.way})
         return pd.DataFrame(rows)
