@@ -31,6 +31,7 @@ _HOMES = {
         "loadahead.api",
     ),
     **dict.fromkeys(("LoadaheadError", "InputError", "CheckFailed", "Interrupted"), "loadahead.sim.errors"),
+    "plot": "loadahead.notebook",
     "Progress": "loadahead.progress",
     "Scenario": "loadahead.scenarios.schema",
     "Plan": "loadahead.sim.ir.plan",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         verify,
     )
     from loadahead.inspection import Inspection
+    from loadahead.notebook import plot
     from loadahead.progress import Progress
     from loadahead.runs import Run
     from loadahead.scenarios.schema import Scenario
@@ -99,6 +101,7 @@ __all__ = [
     "inspect",
     "load",
     "plan",
+    "plot",
     "report",
     "simulate",
     "sweep",

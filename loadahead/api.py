@@ -15,6 +15,7 @@ from loadahead.compiling import compile_first, tells_of_compiling
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.shown import Shown
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import IN_MEMORY
 
@@ -222,8 +223,8 @@ def inspect(
     return inspect_prepared(prepared_of(source, overrides, costs_given(costs)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepTable:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SweepTable(Shown):
     """A sweep's points, one row each: the axes' values, then the step's metrics. Times are in ns, sizes in bytes.
 
     Attributes:
@@ -244,8 +245,28 @@ class SweepTable:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def _in_a_line(self) -> str:
+        """Return how many points there are, of which axes, and the best of them where they are of one model."""
+        from loadahead.sim.choice import axes_text, varying_axes
+        from loadahead.sim.units import counted, format_bytes, format_duration
+
+        axes = varying_axes(self.rows)
+        points = counted(len(self.rows), "point") + (f" over {', '.join(axes)}" if axes else "")
+        chosen = self.choices()
+        if len(chosen) != 1:
+            return f": {points}" + (f"; {len(chosen)} models" if chosen else "")
+        best = chosen[0].best
+        if best is None:
+            return f": {points}; nothing fits"
+        figures = f"{format_duration(best.step_time_ns)}, {format_bytes(best.peak_device_bytes)}"
+        return f": {points}; the best that fits: {axes_text(best, axes)} ({figures})"
+
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per point."""
+        """Return one row per point.
+
+        Columns: the axes; then the metrics of :class:`loadahead.sim.step_metrics.SweepRow`, times in ns and sizes in
+        bytes; ``fits`` says whether the point fits the device and the host.
+        """
         from loadahead.reports.run_directory import sweep_frame
 
         return sweep_frame(self.rows)
@@ -489,7 +510,7 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
     elif isinstance(subject, SweepTable):
         run_directory.write_sweep(folder, subject.rows, subject.facts)
     elif isinstance(subject, Timeline):
-        name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
+        name = run_directory.MEASURED if subject.is_measured else run_directory.PREDICTED
         for other in run_directory.FILES:
             if other != name and (folder / other).exists():
                 raise InputError(f"{folder}: holds a run or a sweep already ({other}); give another directory")

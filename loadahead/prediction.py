@@ -16,7 +16,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.engines import simulate as run_engine
 from loadahead.sim.errors import InputError
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
-from loadahead.sim.timeline import COLUMNS, MEASURED_SOURCES
+from loadahead.sim.timeline import COLUMNS
 
 if TYPE_CHECKING:
     from loadahead.reports.speed import Speed
@@ -63,7 +63,7 @@ def speed_of(step: Timeline) -> Speed:
     from loadahead.reports.speed import Speed
 
     about = read_about(step.header, "the timeline") or About()
-    return Speed.of(about, step.metrics.step_time_ns, measured=step.source in MEASURED_SOURCES)
+    return Speed.of(about, step.metrics.step_time_ns, measured=step.is_measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,13 @@ from loadahead.sim.costs import is_estimate
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.placement import Placement
+from loadahead.sim.shown import Shown
 from loadahead.sim.timeline import write_timeline
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from loadahead.reports.compare import Comparison
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
@@ -38,7 +41,7 @@ _SWITCH = {True: "on", False: "off"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Run:
+class Run(Shown):
     """One plan, predicted and measured.
 
     Attributes:
@@ -55,9 +58,10 @@ class Run:
     measured: Timeline
     execution: ExecutionResult
 
-    def __repr__(self) -> str:
+    def _in_a_line(self) -> str:
+        """Return the plan's name, the device, and both step times."""
         measured, predicted = (format_duration(side.step_time_ns) for side in (self.measured, self.predicted))
-        return f"<Run of {self.job.name} on {self.measured.source}: step {measured}, predicted {predicted}>"
+        return f" of {self.job.name!r} on {self.measured.source}: step {measured}, predicted {predicted}"
 
     @property
     def metrics(self) -> StepMetrics:
@@ -84,6 +88,15 @@ class Run:
         from loadahead.reports.compare import compare
 
         return compare(self.predicted, self.measured)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per operation, predicted and measured side by side.
+
+        :func:`loadahead.reports.compare.operations_frame` has the columns.
+        """
+        from loadahead.reports.compare import operations_frame
+
+        return operations_frame(self.predicted, self.measured)
 
     def result(self) -> dict[str, Any]:
         """Return the run as plain data: a prediction's keys, measured, and what only a run can tell."""

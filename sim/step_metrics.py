@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from loadahead.sim.shown import Shown
+from loadahead.sim.units import counted, format_bytes, format_duration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A rank's compute queue waits for one of these. Each has a field of RankMetrics, StepMetrics and SweepRow,
 # whose name :func:`stall_field` gives.
@@ -111,8 +117,8 @@ class RankMetrics:
         return cls(peak_parts=None if parts is None else PeakParts(**parts), **values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepMetrics:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class StepMetrics(Shown):
     """Holds the step's time in ns, every rank's metrics, and how many boundaries leave the GPU and how many stay.
 
     ``host_bytes`` is the host memory that the slots of all GPUs of one host take together, of the fullest host.
@@ -123,6 +129,28 @@ class StepMetrics:
     offloaded: int
     kept: int
     host_bytes: int
+
+    def _in_a_line(self) -> str:
+        """Return the step's time, and the peak of the rank that has most."""
+        begin = f" of {counted(len(self.ranks), 'rank')}: step {format_duration(self.step_time_ns)}"
+        return f"{begin}, peak device memory {format_bytes(self.peak_device_bytes)}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per rank.
+
+        Columns are the fields of :class:`RankMetrics`: ``rank``, peaks in bytes, times and stalls in ns, ``overlap`` as
+        a fraction; then those of :class:`PeakParts`, in bytes, which are missing in results from before they were kept.
+        """
+        import pandas as pd
+
+        parts = [field.name for field in fields(PeakParts)]
+        rows = []
+        for rank in self.ranks:
+            own = {field.name: getattr(rank, field.name) for field in fields(rank) if field.name != "peak_parts"}
+            rows.append(
+                own | {name: None if rank.peak_parts is None else getattr(rank.peak_parts, name) for name in parts}
+            )
+        return pd.DataFrame(rows).astype(dict.fromkeys(parts, "Int64")) if rows else pd.DataFrame()
 
     @property
     def peak_device_bytes(self) -> int:

@@ -10,7 +10,9 @@ from loadahead.reports.plots.gantt import gantt
 from loadahead.reports.plots.heat_map import heat_map
 from loadahead.reports.plots.link_use import link_use
 from loadahead.reports.plots.memory import memory
+from loadahead.reports.plots.order import order
 from loadahead.reports.plots.time_parts import time_parts
+from loadahead.reports.plots.unit_times import units
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
@@ -24,4 +26,7 @@ PLOTS: dict[str, Plot] = {
     "heat_map": heat_map,
 }
 
-__all__ = ["PLOTS", "Drawing", "Layout", "Missing", "Plot"]
+# Notebooks show these as well, of what is no run: of a plan alone, and of costs alone.
+FIGURES: dict[str, Plot] = {**PLOTS, "order": order, "units": units}
+
+__all__ = ["FIGURES", "PLOTS", "Drawing", "Layout", "Missing", "Plot"]

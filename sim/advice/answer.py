@@ -8,12 +8,23 @@ from typing import Any
 from loadahead.sim.advice.findings import Figures, Findings
 from loadahead.sim.advice.within import WITHIN
 from loadahead.sim.advice.words import in_words, why_none
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, PEAK_DEVICE, STEP_TIME
+from loadahead.sim.units import format_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice(Findings):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Advice(Shown, Findings):
     """Says which horizon to set, and why; :class:`Findings` has the numbers."""
+
+    def _in_a_line(self) -> str:
+        """Return the advised horizon, with its memory and step time beside those of keeping all."""
+        if self.best is None:
+            return f": no horizon, in the way: {', '.join(self.obstacles)}"
+        memory, all_memory = (format_bytes(figures.peak_device_bytes) for figures in (self.best, self.keep_all))
+        unit = f"{self.horizon_unit}, release window {self.release_window}"
+        slower = f"{self.best.slower_than(self.keep_all):+.2%}".replace("%", " %")
+        return f": horizon {self.best.horizon} ({unit}), {memory} instead of {all_memory}, step time {slower}"
 
     @property
     def sentence(self) -> str:
