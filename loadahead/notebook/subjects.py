@@ -35,7 +35,7 @@ class Subject:
 
 
 _OF_A_STEP = ("memory", "gantt")
-_OF_A_SWEEP = ("horizon_time_memory",)
+_OF_A_SWEEP = ("front",)
 
 
 def _plan(plan: Plan) -> Subject:

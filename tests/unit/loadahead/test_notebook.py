@@ -238,7 +238,7 @@ def test_a_run_directory_is_drawn_as_its_table_is(tmp_path: Path) -> None:
     lines = [
         [line.get_xydata().tolist() for line in one.lines]  # type: ignore[union-attr]
         for subject in (tmp_path, str(tmp_path), table())
-        for one in la.plot(subject, "horizon_time_memory")
+        for one in la.plot(subject, "axis_time_memory")
     ]
     third = len(lines) // 3
     assert lines[:third] == lines[third : 2 * third] == lines[2 * third :]
@@ -248,7 +248,7 @@ def test_a_run_directory_is_drawn_as_its_table_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subject", "name", "said"),
     [
-        (step, "gant", r"'gant' is no figure; a timeline has .*gantt.*; it has not .*horizon_time_memory \("),
+        (step, "gant", r"'gant' is no figure; a timeline has .*gantt.*; it has not .*axis_time_memory \("),
         (lambda: la.plan("uniform"), "memory", r"a plan, which holds no times \(simulate it.*has no figure 'memory'"),
         (table, "gantt", "a sweep's table has no figure 'gantt': there is no timeline"),
         (lambda: 5, None, "is of type int; it must be a timeline"),
