@@ -103,7 +103,7 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
 
     table = pd.DataFrame.from_records([row.to_dict() for row in rows])
     # Where some are not known these would become floats, or have no type at all.
-    types = dict.fromkeys(ROOM_COLUMNS, "Int64") | dict.fromkeys(SPEED_COLUMNS, "float64")
+    types = dict.fromkeys(ROOM_COLUMNS, "Int64") | dict.fromkeys(SPEED_COLUMNS, "Float64")
     return table.astype({name: type_ for name, type_ in types.items() if name in table})
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from loadahead.cli.main import run
+from loadahead.reports.run_directory import OF_PREDICTION
 from loadahead.scenarios.loader import SHIPPED, load_scenario, shipped_names
 from loadahead.sim.engines import ENGINES
 
@@ -258,7 +259,7 @@ def test_a_prediction_is_a_run_directory_that_a_report_reads(tmp_path: Path, cap
     folder = tmp_path / "predicted"
     assert run(["simulate", "uniform", "-o", str(folder), "--json"]) == 0
     step_time = json.loads(capsys.readouterr().out)["step_time_ns"]
-    assert {path.name for path in folder.iterdir()} == {"plan.json", "costs.json", "advice.json", "predicted.jsonl"}
+    assert {path.name for path in folder.iterdir()} == set(OF_PREDICTION)
     assert run(["report", str(folder)]) == 0
     capsys.readouterr()
     again = ["simulate", str(folder / "plan.json"), "--costs", str(folder / "costs.json"), "--json"]

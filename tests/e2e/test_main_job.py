@@ -86,5 +86,5 @@ def test_where_nothing_fits_the_nearest_plan_is_run_and_it_is_said(tmp_path: Pat
     assert run(["demo", *TINY, *small, "-o", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Nothing fits: the least that any of the 2 plans needs is" in out
-    assert "more than the device has. It is run all the same. Chosen: 2 microbatches, horizon 1." in out
+    assert "Nothing fits; the nearest is run all the same." in out
     assert "more than the device has (97.66 KiB)" in out and "Marked" not in out

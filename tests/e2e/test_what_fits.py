@@ -78,8 +78,8 @@ def test_rows_have_their_own_capacity_where_memory_is_an_axis(tmp_path: Path) ->
         assert read_sweep(tmp_path / name) == table.rows
     assert load_run(tmp_path).sweep == table.rows
     header, first, *_ = (tmp_path / "sweep.csv").read_text().splitlines()
-    assert header.endswith("host_bytes,capacity_bytes,host_capacity_bytes,gpus,fits")
-    assert first.endswith(f",{50 * GIB},,4,False")
+    assert header.endswith("host_capacity_bytes,gpus,fits,replicas,tokens_per_s,mfu")
+    assert f",{50 * GIB},,4,False,1," in first
 
 
 def test_of_two_layouts_of_one_box_the_faster_is_marked() -> None:
