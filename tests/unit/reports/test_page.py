@@ -249,7 +249,8 @@ def test_figures_of_an_earlier_run_do_not_stay(run: Path) -> None:
     for name in ("sweep.csv", "horizons.json"):
         (run / name).unlink()
     write_report(run)
-    assert sorted(path.name for path in (run / "figures").iterdir()) == ["gantt.png", "memory.png"]
+    left = ["gantt.png", "link_use.png", "memory.png", "time_parts.png"]
+    assert sorted(path.name for path in (run / "figures").iterdir()) == left
 
 
 def test_a_long_sweep_shows_its_best_rows_and_links_the_rest(run: Path) -> None:
