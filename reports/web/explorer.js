@@ -118,7 +118,7 @@
   }
 
   // ---- all points, time against memory
-  const hidden = { left: 58, right: 14, top: 20, bottom: 40 };
+  const frame = { left: 58, right: 14, top: 30, bottom: 40 };
   let dots = [];
   function scaleOf(values, room) {
     const low = Math.min(...extent(values)), high = Math.max(...extent(values));
@@ -145,7 +145,7 @@
   function drawScatter() {
     const picture = find("ex-scatter");
     if (!picture) return;
-    const width = picture.clientWidth || 360, height = Math.round(clamp(width * 0.8, 240, 330)), m = hidden;
+    const width = picture.clientWidth || 360, height = Math.round(clamp(width * 0.8, 240, 330)), m = frame;
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     picture.style.height = height + "px";
     const every = [...Array(rows.count).keys()];
