@@ -258,7 +258,8 @@ def test_a_prediction_is_a_run_directory_that_a_report_reads(tmp_path: Path, cap
     folder = tmp_path / "predicted"
     assert run(["simulate", "uniform", "-o", str(folder), "--json"]) == 0
     step_time = json.loads(capsys.readouterr().out)["step_time_ns"]
-    assert {path.name for path in folder.iterdir()} == {"plan.json", "costs.json", "advice.json", "predicted.jsonl"}
+    kept = {"plan.json", "costs.json", "advice.json", "predicted.jsonl", "keep_all.jsonl"}
+    assert {path.name for path in folder.iterdir()} == kept
     assert run(["report", str(folder)]) == 0
     capsys.readouterr()
     again = ["simulate", str(folder / "plan.json"), "--costs", str(folder / "costs.json"), "--json"]
