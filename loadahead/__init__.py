@@ -25,11 +25,13 @@ _HOMES = {
             "execute",
             "compare",
             "report",
+            "export",
             "SweepTable",
         ),
         "loadahead.api",
     ),
     **dict.fromkeys(("LoadaheadError", "InputError", "CheckFailed", "Interrupted"), "loadahead.sim.errors"),
+    "plot": "loadahead.notebook",
     "Progress": "loadahead.progress",
     "Scenario": "loadahead.scenarios.schema",
     "Plan": "loadahead.sim.ir.plan",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         calibrate,
         compare,
         execute,
+        export,
         inspect,
         load,
         plan,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
         verify,
     )
     from loadahead.inspection import Inspection
+    from loadahead.notebook import plot
     from loadahead.progress import Progress
     from loadahead.runs import Run
     from loadahead.scenarios.schema import Scenario
@@ -93,9 +97,11 @@ __all__ = [
     "calibrate",
     "compare",
     "execute",
+    "export",
     "inspect",
     "load",
     "plan",
+    "plot",
     "report",
     "simulate",
     "sweep",

@@ -15,6 +15,7 @@ from loadahead.compiling import compile_first, tells_of_compiling
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.shown import Shown
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.workload import IN_MEMORY
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     from loadahead.arguments import DecisionsSource, OrderSource
     from loadahead.executor.model.spec import BatchOf, LayersOrModel, LossFunction, MakeOptimizer
+    from loadahead.exporting import Exported
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.reports.sweep_comparison import SweepComparison
     from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
     from loadahead.scenarios.loader import Overrides, ScenarioSource
@@ -220,8 +223,8 @@ def inspect(
     return inspect_prepared(prepared_of(source, overrides, costs_given(costs)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepTable:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SweepTable(Shown):
     """A sweep's points, one row each: the axes' values, then the step's metrics. Times are in ns, sizes in bytes.
 
     Attributes:
@@ -242,8 +245,28 @@ class SweepTable:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def _in_a_line(self) -> str:
+        """Return how many points there are, of which axes, and the best of them where they are of one model."""
+        from loadahead.sim.choice import axes_text, varying_axes
+        from loadahead.sim.units import counted, format_bytes, format_duration
+
+        axes = varying_axes(self.rows)
+        points = counted(len(self.rows), "point") + (f" over {', '.join(axes)}" if axes else "")
+        chosen = self.choices()
+        if len(chosen) != 1:
+            return f": {points}" + (f"; {len(chosen)} models" if chosen else "")
+        best = chosen[0].best
+        if best is None:
+            return f": {points}; nothing fits"
+        figures = f"{format_duration(best.step_time_ns)}, {format_bytes(best.peak_device_bytes)}"
+        return f": {points}; the best that fits: {axes_text(best, axes)} ({figures})"
+
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per point."""
+        """Return one row per point.
+
+        Columns: the axes; then the metrics of :class:`loadahead.sim.step_metrics.SweepRow`, times in ns and sizes in
+        bytes; ``fits`` says whether the point fits the device and the host.
+        """
         from loadahead.reports.run_directory import sweep_frame
 
         return sweep_frame(self.rows)
@@ -408,18 +431,24 @@ def execute(
 
 
 def compare(
-    predicted: Timeline | Run | TrainingStep | str | Path, measured: Timeline | Run | TrainingStep | str | Path
-) -> Comparison | ComparisonOfMany:
+    predicted: Timeline | Run | TrainingStep | SweepTable | str | Path,
+    measured: Timeline | Run | TrainingStep | SweepTable | str | Path,
+) -> Comparison | ComparisonOfMany | SweepComparison:
     """Return a prediction beside a measurement: step time, peak memory, every operation and kind of operation.
 
     Each is a timeline, or a run or a :class:`loadahead.TrainingStep` (its prediction, or its measurement), or the path
     of a timeline, of a run directory or of a directory of timelines; then both are paths.
+
+    Two sweeps, each a :class:`SweepTable` or the path of its directory or table, are compared as well: which points
+    moved from the first to the second, which is chosen now, and what joined or left the front.
     """
     from loadahead.comparison import compare_arguments
     from loadahead.reports.compare import compare as compare_timelines
     from loadahead.runs import Run
     from loadahead.training import TrainingStep
 
+    if isinstance(predicted, SweepTable) or isinstance(measured, SweepTable):
+        return _compare_sweeps(predicted, measured)
     if isinstance(predicted, str | Path) or isinstance(measured, str | Path):
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
@@ -427,12 +456,32 @@ def compare(
     for name, side in (("prediction", predicted), ("measurement", measured)):
         if not isinstance(side, Timeline | Run | TrainingStep):
             raise InputError(
-                f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep or a path"
+                f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep, a "
+                "sweep's table or a path"
             )
     return compare_timelines(
         predicted if isinstance(predicted, Timeline) else predicted.predicted,
         measured if isinstance(measured, Timeline) else measured.measured,
     )
+
+
+def _compare_sweeps(first: object, second: object) -> SweepComparison:
+    """Compare two sweeps, of which at least one is a table; InputError where the other is none."""
+    from loadahead.comparison import read_side
+    from loadahead.reports.sweep_comparison import SweepSide, compare_sweeps
+
+    sides = []
+    for name, given in (("first", first), ("second", second)):
+        if isinstance(given, SweepTable):
+            sides.append(SweepSide(name=f"the {name} table", rows=given.rows, facts=given.facts))
+        elif isinstance(given, str | Path):
+            sides.append(read_side(Path(given)))
+        else:
+            raise InputError(
+                f"one side of the comparison is a sweep's table and the {name} is of type {type(given).__name__}; "
+                "give two sweeps, or two timelines or runs"
+            )
+    return compare_sweeps(*sides)
 
 
 def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:
@@ -461,9 +510,33 @@ def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | P
     elif isinstance(subject, SweepTable):
         run_directory.write_sweep(folder, subject.rows, subject.facts)
     elif isinstance(subject, Timeline):
-        name = run_directory.MEASURED if subject.source in ("cpu", "cuda") else run_directory.PREDICTED
+        name = run_directory.MEASURED if subject.is_measured else run_directory.PREDICTED
         for other in run_directory.FILES:
             if other != name and (folder / other).exists():
                 raise InputError(f"{folder}: holds a run or a sweep already ({other}); give another directory")
         write_timeline(subject, folder / name)
     return write_report(folder)
+
+
+@tells_of_compiling
+def export(
+    subject: Plan | Timeline | Run | str | Path,
+    to: str,
+    path: str | Path,
+    *,
+    side: str | None = None,
+    costs: Costs | str | Path | None = None,
+) -> Exported:
+    """Write what other tools open, and return what has been written.
+
+    Args:
+        subject: a plan, which is predicted first; a timeline; a run, or a run directory's path, whose prediction and
+            measurement come side by side; or the path of a plan or of a timeline.
+        to: ``"perfetto"`` or ``"chrome"``, a trace; or ``"memory-viz"``, the plan's allocations.
+        path: the file to write.
+        side: ``"predicted"`` or ``"measured"`` alone.
+        costs: those of the prediction; None: the scenario's, or the run's.
+    """
+    from loadahead.exporting import export_subject
+
+    return export_subject(subject, to, Path(path), side, costs)

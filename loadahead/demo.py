@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead import arguments, jobs, modules
 from loadahead.compiling import compile_first
-from loadahead.prediction import advice_on, predict, result_of
+from loadahead.prediction import predict, result_of
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.page import write_report
-from loadahead.reports.run_data import RunData
+from loadahead.reports.page.commands import CommandsOf
+from loadahead.reports.run_data import KIND_SUMS, KINDS, STEP_TIMES
 from loadahead.reports.statistics import kendall_tau, order_disagreements
 from loadahead.runs import Run, other_kernels, run_job, write_run
 from loadahead.sim.choice import RULE, Choice, choices
@@ -21,6 +22,7 @@ from loadahead.sim.engines import DEFAULT_ENGINE
 from loadahead.sim.step_metrics import PEAK_BOUNDARY, PEAK_DEVICE, STEP_TIME, StepMetrics, SweepRow
 from loadahead.sweeps.axes import policy_axis
 from loadahead.sweeps.grid import Grid, Sweep
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class HorizonRun:
             "predicted": result_of(self.run.job, self.run.predicted),
             "measured": self.run.measured_result(),
             **self.run.check.to_dict(),
+            STEP_TIMES: self.run.execution.bare_step_times_ns or self.run.execution.step_times_ns,
+            KINDS: {
+                name: {key: getattr(kind, key) for key in KIND_SUMS}
+                for name, kind in self.run.comparison().per_kind.items()
+            },
         }
 
 
@@ -128,7 +135,8 @@ def _step_times(horizons: Sequence[HorizonRun]) -> tuple[list[int], list[int]]:
 class Demo:
     """The main job's settings.
 
-    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows.
+    ``steps`` None means the scenario's. ``commands`` returns the command lines that the page shows; ``command`` is the
+    one that is being worked on, which the files keep.
     """
 
     source: ScenarioSource
@@ -139,7 +147,8 @@ class Demo:
     steps: int | None = None
     device: str = "cpu"
     progress: ProgressCallback = silent
-    commands: Callable[[RunData], Sequence[str]] | None = None
+    commands: CommandsOf | None = None
+    command: Sequence[str] = ()
 
     def run(self) -> DemoResult:
         """Calibrate, sweep, choose, run, compare, and write the run directory and its page."""
@@ -158,12 +167,13 @@ class Demo:
         compile_first(self.progress)
         grid = Grid(sweep, axes)
         rows = rows_of(grid, DEFAULT_ENGINE, progress=self.progress)
-        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE))
+        run_directory.write_sweep(self.directory, rows, grid.facts(DEFAULT_ENGINE), self.command)
         (choice,) = choices(rows)
+        run_directory.write_points(self.directory, points_of(grid, rows, [choice], self.directory, self.progress))
         chosen = choice.row
         job, known = self._job(sweep, chosen.microbatches, chosen.horizon)
         run = run_job(job, known, device=self.device, steps=self.steps, progress=self.progress)
-        write_run(run, self.directory)
+        advice = write_run(run, self.directory, self.command)
         horizons = [self._horizon(sweep, chosen.microbatches, horizon) for horizon in self.horizons]
         points = [point.to_dict() for point in horizons]
         run_directory.write_json(self.directory, run_directory.HORIZONS, {"points": points})
@@ -171,7 +181,7 @@ class Demo:
             sweep=rows,
             choice=choice,
             without=self._without(sweep, chosen),
-            advice=advice_on(job, known, self.progress),
+            advice=advice,
             run=run,
             horizons=horizons,
             report=write_report(self.directory, self.commands),

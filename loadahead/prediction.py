@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.about import header_about
 from loadahead.compiling import compile_first
 from loadahead.jobs import Job, named
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -17,6 +19,7 @@ from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY
 from loadahead.sim.timeline import COLUMNS
 
 if TYPE_CHECKING:
+    from loadahead.reports.speed import Speed
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.planner import Policy
@@ -32,7 +35,8 @@ def predict(job: Job, costs: Costs, engine: str = DEFAULT_ENGINE) -> Timeline:
     with named(job.name):
         timeline = run_engine(job.plan, costs, engine)
     warnings = [*job.warnings, *timeline.header["warnings"]]
-    return replace(timeline, header={"scenario": job.name, **timeline.header, "warnings": warnings})
+    own = {"scenario": job.name, **header_about(job.prepared, costs, job.plan)}
+    return replace(timeline, header={**own, **timeline.header, "warnings": warnings})
 
 
 def result_of(job: Job, step: Timeline) -> dict[str, Any]:
@@ -43,6 +47,7 @@ def result_of(job: Job, step: Timeline) -> dict[str, Any]:
         "scenario": job.name,
         "engine": step.source,
         **metrics,
+        **speed_of(step).to_dict(),
         "ranks": ranks,
         "costs": step.header["costs"],
         CAPACITY: step.header[CAPACITY],
@@ -50,6 +55,15 @@ def result_of(job: Job, step: Timeline) -> dict[str, Any]:
         "contended": step.header.get("contended", []),
         "warnings": step.header["warnings"],
     }
+
+
+def speed_of(step: Timeline) -> Speed:
+    """Return how fast a step is, as far as its timeline says what it is of."""
+    from loadahead.reports.about import About, read_about
+    from loadahead.reports.speed import Speed
+
+    about = read_about(step.header, "the timeline") or About()
+    return Speed.of(about, step.metrics.step_time_ns, measured=step.is_measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +74,14 @@ class Prediction:
         job: the plan and where it came from.
         step: the step on the simulator's clock.
         advice: what to set instead; None where no horizon decides.
+        keep_all: the same step with all kept, where there is no advice to say what it takes; None for none.
         jitter: how far the step's time spreads, as the command line's JSON has it; None where it was not asked for.
     """
 
     job: Job
     step: Timeline
     advice: Advice | None
+    keep_all: Timeline | None = None
     jitter: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,10 +104,12 @@ def prediction_of(
 
     Draws and seed are asked for here, or by the scenario's ``[jitter]``.
     """
+    advice = advice_on(job, costs, progress)
     return Prediction(
         job=job,
         step=step,
-        advice=advice_on(job, costs, progress),
+        advice=advice,
+        keep_all=keep_all(job, costs) if advice is None else None,
         jitter=_jitter(job, costs, step, draws, seed, progress),
     )
 
@@ -126,8 +144,11 @@ def advice_on_policy(
         return None
 
 
-def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path) -> None:
-    """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet."""
+def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path, command: Sequence[str] = ()) -> None:
+    """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet.
+
+    ``command`` is the command line that made them, where one did; the timeline's header keeps it.
+    """
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
     from loadahead.sim.costs import save_costs
@@ -136,12 +157,19 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
     run_directory.make(directory)
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
-    write_timeline(predicted, directory / run_directory.PREDICTED)
+    write_timeline(made_by(predicted, command), directory / run_directory.PREDICTED)
     kept = keep_all(job, costs)
     if kept is None:
         (directory / run_directory.KEEP_ALL).unlink(missing_ok=True)
     else:
         write_timeline(memory_alone(kept), directory / run_directory.KEEP_ALL)
+
+
+def made_by(timeline: Timeline, command: Sequence[str]) -> Timeline:
+    """Return a timeline whose header says the command line that made it, word by word; without one as it is."""
+    from loadahead.reports.about import COMMAND
+
+    return replace(timeline, header={**timeline.header, COMMAND: list(command)}) if command else timeline
 
 
 def keep_all(job: Job, costs: Costs) -> Timeline | None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadahead.about import header_about
 from loadahead.executor.execute import execute
 from loadahead.executor.training.results import ExecutionResult, save_weights
 from loadahead.jobs import Job
 from loadahead.modules import model_spec, module_of
-from loadahead.prediction import advice_on, predict, result_of, write_advice, write_prediction
+from loadahead.prediction import advice_on, made_by, predict, result_of, write_advice, write_prediction
 from loadahead.progress import Progress, ProgressCallback, silent
 from loadahead.reports import run_directory
 from loadahead.reports.training_check import TrainingCheck
@@ -21,11 +22,15 @@ from loadahead.sim.costs import is_estimate
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.placement import Placement
+from loadahead.sim.shown import Shown
 from loadahead.sim.timeline import write_timeline
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from loadahead.reports.compare import Comparison
+    from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.step_metrics import StepMetrics
@@ -36,7 +41,7 @@ _SWITCH = {True: "on", False: "off"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Run:
+class Run(Shown):
     """One plan, predicted and measured.
 
     Attributes:
@@ -53,9 +58,10 @@ class Run:
     measured: Timeline
     execution: ExecutionResult
 
-    def __repr__(self) -> str:
+    def _in_a_line(self) -> str:
+        """Return the plan's name, the device, and both step times."""
         measured, predicted = (format_duration(side.step_time_ns) for side in (self.measured, self.predicted))
-        return f"<Run of {self.job.name} on {self.measured.source}: step {measured}, predicted {predicted}>"
+        return f" of {self.job.name!r} on {self.measured.source}: step {measured}, predicted {predicted}"
 
     @property
     def metrics(self) -> StepMetrics:
@@ -82,6 +88,15 @@ class Run:
         from loadahead.reports.compare import compare
 
         return compare(self.predicted, self.measured)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per operation, predicted and measured side by side.
+
+        :func:`loadahead.reports.compare.operations_frame` has the columns.
+        """
+        from loadahead.reports.compare import operations_frame
+
+        return operations_frame(self.predicted, self.measured)
 
     def result(self) -> dict[str, Any]:
         """Return the run as plain data: a prediction's keys, measured, and what only a run can tell."""
@@ -152,7 +167,8 @@ def run_job(
     warnings += not_emulated(job.plan, costs, predicted, device)
     warnings += other_kernels(costs, device, check)
     warnings += _other_peaks(predicted, execution.timeline, execution.warnings, costs)
-    header = {"scenario": job.name, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
+    own = {"scenario": job.name, **header_about(job.prepared, costs, job.plan)}
+    header = {**own, **execution.timeline.header, "costs": costs.source, "warnings": warnings}
     return Run(
         job=job,
         costs=costs,
@@ -238,12 +254,17 @@ def other_kernels(costs: Costs, device: str, check: bool) -> list[str]:
     ]
 
 
-def write_run(run: Run, directory: Path) -> None:
-    """Write the run's parts into its directory, which is made where it is not there yet."""
-    write_prediction(run.job, run.predicted, run.costs, directory)
-    write_timeline(run.measured, directory / run_directory.MEASURED)
+def write_run(run: Run, directory: Path, command: Sequence[str] = ()) -> Advice | None:
+    """Write the run's parts into its directory, which is made where it is not there yet; return the advice of them.
+
+    ``command`` is the command line that made them, where one did.
+    """
+    write_prediction(run.job, run.predicted, run.costs, directory, command)
+    write_timeline(made_by(run.measured, command), directory / run_directory.MEASURED)
     save_weights(run.weights, directory / run_directory.WEIGHTS)
     run_directory.write_json(directory, run_directory.RESULT, run.result())
     run_directory.write_json(directory, run_directory.COMPARISON, run.comparison().to_dict())
     # It takes longest, and what was measured is kept by then.
-    write_advice(advice_on(run.job, run.costs), directory)
+    advice = advice_on(run.job, run.costs)
+    write_advice(advice, directory)
+    return advice

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from loadahead.prediction import Prediction, predict, prediction_of, write_advic
 from loadahead.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
+    from loadahead.reports.smp_options import SmpOptions
     from loadahead.scenarios.schema import Scenario
     from loadahead.scenarios.smp.conversion import Conversion
     from loadahead.sim.costs import Costs
-    from loadahead.sim.placement import RankMap
+    from loadahead.sim.placement import Placement, RankMap
 
 TOML_SUFFIX = ".toml"
 
@@ -25,11 +27,13 @@ class ImportedOptions:
 
     Attributes:
         ranks: where each process stands, and what it works on.
+        placement: on what hosts they stand, and in what order.
         costs: what the plan was predicted with.
     """
 
     conversion: Conversion
     scenario: Scenario
+    placement: Placement
     ranks: RankMap
     prediction: Prediction
     costs: Costs
@@ -45,6 +49,22 @@ class ImportedOptions:
         from loadahead.scenarios.smp.toml_text import scenario_toml
 
         return scenario_toml(self.conversion)
+
+    def options(self) -> SmpOptions:
+        """Return what became of the options, as a run directory keeps it."""
+        from loadahead.reports.smp_options import SmpKey, SmpOptions
+        from loadahead.scenarios.smp.values import shown
+
+        options = self.conversion.options
+        return SmpOptions(
+            scenario=self.scenario.name,
+            library=f"{options.version} ({options.why_version})",
+            source=str(options.source),
+            keys=tuple(SmpKey(key=row.key, value=shown(row.value), where=row.where()) for row in self.conversion.rows),
+            placement=self.placement,
+            pipeline=self.scenario.parallel.pipeline_parallel_degree,
+            gpus_per_switch=self.scenario.hardware.value_of("gpus_per_switch"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
@@ -79,15 +99,27 @@ def import_options(
     job, costs = with_costs(job_of(scenario), progress=progress)
     step = predict(job, costs)
     prediction = prediction_of(job, costs, step, None, None, progress)
-    return ImportedOptions(conversion=conversion, scenario=scenario, ranks=ranks, prediction=prediction, costs=costs)
+    return ImportedOptions(
+        conversion=conversion,
+        scenario=scenario,
+        placement=placement,
+        ranks=ranks,
+        prediction=prediction,
+        costs=costs,
+    )
 
 
-def write_imported(imported: ImportedOptions, directory: Path) -> None:
-    """Write scenario, plan, costs, predicted timeline and advice into a run directory, which is made if need be."""
+def write_imported(imported: ImportedOptions, directory: Path, command: Sequence[str] = ()) -> None:
+    """Write scenario, plan, costs, predicted timeline and advice into a run directory, which is made if need be.
+
+    The timeline keeps what became of the options, and ``command``, the command line that made it, where one did.
+    """
     from loadahead.reports import run_directory
+    from loadahead.reports.smp_options import SMP
 
-    prediction = imported.prediction
-    write_prediction(prediction.job, prediction.step, imported.costs, directory)
+    prediction, step = imported.prediction, imported.prediction.step
+    step = replace(step, header={**step.header, SMP: imported.options().model_dump(mode="json")})
+    write_prediction(prediction.job, step, imported.costs, directory, command)
     write_advice(prediction.advice, directory)
     write_scenario(imported, directory / run_directory.SCENARIO)
 

@@ -16,6 +16,8 @@ from loadahead.plan_files import is_plan_file, read_plan
 from loadahead.prediction import predict
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
+from loadahead.sim.shown import Shown
+from loadahead.sim.units import counted
 from loadahead.sim.workload import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ class Seeds:
         raise InputError(f"seeds[{at!r:.40}]: give a step, or (step, unit, microbatch), whole numbers from 0 on")
 
 
-class TrainingStep:
+class TrainingStep(Shown):
     """Runs one step of a plan over layers, data and a loss that are the caller's, and leaves gradients to the caller.
 
     ``mean_loss = training(batches)`` takes as many pairs (input, target) as the plan has microbatches, divides each
@@ -277,6 +279,11 @@ class TrainingStep:
         self._unbind()
 
     # ---- what is asked of it ----
+
+    def _in_a_line(self) -> str:
+        """Return where it runs, and its plan; before the first batch there is none."""
+        planned = f"{self._job.plan.name!r}" if self._job is not None else "not planned yet, as no batch was seen"
+        return f" on {self._name}: {planned}, {self.microbatches} microbatches, {counted(self.step, 'step')} done"
 
     @property
     def step(self) -> int:

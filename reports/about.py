@@ -13,21 +13,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import schema_error_line
 
-ABOUT = "about"
+# Keys of a timeline's header; under the second one stands the command line that made the file, word by word.
+ABOUT, COMMAND = "about", "command"
+
+
+def read_command(words: object, where: str) -> tuple[str, ...]:
+    """Return a command line, word by word; InputError where it is no list of texts."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{where}: {COMMAND} is {words!r:.60}; it must be a list of texts")
+    return tuple(words)
 
 
 class About(BaseModel):
     """Says what a run or a sweep is of. What is not known, or is an axis of the sweep, is None.
 
     Attributes:
-        model: e.g. ``"Llama 3 70B"``, ``"a module of 8 layers"``, ``"given costs"``.
+        model: e.g. ``"llama3-70b (70.6 billion parameters)"``, ``"a module of 8 layers (8 Linear)"``.
         machine: the host or hosts, e.g. ``"2 x p5.48xlarge"``.
-        device: the GPU, e.g. ``"H100 SXM, 80 GiB"``.
-        link: what copies go over, e.g. ``"24.8 GB/s out, 24.8 GB/s in"``.
+        device: the GPU, e.g. ``"h100-sxm, 79.65 GiB"``.
+        link: how fast copies are, e.g. ``"400 MB/s out, 30 MB/s back"``.
         pipeline_parallel, tensor_parallel, data_parallel, expert_parallel: degrees.
         zero_stage: what data-parallel replicas share; 0 where each has all.
         sequence_parallel: whether it is on.
         gpus: how many GPUs there are in all, replicas included.
+        microbatches: how many a replica has in a step.
         tokens_per_microbatch: sequences of a microbatch times their length, of one replica.
         flops_per_microbatch: the model's own forward and backward of a microbatch of one replica, nothing computed
             twice, on all its GPUs together: what model FLOPs utilization counts.
@@ -48,6 +57,7 @@ class About(BaseModel):
     zero_stage: int | None = None
     sequence_parallel: bool | None = None
     gpus: int | None = None
+    microbatches: int | None = None
     tokens_per_microbatch: int | None = None
     flops_per_microbatch: int | None = None
     peak_flops_per_s: float | None = None

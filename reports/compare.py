@@ -6,10 +6,10 @@ Every relative error is a signed fraction, ``(predicted - measured) / measured``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,13 @@ from loadahead.sim.costs import is_estimate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import PEAK_DEVICE, PEAK_HOST, STALLS, STEP_TIME
 from loadahead.sim.timeline import Timeline, read_timeline
+from loadahead.sim.units import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Comparison",
@@ -32,6 +37,7 @@ __all__ = [
     "compare_many",
     "compare_paths",
     "kendall_tau",
+    "operations_frame",
     "order_disagreements",
     "relative_error",
 ]
@@ -62,8 +68,20 @@ class KindComparison:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+def _kinds_frame(per_kind: Mapping[str, KindComparison]) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["kind", *KindComparison.__dataclass_fields__]
+    rows = [{"kind": name, **kind.to_dict()} for name, kind in per_kind.items()]
+    return pd.DataFrame(rows, columns=columns).astype({"error": float, "mape": float})
+
+
+def _shown_error(error: float | None) -> str:
+    return "not known" if error is None else "exact" if error == 0 else f"{error:+.2%}".replace("%", " %")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Shown):
     """Compares one prediction with one measurement.
 
     Attributes:
@@ -84,6 +102,20 @@ class Comparison:
     ranking_tau: float | None = None
     costs: str | None = None
     device: str = ""
+
+    def _in_a_line(self) -> str:
+        """Return the errors of step time and memory."""
+        errors = f"step time {_shown_error(self.step_time_error)}, peak memory {_shown_error(self.peak_device_error)}"
+        return f" of {self.plan_name!r}, predicted against measured: {errors}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per kind of operation.
+
+        Columns: ``kind``; ``count``, its operations; ``predicted_ns`` and ``measured_ns``, their durations' sums;
+        ``error``, that of the sums, and ``mape``, the mean absolute one of single operations, as fractions; missing
+        where they say nothing.
+        """
+        return _kinds_frame(self.per_kind)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -191,6 +223,18 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
+def operations_frame(predicted: Timeline, measured: Timeline) -> pd.DataFrame:
+    """Return one row per operation with its predicted and its measured times; InputError when they do not match.
+
+    Columns: those of :meth:`loadahead.sim.timeline.Timeline.to_pandas` before the times; then ``predicted_start_ns``,
+    ``predicted_end_ns``, ``measured_start_ns`` and ``measured_end_ns``, each from its own step's begin.
+    """
+    rows, others = _matched(predicted, measured)
+    table = predicted.to_pandas().iloc[rows].reset_index(drop=True)
+    table = table.rename(columns={"start_ns": "predicted_start_ns", "end_ns": "predicted_end_ns"})
+    return table.assign(measured_start_ns=measured.start_ns[others], measured_end_ns=measured.end_ns[others])
+
+
 def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     """Return the comparison, matched by operation id; InputError when they are not timelines of the same plan."""
     rows, others = _matched(predicted, measured)
@@ -230,11 +274,20 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonOfMany:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ComparisonOfMany(Shown):
     """Compares several pairs, each on its own, and says whether the predictions put them in the measured order."""
 
     pairs: dict[str, Comparison]
+
+    def _in_a_line(self) -> str:
+        """Return how many pairs there are, and the worst errors of step time and memory."""
+        errors = f"step time {_shown_error(self.step_time_error)}, peak memory {_shown_error(self.peak_device_error)}"
+        return f": {counted(len(self.pairs), 'pair')}, the worst errors: {errors}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per kind of operation, over all pairs together; columns as :meth:`Comparison.to_pandas`."""
+        return _kinds_frame(self.per_kind)
 
     @property
     def step_time_error(self) -> float | None:

@@ -1,4 +1,7 @@
-"""Says in sentences how far a measurement can be trusted: sample count, spread, and what to do about it."""
+"""Says in sentences how far a measurement can be trusted: samples, spread, what lies far off, what was not measured.
+
+Nothing is said beyond what was looked at, and every sentence has the numbers that it follows from.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,64 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loadahead.reports.statistics import FEW_SAMPLES, UNSTABLE, spread
+from loadahead.reports.horizon_errors import horizon_sentences, horizons_in_short
+from loadahead.reports.run_data import RunData
+from loadahead.reports.run_directory import MEASURED
+from loadahead.reports.statistics import (
+    DRIFT,
+    FEW_SAMPLES,
+    LEAST_FAR,
+    UNSTABLE,
+    Spread,
+    drift,
+    far_from_median,
+    middle_half,
+    spread,
+)
+from loadahead.reports.summary import step_times
 from loadahead.reports.tables import format_share
 from loadahead.sim.costs import is_estimate
-from loadahead.sim.units import format_duration
+from loadahead.sim.units import format_change, format_duration
 
 # What is said of costs that are an estimate.
 ESTIMATED_TIMES = (
     "Their times are an estimate: no device was timed, and predicted steps are no better than the estimate."
 )
+NOTHING_MEASURED = "Nothing was measured: every figure here is a prediction."
+# Of more steps that lie far off than these the farthest are named.
+_MOST_NAMED = 5
+
+
+def doubts(data: RunData) -> list[str]:
+    """Return all that is to be said of how far a run's or a sweep's figures can be trusted."""
+    sentences = []
+    if data.measured is not None:
+        sentences += step_time_sentences(step_times(data.measured, MEASURED))
+        link = data.measured.header.get("link")
+        sentences += [link] if isinstance(link, str) else []
+    elif data.horizons:
+        sentences.append("Of this plan nothing was measured.")
+    elif data.predicted is not None or data.sweep:
+        sentences.append(NOTHING_MEASURED)
+    sentences += horizon_sentences(data.horizons)
+    if data.sweep and (data.measured is not None or data.horizons):
+        sentences.append(_of_sweep(data))
+    if data.costs is not None:
+        sentences += cost_sentences(data.costs.source, data.costs.evidence)
+    elif data.facts is not None:
+        for source in dict.fromkeys(costs.source for costs in data.facts.costs):
+            sentences += cost_sentences(source, {})
+    return sentences
+
+
+def _of_sweep(data: RunData) -> str:
+    """Return how many of a sweep's points were not measured."""
+    run = {(point.microbatches, point.horizon) for point in data.horizons if point.measured is not None}
+    there = sum((row.microbatches, row.horizon) in run for row in data.sweep)
+    left = len(data.sweep) - there
+    if not run:
+        return f"Of the sweep's {len(data.sweep)} points at most one was measured; the others are predictions."
+    return f"Of the sweep's {len(data.sweep)} points {there} were measured; the other {left} are predictions."
 
 
 def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
@@ -24,21 +76,71 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
         return ["The step times of this run were not kept, so nothing is known about their spread."]
     if steps.count == 1:
         return ["One step was timed, so nothing is known about the spread; run more steps to learn it."]
-    sentences = [
-        f"{steps.count} steps were timed: {format_duration(round(steps.lowest))} to "
-        f"{format_duration(round(steps.highest))}, median {format_duration(round(steps.median))}, standard deviation "
-        f"{format_share(steps.relative)} of the median."
-    ]
+    sentences = [_range(steps)]
     if steps.count < FEW_SAMPLES:
-        sentences.append("These are few; the median may move with more steps.")
+        sentences.append(
+            f"These are few: below {FEW_SAMPLES} no step is told to lie far off, and the median may move with more."
+        )
+    else:
+        low, high = middle_half(steps_ns)
+        share = (high - low) / steps.median if steps.median else 0.0
+        sentences.append(
+            f"The middle half of them lies between {format_duration(round(low))} and {format_duration(round(high))}, "
+            f"{format_share(share)} of the median."
+        )
+    far, halves = far_from_median(steps_ns), drift(steps_ns)
+    sentences += _far(steps_ns, steps, far) + _drift(halves)
     if steps.unstable:
         sentences.append(
             f"The step time is unstable (its standard deviation is above {UNSTABLE:.0%} of the median): errors of this "
             "size say nothing about the prediction. Run again on an idle machine, with more steps."
         )
-    else:
-        sentences.append("The step time is stable.")
+    elif steps.count >= FEW_SAMPLES and not far and halves is not None and abs(halves) <= DRIFT:
+        sentences.append(
+            f"By these three the step time is stable: the standard deviation is {format_share(steps.relative)} of the "
+            f"median (at most {UNSTABLE:.0%}), no step lies far off, and the halves' medians differ by "
+            f"{format_share(abs(halves))} (at most {DRIFT:.0%})."
+        )
     return sentences
+
+
+def _range(steps: Spread) -> str:
+    most = max(steps.highest - steps.median, steps.median - steps.lowest)
+    farthest = most / steps.median if steps.median else 0.0
+    return (
+        f"{steps.count} steps were timed: {format_duration(round(steps.lowest))} to "
+        f"{format_duration(round(steps.highest))}, median {format_duration(round(steps.median))}, at most "
+        f"{format_share(farthest)} from it, standard deviation {format_share(steps.relative)} of it."
+    )
+
+
+def _far(steps_ns: Sequence[int], steps: Spread, far: Sequence[int]) -> list[str]:
+    """Return which timed steps lie far from the median, by how much, and what may be the reason."""
+    if not far:
+        return []
+    by_distance = sorted(far, key=lambda place: abs(steps_ns[place] - steps.median), reverse=True)[:_MOST_NAMED]
+    named = ", ".join(
+        f"step {place + 1} ({format_change(steps_ns[place] / steps.median - 1)})" for place in sorted(by_distance)
+    )
+    count = f"{len(far)} of {steps.count} timed steps" if len(far) > 1 else f"1 of {steps.count} timed steps"
+    which = f", the farthest {named}" if len(far) > len(by_distance) else f": {named}"
+    verb = "lies" if len(far) == 1 else "lie"
+    told = f"{count} {verb} far from the median, by more than {LEAST_FAR:.0%}{which}."
+    first = all(place == at for at, place in enumerate(sorted(far))) and steps_ns[0] > steps.median
+    if first:
+        return [f"{told} They are the first and took longer: caches and allocators may still have been filling."]
+    return [f"{told} The times alone do not say why; the machine may have had other work."]
+
+
+def _drift(halves: float | None) -> list[str]:
+    """Return that the steps got longer or shorter, where they did."""
+    if halves is None or abs(halves) <= DRIFT:
+        return []
+    word = "longer" if halves > 0 else "shorter"
+    return [
+        f"The steps got {word}: the second half's median is {format_change(halves)} beside the first's, so that the "
+        "median depends on how many steps are run."
+    ]
 
 
 def cost_sentences(source: str, evidence: Mapping[str, Any]) -> list[str]:
@@ -50,3 +152,6 @@ def cost_sentences(source: str, evidence: Mapping[str, Any]) -> list[str]:
 
 def _is_scalar(value: object) -> bool:
     return isinstance(value, str) or type(value) is int or (isinstance(value, float) and math.isfinite(value))
+
+
+__all__ = ["cost_sentences", "doubts", "horizons_in_short", "step_time_sentences"]

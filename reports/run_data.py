@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loadahead.reports.about import About, read_about
+from loadahead.reports.about import COMMAND, About, read_about, read_command
+from loadahead.reports.findings import Found, read_found
+from loadahead.reports.points import Points, read_points
 from loadahead.reports.run_directory import (
     ADVICE,
     COSTS,
@@ -20,10 +22,14 @@ from loadahead.reports.run_directory import (
     PLAN,
     PREDICTED,
     RESULT,
+    SWEEP_COMMAND,
     SWEEP_CSV,
     SWEEP_FACTS,
     SWEEP_PARQUET,
+    SWEEP_POINTS,
 )
+from loadahead.reports.smp_options import SmpOptions, read_smp
+from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
@@ -34,6 +40,7 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.step_metrics import (
     CAPACITY,
     IF_MISSING,
+    LATER_COLUMNS,
     METRIC_COLUMNS,
     ROOM_COLUMNS,
     SAME_AS,
@@ -44,6 +51,8 @@ from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
 
+# What horizons.json keeps of each horizon's run beside its metrics.
+STEP_TIMES, KINDS, KIND_SUMS = "step_times_ns", "per_kind", ("predicted_ns", "measured_ns")
 REQUIRED_AXES = ("microbatches", "horizon")
 # Any of these makes a run directory.
 PARTS = (PLAN, PREDICTED, MEASURED, COSTS, SWEEP_CSV, HORIZONS, RESULT)
@@ -71,7 +80,9 @@ def read_check(result: Mapping[str, Any], where: str) -> TrainingCheck:
 class HorizonPoint:
     """One horizon that was run: the step as it was predicted and as it was measured, either may be missing.
 
-    ``check`` is how its run compared with plain training.
+    ``check`` is how its run compared with plain training. ``steps_ns`` are its timed steps, and ``kinds`` how long all
+    operations of each kind took together in the measured step, as predicted and as measured; both are empty in earlier
+    files.
     """
 
     horizon: int
@@ -79,6 +90,15 @@ class HorizonPoint:
     predicted: StepMetrics | None
     measured: StepMetrics | None
     check: TrainingCheck = field(default_factory=TrainingCheck)
+    steps_ns: tuple[int, ...] = ()
+    kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def error(self) -> float | None:
+        """Return the predicted step time's relative error; None where one side is missing."""
+        if self.predicted is None or self.measured is None:
+            return None
+        return relative_error(self.predicted.step_time_ns, self.measured.step_time_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +108,8 @@ class RunData:
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
+    ``points`` has memory and operations of some of the sweep's points.
+    ``sweep_command`` is the command line that made the sweep; empty where none is known.
     """
 
     directory: Path | None = None
@@ -102,6 +124,8 @@ class RunData:
     advice: str | None = None
     findings: Mapping[str, Any] = field(default_factory=dict)
     keep_all: Timeline | None = None
+    points: Points | None = None
+    sweep_command: tuple[str, ...] = ()
 
     @property
     def about(self) -> About:
@@ -111,6 +135,13 @@ class RunData:
             if found is not None:
                 return found
         return (None if self.facts is None else self.facts.about) or About()
+
+    @property
+    def found(self) -> Found | None:
+        """What was found of the run's horizons, or of those of a sweep's marked point; None where none decides."""
+        if self.findings:
+            return read_found(self.findings, ADVICE)
+        return read_found((self.facts and self.facts.findings) or {}, SWEEP_FACTS)
 
     @property
     def capacity_bytes(self) -> int | None:
@@ -125,6 +156,18 @@ class RunData:
             return self.costs.memory_bytes
         swept = {row.capacity_bytes for row in self.sweep}
         return swept.pop() if len(swept) == 1 else None
+
+    @property
+    def made_by(self) -> tuple[tuple[str, ...], ...]:
+        """The command lines, in words, that made the timelines and the sweep, each once."""
+        timelines = ((self.predicted, PREDICTED), (self.measured, MEASURED))
+        found = [read_command(t.header.get(COMMAND, []), name) for t, name in timelines if t is not None]
+        return tuple(dict.fromkeys(words for words in (*found, self.sweep_command) if words))
+
+    @property
+    def smp(self) -> SmpOptions | None:
+        """What SageMaker's options became, of which the prediction is; None where it is of a scenario."""
+        return None if self.predicted is None else read_smp(self.predicted.header, PREDICTED)
 
     @property
     def estimates(self) -> tuple[str, ...]:
@@ -168,7 +211,7 @@ def load_run(directory: str | Path) -> RunData:
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
-    keep_all = there(KEEP_ALL)
+    keep_all, points, swept_by = there(KEEP_ALL), there(SWEEP_POINTS), there(SWEEP_COMMAND)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
     data = RunData(
@@ -184,6 +227,8 @@ def load_run(directory: str | Path) -> RunData:
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
         keep_all=read_timeline(keep_all) if keep_all else None,
+        points=read_points(points) if sweep and points else None,
+        sweep_command=read_command(_object(swept_by).get(COMMAND), str(swept_by)) if sweep and swept_by else (),
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
@@ -216,7 +261,7 @@ def _check(data: RunData) -> None:
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
-    _ = data.capacity_bytes, data.losses, data.check, data.about
+    _ = data.capacity_bytes, data.losses, data.check, data.about, data.found, data.made_by, data.smp
 
 
 def _check_rows(data: RunData) -> None:
@@ -262,9 +307,38 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
             side: None if point.get(side) is None else read_step_metrics(point[side], f"{where}.{side}")
             for side in ("predicted", "measured")
         }
-        check = read_check(point, f"{where}.")
-        out.append(HorizonPoint(horizon=int(horizon or 0), microbatches=microbatches, check=check, **sides))
+        out.append(
+            HorizonPoint(
+                horizon=int(horizon or 0),
+                microbatches=microbatches,
+                check=read_check(point, f"{where}."),
+                steps_ns=_steps(point.get(STEP_TIMES, []), f"{where}.{STEP_TIMES}"),
+                kinds=_kinds(point.get(KINDS, {}), f"{where}.{KINDS}"),
+                **sides,
+            )
+        )
     return tuple(sorted(out, key=lambda point: point.horizon))
+
+
+def _steps(value: object, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(step) is int and step > 0 for step in value):
+        raise InputError(f"{where} is {value!r:.60}; it must be a list of integers above 0")
+    return tuple(value)
+
+
+def _kinds(value: object, where: str) -> dict[str, tuple[int, int]]:
+    """Return the summed times of each kind of operation, as predicted and as measured."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {value!r:.60}; it must be an object")
+    out = {}
+    for name, sums in value.items():
+        predicted, measured = (sums.get(key) if isinstance(sums, dict) else None for key in KIND_SUMS)
+        if type(predicted) is not int or type(measured) is not int or min(predicted, measured) < 0:
+            raise InputError(
+                f"{where}.{name} is {sums!r:.60}; it must have {' and '.join(KIND_SUMS)}, integers of at least 0"
+            )
+        out[str(name)] = (predicted, measured)
+    return out
 
 
 def read_sweep(path: Path) -> tuple[SweepRow, ...]:
@@ -320,7 +394,13 @@ def read_sweep_row(columns: Row, where: str) -> SweepRow:
             continue
         elif type(value) is not int or value < _lowest(key):
             raise InputError(f"{where}: {key} is {value!r:.60}; it must be an integer of at least {_lowest(key)}")
-    return SweepRow.from_dict(columns)
+    for key in LATER_COLUMNS:
+        value = columns.get(key)
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value) or value < 0):
+            raise InputError(f"{where}: {key} is {value!r:.60}; it must be a number of at least 0, or nothing")
+    replicas = columns.get("replicas")
+    # A column of whole numbers in which some are missing comes back as one of floats.
+    return SweepRow.from_dict({**columns, "replicas": replicas if replicas is None else int(replicas)})
 
 
 def _lowest(key: str) -> int:

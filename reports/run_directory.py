@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadahead.reports import about
+from loadahead.reports.points import Points
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import ROOM_COLUMNS, SweepRow
+from loadahead.sim.step_metrics import ROOM_COLUMNS, SPEED_COLUMNS, SweepRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +27,15 @@ ADVICE, SCENARIO = "advice.json", "scenario.toml"
 # Memory of the same step with every boundary kept, and timelines of some of a sweep's points.
 KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
+# The command line stands apart: equal sweeps have equal tables and facts, whatever folder they are written to.
+SWEEP_COMMAND = "sweep_command.json"
 SWEEP_JOURNAL, VALIDATION_JOURNAL = "sweep.journal", "journal.jsonl"
 EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
+# What is written of the comparison of two sweeps.
+SWEEP_COMPARISON, FRONTS = "sweep_comparison.json", "fronts.svg"
 PAGE, FIGURES_FOLDER = "report.html", "figures"
 # A run and a sweep have these files; the page and the figures are made of them.
-SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS)
+SWEEP_FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS)
 FILES = (
     SCENARIO,
     PLAN,
@@ -97,20 +103,25 @@ def sweep_frame(rows: Sequence[SweepRow]) -> pd.DataFrame:
 
     table = pd.DataFrame.from_records([row.to_dict() for row in rows])
     # Where some are not known these would become floats, or have no type at all.
-    return table.astype({name: "Int64" for name in ROOM_COLUMNS if name in table})
+    types = dict.fromkeys(ROOM_COLUMNS, "Int64") | dict.fromkeys(SPEED_COLUMNS, "float64")
+    return table.astype({name: type_ for name, type_ in types.items() if name in table})
 
 
-def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None) -> None:
+def write_sweep(
+    directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | None = None, command: Sequence[str] = ()
+) -> None:
     """Write the sweep's table as CSV and as Parquet, one row per point, and beside it and in it what it says of itself.
 
-    Each file is there whole or not at all. Facts of another table do not stay.
+    ``command`` is the command line that made it, where one did. Each file is there whole or not at all. Facts, command
+    and points of another table do not stay.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     frame = sweep_frame(rows)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    (directory / SWEEP_FACTS).unlink(missing_ok=True)
+    for name in (SWEEP_FACTS, SWEEP_COMMAND, SWEEP_POINTS):
+        (directory / name).unlink(missing_ok=True)
     if facts is not None:
         table = table.replace_schema_metadata({**table.schema.metadata, **facts.metadata()})
     with _replacing(directory / SWEEP_CSV) as path:
@@ -120,10 +131,18 @@ def write_sweep(directory: Path, rows: Sequence[SweepRow], facts: SweepFacts | N
     if facts is not None:
         with _replacing(directory / SWEEP_FACTS) as path:
             path.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if command:
+        write_json(directory, SWEEP_COMMAND, {about.COMMAND: list(command)})
+
+
+def write_points(directory: Path, points: Points) -> None:
+    """Write the points of a sweep whose memory and operations are kept, beside its tables, whole or not at all."""
+    with _replacing(directory / SWEEP_POINTS) as path:
+        path.write_text(points.model_dump_json() + "\n", encoding="utf-8")
 
 
 def remove_sweep(directory: Path) -> None:
-    """Remove a sweep's tables and what they say of themselves, where there are some."""
+    """Remove a sweep's tables, its points and what they say of themselves, where there are some."""
     for name in SWEEP_FILES:
         (directory / name).unlink(missing_ok=True)
 

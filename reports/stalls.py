@@ -15,7 +15,8 @@ class StallLook:
         cause: what is waited for.
         article: the cause's, in a sentence.
         kind: the operation that waits, where the cause alone does not tell.
-        colour: that of what is waited for.
+        colour: that of what is waited for, by its name in the palette.
+        hatch: how its hatch lies, as matplotlib writes it, so that no cause is told by its colour alone.
         of_copies: whether offloading costs it; the others are the pipeline's own.
     """
 
@@ -25,6 +26,7 @@ class StallLook:
     article: str = ""
     kind: str = ""
     colour: str
+    hatch: str
     of_copies: bool = False
 
     @property
@@ -46,9 +48,11 @@ class StallLook:
 # They are shown in the order of loadahead.sim.step_metrics.STALLS.
 STALL_LOOKS = {
     "release": StallLook(
-        title="offload", cause="offload", article="an", kind="RELEASE", colour="#D55E00", of_copies=True
+        title="offload", cause="offload", article="an", kind="RELEASE", colour="offload", hatch="////", of_copies=True
     ),
-    "prefetch": StallLook(title="prefetch", cause="prefetch", article="a", colour="#CC79A7", of_copies=True),
-    "send": StallLook(title="send", cause="send", article="a", kind="RELEASE", colour="#E69F00"),
-    "recv": StallLook(title="receive (bubble)", narrow="bubble", cause="another rank", colour="#8a6d00"),
+    "prefetch": StallLook(
+        title="prefetch", cause="prefetch", article="a", colour="prefetch", hatch="\\\\\\\\", of_copies=True
+    ),
+    "send": StallLook(title="send", cause="send", article="a", kind="RELEASE", colour="send-activation", hatch="xxxx"),
+    "recv": StallLook(title="receive (bubble)", narrow="bubble", cause="another rank", colour="bubble", hatch="||||"),
 }

@@ -10,6 +10,13 @@ import numpy as np
 
 from loadahead.sim.errors import InputError
 
+# A value is far from the others where its modified z-score, 0.6745 times its distance from the median over the median
+# of all distances, is above 3.5 (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993, section 3.3).
+_Z_OF_MAD, FAR = 0.6745, 3.5
+# Nearer than this share of the median is not told, however close the others lie together: predictions are held to 10 %.
+LEAST_FAR = 0.05
+# Halves of a run whose medians are further apart than this share drift. A tenth of what counts as unstable is noise.
+DRIFT = 0.02
 # pyperf calls a result unstable when the standard deviation exceeds 10 % of the mean.
 UNSTABLE = 0.10
 FEW_SAMPLES = 5
@@ -77,6 +84,36 @@ def rank_agreement(predicted: Sequence[float], measured: Sequence[float], margin
             pairs += 1
             agreed += (measured[high] > measured[low]) - (measured[high] < measured[low])
     return agreed, pairs
+
+
+def far_from_median(samples: Sequence[float]) -> list[int]:
+    """Return the places of samples that lie far from the median; none of fewer than :data:`FEW_SAMPLES`."""
+    if len(samples) < FEW_SAMPLES:
+        return []
+    values = _as_array(samples, "sample")
+    middle = float(np.median(values))
+    distances = np.abs(values - middle)
+    far = (_Z_OF_MAD * distances > FAR * float(np.median(distances))) & (distances > LEAST_FAR * middle)
+    return [int(place) for place in np.flatnonzero(far)]
+
+
+def drift(samples: Sequence[float]) -> float | None:
+    """Return by which share the median of the second half is above that of the first; None of too few samples.
+
+    Of an odd number the middle one is in neither. Each half needs at least three.
+    """
+    half = len(samples) // 2
+    if half < 3:
+        return None
+    values = _as_array(samples, "sample")
+    first, second = float(np.median(values[:half])), float(np.median(values[-half:]))
+    return second / first - 1 if first else None
+
+
+def middle_half(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the quartiles between which the middle half of the samples lies, by linear interpolation."""
+    low, high = np.quantile(_as_array(samples, "sample"), [0.25, 0.75])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ class SweepFacts(_Frozen):
         points: how many rows there are.
         model_axes: columns of axes beside those under ``model.`` that make the model another one.
         advice: which horizon to set, in words, that on the marked row first; empty where none decides.
+        findings: the advice on the marked row with its numbers; None where no horizon decides.
         about: what was swept: model, machine, link; None in tables of earlier versions.
     """
 
@@ -66,6 +67,7 @@ class SweepFacts(_Frozen):
     points: int
     model_axes: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    findings: dict[str, Any] | None = None
     about: About | None = None
 
     def metadata(self) -> dict[str, str]:

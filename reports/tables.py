@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from loadahead.reports.compare import Comparison, ComparisonOfMany
+from loadahead.reports.speed import format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline
@@ -23,7 +24,7 @@ from loadahead.sim.choice import (
     varying_axes,
 )
 from loadahead.sim.step_metrics import STALLS, PeakParts, StepMetrics, SweepRow
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import format_bytes, format_duration, format_number
 
 NOTHING = "–"
 
@@ -212,7 +213,9 @@ class _Column:
 
 
 def sweep_grid(rows: Sequence[SweepRow], limit: int | None = None, model_axes: Sequence[str] = ()) -> Grid:
-    """Return a sweep's rows, the fastest per GPU first, the best one marked; axes of one value are left out.
+    """Return a sweep's rows, those that fit first, the best one marked; axes of one value are left out.
+
+    Of those that fit the fastest per GPU comes first, of the others the one that lacks least.
 
     Models are not compared: each has its rows together, and a mark of its own. With ``limit``, about that many rows
     come back, the marked ones always among them. ``model_axes`` are those of :func:`loadahead.sim.choice.choices`.
@@ -238,7 +241,7 @@ def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None, model_
     models = list(models_of(rows, model_axes).values())
     out: list[int] = []
     for places in models[:limit]:
-        order = sorted(places, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
+        order = sorted(places, key=lambda i: (*_rank(rows[i]), i))
         most = len(order) if limit is None else max(1, limit // len(models))
         part = order[:most]
         best = [i for i in order if i in marked and i not in part]
@@ -246,11 +249,19 @@ def _shown(rows: Sequence[SweepRow], marked: set[int], limit: int | None, model_
     return out
 
 
+def _rank(row: SweepRow) -> tuple[float, ...]:
+    """Return a key by which what fits comes first, then what lacks least."""
+    lacks = row.missing_device_bytes + row.missing_host_bytes
+    return lacks, gpu_ns_per_microbatch(row), row.peak_device_bytes
+
+
 def _columns(rows: Sequence[SweepRow], shown: Sequence[SweepRow]) -> list[_Column]:
     """Return the columns: axes by their names, then speed, time, memory, stalls and copies."""
     return [
         *(_axis_column(rows, axis) for axis in varying_axes(rows)),
+        *_gpus_column(rows),
         _Column(header=SPEED_HEADER, cell=format_speed),
+        *_work_columns(rows),
         _Column(header="step time", cell=lambda row: format_duration(row.step_time_ns)),
         _Column(header="peak device", cell=lambda row: _needed(row.peak_device_bytes, row.missing_device_bytes)),
         _host_column(rows),
@@ -265,6 +276,26 @@ def _axis_column(rows: Sequence[SweepRow], axis: str) -> _Column:
         return NOTHING if row.axes[axis] is None else str(row.axes[axis])
 
     return _Column(header=axis, cell=cell, is_text=any(isinstance(row.axes[axis], str) for row in rows))
+
+
+def _gpus_column(rows: Sequence[SweepRow]) -> list[_Column]:
+    """Return a column of all GPUs, replicas included, where their number varies."""
+    if len({row.all_gpus for row in rows}) < 2:
+        return []
+    return [_Column(header="GPUs", cell=lambda row: NOTHING if row.all_gpus is None else str(row.all_gpus))]
+
+
+def _work_columns(rows: Sequence[SweepRow]) -> list[_Column]:
+    """Return columns of tokens and of MFU where some row's are known."""
+
+    def tokens(row: SweepRow) -> str:
+        return NOTHING if row.tokens_per_s is None else format_number(row.tokens_per_s)
+
+    def mfu(row: SweepRow) -> str:
+        return NOTHING if row.mfu is None else format_percent(row.mfu)
+
+    out = [_Column(header="tokens/s", cell=tokens)] if any(row.tokens_per_s is not None for row in rows) else []
+    return out + ([_Column(header="MFU", cell=mfu)] if any(row.mfu is not None for row in rows) else [])
 
 
 def _host_column(rows: Sequence[SweepRow]) -> _Column:
@@ -292,6 +323,8 @@ def _stall_columns(shown: Sequence[SweepRow]) -> list[_Column]:
 
 def _notes(rows: Sequence[SweepRow], chosen: Sequence[Choice], shown: int) -> list[str]:
     notes = [f"{SPEED_HEADER}: {SPEED}."]
+    if any(row.tokens_per_s is not None for row in rows):
+        notes.append("tokens/s: of all GPUs together.")
     if any(choice.fits for choice in chosen):
         notes.append(MARKED)
     if len(chosen) > 1:

@@ -39,6 +39,25 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Says how long a layer's operations spend on collectives that no computation hides, in ns.
+
+    It is a part of the layer's times, and no time beside them.
+    """
+
+    forward_ns: int = 0
+    recompute_ns: int = 0
+    backward_ns: int = 0
+
+    def __add__(self, other: Told) -> Told:
+        return Told(
+            forward_ns=self.forward_ns + other.forward_ns,
+            recompute_ns=self.recompute_ns + other.recompute_ns,
+            backward_ns=self.backward_ns + other.backward_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """Describes one layer for one microbatch: its bytes, and its times where they are known before a run.
 
@@ -54,6 +73,7 @@ class Layer:
         flops: of its FORWARD on one GPU; None where they are not known, or an estimate.
         kind: what it is, for people, e.g. ``"block"`` or a module's class; empty where that is not known.
         weights: its parameters on one GPU, where their replicas communicate.
+        told: how much of its times GPUs spend on telling each other something.
     """
 
     boundary_bytes: int
@@ -68,6 +88,7 @@ class Layer:
     flops: int | None = None
     kind: str = ""
     weights: Weights = field(default_factory=Weights)
+    told: Told = field(default_factory=Told)
 
     def with_static(self, static_bytes: int) -> Layer:
         """Return the same layer with other resident bytes."""
@@ -136,6 +157,7 @@ class Units(NamedTuple):
             where they share nothing.
         closing_ns: what each stage's OPTIMIZER_STEP takes beside its layers' parts: it waits for other replicas, and
             has weights that stages share; empty where that is nothing.
+        told_ns: what of ``closing_ns`` replicas spend on telling each other something; empty where that is nothing.
         warnings: sentences about the layers and the cut.
     """
 
@@ -145,6 +167,7 @@ class Units(NamedTuple):
     passed: tuple[PassThrough, ...] = ()
     shared_bytes: tuple[int, ...] = ()
     closing_ns: tuple[int, ...] = ()
+    told_ns: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

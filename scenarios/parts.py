@@ -18,6 +18,7 @@ from loadahead.scenarios.layers import Units, unit_cost, unit_shape
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import LARGEST_AMOUNT
+from loadahead.sim.work import NOT_COUNTED, Work
 from loadahead.sim.workload import Workload
 
 # Units of all models that are kept; one takes some 16 bytes beside what it shares with others.
@@ -34,6 +35,7 @@ class ModelParts:
         costs: the model's own part of its costs, by their names; None for a module, whose times are not known.
         static_bytes: each stage's weights, gradients and optimizer state; what stages of one rank share is the first's.
         units: the layers and their cut, which the rest is made of.
+        work: what a microbatch is.
         warnings: sentences about the model's layers and how they are cut.
     """
 
@@ -41,6 +43,7 @@ class ModelParts:
     costs: Mapping[str, Any] | None
     units: Units
     static_bytes: tuple[int, ...] = ()
+    work: Work = NOT_COUNTED
     warnings: tuple[str, ...] = ()
 
     @property
@@ -82,9 +85,10 @@ class PartsOfModels:
             static = tuple(map(sum, zip(static, made.shared_bytes, strict=True)))
         if max(static) > LARGEST_AMOUNT:
             raise _too_much()
+        known: dict[str, Any] = {"work": model.work(setting), "warnings": made.warnings}
         costs = [cost for unit in units if (cost := unit_cost(unit, setting.checkpoint)) is not None]
         if len(costs) != len(units):
-            return ModelParts(workload=workload, costs=None, units=made, static_bytes=static, warnings=made.warnings)
+            return ModelParts(workload=workload, costs=None, units=made, static_bytes=static, **known)
         optimizer = cut.sums([sum([layer.optimizer_ns for layer in unit]) for unit in units])
         if made.closing_ns:
             optimizer = tuple(map(sum, zip(optimizer, made.closing_ns, strict=True)))
@@ -95,7 +99,7 @@ class PartsOfModels:
         }
         if max(own["optimizer_ns"]) > LARGEST_AMOUNT:
             raise _too_much()
-        return ModelParts(workload=workload, costs=own, units=made, static_bytes=static, warnings=made.warnings)
+        return ModelParts(workload=workload, costs=own, units=made, static_bytes=static, **known)
 
 
 def _too_much() -> InputError:

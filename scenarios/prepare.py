@@ -18,6 +18,7 @@ from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.tables import policy_of
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy, require_few_tasks
+from loadahead.sim.work import NOT_COUNTED, Work
 from loadahead.sim.workload import ModuleShapes, Workload
 
 # As many costs are kept as an axis of a sweep may have values, each a kilobyte or two beside its units.
@@ -36,6 +37,7 @@ class Prepared:
         costs: None for a module that was not calibrated.
         units: the model's layers, and how they make its units and stages; the workload and the costs are made of them.
         static_bytes: each stage's weights, gradients and optimizer state, as the model's layers have them.
+        work: what a microbatch is.
         warnings: sentences about settings that do not do what they seem to.
     """
 
@@ -45,6 +47,7 @@ class Prepared:
     costs: Costs | None
     units: Units = field(compare=False, repr=False)
     static_bytes: tuple[int, ...] = ()
+    work: Work = NOT_COUNTED
     warnings: tuple[str, ...] = ()
 
 
@@ -144,6 +147,7 @@ class Preparation:
             costs=costs,
             units=parts.units,
             static_bytes=parts.static_bytes,
+            work=parts.work,
             warnings=warnings,
         )
 

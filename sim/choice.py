@@ -80,7 +80,8 @@ def gpu_ns_per_microbatch(row: SweepRow) -> float:
     """Return the step time in ns times the GPUs, divided by the microbatches.
 
     A microbatch is the same work in every step of a model, and a GPU that waits is paid for: steps of different numbers
-    of either compare by it. Where the GPUs are not known, as in tables of earlier versions, they count as one.
+    of either compare by it. Both are of one replica, as all have as many. Where the GPUs are not known, as in tables of
+    earlier versions, they count as one.
     """
     return _gpu_ns(row) / row.microbatches
 
@@ -191,7 +192,7 @@ def _gpu_ns(row: SweepRow) -> int:
 
 def _needs(row: SweepRow) -> tuple[Any, ...]:
     """Return what decides between rows that are as fast, the less the better."""
-    replicas = row.axes.get(REPLICAS, 1)
+    replicas = row.replicas or row.axes.get(REPLICAS, 1)
     return replicas, row.peak_device_bytes, row.host_bytes, row.offloaded, gpu_ns_per_microbatch(row), row.horizon
 
 

@@ -11,7 +11,7 @@ import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,12 @@ from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.placement import Placement, Reach
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
-from loadahead.sim.units import LARGEST_AMOUNT
+from loadahead.sim.shown import Shown
+from loadahead.sim.units import LARGEST_AMOUNT, counted
 from loadahead.sim.workload import distinct_units
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Costs calibrated over emulated links keep these as they were configured under this key of their evidence, by the names
 # of the costs' fields: what transfers took over them is measured.
@@ -107,6 +111,11 @@ class UnitCost(_Frozen):
         return *durations, self.workspace_forward, self.workspace_recompute, backward, backward, backward
 
 
+# Of UNIT_KINDS, as :meth:`UnitCost.amounts` has them first.
+_DURATIONS = ("forward_ns", "recompute_ns", "backward_ns", "backward_input_ns", "backward_weight_ns")
+_WORKSPACES = ("workspace_forward", "workspace_recompute", "workspace_backward")
+
+
 def is_estimate(source: str) -> bool:
     """Return whether costs with this source say that their times are an estimate."""
     return source.split(" ", 1)[0] == ESTIMATE
@@ -154,7 +163,7 @@ class SharedLinks(_Frozen):
         return self
 
 
-class Costs(_Frozen):
+class Costs(Shown, _Frozen):
     """Holds everything that an engine needs beside the plan.
 
     Attributes:
@@ -197,6 +206,29 @@ class Costs(_Frozen):
     shared: SharedLinks | None = None
     source: str = "scenario"
     evidence: dict[str, Any] = {}
+
+    def _in_a_line(self) -> str:
+        """Return of how many units these are the costs, and where they come from."""
+        units = counted(sum(map(len, self.units)), "unit")
+        return f" of {units} in {counted(len(self.units), 'stage')}, source: {self.source}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per unit, for one microbatch; what a stage costs as a whole, and links, are not in it.
+
+        Columns: ``stage``; ``unit``, its place there; ``forward_ns``, ``recompute_ns``, ``backward_ns``,
+        ``backward_input_ns`` and ``backward_weight_ns``, where a backward that is not split has the first alone;
+        ``workspace_forward``, ``workspace_recompute`` and ``workspace_backward``, bytes in use only while each runs;
+        ``way``, how the unit is checkpointed.
+        """
+        import pandas as pd
+
+        rows = []
+        for stage, units in enumerate(self.units):
+            for place, unit in enumerate(units):
+                durations = dict(zip(_DURATIONS, unit.amounts(), strict=False))
+                spaces = {name: getattr(unit, name) for name in _WORKSPACES}
+                rows.append({"stage": stage, "unit": place, **durations, **spaces, "way": unit.way})
+        return pd.DataFrame(rows)
 
     def configured(self) -> dict[str, int | None]:
         """Return the emulated links that these costs were calibrated over, by field; empty where there were none."""

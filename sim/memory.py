@@ -12,7 +12,7 @@ import numpy as np
 
 from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.costs import Costs, require_total
-from loadahead.sim.ir.kinds import Queue, Role, Space
+from loadahead.sim.ir.kinds import Kind, Queue, Role, Space
 from loadahead.sim.ir.plan import Ints, Plan, Ragged
 from loadahead.sim.timeline import MemorySamples
 
@@ -108,8 +108,68 @@ def peak_operations(plan: Plan, memory: MemoryWalk) -> Ints:
 
 def transport_during(plan: Plan) -> Ints:
     """Return the bytes of outputs and gradients on their way that each compute operation holds; shape (operations,)."""
+    return _transport(plan)[0]
+
+
+def _transport(plan: Plan) -> tuple[Ints, Ints]:
     nbytes = _device(plan, Role.OUTPUT) + _device(plan, Role.GRADIENT)
-    return _levels(plan, nbytes, np.zeros(len(plan), dtype=np.int64), np.zeros(plan.ranks, dtype=np.int64))[0]
+    return _levels(plan, nbytes, np.zeros(len(plan), dtype=np.int64), np.zeros(plan.ranks, dtype=np.int64))[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleLevels:
+    """Holds what is in one rank's device memory from each of some times on; arrays have shape (times,).
+
+    The four add up to all it holds, and are :class:`PeakParts`' at its peak.
+    """
+
+    t_ns: Ints
+    weights_and_optimizer: Ints
+    inside_units: Ints
+    boundaries: Ints
+    transport: Ints
+
+    @property
+    def total(self) -> Ints:
+        """Return all that the device holds."""
+        return self.weights_and_optimizer + self.inside_units + self.boundaries + self.transport
+
+
+def role_levels(
+    plan: Plan, rank: int, resident: int, start_ns: Ints, end_ns: Ints, measured: MemorySamples
+) -> RoleLevels:
+    """Return one rank's device memory over time by what it holds.
+
+    Boundaries and transport follow from the plan and the times of its operations, both of shape (operations,); what
+    ``measured`` has beyond them and ``resident`` is inside the operation that runs. Of changes at one instant the last
+    counts, as none before it lasts.
+    """
+    order = plan.queue_ops(rank, Queue.COMPUTE)
+    nothing, floor = np.zeros(len(plan), dtype=np.int64), np.zeros(plan.ranks, dtype=np.int64)
+    boundary = _levels(plan, _device(plan, Role.BOUNDARY), nothing, floor)[:2]
+    events = np.maximum.accumulate(np.stack([start_ns[order], end_ns[order]], axis=1).ravel())
+    mine = measured.rank == rank
+    sampled = measured.t_ns[mine]
+    t = np.unique(np.concatenate([sampled, events]))
+    # Before its first operation a queue holds what that operation starts from (see _rank_samples).
+    first = 1 if len(order) else 0
+    at = np.searchsorted(events, t, side="right") - 1
+    at = np.where(at >= 0, at, first)
+    by_event = [
+        np.stack([during[order], after[order]], axis=1).ravel() for during, after in (boundary, _transport(plan))
+    ]
+    boundaries, transport = (level[at] if len(order) else np.zeros(len(t), dtype=np.int64) for level in by_event)
+    held = measured.device_bytes[mine][np.maximum(np.searchsorted(sampled, t, side="right") - 1, 0)]
+    inside = held - resident - boundaries - transport
+    steps = np.stack([plan.ops.kind[order] == Kind.OPTIMIZER_STEP, np.zeros(len(order), dtype=bool)], axis=1).ravel()
+    optimizer = steps[at] if len(order) else np.zeros(len(t), dtype=bool)
+    levels = RoleLevels(
+        t, resident + np.where(optimizer, inside, 0), np.where(optimizer, 0, inside), boundaries, transport
+    )
+    columns = np.stack([getattr(levels, field.name) for field in fields(levels)[1:]])
+    keep = np.ones(len(t), dtype=bool)
+    keep[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    return RoleLevels(*(getattr(levels, field.name)[keep] for field in fields(levels)))
 
 
 def _levels(plan: Plan, nbytes: Ints, workspace: Ints, floor: Ints) -> tuple[Ints, Ints, Ints]:

@@ -47,13 +47,14 @@ def stall(ready, latest):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _waits(previous, starts, sources, kinds, allowed, end, ready, wait, blamed):  # type: ignore[no-untyped-def]
+def _waits(previous, starts, sources, kinds, allowed, end, ready, wait, blamed, edge):  # type: ignore[no-untyped-def]
     for i in range(len(wait)):
         ready[i] = later(allowed[i], end[previous[i]] if previous[i] >= 0 else 0)
         latest, kind = 0, NO_EDGE
         for e in range(starts[i], starts[i + 1]):
             if is_to_blame(end[sources[e]], latest, kind):
                 latest, kind = end[sources[e]], kinds[sources[e]]
+                edge[i] = sources[e]
         blamed[i] = kind
         if kind != NO_EDGE:
             wait[i] = stall(ready[i], latest)
@@ -64,20 +65,21 @@ class Waits:
     """Holds how long each operation waited for an edge while its queue and its host were ready for it.
 
     ``ready_ns`` is since when they were, ``wait_ns`` how long it waited from then on, and ``blamed`` the kind of the
-    operation to blame or -1; all of shape (operations,).
+    operation to blame or -1; ``edge`` is that operation's position or -1; all of shape (operations,).
     """
 
     ready_ns: Ints
     wait_ns: Ints
     blamed: Ints
+    edge: Ints
 
 
 def waits(plan: Plan, end_ns: Ints, launches: Ints | None = None) -> Waits:
     """Return the operations' waits; ``launches`` is the host's time to issue each, in ns, where it is known."""
     ops = plan.ops
     ready, wait = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
-    blamed = np.full(len(plan), NO_EDGE, dtype=np.int64)
+    blamed, edge = (np.full(len(plan), NO_EDGE, dtype=np.int64) for _ in range(2))
     allowed = np.zeros(len(plan), dtype=np.int64) if launches is None else host_times(plan, launches)[0]
     edges = (ops.after.starts, ops.after.values, ops.kind)
-    _waits(plan.previous_in_queue, *edges, allowed, end_ns, ready, wait, blamed)
-    return Waits(ready, wait, blamed)
+    _waits(plan.previous_in_queue, *edges, allowed, end_ns, ready, wait, blamed, edge)
+    return Waits(ready, wait, blamed, edge)

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from loadahead.sim.shown import Shown
+from loadahead.sim.units import counted, format_bytes, format_duration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A rank's compute queue waits for one of these. Each has a field of RankMetrics, StepMetrics and SweepRow,
 # whose name :func:`stall_field` gives.
@@ -111,8 +117,8 @@ class RankMetrics:
         return cls(peak_parts=None if parts is None else PeakParts(**parts), **values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepMetrics:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class StepMetrics(Shown):
     """Holds the step's time in ns, every rank's metrics, and how many boundaries leave the GPU and how many stay.
 
     ``host_bytes`` is the host memory that the slots of all GPUs of one host take together, of the fullest host.
@@ -123,6 +129,28 @@ class StepMetrics:
     offloaded: int
     kept: int
     host_bytes: int
+
+    def _in_a_line(self) -> str:
+        """Return the step's time, and the peak of the rank that has most."""
+        begin = f" of {counted(len(self.ranks), 'rank')}: step {format_duration(self.step_time_ns)}"
+        return f"{begin}, peak device memory {format_bytes(self.peak_device_bytes)}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per rank.
+
+        Columns are the fields of :class:`RankMetrics`: ``rank``, peaks in bytes, times and stalls in ns, ``overlap`` as
+        a fraction; then those of :class:`PeakParts`, in bytes, which are missing in results from before they were kept.
+        """
+        import pandas as pd
+
+        parts = [field.name for field in fields(PeakParts)]
+        rows = []
+        for rank in self.ranks:
+            own = {field.name: getattr(rank, field.name) for field in fields(rank) if field.name != "peak_parts"}
+            rows.append(
+                own | {name: None if rank.peak_parts is None else getattr(rank.peak_parts, name) for name in parts}
+            )
+        return pd.DataFrame(rows).astype(dict.fromkeys(parts, "Int64")) if rows else pd.DataFrame()
 
     @property
     def peak_device_bytes(self) -> int:
@@ -179,12 +207,14 @@ class Room:
     Attributes:
         capacity_bytes: memory of one rank's device.
         host_capacity_bytes: memory of one host, which all its GPUs share.
-        gpus: ranks, each as many times as tensor parallelism divides its work.
+        gpus: of one replica: ranks, each as many times as tensor parallelism divides its work.
+        replicas: of the model, which have as many GPUs each.
     """
 
     capacity_bytes: int | None = None
     host_capacity_bytes: int | None = None
     gpus: int | None = None
+    replicas: int | None = None
 
 
 NOT_KNOWN = Room()
@@ -201,8 +231,10 @@ class SweepRow(Mapping[str, Any]):
     """Holds one point of a sweep: the axes' values by column, then the step's metrics, in ns and bytes.
 
     Peaks and stalls are those of the rank that has most of each; ``overlap`` is that of all ranks' copies together, and
-    ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The last three are the
-    point's :class:`Room`. The row is also a mapping from each column of the sweep's table to its value.
+    ``host_bytes`` the host memory of the slots of all GPUs of the fullest host together. The next four are the point's
+    :class:`Room`. ``tokens_per_s`` counts those of all replicas, and ``mfu`` is the share of the GPUs' peak that the
+    model's own FLOPs take (:class:`loadahead.sim.work.Work`); None where it is not known. The row is also a mapping
+    from each column of the sweep's table to its value.
     """
 
     axes: Mapping[str, Any]
@@ -221,6 +253,9 @@ class SweepRow(Mapping[str, Any]):
     capacity_bytes: int | None = None
     host_capacity_bytes: int | None = None
     gpus: int | None = None
+    replicas: int | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
 
     @classmethod
     def of(cls, axes: Mapping[str, Any], metrics: StepMetrics, room: Room = NOT_KNOWN) -> Self:
@@ -245,7 +280,7 @@ class SweepRow(Mapping[str, Any]):
 
         KeyError where a metric is missing that has no entry in :data:`IF_MISSING` or :data:`SAME_AS`.
         """
-        metrics = _values(columns, METRIC_COLUMNS)
+        metrics = _values(columns, METRIC_COLUMNS) | {name: columns.get(name) for name in LATER_COLUMNS}
         return cls(axes={name: value for name, value in columns.items() if name not in _COLUMNS}, **metrics)
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,6 +301,11 @@ class SweepRow(Mapping[str, Any]):
     def missing_host_bytes(self) -> int:
         """Return how many bytes the slots of the fullest host need beyond what it has; 0 where they fit."""
         return bytes_missing(self.host_bytes, self.host_capacity_bytes)
+
+    @property
+    def all_gpus(self) -> int | None:
+        """Return how many GPUs all replicas have together; None where it is not known, as in tables of before."""
+        return None if self.gpus is None or self.replicas is None else self.gpus * self.replicas
 
     @property
     def horizon(self) -> int:
@@ -294,10 +334,13 @@ class SweepRow(Mapping[str, Any]):
 
 
 # A row is made of these; what follows from them is a column too.
-METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name != "axes")
+SPEED_COLUMNS = ("tokens_per_s", "mfu")
+LATER_COLUMNS = ("replicas", *SPEED_COLUMNS)
+METRIC_COLUMNS = tuple(field.name for field in fields(SweepRow) if field.name not in ("axes", *LATER_COLUMNS))
 FITS = "fits"
-# A sweep's table has these columns behind its axes, in this order; every other column is an axis.
-COLUMNS = (*METRIC_COLUMNS, FITS)
+# A sweep's table has these columns behind its axes, in this order; every other column is an axis. Tables of before lack
+# the last ones.
+COLUMNS = (*METRIC_COLUMNS, FITS, *LATER_COLUMNS)
 _COLUMNS = frozenset(COLUMNS)
 # None stands in these where something is not known.
 ROOM_COLUMNS = tuple(field.name for field in fields(Room))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loadahead.sim.costs import Costs
@@ -15,6 +15,7 @@ from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.routes import are_private
 from loadahead.sim.step_metrics import Room, SweepRow
 from loadahead.sim.verify import check
+from loadahead.sim.work import NOT_COUNTED, Work
 from loadahead.sim.workload import Workload
 
 # These fields of the policy can be an axis; each is a column of a sweep's table.
@@ -36,7 +37,7 @@ _ALWAYS_SHOWN = ("pipeline", "microbatches", "horizon", "horizon_unit", "release
 class Point:
     """Holds one configuration of a sweep; ``axes`` holds the values that set it apart.
 
-    ``tensor_parallel_degree`` is the number of GPUs that share the work of a rank.
+    ``tensor_parallel_degree`` is the number of GPUs that share the work of a rank, ``work`` what a microbatch is.
     """
 
     workload: Workload
@@ -44,6 +45,7 @@ class Point:
     policy: Policy
     axes: Mapping[str, Any]
     tensor_parallel_degree: int = 1
+    work: Work = NOT_COUNTED
 
     @property
     def room(self) -> Room:
@@ -52,6 +54,17 @@ class Point:
             capacity_bytes=self.costs.memory_bytes,
             host_capacity_bytes=self.costs.host_memory_bytes,
             gpus=self.policy.ranks * self.tensor_parallel_degree,
+            replicas=self.costs.placement.data,
+        )
+
+    def with_speed(self, row: SweepRow) -> SweepRow:
+        """Return the point's row with how fast the step is, as far as it is known what a microbatch is."""
+        if self.work == NOT_COUNTED:
+            return row
+        step, room = (row.step_time_ns, self.policy.microbatches), self.room
+        assert room.gpus is not None and room.replicas is not None, "a point's room is known"
+        return replace(
+            row, tokens_per_s=self.work.tokens_per_s(*step, room.replicas), mfu=self.work.mfu(*step, room.gpus)
         )
 
 
@@ -62,10 +75,11 @@ def grid(
     axes: Mapping[str, Sequence[Any]],
     own: Mapping[str, Any] | None = None,
     tensor_parallel_degree: int = 1,
+    work: Work = NOT_COUNTED,
 ) -> Iterator[Point]:
     """Yield every combination of the axes' values, the last axis fastest; raise InputError for an unknown axis.
 
-    ``own`` holds columns of all these points beside the policy's, ``tensor_parallel_degree`` theirs.
+    ``own`` holds columns of all these points beside the policy's, ``tensor_parallel_degree`` and ``work`` theirs.
     """
     for name in axes:
         if name not in AXES:
@@ -80,6 +94,7 @@ def grid(
             policy=policy,
             axes=columns,
             tensor_parallel_degree=tensor_parallel_degree,
+            work=work,
         )
 
 
@@ -88,7 +103,7 @@ def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE, prove: bool = Tru
     plan = build_plan(point.workload, point.policy)
     if prove:
         check(plan)
-    return SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics, point.room)
+    return point.with_speed(SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics, point.room))
 
 
 def evaluate_points(
@@ -108,7 +123,10 @@ def evaluate_points(
         if engine == PLANLESS_ENGINE and are_private(first.costs, first.policy.ranks, first.policy.stage_rank):
             policies, axes = [point.policy for point in alike], [point.axes for point in alike]
             rows = groups.rows(first.workload, first.costs, policies, axes, first.room)
-        out += [evaluate_point(point, engine, prove) for point in alike] if rows is None else rows
+        if rows is None:
+            out += [evaluate_point(point, engine, prove) for point in alike]
+        else:
+            out += [point.with_speed(row) for point, row in zip(alike, rows, strict=True)]
     return out
 
 

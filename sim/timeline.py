@@ -17,13 +17,16 @@ import numpy as np
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Codes, Ints, Plan, SmallInts
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import StepMetrics, step_time
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT, VERSION = "loadahead-timeline", 1
-SOURCES = ("simpy", "compiled", "cpu", "cuda")
+MEASURED_SOURCES = ("cpu", "cuda")
+SOURCES = ("simpy", "compiled", *MEASURED_SOURCES)
 _HEADER_KEYS = ("format", "version", "source", "plan")
 _OP_INTS = ("op", "rank", "stage", "unit", "microbatch", "start_ns", "end_ns")
 # A timeline has these arrays, a row per operation.
@@ -31,8 +34,8 @@ COLUMNS = ("op", "rank", "queue", "kind", "stage", "unit", "microbatch", "start_
 _SAMPLE_INTS = ("rank", "t_ns", "device_bytes", "host_bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySamples:
+@dataclass(frozen=True, slots=True, repr=False)
+class MemorySamples(Shown):
     """Holds the ranks' memory over time; arrays have shape (samples,). A value holds until the rank's next sample."""
 
     rank: Ints
@@ -43,9 +46,23 @@ class MemorySamples:
     def __len__(self) -> int:
         return len(self.rank)
 
+    def _in_a_line(self) -> str:
+        """Return how many samples there are, and of how many ranks."""
+        return f": {counted(len(self), 'sample')} of {counted(len(np.unique(self.rank)), 'rank')}"
 
-@dataclass(frozen=True)
-class Timeline:
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per sample.
+
+        Columns: ``rank``; ``t_ns``, from the step's begin; ``device_bytes`` and ``host_bytes``, which the rank holds
+        from then until its next row.
+        """
+        import pandas as pd
+
+        return pd.DataFrame({name: getattr(self, name) for name in _SAMPLE_INTS})
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(Shown):
     """Holds the times and memory of one step. Rows stand in the plan's list order; ``op`` holds the plan file's ids.
 
     Every array has shape (operations,); ``queue`` and ``kind`` hold the codes of :mod:`loadahead.sim.ir.kinds`.
@@ -70,6 +87,19 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.op)
 
+    def _in_a_line(self) -> str:
+        """Return the plan's name, where the times are from, the step's time and the peak of the fullest rank."""
+        how = "measured on" if self.is_measured else "predicted by"
+        begin = f" of {self.plan_name!r} {how} {self.source}: {counted(len(self), 'operation')}"
+        samples = self.memory.device_bytes
+        peak = f", at most {format_bytes(int(samples.max()))} on a device" if len(samples) else ""
+        return f"{begin} in {format_duration(self.step_time_ns)}{peak}"
+
+    @property
+    def is_measured(self) -> bool:
+        """Return whether the step was run on real tensors; else it was predicted."""
+        return self.source in MEASURED_SOURCES
+
     @property
     def step_time_ns(self) -> int:
         """Return the time from the first start to the last end, in ns; 0 for an empty plan."""
@@ -85,7 +115,11 @@ class Timeline:
             raise InputError(f"the timeline of plan {self.plan_name!r} holds no whole summary of its step") from error
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per operation; queue and kind are words, times are in ns."""
+        """Return one row per operation, in the plan's order. ``memory.to_pandas()`` has the memory over time.
+
+        Columns: ``op``, its id in the plan's file; ``rank``; ``queue`` and ``kind``, in words; ``stage``, ``unit`` and
+        ``microbatch``, -1 where it has none; ``start_ns`` and ``end_ns``, from the step's begin.
+        """
         import pandas as pd
 
         return pd.DataFrame(

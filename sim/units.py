@@ -172,3 +172,17 @@ def format_ratio(ratio: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. ``1 pair`` or ``2 pairs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# Shares above this are told as multiples, and those below as none.
+_MANY, _NOTHING = 10, 0.00005
+
+
+def format_change(share: float) -> str:
+    """Return a signed share in percent, with a second digit where the first would be 0; a large one as a multiple."""
+    if abs(share) < _NOTHING:
+        return "+0 %"
+    if share > _MANY:
+        return f"×{1 + share:.3g}"
+    shown = f"{100 * share:+.1f}" if abs(share) >= 0.001 else f"{100 * share:+.2f}"
+    return f"{shown} %".replace("-", "−")

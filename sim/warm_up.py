@@ -16,10 +16,14 @@ from loadahead.sim.advice import advise
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.cuts import even_cuts
 from loadahead.sim.engines import simulate
+from loadahead.sim.engines.fluid import carried_by
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.jitter import Spread, step_times
+from loadahead.sim.links import link_of
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.routes import LinkTable
 from loadahead.sim.sweep import Point, evaluate_points
+from loadahead.sim.timeline import Timeline
 from loadahead.sim.verify import check
 from loadahead.sim.verify.happens_before import HappensBefore
 from loadahead.sim.workload import UnitShape, Workload
@@ -39,7 +43,7 @@ def warm_up() -> None:
         check(plan)
         _exact_order(plan)
         for costs in (own, shared):
-            simulate(plan, costs, "compiled")
+            _flows(plan, costs, simulate(plan, costs, "compiled"))
             step_times(plan, costs, Spread(compute=0.1, copies=0.1, draws=1))
         evaluate_points([Point(workload=workload, costs=own, policy=policy, axes={})], "compiled")
     for costs in (own, shared):
@@ -54,6 +58,14 @@ def _policies() -> Iterator[Policy]:
             yield offloading
             yield replace(offloading, offload=False)
             yield replace(offloading, checkpoint=False)
+
+
+def _flows(plan: Plan, costs: Costs, step: Timeline) -> None:
+    """Ask what links carry, as a figure of their use does."""
+    table = LinkTable.of_plan(costs, plan)
+    link = link_of(plan, table)
+    at = np.flatnonzero(link >= 0)
+    carried_by(table, link[at], step.start_ns[at], step.end_ns[at], np.asarray([0, step.step_time_ns]))
 
 
 def _exact_order(plan: Plan) -> None:

@@ -24,7 +24,7 @@ def draw() -> tuple[Drawing, str]:
     """Sweep the scenario's horizons and return the plot of step time and memory, and its numbers, a line a horizon."""
     with TemporaryDirectory() as folder:
         table = la.sweep(SCENARIO, {"horizon": HORIZONS}, directory=folder)
-        drawing = PLOTS["horizon_time_memory"](load_run(folder))
+        drawing = PLOTS["axis_time_memory"](load_run(folder))
     assert isinstance(drawing, Drawing), drawing
     return drawing, table.to_pandas()[SHOWN].to_csv(index=False)
 

@@ -1,9 +1,42 @@
-"""Tells people which commands make a run directory's files again."""
+"""Tells people which commands make a run directory's files again, and what else can be made of them."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadahead.reports.answer import NextStep, Words, plain_words
+from loadahead.reports.page.commands import PageCommands
+from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
+
+
+def page_commands(data: RunData) -> PageCommands:
+    """Return the command lines that a run's page shows, to be given in its directory."""
+    return PageCommands(
+        again=tuple(reproduction_commands(data)),
+        traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
+        next_words=_words_of(next(iter(data.made_by), ())),
+        point=point_command(data),
+    )
+
+
+def _words_of(command: Sequence[str]) -> Words:
+    """Return what says a next step as the command line that made the run, with other settings.
+
+    Without one, or where it named no scenario, settings are told without a command.
+    """
+    if len(command) < 3 or command[2].startswith("-"):
+        return plain_words
+    options = {"--set": list[str](), "--costs": list[str]()}
+    for name, value in zip(command[3:-1], command[4:], strict=True):
+        if name in options:
+            options[name].append(value)
+    return next_words(command[2], options["--set"], next(iter(options["--costs"]), None))
 
 
 def reproduction_commands(data: RunData) -> list[str]:
@@ -12,11 +45,6 @@ def reproduction_commands(data: RunData) -> list[str]:
     names = {path.name for path in data.directory.iterdir()}
     costs = f" --costs {COSTS}" if COSTS in names else ""
     lines = []
-    command = data.result.get("command")
-    if isinstance(command, list) and all(isinstance(word, str) for word in command):
-        command = " ".join(command)
-    if isinstance(command, str):
-        lines.append(command)
     if SCENARIO in names:
         lines.append(f"loadahead plan {SCENARIO} -o {PLAN}")
     if PLAN in names:
@@ -27,3 +55,74 @@ def reproduction_commands(data: RunData) -> list[str]:
         lines.append(f"loadahead compare {PREDICTED} {MEASURED}")
     lines.append("loadahead report .")
     return lines
+
+
+def next_words(argument: str, overrides: Sequence[str] | None = None, costs: Path | str | None = None) -> Words:
+    """Return what says a next step as a command; ``argument`` is the scenario or the plan that was given.
+
+    A plan's settings are made, so that they are told as options of the commands that plan its scenario anew.
+    """
+    from loadahead.plan_files import is_plan_file
+    from loadahead.sweeps.axes import KEY_OF_COLUMN
+
+    def words(step: NextStep) -> str:
+        keys = {KEY_OF_COLUMN.get(name, name): value for name, value in step.settings.items()}
+        settings = [f"--set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in keys.items()]
+        if is_plan_file(argument) and settings:
+            return f"Next: plan its scenario anew with {' '.join(settings)}."
+        kept = [f"--set {shlex.quote(text)}" for text in overrides or () if text.partition("=")[0] not in keys]
+        of_costs = [f"--costs {shlex.quote(str(costs))}"] if costs is not None else []
+        command = "execute" if step.measure else "simulate"
+        return f"Next: {' '.join(['loadahead', command, shlex.quote(argument), *kept, *settings, *of_costs])}"
+
+    return words
+
+
+def _toml(value: Any) -> str:
+    """Return a value as an override has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def point_command(data: RunData) -> PointCommand | None:
+    """Return the command line that makes a point of the sweep, to be given in its directory.
+
+    None comes back where the scenario is not known by a name or a path, or a value cannot be written in a line.
+    """
+    if data.points is None or data.points.source is None or data.facts is None or data.directory is None:
+        return None
+    from loadahead.sweeps.axes import POLICY_COLUMNS
+
+    words = ["loadahead", "simulate", data.points.source]
+    for key, value in data.points.overrides.items():
+        text = _as_set(value)
+        if text is None:
+            return None
+        words += ["--set", f"{key}={text}"]
+    for key, values in data.facts.axes.items():
+        if len(values) == 1:
+            words += ["--set", f"{key}={_as_set(values[0])}"]
+    note = ""
+    if (data.directory / COSTS).is_file():
+        words += ["--costs", COSTS]
+    elif any(costs.digest is not None and costs.microbatches is None for costs in data.facts.costs):
+        words += ["--costs", "COSTS"]
+        note = "COSTS stands for the file of costs that the sweep was given."
+    keys = {column: key for key, column in POLICY_COLUMNS.items()}
+
+    def setting(column: str, value: Any) -> str:
+        return shlex.join(["--set", f"{keys.get(column, column)}={_as_set(value)}"])
+
+    return PointCommand(
+        before=shlex.join(words), setting=setting, after="-o point && loadahead report point", note=note
+    )
+
+
+def _as_set(value: Any) -> str | None:
+    """Return a value as ``--set`` takes it; None where it is none that can be written in a line."""
+    from loadahead.scenarios.loader import toml_value
+
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    for found in (text, json.dumps(value, default=str)):
+        if toml_value(found) == value:
+            return found
+    return None

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from loadahead.cli.command_line import remembered
 from loadahead.cli.commands.calibrate import calibrate
 from loadahead.cli.commands.compare import compare
 from loadahead.cli.commands.demo import demo
 from loadahead.cli.commands.execute import execute
+from loadahead.cli.commands.export import export
 from loadahead.cli.commands.import_smp import import_smp
 from loadahead.cli.commands.inspect import inspect
 from loadahead.cli.commands.plan import plan
@@ -43,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "execute": execute,
     "compare": compare,
     "report": report,
+    "export": export,
     "validate": validate,
 }
 
@@ -64,6 +67,8 @@ _OPTIONS = {
     "check": "--no-check",
     "model": "--model NAME",
     "machine": "--machine NAME",
+    "to": "--to",
+    "side": "--side",
 }
 # What writing to standard output may run into.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -138,7 +143,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     # typer turns a KeyboardInterrupt into Exit(130), which comes back as a value here.
-    with telling(lambda report: note(report.what)):
+    with telling(lambda report: note(report.what)), remembered(arguments):
         code: Any = typer.main.get_command(app).main(args=arguments, prog_name="loadahead", standalone_mode=False)
     return code if isinstance(code, int) else 0
 

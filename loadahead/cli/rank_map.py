@@ -1,77 +1,14 @@
-"""Shows where processes stand, as a sentence and a table; of many processes the first and the last hosts alone."""
+"""Shows where processes stand, as the command line does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from loadahead.cli.tables import table_text
-from loadahead.reports.tables import Grid
-from loadahead.sim.ir.plan import Ints
+from loadahead.reports.rank_map import KEY, degrees_sentence, left_out_sentence, rank_grid
 from loadahead.sim.placement import RankMap
-from loadahead.sim.units import counted
-
-# So many processes are shown one by one, and of more as many as this of the first and of the last host.
-MOST_SHOWN, MOST_OF_A_HOST = 32, 16
-_COLUMNS = ("rank", "host", "gpu", "switch", "d", "p", "t")
-_PARTS = ("d", "p", "t")
 
 
 def rank_map_text(rank_map: RankMap) -> str:
     """Return the degrees and the hosts in a sentence, and a row for each process, or for the first and last of many."""
-    shown = _shown(rank_map)
-    columns = [getattr(rank_map, name)[shown].tolist() for name in _COLUMNS]
-    rows = [tuple(map(str, row)) for row in zip(*columns, strict=True)]
-    gap = np.flatnonzero(np.diff(shown) > 1)
-    if len(gap):
-        rows.insert(int(gap[0]) + 1, ("...",) * len(_COLUMNS))
-    lines = [degrees_sentence(rank_map)]
-    if len(gap):
-        lines.append(_left_out_sentence(rank_map, shown))
-    key = "rank: process; gpu and switch: counted on each host; d: replica; p: rank of the pipeline; t: tensor part"
-    return "\n".join([*lines, "", table_text(Grid(headers=_COLUMNS, rows=tuple(rows), text_columns=frozenset())), key])
-
-
-def degrees_sentence(rank_map: RankMap) -> str:
-    """Return how many processes there are, by which degrees, and on how many hosts."""
-    d, p, t = (int(getattr(rank_map, name).max()) + 1 for name in _PARTS)
-    processes = len(rank_map.rank)
-    on_first, on_last = (int((rank_map.host == host).sum()) for host in (0, rank_map.hosts - 1))
-    hosts = counted(rank_map.hosts, "host")
-    if rank_map.hosts > 1:
-        hosts += f" with {counted(on_first, 'GPU')} in use on each"
-    if on_first != on_last:
-        hosts += f" but {on_last} on the last"
-    many = "1 process" if processes == 1 else f"{processes} processes"
-    return f"{many} on {hosts}: data parallel {d}, pipeline parallel {p}, tensor parallel {t}."
-
-
-def _shown(rank_map: RankMap) -> Ints:
-    """Return the processes that get a row, in rising order."""
-    if len(rank_map.rank) <= MOST_SHOWN:
-        return rank_map.rank
-    first = np.flatnonzero(rank_map.host == 0)[:MOST_OF_A_HOST]
-    last = np.flatnonzero(rank_map.host == rank_map.hosts - 1)[-MOST_OF_A_HOST:]
-    return np.union1d(first, last)
-
-
-def _left_out_sentence(rank_map: RankMap, shown: Ints) -> str:
-    """Return how the hosts that are not shown differ from the first, GPU by GPU."""
-    between = np.flatnonzero((rank_map.host > 0) & (rank_map.host < rank_map.hosts - 1))
-    left_out = len(rank_map.rank) - len(shown)
-    told = f"{left_out} of them are not shown"
-    if not len(between):
-        return f"{told} (all: --json)."
-    # Hosts are filled one after the other, so that those between are full, as the first is.
-    like = rank_map.gpu[between]
-    differ = [name for name in _PARTS if (getattr(rank_map, name)[between] != getattr(rank_map, name)[like]).any()]
-    same = [name for name in _PARTS if name not in differ]
-    first, last = int(rank_map.host[between[0]]), int(rank_map.host[between[-1]])
-    hosts = f"host {first} differs" if first == last else f"hosts {first} to {last} differ"
-    alone = f" alone; {_and(same)} {'is' if len(same) == 1 else 'are'} the same" if same else ""
-    return f"{told} (all: --json): GPU by GPU, {hosts} from host 0 in {_and(differ)}{alone}."
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    left_out = left_out_sentence(rank_map, " (all: --json)")
+    lines = [degrees_sentence(rank_map), *([left_out] if left_out else [])]
+    return "\n".join([*lines, "", table_text(rank_grid(rank_map)), KEY])

@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loadahead.cli.tables import table_text
+from loadahead.reports.answer import Words, answer, plain_words
 from loadahead.reports.compare import Comparison, ComparisonOfMany
+from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.sweep_comparison import SweepComparison, sweeps_grid
 from loadahead.reports.tables import (
     Grid,
     comparison_grid,
@@ -18,7 +21,6 @@ from loadahead.reports.tables import (
     time_grid,
 )
 from loadahead.reports.training_check import EQUAL, worst
-from loadahead.sim.costs import is_estimate
 from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.units import counted, format_bytes, format_duration, format_rate
 
@@ -27,12 +29,9 @@ if TYPE_CHECKING:
     from loadahead.prediction import Prediction
     from loadahead.runs import Run
     from loadahead.sim.advice import Advice
-    from loadahead.sim.choice import Choice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
-    from loadahead.sim.step_metrics import SweepRow
-    from loadahead.sim.timeline import Timeline
-    from loadahead.sweeps.advice import SweepAdvice
+    from loadahead.sweeps.run import Swept
 
 
 # Rows of a sweep that are shown; the files hold all of them.
@@ -50,10 +49,17 @@ def plan_text(plan: Plan, order_given: bool) -> str:
     return "\n".join([*lines, *([plan.sentence] if plan.sentence else [])])
 
 
-def step_text(predicted: Prediction) -> str:
-    """Return a predicted step in words and as a table of its ranks."""
+def answer_text(name: str, data: RunData, words: Words = plain_words) -> str:
+    """Return the answer as lines, which begin with what it is about."""
+    return f"{name}: " + "\n".join(answer(data, words))
+
+
+def step_text(predicted: Prediction, words: Words = plain_words) -> str:
+    """Return a predicted step in words, the answer first, and as a table of its ranks."""
     job, step, metrics = predicted.job, predicted.step, predicted.step.metrics
-    lines = [f"{job.name}: one step takes {format_duration(metrics.step_time_ns)} ({step.source}{_estimated(step)})"]
+    found = {} if predicted.advice is None else predicted.advice.to_dict()
+    data = RunData(plan=job.plan, predicted=step, findings=found, keep_all=predicted.keep_all)
+    lines = [answer_text(job.name, data, words)]
     lines += [job.plan.sentence] if job.plan.sentence else []
     contended = step.header.get("contended", [])
     if contended:
@@ -61,19 +67,12 @@ def step_text(predicted: Prediction) -> str:
             "Copies and sends slow each other down on shared links: "
             f"{', '.join(contended[:4])}{', ...' if len(contended) > 4 else ''}."
         )
-    if predicted.advice is not None:
-        lines.append(advice_text(predicted.advice))
     if predicted.jitter is not None:
         lines.append(jitter_sentence(predicted.jitter))
     grids = (some_rows(memory_grid(metrics)), some_rows(time_grid(metrics)))
     if len(metrics.ranks) > MOST_RANKS:
         lines.append(f"Of {len(metrics.ranks)} ranks the first and the last are shown (all of them: --json).")
     return "\n".join([*lines, *(part for grid in grids for part in ("", table_text(grid)))])
-
-
-def _estimated(step: Timeline) -> str:
-    """Return what stands behind a predicted step's time where its costs are an estimate."""
-    return f"; {step.header['costs']}" if is_estimate(step.header["costs"]) else ""
 
 
 def some_rows(grid: Grid, most: int = MOST_RANKS) -> Grid:
@@ -105,26 +104,15 @@ def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
 
 
-def sweep_text(rows: Sequence[SweepRow], model_axes: Sequence[str] = ()) -> str:
-    """Return a sweep's best points as a table, the very best one of each model marked."""
-    return table_text(sweep_grid(rows, MOST_ROWS, model_axes))
-
-
-def sweep_advice_text(advice: SweepAdvice, most: int = 8) -> str:
-    """Return the advice on the marked point, then that of the swept horizons of each combination; only the first."""
-    lines = [] if advice.marked is None else [f"Advice: {advice.marked_sentence}"]
-    each = advice.each_in_words()
-    lines += each[:most]
+def sweep_text(name: str, swept: Swept, words: Words = plain_words, most: int = 8) -> str:
+    """Return a sweep's answer, its best points as a table, and what its horizons say of each combination of others."""
+    data = RunData(sweep=swept.rows, facts=swept.facts)
+    each = swept.advice.each_in_words()
+    lines = each[:most]
     if len(each) > most:
         lines.append(f"... and {counted(len(each) - most, 'more combination')} (all of them: --json)")
-    return "\n".join(lines)
-
-
-def choices_text(chosen: Sequence[Choice], most: int = 8) -> str:
-    """Return a sentence for each model of a sweep, about its best row or about what is missing; only the first few."""
-    lines = [choice.sentence for choice in chosen[:most]]
-    more = len(chosen) - len(lines)
-    return "\n".join([*lines, *([f"... and {counted(more, 'more model')} (all of them: --json)"] if more else [])])
+    table = table_text(sweep_grid(swept.rows, MOST_ROWS, swept.facts.model_axes))
+    return "\n\n".join([answer_text(name, data, words), table, *(["\n".join(lines)] if lines else [])])
 
 
 def comparison_text(result: Comparison | ComparisonOfMany) -> str:
@@ -133,12 +121,25 @@ def comparison_text(result: Comparison | ComparisonOfMany) -> str:
     return "\n\n".join([table_text(first), table_text(kinds_grid(result)), *result.notes])
 
 
-def run_text(run: Run) -> str:
-    """Return a run beside its prediction, in words and as a table."""
+def sweep_comparison_text(result: SweepComparison) -> str:
+    """Return how one sweep differs from another, in words and as a table of what moved most."""
+    lines = [f"A: {result.a.name}", f"B: {result.b.name}", *result.sentences]
+    return "\n".join([*lines, *(["", table_text(sweeps_grid(result))] if result.moved else [])])
+
+
+def run_text(run: Run, advice: Advice | None, words: Words = plain_words) -> str:
+    """Return a run beside its prediction, in words, the answer first, and as a table."""
+    found = {} if advice is None else advice.to_dict()
+    data = RunData(plan=run.job.plan, predicted=run.predicted, measured=run.measured, costs=run.costs, findings=found)
+    return f"{answer_text(run.job.name, data, words)}\n{_trained(run)}"
+
+
+def _trained(run: Run) -> str:
+    """Return what a run trained and how that compares with plain training, then the comparison as a table."""
     done, link = run.execution, run.measured.header.get("link")
-    steps = f"{run.job.name}: {len(done.losses)} steps on {run.measured.source}"
     loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; {run.check.sentence}"
-    lines = [f"{steps}, {loss}", *([run.job.plan.sentence] if run.job.plan.sentence else [])]
+    lines = [f"Trained {counted(len(done.losses), 'step')} on {run.measured.source}, {loss}"]
+    lines += [run.job.plan.sentence] if run.job.plan.sentence else []
     comparison = run.comparison()
     lines += [str(link)] if link else []
     return "\n".join([*lines, "", table_text(comparison_grid(comparison)), *comparison.notes])
@@ -163,24 +164,12 @@ def costs_text(name: str, costs: Costs) -> str:
     return f"{name}: {costs.source}\n\n{text}\n\n{link}; resident per stage: {static}"
 
 
-def demo_text(done: DemoResult) -> str:
-    """Return the demo's sweep, choice, run beside prediction, and where its report is."""
-    words = done.rule if done.choice.fits else f"{done.choice.sentence} It is run all the same."
-    chosen = f"{words} Chosen: {done.chosen.microbatches} microbatches, horizon {done.chosen.horizon}."
-    sweep = sweep_text(done.sweep)
-    chosen += f"\n{_saving(done)}" + ("" if done.advice is None else f"\n{advice_text(done.advice)}")
-    parts = [sweep, chosen, run_text(done.run), *_order(done), f"report: {done.report}"]
-    return "\n\n".join(parts)
-
-
-def _saving(done: DemoResult) -> str:
-    chosen, without = done.chosen, done.without
-    return (
-        f"Predicted against keeping all on the device: peak {format_bytes(chosen.peak_device_bytes)} instead of "
-        f"{format_bytes(without.peak_device_bytes)}, of it boundaries "
-        f"{format_bytes(chosen.peak_boundary_bytes)} instead of {format_bytes(without.peak_boundary_bytes)}; "
-        f"step time {format_duration(chosen.step_time_ns)} instead of {format_duration(without.step_time_ns)}."
-    )
+def demo_text(done: DemoResult, words: Words = plain_words) -> str:
+    """Return the demo's answer, its sweep, its run beside the prediction, and where its report is."""
+    said = answer_text(done.run.job.name, load_run(done.report.parent), words)
+    nearest = [] if done.choice.fits else ["Nothing fits; the nearest is run all the same."]
+    sweep = table_text(sweep_grid(done.sweep, MOST_ROWS))
+    return "\n\n".join([said, *nearest, sweep, _trained(done.run), *_order(done), f"report: {done.report}"])
 
 
 def _order(done: DemoResult) -> list[str]:

@@ -18,7 +18,9 @@ from loadahead.scenarios.schema import Scenario
 from loadahead.sim.costs import Costs, SharedLinks
 from loadahead.sim.placement import RankMap, Reach
 from loadahead.sim.planner import Policy
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import CAPACITY
+from loadahead.sim.units import counted
 
 _FITS_NOT_KNOWN = "What fits is not known: calibrate, and give the costs."
 
@@ -35,8 +37,8 @@ class Degrees:
     order: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Inspection(Shown):
     """Holds what was understood of a scenario.
 
     Attributes:
@@ -66,6 +68,12 @@ class Inspection:
     room: Room | None
     costs: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def _in_a_line(self) -> str:
+        """Return the scenario's name, how many processes and units there are, and whether they fit."""
+        fits = {True: "it fits", False: "it does not fit", None: "what fits is not known"}[self.fits]
+        processes = f"{self.degrees.processes} process{'es' * (self.degrees.processes != 1)}"
+        return f" of {self.scenario!r}: {processes}, {counted(len(self.units), 'unit')}; {fits}"
 
     @property
     def fits(self) -> bool | None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loadahead import jobs
+from loadahead.about import about
 from loadahead.arguments import Estimate
 from loadahead.progress import ProgressCallback, silent
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
@@ -241,7 +242,8 @@ class Grid:
         """Return the points of one combination of the outer axes, over these inner ones."""
         prepared = self._prepared(places)
         own, degree = self._own(places), prepared.scenario.parallel.tensor_parallel_degree
-        return grid(prepared.workload, self.sweep.costs_of(prepared), prepared.policy, inner, own, degree)
+        costs = self.sweep.costs_of(prepared)
+        return grid(prepared.workload, costs, prepared.policy, inner, own, degree, prepared.work)
 
     def _places_of(self, group: int) -> list[int]:
         """Return the places of the outer axes' values in a combination of that number."""
@@ -323,8 +325,11 @@ class Grid:
             "model in memory": _fingerprint(first.scenario),
         }
 
-    def facts(self, engine: str, advice: Sequence[str] = ()) -> SweepFacts:
-        """Return what the table of this sweep says of itself, once its rows are there; ``advice`` is in words."""
+    def facts(self, engine: str, advice: Sequence[str] = (), findings: Mapping[str, Any] | None = None) -> SweepFacts:
+        """Return what the table of this sweep says of itself, once its rows are there.
+
+        ``advice`` is in words, ``findings`` its numbers on the marked row.
+        """
         first = self._first()
         return SweepFacts(
             loadahead=__version__,
@@ -337,6 +342,8 @@ class Grid:
             points=len(self),
             model_axes=self.model_axes,
             advice=tuple(advice),
+            findings=None if findings is None else dict(findings),
+            about=about(first, self.sweep.costs_of(first), swept=frozenset(canonical(axis.key) for axis in self.axes)),
         )
 
     def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:

@@ -29,7 +29,8 @@ from loadahead.sim.schema_errors import schema_error_line
 from loadahead.sim.step_metrics import SweepRow
 
 # Version 4: the scenario lacks the axes' keys, and a module's shapes stand by the number of microbatches.
-FORMAT, VERSION = "loadahead-sweep", 5
+# Version 6: rows say how many replicas there are, and tokens per second and MFU.
+FORMAT, VERSION = "loadahead-sweep", 6
 AXES, SHAPES = "axes", "model's shapes"
 
 # Returns a point's row as the sweep's own table has it, of its number and the row of an equal point of another sweep.

@@ -16,6 +16,7 @@ from loadahead.sim.step_metrics import SweepRow
 from loadahead.sweeps.advice import SweepAdvice, advice_on_sweep
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
+from loadahead.sweeps.points import points_of
 from loadahead.sweeps.workers import Workers, evaluate_all
 
 
@@ -63,18 +64,27 @@ def run_sweep(
     *,
     directory: Path | None = None,
     fresh: bool = False,
+    command: Sequence[str] = (),
     progress: ProgressCallback = silent,
 ) -> Swept:
-    """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end."""
+    """Sweep the grid; with a directory its finished points are kept there at once, and its tables at the end.
+
+    ``command`` is the command line that asked for it, where one did; the directory keeps it.
+    """
     if directory is None:
         return _swept(grid, engine, rows_of(grid, engine, workers, progress=progress), progress)
-    return _run_in(directory, grid, engine, workers, fresh=fresh, progress=progress)
+    return _run_in(directory, grid, engine, workers, fresh=fresh, command=command, progress=progress)
 
 
 def _swept(grid: Grid, engine: str, rows: Sequence[SweepRow], progress: ProgressCallback) -> Swept:
     chosen = choices(rows, model_axes=grid.model_axes)
     advice = advice_on_sweep(grid, rows, chosen, progress)
-    return Swept(rows=tuple(rows), choices=chosen, advice=advice, facts=grid.facts(engine, advice.sentences))
+    return Swept(
+        rows=tuple(rows),
+        choices=chosen,
+        advice=advice,
+        facts=grid.facts(engine, advice.sentences, advice.marked_dict()),
+    )
 
 
 def _run_in(
@@ -84,6 +94,7 @@ def _run_in(
     workers: Workers,
     *,
     fresh: bool = False,
+    command: Sequence[str] = (),
     progress: ProgressCallback = silent,
 ) -> Swept:
     """Sweep with a journal in the directory, where the tables are written at the end."""
@@ -106,7 +117,9 @@ def _run_in(
         grid.warn_of_known_costs()
         with _saying_how_to_go_on(directory, journal):
             swept = _swept(grid, engine, rows_of(grid, engine, workers, journal, progress), progress)
-        run_directory.write_sweep(directory, swept.rows, swept.facts)
+            points = points_of(grid, swept.rows, swept.choices, directory, progress)
+        run_directory.write_sweep(directory, swept.rows, swept.facts, command)
+        run_directory.write_points(directory, points)
     return swept
 
 

@@ -1,48 +1,20 @@
 """Makes HTML by small functions.
 
-Text is escaped unless it is :class:`Html` already, so nothing in a file can be markup.
+Text is escaped unless it is :class:`Html` already, so nothing in a file can be markup. Templates take it as it is.
 """
 
 from __future__ import annotations
 
+import math
 from html import escape
 
+from loadahead.reports.page.cell_values import cell_value
 from loadahead.reports.tables import Grid
 
-_EMPTY = frozenset({"img", "meta"})
+# A table of more rows scrolls in its box, below its headers.
+LONGEST_TABLE = 32
 
-STYLE = """
-:root { --ink: #1f2933; --quiet: #5b6770; --line: #dde3e8; --pale: #f4f6f8; --mark: #e8f2fa; --accent: #0072b2; }
-* { box-sizing: border-box; }
-body { margin: 0; color: var(--ink); background: white; font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans",
-  sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
-h2 { font-size: 20px; margin: 44px 0 8px; padding-top: 12px; border-top: 1px solid var(--line); }
-p { max-width: 75ch; margin: 8px 0; }
-.lead, .note, figcaption { color: var(--quiet); }
-.note, figcaption { font-size: 14px; max-width: 90ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin: 24px 0; }
-.tile { background: var(--pale); border-radius: 8px; padding: 14px 16px; }
-.tile b { display: block; font-size: 22px; line-height: 1.35; font-weight: 600; }
-.tile span { display: block; font-size: 14px; color: var(--quiet); }
-.warning { border-left: 4px solid #d55e00; background: #fdf3ec; padding: 8px 14px; border-radius: 0 6px 6px 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 12px 0; font-size: 14.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 14px 5px 0; text-align: right; white-space: pre; border-bottom: 1px solid var(--line); }
-th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
-th.text, td.text { text-align: left; }
-tr.best td { background: var(--mark); font-weight: 600; }
-tr.best td:first-child { box-shadow: inset 3px 0 var(--accent); }
-td:first-child, th:first-child { padding-left: 10px; }
-figure { margin: 20px 0 32px; }
-figure img { width: 100%; height: auto; display: block; }
-h3 { font-size: 16px; margin: 24px 0 4px; }
-summary { cursor: pointer; color: var(--accent); }
-pre { background: var(--pale); padding: 12px 16px; border-radius: 8px; overflow-x: auto; font-size: 14px; }
-a { color: var(--accent); }
-@media print { main { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
-"""
+_EMPTY = frozenset({"img", "meta"})
 
 
 class Html(str):
@@ -50,10 +22,14 @@ class Html(str):
 
     __slots__ = ()
 
+    def __html__(self) -> Html:
+        """Return the markup, by which a template knows not to escape it."""
+        return self
+
 
 def element(name: str, /, *children: str, **attributes: str) -> Html:
-    """Return ``<name attributes>children</name>``; ``class_`` stands for ``class``."""
-    pairs = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    """Return ``<name attributes>children</name>``; ``class_`` stands for ``class`` and ``data_x`` for ``data-x``."""
+    pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     if name in _EMPTY:
         return Html(f"<{name}{pairs}>")
     return Html(f"<{name}{pairs}>{joined(*children)}</{name}>")
@@ -64,29 +40,56 @@ def joined(*children: str) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(child, quote=False) for child in children))
 
 
-def table(grid: Grid) -> Html:
-    """Return a grid as a table, its note below."""
+def paragraphs(sentences: list[str]) -> Html:
+    """Return a paragraph for each sentence."""
+    return joined(*(element("p", sentence) for sentence in sentences))
 
-    def row(cells: tuple[str, ...], cell: str, **attributes: str) -> Html:
-        shown = [
-            element(cell, text, class_="text") if index in grid.text_columns else element(cell, text)
-            for index, text in enumerate(cells)
-        ]
-        return element("tr", *shown, **attributes)
 
-    body = [row(cells, "td", **({"class_": "best"} if i in grid.marked else {})) for i, cells in enumerate(grid.rows)]
-    whole = element("table", element("thead", row(grid.headers, "th")), element("tbody", *body))
+def links(names: list[str]) -> Html:
+    """Return links to files beside the page, one after the other."""
+    parts: list[str] = []
+    for place, name in enumerate(names):
+        parts += [", " if place else "", element("a", name, href=name)]
+    return joined(*parts)
+
+
+def table(grid: Grid, label: str, *, sortable: bool = True) -> Html:
+    """Return a grid as a table in a box of its own, its note below; ``label`` says what it is to who does not see it.
+
+    A wide one scrolls in its box, its first column stays. Its headers are buttons that sort by the cells' values.
+    """
+    rows = [
+        element("tr", *_cells(grid, cells), **({"class_": "best"} if place in grid.marked else {}))
+        for place, cells in enumerate(grid.rows)
+    ]
+    head = element("thead", element("tr", *_headers(grid, sortable and len(grid.rows) > 1)))
+    parts = [head] if any(grid.headers) else []
+    whole = element("table", *parts, element("tbody", *rows), **({"class_": "sortable"} if sortable else {}))
     note = element("p", grid.note, class_="note") if grid.note else Html()
-    return joined(element("div", whole, class_="scroll"), note)
+    box = "scroll long" if len(grid.rows) > LONGEST_TABLE else "scroll"
+    return joined(element("div", whole, class_=box, tabindex="0", role="region", aria_label=label), note)
 
 
-def page(title: str, *children: str) -> str:
-    """Return a whole document that needs no other file."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Html(STYLE)),
-    )
-    return f"<!doctype html>\n{element('html', head, element('body', element('main', *children)), lang='en')}\n"
+def _headers(grid: Grid, sortable: bool) -> list[Html]:
+    out = []
+    for place, text in enumerate(grid.headers):
+        # A column of names needs no header to be seen, and one to be read out.
+        shown = element("span", "name", class_="unseen") if not text else joined(text)
+        content = element("button", shown, type="button") if sortable else shown
+        out.append(element("th", content, scope="col", **({"class_": "text"} if place in grid.text_columns else {})))
+    return out
+
+
+def _cells(grid: Grid, cells: tuple[str, ...]) -> list[Html]:
+    """Return a row's cells: the first one is the row's header, numbers have their value beside their text."""
+    out = []
+    for place, text in enumerate(cells):
+        attributes = {"class_": "text"} if place in grid.text_columns else {}
+        value = cell_value(text)
+        if value is not None:
+            attributes["data_value"] = "Infinity" if math.isinf(value) else f"{value:.17g}"
+        name = "td"
+        if place == 0:
+            name, attributes = "th", {**attributes, "scope": "row"}
+        out.append(element(name, text, **attributes))
+    return out

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from loadahead.reports.page.markup import Html, element
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED, PREDICTED
+from loadahead.reports.speed import Speed, format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
@@ -22,10 +24,11 @@ from loadahead.sim.choice import (
     format_speed,
     varying_axes,
 )
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import format_bytes, format_duration, format_number
 
 # More models than this get no tile.
 MOST_MODELS = 6
+_MOST_COLUMNS = 4
 
 
 def _tile(title: str, value: str, *notes: str) -> Html:
@@ -45,11 +48,18 @@ def tiles(data: RunData) -> Html:
     predicted = None if data.predicted is None else headline(data.predicted, PREDICTED)
     measured = None if data.measured is None else headline(data.measured, MEASURED)
     boxes = _step_tiles(predicted, measured) if predicted or measured else []
+    boxes += _speed_tiles(data, measured or predicted, measured is not None)
     boxes += _result_tiles(data)
     if not boxes and data.sweep:
         boxes = _sweep_tiles(data)
     boxes += [_tile("Times", "estimated", source) for source in data.estimates] if boxes else []
-    return element("div", *boxes, class_="tiles") if boxes else Html()
+    return _rows(boxes) if boxes else Html()
+
+
+def _rows(boxes: list[Html]) -> Html:
+    """Return the tiles in rows of nearly the same number, so that none stands alone below four others."""
+    columns = ceil(len(boxes) / ceil(len(boxes) / _MOST_COLUMNS))
+    return element("div", *boxes, class_="tiles", style=f"--columns: {columns}")
 
 
 def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
@@ -75,6 +85,21 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
         ]
         hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
         boxes.append(_tile(f"Copies behind compute, {word}", hidden, *waits))
+    return boxes
+
+
+def _speed_tiles(data: RunData, shown: Headline | None, is_measured: bool) -> list[Html]:
+    """Return how fast the step is in tokens and as MFU, as far as that is known."""
+    speed = Speed() if shown is None else Speed.of(data.about, shown.step_time_ns, measured=is_measured)
+    word = "measured" if is_measured else "predicted"
+    boxes = []
+    if speed.tokens_per_s is not None and speed.tokens_per_s_and_gpu is not None:
+        each = f"{format_number(speed.tokens_per_s_and_gpu)} per GPU"
+        boxes.append(_tile(f"Tokens per second, {word}", format_number(speed.tokens_per_s), each))
+    if speed.mfu is not None:
+        told = speed.communication_share
+        notes = [] if told is None else [f"collectives: {format_percent(told)} of the ranks' time"]
+        boxes.append(_tile(f"Model FLOPs utilization, {word}", format_percent(speed.mfu), *notes))
     return boxes
 
 

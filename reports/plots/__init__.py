@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from loadahead.reports.plots.axis_overlap_stalls import axis_overlap_stalls
+from loadahead.reports.plots.axis_time_memory import axis_time_memory
 from loadahead.reports.plots.base import Drawing, Layout, Missing, Plot
+from loadahead.reports.plots.front import front
 from loadahead.reports.plots.gantt import gantt
-from loadahead.reports.plots.horizon_overlap_stalls import horizon_overlap_stalls
-from loadahead.reports.plots.horizon_time_memory import horizon_time_memory
+from loadahead.reports.plots.heat_map import heat_map
+from loadahead.reports.plots.link_use import link_use
 from loadahead.reports.plots.memory import memory
+from loadahead.reports.plots.order import order
+from loadahead.reports.plots.time_parts import time_parts
+from loadahead.reports.plots.unit_times import units
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
-    "gantt": gantt,
     "memory": memory,
-    "horizon_time_memory": horizon_time_memory,
-    "horizon_overlap_stalls": horizon_overlap_stalls,
+    "time_parts": time_parts,
+    "gantt": gantt,
+    "link_use": link_use,
+    "front": front,
+    "axis_time_memory": axis_time_memory,
+    "axis_overlap_stalls": axis_overlap_stalls,
+    "heat_map": heat_map,
 }
 
-__all__ = ["PLOTS", "Drawing", "Layout", "Missing", "Plot"]
+# Notebooks show these as well, of what is no run: of a plan alone, and of costs alone.
+FIGURES: dict[str, Plot] = {**PLOTS, "order": order, "units": units}
+
+__all__ = ["FIGURES", "PLOTS", "Drawing", "Layout", "Missing", "Plot"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from loadahead.reports.plots.style import styled
 from loadahead.reports.run_data import RunData
+from loadahead.reports.tables import Grid
 from loadahead.reports.views.base import Missing
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Holds a figure, its title, and what to see in it."""
+    """Holds a figure, its title, and what to see in it; and what is drawn as a table, where that is short."""
 
     figure: Figure
     title: str
     caption: str
+    numbers: Grid | None = None
 
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG, SVG or whatever the path's ending says."""

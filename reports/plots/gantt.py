@@ -1,305 +1,262 @@
-"""Draws what ran when: a row per rank and queue, the prediction above the measurement, on one time axis."""
+"""Draws what ran when: a row per rank and queue, the prediction above the measurement, waits hatched by their cause."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.style import (
-    DARK_KINDS,
-    DPI,
     FAINT,
+    GROUND,
     INK,
     KIND_COLOUR,
+    LIGHT,
     QUIET,
+    SMALL,
     STALL_COLOUR,
+    STALL_HATCH,
     STALL_LABEL,
-    WIDTH_INCHES,
+    legend_above,
     light_grid,
     new_figure,
     styled,
-    time_scale,
 )
+from loadahead.reports.plots.time_axis import TimeAxis
 from loadahead.reports.run_data import RunData
-from loadahead.sim.ir.kinds import COPY_KINDS, Kind, Queue
-from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.stalls import stall_name, waits
-from loadahead.sim.timeline import Timeline
+from loadahead.reports.views import gantt_parts as view
+from loadahead.reports.views.gantt import gantt as chart_of
+from loadahead.reports.views.time_waits import NOT_KNOWN, OTHER
+from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.units import format_duration
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-TITLE = "What ran when"
-MOST_RANKS = 8
-# A rank's send and receive share a lane, since they show two ends of transfers and are mostly empty.
-LANES = (
-    ("compute", (Queue.COMPUTE,)),
-    ("copy out", (Queue.D2H,)),
-    ("copy in", (Queue.H2D,)),
-    ("send, receive", (Queue.SEND, Queue.RECV)),
-)
-# These are marks on the compute queue that take no time; only the hatched wait before them can be seen.
-_MARKS = np.asarray([Kind.RELEASE, Kind.ACQUIRE])
-_LABELS = {
-    Kind.SEND_ACTIVATION: "SEND / RECV ACTIVATION",
-    Kind.SEND_GRADIENT: "SEND / RECV GRADIENT",
-    Kind.RECV_ACTIVATION: "SEND / RECV ACTIVATION",
-    Kind.RECV_GRADIENT: "SEND / RECV GRADIENT",
+ROOM = {
+    Layout.WIDE: view.Room(),
+    Layout.NARROW: view.Room(boxes=500, boxes_in_row=50, ranks=2, points=180.0, columns=130, arrows=1),
 }
-_UNKNOWN = "unknown"
-_WAIT_COLOUR = STALL_COLOUR | {_UNKNOWN: QUIET}
-_WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} | {_UNKNOWN: "waits"}
-
-# Waits narrower than the first share of the time axis are not hatched, boxes narrower than the second not outlined.
-_HAIR, _OUTLINED = 0.0008, 0.003
-_BLENDED = (
-    " Most boxes are narrower than two dots of this picture: broad bands of colour come from drawing and mean nothing, "
-    "while waits and the ends of the rows can be trusted."
-)
-_ROW_INCHES, _FEW_ROWS, _AXES_INCHES = 0.17, 16, WIDTH_INCHES - 1.6
-_NUMBER_POINTS = 6.2
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """Describes one row of the picture: a source's operations of one lane of one rank."""
-
-    source: str
-    rank: int
-    lane: str
-    queues: tuple[Queue, ...]
-    y: float
+_LABELS = {
+    Kind.SEND_ACTIVATION: "SEND ACTIVATION",
+    Kind.SEND_GRADIENT: "SEND GRADIENT",
+    Kind.RECV_ACTIVATION: "SEND ACTIVATION",
+    Kind.RECV_GRADIENT: "SEND GRADIENT",
+}
+_WAIT_COLOUR = STALL_COLOUR | {OTHER: QUIET, NOT_KNOWN: QUIET}
+_WAIT_HATCH = STALL_HATCH | {OTHER: "++++", NOT_KNOWN: "//"}
+_WAIT_LABEL = {name: f"waits for {what}" for name, what in STALL_LABEL.items()} | {
+    OTHER: "waits for another operation",
+    NOT_KNOWN: "waits",
+}
+_ROW_INCHES, _BAND_INCHES = 0.17, 0.16
+_DIFFERS: dict[str, Any] = {"edgecolor": INK, "linewidth": 1.1}
+_WINDOW: dict[str, Any] = {"facecolor": "none", "edgecolor": LIGHT["warning"], "linewidth": 1.3}
 
 
-@dataclass(frozen=True, slots=True)
-class _Waits:
-    """Holds times in which a compute queue stood still for an edge; arrays of shape (waits,)."""
-
-    rank: Ints
-    start_ns: Ints
-    length_ns: Ints
-    reason: list[str]
-
-
-def _waits_of_plan(plan: Plan, timeline: Timeline, launches: Ints | None) -> _Waits:
-    """Return the waits that the metrics count; ``launches`` is the host's time to issue each operation, if known."""
-    waited = waits(plan, timeline.end_ns, launches)
-    at = np.flatnonzero((waited.wait_ns > 0) & (timeline.queue == Queue.COMPUTE))
-    reasons = [stall_name(kind) or _UNKNOWN for kind in waited.blamed[at].tolist()]
-    return _Waits(timeline.rank[at].astype(np.int64), waited.ready_ns[at], waited.wait_ns[at], reasons)
-
-
-def _launches(data: RunData, plan: Plan, timeline: Timeline) -> Ints | None:
-    """Return the host's time to issue each operation, in ns: as measured, or as the costs have it; None for neither."""
-    if timeline is data.measured:
-        issue = timeline.header.get("issue_ns")
-        whole = isinstance(issue, list) and len(issue) == len(plan) and all(type(ns) is int for ns in issue)
-        return np.asarray(issue, dtype=np.int64) if whole else None
-    return None if data.costs is None else data.costs.launches(plan)
-
-
-def _gaps(timeline: Timeline) -> _Waits:
-    """Return each gap between operations of a compute queue, for no known reason where the plan is not known."""
-    ranks, starts, lengths = [], [], []
-    for rank in np.unique(timeline.rank).tolist():
-        at = np.flatnonzero((timeline.rank == rank) & (timeline.queue == Queue.COMPUTE))
-        gap = timeline.start_ns[at][1:] - timeline.end_ns[at][:-1]
-        wide = np.flatnonzero(gap > 0)
-        ranks.append(np.full(len(wide), rank, dtype=np.int64))
-        starts.append(timeline.end_ns[at][:-1][wide])
-        lengths.append(gap[wide])
-    columns = [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (ranks, starts, lengths)]
-    return _Waits(columns[0], columns[1], columns[2], [_UNKNOWN] * len(columns[0]))
-
-
-def _shown_ranks(ranks: list[int]) -> list[int]:
-    if len(ranks) <= MOST_RANKS:
-        return ranks
-    half = MOST_RANKS // 2
-    return ranks[:half] + ranks[-half:]
-
-
-def _rows(sources: dict[str, Timeline], ranks: list[int]) -> list[_Row]:
-    """Return rows from top to bottom, one unit high; rows of a lane stand closer together than lanes and ranks do."""
-    rows, y = [], 0.0
-    for rank in ranks:
-        for lane, queues in LANES:
-            codes = np.asarray(queues)
-            if not any(np.isin(t.queue[t.rank == rank], codes).any() for t in sources.values()):
-                continue
-            for source in sources:
-                rows.append(_Row(source, rank, lane, queues, y))
-                y += 1.0
+def _places(rows: Sequence[view.Row]) -> list[float]:
+    """Return where each row stands; rows of a lane stand closer together than lanes and ranks do."""
+    places, y = [], 0.0
+    for number, row in enumerate(rows):
+        if number and row.rank != rows[number - 1].rank:
+            y += 1.5
+        elif number and row.lane != rows[number - 1].lane:
             y += 0.35
-        y += 0.7
-    return rows
+        places.append(y)
+        y += 1.0
+    return places
 
 
-def _box_numbers(axes: Axes, timeline: Timeline, at: Ints, y: float, span: float, scale: float) -> None:
-    """Write the microbatch's number into each box, where boxes of this kind are wide enough for it to be read."""
-    points = (timeline.end_ns[at] - timeline.start_ns[at]) / span * _AXES_INCHES * 72
-    if np.median(points) <= 1.2 * _NUMBER_POINTS:
-        return
-    for row, room in zip(at.tolist(), points.tolist(), strict=True):
-        text = str(int(timeline.microbatch[row]))
-        length = float(timeline.end_ns[row] - timeline.start_ns[row])
-        if int(timeline.microbatch[row]) >= 0 and room > _NUMBER_POINTS * (0.64 * len(text) + 0.1):
-            colour = "white" if Kind(int(timeline.kind[row])) in DARK_KINDS else INK
-            middle = (timeline.start_ns[row] + length / 2) / scale
-            axes.text(
-                middle, y + 0.52, text, ha="center", va="center", fontsize=_NUMBER_POINTS, color=colour, clip_on=True
-            )
-
-
-def _draw_boxes(axes: Axes, timeline: Timeline, row: _Row, span: float, scale: float) -> None:
-    mine = (timeline.rank == row.rank) & np.isin(timeline.queue, np.asarray(row.queues))
-    mine &= ~np.isin(timeline.kind, _MARKS) & (timeline.end_ns > timeline.start_ns)
-    for code in np.unique(timeline.kind[mine]).tolist():
-        at = np.flatnonzero(mine & (timeline.kind == code))
-        start, length = timeline.start_ns[at] / scale, (timeline.end_ns[at] - timeline.start_ns[at]) / scale
-        # White outlines keep neighbours apart, but would swallow narrow boxes.
-        outlined = bool(np.median(length) * scale > span * _OUTLINED)
+def _boxes(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float], points: float) -> None:
+    least = {step: axis.width(step, view.LEAST_POINTS, points) for step in found.spans}
+    by_look: dict[tuple[int, Kind, bool, bool], list[view.Box]] = {}
+    for box in found.boxes:
+        by_look.setdefault((box.row, box.kind, box.operations > 1, box.differs and found.outlined), []).append(box)
+    # Outlined ones last, so that no neighbour hides their outline.
+    for (number, kind, several, differs), boxes in sorted(by_look.items(), key=lambda item: item[0][3]):
+        step = found.rows[number].source
+        spans = []
+        for box in boxes:
+            left, right = axis.x(step, [box.start_ns, box.end_ns]).tolist()
+            spans.append((left, max(right - left, least[step])))
+        room = np.median([width for _, width in spans]) / least[step] * view.LEAST_POINTS
+        # Outlines in the ground's colour keep neighbours apart, but would swallow narrow boxes.
+        plain = {"edgecolor": GROUND, "linewidth": 0.5} if room > 3 else {"linewidth": 0}
+        if several:
+            plain = {"edgecolor": KIND_COLOUR[kind], "linewidth": 0.5}
         axes.broken_barh(
-            list(zip(start.tolist(), length.tolist(), strict=True)),
-            (row.y + 0.06, 0.88),
-            facecolors=KIND_COLOUR[Kind(code)],
-            edgecolors="white" if outlined else "face",
-            linewidth=0.5 if outlined else 0.2,
+            spans,
+            (places[number] + 0.06, 0.88),
+            facecolors=FAINT if several else KIND_COLOUR[kind],
+            **(_DIFFERS | {"linewidth": 1.1 if room > 3 else 0.6} if differs else plain),
         )
-        _box_numbers(axes, timeline, at, row.y, span, scale)
+        _numbers(axes, axis, step, boxes, places[number], points)
 
 
-def _draw_waits(axes: Axes, queue_waits: _Waits, row: _Row, span: float, scale: float) -> None:
-    for reason in sorted(set(queue_waits.reason)):
-        same = np.asarray([r == reason for r in queue_waits.reason])
-        at = np.flatnonzero(same & (queue_waits.rank == row.rank) & (queue_waits.length_ns > span * _HAIR))
-        bars = [(float(queue_waits.start_ns[i]) / scale, float(queue_waits.length_ns[i]) / scale) for i in at.tolist()]
-        if bars:
-            axes.broken_barh(
-                bars,
-                (row.y + 0.16, 0.68),
-                facecolors="white",
-                edgecolors=_WAIT_COLOUR[reason],
-                hatch="//////",
-                linewidth=0.4,
+def _numbers(axes: Axes, axis: TimeAxis, step: str, boxes: list[view.Box], y: float, points: float) -> None:
+    """Write the microbatch's number into each box that has room for it."""
+    point = axis.width(step, 1.0, points)
+    first, last = axis.x(step, axis.spans[step]).tolist()
+    for box in boxes:
+        text = str(box.microbatch)
+        ends = np.clip(axis.x(step, [box.start_ns, box.end_ns]), first, last)
+        left, right = (float(end) for end in ends)
+        if box.operations == 1 and box.microbatch >= 0 and right - left > point * SMALL * (0.64 * len(text) + 0.3):
+            axes.text(
+                (left + right) / 2, y + 0.52, text, ha="center", va="center", fontsize=SMALL, color=GROUND, clip_on=True
             )
 
 
-def _legend(axes: Axes, kinds: set[Kind], reasons: set[str]) -> None:
-    from matplotlib.patches import Patch
-
-    handles: dict[str, Artist] = {}
-    for kind in sorted(kinds):
-        handles.setdefault(_LABELS.get(kind, kind.name), Patch(facecolor=KIND_COLOUR[kind]))
-    for reason in sorted(reasons):
-        patch = Patch(facecolor="white", edgecolor=_WAIT_COLOUR[reason], hatch="//////", linewidth=0.4)
-        handles[_WAIT_LABEL[reason]] = patch
-    figure = axes.get_figure()
-    assert figure is not None
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside upper left",
-        ncols=min(len(handles), 6),
-        handlelength=1.4,
-        columnspacing=1.2,
-    )
+def _waits(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float]) -> None:
+    by_look: dict[tuple[int, str], list[view.Wait]] = {}
+    for wait in found.waits:
+        by_look.setdefault((wait.row, wait.cause), []).append(wait)
+    for (number, cause), waits in by_look.items():
+        step = found.rows[number].source
+        ends = [axis.x(step, [wait.start_ns, wait.end_ns]).tolist() for wait in waits]
+        axes.broken_barh(
+            [(left, right - left) for left, right in ends],
+            (places[number] + 0.16, 0.68),
+            facecolors=GROUND,
+            edgecolors=_WAIT_COLOUR[cause],
+            hatch=_WAIT_HATCH[cause],
+            linewidth=0.4,
+        )
 
 
-def _label_rows(axes: Axes, rows: list[_Row], both: bool) -> None:
-    ticks, labels, last = [], [], None
-    for row in rows:
-        first = (row.rank, row.lane) != last
-        last = (row.rank, row.lane)
-        ticks.append(row.y + 0.5)
-        lane = f"rank {row.rank}  {row.lane}" if first else ""
-        labels.append(f"{lane}  {row.source}" if both else lane)
-    axes.set_yticks(ticks, labels, fontsize=7.5)
+def _ways(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    for way in found.ways:
+        for start, end in ((way.offload, way.prefetch_start), (way.prefetch_end, way.reader)):
+            step = found.rows[start[0]].source
+            points = [(float(axis.x(step, ns)), places[row] + 0.5) for row, ns in (start, end)]
+            arrow = FancyArrowPatch(
+                *points,
+                arrowstyle="-|>",
+                mutation_scale=7,
+                shrinkA=0,
+                shrinkB=0,
+                color=INK,
+                linewidth=0.9,
+                connectionstyle="arc3,rad=0.06",
+                zorder=5,
+                clip_on=True,
+            )
+            axes.add_patch(arrow)
+
+
+def _overview(axes: Axes, found: view.Gantt, layout: Layout) -> None:
+    """Draw how much of each column of the whole step the ranks compute, and frame the stretch that is shown below."""
+    from matplotlib.patches import Rectangle
+
+    labels = []
+    for number, band in enumerate(found.overview):
+        edges = np.linspace(0, 1, len(band.shares) + 1)
+        axes.axhspan(number + 0.04, number + 0.96, color=FAINT, linewidth=0)
+        # From below in a row whose axis points downwards.
+        values = number + 0.96 - 0.92 * np.asarray(band.shares)
+        axes.stairs(values, edges, baseline=number + 0.96, fill=True, color=LIGHT["accent"], linewidth=0)
+        begin, end = found.wholes[band.source]
+        left, right = ((ns - begin) / (end - begin) for ns in found.spans[band.source])
+        axes.add_patch(Rectangle((left, number), right - left, 1, **_WINDOW, zorder=4))
+        both = len(found.spans) > 1 and layout is Layout.WIDE
+        first = number == 0 or band.rank != found.overview[number - 1].rank
+        name = f"rank {band.rank}" if first or both else ""
+        labels.append(f"{name}  {band.source}" if both else name)
+    axes.set_yticks([n + 0.5 for n in range(len(labels))], labels, fontsize=SMALL)
+    axes.set_xticks([])
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(-0.002, 1.002), ylim=(len(labels) + 0.05, -0.05))
+    times = " / ".join(format_duration(end - begin) for begin, end in found.wholes.values())
+    axes.set_title(f"The whole step: {times}", fontsize=8.5, fontweight="normal")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _label_rows(axes: Axes, found: view.Gantt, places: list[float], layout: Layout) -> None:
+    both = len(found.spans) > 1
+    ticks, labels = [], []
+    for number, row in enumerate(found.rows):
+        before = found.rows[number - 1] if number else None
+        first = before is None or (before.rank, before.lane) != (row.rank, row.lane)
+        if before is None or before.rank != row.rank:
+            why = found.ranks[row.rank]
+            some = len(found.ranks) < found.all_ranks
+            axes.text(
+                0.0,
+                places[number] - 0.12,
+                f"Rank {row.rank}" + (f" ({why})" if some else ""),
+                transform=axes.get_yaxis_transform(),
+                ha="left",
+                va="bottom",
+                fontsize=8.5,
+            )
+        lane = row.lane if first else ""
+        if layout is Layout.WIDE:
+            ticks.append(places[number] + 0.5)
+            labels.append(f"{lane}  {row.source}" if both else lane)
+        elif first:
+            ticks.append(places[number] + (1.0 if both else 0.5))
+            labels.append({"send, receive": "send"}.get(lane, lane))
+    axes.set_yticks(ticks, labels, fontsize=SMALL)
     axes.tick_params(axis="y", length=0)
 
 
-def _sources(data: RunData) -> dict[str, Timeline]:
-    timelines = {"predicted": data.predicted, "measured": data.measured}
-    return {
-        name: timeline for name, timeline in timelines.items() if timeline is not None and timeline.step_time_ns > 0
-    }
+def _legend(found: view.Gantt) -> tuple[list[Artist], list[str]]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-
-def _caption(sources: dict[str, Timeline], reasons: set[str], hidden: int, has_copies: bool) -> str:
-    times = ", ".join(f"{format_duration(t.step_time_ns)} as {name}" for name, t in sources.items())
-    parts = [f"One step, {times}. Numbers in the boxes are microbatches."]
-    if len(sources) > 1:
-        parts.append("The prediction stands above the measurement: boxes that start further right below ran late.")
-    if not has_copies:
-        parts.append("This plan copies nothing.")
-    parts.append(
-        "Hatched: the compute queue stands still and waits; blank at the end: the rank is done."
-        if reasons
-        else "The compute queues never wait."
-    )
-    if hidden:
-        some = "One rank" if hidden == 1 else f"{hidden} ranks"
-        are = "is" if hidden == 1 else "are"
-        parts.append(f"{some} between the first and the last {MOST_RANKS // 2} {are} not drawn.")
-    return " ".join(parts)
+    handles: dict[str, Artist] = {}
+    for kind in sorted({box.kind for box in found.boxes}):
+        handles.setdefault(_LABELS.get(kind, kind.name.replace("_", " ")), Patch(facecolor=KIND_COLOUR[kind]))
+    for cause in sorted({wait.cause for wait in found.waits}):
+        handles[_WAIT_LABEL[cause]] = Patch(
+            facecolor=GROUND, edgecolor=_WAIT_COLOUR[cause], hatch=_WAIT_HATCH[cause], linewidth=0.4
+        )
+    if len(found.spans) > 1:
+        handles["measured (grey row)"] = Patch(facecolor=FAINT)
+    if found.outlined:
+        handles["differs from the prediction"] = Patch(facecolor=GROUND, **_DIFFERS)
+    if found.ways:
+        handles["a boundary's way"] = Line2D([], [], color=INK, linewidth=0.9, marker=">", markersize=4)
+    return list(handles.values()), list(handles)
 
 
 @styled()
 def gantt(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
-    """Draw rows per rank and queue, predicted above measured: colours by kind, waits hatched in their cause's."""
-    sources = _sources(data)
-    if not sources:
-        return Missing(title=TITLE, reason="there is no timeline with operations")
-    every = sorted({int(rank) for timeline in sources.values() for rank in np.unique(timeline.rank)})
-    ranks = _shown_ranks(every)
-    rows = _rows(sources, ranks)
-    height = max(rows[-1].y + 1.5, 3.0)
-    figure, [[axes]] = new_figure(_ROW_INCHES * max(height, min(1.5 * height, _FEW_ROWS)) + 1.1)
-    longest = max(int(timeline.end_ns.max()) for timeline in sources.values())
-    scale, unit = time_scale(longest)
-    reasons: set[str] = set()
-    queue_waits = {
-        name: _gaps(t) if data.plan is None else _waits_of_plan(data.plan, t, _launches(data, data.plan, t))
-        for name, t in sources.items()
-    }
-    for row in rows:
-        if row.source == "measured":
-            axes.axhspan(row.y, row.y + 1, color=FAINT, alpha=0.35, linewidth=0)
-        _draw_boxes(axes, sources[row.source], row, longest, scale)
-        if Queue.COMPUTE in row.queues:
-            _draw_waits(axes, queue_waits[row.source], row, longest, scale)
-            reasons |= _visible(queue_waits[row.source], row.rank, longest)
-    _label_rows(axes, rows, len(sources) > 1)
-    axes.set(xlim=(0, longest / scale * 1.005), ylim=(rows[-1].y + 1.2, -0.2))
-    axes.set_xlabel(f"time since the step began ({unit})")
+    """Draw the step, or a stretch of it below an overview of the whole."""
+    found = chart_of(data, ROOM[layout])
+    if isinstance(found, Missing):
+        return found
+    places = _places(found.rows)
+    inches = _ROW_INCHES * max(places[-1] + 2.5, 6)
+    strip = _BAND_INCHES * len(found.overview)
+    ratios = [strip, inches] if found.overview else [inches]
+    figure, grid = new_figure(
+        inches + strip + (1.9 if found.overview else 1.5),
+        len(ratios),
+        width=layout.width_inches,
+        gridspec_kw={"height_ratios": ratios},
+    )
+    axes = grid[-1][0]
+    axis = TimeAxis(spans=found.spans)
+    points = ROOM[layout].points
+    for number, row in enumerate(found.rows):
+        if row.source == "measured" and len(found.spans) > 1:
+            axes.axhspan(places[number], places[number] + 1, color=FAINT, linewidth=0, zorder=0)
+    _waits(axes, found, axis, places)
+    _boxes(axes, found, axis, places, points)
+    _ways(axes, found, axis, places)
+    _label_rows(axes, found, places, layout)
+    axes.set_ylim(places[-1] + 1.2, -1.3)
     axes.spines["left"].set_visible(False)
     light_grid(axes, "x")
-    kinds = {Kind(code) for t in sources.values() for code in np.unique(t.kind).tolist() if code not in _MARKS}
-    _legend(axes, kinds, reasons)
-    caption = _caption(sources, reasons, len(every) - len(ranks), bool(kinds & COPY_KINDS))
-    return Drawing(
-        figure=figure,
-        title=TITLE,
-        caption=caption + _BLENDED if _blended(sources, longest) else caption,
-    )
-
-
-def _blended(sources: dict[str, Timeline], span: int) -> bool:
-    """Return whether most boxes of the compute queues are narrower than two dots of the picture."""
-    for timeline in sources.values():
-        tasks = (timeline.queue == Queue.COMPUTE) & (timeline.end_ns > timeline.start_ns)
-        lengths = (timeline.end_ns - timeline.start_ns)[tasks]
-        if len(lengths) and np.median(lengths) / span * _AXES_INCHES * DPI < 2:
-            return True
-    return False
-
-
-def _visible(queue_waits: _Waits, rank: int, span: float) -> set[str]:
-    keep: npt.NDArray[np.bool_] = (queue_waits.rank == rank) & (queue_waits.length_ns > span * _HAIR)
-    return {queue_waits.reason[i] for i in np.flatnonzero(keep).tolist()}
+    axis.put(axes, axes, layout is Layout.NARROW)
+    if found.overview:
+        _overview(grid[0][0], found, layout)
+    legend_above(figure, *_legend(found))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))

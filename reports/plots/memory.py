@@ -1,7 +1,9 @@
-"""Draws device and host memory over time, a step plot per rank, predicted and measured."""
+"""Draws memory over time: what a device holds, stacked, and the host's slots beside it, of the fullest ranks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,44 +11,48 @@ import numpy as np
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.style import (
     INK,
+    LIGHT,
     MEASURED,
     PREDICTED,
     QUIET,
+    SMALL,
     byte_scale,
+    legend_above,
     light_grid,
     new_figure,
     styled,
-    time_scale,
 )
+from loadahead.reports.plots.time_axis import TimeAxis
 from loadahead.reports.run_data import RunData
-from loadahead.sim.timeline import MemorySamples, Timeline
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.reports.views import memory as view
+from loadahead.reports.views.timelines import percent
+from loadahead.sim.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TITLE = "Memory over time"
-MOST_RANKS = 6
-# The prediction is wide and pale, the measurement above it thin and strong, so both stay visible where they agree.
+_MOST_RANKS = {Layout.WIDE: 3, Layout.NARROW: 2}
+_MOST_POINTS = {Layout.WIDE: 300, Layout.NARROW: 140}
+_LETTERS = {Layout.WIDE: (90, 48), Layout.NARROW: (42, 42)}
+# From below: what stays first, what comes and goes with every operation last.
+ROLES = (
+    ("weights_and_optimizer", "weights, optimizer", LIGHT["weights"]),
+    ("boundaries", "boundaries", LIGHT["boundaries"]),
+    ("transport", "transport", LIGHT["transport"]),
+    ("inside_units", "inside units", LIGHT["inside-units"]),
+)
+# The prediction is wide, the measurement above it thin, so both stay visible where they agree.
 _LINES: dict[str, dict[str, Any]] = {
-    "predicted": {"color": PREDICTED, "linewidth": 2.8, "alpha": 0.45, "solid_joinstyle": "miter"},
+    "predicted": {"color": PREDICTED, "linewidth": 2.8, "solid_joinstyle": "miter"},
     "measured": {"color": MEASURED, "linewidth": 1.1, "solid_joinstyle": "miter"},
 }
+# Over its own stack a measurement is the one line, in ink.
+_OVER_STACK: dict[str, Any] = {"color": INK, "linewidth": 0.9, "solid_joinstyle": "miter"}
+_KEEP_ALL: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "zorder": 1}
 # The capacity is drawn when it takes at most this many times the peak's height.
 _CAPACITY_IN_SIGHT = 1.4
 # Above this share of memory that never leaves, the axis starts above zero.
 _RESIDENT = 0.6
-
-
-def _line(memory: MemorySamples, rank: int, column: str, end_ns: int) -> tuple[list[int], list[int]]:
-    """Return times and values of one rank's step plot, held until the step's end."""
-    mine = memory.rank == rank
-    times, values = memory.t_ns[mine].tolist(), getattr(memory, column)[mine].tolist()
-    if times and times[0] > 0:
-        times, values = [0, *times], [values[0], *values]
-    if times and end_ns > times[-1]:
-        times, values = [*times, end_ns], [*values, values[-1]]
-    return times, values
 
 
 def _limits(values: list[int], capacity: int | None) -> tuple[float, float, bool]:
@@ -72,88 +78,122 @@ def _capacity(axes: Axes, capacity: int, peak: int, scale: float, shown: bool) -
             textcoords="offset points",
             ha="right",
             va="bottom",
-            fontsize=8,
+            fontsize=SMALL,
         )
     elif peak:
         axes.text(
             0.995,
             0.985,
-            f"capacity {format_bytes(capacity)} is above this picture: {peak / capacity:.0%} of it used",
+            f"capacity {format_bytes(capacity)} is above this: {percent(peak, capacity)} used",
             transform=axes.transAxes,
             ha="right",
             va="top",
-            fontsize=8,
+            fontsize=SMALL,
             color=QUIET,
         )
 
 
-def _title(what: str, peaks: dict[str, int]) -> str:
+def _title(what: str, curves: Mapping[str, view.Curve]) -> str:
+    peaks = {name: curve.peak for name, curve in curves.items()}
     if len(peaks) > 1 and len(set(peaks.values())) == 1:
-        return f"{what}: {format_bytes(peaks['measured'])}, exactly as predicted"
+        return f"{what}: {format_bytes(next(iter(peaks.values())))}, exactly as predicted"
     return f"{what}: " + ", ".join(f"{format_bytes(peak)} {source}" for source, peak in peaks.items())
 
 
-def _panel(
-    axes: Axes, sources: dict[str, Timeline], rank: int, column: str, time: float, what: str, capacity: int | None
-) -> dict[str, int]:
-    """Draw one rank's device or host bytes, and return the peaks by source."""
-    lines = {
-        name: _line(timeline.memory, rank, column, int(timeline.end_ns.max(initial=0)))
-        for name, timeline in sources.items()
-    }
-    every = [value for _, values in lines.values() for value in values]
-    low, high, shown = _limits(every, capacity)
+def _step(axes: Axes, axis: TimeAxis, step: str, curve: view.Curve, scale: float, **look: Any) -> None:
+    times = axis.x(step, [*curve.t_ns, curve.end_ns])
+    levels = [nbytes / scale for nbytes in (*curve.nbytes, curve.nbytes[-1])]
+    axes.step(times, levels, where="post", **look)
+
+
+def _stack(axes: Axes, axis: TimeAxis, step: str, roles: view.RoleCurves, scale: float) -> None:
+    times = axis.x(step, [*roles.t_ns, roles.end_ns])
+    below = np.zeros(len(roles.t_ns) + 1)
+    for name, _, colour in ROLES:
+        level = np.asarray(getattr(roles, name), dtype=np.float64)
+        above = below + np.append(level, level[-1]) / scale
+        axes.fill_between(times, below, above, step="post", facecolor=colour, linewidth=0, zorder=2)
+        below = above
+
+
+def _device(axes: Axes, axis: TimeAxis, rank: view.RankMemory, found: view.MemoryOverTime, letters: int) -> None:
+    values = [nbytes for curve in rank.device.values() for nbytes in curve.nbytes] + [rank.peak]
+    kept = rank.keep_all
+    low, high, shown = _limits(values + ([] if kept is None else [kept.peak]), found.capacity_bytes)
     scale, unit = byte_scale(high)
-    for name, (times, values) in lines.items():
-        axes.step([t / time for t in times], [v / scale for v in values], where="post", label=name, **_LINES[name])
-    peaks = {name: max(values, default=0) for name, (_, values) in lines.items()}
-    if capacity is not None:
-        _capacity(axes, capacity, max(peaks.values()), scale, shown)
+    for step, curve in rank.device.items():
+        if step == "predicted" and rank.roles is not None:
+            _stack(axes, axis, step, rank.roles, scale)
+        else:
+            look = _OVER_STACK if rank.roles is not None else _LINES[step]
+            _step(axes, axis, step, curve, scale, zorder=3, **look)
+    if kept is not None:
+        _step(axes, axis, next(iter(rank.device)), kept, scale, **_KEEP_ALL)
+    if found.capacity_bytes is not None:
+        _capacity(axes, found.capacity_bytes, rank.peak, scale, shown)
     axes.set_ylim(low / scale, high / scale)
     axes.set_ylabel(unit if low == 0 else f"{unit} (not from 0)")
-    axes.set_title(_title(what, peaks), fontsize=8.5, fontweight="normal")
-    if not any(every):
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "not used", transform=axes.transAxes, ha="center", va="center", color=QUIET)
-    axes.margins(x=0.005)
+    axes.set_title(
+        fill(_title(f"Rank {rank.rank}, device peak", rank.device), letters), fontsize=8.5, fontweight="normal"
+    )
     light_grid(axes)
-    return peaks
 
 
-def _caption(data: RunData, sources: dict[str, Timeline], ranks: list[int], hidden: int) -> str:
-    parts = ["A value holds until the next operation of the compute queue takes or frees memory."]
-    if len(sources) > 1:
-        parts.append(
-            "The prediction is the wide pale line, the measurement the thin one: where the plan alone decides memory "
-            "they lie on each other, shifted in time at most."
-        )
-    parts.append("Host slots count from first use to last; the pool, in the tables, is all of them together.")
-    if data.capacity_bytes is not None:
-        parts.append(f"Each device has {format_bytes(data.capacity_bytes)}.")
-    if hidden:
-        parts.append(f"{hidden} further ranks are not drawn.")
-    longest = max(timeline.step_time_ns for timeline in sources.values())
-    return " ".join([*parts, f"The step takes {format_duration(longest)}."] if len(ranks) > 1 else parts)
+def _host(axes: Axes, axis: TimeAxis, rank: view.RankMemory, letters: int) -> None:
+    values = [nbytes for curve in rank.host.values() for nbytes in curve.nbytes]
+    low, high, _ = _limits(values, None)
+    scale, unit = byte_scale(high)
+    for step, curve in rank.host.items():
+        _step(axes, axis, step, curve, scale, **_LINES[step])
+    axes.set_ylim(low / scale, high / scale)
+    axes.set_ylabel(unit if low == 0 else f"{unit} (not from 0)")
+    axes.set_title(fill(_title(f"Rank {rank.rank}, host slots", rank.host), letters), fontsize=8.5, fontweight="normal")
+    if not any(values):
+        axes.set_yticks([])
+        axes.set_ylabel("")
+        axes.text(0.5, 0.5, "not used", transform=axes.transAxes, ha="center", va="center", color=QUIET)
+    light_grid(axes)
+
+
+def _legend(found: view.MemoryOverTime) -> tuple[list[Any], list[str]]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: dict[str, Any] = {}
+    stacked = any(rank.roles is not None for rank in found.ranks)
+    if stacked:
+        for name, label, colour in ROLES:
+            if any(rank.roles is not None and any(getattr(rank.roles, name)) for rank in found.ranks):
+                handles[label] = Patch(facecolor=colour)
+    if stacked and "measured" in found.ends_ns:
+        handles["measured, device"] = Line2D([], [], **_OVER_STACK)
+    for step in found.ends_ns:
+        handles[f"{step}, host" if stacked else step] = Line2D([], [], **_LINES[step])
+    if any(rank.keep_all is not None for rank in found.ranks):
+        handles["every boundary kept"] = Line2D([], [], **_KEEP_ALL)
+    return list(handles.values()), list(handles)
 
 
 @styled()
 def memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
-    """Draw each rank's device bytes to the left, host bytes to the right; the capacity where there is room for it."""
-    timelines = {"predicted": data.predicted, "measured": data.measured}
-    sources = {name: t for name, t in timelines.items() if t is not None and len(t.memory)}
-    if not sources:
-        return Missing(title=TITLE, reason="there is no timeline with memory samples")
-    every = sorted({int(rank) for timeline in sources.values() for rank in np.unique(timeline.memory.rank)})
-    ranks = every[:MOST_RANKS]
-    figure, grid = new_figure(
-        1.75 * len(ranks) + 0.75, len(ranks), 2, sharex=True, gridspec_kw={"width_ratios": [1.7, 1]}
-    )
-    time, unit = time_scale(max(int(t.memory.t_ns.max()) for t in sources.values()))
-    for (left, right), rank in zip(grid, ranks, strict=True):
-        _panel(left, sources, rank, "device_bytes", time, f"Rank {rank}, device peak", data.capacity_bytes)
-        _panel(right, sources, rank, "host_bytes", time, "Host slots in use", None)
-    for axes in grid[-1]:
-        axes.set_xlabel(f"time since the step began ({unit})")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2)
-    return Drawing(figure=figure, title=TITLE, caption=_caption(data, sources, ranks, len(every) - len(ranks)))
+    """Draw each rank's device bytes by what holds them, and its host slots to the right, or below."""
+    found = view.memory_over_time(data, _MOST_RANKS[layout], _MOST_POINTS[layout])
+    if isinstance(found, Missing):
+        return found
+    wide = layout is Layout.WIDE
+    count = len(found.ranks)
+    rows, columns = (count, 2) if wide else (2 * count, 1)
+    ratios = {"width_ratios": [1.7, 1]} if wide else {"height_ratios": [1.5, 1] * count}
+    height = (2.0 if wide else 3.4) * count + (0.9 if wide else 1.5)
+    figure, grid = new_figure(height, rows, columns, width=layout.width_inches, sharex=True, gridspec_kw=ratios)
+    end = max([*found.ends_ns.values(), *(rank.keep_all.end_ns for rank in found.ranks if rank.keep_all is not None)])
+    ends = found.ends_ns if found.own_axes else dict.fromkeys(found.ends_ns, end)
+    axis = TimeAxis(spans={step: (0, ns) for step, ns in ends.items()})
+    panels = [axes for row in grid for axes in row]
+    for number, rank in enumerate(found.ranks):
+        _device(panels[2 * number], axis, rank, found, _LETTERS[layout][0])
+        _host(panels[2 * number + 1], axis, rank, _LETTERS[layout][1])
+    for column in range(columns):
+        axis.put(grid[0][column], grid[-1][column], not wide)
+    legend_above(figure, *_legend(found))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))

@@ -1,53 +1,55 @@
-"""Gives every figure one look: colours that colour-blind readers can tell apart, few lines, no frames.
-
-The colours are those of Okabe and Ito.
-"""
+"""Gives every figure one look: the palette's colours, few lines, no frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from loadahead.reports.palette import PALETTE
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.sim.ir.kinds import Kind
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The page shows figures at this width; text is set in points of that size.
 WIDTH_INCHES, DPI = 10.0, 160
 
-PREDICTED, MEASURED = "#0072B2", "#D55E00"
-INK, QUIET, FAINT = "#1f2933", "#67737e", "#dde3e8"
+# Files have the values for a light ground; a page puts those of the reader's ground in their places (svg.py).
+LIGHT = {name: colour.light for name, colour in PALETTE.items()}
+PREDICTED, MEASURED = LIGHT["predicted"], LIGHT["measured"]
+GROUND, INK, QUIET, FAINT = LIGHT["ground"], LIGHT["ink"], LIGHT["quiet"], LIGHT["line"]
 
 KIND_COLOUR: dict[Kind, str] = {
-    Kind.FORWARD: "#0072B2",
-    Kind.RECOMPUTE: "#56B4E9",
-    Kind.BACKWARD: "#009E73",
-    Kind.BACKWARD_INPUT: "#009E73",
-    Kind.BACKWARD_WEIGHT: "#7fcfb6",
-    Kind.OFFLOAD: "#D55E00",
-    Kind.PREFETCH: "#CC79A7",
-    Kind.SEND_ACTIVATION: "#E69F00",
-    Kind.SEND_GRADIENT: "#8a6d00",
-    Kind.RECV_ACTIVATION: "#E69F00",
-    Kind.RECV_GRADIENT: "#8a6d00",
-    Kind.OPTIMIZER_STEP: "#4b5560",
+    Kind.FORWARD: LIGHT["forward"],
+    Kind.RECOMPUTE: LIGHT["recompute"],
+    Kind.BACKWARD: LIGHT["backward"],
+    Kind.BACKWARD_INPUT: LIGHT["backward"],
+    Kind.BACKWARD_WEIGHT: LIGHT["backward-weight"],
+    Kind.OFFLOAD: LIGHT["offload"],
+    Kind.PREFETCH: LIGHT["prefetch"],
+    Kind.SEND_ACTIVATION: LIGHT["send-activation"],
+    Kind.SEND_GRADIENT: LIGHT["send-gradient"],
+    Kind.RECV_ACTIVATION: LIGHT["send-activation"],
+    Kind.RECV_GRADIENT: LIGHT["send-gradient"],
+    Kind.OPTIMIZER_STEP: LIGHT["optimizer"],
 }
-# Text on boxes of these kinds reads better in white.
-DARK_KINDS = frozenset(
-    {Kind.FORWARD, Kind.BACKWARD, Kind.BACKWARD_INPUT, Kind.OFFLOAD, Kind.PREFETCH, Kind.OPTIMIZER_STEP}
-)
-STALL_COLOUR = {stall: look.colour for stall, look in STALL_LOOKS.items()}
+STALL_COLOUR = {stall: LIGHT[look.colour] for stall, look in STALL_LOOKS.items()}
+STALL_HATCH = {stall: look.hatch for stall, look in STALL_LOOKS.items()}
 STALL_LABEL = {stall: look.label for stall, look in STALL_LOOKS.items()}
 
 # Lines of one panel have these colours when they are variants of a plan.
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+SERIES = tuple(LIGHT[f"series-{number}"] for number in range(1, 6))
+
+FONT = "DejaVu Sans"
+# No text is smaller, on a phone neither.
+SMALL = 7.5
 
 _SETTINGS: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
@@ -69,8 +71,9 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "hatch.linewidth": 0.7,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
+    "axes.facecolor": GROUND,
+    "figure.facecolor": GROUND,
+    "savefig.facecolor": GROUND,
     "svg.hashsalt": "loadahead",
 }
 
@@ -84,15 +87,17 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of the page's width with a grid of axes; ``options`` go to ``Figure.subplots``.
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, *, width: float = WIDTH_INCHES, **options: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with a grid of axes, as wide as a page or a layout; ``options`` go to ``Figure.subplots``.
 
     It is built without pyplot, so no display is needed and no figure stays behind.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, [list(row) for row in axes]
@@ -118,3 +123,18 @@ def byte_scale(largest: float) -> tuple[float, str]:
         if largest >= factor * 2:
             return float(factor), unit
     return 1.0, "B"
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Put a legend above all panels, in as few rows as the figure's width allows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside upper left", ncols=columns, handlelength=1.5, columnspacing=1.2
+        )
+        if columns == 1 or legend.get_window_extent(canvas.get_renderer()).width <= 0.97 * figure.bbox.width:  # type: ignore[no-untyped-call]
+            return
+        legend.remove()

@@ -14,6 +14,7 @@ from loadahead.scenarios.roofline import Compute
 from loadahead.scenarios.sharing import Sharing
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import counted
+from loadahead.sim.work import NOT_COUNTED, Work
 from loadahead.sim.workload import ModuleShapes
 
 # Cuts that were made before; a key holds all that the cut follows from, and begins with how it was made.
@@ -100,7 +101,10 @@ class Setting:
 
 
 class Model(Table):
-    """Is the base of the scenario's ``[model]``. A kind adds its keys, :meth:`units` and :meth:`cautions`."""
+    """Is the base of the scenario's ``[model]``.
+
+    A kind adds its keys, :meth:`units`, :meth:`described` and :meth:`cautions`.
+    """
 
     # True for a kind that has to be built and traced before it can be planned.
     needs_shapes: ClassVar[bool] = False
@@ -110,6 +114,9 @@ class Model(Table):
     recomputes_selectively: ClassVar[bool] = False
     # Where its times come from, as a sentence says it; None for a kind that counts FLOPs.
     times: ClassVar[str | None] = None
+
+    # True for a kind that says what of its times is communication.
+    counts_communication: ClassVar[bool] = False
 
     # Whose figures it has, where GPUs that share a model divide none of them, as a sentence says it.
     undivided: ClassVar[str | None] = None
@@ -122,6 +129,14 @@ class Model(Table):
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units; raise InputError where the tables do not go together."""
+        raise NotImplementedError
+
+    def work(self, setting: Setting) -> Work:
+        """Return what a microbatch is, as far as the kind knows."""
+        return NOT_COUNTED
+
+    def described(self, layers: Sequence[Layer]) -> str:
+        """Return what the model is, in words, e.g. ``llama3-8b (8.03 billion parameters)``; ``layers`` are its own."""
         raise NotImplementedError
 
     def cautions(self, setting: Setting) -> list[str]:

@@ -6,20 +6,28 @@ The module is traced for its sizes and calibrated for its times.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from loadahead.scenarios.fields import Count, Name, Natural, Plain, Positive, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
-from loadahead.scenarios.kinds.traced import traced_units
-from loadahead.scenarios.layers import Units
+from loadahead.scenarios.kinds.traced import traced_units, trained_flops
+from loadahead.scenarios.layers import Layer, Units
+from loadahead.scenarios.roofline import Compute
+from loadahead.sim.units import counted
+from loadahead.sim.work import Work
+from loadahead.sim.workload import IN_MEMORY, ModuleShapes
 
 # Weights, gradients, and the optimizer's state: how many parts of equal size these are together. Adam has two moments
 # (Kingma and Ba, "Adam", 2015, algorithm 1), plain SGD keeps nothing.
 _STATE_PARTS = {"adamw": 4, "sgd": 2}
 # What ``python`` says where ``config`` describes the model.
 PUBLISHED = "transformers"
+# So many runs of layers of one class are named.
+_MOST_RUNS = 4
 # A model that comes with Loadahead has a name of this form, e.g. byte-gpt.
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -126,6 +134,38 @@ class Module(Model):
         """Return every stage's units, made of the traced layers; raise InputError where they cannot be dealt out."""
         assert setting.shapes is not None, "a module is traced before it is planned"
         return traced_units(setting.shapes, setting, cuts, _STATE_PARTS[self.optimizer])
+
+    def work(self, setting: Setting) -> Work:
+        """Return what a microbatch is, as the trace counted it.
+
+        BACKWARD takes twice FORWARD's FLOPs, and none where nothing is trained; tokens are known of ids in sequences.
+        """
+        assert setting.shapes is not None, "a module is traced before it is planned"
+        return Work(
+            tokens=self._tokens(),
+            flops=trained_flops(setting.shapes),
+            peak_flops_per_s=self._peak(setting.compute, setting.shapes),
+        )
+
+    def _tokens(self) -> int | None:
+        shape = self.input_shape
+        if self.data is not None or shape is None or len(shape) != 2 or self.input_dtype not in ("int32", "int64"):
+            return None
+        return shape[0] * shape[1]
+
+    def _peak(self, compute: Compute, shapes: ModuleShapes) -> int | None:
+        """Return the GPU's peak where it is that of the products' precision: the catalogue's is of 16 bits."""
+        in_16_bits = shapes.weights_in_16_bits or self.autocast == "bfloat16"
+        return None if compute.flops_of_16_bits and not in_16_bits else compute.flops
+
+    def described(self, layers: Sequence[Layer]) -> str:
+        """Return the model's name where it has one, and its layers by their classes."""
+        name = {IN_MEMORY: "", PUBLISHED: self.config}.get(self.python, self.python)
+        runs = [(kind, len(list(same))) for kind, same in groupby(layer.kind or "layer" for layer in layers)]
+        shown = [kind if count == 1 else f"{count} {kind}" for kind, count in runs[:_MOST_RUNS]]
+        classes = ", ".join([*shown, *(["..."] if len(runs) > _MOST_RUNS else [])])
+        module = f"a module of {counted(len(layers), 'layer')} ({classes})"
+        return f"{name}, {module}" if name else module
 
     def cautions(self, setting: Setting) -> list[str]:
         """Return a warning when tensor parallelism is asked for, which a module ignores."""

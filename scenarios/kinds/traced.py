@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadahead.scenarios.kinds.base import Cuts, Setting
-from loadahead.scenarios.kinds.estimated import Estimator, with_moved_bytes
+from loadahead.scenarios.kinds.estimated import BACKWARD, Estimator, with_moved_bytes
 from loadahead.scenarios.layers import ESTIMATE_TOLD, Cut, Layer, Units
 from loadahead.sim.errors import InputError
 from loadahead.sim.units import counted, format_bytes
@@ -66,6 +66,19 @@ def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts, state_parts
             *(_state_kept(layers, units.cut, places, frozen) if setting.checkpoint else ()),
         ),
     )
+
+
+def trained_flops(shapes: ModuleShapes) -> int | None:
+    """Return the FLOPs of a microbatch's FORWARD and BACKWARD; None where they are an estimate by more than a trifle.
+
+    Layers that need no backward pass have a FORWARD alone.
+    """
+    counted_flops = sum(layer.flops for layer in shapes.layers if layer.counted)
+    estimated = sum(layer.flops for layer in shapes.layers if not layer.counted)
+    if not counted_flops or estimated * ESTIMATE_TOLD > counted_flops:
+        return None
+    back = sum(layer.flops for layer in shapes.layers[shapes.frozen_layers :] if layer.counted)
+    return counted_flops + BACKWARD * back
 
 
 def _layer(index: int, shape: LayerShape) -> Layer:

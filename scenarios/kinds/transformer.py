@@ -10,7 +10,7 @@ parallelism a t-th of sbh(34 + 5as/h); its input is 2sbh. :mod:`loadahead.scenar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
@@ -19,8 +19,9 @@ from loadahead.scenarios.catalogue.transformers import TRANSFORMERS, Shape, allo
 from loadahead.scenarios.fields import Count, Natural, not_allowed, one_of
 from loadahead.scenarios.kinds.base import Cuts, Model, Setting
 from loadahead.scenarios.kinds.shape_cautions import cautions_of_shape
-from loadahead.scenarios.layers import Layer, Units, Weights
+from loadahead.scenarios.layers import Layer, Told, Units, Weights
 from loadahead.scenarios.roofline import Compute
+from loadahead.scenarios.sharing import Sharing
 from loadahead.scenarios.tables import missing
 from loadahead.scenarios.transformer.attention import attention
 from loadahead.scenarios.transformer.dimensions import Dimensions
@@ -34,13 +35,30 @@ from loadahead.scenarios.transformer.times import Times
 from loadahead.scenarios.transformer.work import Part
 from loadahead.sim.costs import UnitCost
 from loadahead.sim.errors import InputError
-from loadahead.sim.units import LARGEST_AMOUNT
+from loadahead.sim.units import LARGEST_AMOUNT, counted
+from loadahead.sim.work import Work
 
 # Token ids are int64.
 ID = 8
 # What a shape is where neither it nor a preset says so: a GPT's. Sizes have to be written.
 _SIZES = ("layers", "hidden", "heads", "sequence", "vocabulary")
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Shape) if field.name not in _SIZES}
+
+
+# What a row of the catalogue says beside the shape; and what of a shape makes a model another one than its preset.
+_OF_A_ROW = ("parameters", "source")
+_TOLD_OF_PRESETS = tuple(
+    field.name for field in fields(Shape) if field.name not in (*_OF_A_ROW, "sequence", "attention", "dropout")
+)
+_LARGE = (("trillion", 10**12), ("billion", 10**9), ("million", 10**6))
+
+
+def _parameters(count: int) -> str:
+    """Return a number of parameters in words, with three digits."""
+    for name, size in _LARGE:
+        if count >= size:
+            return f"{count / size:.3g} {name} parameters"
+    return f"{count} parameters"
 
 
 def _preset(value: object) -> str:
@@ -61,6 +79,7 @@ class Transformer(Model):
     """
 
     recomputes_selectively: ClassVar[bool] = True
+    counts_communication: ClassVar[bool] = True
 
     kind: Literal["transformer"]
     preset: Annotated[str, BeforeValidator(_preset)] | None = None
@@ -140,7 +159,8 @@ class Transformer(Model):
         # The first that is too large is told.
         block, first, last = made.block(), made.embedding(), made.head(self._has_table(setting))
         units = setting.cut([(first, 1), (block, count), (last, 1)], cuts)
-        return units._replace(closing_ns=made.closing(units, setting))
+        closing = made.closing(units, setting)
+        return units._replace(closing_ns=closing, told_ns=closing)
 
     def state(self, setting: Setting) -> State:
         """Return what a parameter needs; raise InputError where there are master weights of weights in float32."""
@@ -158,6 +178,34 @@ class Transformer(Model):
             moments=OPTIMIZERS[self.optimizer],
             sharing=setting.sharing,
         )
+
+    def work(self, setting: Setting) -> Work:
+        """Return what a microbatch is: its tokens, and three times FORWARD's FLOPs, as BACKWARD takes twice those.
+
+        What GPUs that share a layer compute more than once counts once.
+        """
+        size, compute = replace(self.dimensions(setting), sharing=Sharing()), setting.compute
+        forward = embedding(size).flops + self.shape("layers") * _block(size).flops + head(size).flops
+        other_precision = compute.flops_of_16_bits and DTYPES[self.dtype] == FLOAT
+        return Work(
+            tokens=size.tokens,
+            flops=3 * forward,
+            peak_flops_per_s=None if other_precision else compute.flops,
+        )
+
+    def described(self, layers: Sequence[Layer]) -> str:
+        """Return the preset's name, what is other than there, and how many parameters the model has."""
+        count = self._written_shape().count()
+        known = None if self.preset is None else TRANSFORMERS[self.preset]
+        if known is None:
+            return f"a transformer of {counted(self.shape('layers'), 'layer')} ({_parameters(count)})"
+        other = [key for key in _TOLD_OF_PRESETS if getattr(self, key) not in (None, getattr(known, key))]
+        changed = f" with {', '.join(f'{key} {getattr(self, key)}' for key in other)}" if other else ""
+        return f"{self.preset}{changed} ({_parameters(count)})"
+
+    def _written_shape(self) -> Shape:
+        """Return the shape as it counts, as a row of the catalogue."""
+        return Shape(**{field.name: self.shape(field.name) for field in fields(Shape) if field.name not in _OF_A_ROW})
 
     def _has_table(self, setting: Setting) -> bool:
         """Return whether the head has a table of its own: one rank holds a tied one once, two have a copy each."""
@@ -248,7 +296,7 @@ class _Layers:
             "static_bytes": state.resident(weights.dense, weights.expert),
             "optimizer_ns": compute.streamed_ns(state.stepped(weights.dense, weights.expert)),
         }
-        cost = self._cost(part, own + of_table, selective)
+        cost, told = self._cost(part, own + of_table, selective)
         largest = max(*amounts.values(), cost.backward_ns, cost.workspace_backward)
         if largest > LARGEST_AMOUNT:
             raise InputError(
@@ -256,25 +304,34 @@ class _Layers:
             )
         # All FLOPs grow with the tokens: per token, models of all sizes of microbatch have the same weights.
         weight = part.flops * self.size.sharing.tensor // self.size.tokens
-        return Layer(**amounts, weight=weight, cost=cost, flops=part.flops, kind=kind, weights=weights)
+        return Layer(**amounts, weight=weight, cost=cost, flops=part.flops, kind=kind, weights=weights, told=told)
 
-    def _cost(self, part: Part, used: Weights, selective: bool) -> UnitCost:
-        """Return a layer's times, and what is in memory only while it runs beside what its graph keeps."""
+    def _cost(self, part: Part, used: Weights, selective: bool) -> tuple[UnitCost, Told]:
+        """Return a layer's times, and what is in memory only while it runs beside what its graph keeps.
+
+        What of the times is communication comes beside them.
+        """
         times = Times(compute=self.setting.compute, collectives=self.setting.collectives, element=self.size.element)
         replicas = self._replicas()
         forward, backward = times.forward(part), times.backward(part)
         gathering, scattering = replicas.gathering(used), replicas.scattering(used)
         again = times.core(part) if selective else 0
-        recompute = forward + replicas.beside(forward, gathering)
+        gathered_ns = replicas.beside(forward, gathering)
+        recompute = forward + gathered_ns
         if not self.setting.checkpoint or self.setting.strategy != "each":
             # No RECOMPUTE comes right before it, which would have gathered the weights.
             scattering += gathering
+        scattered_ns = replicas.beside(backward, scattering)
+        entering = times.told(part.told) + gathered_ns
+        told = Told(
+            forward_ns=entering, recompute_ns=entering, backward_ns=times.told(part.told_backward) + scattered_ns
+        )
         gathered = self._gathered(used)
         reduced = self.state.whole_gradients(used.dense, used.expert)
-        return UnitCost(
+        cost = UnitCost(
             forward_ns=recompute,
             recompute_ns=recompute,
-            backward_ns=again + backward + replicas.beside(backward, scattering),
+            backward_ns=again + backward + scattered_ns,
             workspace_forward=gathered,
             workspace_recompute=gathered,
             workspace_backward=(part.core if selective else 0)
@@ -282,6 +339,7 @@ class _Layers:
             + (max(part.peak, part.working + reduced) if reduced else part.peak)
             + gathered,
         )
+        return cost, told
 
     def _gathered(self, used: Weights) -> int:
         """Return the bytes of weights that are whole only while a layer runs: its own, and those of the next one.

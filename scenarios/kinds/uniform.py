@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
@@ -78,6 +79,10 @@ class Uniform(Model):
     def units_known(self, stages: int) -> int:
         """Return how many units so many stages have."""
         return self._units() * stages
+
+    def described(self, layers: Sequence[Layer]) -> str:
+        """Return that the costs are given, which say of no model."""
+        return "given costs (uniform)"
 
     def units(self, setting: Setting, cuts: Cuts) -> Units:
         """Return every stage's units, the same; raise InputError where ``static`` cannot be divided over the stages."""

@@ -10,7 +10,7 @@ from loadahead.sim.advice.answer import Advice
 from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.names import TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.search import Effort, Found, Horizons, furthest, search, smallest, tasks_for
-from loadahead.sim.advice.steps import Steps
+from loadahead.sim.advice.steps import SHARED_PER_SECOND, Steps
 from loadahead.sim.advice.within import Limits, limit_ns
 from loadahead.sim.costs import Costs, is_estimate
 from loadahead.sim.planner import HORIZON_UNITS, Policy
@@ -18,6 +18,8 @@ from loadahead.sim.workload import Workload
 
 # Other release windows that are looked at, in both units.
 WINDOWS = (1, 2, 3, 4)
+# How long a smaller horizon waits is not looked at where that takes longer, as its whole plan is needed.
+MOST_SECONDS_OF_WAITS = 1.0
 # So many plans are looked at beside those of the searches: keeping all, the scenario's own, the ends.
 _BESIDE = 6
 
@@ -84,6 +86,7 @@ class _Adviser:
             alternatives_complete=complete,
             windows=WINDOWS if with_alternatives else (),
             estimated=is_estimate(self._costs.source),
+            smaller=None if best is None else self._smaller(horizons, found.horizon),
             fitting=None if best is not None and self._fits(best) else self._fitting(horizons, last),
         )
 
@@ -94,6 +97,18 @@ class _Adviser:
 
     def _figures(self, horizons: Horizons, horizon: int | None) -> Figures | None:
         return None if horizon is None else self._steps.figures(horizons.at(horizon))
+
+    def _smaller(self, horizons: Horizons, horizon: int | None) -> Figures | None:
+        """Return what the next smaller horizon takes, and how long it waits for copies where that is soon known."""
+        if horizon is None or horizon == 1:
+            return None
+        policy = horizons.at(horizon - 1)
+        figures = self._steps.figures(policy)
+        seconds = self._steps.operations(policy) / SHARED_PER_SECOND
+        if seconds > MOST_SECONDS_OF_WAITS:
+            return figures
+        self._effort.spend(seconds)
+        return replace(figures, waits_ns=self._steps.waits_ns(policy))
 
     def _fits(self, figures: Figures) -> bool:
         return figures.peak_device_bytes <= self._costs.memory_bytes

@@ -7,13 +7,24 @@ from typing import Any
 
 from loadahead.sim.advice.findings import Figures, Findings
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.advice.words import in_words
+from loadahead.sim.advice.words import in_words, why_none
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, PEAK_DEVICE, STEP_TIME
+from loadahead.sim.units import format_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice(Findings):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Advice(Shown, Findings):
     """Says which horizon to set, and why; :class:`Findings` has the numbers."""
+
+    def _in_a_line(self) -> str:
+        """Return the advised horizon, with its memory and step time beside those of keeping all."""
+        if self.best is None:
+            return f": no horizon, in the way: {', '.join(self.obstacles)}"
+        memory, all_memory = (format_bytes(figures.peak_device_bytes) for figures in (self.best, self.keep_all))
+        unit = f"{self.horizon_unit}, release window {self.release_window}"
+        slower = f"{self.best.slower_than(self.keep_all):+.2%}".replace("%", " %")
+        return f": horizon {self.best.horizon} ({unit}), {memory} instead of {all_memory}, step time {slower}"
 
     @property
     def sentence(self) -> str:
@@ -43,15 +54,19 @@ class Advice(Findings):
             "least_step_time_ns": self.least_step_time_ns,
             "smallest": _plain(self.smallest, self.keep_all),
             "largest": _plain(self.largest, self.keep_all),
+            "smaller": _plain(self.smaller, self.keep_all),
             "fitting": _plain(self.fitting, self.keep_all),
             "obstacles": list(self.obstacles),
             "searched": {"last": self.searched.last, "tried": self.searched.tried, "complete": self.searched.complete},
+            "news": None if self.news is None else self.news.to_dict(self.keep_all),
+            "news_leads": self.lead is not None,
             "alternatives": [other.to_dict(self.keep_all) for other in self.alternatives],
             "alternatives_searched": {
                 "release_windows": list(self.windows),
                 "complete": self.alternatives_complete,
             },
             "estimated": self.estimated,
+            "why_none": why_none(self),
             "sentence": self.sentence,
         }
 

@@ -8,6 +8,12 @@ from typing import Any
 from loadahead.sim.advice.within import slower
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME
 
+# An alternative that saves less than this share of what is kept without offloading is no news.
+_NEWS = 0.01
+# A setting that saves this share more of the largest rank's peak than another one saves much more: what is left free
+# of a GPU for fragmentation and workspaces is about as much.
+MUCH = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -18,6 +24,7 @@ class Figures:
         rank_device_bytes: each rank's peak of device memory.
         host_bytes: host memory of the slots of all GPUs of the fullest host together.
         offloaded: how many boundaries leave the device.
+        waits_ns: how long the rank that does so most waits for offloads and prefetches; None where nobody looked.
     """
 
     horizon: int | None
@@ -25,6 +32,7 @@ class Figures:
     rank_device_bytes: tuple[int, ...]
     host_bytes: int
     offloaded: int
+    waits_ns: int | None = None
 
     @property
     def peak_device_bytes(self) -> int:
@@ -44,6 +52,7 @@ class Figures:
             "rank_device_bytes": list(self.rank_device_bytes),
             "host_bytes": self.host_bytes,
             "offloaded": self.offloaded,
+            "waits_ns": self.waits_ns,
             "saved_bytes": keep_all.peak_device_bytes - self.peak_device_bytes,
             "slower": self.slower_than(keep_all),
         }
@@ -101,6 +110,7 @@ class Findings:
         largest: the largest horizon that saves memory; None for none.
         fitting: the largest horizon that fits device and host; None where keeping all or the best one does, and where
             none does.
+        smaller: the next smaller horizon than the best, with how long it waits for copies; None for none.
         whose: what has the ``own`` horizon, as a sentence begins with it.
         estimated: whether the costs say that their times are an estimate.
     """
@@ -122,6 +132,7 @@ class Findings:
     smallest: Figures | None = None
     largest: Figures | None = None
     fitting: Figures | None = None
+    smaller: Figures | None = None
     whose: str = "This plan"
     min_bytes: int = 0
     estimated: bool = False
@@ -133,6 +144,32 @@ class Findings:
     def fits_host(self, figures: Figures) -> bool:
         """Return whether the host has room for a plan's slots, as far as is known."""
         return self.host_capacity_bytes is None or figures.host_bytes <= self.host_capacity_bytes
+
+    @property
+    def news(self) -> Alternative | None:
+        """Return another setting that saves more than what is advised, by more than a trifle; None for none."""
+        if not self.alternatives:
+            return None
+        other, keep_all = self.alternatives[0], self.keep_all
+        if self.best is None:
+            saved = sum(keep_all.rank_device_bytes) - sum(other.figures.rank_device_bytes)
+            return other if saved > _NEWS * sum(keep_all.rank_device_bytes) else None
+        more = self.best.peak_device_bytes - other.figures.peak_device_bytes
+        return other if more > _NEWS * keep_all.peak_device_bytes else None
+
+    @property
+    def lead(self) -> Alternative | None:
+        """Return another setting that saves much where the best horizon as set saves little; None for none.
+
+        It saves at least :data:`MUCH` of the largest rank's peak beyond what the best horizon does, and at least twice
+        as much.
+        """
+        other, whole = self.news, self.keep_all.peak_device_bytes
+        if other is None:
+            return None
+        saves = whole - other.figures.peak_device_bytes
+        much = saves >= 2 * self.saved_bytes and saves - self.saved_bytes >= MUCH * whole
+        return other if much else None
 
     @property
     def saved_bytes(self) -> int:

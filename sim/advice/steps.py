@@ -16,6 +16,7 @@ from loadahead.sim.advice.names import LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines.compiled_engine import run as run_shared
 from loadahead.sim.engines.compiled_engine import run_alone
+from loadahead.sim.engines.simulate import simulate
 from loadahead.sim.host_memory import HostMemory
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Plan
@@ -83,8 +84,16 @@ class Steps:
 
     def seconds(self, policy: Policy) -> float:
         """Return about how long it takes to time one step."""
-        operations = _OPERATIONS_PER_BOUNDARY * policy.microbatches * sum(map(len, self.workload.stages))
-        return operations / (PLANLESS_PER_SECOND if self.private else SHARED_PER_SECOND)
+        return self.operations(policy) / (PLANLESS_PER_SECOND if self.private else SHARED_PER_SECOND)
+
+    def operations(self, policy: Policy) -> int:
+        """Return about how many operations one step has."""
+        return _OPERATIONS_PER_BOUNDARY * policy.microbatches * sum(map(len, self.workload.stages))
+
+    def waits_ns(self, policy: Policy) -> int:
+        """Return how long the rank that does so most waits for its offloads and prefetches, in ns."""
+        metrics = simulate(build_plan(self.workload, policy), self.costs).metrics
+        return max(rank.stall_release_ns + rank.stall_prefetch_ns for rank in metrics.ranks)
 
     def figures(self, policy: Policy) -> Figures:
         """Return what the policy's plan takes."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadahead.sim.advice.within import Limits, limit_ns, slower
-from loadahead.sim.advice.words import part_of, percent
+from loadahead.sim.advice.words import part_of
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME, SweepRow
-from loadahead.sim.units import counted, format_bytes
+from loadahead.sim.units import counted, format_bytes, format_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class SweptAdvice:
             missing = self.best.missing_device_bytes
             room = f"; it needs {format_bytes(missing)} more than the device has" if missing else ""
             name = f"of the {counted(self.swept, 'horizon')} swept, {self.best.horizon} needs the least device memory"
-            return f"{name} in {step}: it saves {saved}, step {percent(self.slower or 0.0)}{room}."
+            return f"{name} in {step}: it saves {saved}, step {format_change(self.slower or 0.0)}{room}."
         one = self.swept == 1
         none = "the one horizon swept does not save" if one else f"none of the {self.swept} horizons swept saves"
         if self.least_step_time_ns is None:
@@ -62,7 +62,7 @@ class SweptAdvice:
         if self.missing_host_bytes is not None:
             lacks = f"the host lacks {format_bytes(self.missing_host_bytes)}{'' if one else ' or more'}"
             return f"{none} device memory in {step}: {lacks}."
-        cost = percent(slower(self.least_step_time_ns, self.keep_all.step_time_ns))
+        cost = format_change(slower(self.least_step_time_ns, self.keep_all.step_time_ns))
         costs = f"it costs {cost}" if one else f"each that saves any costs {cost} or more"
         return f"{none} device memory in {step}: {costs}."
 

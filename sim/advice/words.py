@@ -5,12 +5,8 @@ from __future__ import annotations
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
 from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.within import WITHIN, slower
-from loadahead.sim.units import counted, format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration
 
-# An alternative that saves less than this share of what is kept without offloading is no news.
-_NEWS = 0.01
-# Shares above this are told as multiples, and those below as none.
-_MANY, _NOTHING = 10, 0.00005
 _OBSTACLES = {
     OFFLOAD_STALLS: "offload stalls (copies out of the GPU take too long)",
     PREFETCH_STALLS: "prefetch stalls (copies back take too long)",
@@ -28,19 +24,17 @@ def in_words(advice: Findings) -> str:
         parts = [_best(advice, best), _room(advice), _alternative(advice), _own(advice), _smaller(advice, best)]
     else:
         parts = [_none(advice), _room(advice), _alternative(advice), _own(advice), _most(advice)]
+    if advice.lead is not None:
+        # What decides comes first.
+        parts.insert(0, parts.pop(2))
     switched_off = "If activations were offloaded:" if advice.own is None else ""
     estimated = "All of its times are an estimate." if advice.estimated else ""
     return " ".join(part for part in [switched_off, *parts, estimated] if part)
 
 
-def percent(share: float) -> str:
-    """Return a signed share in percent, with a second digit where the first would be 0; a large one as a multiple."""
-    if abs(share) < _NOTHING:
-        return "+0 %"
-    if share > _MANY:
-        return f"×{1 + share:.3g}"
-    shown = f"{100 * share:+.1f}" if abs(share) >= 0.001 else f"{100 * share:+.2f}"
-    return f"{shown} %".replace("-", "−")
+def why_none(advice: Findings) -> str | None:
+    """Return that no horizon is advised and what is in the way; None where one is."""
+    return _none(advice) if advice.best is None else None
 
 
 def part_of(part: int, whole: int) -> str:
@@ -54,7 +48,7 @@ def part_of(part: int, whole: int) -> str:
 
 def savings(figures: Figures, keep_all: Figures) -> str:
     """Return in words what a plan saves and costs against keeping all, e.g. ``saves 8.8 of 25.1 GiB, step +0.2 %``."""
-    return f"{_saved(figures, keep_all)}, step {percent(figures.slower_than(keep_all))}"
+    return f"{_saved(figures, keep_all)}, step {format_change(figures.slower_than(keep_all))}"
 
 
 def _saved(figures: Figures, keep_all: Figures) -> str:
@@ -179,11 +173,11 @@ def _least_cost(advice: Findings) -> str:
     keep_all = advice.keep_all
     if advice.least_step_time_ns is not None:
         cost = slower(advice.least_step_time_ns, keep_all.step_time_ns)
-        return f": each costs {percent(cost)} or more" if cost > WITHIN else ""
+        return f": each costs {format_change(cost)} or more" if cost > WITHIN else ""
     if advice.largest is None or advice.largest.slower_than(keep_all) <= WITHIN:
         return ""
     cost = advice.largest.slower_than(keep_all)
-    return f": the largest that saves any, {advice.largest.horizon}, costs {percent(cost)}"
+    return f": the largest that saves any, {advice.largest.horizon}, costs {format_change(cost)}"
 
 
 def _listed(words: list[str]) -> str:
@@ -226,8 +220,8 @@ def _most(advice: Findings) -> str:
 
 def _alternative(advice: Findings) -> str:
     """Return what another unit or release window changes, where it is news."""
-    if advice.alternatives and _is_news(advice, advice.alternatives[0]):
-        other = advice.alternatives[0]
+    other = advice.news
+    if other is not None:
         return f"{_change(advice, other)} horizon {other.figures.horizon} {_with_room(advice, other.figures)}."
     if advice.alternatives or advice.best is not None or not (advice.windows and advice.alternatives_complete):
         return ""
@@ -236,15 +230,6 @@ def _alternative(advice: Findings) -> str:
     windows = f"{min(advice.windows)} to {max(advice.windows)}"
     least = f" with min_bytes {format_bytes(advice.min_bytes)}" if advice.min_bytes else ""
     return f"No release window from {windows}, in tasks or in layers, saves memory in such a step{least}."
-
-
-def _is_news(advice: Findings, other: Alternative) -> bool:
-    """Return whether an alternative saves more than what is advised, by more than a trifle."""
-    if advice.best is None:
-        saved = sum(advice.keep_all.rank_device_bytes) - sum(other.figures.rank_device_bytes)
-        return saved > _NEWS * sum(advice.keep_all.rank_device_bytes)
-    more = advice.best.peak_device_bytes - other.figures.peak_device_bytes
-    return more > _NEWS * advice.keep_all.peak_device_bytes
 
 
 def _change(advice: Findings, other: Alternative) -> str:

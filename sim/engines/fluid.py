@@ -8,6 +8,7 @@ engine's pass.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from loadahead.sim.clock import finish, later
 from loadahead.sim.compiled import compiled
@@ -195,3 +196,49 @@ def run_flows(
         end,
     )
     return start, end
+
+
+@compiled
+def _carried(  # type: ignore[no-untyped-def]
+    when, what, begins, own, weight, starts, group, count, capacity, carried
+):
+    """Fill ``carried[edge]`` with the bytes * 10**9 that each link has carried by an edge.
+
+    Events stand in order of ``when``; ``what`` is a flow's link, or the edges in their order as -1 - edge.
+    """
+    flowing, rate = np.zeros(len(own), dtype=np.bool_), np.zeros(len(own), dtype=np.int64)
+    room, total = np.zeros_like(capacity), np.zeros_like(capacity)
+    so_far = np.zeros(len(own), dtype=np.float64)
+    now, changed = when[0], False
+    for event in range(len(when)):
+        if when[event] > now:
+            if changed:
+                _share(flowing, own, weight, starts, group, count, capacity, room, total, rate)
+                changed = False
+            for link in range(len(own)):
+                if flowing[link]:
+                    so_far[link] += float(rate[link]) * (when[event] - now)
+            now = when[event]
+        if what[event] < 0:
+            carried[-1 - what[event]] = so_far
+        else:
+            flowing[what[event]] = begins[event]
+            changed = True
+
+
+def carried_by(table: LinkTable, link: Ints, begin_ns: Ints, end_ns: Ints, times_ns: Ints) -> npt.NDArray[np.float64]:
+    """Return how many bytes each link has carried by each of ``times_ns``; shape (times, links).
+
+    Flow i is on ``link[i]`` from ``begin_ns[i]``, when its latency is over, to its end, as a simulation had it; a link
+    has one at a time.
+    """
+    edges = -1 - np.arange(len(times_ns), dtype=np.int64)
+    when = np.concatenate([end_ns, begin_ns, times_ns])
+    what = np.concatenate([link, link, edges])
+    begins = np.repeat([False, True, False], [len(link), len(link), len(times_ns)])
+    # A flow that ends at an instant makes room for one that begins at it.
+    order = np.argsort(when, kind="stable")
+    carried = np.zeros((len(times_ns), len(table.own)))
+    shared = (table.own, table.weight, table.starts, table.group, table.count, table.capacity)
+    _carried(when[order], what[order], begins[order], *shared, carried)
+    return carried / NANOSECONDS_PER_SECOND

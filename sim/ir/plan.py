@@ -14,12 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, UNIT_KINDS, Kind, Queue, Role, Space
+from loadahead.sim.shown import Shown
+from loadahead.sim.units import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 SmallInts = npt.NDArray[np.int32]
@@ -160,8 +165,8 @@ class OpView:
         return f"{self.kind.name} {self.stage}.{self.unit}.{self.microbatch}"
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """Holds what every rank does and in what order; the module's text says how columns refer to each other.
 
     The model's first ``frozen_units`` units have a FORWARD alone.
@@ -190,6 +195,35 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.ops)
+
+    def _in_a_line(self) -> str:
+        """Return the plan's name and size, and how many boundaries it offloads."""
+        offloads = int(np.count_nonzero(self.ops.kind == Kind.OFFLOAD))
+        sizes = [counted(self.ranks, "rank"), f"{self.microbatches} microbatch{'es' * (self.microbatches != 1)}"]
+        return f" {self.name!r}: {', '.join([*sizes, counted(len(self), 'operation'), counted(offloads, 'offload')])}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per operation, in the plan's order; a plan holds no times.
+
+        Columns: ``op``, its id in the plan's file; ``rank``; ``queue`` and ``kind``, in words; ``stage``, ``unit`` and
+        ``microbatch``, -1 where it has none; ``nbytes``, what it moves, in bytes.
+        """
+        import pandas as pd
+
+        ops = self.ops
+        queues, kinds = ([*words] for words in ((queue.label for queue in Queue), (kind.name for kind in Kind)))
+        return pd.DataFrame(
+            {
+                "op": np.arange(len(self), dtype=np.int64) if self.op_ids is None else self.op_ids,
+                "rank": ops.rank,
+                "queue": np.asarray(queues, dtype=object)[ops.queue],
+                "kind": np.asarray(kinds, dtype=object)[ops.kind],
+                "stage": ops.stage,
+                "unit": ops.unit,
+                "microbatch": ops.microbatch,
+                "nbytes": ops.nbytes,
+            }
+        )
 
     @property
     def sentence(self) -> str | None:

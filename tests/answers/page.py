@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from loadahead.scenarios.catalogue.hardware import ACCELERATORS
 from loadahead.scenarios.catalogue.machines import MACHINES
 from loadahead.sim.advice.within import WITHIN
-from loadahead.sim.advice.words import percent
-from loadahead.sim.units import counted, format_duration
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration
 from tests.answers.answer import HORIZON, Answer, Taken, tables
 from tests.answers.splits import HOSTS, MICROBATCHES_A_STAGE
 from tests.answers.table import Answers
@@ -90,7 +89,8 @@ def _example(answers: Answers) -> list[str]:
         f"A row can be made, and looked at closely, as this one, `{model}` on `{machine}`:",
         f"<!-- file: row.toml -->\n```toml\n{text}\n```",
         "```console\n$ loadahead simulate row.toml\n"
-        f"row: one step takes {format_duration(answer.four.step_time_ns)} (compiled)\n...\n```",
+        f"...\nPredicted (compiled): one step takes {format_duration(answer.four.step_time_ns)}, "
+        f"{format_bytes(answer.four.peak_device_bytes)} of device memory.\n...\n```",
     ]
 
 
@@ -119,7 +119,7 @@ def _in_short(answers: Answers) -> str:
         model, machine = max(over, key=lambda pair: over[pair])
         lines.append(
             f"At horizon {HORIZON} the step is longer by more than {LONGER} in {len(over)}; the most is "
-            f"{percent(over[model, machine])}, `{model}` on `{machine}`."
+            f"{format_change(over[model, machine])}, `{model}` on `{machine}`."
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -194,7 +194,7 @@ def _row(model: str, answer: Answer) -> list[str]:
 def _beside(answer: Answer, plan: Taken) -> list[str]:
     """A plan's step, peak and host memory beside those without offloading."""
     return [
-        percent(answer.slower(plan)),
+        format_change(answer.slower(plan)),
         _peak(answer, plan),
         _gib(answer.saved_bytes(plan)),
         _gib(plan.host_bytes) if answer.fits_host(plan) else f"~~{_gib(plan.host_bytes)}~~",

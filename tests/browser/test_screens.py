@@ -17,10 +17,6 @@ from tests.browser.pages import PAGES
 Made = Callable[[str], Path]
 Opened = Callable[..., Any]
 
-# What axe finds today: whoever mends it takes the mark away.
-SCROLLS = "scrollable-region-focusable: wide tables and <pre> scroll on a phone, and no key reaches them"
-AUDITED = [pytest.param(width, marks=pytest.mark.xfail(width == "phone", reason=SCROLLS)) for width in WIDTHS]
-
 
 @pytest.fixture(params=PAGES)
 def path(request: pytest.FixtureRequest, browser: Any, made: Made) -> Path:
@@ -38,7 +34,7 @@ def test_a_page_fits_the_screen(path: Path, opened: Opened, width: str, ground: 
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-@pytest.mark.parametrize("width", AUDITED)
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_page_passes_the_audit(
     path: Path, opened: Opened, audit: Callable[[Any], None], width: str, ground: str
 ) -> None:

@@ -74,7 +74,7 @@ def test_a_sweep_that_goes_on_has_its_own_line(tmp_path: Path, capsys: Captured)
     assert "2 of 2 points were finished before and are taken over" in err
     assert "earlier run" not in err
     (line,) = said([*arguments, "--fresh"], capsys)
-    files = "sweep.csv, sweep.parquet, sweep.json"
+    files = "sweep.csv, sweep.parquet, sweep.json, sweep_command.json, points.json"
     assert f"({files}): those of the same names will be replaced ({files})" in line
     assert run([*COMMANDS["simulate"], "-o", str(tmp_path)]) == 0
     capsys.readouterr()

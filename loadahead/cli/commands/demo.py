@@ -26,7 +26,8 @@ def demo(
 
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import next_words, page_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -44,11 +45,12 @@ def demo(
             steps=steps,
             device=device,
             progress=progress,
-            commands=reproduction_commands,
+            commands=page_commands,
+            command=command_line(),
         ).run()
     warn(done.warnings)
     if json_wanted:
         emit(done.to_dict())
     else:
-        say(demo_text(done))
+        say(demo_text(done, next_words(scenario, overrides)))
     done.require_plain_training()

@@ -34,11 +34,14 @@ def execute(
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
     from loadahead.arguments import require_device
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import next_words
     from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import run_text
     from loadahead.jobs import job_of, with_costs
+    from loadahead.prediction import advice_on
     from loadahead.reports import run_directory
     from loadahead.runs import run_job, write_run
     from loadahead.sim.timeline import write_timeline
@@ -59,14 +62,14 @@ def execute(
         run = run_job(job, known, device=device, steps=steps, check=check, progress=progress)
     if timeline is not None:
         write_timeline(run.measured, timeline)
-    if out is not None:
-        write_run(run, out)
+    written = None if out is None else write_run(run, out, command_line())
+    advice = advice_on(job, known) if out is None and not json_wanted else written
     result = run.result()
     warn(text for text in result["warnings"] if text not in early)
     if json_wanted:
         emit(result)
     else:
-        say(run_text(run))
+        say(run_text(run, advice, next_words(argument, overrides, costs)))
         if out is not None:
             say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")
     run.require_plain_training()

@@ -32,7 +32,8 @@ def import_smp(
 
     Says what each key became, where each process stands, and what the step will cost.
     """
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, note, note_earlier_files, say, warn
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.smp_texts import imported_text
@@ -50,8 +51,8 @@ def import_smp(
         write_scenario(imported, out)
     elif out is not None:
         note_earlier_files(out, run_directory.OF_IMPORT)
-        write_imported(imported, out)
-        page = write_report(out, reproduction_commands)
+        write_imported(imported, out, command_line())
+        page = write_report(out, page_commands)
     warn(imported.warnings)
     if json_wanted:
         written = {"out": None if out is None else str(out), "report": None if page is None else str(page)}

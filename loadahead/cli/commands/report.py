@@ -20,7 +20,7 @@ def report(
     json_wanted: Json = False,
 ) -> None:
     """Write a run directory's page of plots and numbers; for `validate`'s directory its tables and figures anew."""
-    from loadahead.cli.hints import reproduction_commands
+    from loadahead.cli.hints import page_commands
     from loadahead.cli.output import emit, say
     from loadahead.reports.evidence import has_evidence, read_evidence, write_evidence
     from loadahead.reports.page import write_report
@@ -30,7 +30,7 @@ def report(
         write_evidence(read_evidence(directory), directory)
         page = directory / EVIDENCE_PAGE
     else:
-        page = write_report(directory, reproduction_commands)
+        page = write_report(directory, page_commands)
     if json_wanted:
         emit({"directory": str(directory), "report": str(page)})
     else:

@@ -27,6 +27,8 @@ def simulate(
 
     Its time, and each rank's peak memory, stalls and overlap.
     """
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import next_words
     from loadahead.cli.output import emit, note_calibration, note_earlier_files, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -52,7 +54,7 @@ def simulate(
             write_timeline(step, timeline)
         if out is not None:
             note_earlier_files(out, OF_PREDICTION)
-            write_prediction(job, step, known, out)
+            write_prediction(job, step, known, out, command_line())
         predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:
         write_advice(predicted.advice, out)
@@ -60,6 +62,6 @@ def simulate(
     if json_wanted:
         emit(predicted.to_dict())
     else:
-        say(step_text(predicted))
+        say(step_text(predicted, next_words(argument, overrides, costs)))
         if out is not None:
             say(f"\nrun directory: {out} (`loadahead report {out}` draws it)")

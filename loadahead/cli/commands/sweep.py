@@ -55,10 +55,12 @@ def sweep(
     """
     from loadahead.arguments import costs_given
     from loadahead.cli.axes import parse_axes
+    from loadahead.cli.command_line import command_line
+    from loadahead.cli.hints import next_words
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
-    from loadahead.cli.texts import choices_text, sweep_advice_text, sweep_text, warnings_to_show
+    from loadahead.cli.texts import sweep_text, warnings_to_show
     from loadahead.compiling import compile_first
     from loadahead.reports import run_directory
     from loadahead.sim.choice import best_of, missing_of
@@ -87,7 +89,7 @@ def sweep(
         early = grid.before_calibration()
         warn(early)
         compile_first()
-        done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, progress=progress)
+        done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, command=command_line(), progress=progress)
     rows, chosen, advice = done.rows, done.choices, done.advice
     warnings = list(grid.sweep.warnings)
     warn(text for text in warnings_to_show(warnings) if text not in early)
@@ -109,9 +111,6 @@ def sweep(
             }
         )
         return
-    say(f"{sweep_text(rows, grid.model_axes)}\n\n{choices_text(chosen)}")
-    text = sweep_advice_text(advice)
-    if text:
-        say(text)
+    say(sweep_text(done.facts.scenario, done, next_words(scenario, overrides, costs)))
     if out is not None:
         say(f"\n{len(rows)} points: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loadahead.cli.rank_map import degrees_sentence, rank_map_text
+from loadahead.cli.rank_map import rank_map_text
+from loadahead.reports.rank_map import degrees_sentence
 from loadahead.sim.placement import Placement
 
 

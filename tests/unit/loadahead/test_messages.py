@@ -33,8 +33,14 @@ def option_names() -> set[str]:
     }
 
 
+# Other programs' commands, which may have options of the same names.
+OTHERS = ("jupyter nbconvert --to script",)
+
+
 def named_in(text: str) -> list[str]:
-    """Return the options and commands that a text names."""
+    """Return the options and commands of ours that a text names."""
+    for command in OTHERS:
+        text = text.replace(command, "")
     options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)
     commands = re.findall(rf"loadahead (?:{'|'.join(COMMANDS)})\b", text)
     return [*(option for option in options if option in option_names()), *commands]

@@ -6,17 +6,25 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from loadahead.cli.hints import reproduction_commands
-from loadahead.reports.page import write_report
-from loadahead.reports.page.markup import Html, element, joined
-from loadahead.reports.run_data import load_run, read_sweep
+from loadahead.cli.hints import page_commands
+from loadahead.reports.about import About
+from loadahead.reports.page import figures, write_report
+from loadahead.reports.page.assets import palette_css
+from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
+from loadahead.reports.page.tiles import tiles
+from loadahead.reports.page.write import parts_of
+from loadahead.reports.palette import PALETTE
+from loadahead.reports.reliability import NOTHING_MEASURED
+from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
+from loadahead.reports.sweep_facts import SweepFacts
+from loadahead.reports.tables import Grid
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -24,7 +32,9 @@ from loadahead.sim.ir.json_form import save_plan
 from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
-from loadahead.sim.timeline import Timeline, write_timeline
+from loadahead.sim.timeline import Timeline, read_timeline, write_timeline
+from loadahead.sim.units import format_number
+from tests.support.pages import PageText
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
 LINK = "Copies go through an emulated link of 250 MB/s: a memory copy, then a wait."
@@ -83,45 +93,20 @@ def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run")
 
 
-class Checker(HTMLParser):
-    """Text of a page and the addresses it names; fails on tags that do not close."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for key, value in attrs if key in ("src", "href")]
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not about figures draws none: they take seconds. Their own tests are in test_page_figures.py."""
+    monkeypatch.setattr(figures, "PLOTS", {})
 
 
-def page_of(root: Path) -> Checker:
-    return Checker(write_report(root, reproduction_commands).read_text(encoding="utf-8"))
+def page_of(root: Path) -> PageText:
+    return PageText(write_report(root, page_commands).read_text(encoding="utf-8"))
 
 
 def test_a_whole_run_has_every_section(run: Path) -> None:
     page = page_of(run)
     for heading in (
         "Predicted and measured",
-        "Figures",
-        "What ran when",
-        "Memory over time",
         "Sweep, simulated",
         "Horizon by horizon",
         "Rank by rank",
@@ -169,19 +154,6 @@ def test_a_run_that_is_not_plain_training(run: Path, error: float) -> None:
     assert "losses and buffers too" not in text and "Gradients were bit-identical" not in text
 
 
-def test_the_page_needs_no_other_file(run: Path) -> None:
-    page = page_of(run)
-    images = [address for address in page.addresses if address.startswith("data:image/png;base64,")]
-    assert len(images) == 4
-    assert sorted(set(page.addresses) - set(images)) == ["sweep.csv"]
-    assert sorted(path.name for path in (run / "figures").iterdir()) == [
-        "gantt.png",
-        "horizon_overlap_stalls.png",
-        "horizon_time_memory.png",
-        "memory.png",
-    ]
-
-
 def test_the_headline_is_the_median_step(run: Path) -> None:
     data = load_run(run)
     assert data.predicted is not None
@@ -189,7 +161,8 @@ def test_the_headline_is_the_median_step(run: Path) -> None:
     text = page_of(run).text
     assert f"predicted {once / 1e6:.4g} ms error −2.4 %" in text
     assert "6 timed" not in text
-    assert "6 steps were timed" in text and "The step time is stable." in text
+    # They get longer from one to the next by a percent, which no sentence on the step's time may hide.
+    assert "6 steps were timed" in text and "stable" not in text and "The steps got longer" in text
 
 
 @pytest.mark.parametrize(
@@ -214,18 +187,19 @@ def test_equal_input_gives_an_equal_page(run: Path) -> None:
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     page = write_report(write_run(tmp_path, '<script>alert(1)</script> & "co"')).read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert '<script>alert(1)</script> & "co"' in Checker(page).text
+    assert "<script>alert" not in page
+    checked = PageText(page)
+    assert '<script>alert(1)</script> & "co"' in checked.text and checked.headings[0][0] == "h1"
 
 
 @pytest.mark.parametrize(
     ("kept", "missing", "present"),
     [
         (["sweep.csv"], ["the plan (waits", "the measured timeline"], ["Best step time, predicted", "Sweep"]),
-        (["plan.json"], ["the predicted timeline", "the sweep"], ["Not drawn: what ran when"]),
-        (["predicted.jsonl"], ["the plan (waits", "the costs"], ["What ran when", "Nothing was measured"]),
+        (["plan.json"], ["the predicted timeline", "the sweep"], []),
+        (["predicted.jsonl"], ["the plan (waits", "the costs"], ["Step time, predicted", "Nothing was measured"]),
         (["measured.jsonl"], ["the predicted timeline"], ["Step time, measured", LINK]),
-        (["horizons.json"], ["the sweep"], ["Horizon by horizon", "Step time and peak memory against the horizon"]),
+        (["horizons.json"], ["the sweep"], ["Horizon by horizon"]),
         (["result.json"], ["the sweep"], ["bit-identical"]),
     ],
 )
@@ -238,14 +212,6 @@ def test_missing_parts_are_named(run: Path, kept: list[str], missing: list[str],
     for words in (*missing, *present):
         assert words in text
     assert "Predicted and measured" not in text
-
-
-def test_figures_of_an_earlier_run_do_not_stay(run: Path) -> None:
-    write_report(run)
-    for name in ("sweep.csv", "horizons.json"):
-        (run / name).unlink()
-    write_report(run)
-    assert sorted(path.name for path in (run / "figures").iterdir()) == ["gantt.png", "memory.png"]
 
 
 def test_a_long_sweep_shows_its_best_rows_and_links_the_rest(run: Path) -> None:
@@ -277,6 +243,27 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 def another_plan(run: Path) -> None:
     save_plan(uniform_plan(1, 2, horizon=2, microbatches=3), run / "plan.json")
+
+
+OPTIONS = {
+    "scenario": "options",
+    "library": "v2 (as said)",
+    "source": "options.json",
+    "keys": [{"key": "activation_loading_horizon", "value": "4", "where": "offload.activation_loading_horizon = 4"}],
+    "placement": {"order": "DPT", "data": 2, "tensor": 1, "gpus_per_host": 2},
+    "pipeline": 2,
+}
+
+
+def with_options(**changed: Any) -> Callable[[Path], None]:
+    """The prediction as import-smp keeps it, with some of it changed."""
+
+    def change(run: Path) -> None:
+        predicted = read_timeline(run / "predicted.jsonl")
+        header = {**predicted.header, "sagemaker": OPTIONS | changed}
+        write_timeline(replace(predicted, header=header), run / "predicted.jsonl")
+
+    return change
 
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -315,6 +302,14 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         replace_in("measured.jsonl", r'"step_times_ns": \[\d+', '"step_times_ns": ["1"'),
         "step_times_ns is ['1'",
     ),
+    "the command is text": (
+        replace_in("predicted.jsonl", r'"summary":', '"command": "loadahead", "summary":'),
+        "command is 'loadahead'; it must be a list of texts",
+    ),
+    "the sweep's command is nothing": (write("sweep_command.json", "{}"), "command is None"),
+    "a part of SageMaker's options is missing": (with_options(keys=None), "predicted.jsonl: keys"),
+    "SageMaker's placement is unknown": (with_options(placement={"order": "XYZ"}), "placement.order"),
+    "too many processes": (with_options(pipeline=999_999), "999999"),
     "figures is a file": (write("figures", ""), "cannot be written"),
 }
 
@@ -348,3 +343,161 @@ def test_markup_escapes_text_and_attributes() -> None:
     assert element("p", "a<b & c", title='"x"') == '<p title="&quot;x&quot;">a&lt;b &amp; c</p>'
     assert joined(Html("<b>"), "<i>") == "<b>&lt;i&gt;"
     assert element("img", src="x") == '<img src="x">'
+
+
+def test_headings_go_down_one_by_one_and_contents_lead_somewhere(run: Path) -> None:
+    page = page_of(run)
+    levels = [int(tag[1]) for tag, _ in page.headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels[:-1], levels[1:], strict=True))
+    inside = {address[1:] for address in page.addresses if address.startswith("#")}
+    assert len(inside) > 6 and inside <= set(page.ids)
+
+
+def test_the_title_is_the_model_and_the_machine_where_they_are_known(run: Path) -> None:
+    assert page_of(run).headings[0] == ("h1", "example")
+    predicted = load_run(run).predicted
+    assert predicted is not None
+    about = {"model": "Llama 3 70B", "machine": "2 x p5.48xlarge", "gpus": 16, "tensor_parallel": 8, "data_parallel": 1}
+    write_timeline(replace(predicted, header={**predicted.header, "about": about}), run / "predicted.jsonl")
+    page = page_of(run)
+    assert page.headings[0] == ("h1", "Llama 3 70B on 2 x p5.48xlarge")
+    assert "Scenario example. Predicted and measured: 1 rank, 4 microbatches, pipeline" in page.text
+    assert "16 GPUs; tensor parallel 8." in page.text
+
+
+@pytest.mark.parametrize(("steps", "words"), [(6, "6 steps were timed."), (1, "1 step was timed."), (0, "")])
+def test_trust_in_short_is_the_number_of_steps_and_the_errors(tmp_path: Path, steps: int, words: str) -> None:
+    root = write_run(tmp_path / "run", steps=steps)
+    data = load_run(root)
+    assert data.predicted is not None and data.measured is not None
+    predicted, measured = data.predicted.step_time_ns, int(np.median(data.measured.header["step_times_ns"] or [0]))
+    error = f"{(predicted - measured) / measured:+.1%}" if measured and measured != predicted else "exact"
+    error = error.replace("%", " %").replace("-", "−")
+    text = page_of(root).text
+    assert f"{words} Prediction against measurement: step time {error}, peak device memory exact.".strip() in text
+    assert "Nothing was measured" not in text
+
+
+def test_nothing_measured_is_said_in_short(run: Path) -> None:
+    (run / "measured.jsonl").unlink()
+    assert page_of(run).text.count(NOTHING_MEASURED) == 2  # in short above, and below where there is more
+
+
+def sweep_of(root: Path, scenario: str, command: tuple[str, ...] = (), **more: Any) -> None:
+    facts = {"loadahead": "0", "scenario": scenario, "tables": {}, "axes": {}, "engine": "compiled", "costs": ()}
+    write_sweep(root, sweep_rows(), SweepFacts(**facts | {"points": 8} | more), command)
+
+
+def test_a_sweep_of_the_run_s_scenario_is_one_page_with_it(run: Path) -> None:
+    sweep_of(run, "example")
+    assert [text for tag, text in page_of(run).headings if tag == "h1"] == ["example"]
+    assert len(parts_of(load_run(run))) == 1
+
+
+@pytest.mark.parametrize("model", [None, "another"])
+def test_a_run_and_another_scenario_s_sweep_are_told_apart(run: Path, model: str | None) -> None:
+    sweep_of(run, "example" if model else "others", about=None if model is None else About(model=model))
+    predicted = load_run(run).predicted
+    assert predicted is not None
+    header = {**predicted.header, **({"about": {"model": "first"}} if model else {})}
+    write_timeline(replace(predicted, header=header), run / "predicted.jsonl")
+    page = page_of(run)
+    names = ("first", model) if model else ("example", "others")
+    parts = [text for tag, text in page.headings if tag == "h2"]
+    assert parts[:2] == [f"The run: {names[0]}", f"The sweep: {names[1]}"]
+    order = [text for _, text in page.headings]
+    assert order.index("Rank by rank") < order.index(parts[1]) < order.index("Sweep, simulated")
+    assert "Step time, measured" in page.text and "Best step time, predicted" in page.text
+
+
+def test_what_made_the_files_is_told_as_a_shell_takes_it(run: Path) -> None:
+    predicted = load_run(run).predicted
+    assert predicted is not None
+    command = ["loadahead", "simulate", "a scenario.toml", "--set", "offload.horizon=2"]
+    write_timeline(replace(predicted, header={**predicted.header, "command": command}), run / "predicted.jsonl")
+    sweep_of(run, "example", command=("loadahead", "sweep", "example"))
+    page = page_of(run)
+    assert "loadahead simulate 'a scenario.toml' --set offload.horizon=2" in page.text
+    assert load_run(run).made_by == (tuple(command), ("loadahead", "sweep", "example"))
+    assert "What made these files" in [text for _, text in page.headings]
+
+
+def test_traces_are_linked_or_their_command_is_told(run: Path) -> None:
+    assert "loadahead export . --to perfetto -o trace.perfetto-trace" in page_of(run).text
+    for name in ("step.perfetto-trace", "trace.json", "memory.pickle", "other.json"):
+        (run / name).write_text("")
+    page = page_of(run)
+    assert {"step.perfetto-trace", "trace.json", "memory.pickle"} <= set(page.addresses)
+    assert "other.json" not in page.addresses and "loadahead export" not in page.text
+
+
+def test_many_warnings_are_folded(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"warnings": [f"warning {i}" for i in range(9)]}))
+    page = page_of(run)
+    assert "6 more warnings" in page.text and "warning 8" in page.text
+
+
+def test_numbers_of_tables_have_their_values(run: Path) -> None:
+    data = load_run(run)
+    (table,) = [t for t in page_of(run).tables if ("step time", None) in t[0]]
+    column = [text for text, _ in table[0]].index("step time")
+    shown = [float(row[column][1] or "nan") for row in table[1:]]
+    steps = sorted(row.step_time_ns for row in data.sweep)
+    assert sorted(shown) == pytest.approx(steps, rel=1e-3)  # four digits are shown
+
+
+def test_a_long_table_scrolls_in_its_box() -> None:
+    def box(rows: int) -> str:
+        return table(Grid(headers=("n",), rows=tuple((str(i),) for i in range(rows))), "Numbers")
+
+    assert 'class="scroll"' in box(LONGEST_TABLE) and 'class="scroll long"' in box(LONGEST_TABLE + 1)
+    # One row cannot be sorted.
+    assert "<button" not in box(1) and "<button" in box(2)
+
+
+def test_the_tiles_stand_in_rows_of_nearly_equal_length(run: Path) -> None:
+    page = write_report(run).read_text(encoding="utf-8")
+    assert page.count('class="tile"') == 5
+    assert 'style="--columns: 3"' in page
+
+
+def test_the_palette_is_whole_in_both_grounds() -> None:
+    css = palette_css()
+    for name, colour in PALETTE.items():
+        assert css.count(f"--{name}: {colour.light};") >= 1 and css.count(f"--{name}: {colour.dark};") >= 2
+
+
+def test_sagemaker_s_keys_and_the_rank_map_are_shown(run: Path) -> None:
+    with_options()(run)
+    page = page_of(run)
+    assert "options.json became the scenario options: model parallel library v2 (as said)." in page.text
+    assert "offload.activation_loading_horizon = 4" in page.text
+    (ranks,) = [
+        t for t in page.tables if [text for text, _ in t[0]] == ["rank", "host", "gpu", "switch", "d", "p", "t"]
+    ]
+    # Two replicas of two ranks each, a host for each replica.
+    assert [[text for text, _ in row] for row in ranks[1:]] == [
+        ["0", "0", "0", "0", "0", "0", "0"],
+        ["1", "0", "1", "0", "0", "1", "0"],
+        ["2", "1", "0", "0", "1", "0", "0"],
+        ["3", "1", "1", "0", "1", "1", "0"],
+    ]
+    assert "4 processes on 2 hosts with 2 GPUs in use on each" in page.text
+
+
+def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
+    assert "Tokens per second" not in page_of(run).text
+    data = load_run(run)
+    assert data.predicted is not None
+    about = About(
+        gpus=2, microbatches=4, tokens_per_microbatch=100, flops_per_microbatch=10**9, peak_flops_per_s=1e12
+    ).model_copy(update={"communication_ns": (data.predicted.step_time_ns // 4, 0)})
+    header = data.predicted.header | {"about": about.to_dict()}
+    text = str(tiles(RunData(predicted=replace(data.predicted, header=header))))
+    seconds = data.predicted.step_time_ns / 1e9
+    assert f"Tokens per second, predicted</span><b>{format_number(400 / seconds)}</b>" in text
+    assert f"<span>{format_number(200 / seconds)} per GPU</span>" in text
+    assert f"utilization, predicted</span><b>{100 * 4e9 / (2e12 * seconds):.3g} %</b>" in text
+    assert "<span>collectives: 12.5 % of the ranks' time</span>" in text

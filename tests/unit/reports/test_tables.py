@@ -62,9 +62,12 @@ def simulated(**policy: Any) -> Timeline:
 def test_what_does_not_fit_is_shown_and_not_marked() -> None:
     rows = [row(4, 2, 10, 1000, capacity_bytes=100), row(4, 1, 20, 100, capacity_bytes=100)]
     grid = sweep_grid(rows)
-    assert grid.marked == {1}
+    assert grid.marked == {0}
     device = grid.headers.index("peak device")
-    assert [cells[device] for cells in grid.rows] == ["1000 B !", "100 B"]
+    # What fits comes first, though it is slower, then what lacks least.
+    assert [cells[device] for cells in grid.rows] == ["100 B", "1000 B !"]
+    more = sweep_grid([*rows, row(4, 3, 30, 500, capacity_bytes=100)])
+    assert [cells[device] for cells in more.rows] == ["100 B", "500 B !", "1000 B !"]
     assert "!: more than the device has (100 B)." in grid.note
     assert "host has" not in grid.note
     grid = sweep_grid(rows[:1])
@@ -80,7 +83,18 @@ def test_capacities_may_differ_from_row_to_row_and_the_host_has_one_too() -> Non
     grid = sweep_grid(rows)
     assert "!: more than the device has (100 B to 200 B, depending on the row) or the host has (1 MiB)." in grid.note
     host = grid.headers.index("host, all GPUs")
-    assert [cells[host] for cells in grid.rows] == ["2 MiB !", "1 MiB"]
+    assert [cells[host] for cells in grid.rows] == ["1 MiB", "2 MiB !"]
+
+
+def test_gpus_tokens_and_mfu_have_columns_where_they_are_known() -> None:
+    rows = [row(4, h, 10, 1000, gpus=2, replicas=h, tokens_per_s=1000.0 * h, mfu=0.4567) for h in (1, 2)]
+    grid = sweep_grid(rows)
+    columns = [grid.headers.index(name) for name in ("GPUs", "tokens/s", "MFU")]
+    assert [[cells[at] for at in columns] for cells in grid.rows] == [["2", "1000", "45.7 %"], ["4", "2000", "45.7 %"]]
+    assert "tokens/s: of all GPUs together." in grid.note
+    # As many GPUs everywhere, and tables of before, which do not say it.
+    assert "GPUs" not in sweep_grid([row(4, h, 10, 1000, gpus=2, replicas=1) for h in (1, 2)]).headers
+    assert not {"GPUs", "tokens/s", "MFU"} & set(sweep_grid([row(4, 1, 10, 1000)]).headers)
 
 
 def test_the_host_memory_of_all_ranks_is_shown_where_there_are_several_or_the_host_has_a_limit() -> None:

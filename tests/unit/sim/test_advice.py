@@ -9,11 +9,13 @@ import pytest
 import loadahead as la
 from loadahead.jobs import prepared_of
 from loadahead.sim.advice import advice_on_rows, advise, search
-from loadahead.sim.advice.findings import Figures
-from loadahead.sim.advice.words import part_of, percent, savings
+from loadahead.sim.advice.findings import Alternative, Figures
+from loadahead.sim.advice.words import part_of, savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
+from loadahead.sim.units import format_change
+from loadahead.sim.work import Work
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
 
 # One rank, 4 units, 4 microbatches, all forwards first: 16 FORWARDs of 1 ms, then 16 BACKWARDs of 2 ms: 48 ms.
@@ -146,7 +148,7 @@ def test_no_step_is_said_to_be_cheaper_than_it_is() -> None:
     largest = advice.largest.horizon
     step = la.simulate("shared-switch", changes | {"offload.activation_loading_horizon": largest}).metrics
     assert advice.largest.step_time_ns == step.step_time_ns
-    cost = percent(step.step_time_ns / advice.keep_all.step_time_ns - 1)
+    cost = format_change(step.step_time_ns / advice.keep_all.step_time_ns - 1)
     assert f"the largest that saves any, {largest}, costs {cost}." in advice.sentence
 
 
@@ -295,8 +297,8 @@ def test_parts_of_sizes(part: int, whole: int, text: str) -> None:
     ("share", "text"),
     [(0.0, "+0 %"), (0.002, "+0.2 %"), (0.0004, "+0.04 %"), (-0.031, "−3.1 %"), (0.32291, "+32.3 %"), (12.0, "×13")],
 )
-def test_percent(share: float, text: str) -> None:
-    assert percent(share) == text
+def test_changes(share: float, text: str) -> None:
+    assert format_change(share) == text
 
 
 def row(horizon: int, step: int, peak: int, offloaded: int = 1, **known: int) -> SweepRow:
@@ -344,3 +346,35 @@ def test_advice_on_rows_minds_what_device_and_host_have() -> None:
         "none of the 2 horizons swept saves device memory in a step within 1 % of keeping all on the GPU and slots "
         "that fit the host: the host lacks 1 MiB or more."
     )
+
+
+def test_another_unit_leads_where_a_horizon_saves_little() -> None:
+    """Keeping all takes 25 MiB; the best horizon as set saves 1, another unit 10 or 1.5."""
+    advice = la.advise("slow-link")
+    assert advice is not None
+    keep_all = Figures(horizon=None, step_time_ns=100, rank_device_bytes=(25 << 20,), host_bytes=0, offloaded=0)
+    best = replace(keep_all, horizon=3, rank_device_bytes=(24 << 20,), offloaded=5)
+    much = Alternative(
+        horizon_unit="layers", release_window=1, figures=replace(best, horizon=2, rank_device_bytes=(15 << 20,))
+    )
+    found = replace(advice, keep_all=keep_all, best=best, own=None, alternatives=(much,), obstacles=())
+    assert found.news is much and found.lead is much
+    start = 'If activations were offloaded: With horizon_unit = "layers" horizon 2 saves 10 of 25 MiB, step +0 %. '
+    assert found.sentence.startswith(f"{start}Horizon 3 (tasks, release window 1) needs the least device memory")
+    assert (found.to_dict()["news"]["horizon"], found.to_dict()["news_leads"]) == (2, True)
+    little = replace(much, figures=replace(much.figures, rank_device_bytes=((24 << 20) - (1 << 19),)))
+    # It saves 2 % more, which is news and does not decide.
+    other = replace(found, alternatives=(little,))
+    assert other.news is little and other.lead is None
+    assert other.sentence.startswith("If activations were offloaded: Horizon 3 ")
+    # Where the best horizon saves much, one that saves a third more does not decide either.
+    third = replace(found, best=replace(best, rank_device_bytes=(18 << 20,)))
+    assert third.news is much and third.lead is None
+
+
+def test_mfu_and_tokens_by_hand() -> None:
+    work = Work(tokens=100, flops=10**12, peak_flops_per_s=10**12)
+    # 4 microbatches of 1 TFLOP on 2 GPUs that do 1 TFLOP/s each, in 8 s; 3 replicas of 400 tokens.
+    assert work.mfu(8 * 10**9, 4, 2) == 0.25
+    assert work.tokens_per_s(8 * 10**9, 4, 3) == 150.0
+    assert Work().mfu(1, 1, 1) is None and Work().tokens_per_s(1, 1, 1) is None and work.mfu(0, 1, 1) is None

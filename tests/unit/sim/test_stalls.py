@@ -67,6 +67,7 @@ def test_an_edge_that_ended_before_the_queue_was_ready_is_no_stall() -> None:
     plan = two_edges(Kind.OFFLOAD, Kind.PREFETCH, (10, 12))
     found = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([0, 0, 0]))
     assert (int(found.ready_ns[2]), int(found.wait_ns[2]), Kind(int(found.blamed[2]))) == (0, 12, Kind.PREFETCH)
+    assert found.edge.tolist() == [-1, -1, 1]
     # The host issues the RECOMPUTE from 15 on: the copies are over by then.
     found = waits(plan, np.asarray([10, 12, 40]), launches=np.asarray([5, 10, 5]))
     assert (int(found.ready_ns[2]), int(found.wait_ns[2])) == (15, 0)

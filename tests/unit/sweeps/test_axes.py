@@ -258,7 +258,7 @@ def test_receive_ahead_is_an_axis_whose_rows_are_those_of_its_plans(engine: str)
             if "horizon" in axes:
                 overrides["offload.activation_loading_horizon"] = row.horizon
             step = la.simulate("uniform", overrides)
-            room = Room(capacity_bytes=step.header["capacity_bytes"], gpus=4)
+            room = Room(capacity_bytes=step.header["capacity_bytes"], gpus=4, replicas=1)
             assert row == SweepRow.of(row.axes, step.metrics, room)
         steps = {row["receive_ahead"]: row.step_time_ns for row in table.rows}
         assert steps[0] > steps[1] and len(table.rows) == (6 if "horizon" in axes else 3)

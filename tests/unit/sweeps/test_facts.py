@@ -13,7 +13,7 @@ from torch import nn
 
 import loadahead as la
 from loadahead.cli.main import run
-from loadahead.reports.run_directory import SWEEP_FILES, remove_sweep
+from loadahead.reports.run_directory import SWEEP_COMMAND, SWEEP_FILES, remove_sweep
 from loadahead.sim.costs import Costs, load_costs
 from loadahead.version import __version__
 
@@ -37,6 +37,22 @@ def test_a_scenarios_own_figures(tmp_path: Path) -> None:
     assert run(["sweep", "uniform", *own, *axes, "-o", str(tmp_path)]) == 0
     found = facts_in(tmp_path)
     tables = found.pop("tables")
+    # What is the same for all points: the link is an axis.
+    assert found.pop("about") == {
+        "model": "given costs (uniform)",
+        "machine": None,
+        "device": "a GPU, 80 GiB",
+        "link": None,
+        "pipeline_parallel": 4,
+        "tensor_parallel": 1,
+        "data_parallel": 1,
+        "expert_parallel": 1,
+        "zero_stage": 0,
+        "sequence_parallel": False,
+        "gpus": 4,
+        "microbatches": 8,
+        **dict.fromkeys(("tokens_per_microbatch", "flops_per_microbatch", "peak_flops_per_s", "communication_ns")),
+    }
     assert found == {
         "format": "loadahead-sweep",
         "version": 1,
@@ -53,7 +69,7 @@ def test_a_scenarios_own_figures(tmp_path: Path) -> None:
         "points": 4,
         "model_axes": [],
         "advice": [],
-        "about": None,
+        "findings": None,
     }
     # The scenario as it was swept, without the keys that are axes, which give it back.
     assert tables["offload"]["release_window"] == 2
@@ -127,7 +143,8 @@ def test_a_malformed_file_is_one_line(
 
 def test_facts_go_with_the_table_that_they_are_of(tmp_path: Path) -> None:
     la.sweep("uniform", {"horizon": [1]}, directory=tmp_path)
-    assert all((tmp_path / name).exists() for name in SWEEP_FILES)
+    # No command line made it.
+    assert all((tmp_path / name).exists() == (name != SWEEP_COMMAND) for name in SWEEP_FILES)
     remove_sweep(tmp_path)
     assert not any((tmp_path / name).exists() for name in SWEEP_FILES)
 

@@ -10,6 +10,7 @@ import pytest
 
 import loadahead as la
 from loadahead.cli.main import run
+from loadahead.reports.run_data import load_run
 from loadahead.scenarios.loader import load_scenario, options_file
 from loadahead.scenarios.placement import placement_of
 from loadahead.sim.ir.json_form import plan_to_json
@@ -52,6 +53,23 @@ def test_json_python_and_a_dictionary_are_one(folder: Path) -> None:
     assert plans[0] == plans[1] == plans[2]
 
 
+def test_a_run_directory_keeps_what_became_of_each_key_and_the_rank_map(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import-smp", folder / "smp.json", *GPT, "-o", folder / "out"]
+    status, out, _ = command(capsys, *words, "--json")
+    told, kept = json.loads(out), load_run(folder / "out").smp
+    assert status == 0 and kept is not None
+    assert [key.key for key in kept.keys] == [row["key"] for row in told["keys"]]
+    became = [row["became"] for row in told["keys"]]
+    assert all(word is None or key.where.startswith(word) for key, word in zip(kept.keys, became, strict=True))
+    assert kept.rank_map().rows() == told["ranks"]
+    # The timeline says what made it.
+    assert load_run(folder / "out").made_by == (("loadahead", *map(str, words), "--json"),)
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "What became of each key" in page and "Where each process stands" in page
+
+
 def test_v2_s_keys(folder: Path) -> None:
     imported = import_options(folder / "v2.json", model="gpt3-1.3b")
     degrees = imported.conversion.degrees
@@ -70,8 +88,9 @@ def test_the_command_gives_everything(folder: Path, capsys: pytest.CaptureFixtur
     assert "8 processes on 1 host: data parallel 2, pipeline parallel 2, tensor parallel 2." in lines
     # rank, host, gpu, switch (two GPUs each), d, p, t
     assert [line for line in lines if line.startswith("5 0 5")] == ["5 0 5 2 1 0 1"]
-    assert any(line.startswith("Advice: ") for line in lines)
-    assert any(line.startswith("smp: one step takes ") for line in lines)
+    assert any(line.startswith("smp: gpt3-1.3b (1.3") for line in lines)
+    assert any(line.startswith("Predicted (compiled): one step takes ") for line in lines)
+    assert any(line.startswith("This plan has ") for line in lines)
     assert "activation checkpointing is taken as on" in errors
     for name in ("scenario.toml", "plan.json", "costs.json", "predicted.jsonl", "report.html"):
         assert (out / name).is_file(), name

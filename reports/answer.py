@@ -1,0 +1,384 @@
+"""Says the answer first, in words: what was run, which horizon to take, how well it held, and what to do next.
+
+Every sentence is said of the numbers of one run or sweep. They name settings and no commands: whoever shows them does
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadahead.reports.about import About
+from loadahead.reports.compare import Comparison, compare
+from loadahead.reports.findings import Found, Taken
+from loadahead.reports.reliability import horizons_in_short
+from loadahead.reports.run_data import RunData
+from loadahead.reports.run_directory import MEASURED, PREDICTED
+from loadahead.reports.speed import Speed
+from loadahead.reports.statistics import relative_error
+from loadahead.reports.summary import headline, step_times
+from loadahead.reports.sweep_answer import sweep_answer
+from loadahead.sim.choice import axes_text, choices, varying_axes
+from loadahead.sim.costs import is_estimate
+from loadahead.sim.step_metrics import bytes_missing
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration
+
+# An operation's kind is named where it is off by more than this share of the step: a percent, as for horizons.
+_OFF = 0.01
+_TRIFLE = 0.01
+_HORIZON = "horizon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextStep:
+    """Says what to do next: settings to take, by a sweep's columns or a scenario's names, and whether to measure."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    measure: bool = False
+
+
+# Says a next step in the words of whoever shows the answer.
+Words = Callable[[NextStep], str]
+
+
+def plain_words(step: NextStep) -> str:
+    """Return a next step as settings, without a command."""
+    taken = ", ".join(f"{name} = {value}" for name, value in step.settings.items())
+    if step.measure:
+        return f"Next: run it{f' with {taken}' if taken else ''}, to measure what was predicted."
+    return f"Next: take {taken}."
+
+
+def answer(data: RunData, words: Words = plain_words) -> tuple[str, ...]:
+    """Return the answer in a few sentences, each of which can stand in a line of its own.
+
+    ``words`` says what to do next.
+    """
+    found, step = data.found, data.measured or data.predicted
+    lines = [subject(data)]
+    if data.sweep:
+        lines += sweep_answer(data)
+    if step is not None or not data.sweep:
+        lines += _of_step(data)
+    of_horizons = _of_horizons(found, step is None) if found is not None else _without_findings(data)
+    if step is None and of_horizons:
+        of_horizons[0] = f"{_marked(data)}{of_horizons[0]}"
+    lines += of_horizons
+    lines += _measured(data)
+    upcoming = next_step(data)
+    lines += [] if upcoming is None else [words(upcoming)]
+    return tuple(line for line in lines if line)
+
+
+def _marked(data: RunData) -> str:
+    """Return at which of a sweep's points its horizons were looked at; empty where all are one point's."""
+    (choice, *_) = choices(data.sweep, model_axes=data.model_axes)
+    row = choice.row
+    axes = [axis for axis in row.axes if axis != _HORIZON and len({str(other.axes[axis]) for other in data.sweep}) > 1]
+    return f"For {axes_text(row, axes)}: " if axes else ""
+
+
+def subject(data: RunData) -> str:
+    """Return what the run is of: model, GPUs, link, and how the model is split; empty where nothing is known."""
+    about = data.about
+    where = _gpus(about)
+    parts = [about.model or "", f"on {where}" if where else "", f"copies at {about.link}" if about.link else ""]
+    split = _split(about)
+    known = ", ".join(filter(None, [" ".join(filter(None, parts[:2])), parts[2]]))
+    return f"{known}{f'; {split}' if split else ''}." if known else ""
+
+
+def _gpus(about: About) -> str:
+    """Return e.g. ``128 x h100-sxm of 79.65 GiB (16 x p5.48xlarge)``."""
+    device = "" if about.device is None else about.device.replace(", ", " of ")
+    several = about.gpus is not None and about.gpus > 1
+    where = f"{about.gpus} x {device.removeprefix('a ') or 'GPU'}" if several else device
+    return f"{where} ({about.machine})" if where and about.machine else where or (about.machine or "")
+
+
+def _split(about: About) -> str:
+    """Return the degrees above 1, and what else says how the model is split."""
+    degrees = {
+        "pipeline": about.pipeline_parallel,
+        "tensor": about.tensor_parallel,
+        "data": about.data_parallel,
+        "expert": about.expert_parallel,
+    }
+    parts = [f"{name} {degree}" for name, degree in degrees.items() if degree is not None and degree > 1]
+    parts += ["sequence parallelism"] if about.sequence_parallel else []
+    parts += [f"ZeRO {about.zero_stage}"] if about.zero_stage else []
+    return ", ".join(parts)
+
+
+def instead_of(now: int, before: int) -> str:
+    """Return two sizes as ``16.3 instead of 25.1 GiB``, the unit once where both have the same."""
+    small, large = format_bytes(now), format_bytes(before)
+    if now == before:
+        return f"{large} either way"
+    number, _, unit = small.partition(" ")
+    return f"{number if unit == large.partition(' ')[2] else small} instead of {large}"
+
+
+def _of_step(data: RunData) -> list[str]:
+    """Return the time of the step that was predicted, its speed, and whether it fits; nothing where none was."""
+    step = data.predicted
+    if step is None:
+        return []
+    short = headline(step, PREDICTED)
+    said = "; ".join([step.source, *data.estimates])
+    peak = short.largest_device_bytes
+    needs = "" if peak is None else f", {format_bytes(peak)} of device memory"
+    missing = 0 if peak is None else bytes_missing(peak, data.capacity_bytes)
+    lacks = f", {format_bytes(missing)} more than there is" if missing else ""
+    speed = Speed.of(data.about, short.step_time_ns).sentence
+    lines = [f"Predicted ({said}): one step takes {format_duration(short.step_time_ns)}{needs}{lacks}."]
+    return [*lines, speed[:1].upper() + speed[1:]] if speed else lines
+
+
+def _of_horizons(found: Found, of_sweep: bool) -> list[str]:
+    """Return which horizon to take, the answer first: whether offloading is needed at all, then what decides."""
+    own = _own(found, "The marked point" if of_sweep else "This plan")
+    lead = [_other(found)] if found.news_leads else []
+    other = [] if found.news is None or found.news_leads else [_other(found)]
+    return [line for line in (_room(found), *lead, *_best(found), *other, own) if line]
+
+
+def _room(found: Found) -> str:
+    """Return whether the step fits without offloading."""
+    keep_all, capacity = found.keep_all, found.capacity_bytes
+    if capacity is None:
+        return ""
+    needs, step = format_bytes(keep_all.peak_device_bytes), format_duration(keep_all.step_time_ns)
+    if found.fits(keep_all):
+        return f"It fits without offloading: {needs} of {format_bytes(capacity)}, a step of {step}."
+    more = format_bytes(bytes_missing(keep_all.peak_device_bytes, capacity))
+    return f"It does not fit without offloading: {needs}, {more} more than the GPU's {format_bytes(capacity)}."
+
+
+def _best(found: Found) -> list[str]:
+    """Return the horizon to take, and why no smaller one; where none is short enough, what is in the way."""
+    best, fitting = found.best, found.fitting
+    if best is None:
+        lines = [found.why_none or found.sentence]
+    else:
+        lines = [f"Horizon {best.horizon} ({_setting(found)}): {_taken(found, best)}; {_why(found, best)}."]
+    if found.fits(found.keep_all) or (best is not None and found.fits(best)):
+        return [*lines, *_least(found)]
+    if fitting is not None:
+        return [f"Horizon {fitting.horizon}, the largest that fits: {_taken(found, fitting)}.", *lines]
+    least = found.smallest or best or found.keep_all
+    if found.fits(least):
+        return ["No horizon fits both the GPU and the host.", *lines]
+    more = format_bytes(bytes_missing(least.peak_device_bytes, found.capacity_bytes))
+    needs = "keeping all" if least.horizon is None else f"horizon {least.horizon}, which needs least,"
+    return [f"Nothing fits: {needs} needs {more} more than the GPU has.", *lines]
+
+
+def _least(found: Found) -> list[str]:
+    """Return what the horizon that needs least needs and costs, where none is advised and it saves anything."""
+    least = found.smallest
+    if found.best is not None or least is None or least.saved_bytes <= 0:
+        return []
+    if found.own is not None and found.own.horizon == least.horizon:
+        return []
+    return [f"Horizon {least.horizon}, which needs least: {_taken(found, least)}."]
+
+
+def _setting(found: Found) -> str:
+    return f"{found.horizon_unit}, release window {found.release_window}"
+
+
+def _taken(found: Found, taken: Taken) -> str:
+    """Return what a plan needs and costs against keeping all, and whether it fits where keeping all does not."""
+    needs = instead_of(taken.peak_device_bytes, found.keep_all.peak_device_bytes)
+    room = "" if found.fits(found.keep_all) else ", fits" if found.fits(taken) else ", does not fit"
+    return f"{needs}, step time {format_change(taken.slower)}{room}"
+
+
+def _why(found: Found, best: Taken) -> str:
+    """Return why this horizon and no smaller one."""
+    searched = found.searched
+    of = "" if searched.complete else f" of the {searched.tried} of {searched.last} that were tried"
+    smallest = f"the smallest{of} whose step is within {100 * found.within:g} % of keeping all"
+    smaller = found.smaller
+    if smaller is None:
+        return "the smallest there is" if best.horizon == 1 else smallest
+    if smaller.slower <= found.within:
+        return f"{smallest} and whose slots fit the host"
+    cost = f"step time {_beyond(smaller.slower, found.within)}"
+    if smaller.waits_ns:
+        return (
+            f"{smallest}; horizon {smaller.horizon} would wait {format_duration(smaller.waits_ns)} for copies, {cost}"
+        )
+    return f"{smallest}; horizon {smaller.horizon}: {cost}"
+
+
+def _beyond(slower: float, within: float) -> str:
+    """Return a share that is above a limit, with a digit more where it would read as the limit itself."""
+    shown = format_change(slower)
+    return f"{100 * slower:+.2f} %" if shown == format_change(within) else shown
+
+
+def _other(found: Found) -> str:
+    """Return what another unit or release window changes."""
+    other = found.news
+    assert other is not None, "whoever asks has looked"
+    parts = []
+    if other.horizon_unit != found.horizon_unit:
+        parts.append(f'horizon_unit = "{other.horizon_unit}"')
+    if other.release_window != found.release_window:
+        parts.append(f"release_window = {other.release_window}")
+    return f"With {' and '.join(parts)} horizon {other.horizon}: {_taken(found, other)}."
+
+
+def _own(found: Found, who: str) -> str:
+    """Return what the plan's own horizon needs and costs."""
+    own, best = found.own, found.best
+    if own is None:
+        return f"{who} does not offload."
+    if best is not None and own.horizon == best.horizon:
+        return f"{who} has it."
+    return f"{who} has horizon {own.horizon}: {_taken(found, own)}."
+
+
+def _without_findings(data: RunData) -> list[str]:
+    """Return what a plan saves for which no horizon decides, or nothing is known of other ones."""
+    step, kept = data.predicted, data.keep_all
+    if step is None:
+        return []
+    policy = {} if data.plan is None else data.plan.policy
+    offloaded = policy.get("offloaded")
+    if offloaded == 0:
+        return ["This plan offloads nothing."]
+    given = "" if data.plan is None or _HORIZON in policy else "Its decisions are given. "
+    if kept is None:
+        return [given.strip()] if given else []
+    now, before = headline(step, PREDICTED), headline(kept, "keep_all.jsonl")
+    if now.largest_device_bytes is None or before.largest_device_bytes is None or not before.step_time_ns:
+        return []
+    needs = instead_of(now.largest_device_bytes, before.largest_device_bytes)
+    slower = format_change(now.step_time_ns / before.step_time_ns - 1)
+    return [f"{given}Against keeping all: {needs}, step time {slower}."]
+
+
+def _measured(data: RunData) -> list[str]:
+    """Return whether it was measured, and how well the prediction held."""
+    if data.measured is None:
+        return ["Nothing was measured: these are predictions."] if data.predicted or data.sweep else []
+    measured = headline(data.measured, MEASURED)
+    steps = step_times(data.measured, MEASURED)
+    of = f", {counted(len(steps), 'timed step')}" if steps else ""
+    time = format_duration(measured.step_time_ns)
+    speed = Speed.of(data.about, measured.step_time_ns, measured=True).sentence
+    ends = f" {speed[:1].upper()}{speed[1:]}" if speed else ""
+    if data.predicted is None:
+        return [f"Measured on {data.measured.source}{of}: a step takes {time}.{ends}"]
+    compared = compare(data.predicted, data.measured)
+    if _of_another_device(data.predicted, data.measured):
+        return [
+            f"Measured on {data.measured.source}{of}: a step takes {time}; the predicted times are an estimate for "
+            f"another device, so that neither says anything of the other.{ends}"
+        ]
+    predicted = format_duration(compared.predicted.step_time_ns)
+    held = f"Measured on {data.measured.source}{of}: step time {time}, predicted {predicted}{_error(compared)}"
+    lines = [f"{held}{_peaks(compared)}.{ends}", _most_off(compared)]
+    return [*lines, *horizons_in_short(data.horizons)]
+
+
+def _of_another_device(predicted: Timeline, measured: Timeline) -> bool:
+    return measured.source == "cpu" and is_estimate(str(predicted.header.get("costs")))
+
+
+def _error(compared: Comparison) -> str:
+    error = compared.step_time_error
+    return "" if error is None else f" ({'exact' if error == 0 else format_change(error)})"
+
+
+def _peaks(compared: Comparison) -> str:
+    """Return how the peak of the rank that needs most was predicted."""
+    ours, theirs = compared.predicted.largest_device_bytes, compared.measured.largest_device_bytes
+    if ours is None or theirs is None:
+        return ""
+    if ours == theirs:
+        return f"; peak device memory {format_bytes(theirs)}, as predicted"
+    error = relative_error(ours, theirs)
+    off = "" if error is None else f" ({format_change(error)})"
+    return f"; peak device memory {format_bytes(theirs)}, predicted {format_bytes(ours)}{off}"
+
+
+def _most_off(compared: Comparison) -> str:
+    """Return which kind of operation is off most in all, where that is more than a percent of the step."""
+    off = {name: kind.measured_ns - kind.predicted_ns for name, kind in compared.per_kind.items()}
+    if not off:
+        return ""
+    name = max(off, key=lambda name: abs(off[name]))
+    if abs(off[name]) <= _OFF * compared.measured.step_time_ns:
+        return "No kind of operation is off by more than 1 % of the step in all."
+    kind = compared.per_kind[name]
+    return (
+        f"Of all kinds of operation {name} is off most: {format_duration(kind.measured_ns)} in all, predicted "
+        f"{format_duration(kind.predicted_ns)}."
+    )
+
+
+def next_step(data: RunData) -> NextStep | None:
+    """Return what to do next: take what is better, or else measure it; None where there is nothing to say."""
+    found = data.found
+    if data.measured is None and data.predicted is None:
+        return _next_of_sweep(data)
+    better = None if found is None else _better(found)
+    if better:
+        return NextStep(settings=better)
+    fits = not bytes_missing(_peak(data.predicted), data.capacity_bytes) if data.predicted is not None else True
+    return NextStep(measure=True) if data.measured is None and fits and can_be_run(data) else None
+
+
+def _next_of_sweep(data: RunData) -> NextStep | None:
+    if not data.sweep:
+        return None
+    chosen = choices(data.sweep, model_axes=data.model_axes)
+    if len(chosen) != 1 or not chosen[0].fits:
+        return None
+    axes = varying_axes(data.sweep)
+    return NextStep(settings={axis: chosen[0].row.axes[axis] for axis in axes}, measure=can_be_run(data))
+
+
+def can_be_run(data: RunData) -> bool:
+    """Return whether what was predicted can be run on tensors: where its model is a module, as far as is known."""
+    tables = data.facts.tables if data.facts is not None else {}
+    scenario = tables if data.plan is None else data.plan.policy.get("scenario")
+    model = scenario.get("model") if isinstance(scenario, Mapping) else None
+    return isinstance(model, Mapping) and model.get("kind") == "module"
+
+
+def _peak(step: Timeline) -> int:
+    return headline(step, PREDICTED).largest_device_bytes or 0
+
+
+def _is_as_good(found: Found, own: Taken, best: Taken) -> bool:
+    """Return whether a plan needs no more than a trifle of memory beyond the best one, in a step that is short enough.
+
+    A trifle is a percent of what keeping all needs, and so is the time that a step may be longer.
+    """
+    more = own.peak_device_bytes - best.peak_device_bytes
+    return more <= _TRIFLE * found.keep_all.peak_device_bytes and own.slower <= max(found.within, best.slower)
+
+
+def _better(found: Found) -> dict[str, Any]:
+    """Return the settings of what decides, where the plan has others; empty where it has them."""
+    other = found.news if found.news_leads else None
+    if other is not None:
+        return {
+            **({"horizon_unit": other.horizon_unit} if other.horizon_unit != found.horizon_unit else {}),
+            **({"release_window": other.release_window} if other.release_window != found.release_window else {}),
+            _HORIZON: other.horizon,
+        }
+    best = found.best
+    if (best is not None and not found.fits(best) and found.fitting is not None) or best is None:
+        best = found.fitting
+    if best is None or (found.own is not None and _is_as_good(found, found.own, best)):
+        return {}
+    return {_HORIZON: best.horizon}

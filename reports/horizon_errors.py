@@ -1,0 +1,95 @@
+"""Says how well each horizon's step was predicted, which ones are far off, and what their own numbers say of why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from loadahead.reports.run_data import HorizonPoint
+from loadahead.reports.statistics import middle_half
+from loadahead.reports.tables import format_share
+from loadahead.sim.units import counted, format_change, format_duration
+
+# A horizon is named whose prediction is off by this much, or by less and several times as much as the others' median:
+# predictions of step times are claimed to hold within 10 %.
+NAMED, LEAST_NAMED, TIMES_OTHERS = 0.10, 0.05, 3
+# A kind of operation accounts for a difference where it makes more than half of that of all kinds.
+_MOST = 0.5
+
+
+def far_off(points: Sequence[HorizonPoint]) -> list[tuple[HorizonPoint, float]]:
+    """Return the horizons whose measured step is far from its prediction, with their errors, the farthest first."""
+    known = [(point, point.error) for point in points]
+    errors = [(point, error) for point, error in known if error is not None]
+    out = []
+    for point, error in errors:
+        others = [abs(other) for another, other in errors if another is not point]
+        usual = median(others) if others else 0.0
+        if abs(error) > NAMED or (abs(error) > LEAST_NAMED and abs(error) > TIMES_OTHERS * usual):
+            out.append((point, error))
+    return sorted(out, key=lambda pair: -abs(pair[1]))
+
+
+def horizons_in_short(points: Sequence[HorizonPoint]) -> list[str]:
+    """Return in one sentence how well the measured horizons were predicted; nothing of fewer than two."""
+    errors = [abs(point.error) for point in points if point.error is not None]
+    if len(errors) < 2:
+        return []
+    off = far_off(points)
+    named = "; far off: " + ", ".join(f"horizon {point.horizon} ({format_change(error)})" for point, error in off)
+    return [
+        f"Of {len(errors)} horizons that were measured, the predicted step times are off by "
+        f"{format_share(median(errors))} in the median, {format_share(max(errors))} at most{named if off else ''}."
+    ]
+
+
+def horizon_sentences(points: Sequence[HorizonPoint]) -> list[str]:
+    """Return how well the horizons were predicted, then each one that is far off with the likely reason."""
+    errors = {point.horizon: abs(point.error) for point in points if point.error is not None}
+    if not errors:
+        return []
+    counts = [len(point.steps_ns) for point in points if point.error is not None]
+    few = (
+        [f"Each was timed over {counted(min(counts), 'step')}{' or more' * (len(set(counts)) > 1)}."]
+        if all(counts)
+        else []
+    )
+    return [*horizons_in_short(points), *few, *(_doubt(point, error, points) for point, error in far_off(points))]
+
+
+def _doubt(point: HorizonPoint, error: float, points: Sequence[HorizonPoint]) -> str:
+    assert point.predicted is not None and point.measured is not None, "an error has both"
+    predicted, measured = point.predicted.step_time_ns, point.measured.step_time_ns
+    others = [abs(other.error) for other in points if other is not point and other.error is not None]
+    beside = f", the others by {format_share(max(others))} at most" if others else ""
+    return (
+        f"Horizon {point.horizon} is off by {format_share(abs(error))}{beside}: {format_duration(measured)} measured, "
+        f"{format_duration(predicted)} predicted; {_reason(point, error)}."
+    )
+
+
+def _reason(point: HorizonPoint, error: float) -> str:
+    """Return what the horizon's own numbers say of why it is off."""
+    assert point.predicted is not None and point.measured is not None, "an error has both"
+    reasons = []
+    if len(point.steps_ns) > 1:
+        low, high = middle_half(point.steps_ns)
+        spread = (high - low) / median(point.steps_ns)
+        if spread >= abs(error) / 2:
+            reasons.append(
+                f"the middle half of its {len(point.steps_ns)} steps spreads over {format_share(spread)} of their "
+                "median, so that the machine may have had other work"
+            )
+    off = {name: measured - predicted for name, (predicted, measured) in point.kinds.items()}
+    difference = point.measured.step_time_ns - point.predicted.step_time_ns
+    same_way = {name: ns for name, ns in off.items() if ns * difference > 0}
+    if same_way:
+        name = max(same_way, key=lambda name: abs(same_way[name]))
+        if abs(same_way[name]) > _MOST * sum(map(abs, same_way.values())):
+            predicted, measured = point.kinds[name]
+            longer = "longer" if measured > predicted else "less long"
+            reasons.append(
+                f"{name} took {longer} than predicted, {format_duration(measured)} in all and not "
+                f"{format_duration(predicted)}, more than all other kinds that differ so"
+            )
+    return " and ".join(reasons) if reasons else "its numbers do not say why"

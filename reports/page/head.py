@@ -1,0 +1,123 @@
+"""Says what a page's part is of: title, how the work is split and on what, warnings, and how far to trust it."""
+
+from __future__ import annotations
+
+from loadahead.reports.about import About
+from loadahead.reports.compare import Comparison
+from loadahead.reports.reliability import NOTHING_MEASURED
+from loadahead.reports.run_data import RunData
+from loadahead.reports.run_directory import MEASURED
+from loadahead.reports.statistics import relative_error
+from loadahead.reports.summary import step_times
+from loadahead.reports.tables import format_error
+from loadahead.sim.units import counted
+
+# Degrees of parallelism, as people shorten them.
+_DEGREES = {
+    "tensor_parallel": "tensor parallel",
+    "pipeline_parallel": "pipeline parallel",
+    "data_parallel": "data parallel",
+    "expert_parallel": "expert parallel",
+}
+
+
+def run_name(data: RunData) -> str | None:
+    """Return the name of the scenario that a plan, a result or a timeline is of; None without any."""
+    timelines = [timeline for timeline in (data.predicted, data.measured) if timeline is not None]
+    candidates = [
+        *(timeline.header.get("scenario") for timeline in timelines),
+        data.plan and data.plan.name,
+        data.result.get("scenario"),
+        *(timeline.plan_name for timeline in timelines),
+    ]
+    return next((name for name in candidates if isinstance(name, str) and name), None)
+
+
+def name_of(data: RunData) -> str:
+    """Return the scenario's name; that of a run before that of a sweep."""
+    return run_name(data) or (data.facts.scenario if data.facts is not None and data.facts.scenario else "sweep")
+
+
+def title_of(data: RunData) -> str:
+    """Return the model and the machine where they are known, else the scenario's name."""
+    about = data.about
+    if about.model is None:
+        return name_of(data)
+    where = about.machine or about.device
+    return about.model if where is None else f"{about.model} on {where}"
+
+
+def facts_of(data: RunData) -> tuple[str, ...]:
+    """Return what was looked at, in a line, and on what, in another where that is known."""
+    sides = [word for word, side in (("predicted", data.predicted), ("measured", data.measured)) if side is not None]
+    what = " and ".join(sides or ["predicted"]).capitalize()
+    found = _of_plan(data)
+    first = f"{what}: {', '.join(found)}." if found else f"{what}."
+    if title_of(data) != name_of(data):
+        first = f"Scenario {name_of(data)}. {first}"
+    return (first, *_of_hardware(data.about))
+
+
+def _of_plan(data: RunData) -> list[str]:
+    if data.plan is None:
+        return []
+    policy = data.plan.policy
+    facts = [counted(data.plan.ranks, "rank")]
+    if len(data.plan.stage_rank) > data.plan.ranks:
+        facts.append(f"{len(data.plan.stage_rank)} stages")
+    facts.append(f"{data.plan.microbatches} microbatch{'es' * (data.plan.microbatches != 1)}")
+    if isinstance(policy.get("pipeline"), str):
+        facts.append(f"pipeline {policy['pipeline']}")
+    if policy.get("offload") and type(policy.get("horizon")) is int:
+        facts.append(f"horizon {policy['horizon']} {policy.get('horizon_unit', '')}".strip())
+    return facts
+
+
+def _of_hardware(about: About) -> tuple[str, ...]:
+    """Return GPUs, degrees above 1 and the link, in a line; nothing where none is known."""
+    facts = []
+    if about.gpus is not None:
+        facts.append(counted(about.gpus, "GPU"))
+    if about.device is not None and about.machine is not None:
+        facts.append(about.device)
+    degrees = {words: getattr(about, name) for name, words in _DEGREES.items()}
+    facts += [f"{words} {degree}" for words, degree in degrees.items() if degree is not None and degree > 1]
+    if about.zero_stage:
+        facts.append(f"ZeRO stage {about.zero_stage}")
+    if about.link is not None:
+        facts.append(f"link {about.link}")
+    return (f"{'; '.join(facts)}.",) if facts else ()
+
+
+def warnings_of(data: RunData) -> tuple[str, ...]:
+    """Return the warnings of timelines, result and sweep, each once, and how training differed."""
+    texts: list[str] = []
+    headers = [timeline.header for timeline in (data.predicted, data.measured) if timeline is not None]
+    for source in (*headers, data.result):
+        listed = source.get("warnings", [])
+        texts += [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    if data.facts is not None:
+        texts += data.facts.warnings
+    if data.check.differences is not None:
+        texts.append(data.check.sentence)
+    return tuple(dict.fromkeys(texts))
+
+
+def trust_in_short(data: RunData, comparison: Comparison | None) -> tuple[str, ...]:
+    """Return whether anything was measured, how often, and by how much the prediction was off."""
+    if data.measured is None:
+        return (NOTHING_MEASURED,) if data.predicted is not None or data.sweep else ()
+    times = step_times(data.measured, MEASURED)
+    sentences = [f"{counted(len(times), 'step')} {'was' if len(times) == 1 else 'were'} timed."] if times else []
+    if comparison is not None:
+        theirs, ours = comparison.predicted, comparison.measured
+        errors = [f"step time {_off(theirs.step_time_ns, ours.step_time_ns)}"]
+        if theirs.largest_device_bytes is not None and ours.largest_device_bytes is not None:
+            errors.append(f"peak device memory {_off(theirs.largest_device_bytes, ours.largest_device_bytes)}")
+        sentences.append(f"Prediction against measurement: {', '.join(errors)}.")
+    return tuple(sentences)
+
+
+def _off(predicted: int, measured: int) -> str:
+    error = relative_error(predicted, measured)
+    return "not comparable" if error is None else format_error(error)

@@ -1,0 +1,80 @@
+"""Draws the fronts of two sweeps, A's and B's, as staircases over each other, with what is chosen in each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from loadahead.reports.plots.base import Drawing, Layout, Missing
+from loadahead.reports.plots.sheet import legend, scales, sheet, wrapped
+from loadahead.reports.plots.style import PREDICTED, SERIES, byte_scale, light_grid, styled, time_scale
+from loadahead.reports.sweep_comparison import SweepComparison
+from loadahead.reports.views import fronts as view
+from loadahead.reports.views.front import FrontPanel
+from loadahead.reports.views.fronts import FrontsPanel, FrontsView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A is dashed too: the two can be told apart without colours.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "A": {"color": SERIES[1], "linestyle": (0, (4, 2)), "marker": "s", "linewidth": 1.6, "zorder": 3},
+    "B": {"color": PREDICTED, "linestyle": "-", "marker": "o", "linewidth": 1.6, "zorder": 4},
+}
+
+
+@styled()
+def fronts(found: SweepComparison, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
+    """Draw a panel for each model that both sweeps have."""
+    shown = view.of(found)
+    if isinstance(shown, Missing):
+        return shown
+    count = len(shown.panels)
+    columns = min(count, 2) if layout is Layout.WIDE else 1
+    rows = math.ceil(count / columns)
+    figure, grid = sheet(layout, 0.5 + (3.5 if count == 1 else 3.0) * rows, rows, columns)
+    every = [axes for line in grid for axes in line]
+    for axes in every[count:]:
+        axes.set_axis_off()
+    for axes, panel in zip(every, shown.panels, strict=False):
+        _panel(axes, panel, shown, layout, columns)
+    legend(figure, layout, _handles(found))
+    return Drawing(figure=figure, title=shown.title, caption=" ".join(shown.sentences))
+
+
+def _panel(axes: Axes, panel: FrontsPanel, shown: FrontsView, layout: Layout, columns: int) -> None:
+    sides = {"A": panel.a, "B": panel.b}
+    drawn = [side.points[place] for side in sides.values() for place in (*side.front, side.chosen)]
+    time, time_unit = time_scale(max(point.time_ns for point in drawn))
+    size, size_unit = byte_scale(max(point.peak_device_bytes for point in drawn))
+    for name, side in sides.items():
+        _stairs(axes, side, _LOOKS[name], time, size)
+    scales(axes, [p.peak_device_bytes / size for p in drawn], [p.time_ns / time for p in drawn])
+    axes.set_title(wrapped(panel.title, layout, columns))
+    axes.set_xlabel(f"peak device memory ({size_unit})")
+    axes.set_ylabel(f"{shown.time.name} ({time_unit})")
+    light_grid(axes, "both")
+
+
+def _stairs(axes: Axes, side: FrontPanel, look: dict[str, Any], time: float, size: float) -> None:
+    stairs = side.staircase
+    axes.step([n / size for n, _ in stairs], [ns / time for _, ns in stairs], where="post", markersize=4.5, **look)
+    chosen = side.points[side.chosen]
+    axes.plot(
+        chosen.peak_device_bytes / size,
+        chosen.time_ns / time,
+        linestyle="none",
+        marker="o",
+        markersize=12,
+        markerfacecolor="none",
+        markeredgecolor=look["color"],
+        markeredgewidth=1.4,
+        zorder=6,
+    )
+
+
+def _handles(found: SweepComparison) -> dict[str, Any]:
+    from matplotlib.lines import Line2D
+
+    names = {"A": found.a.name, "B": found.b.name}
+    return {f"{side}: {name[-40:]}": Line2D([], [], **_LOOKS[side]) for side, name in names.items()}

@@ -1,0 +1,59 @@
+"""Says what a sweep decides: the chosen point beside the best that keeps all, and its neighbours on the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadahead.reports.run_data import RunData
+from loadahead.sim.choice import Choice, axes_text, choices, gpu_ns_per_microbatch, varying_axes
+from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.units import counted, format_bytes, format_change
+
+# Of more models than this the first are told.
+MOST_MODELS = 8
+
+
+def sweep_answer(data: RunData) -> list[str]:
+    """Return which point is chosen and what is beside it; of several models, which are not compared, each one's."""
+    chosen = choices(data.sweep, model_axes=data.model_axes)
+    if len(chosen) > 1:
+        more = len(chosen) - MOST_MODELS
+        told = [choice.sentence for choice in chosen[:MOST_MODELS]]
+        return [*told, *([f"... and {counted(more, 'more model')}."] if more > 0 else [])]
+    (choice,) = chosen
+    return [choice.sentence, *(beside(data.sweep, choice) if choice.fits else [])]
+
+
+def front(rows: Sequence[SweepRow]) -> list[SweepRow]:
+    """Return the rows that fit of which none other is both as fast and as lean, the leanest first."""
+    out: list[SweepRow] = []
+    fit = [row for row in rows if row.fits]
+    for row in sorted(fit, key=lambda row: (row.peak_device_bytes, gpu_ns_per_microbatch(row))):
+        if not out or gpu_ns_per_microbatch(row) < gpu_ns_per_microbatch(out[-1]):
+            out.append(row)
+    return out
+
+
+def beside(rows: Sequence[SweepRow], choice: Choice) -> list[str]:
+    """Return sentences on the fastest point that keeps all, the next leaner one, and the next faster one."""
+    axes, own = varying_axes(rows), choice.row
+    keeping = [row for row in rows if not row.offloaded and row.fits]
+    lines = []
+    if own.offloaded and keeping:
+        best = min(keeping, key=lambda row: (gpu_ns_per_microbatch(row), row.peak_device_bytes))
+        lines.append(f"The best that keeps all ({axes_text(best, axes)}): {_beside(best, own)}.")
+    on_front = front(rows)
+    leaner = [row for row in on_front if row.peak_device_bytes < own.peak_device_bytes]
+    faster = [row for row in on_front if gpu_ns_per_microbatch(row) < gpu_ns_per_microbatch(own)]
+    if leaner:
+        lines.append(f"The next leaner ({axes_text(leaner[-1], axes)}): {_beside(leaner[-1], own)}.")
+    if faster:
+        lines.append(f"The next faster ({axes_text(faster[0], axes)}): {_beside(faster[0], own)}.")
+    return lines
+
+
+def _beside(row: SweepRow, own: SweepRow) -> str:
+    """Return a row's memory and how much longer its GPUs take for a microbatch than the chosen row's."""
+    time = gpu_ns_per_microbatch(own)
+    slower = format_change(gpu_ns_per_microbatch(row) / time - 1) if time else "as much"
+    return f"{format_bytes(row.peak_device_bytes)} of device memory, GPU time per microbatch {slower}"

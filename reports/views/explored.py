@@ -1,0 +1,217 @@
+"""Says what a page lets its reader explore: a sweep's points along its axes, and the steps whose details are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from loadahead.reports.pareto import front_of
+from loadahead.reports.points import StepExcerpt
+from loadahead.reports.run_data import RunData
+from loadahead.reports.views.base import Missing
+from loadahead.reports.views.excerpt import excerpt, same_excerpt
+from loadahead.sim.choice import axes_text, choices, gpu_ns_per_microbatch, models_of
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.timeline import Timeline
+
+TITLE = "Explore"
+# A page has the numbers of so many points; those of a longer sweep are thinned.
+MOST_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploredAxis:
+    """Holds an axis of the sweep that has several values, those in order."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploredModel:
+    """Holds the marks of one model of the sweep, as places among the explored rows.
+
+    Attributes:
+        name: the values of the axes that tell the model from the others; empty where there is one.
+        chosen: the best point, or the nearest to fit where none does.
+        fits: whether one fits.
+        leanest, fastest: of those that fit, or of all where none does.
+        front: the Pareto front, the fastest first.
+    """
+
+    name: str
+    chosen: int
+    fits: bool
+    leanest: int
+    fastest: int
+    front: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploredStep:
+    """Holds a step whose memory and operations are known, predicted and, where it was run, measured.
+
+    ``capacity_bytes`` is the device's memory, where it is known.
+    """
+
+    predicted: StepExcerpt
+    measured: StepExcerpt | None = None
+    capacity_bytes: int | None = None
+    waits_known: bool = True
+    source: str = "predicted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """Holds all that can be explored.
+
+    Attributes:
+        axes: those with more than one value.
+        rows: the sweep's points; empty where there is no sweep.
+        of_rows: how many points the sweep has.
+        model_of: for each row the place of its model among ``models``.
+        models: the sweep's models with their marks.
+        steps: the known steps by their row.
+        run: the step of a run that is none of the rows'.
+        tokens_per_microbatch: where it is known.
+    """
+
+    axes: tuple[ExploredAxis, ...] = ()
+    rows: tuple[SweepRow, ...] = ()
+    of_rows: int = 0
+    model_of: tuple[int, ...] = ()
+    models: tuple[ExploredModel, ...] = ()
+    steps: Mapping[int, ExploredStep] = field(default_factory=dict)
+    run: ExploredStep | None = None
+    tokens_per_microbatch: int | None = None
+
+
+def explored(data: RunData) -> Explored | Missing:
+    """Return what there is to explore of a run or a sweep."""
+    run = _step_of_run(data)
+    if not data.sweep and run is None:
+        return Missing(title=TITLE, reason="there is neither a sweep nor a timeline with operations")
+    kept = _kept(data)
+    rows = tuple(data.sweep[i] for i in kept)
+    steps = _steps_of_points(data, rows)
+    own = _row_of_run(data, rows)
+    if own is not None and run is not None:
+        steps[own] = run
+    models = models_of(rows, data.model_axes)
+    model_of = [0] * len(rows)
+    for number, places in enumerate(models.values()):
+        for place in places:
+            model_of[place] = number
+    return Explored(
+        axes=_axes(rows),
+        rows=rows,
+        of_rows=len(data.sweep),
+        model_of=tuple(model_of),
+        models=_models(rows, list(models.values()), data.model_axes),
+        steps=steps,
+        run=None if own is not None else run,
+        tokens_per_microbatch=data.about.tokens_per_microbatch,
+    )
+
+
+def _axes(rows: Sequence[SweepRow]) -> tuple[ExploredAxis, ...]:
+    out = []
+    for name in rows[0].axes if rows else ():
+        values = list(dict.fromkeys(row.axes[name] for row in rows))
+        if all(isinstance(value, int | float) for value in values):
+            values.sort()
+        if len(values) > 1:
+            out.append(ExploredAxis(name=name, values=tuple(values)))
+    return tuple(out)
+
+
+def _kept(data: RunData) -> list[int]:
+    """Return the places of the rows to show: all, or of very many the marked ones and every so many others."""
+    count = len(data.sweep)
+    if count <= MOST_ROWS:
+        return list(range(count))
+    marked = {choice.index for choice in choices(data.sweep, model_axes=data.model_axes)}
+    marked |= {point.row for point in (data.points.points if data.points else ()) if point.row < count}
+    every = -(-count // (MOST_ROWS - len(marked)))
+    return sorted({*range(0, count, every), *marked})[:MOST_ROWS]
+
+
+def _models(
+    rows: Sequence[SweepRow], places_of: Sequence[Sequence[int]], model_axes: Sequence[str]
+) -> tuple[ExploredModel, ...]:
+    out = []
+    for choice, places in zip(choices(rows, model_axes=model_axes), places_of, strict=True):
+        able = [i for i in places if rows[i].fits] or list(places)
+        out.append(
+            ExploredModel(
+                name=axes_text(choice.row, choice.model),
+                chosen=choice.index,
+                fits=choice.fits,
+                leanest=min(able, key=lambda i: (rows[i].peak_device_bytes, gpu_ns_per_microbatch(rows[i]), i)),
+                fastest=min(able, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i)),
+                front=front_of(rows, places),
+            )
+        )
+    return tuple(out)
+
+
+def _steps_of_points(data: RunData, rows: Sequence[SweepRow]) -> dict[int, ExploredStep]:
+    """Return the kept points' steps by their row; a point of another table, which no row has, is left out."""
+    if data.points is None:
+        return {}
+    place = {_identity(row.axes, row.step_time_ns): i for i, row in enumerate(rows)}
+    found = {place.get(_identity(point.axes, point.step.step_time_ns)): point.step for point in data.points.points}
+    return {
+        i: ExploredStep(predicted=step, capacity_bytes=rows[i].capacity_bytes)
+        for i, step in found.items()
+        if i is not None
+    }
+
+
+def _identity(axes: Mapping[str, Any], step_time_ns: int) -> tuple[Any, ...]:
+    # A table in CSV does not tell a number from its text.
+    return step_time_ns, *sorted((name, "" if value is None else str(value)) for name, value in axes.items())
+
+
+def _row_of_run(data: RunData, rows: Sequence[SweepRow]) -> int | None:
+    """Return the place of the row that the run is of: the same horizon and microbatches, and the same prediction."""
+    if data.plan is None or data.predicted is None:
+        return None
+    own = data.plan.policy.get("horizon"), data.plan.microbatches, data.predicted.step_time_ns
+    alike = [i for i, row in enumerate(rows) if (row.horizon, row.microbatches, row.step_time_ns) == own]
+    return alike[0] if alike else None
+
+
+def _step_of_run(data: RunData) -> ExploredStep | None:
+    predicted, measured = (_with_plan(timeline, data) for timeline in (data.predicted, data.measured))
+    shown = predicted or measured
+    if shown is None:
+        return None
+    known = shown.plan is not None
+    capacity = data.capacity_bytes
+    if predicted is None:
+        step = excerpt(shown, _issue(shown))
+        return ExploredStep(predicted=step, capacity_bytes=capacity, waits_known=known, source="measured")
+    step = excerpt(
+        predicted, None if data.costs is None or predicted.plan is None else data.costs.launches(predicted.plan)
+    )
+    also = None if measured is None else same_excerpt(measured, step, _issue(measured))
+    return ExploredStep(predicted=step, measured=also, capacity_bytes=capacity, waits_known=known)
+
+
+def _with_plan(timeline: Timeline | None, data: RunData) -> Timeline | None:
+    """Return a timeline with operations, with the plan of its directory; None for one without."""
+    if timeline is None or not len(timeline) or timeline.step_time_ns < 1:
+        return None
+    return timeline if data.plan is None else replace(timeline, plan=data.plan)
+
+
+def _issue(measured: Timeline) -> Ints | None:
+    """Return the host's measured time to issue each operation, in ns; None where the timeline does not say."""
+    issue = measured.header.get("issue_ns")
+    whole = isinstance(issue, list) and len(issue) == len(measured) and all(type(ns) is int for ns in issue)
+    return np.asarray(issue, dtype=np.int64) if whole else None

@@ -1,0 +1,231 @@
+"""Says what is in memory over time: of the fullest ranks, by what holds it, beside the step that keeps all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadahead.reports.run_data import RunData
+from loadahead.reports.views.base import Missing
+from loadahead.reports.views.timelines import (
+    MEASURED,
+    PREDICTED,
+    end_of,
+    far_apart,
+    own_axes_sentence,
+    peaks_of,
+    percent,
+)
+from loadahead.sim.ir.plan import Ints
+from loadahead.sim.memory import role_levels
+from loadahead.sim.timeline import MemorySamples, Timeline
+from loadahead.sim.units import counted, format_bytes
+
+TITLE = "Memory over time"
+KEEP_ALL = "all kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Holds a level over time, in bytes: ``nbytes[i]`` holds from ``t_ns[i]`` on, the last until ``end_ns``.
+
+    ``peak`` is the largest of all, also where the curve has fewer points than there were.
+    """
+
+    t_ns: tuple[int, ...]
+    nbytes: tuple[int, ...]
+    end_ns: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleCurves:
+    """Holds a rank's device memory by what holds it, in bytes from each time on."""
+
+    t_ns: tuple[int, ...]
+    weights_and_optimizer: tuple[int, ...]
+    inside_units: tuple[int, ...]
+    boundaries: tuple[int, ...]
+    transport: tuple[int, ...]
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankMemory:
+    """Holds one rank's memory: device and host by step (predicted, measured), and by role where that is known."""
+
+    rank: int
+    device: Mapping[str, Curve]
+    host: Mapping[str, Curve]
+    roles: RoleCurves | None
+    keep_all: Curve | None
+
+    @property
+    def peak(self) -> int:
+        """Return the rank's largest peak of device memory of all steps."""
+        return max(curve.peak for curve in self.device.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOverTime:
+    """Holds the memory of the ranks that are shown, and every rank's peak.
+
+    ``all_peaks`` has every rank's largest peak; ``thinned`` says that curves have fewer points than there were.
+    """
+
+    ranks: tuple[RankMemory, ...]
+    all_peaks: Mapping[int, int]
+    capacity_bytes: int | None
+    ends_ns: Mapping[str, int]
+    thinned: bool
+
+    @property
+    def own_axes(self) -> bool:
+        """Return whether the steps are too far apart for one time axis."""
+        return far_apart(self.ends_ns.values())
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return what the numbers say."""
+        fullest = max(self.ranks, key=lambda rank: (rank.peak, -rank.rank))
+        out = [self._peak(fullest)]
+        if fullest.keep_all is not None:
+            out.append(self._saved(fullest, fullest.keep_all))
+        out += self._agreement()
+        out += self._ranks()
+        if self.thinned:
+            out.append("Each column of the picture shows the most that was held in its time.")
+        if self.own_axes:
+            out.append(own_axes_sentence(self.ends_ns))
+        return out
+
+    def _peak(self, fullest: RankMemory) -> str:
+        text = f"Rank {fullest.rank} peaks at {format_bytes(fullest.peak)}"
+        if len(self.all_peaks) > 1:
+            text += ", and no rank at more"
+        if self.capacity_bytes is None:
+            return text + "."
+        if fullest.peak > self.capacity_bytes:
+            return f"{text}: more than the {format_bytes(self.capacity_bytes)} that a device has."
+        share = percent(fullest.peak, self.capacity_bytes)
+        return f"{text}: {share} of the {format_bytes(self.capacity_bytes)} that a device has."
+
+    def _saved(self, rank: RankMemory, kept: Curve) -> str:
+        what = (
+            f"The thin line behind is the same step with every boundary kept on the device: {format_bytes(kept.peak)}"
+        )
+        saved = kept.peak - rank.device[PREDICTED].peak if PREDICTED in rank.device else None
+        if saved is None:
+            return what + "."
+        return f"{what}, {format_bytes(abs(saved))} {'more' if saved >= 0 else 'less'} on rank {rank.rank}."
+
+    def _agreement(self) -> list[str]:
+        both = [rank for rank in self.ranks if len(rank.device) > 1]
+        if not both:
+            return []
+        off = {rank.rank: rank.device[MEASURED].peak - rank.device[PREDICTED].peak for rank in both}
+        worst = max(off, key=lambda rank: abs(off[rank]))
+        where = f"the {counted(len(both), 'rank')} drawn" if len(both) > 1 else f"rank {both[0].rank}"
+        if not off[worst]:
+            return [f"The measured peak of {where} is the predicted one to the byte."]
+        more = "more" if off[worst] > 0 else "less"
+        return [f"Measured peaks of {where} are off by {format_bytes(abs(off[worst]))} at most ({more}, rank {worst})."]
+
+    def _ranks(self) -> list[str]:
+        if len(self.ranks) == len(self.all_peaks):
+            return []
+        names = ", ".join(str(rank.rank) for rank in self.ranks)
+        if len(set(self.all_peaks.values())) == 1:
+            return [f"All {len(self.all_peaks)} ranks have this peak; drawn: {names}."]
+        return [f"Drawn are the fullest of {len(self.all_peaks)} ranks: {names}."]
+
+
+def memory_over_time(data: RunData, most_ranks: int = 3, most_points: int = 600) -> MemoryOverTime | Missing:
+    """Return the memory of the fullest ranks, each curve with at most about so many points."""
+    found = {PREDICTED: data.predicted, MEASURED: data.measured}
+    steps = {name: step for name, step in found.items() if step is not None and len(step.memory)}
+    if not steps:
+        return Missing(title=TITLE, reason="there is no timeline with memory samples")
+    peaks: dict[int, int] = {}
+    for step in steps.values():
+        for rank, peak in peaks_of(step).items():
+            peaks[rank] = max(peaks.get(rank, 0), peak)
+    fullest = sorted(sorted(peaks, key=lambda rank: (-peaks[rank], rank))[:most_ranks])
+    thinned = any(_of_rank(step.memory, rank)[0].size > 2 * most_points for step in steps.values() for rank in fullest)
+    return MemoryOverTime(
+        ranks=tuple(_rank(data, steps, rank, most_points) for rank in fullest),
+        all_peaks={rank: peaks[rank] for rank in sorted(peaks)},
+        capacity_bytes=data.capacity_bytes,
+        ends_ns={name: max(end_of(step), int(step.memory.t_ns.max())) for name, step in steps.items()},
+        thinned=thinned,
+    )
+
+
+def _of_rank(memory: MemorySamples, rank: int) -> tuple[Ints, Ints, Ints]:
+    mine = memory.rank == rank
+    return memory.t_ns[mine], memory.device_bytes[mine], memory.host_bytes[mine]
+
+
+def _rank(data: RunData, steps: Mapping[str, Timeline], rank: int, most: int) -> RankMemory:
+    device, host = {}, {}
+    for name, step in steps.items():
+        t, on_device, on_host = _of_rank(step.memory, rank)
+        if len(t):
+            end = max(end_of(step), int(t[-1]))
+            device[name], host[name] = _curve(t, on_device, end, most), _curve(t, on_host, end, most)
+    kept = data.keep_all
+    keep_all = None
+    if kept is not None and (kept.memory.rank == rank).any():
+        t, on_device, _ = _of_rank(kept.memory, rank)
+        keep_all = _curve(t, on_device, max(end_of(kept), int(t[-1])), most)
+    return RankMemory(rank=rank, device=device, host=host, roles=_roles(data, rank, most), keep_all=keep_all)
+
+
+def _curve(t: Ints, nbytes: Ints, end: int, most: int) -> Curve:
+    at, t_ns = thin(t, nbytes, end, most)
+    return Curve(
+        t_ns=tuple(t_ns.tolist()), nbytes=tuple(nbytes[at].tolist()), end_ns=end, peak=int(nbytes.max(initial=0))
+    )
+
+
+def _roles(data: RunData, rank: int, most: int) -> RoleCurves | None:
+    """Return the predicted memory by role; None where the plan or what is resident is not known."""
+    step, plan = data.predicted, data.plan
+    resident = None if step is None else _resident(data, step, rank)
+    if step is None or plan is None or resident is None or len(step) != len(plan):
+        return None
+    levels = role_levels(plan, rank, resident, step.start_ns, step.end_ns, step.memory)
+    end = end_of(step)
+    at, t_ns = thin(levels.t_ns, levels.total, end, most)
+    names = ("weights_and_optimizer", "inside_units", "boundaries", "transport")
+    columns = {name: tuple(getattr(levels, name)[at].tolist()) for name in names}
+    return RoleCurves(t_ns=tuple(t_ns.tolist()), end_ns=end, **columns)
+
+
+def _resident(data: RunData, step: Timeline, rank: int) -> int | None:
+    """Return what is on the rank's device throughout: as the timeline's header has it, or else the costs."""
+    found = step.header.get("resident_bytes")
+    if isinstance(found, list) and len(found) > rank and type(found[rank]) is int:
+        return int(found[rank])
+    if data.costs is None or data.plan is None:
+        return None
+    return int(data.costs.static(data.plan.stage_rank, data.plan.ranks)[rank])
+
+
+def thin(t: Ints, level: Ints, end: int, most: int) -> tuple[Ints, Ints]:
+    """Return (positions, times in ns): of a level over time, the most in each of ``most`` columns of equal width.
+
+    All comes back where that is no more than twice as many points. Times are those at which the columns begin.
+    """
+    if len(t) <= 2 * most:
+        return np.arange(len(t)), t
+    edges = np.linspace(int(t[0]), max(end, int(t[-1]) + 1), most + 1)
+    first = np.maximum(np.searchsorted(t, edges[:-1], side="right") - 1, 0)
+    last = np.searchsorted(t, edges[1:], side="left")
+    at = [
+        a + int(np.argmax(level[a:b]))
+        for a, b in zip(first.tolist(), np.maximum(last, first + 1).tolist(), strict=True)
+    ]
+    return np.asarray(at, dtype=np.int64), edges[:-1].astype(np.int64)

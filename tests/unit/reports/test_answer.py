@@ -1,0 +1,329 @@
+"""The answer in words: each case that a run or a sweep can be, and every number of it read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import loadahead as la
+from loadahead.prediction import keep_all
+from loadahead.reports.about import About
+from loadahead.reports.answer import NextStep, answer, instead_of, next_step, subject
+from loadahead.reports.findings import Found, Taken, read_found
+from loadahead.reports.run_data import HorizonPoint, RunData
+from loadahead.reports.sweep_answer import front
+from loadahead.sim.costs import Costs
+from loadahead.sim.errors import InputError
+from loadahead.sim.ir.decisions import decisions_of
+from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
+from loadahead.sim.timeline import Timeline
+from loadahead.sim.units import format_bytes, parse_bytes
+from tests.support.plans import uniform_costs
+
+MIB, MS = 2**20, 1_000_000
+KEEP_ALL = {"horizon": None, "step_time_ns": 100 * MS, "peak_device_bytes": 25 * MIB, "saved_bytes": 0, "slower": 0.0}
+
+
+def taken(horizon: int, peak_mib: int, slower: float, waits_ms: int | None = None) -> dict[str, Any]:
+    return {
+        "horizon": horizon,
+        "step_time_ns": round(100 * MS * (1 + slower)),
+        "peak_device_bytes": peak_mib * MIB,
+        "saved_bytes": (25 - peak_mib) * MIB,
+        "slower": slower,
+        "waits_ns": None if waits_ms is None else waits_ms * MS,
+    }
+
+
+def findings(**more: Any) -> dict[str, Any]:
+    """What advice.json holds, of a scenario in which horizon 3 of 10 is advised."""
+    best, smaller = taken(3, 16, 0.002), taken(2, 15, 0.08, waits_ms=41)
+    return {
+        "horizon_unit": "tasks",
+        "release_window": 1,
+        "capacity_bytes": 64 * MIB,
+        "keep_all": KEEP_ALL,
+        "best": best,
+        "smaller": smaller,
+        "smallest": taken(1, 14, 0.3),
+        "own": taken(5, 18, 0.001),
+        "searched": {"last": 10, "tried": 10, "complete": True},
+        "sentence": "Horizon 3 ...",
+    } | more
+
+
+def step_of(
+    source: str = "compiled", time_ms: int = 101, peak_mib: int = 16, costs: str = "scenario", **header: Any
+) -> Timeline:
+    """A timeline with its summary alone."""
+    base = la.simulate("slow-link")
+    summary = base.header["summary"]
+    rank = summary["ranks"][0] | {"peak_device_bytes": peak_mib * MIB}
+    own = {"summary": summary | {"step_time_ns": time_ms * MS, "ranks": [rank]}, "costs": costs}
+    return replace(base, source=source, plan=None, header=own | header)
+
+
+def text_of(data: RunData) -> str:
+    return "\n".join(answer(data))
+
+
+def run_of(**more: Any) -> RunData:
+    return RunData(predicted=step_of(), findings=findings(**more))
+
+
+def test_it_fits_without_offloading_and_the_horizon_saves() -> None:
+    lines = answer(run_of())
+    assert lines[0] == "Predicted (compiled): one step takes 101 ms, 16 MiB of device memory."
+    assert lines[1] == "It fits without offloading: 25 MiB of 64 MiB, a step of 100 ms."
+    assert lines[2] == (
+        "Horizon 3 (tasks, release window 1): 16 instead of 25 MiB, step time +0.2 %; the smallest whose step is "
+        "within 1 % of keeping all; horizon 2 would wait 41 ms for copies, step time +8.0 %."
+    )
+    assert lines[3] == "This plan has horizon 5: 18 instead of 25 MiB, step time +0.1 %."
+    assert lines[4:] == ("Nothing was measured: these are predictions.", "Next: take horizon = 3.")
+
+
+def test_it_fits_with_offloading_alone() -> None:
+    text = text_of(run_of(capacity_bytes=20 * MIB))
+    assert "It does not fit without offloading: 25 MiB, 5 MiB more than the GPU's 20 MiB." in text
+    assert "16 instead of 25 MiB, step time +0.2 %, fits;" in text and "18 instead of 25 MiB" in text
+
+
+def test_the_best_does_not_fit_and_a_slower_one_does() -> None:
+    lines = answer(run_of(capacity_bytes=15 * MIB, fitting=taken(2, 15, 0.08)))
+    assert "Horizon 2, the largest that fits: 15 instead of 25 MiB, step time +8.0 %, fits." in lines
+    assert "Next: take horizon = 2." in lines
+    assert any(line.startswith("Horizon 3 ") and ", does not fit;" in line for line in lines)
+
+
+def test_nothing_fits() -> None:
+    text = text_of(run_of(capacity_bytes=10 * MIB))
+    assert "Nothing fits: horizon 1, which needs least, needs 4 MiB more than the GPU has." in text
+    assert "fits without" not in text.replace("It does not fit without", "")
+
+
+def test_the_host_has_no_room() -> None:
+    text = text_of(run_of(capacity_bytes=14 * MIB))
+    assert "No horizon fits both the GPU and the host." in text
+    smaller = taken(2, 15, 0.001)
+    assert "keeping all and whose slots fit the host." in text_of(run_of(smaller=smaller))
+
+
+def test_no_horizon_is_short_enough() -> None:
+    lines = answer(run_of(best=None, smaller=None, why_none="No horizon saves. In the way are copies."))
+    assert "No horizon saves. In the way are copies." in lines
+    assert "Horizon 1, which needs least: 14 instead of 25 MiB, step time +30.0 %." in lines
+    assert not any(line.startswith("Next") for line in lines)
+
+
+def test_another_unit_leads_where_it_decides() -> None:
+    news = taken(2, 10, 0.005) | {"horizon_unit": "layers", "release_window": 1}
+    lines = answer(run_of(news=news, news_leads=True))
+    other = 'With horizon_unit = "layers" horizon 2: 10 instead of 25 MiB, step time +0.5 %.'
+    assert lines.index(other) == 2 and lines[3].startswith("Horizon 3 ")
+    assert lines[-1] == "Next: take horizon_unit = layers, horizon = 2."
+    behind = answer(run_of(news=news))
+    assert behind.index(other) == 3 and behind[-1] == "Next: take horizon = 3."
+
+
+def test_the_plan_has_it_or_offloads_nothing() -> None:
+    assert "This plan has it." in answer(run_of(own=taken(3, 16, 0.002)))
+    assert "This plan does not offload." in answer(run_of(own=None))
+    # As good, within a percent: there is nothing to do next.
+    assert next_step(run_of(own=taken(4, 16, 0.0))) is None
+
+
+def test_a_search_that_was_cut_short_claims_no_more() -> None:
+    text = text_of(run_of(searched={"last": 90, "tried": 40, "complete": False}))
+    assert "the smallest of the 40 of 90 that were tried whose step" in text
+
+
+def measured_run(time_ms: int = 100, steps: int = 7, **more: Any) -> RunData:
+    measured = step_of("cpu", time_ms, step_times_ns=[time_ms * MS] * steps)
+    return replace(run_of(own=taken(3, 16, 0.002)), measured=measured, **more)
+
+
+def test_how_well_it_held() -> None:
+    text = text_of(measured_run())
+    assert (
+        "Measured on cpu, 7 timed steps: step time 100 ms, predicted 101 ms (+1.0 %); peak device memory 16 MiB, as "
+        "predicted." in text
+    )
+    assert "No kind of operation is off by more than 1 % of the step in all." in text
+    assert "predictions" not in text and "Next" not in text
+
+
+def test_which_operations_were_off() -> None:
+    data = measured_run(200)
+    assert data.measured is not None
+    longer = data.measured.end_ns + (data.measured.kind == 1) * 5 * MS
+    text = text_of(replace(data, measured=replace(data.measured, end_ns=longer)))
+    count = int((data.measured.kind == 1).sum())
+    assert f"Of all kinds of operation RECOMPUTE is off most: {5 * count} ms in all, predicted 0 ns." in text
+
+
+def test_a_demo_names_the_horizons_that_are_off() -> None:
+    metrics = step_of().metrics
+    points = tuple(
+        HorizonPoint(horizon=h, microbatches=8, predicted=metrics, measured=replace(metrics, step_time_ns=ms * MS))
+        for h, ms in ((1, 101), (2, 139))
+    )
+    assert "far off: horizon 2 (−27.3 %)" in text_of(measured_run(horizons=points))
+
+
+def test_an_estimate_for_another_device_says_nothing_of_a_cpu() -> None:
+    estimated = step_of(costs="estimate by roofline for h100-sxm")
+    text = text_of(replace(measured_run(), predicted=estimated))
+    assert "Predicted (compiled; estimate by roofline for h100-sxm)" in text
+    assert "neither says anything of the other" in text and "as predicted" not in text
+
+
+def test_decisions_that_were_given_are_compared_with_keeping_all() -> None:
+    data = RunData(predicted=step_of(), keep_all=step_of(time_ms=100, peak_mib=25))
+    assert "Against keeping all: 16 instead of 25 MiB, step time +1.0 %." in answer(data)
+    assert "It fits" not in text_of(data)
+
+
+def test_a_timeline_alone_and_nothing_at_all() -> None:
+    assert answer(RunData(measured=step_of("cuda"))) == ("Measured on cuda: a step takes 101 ms.",)
+    assert answer(RunData()) == ()
+    assert answer(RunData(predicted=step_of(), findings={"sentence": "of an earlier version"}))[-1].startswith(
+        "Nothing"
+    )
+
+
+def row(horizon: int, step_ms: int, peak_mib: int, offloaded: int = 1, **known: Any) -> SweepRow:
+    figures = dict.fromkeys(METRIC_COLUMNS, 0) | dict.fromkeys(ROOM_COLUMNS)
+    own = {"step_time_ns": step_ms * MS, "offloaded": offloaded, "peak_device_bytes": peak_mib * MIB}
+    return SweepRow.from_dict({"microbatches": 4, "horizon": horizon} | figures | own | known)
+
+
+ROWS = (row(1, 1300, 14), row(2, 1080, 15), row(3, 1010, 16), row(4, 995, 18), row(9, 990, 25, offloaded=0))
+
+
+def test_a_sweep_names_the_chosen_point_what_keeps_all_and_its_neighbours() -> None:
+    lines = answer(RunData(sweep=ROWS))
+    assert lines[0].startswith("The best that fits: microbatches 4, horizon 4. ")
+    # 990 is half a percent below 995, so that both count as equally fast, and 1010 is 1.5 % above it.
+    assert lines[1:4] == (
+        "The best that keeps all (microbatches 4, horizon 9): 25 MiB of device memory, GPU time per microbatch −0.5 %.",
+        "The next leaner (microbatches 4, horizon 3): 16 MiB of device memory, GPU time per microbatch +1.5 %.",
+        "The next faster (microbatches 4, horizon 9): 25 MiB of device memory, GPU time per microbatch −0.5 %.",
+    )
+    assert lines[-2:] == (
+        "Nothing was measured: these are predictions.",
+        "Next: take microbatches = 4, horizon = 4.",
+    )
+
+
+def test_a_sweep_in_which_nothing_fits_and_one_of_several_models() -> None:
+    short = tuple(replace(one, capacity_bytes=10 * MIB) for one in ROWS)
+    lines = answer(RunData(sweep=short))
+    assert lines[0].startswith("Nothing fits: ") and not any(line.startswith("Next") for line in lines)
+    models = tuple(replace(one, axes={**one.axes, "model.layers": n}) for one in ROWS for n in (2, 4))
+    lines = answer(RunData(sweep=models))
+    assert [line.split(":")[0] for line in lines[:2]] == ["model.layers 2", "model.layers 4"]
+    assert not any(line.startswith("The next") for line in lines)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=12))
+def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
+    rows = [row(h, step, peak) for h, (step, peak) in enumerate(pairs, 1)]
+    beaten = {(s, p) for s, p in pairs if any((a <= s and b <= p and (a, b) != (s, p)) for a, b in pairs)}
+    assert {(r.step_time_ns // MS, r.peak_device_bytes // MIB) for r in front(rows)} == set(pairs) - beaten
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**50))
+def test_sizes_can_be_read_back(now: int, before: int) -> None:
+    text = instead_of(now, before)
+    if now == before:
+        assert text == f"{format_bytes(now)} either way"
+        return
+    small, large = text.split(" instead of ")
+    unit = large.partition(" ")[2]
+    assert parse_bytes(large) == parse_bytes(format_bytes(before))
+    assert parse_bytes(small if " " in small else f"{small} {unit}") == parse_bytes(format_bytes(now))
+
+
+def test_what_it_is_of() -> None:
+    about = About(
+        model="llama3-8b (8.03 billion parameters)",
+        machine="2 x p5.48xlarge",
+        device="h100-sxm, 79.65 GiB",
+        link="55.6 GB/s each way",
+        pipeline_parallel=2,
+        tensor_parallel=8,
+        data_parallel=1,
+        expert_parallel=1,
+        zero_stage=0,
+        sequence_parallel=True,
+        gpus=16,
+    )
+    step = step_of(about=about.to_dict())
+    assert subject(RunData(predicted=step)) == (
+        "llama3-8b (8.03 billion parameters) on 16 x h100-sxm of 79.65 GiB (2 x p5.48xlarge), copies at 55.6 GB/s each "
+        "way; pipeline 2, tensor 8, sequence parallelism."
+    )
+    assert subject(RunData()) == ""
+
+
+def test_what_was_found_is_read_as_it_was_written_and_refused_in_a_line() -> None:
+    advice = la.advise("shared-switch")
+    assert advice is not None
+    found = read_found(advice.to_dict(), "advice.json")
+    assert found is not None and found.news is not None and found.news_leads
+    assert found.keep_all.step_time_ns == advice.keep_all.step_time_ns
+    with pytest.raises(InputError, match=r"advice\.json: .*keep_all"):
+        read_found(findings(keep_all={"horizon": "x"}), "advice.json")
+    assert read_found({"sentence": "of before"}, "advice.json") is None
+
+
+def test_the_smaller_horizon_waits_as_long_as_its_own_step_does() -> None:
+    """One copy in is a little slower than a BACKWARD, so that horizon 4 is advised and 3 waits."""
+    costs = uniform_costs(1, 4, h2d_bandwidth=476_190_477)
+    waits = _waits(costs, 3)
+    from loadahead.sim.advice import advise
+    from loadahead.sim.planner import Policy
+    from tests.support.plans import uniform_workload
+
+    advice = advise(uniform_workload(1, 4), costs, Policy(pipeline="simple", microbatches=4, ranks=1, horizon=4))
+    assert advice is not None and advice.best is not None and advice.best.horizon == 4
+    assert advice.smaller is not None and (advice.smaller.horizon, advice.smaller.waits_ns) == (3, waits)
+    found = read_found(advice.to_dict(), "advice.json")
+    assert isinstance(found, Found) and isinstance(found.smaller, Taken) and found.smaller.waits_ns == waits
+
+
+def _waits(costs: Costs, horizon: int) -> int:
+    """What the one rank of that horizon's own plan waits for copies, by the other engine."""
+    from loadahead.sim.engines import simulate
+    from loadahead.sim.planner import Policy, build_plan
+    from tests.support.plans import uniform_workload
+
+    policy = Policy(pipeline="simple", microbatches=4, ranks=1, horizon=horizon)
+    (rank,) = simulate(build_plan(uniform_workload(1, 4), policy), costs, "simpy").metrics.ranks
+    return rank.stall_release_ns + rank.stall_prefetch_ns
+
+
+def test_a_plan_of_given_decisions_says_so() -> None:
+    from loadahead.cli.texts import step_text
+    from loadahead.jobs import job_of, with_costs
+    from loadahead.prediction import predict, prediction_of
+
+    job, costs = with_costs(job_of("slow-link", decisions=decisions_of(la.plan("slow-link"))))
+    predicted = prediction_of(job, costs, predict(job, costs), None, None)
+    assert predicted.advice is None and predicted.keep_all is not None
+    kept = keep_all(job, costs)
+    assert kept is not None
+    text = step_text(predicted)
+    peak = format_bytes(kept.metrics.peak_device_bytes)
+    assert f"Its decisions are given. Against keeping all: 4.768 instead of {peak}, step time +62.0 %." in text
+
+
+def test_whoever_shows_it_says_what_to_do_next() -> None:
+    said = answer(run_of(), lambda step: f"{step.settings} {step.measure}")
+    assert said[-1] == "{'horizon': 3} False"
+    assert NextStep().settings == {}

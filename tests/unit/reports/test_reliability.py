@@ -1,0 +1,139 @@
+"""Doubt in words: each sentence follows from the steps beside it, and none says more than was looked at."""
+
+from __future__ import annotations
+
+import re
+import statistics
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from loadahead.reports.horizon_errors import far_off, horizon_sentences, horizons_in_short
+from loadahead.reports.reliability import doubts, step_time_sentences
+from loadahead.reports.run_data import HorizonPoint, RunData
+from loadahead.sim.step_metrics import RankMetrics, StepMetrics
+from loadahead.sim.units import parse_duration_ns
+
+MS = 1_000_000
+
+
+def text_of(*steps_ms: float) -> str:
+    return " ".join(step_time_sentences([round(step * MS) for step in steps_ms]))
+
+
+def step(time_ms: float) -> StepMetrics:
+    names = [name for name in RankMetrics.__dataclass_fields__ if name not in ("overlap", "peak_parts")]
+    rank = RankMetrics(**dict.fromkeys(names, 0), overlap=0.0)
+    return StepMetrics(step_time_ns=round(time_ms * MS), ranks=(rank,), offloaded=0, kept=0, host_bytes=0)
+
+
+def point(
+    horizon: int, predicted: float, measured: float, steps: tuple[float, ...] = (), **kinds: tuple[float, float]
+) -> HorizonPoint:
+    return HorizonPoint(
+        horizon=horizon,
+        microbatches=4,
+        predicted=step(predicted),
+        measured=step(measured),
+        steps_ns=tuple(round(ms * MS) for ms in steps),
+        kinds={name: (round(a * MS), round(b * MS)) for name, (a, b) in kinds.items()},
+    )
+
+
+def test_the_step_time_is_stable_is_not_said_of_few_steps() -> None:
+    text = text_of(100, 100, 100, 100)
+    assert "stable" not in text and "These are few: below 5" in text
+    assert "stable" not in text_of(100, 100, 100, 100, 100), "no drift can be told of five"
+
+
+def test_the_step_time_is_stable_is_not_said_of_outliers() -> None:
+    """The demo's first steps take longer, by less than makes a standard deviation of 10 %."""
+    text = text_of(115, 100, 101, 100, 99, 100, 100, 101)
+    assert "stable" not in text
+    assert "1 of 8 timed steps lies far from the median, by more than 5%: step 1 (+15.0 %)." in text
+    assert "caches and allocators may still have been filling" in text
+    later = text_of(100, 101, 100, 99, 115, 100, 100, 101)
+    assert "step 5 (+15.0 %)" in later and "The times alone do not say why" in later
+
+
+def test_the_step_time_is_stable_is_not_said_of_steps_that_get_longer() -> None:
+    text = text_of(100, 101, 102, 103, 104, 105)
+    assert "stable" not in text
+    # 101 and 104 are the halves' medians.
+    assert "The steps got longer: the second half's median is +3.0 % beside the first's" in text
+
+
+def test_stable_is_said_with_the_numbers_that_were_looked_at() -> None:
+    text = text_of(100, 101, 100, 99, 100, 101, 99, 100)
+    assert "8 steps were timed: 99 ms to 101 ms, median 100 ms, at most 1.0 % from it" in text
+    assert "The middle half of them lies between 99.75 ms and 100.2 ms, 0.5 % of the median." in text
+    assert "By these three the step time is stable: the standard deviation is 0.8 % of the median (at most 10%)" in text
+    assert "the halves' medians differ by 0.5 % (at most 2%)" in text or "differ by 0.0 %" in text
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=2, max_size=30))
+@example([10**9, 10**9, 10**9, 10**9, 10**9, 10**9])
+def test_numbers_of_steps_can_be_read_back(steps: list[int]) -> None:
+    text = " ".join(step_time_sentences(steps))
+    found = re.match(r"(\d+) steps were timed: (.+?) to (.+?), median (.+?), at most ([\d.]+) % from it", text)
+    assert found is not None
+    middle = statistics.median(steps)
+    assert int(found[1]) == len(steps)
+    for shown, known in zip(found.groups()[1:4], (min(steps), max(steps), middle), strict=True):
+        assert parse_duration_ns(shown) == pytest.approx(known, rel=1e-3, abs=1)
+    assert float(found[5]) == pytest.approx(100 * max(abs(s - middle) for s in steps) / middle, abs=0.06, rel=1e-3)
+    if "is stable" in text:
+        half = len(steps) // 2
+        first, second = statistics.median(steps[:half]), statistics.median(steps[-half:])
+        assert len(steps) >= 6 and statistics.stdev(steps) <= 0.1 * middle and abs(second / first - 1) <= 0.02
+        distances = [abs(s - middle) for s in steps]
+        # What no rule of thumb calls near: farther than 5 %, and than some five times the median distance.
+        limit = max(0.05 * middle, 3.5 / 0.6745 * statistics.median(distances))
+        assert max(distances) <= limit
+
+
+def test_a_horizon_that_is_far_off_is_named_with_its_own_numbers() -> None:
+    """The issue's horizon, 27 % off where others are within a percent or two."""
+    points = [
+        point(1, 100, 101),
+        point(2, 100, 137, PREFETCH=(10, 45), FORWARD=(50, 52)),
+        point(3, 100, 99),
+    ]
+    assert [(far.horizon, round(error, 3)) for far, error in far_off(points)] == [(2, -0.27)]
+    text = " ".join(horizon_sentences(points))
+    assert "far off: horizon 2 (−27.0 %)" in text
+    assert "Horizon 2 is off by 27.0 %, the others by 1.0 % at most: 137 ms measured, 100 ms predicted; " in text
+    assert "PREFETCH took longer than predicted, 45 ms in all and not 10 ms, more than all other kinds" in text
+
+
+def test_a_horizon_whose_steps_spread_was_on_a_busy_machine() -> None:
+    busy = point(2, 100, 130, steps=(100, 120, 140, 160))
+    text = " ".join(horizon_sentences([point(1, 100, 100, steps=(100, 100, 100)), busy]))
+    assert "the middle half of its 4 steps spreads over 23.1 % of their median" in text
+    assert "Each was timed over 3 steps or more." in text
+    # Where nothing of its own accounts for it, that is said.
+    assert horizon_sentences([point(1, 100, 100), point(2, 100, 130)])[-1].endswith("its numbers do not say why.")
+
+
+def test_less_is_far_where_the_others_are_close() -> None:
+    assert [far.horizon for far, _ in far_off([point(1, 100, 101), point(2, 106, 100), point(3, 100, 100)])] == [2]
+    assert not far_off([point(1, 106, 100), point(2, 94, 100), point(3, 106, 100)])
+    assert horizons_in_short([point(1, 100, 100)]) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=2, max_size=8))
+def test_the_short_sentence_holds_of_the_errors(pairs: list[tuple[int, int]]) -> None:
+    (text,) = horizons_in_short([point(h, p, m) for h, (p, m) in enumerate(pairs, 1)])
+    errors = [abs(p - m) / m for p, m in pairs]
+    found = re.match(r"Of (\d+) horizons .* off by ([\d.]+) % in the median, ([\d.]+) % at most", text)
+    assert found is not None and int(found[1]) == len(pairs)
+    assert float(found[2]) == pytest.approx(100 * statistics.median(errors), abs=0.051)
+    assert float(found[3]) == pytest.approx(100 * max(errors), abs=0.051)
+    assert all(f"horizon {h} (" in text for h, error in enumerate(errors, 1) if error > 0.1)
+
+
+def test_nothing_is_said_of_what_was_not_measured() -> None:
+    assert doubts(RunData()) == []
+    (sentence,) = doubts(RunData(horizons=(point(1, 100, 101),)))[:1]
+    assert sentence == "Of this plan nothing was measured."
