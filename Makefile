@@ -14,7 +14,7 @@ PEERS_OUT := out/peers.json
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test answers check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
+.PHONY: help setup demo test browser picture answers check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,12 @@ demo: $(STAMP) ## the main job end to end on this machine: sweep, plan, run, com
 
 test: $(STAMP) ## all tests; none compares clock times, so that a busy machine does not matter
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+browser: ## what the tests of pages in a browser need: Debian's Chromium, axe-core from npm
+	@.ci/browser
+
+picture: $(STAMP) ## make the README's figure anew
+	PYTHONPATH=. $(BIN)/python docs/images/make_picture.py
 
 answers: $(STAMP) ## make docs/answers.md anew: what offloading does to each model on each machine; takes minutes
 	$(TEST_ENV) PYTHONPATH=. $(BIN)/python -m tests.answers
@@ -90,4 +96,4 @@ clean-compiled: ## forget what numba compiled, of this and of former sources
 	find sim -name '*.nb[ic]' -delete
 
 clean: ## remove what was generated, .venv included
-	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/browser/node_modules

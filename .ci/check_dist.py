@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tarfile
 import zipfile
@@ -10,6 +11,10 @@ from pathlib import Path, PurePosixPath
 # Packages of loadahead; at the top of an archive they would be there a second time.
 PACKAGES = ("cli", "executor", "reports", "scenarios", "sim", "sweeps", "validation")
 SCENARIOS = ("demo", "uniform", "two-rank", "four-rank", "slow-link", "no-help", "shared-switch")
+# What the page is made of: HTML, CSS and JavaScript, read as the package's data.
+WEB = Path(__file__).parents[1] / "reports" / "web"
+# Imported where a report or an export is made, and not before.
+IMPORTED_LATE = ("jinja2", "matplotlib", "perfetto", "pyarrow")
 GENERATED = ("loadahead/reports/measured/", "reports/measured/", "out/", "dist/", "build/")
 
 
@@ -36,8 +41,22 @@ def check_content(archive: str, files: list[str]) -> None:
         assert not twice, f"{archive} holds {twice[0]} beside loadahead/{twice[0]}"
     for scenario in SCENARIOS:
         assert f"loadahead/scenarios/{scenario}.toml" in files, f"{archive} lacks the scenario {scenario}"
-    strays = [name for name in files if name.startswith(GENERATED) or "__pycache__" in name]
+    for path in filter(Path.is_file, WEB.rglob("*")):
+        asset = f"loadahead/reports/web/{path.relative_to(WEB).as_posix()}"
+        assert asset in files, f"{archive} lacks {asset}"
+    strays = [
+        name for name in files if name.startswith(GENERATED) or {"__pycache__", "node_modules"} & {*name.split("/")}
+    ]
     assert not strays, f"{archive} holds {strays[0]}"
+
+
+def required(wheel: Path) -> set[str]:
+    """Names of what an installation without extras brings along."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    lines = archive.read(metadata).decode().splitlines()
+    wanted = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
+    return {re.split(r"[^\w.-]", line)[0] for line in wanted if "extra ==" not in line}
 
 
 def main(sdist: Path, wheel: Path, again: Path) -> None:
@@ -49,6 +68,8 @@ def main(sdist: Path, wheel: Path, again: Path) -> None:
     assert len(info) == 1 and tops - info == {"loadahead"}, f"{wheel.name} installs {', '.join(sorted(tops))}"
     for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/unit/loadahead/test_imports.py"):
         assert name in sdist_files, f"{sdist.name} lacks {name}"
+    undeclared = sorted(set(IMPORTED_LATE) - required(wheel))
+    assert not undeclared, f"{wheel.name} does not require {undeclared[0]}"
     differing = set(wheel_files) ^ set(files_of_wheel(again))
     assert not differing, f"the wheel and that of the sdist differ in {sorted(differing)[0]}"
     print(f"{wheel.name} ({len(wheel_files)} files) and {sdist.name} ({len(sdist_files)}) hold what they must")

@@ -183,7 +183,10 @@ class _Walk:
                     self._walk(one.body, scope, False)
 
     def _loop(self, body: list[ast.stmt], scope: Scope) -> None:
-        """Go through a loop's statements twice, as each may come after all others."""
+        """Go through a loop's statements twice, as each may come after all others; not those of a loop inside it.
+
+        The loops of a function that stands in a loop are gone through twice when all around it is done.
+        """
         first, self.repeated = not self.repeated, True
         self._walk(body, scope, False)
         if first:
@@ -213,12 +216,12 @@ class _Walk:
                 inner[argument.arg] = not_known(argument)
         if around is not None and named:
             inner[named[0].arg] = NotKnown(named[0].lineno, named[0].arg, tuple(_own_tables(scope, around)))
-        outside, touched, declared, repeated = self.outside, self.touched, self.declared, self.repeated
+        outside, touched, declared = self.outside, self.touched, self.declared
         self.outside = outside | {id(table) for value in scope.values() for table in tables_of(value)}
-        self.touched, self.declared, self.repeated = {}, frozenset(), False
+        self.touched, self.declared = {}, frozenset()
         self._walk(function.body, inner, certain=True)
         self._note(scope)
-        self.outside, self.declared, self.repeated = outside, declared, repeated
+        self.outside, self.declared = outside, declared
         self.touched = touched | self.touched
 
     def _note(self, scope: Scope) -> None:

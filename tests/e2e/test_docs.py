@@ -15,8 +15,6 @@ import doctest
 import io
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -162,13 +160,6 @@ def headings(page: Path) -> set[str]:
 def test_every_page_is_reached_from_the_readme() -> None:
     text = README.read_text(encoding="utf-8")
     assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in text] == []
-
-
-def test_the_picture_can_be_made(tmp_path: Path) -> None:
-    picture = tmp_path / "picture.svg"
-    subprocess.run([sys.executable, DOCS / "images" / "make_picture.py", picture], check=True, cwd=ROOT)
-    assert 0 < picture.stat().st_size < 100_000
-    assert (DOCS / "images" / "horizons.svg").stat().st_size < 100_000
 
 
 def missing(page: str, names: list[str]) -> list[str]:

@@ -137,6 +137,24 @@ def test_what_is_followed(tmp_path: Path, change: str, microbatches: int) -> Non
         ("def f(p=params): p['microbatches'] = 16\nf()", 4, "parameters"),
         ("def f():\n    global params\n    params = {}\nf()", 6, "parameters"),
         ("change = params.update\nchange(microbatches=16)", 5, "parameters"),
+        # What is changed is known when a loop comes round again, in a function that stands in loops itself.
+        (
+            "for i in x:\n def f():\n  a = {}\n  for j in x:\n   a['microbatches'] = 16\n   a = params\n f()",
+            8,
+            "parameters",
+        ),
+        (
+            "for i in x:\n def f():\n  for j in x:\n   def g():\n    a = {}\n"
+            "    for k in x:\n     a[KEY] = 16\n     a = params",
+            10,
+            "parameters",
+        ),
+        (
+            "for i in x:\n class A:\n  mine = params\n  def f(self):\n   a = {}\n"
+            "   for k in x:\n    a[KEY] = 16\n    a = self.mine",
+            10,
+            "parameters",
+        ),
         ("list(map(lambda p: p.update(microbatches=16), [params]))", 4, "parameters"),
         ("sorted([params], key=lambda p: p.update(microbatches=16))", 4, "parameters"),
         ("for params['microbatches'] in (8, 16): pass", 4, "parameters"),
@@ -189,6 +207,10 @@ def test_a_change_after_the_call_in_a_loop_is_there_in_its_next_turn(tmp_path: P
     text += "{'smdistributed': {'modelparallel': options}})\n    params['microbatches'] = 16\n"
     with pytest.raises(InputError, match="line 7: distribution differs with when it is run"):
         read(tmp_path, text)
+    # In a function, too, that stands in a loop and has the options itself.
+    inside = "for _ in x:\n def f():\n  " + text.replace("import json, logging\n", "").replace("\n", "\n  ")
+    with pytest.raises(InputError, match="line 8: distribution differs with when it is run"):
+        read(tmp_path, inside)
 
 
 @pytest.mark.parametrize("after", ["params['microbatches'] = 16", "params = {'microbatches': 16}"])
@@ -224,7 +246,7 @@ def test_arguments_that_may_hide_the_instances(tmp_path: Path) -> None:
     assert options_file(path).conversion().degrees.hosts == 1
 
 
-@pytest.mark.parametrize("deep", [3, 30])
+@pytest.mark.parametrize("deep", [3, 90])
 def test_loops_and_functions_inside_each_other_are_quick(tmp_path: Path, deep: int) -> None:
     """Each is gone through twice, which must not double with every one around it."""
     loops = "".join(f"{'  ' * n}{'for i in x:' if n % 2 else f'def f{n}():'}\n" for n in range(deep))
