@@ -15,7 +15,7 @@ from loadahead.reports.compare import Comparison, compare
 from loadahead.reports.findings import Found, Taken
 from loadahead.reports.reliability import horizons_in_short
 from loadahead.reports.run_data import RunData
-from loadahead.reports.run_directory import MEASURED, PREDICTED
+from loadahead.reports.run_directory import KEEP_ALL, MEASURED, PREDICTED
 from loadahead.reports.speed import Speed
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline, step_times
@@ -29,7 +29,9 @@ from loadahead.sim.units import counted, format_bytes, format_change, format_dur
 # An operation's kind is named where it is off by more than this share of the step: a percent, as for horizons.
 _OFF = 0.01
 _TRIFLE = 0.01
-_HORIZON = "horizon"
+_HORIZON, _OFFLOADS = "horizon", "offload.offload_activations"
+# What is said of a plan that has what is advised.
+_HAS_IT = " has it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +54,73 @@ def plain_words(step: NextStep) -> str:
     return f"Next: take {taken}."
 
 
-def answer(data: RunData, words: Words = plain_words) -> tuple[str, ...]:
-    """Return the answer in a few sentences, each of which can stand in a line of its own.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Holds an answer in sentences, each of which can stand in a line of its own.
 
-    ``words`` says what to do next.
+    Attributes:
+        subject: what was looked at: model, GPUs, link; empty where nothing is known.
+        headline: the one sentence that decides; empty where there is none, as of several models.
+        more: what stands behind it: how well it held, whether it fits without offloading, what is beside it.
+        upcoming: what to do next; empty where there is nothing to say.
     """
+
+    subject: str = ""
+    headline: str = ""
+    more: tuple[str, ...] = ()
+    upcoming: str = ""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Return all of it in its order."""
+        return tuple(line for line in (self.subject, self.headline, *self.more, self.upcoming) if line)
+
+
+def answer_of(data: RunData, words: Words = plain_words) -> Answer:
+    """Return the answer of a run or a sweep; ``words`` says what to do next."""
     found, step = data.found, data.measured or data.predicted
-    lines = [subject(data)]
-    if data.sweep:
-        lines += sweep_answer(data)
-    if step is not None or not data.sweep:
-        lines += _of_step(data)
+    of_step = _of_step(data) if step is not None else []
+    of_sweep = sweep_answer(data) if data.sweep else []
     of_horizons = _of_horizons(found, step is None) if found is not None else _without_findings(data)
-    if step is None and of_horizons:
-        of_horizons[0] = f"{_marked(data)}{of_horizons[0]}"
-    lines += of_horizons
-    lines += _measured(data)
+    if step is None and of_sweep:
+        # Of several models none decides.
+        several = len(choices(data.sweep, model_axes=data.model_axes)) > 1
+        decides, of_sweep = ("", of_sweep) if several else (of_sweep[0], of_sweep[1:])
+        if of_horizons:
+            of_horizons[0] = f"{_marked(data)}{of_horizons[0]}"
+    else:
+        decides, of_horizons = _deciding(found, of_horizons)
+        if not decides and of_step:
+            decides, of_step = of_step[0], of_step[1:]
     upcoming = next_step(data)
-    lines += [] if upcoming is None else [words(upcoming)]
-    return tuple(line for line in lines if line)
+    lines = [*_measured(data), *of_horizons, *of_step]
+    lines = [*of_sweep, *lines] if step is None else [*lines, *of_sweep]
+    return Answer(
+        subject=subject(data),
+        headline=decides or (lines.pop(0) if lines and not of_sweep else ""),
+        more=tuple(line for line in lines if line),
+        upcoming="" if upcoming is None else words(upcoming),
+    )
+
+
+def answer(data: RunData, words: Words = plain_words) -> tuple[str, ...]:
+    """Return the sentences of :func:`answer_of`."""
+    return answer_of(data, words).sentences
+
+
+def _deciding(found: Found | None, lines: list[str]) -> tuple[str, list[str]]:
+    """Return the sentence of a step's horizons that decides, and the others.
+
+    That is the first one on a horizon. Where offloading is not needed and no horizon is advised, it is that.
+    """
+    if found is None or not lines:
+        return (lines[0], lines[1:]) if lines else ("", lines)
+    room = _room(found)
+    decides = 1 if room and len(lines) > 1 and not (found.best is None and found.fits(found.keep_all)) else 0
+    first, others = lines[decides], [*lines[:decides], *lines[decides + 1 :]]
+    if others and others[-1].endswith(_HAS_IT):
+        return f"{first} {others[-1]}", others[:-1]
+    return first, others
 
 
 def _marked(data: RunData) -> str:
@@ -240,7 +290,7 @@ def _own(found: Found, who: str) -> str:
     if own is None:
         return f"{who} does not offload."
     if best is not None and own.horizon == best.horizon:
-        return f"{who} has it."
+        return f"{who}{_HAS_IT}"
     return f"{who} has horizon {own.horizon}: {_taken(found, own)}."
 
 
@@ -256,7 +306,7 @@ def _without_findings(data: RunData) -> list[str]:
     given = "" if data.plan is None or _HORIZON in policy else "Its decisions are given. "
     if kept is None:
         return [given.strip()] if given else []
-    now, before = headline(step, PREDICTED), headline(kept, "keep_all.jsonl")
+    now, before = headline(step, PREDICTED), headline(kept, KEEP_ALL)
     if now.largest_device_bytes is None or before.largest_device_bytes is None or not before.step_time_ns:
         return []
     needs = instead_of(now.largest_device_bytes, before.largest_device_bytes)
@@ -267,7 +317,10 @@ def _without_findings(data: RunData) -> list[str]:
 def _measured(data: RunData) -> list[str]:
     """Return whether it was measured, and how well the prediction held."""
     if data.measured is None:
-        return ["Nothing was measured: these are predictions."] if data.predicted or data.sweep else []
+        if data.predicted is None and not data.sweep:
+            return []
+        of_estimates = ", and their times are an estimate" if data.estimates else ""
+        return [f"Nothing was measured: these are predictions{of_estimates}."]
     measured = headline(data.measured, MEASURED)
     steps = step_times(data.measured, MEASURED)
     of = f", {counted(len(steps), 'timed step')}" if steps else ""
@@ -376,9 +429,11 @@ def _better(found: Found) -> dict[str, Any]:
             **({"release_window": other.release_window} if other.release_window != found.release_window else {}),
             _HORIZON: other.horizon,
         }
-    best = found.best
+    best, own = found.best, found.own
+    if best is None and own is not None and found.fits(found.keep_all) and own.slower > found.within:
+        return {_OFFLOADS: False}
     if (best is not None and not found.fits(best) and found.fitting is not None) or best is None:
         best = found.fitting
-    if best is None or (found.own is not None and _is_as_good(found, found.own, best)):
+    if best is None or (own is not None and _is_as_good(found, own, best)):
         return {}
     return {_HORIZON: best.horizon}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loadahead.reports.pareto import front_of
 from loadahead.reports.run_data import RunData
 from loadahead.sim.choice import Choice, axes_text, choices, gpu_ns_per_microbatch, varying_axes
 from loadahead.sim.step_metrics import SweepRow
@@ -24,16 +25,6 @@ def sweep_answer(data: RunData) -> list[str]:
     return [choice.sentence, *(beside(data.sweep, choice) if choice.fits else [])]
 
 
-def front(rows: Sequence[SweepRow]) -> list[SweepRow]:
-    """Return the rows that fit of which none other is both as fast and as lean, the leanest first."""
-    out: list[SweepRow] = []
-    fit = [row for row in rows if row.fits]
-    for row in sorted(fit, key=lambda row: (row.peak_device_bytes, gpu_ns_per_microbatch(row))):
-        if not out or gpu_ns_per_microbatch(row) < gpu_ns_per_microbatch(out[-1]):
-            out.append(row)
-    return out
-
-
 def beside(rows: Sequence[SweepRow], choice: Choice) -> list[str]:
     """Return sentences on the fastest point that keeps all, the next leaner one, and the next faster one."""
     axes, own = varying_axes(rows), choice.row
@@ -42,7 +33,7 @@ def beside(rows: Sequence[SweepRow], choice: Choice) -> list[str]:
     if own.offloaded and keeping:
         best = min(keeping, key=lambda row: (gpu_ns_per_microbatch(row), row.peak_device_bytes))
         lines.append(f"The best that keeps all ({axes_text(best, axes)}): {_beside(best, own)}.")
-    on_front = front(rows)
+    on_front = [rows[place] for place in reversed(front_of(rows))]
     leaner = [row for row in on_front if row.peak_device_bytes < own.peak_device_bytes]
     faster = [row for row in on_front if gpu_ns_per_microbatch(row) < gpu_ns_per_microbatch(own)]
     if leaner:

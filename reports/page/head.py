@@ -1,15 +1,9 @@
-"""Says what a page's part is of: title, how the work is split and on what, warnings, and how far to trust it."""
+"""Says what a page's part is of: title, how the work is split and on what, and warnings."""
 
 from __future__ import annotations
 
 from loadahead.reports.about import About
-from loadahead.reports.compare import Comparison
-from loadahead.reports.reliability import NOTHING_MEASURED
 from loadahead.reports.run_data import RunData
-from loadahead.reports.run_directory import MEASURED
-from loadahead.reports.statistics import relative_error
-from loadahead.reports.summary import step_times
-from loadahead.reports.tables import format_error
 from loadahead.sim.units import counted
 
 # Degrees of parallelism, as people shorten them.
@@ -43,7 +37,7 @@ def title_of(data: RunData) -> str:
     about = data.about
     if about.model is None:
         return name_of(data)
-    where = about.machine or about.device
+    where = about.machine or (None if about.device is None else about.device.replace(", ", " of "))
     return about.model if where is None else f"{about.model} on {where}"
 
 
@@ -101,23 +95,3 @@ def warnings_of(data: RunData) -> tuple[str, ...]:
     if data.check.differences is not None:
         texts.append(data.check.sentence)
     return tuple(dict.fromkeys(texts))
-
-
-def trust_in_short(data: RunData, comparison: Comparison | None) -> tuple[str, ...]:
-    """Return whether anything was measured, how often, and by how much the prediction was off."""
-    if data.measured is None:
-        return (NOTHING_MEASURED,) if data.predicted is not None or data.sweep else ()
-    times = step_times(data.measured, MEASURED)
-    sentences = [f"{counted(len(times), 'step')} {'was' if len(times) == 1 else 'were'} timed."] if times else []
-    if comparison is not None:
-        theirs, ours = comparison.predicted, comparison.measured
-        errors = [f"step time {_off(theirs.step_time_ns, ours.step_time_ns)}"]
-        if theirs.largest_device_bytes is not None and ours.largest_device_bytes is not None:
-            errors.append(f"peak device memory {_off(theirs.largest_device_bytes, ours.largest_device_bytes)}")
-        sentences.append(f"Prediction against measurement: {', '.join(errors)}.")
-    return tuple(sentences)
-
-
-def _off(predicted: int, measured: int) -> str:
-    error = relative_error(predicted, measured)
-    return "not comparable" if error is None else format_error(error)

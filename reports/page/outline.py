@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from loadahead.reports.answer import Answer
 from loadahead.reports.page.markup import Html
 
 
@@ -33,20 +34,18 @@ class Part:
         whose: what is before the address of each section, and begins the part's heading; empty on a page of one part.
         title: what it is of.
         facts: how it is split and on what, a line each.
-        answer: sentences.
+        answer: what a reader came for, in words.
         tiles: headline numbers.
         warnings: sentences.
-        trust: how far to trust it, in short; the section ``trust`` has more.
         explorer: the section to explore it by.
     """
 
     whose: str
     title: str
     facts: tuple[str, ...]
-    answer: tuple[str, ...]
+    answer: Answer
     tiles: Html
     warnings: tuple[str, ...]
-    trust: tuple[str, ...]
     explorer: Html
     sections: tuple[Section, ...]
 

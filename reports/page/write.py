@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadahead.reports import run_directory
-from loadahead.reports.answer import answer
+from loadahead.reports.answer import answer_of
 from loadahead.reports.compare import compare
 from loadahead.reports.page import assets, head
 from loadahead.reports.page.background import machine_section, missing_sentence, trust_section
@@ -107,10 +107,9 @@ def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, part
         whose=whose,
         title=f"{'The sweep' if whose else 'The run'}: {head.title_of(data)}" if parts > 1 else "",
         facts=head.facts_of(data),
-        answer=answer(data, commands.next_words),
+        answer=answer_of(data, commands.next_words),
         tiles=tiles(data),
         warnings=head.warnings_of(data),
-        trust=head.trust_in_short(data, comparison),
         # Its elements have addresses of their own, so that a page has one; a sweep has more to explore.
         explorer=explorer(data, commands.point) if parts == 1 or whose else Html(),
         sections=there(sections),

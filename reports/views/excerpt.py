@@ -22,6 +22,7 @@ from loadahead.reports.views.window import steady_window
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.stalls import NO_EDGE, STALL_OF, waits
+from loadahead.sim.step_metrics import STEP_TIME
 from loadahead.sim.timeline import COLUMNS, Timeline
 
 Why = Literal["fullest", "waits longest", "another"]
@@ -78,7 +79,7 @@ def same_excerpt(timeline: Timeline, of: StepExcerpt, launches: Ints | None = No
     for one in of.ranks:
         rows = np.asarray([place[op] for op in one.boxes.op if op in place], dtype=np.int64)
         ranks.append(_rank(step, one.rank, one.why, rows))
-    return of.model_copy(update={"step_time_ns": timeline.step_time_ns, "ranks": tuple(ranks)})
+    return of.model_copy(update={STEP_TIME: timeline.step_time_ns, "ranks": tuple(ranks)})
 
 
 def _step(timeline: Timeline, launches: Ints | None) -> _Step:

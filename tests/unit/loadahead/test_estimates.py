@@ -25,6 +25,7 @@ WITHOUT_WORKSPACES = (
     "and those of a run may be higher"
 )
 OF_ADVICE = "All of its times are an estimate."
+IN_SHORT = "Nothing was measured: these are predictions, and their times are an estimate."
 OF_COMPARISON = (
     f"The predicted times are not measured but an {SOURCE}: they are that GPU's and the measured ones a CPU's, so that "
     "errors of times say nothing of either."
@@ -283,7 +284,11 @@ def test_a_comparison_says_it(executed: Path, capsys: Captured) -> None:
 def test_a_runs_page_says_it(executed: Path) -> None:
     page = la.report(executed).read_text()
     assert page.count(">estimated<") == 1
-    for text in (SOURCE, OF_ADVICE, "Their times are an estimate: no device was timed"):
+    for text in (
+        SOURCE,
+        "the predicted times are an estimate for another device",
+        "Their times are an estimate: no device was timed",
+    ):
         assert text in page
     assert OF_COMPARISON.replace("'", "&#x27;") in page or OF_COMPARISON in page
 
@@ -293,17 +298,17 @@ def test_a_sweeps_page_says_it(tmp_path: Path, capsys: Captured) -> None:
     assert said["costs"] == [SOURCE] and WARNING in said["warnings"] and said["advice"]["estimated"]
     page = la.report(tmp_path).read_text()
     assert page.count(">estimated<") == 1
-    assert SOURCE in page and OF_ADVICE in page and "Their times are an estimate: no device was timed" in page
+    assert SOURCE in page and IN_SHORT in page and "Their times are an estimate: no device was timed" in page
 
 
 def test_a_simulation_in_words(capsys: Captured) -> None:
     out, err = printed(["simulate", "demo", *ASKED], capsys)
-    assert f"(compiled; {SOURCE})" in out and OF_ADVICE in out and err.count(WARNING) == 1
+    assert f"(compiled; {SOURCE})" in out and IN_SHORT in out and err.count(WARNING) == 1
 
 
 def test_a_sweep_in_words(capsys: Captured) -> None:
     out, err = printed(["sweep", "demo", *ASKED, "--horizon", "1:2"], capsys)
-    assert OF_ADVICE in out and err.count(WARNING) == 1
+    assert IN_SHORT in out and err.count(WARNING) == 1
 
 
 def test_an_inspection(capsys: Captured) -> None:
@@ -330,4 +335,4 @@ def test_nothing_of_it_where_nobody_asked(shown: Callable[[], la.Timeline], sour
 def test_costs_of_a_file_are_still_an_estimate(executed: Path, capsys: Captured) -> None:
     given = ["--costs", str(executed / "costs.json"), *SET]
     out, err = printed(["simulate", "demo", *given], capsys)
-    assert f"(compiled; {SOURCE})" in out and OF_ADVICE in out and err.count(WARNING) == 1
+    assert f"(compiled; {SOURCE})" in out and IN_SHORT in out and err.count(WARNING) == 1

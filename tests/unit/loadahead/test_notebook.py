@@ -338,11 +338,11 @@ def test_showing_loads_no_more_than_it_needs(tmp_path: Path) -> None:
         "results = [la.plan('uniform'), step, step.metrics, costs, la.advise('uniform'), la.inspect('uniform')]\n"
         "assert all('cannot be told' not in repr(result) for result in results)\n"
     )
-    heavy = {"torch", "pandas", "matplotlib", "IPython", "loadahead.reports", "loadahead.notebook"}
+    heavy = {"torch", "pandas", "matplotlib", "IPython", "loadahead.reports.plots", "loadahead.notebook"}
     unneeded = f"import sys\nassert not set(sys.modules) & {heavy}\n"
     drawn = "assert all('<table' in result._repr_html_() for result in results)"
     modules, _ = loaded_by(make + unneeded + drawn, tmp_path)
-    assert modules & heavy == {"matplotlib", "loadahead.reports", "loadahead.notebook"}
+    assert modules & heavy == {"matplotlib", "loadahead.reports.plots", "loadahead.notebook"}
     assert "matplotlib.pyplot" not in modules
 
 

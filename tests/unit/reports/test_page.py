@@ -33,7 +33,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.sweep import evaluate_point, grid
 from loadahead.sim.timeline import Timeline, read_timeline, write_timeline
-from loadahead.sim.units import format_number
+from loadahead.sim.units import format_bytes, format_number
 from tests.support.pages import PageText
 from tests.support.plans import GB, uniform_costs, uniform_plan, uniform_workload
 
@@ -160,7 +160,6 @@ def test_the_headline_is_the_median_step(run: Path) -> None:
     once = data.predicted.step_time_ns
     text = page_of(run).text
     assert f"predicted {once / 1e6:.4g} ms error −2.4 %" in text
-    assert "6 timed" not in text
     # They get longer from one to the next by a percent, which no sentence on the step's time may hide.
     assert "6 steps were timed" in text and "stable" not in text and "The steps got longer" in text
 
@@ -366,8 +365,8 @@ def test_the_title_is_the_model_and_the_machine_where_they_are_known(run: Path) 
     assert "16 GPUs; tensor parallel 8." in page.text
 
 
-@pytest.mark.parametrize(("steps", "words"), [(6, "6 steps were timed."), (1, "1 step was timed."), (0, "")])
-def test_trust_in_short_is_the_number_of_steps_and_the_errors(tmp_path: Path, steps: int, words: str) -> None:
+@pytest.mark.parametrize(("steps", "words"), [(6, ", 6 timed steps"), (1, ", 1 timed step"), (0, "")])
+def test_the_answer_has_the_number_of_steps_and_the_errors(tmp_path: Path, steps: int, words: str) -> None:
     root = write_run(tmp_path / "run", steps=steps)
     data = load_run(root)
     assert data.predicted is not None and data.measured is not None
@@ -375,13 +374,21 @@ def test_trust_in_short_is_the_number_of_steps_and_the_errors(tmp_path: Path, st
     error = f"{(predicted - measured) / measured:+.1%}" if measured and measured != predicted else "exact"
     error = error.replace("%", " %").replace("-", "−")
     text = page_of(root).text
-    assert f"{words} Prediction against measurement: step time {error}, peak device memory exact.".strip() in text
+    assert f"Measured on cpu{words}: step time " in text
+    assert (
+        f" ({error}); peak device memory {format_bytes(data.predicted.metrics.peak_device_bytes)}, as predicted."
+        in text
+    )
     assert "Nothing was measured" not in text
 
 
 def test_nothing_measured_is_said_in_short(run: Path) -> None:
     (run / "measured.jsonl").unlink()
-    assert page_of(run).text.count(NOTHING_MEASURED) == 2  # in short above, and below where there is more
+    text = page_of(run).text
+    assert (
+        text.count("Nothing was measured: these are predictions.") == 1
+    )  # in the answer, and below where there is more
+    assert text.count(NOTHING_MEASURED) + text.count("Of this plan nothing was measured.") == 1
 
 
 def sweep_of(root: Path, scenario: str, command: tuple[str, ...] = (), **more: Any) -> None:
