@@ -222,7 +222,9 @@ def thin(t: Ints, level: Ints, end: int, most: int) -> tuple[Ints, Ints]:
     if len(t) <= 2 * most:
         return np.arange(len(t)), t
     edges = np.linspace(int(t[0]), max(end, int(t[-1]) + 1), most + 1)
-    first = np.maximum(np.searchsorted(t, edges[:-1], side="right") - 1, 0)
+    # A column begins with all samples at its edge, which steps without time have many of, or else with the one before.
+    before = np.searchsorted(t, edges[:-1], side="right") - 1
+    first = np.maximum(np.minimum(before, np.searchsorted(t, edges[:-1], side="left")), 0)
     last = np.searchsorted(t, edges[1:], side="left")
     at = [
         a + int(np.argmax(level[a:b]))
