@@ -279,6 +279,9 @@ def _ways(step: Timeline, rows: list[Row], span: tuple[str, _Window], most: int)
     readers = by_key(Kind.RECOMPUTE, Kind.BACKWARD, Kind.BACKWARD_INPUT)
     out: list[Way] = []
     for rank in dict.fromkeys(row.rank for row in rows):
+        # A lane whose operations take no time has no row.
+        if not all((rank, lane) in place for lane in ("compute", "copy out", "copy in")):
+            continue
         whole = [key for key in offloads if key[0] == rank and key in prefetches and key in readers]
         whole.sort(key=lambda key: int(step.start_ns[offloads[key]]))
         for i in sorted({round((n + 0.5) * len(whole) / most - 0.5) for n in range(most)} if whole else ()):
