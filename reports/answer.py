@@ -395,8 +395,10 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     chosen = choices(data.sweep, model_axes=data.model_axes)
     if len(chosen) != 1 or not chosen[0].fits:
         return None
-    axes = varying_axes(data.sweep)
-    return NextStep(settings={axis: chosen[0].row.axes[axis] for axis in axes}, measure=can_be_run(data))
+    point = {axis: chosen[0].row.axes[axis] for axis in varying_axes(data.sweep)}
+    # What all its horizons say stands before the best of those that were swept.
+    better = {} if data.found is None else _better(data.found)
+    return NextStep(settings=point | better, measure=can_be_run(data))
 
 
 def can_be_run(data: RunData) -> bool:

@@ -162,7 +162,8 @@ def _shares(
     that is shared, else at one pace.
     """
     edges = np.linspace(int(step.start_ns.min()), int(step.end_ns.max()), columns + 1).round().astype(np.int64)
-    at = np.flatnonzero(link >= 0)
+    # One without bytes takes no time on its link.
+    at = np.flatnonzero((link >= 0) & (plan.ops.nbytes > 0))
     end = step.end_ns[at]
     begin = np.minimum(step.start_ns[at] + costs.latencies(plan)[at], end - 1)
     if table.names and is_predicted(step) and too_large(0, table) is None:

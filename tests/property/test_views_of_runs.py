@@ -180,4 +180,5 @@ def test_links_carry_what_the_plan_moves_and_no_more_than_they_can(data: RunData
         assert not len(flows) or not step.step_time_ns
         return
     for one in found.links:
-        assert max(one.shares["predicted"]) <= 1 + 1e-6
+        # The engines give each transfer a byte per second at the least, however little is shared.
+        assert max(one.shares["predicted"]) <= 1 + len(table.own) / one.bandwidth + 1e-6
