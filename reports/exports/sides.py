@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadahead.reports.launches import MEASURING, launches_of
+from loadahead.reports.launches import launches_of
 from loadahead.reports.run_data import RunData
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
@@ -45,7 +45,7 @@ class Side:
 
 def side_of(timeline: Timeline, costs: Costs | None = None, plan: Plan | None = None) -> Side:
     """Return the side that a timeline is by its source, with the plan it was made of, or the one given."""
-    name = MEASURED if timeline.source in MEASURING else PREDICTED
+    name = MEASURED if timeline.is_measured else PREDICTED
     return Side(name=name, timeline=timeline, plan=timeline.plan if plan is None else plan, costs=costs)
 
 

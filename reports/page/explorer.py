@@ -30,8 +30,8 @@ _LANES = {
     Queue.SEND: ("send", "send"),
     Queue.RECV: ("receive", "recv"),
 }
-# How the hatch of a wait lies, in degrees, and whether it is crossed, so that no cause is told by its colour alone.
-_HATCHES = {"release": (45, False), "prefetch": (-45, False), "send": (45, True), "recv": (0, False)}
+# How a hatch lies, in degrees, and whether it is crossed, by the sign that figures write it with.
+_LIES = {"/": (45, False), "\\": (-45, False), "x": (45, True), "|": (0, False)}
 _MARK_COLOUR = "currentColor"
 
 
@@ -86,7 +86,7 @@ def content(view: Explored, point_command: PointCommand | None = None) -> dict[s
                 "title": look.title,
                 "label": look.label,
                 "colour": themed(STALL_COLOUR[stall]),
-                "hatch": _HATCHES[stall],
+                "hatch": _LIES[look.hatch[0]],
             }
             for stall, look in STALL_LOOKS.items()
         },

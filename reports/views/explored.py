@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
+from loadahead.reports.launches import launches_of
 from loadahead.reports.pareto import front_of
 from loadahead.reports.points import StepExcerpt
 from loadahead.reports.run_data import RunData
@@ -194,12 +193,10 @@ def _step_of_run(data: RunData) -> ExploredStep | None:
     known = shown.plan is not None
     capacity = data.capacity_bytes
     if predicted is None:
-        step = excerpt(shown, _issue(shown))
+        step = excerpt(shown, _launches(shown, data))
         return ExploredStep(predicted=step, capacity_bytes=capacity, waits_known=known, source="measured")
-    step = excerpt(
-        predicted, None if data.costs is None or predicted.plan is None else data.costs.launches(predicted.plan)
-    )
-    also = None if measured is None else same_excerpt(measured, step, _issue(measured))
+    step = excerpt(predicted, _launches(predicted, data))
+    also = None if measured is None else same_excerpt(measured, step, _launches(measured, data))
     return ExploredStep(predicted=step, measured=also, capacity_bytes=capacity, waits_known=known)
 
 
@@ -210,8 +207,5 @@ def _with_plan(timeline: Timeline | None, data: RunData) -> Timeline | None:
     return timeline if data.plan is None else replace(timeline, plan=data.plan)
 
 
-def _issue(measured: Timeline) -> Ints | None:
-    """Return the host's measured time to issue each operation, in ns; None where the timeline does not say."""
-    issue = measured.header.get("issue_ns")
-    whole = isinstance(issue, list) and len(issue) == len(measured) and all(type(ns) is int for ns in issue)
-    return np.asarray(issue, dtype=np.int64) if whole else None
+def _launches(timeline: Timeline, data: RunData) -> Ints | None:
+    return None if timeline.plan is None else launches_of(timeline, timeline.plan, data.costs)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadahead.reports.launches import launches_of
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
-from loadahead.reports.views.time_waits import CAUSES, NOT_KNOWN, OTHER, launches_of
+from loadahead.reports.views.time_waits import CAUSES, NOT_KNOWN, OTHER
 from loadahead.reports.views.timelines import (
     compute_queue,
     far_apart,
@@ -133,7 +134,7 @@ def time_parts(data: RunData, most_ranks: int = 16) -> TimeParts | Missing:
         return Missing(title=TITLE, reason="there is no timeline with operations")
     ranks = ranks_of(steps)
     waited = {
-        name: None if data.plan is None else waits(data.plan, step.end_ns, launches_of(data, data.plan, step))
+        name: None if data.plan is None else waits(data.plan, step.end_ns, launches_of(step, data.plan, data.costs))
         for name, step in steps.items()
     }
     bars = [_bar(name, step, rank, waited[name]) for rank in ranks for name, step in steps.items()]

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadahead.reports.launches import launches_of
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.timelines import compute_queue, ranks_of
 from loadahead.sim.ir.kinds import Queue
-from loadahead.sim.ir.plan import Ints, Plan
+from loadahead.sim.ir.plan import Ints
 from loadahead.sim.stalls import STALL_OF, waits
 from loadahead.sim.step_metrics import STALLS
 from loadahead.sim.timeline import Timeline
@@ -39,20 +40,11 @@ class QueueWaits:
         return int(self.length_ns.max(initial=0))
 
 
-def launches_of(data: RunData, plan: Plan, timeline: Timeline) -> Ints | None:
-    """Return the host's time to issue each operation, in ns: as measured, or as the costs have it; None for neither."""
-    if timeline is data.measured:
-        issue = timeline.header.get("issue_ns")
-        whole = isinstance(issue, list) and len(issue) == len(plan) and all(type(ns) is int for ns in issue)
-        return np.asarray(issue, dtype=np.int64) if whole else None
-    return None if data.costs is None else data.costs.launches(plan)
-
-
 def queue_waits(data: RunData, timeline: Timeline) -> QueueWaits:
     """Return the waits of a step's compute queues; without a plan, the gaps between their operations."""
     if data.plan is None:
         return _gaps(timeline)
-    waited = waits(data.plan, timeline.end_ns, launches_of(data, data.plan, timeline))
+    waited = waits(data.plan, timeline.end_ns, launches_of(timeline, data.plan, data.costs))
     at = np.flatnonzero((waited.wait_ns > 0) & (timeline.queue == Queue.COMPUTE))
     stalls = STALL_OF[waited.blamed[at]]
     return QueueWaits(
