@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from loadahead.notebook.pictures import figure, figures
+from loadahead.notebook.pictures import drawn_or_said, figure, figures
 from loadahead.notebook.sheets import Sheet, sheet_of
 from loadahead.notebook.subjects import subject_of
 from loadahead.reports.page.markup import Html, element, joined
 from loadahead.reports.palette import PALETTE
+from loadahead.reports.plots.fronts import fronts
 from loadahead.reports.plots.panels import Panels
+from loadahead.reports.sweep_comparison import SweepComparison
 from loadahead.reports.tables import Grid
 
 _CLASS = "loadahead"
@@ -30,6 +32,8 @@ def html(result: object) -> str | None:
     if sheet is None:
         return None
     drawn = [] if subject is None else figures(subject.data, subject.figures)
+    if isinstance(result, SweepComparison):
+        drawn = [drawn_or_said("fronts", lambda: fronts(result))]
     numbers = [] if sheet.numbers is None else [_table(sheet.numbers)]
     return _box(*_head(sheet), *numbers, *drawn, *map(_table, sheet.tables), *_folded(sheet))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from loadahead.reports.pareto import front_of
-from loadahead.reports.sweep_comparison.differences import differences
+from loadahead.reports.sweep_comparison.differences import differences, other_models
 from loadahead.reports.sweep_comparison.matching import Matching, matching, partners, plain, same
 from loadahead.reports.sweep_comparison.result import (
     BestChange,
@@ -36,7 +36,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
         matched_by=by.by,
         fixed=by.fixed,
         ignored=tuple(by.ignored),
-        apart=tuple(by.apart),
+        apart=by.apart,
         points=tuple(
             PointChange(axes={axis: row.axes[axis] for axis in by.by}, a=row, b=other) for row, other in pairs
         ),
@@ -48,6 +48,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
         ),
         fronts=tuple(_front(model, before[1], now[1], by) for model, before, now in models),
         differences=differences(a.facts, b.facts),
+        other_models=other_models(a.facts, b.facts),
     )
     return replace(found, sentences=tuple(comparison_sentences(found)))
 
