@@ -28,10 +28,11 @@ _TABLES = (".csv", ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """Holds one step that may be compared: its name, and what reads or makes its timeline."""
+    """Holds one step that may be compared: its name, which may be its file's, and what reads or makes its timeline."""
 
     name: str
     timeline: Callable[[], Timeline]
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +104,17 @@ def _files(directory: Path) -> list[Path]:
 
 def _run_side(path: Path) -> RunSide:
     if path.is_dir():
-        steps = {file.name: _Step(name=str(file), timeline=partial(read_timeline, file)) for file in _files(path)}
+        steps = {
+            file.name: _Step(name=str(file), timeline=partial(read_timeline, file), is_file=True)
+            for file in _files(path)
+        }
         return RunSide(predicted=steps.get(PREDICTED), measured=steps.get(MEASURED))
-    return timeline_side(read_timeline(path), str(path))
+    return timeline_side(read_timeline(path), str(path), is_file=True)
 
 
-def timeline_side(timeline: Timeline, name: str) -> RunSide:
+def timeline_side(timeline: Timeline, name: str, *, is_file: bool = False) -> RunSide:
     """Return a side of one timeline, which says itself whether it was measured."""
-    step = _Step(name=name, timeline=lambda: timeline)
+    step = _Step(name=name, timeline=lambda: timeline, is_file=is_file)
     return RunSide(measured=step) if timeline.is_measured else RunSide(predicted=step)
 
 
@@ -139,7 +143,8 @@ def compare_sides(a: RunSide, b: RunSide) -> Comparison | StepComparison:
     if a.predicted is not None and b.measured is not None:
         predicted, measured = a.predicted.timeline(), b.measured.timeline()
         if of_one_plan(predicted, measured):
-            return replace(compare(predicted, measured), files=(a.predicted.name, b.measured.name))
+            files = (a.predicted.name, b.measured.name) if a.predicted.is_file and b.measured.is_file else None
+            return replace(compare(predicted, measured), files=files)
     pairs = [(a.measured, b.measured), (a.predicted, b.predicted), (a.steps[0], b.steps[0])]
     one, other = next((one, other) for one, other in pairs if one is not None and other is not None)
     return compare_steps(one.timeline(), other.timeline(), (one.name, other.name))
