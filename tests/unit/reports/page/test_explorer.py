@@ -19,8 +19,8 @@ from loadahead.reports.page.explorer import content, explorer
 from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.points import MOST_BINS, MOST_BOXES, MOST_POINTS, MOST_RANKS, MOST_SAMPLES, StepExcerpt
 from loadahead.reports.run_data import RunData, load_run
-from loadahead.reports.sweep_facts import CostsFacts
 from loadahead.reports.stalls import STALL_LOOKS
+from loadahead.reports.sweep_facts import CostsFacts
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import MOST_ROWS, Explored, ExploredStep, explored
 
