@@ -199,6 +199,8 @@ class StepComparison(Shown):
         ranks = [len(side.headline.peak_device_bytes) for side in (a, b)]
         on = ["", ""] if ranks[0] == ranks[1] else [f" on {counted(count, 'rank')}" for count in ranks]
         counts = f"{counted(a.operations, 'operation')}{on[0]} in A and {b.operations}{on[1]} in B"
+        if a.operations == b.operations and on[0] == on[1]:
+            counts = f"{counted(a.operations, 'operation')} in each"
         return (f"The plans differ{names}, with {counts}: single operations are not matched.",)
 
     @property
