@@ -51,7 +51,7 @@ def test_the_step_time_is_stable_is_not_said_of_outliers() -> None:
     """The demo's first steps take longer, by less than makes a standard deviation of 10 %."""
     text = text_of(115, 100, 101, 100, 99, 100, 100, 101)
     assert "stable" not in text
-    assert "1 of 8 timed steps lies far from the median, by more than 5%: step 1 (+15.0 %)." in text
+    assert "1 of 8 timed steps lies far from the median, by more than 5 %: step 1 (+15.0 %)." in text
     assert "caches and allocators may still have been filling" in text
     later = text_of(100, 101, 100, 99, 115, 100, 100, 101)
     assert "step 5 (+15.0 %)" in later and "The times alone do not say why" in later
@@ -68,8 +68,10 @@ def test_stable_is_said_with_the_numbers_that_were_looked_at() -> None:
     text = text_of(100, 101, 100, 99, 100, 101, 99, 100)
     assert "8 steps were timed: 99 ms to 101 ms, median 100 ms, at most 1.0 % from it" in text
     assert "The middle half of them lies between 99.75 ms and 100.2 ms, 0.5 % of the median." in text
-    assert "By these three the step time is stable: the standard deviation is 0.8 % of the median (at most 10%)" in text
-    assert "the halves' medians differ by 0.5 % (at most 2%)" in text or "differ by 0.0 %" in text
+    assert (
+        "By these three the step time is stable: the standard deviation is 0.8 % of the median (at most 10 %)" in text
+    )
+    assert "the halves' medians differ by 0.5 % (at most 2 %)" in text or "differ by 0.0 %" in text
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=2, max_size=30))
