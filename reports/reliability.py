@@ -99,8 +99,8 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
     sentences += _far(steps_ns, steps, far) + _drift(halves)
     if steps.unstable:
         sentences.append(
-            f"The step time is unstable (its standard deviation is above {limit_text(UNSTABLE)} of the median): errors of this "
-            "size say nothing about the prediction. Run again on an idle machine, with more steps."
+            f"The step time is unstable (its standard deviation is above {limit_text(UNSTABLE)} of the median): errors "
+            "of this size say nothing about the prediction. Run again on an idle machine, with more steps."
         )
     elif steps.count >= FEW_SAMPLES and not far and halves is not None and abs(halves) <= DRIFT:
         sentences.append(
@@ -126,10 +126,8 @@ def _far(steps_ns: Sequence[int], steps: Spread, far: Sequence[int]) -> list[str
     if not far:
         return []
     by_distance = sorted(far, key=lambda place: abs(steps_ns[place] - steps.median), reverse=True)[:_MOST_NAMED]
-    named = ", ".join(
-        f"step {place + 1} ({format_beyond(steps_ns[place] / steps.median - 1, LEAST_FAR)})"
-        for place in sorted(by_distance)
-    )
+    off = {place: format_beyond(steps_ns[place] / steps.median - 1, LEAST_FAR) for place in sorted(by_distance)}
+    named = ", ".join(f"step {place + 1} ({change})" for place, change in off.items())
     count = f"{len(far)} of {steps.count} timed steps" if len(far) > 1 else f"1 of {steps.count} timed steps"
     which = f", the farthest {named}" if len(far) > len(by_distance) else f": {named}"
     verb = "lies" if len(far) == 1 else "lie"
