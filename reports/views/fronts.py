@@ -41,9 +41,7 @@ class FrontsView:
     @property
     def sentences(self) -> list[str]:
         """Return what the figure shows, in words."""
-        parts = [
-            "Lines are the fronts: no other point of the sweep that fits takes less of one and no more of the other."
-        ]
+        parts = ["Lines are the fronts: no point that fits takes less of one and no more of the other."]
         sides = [side for panel in self.panels for side in (panel.a, panel.b)]
         if not all(side.fitting for side in sides):
             parts.append("Where nothing fits it is the front of all points, and the ring the nearest to fit.")
