@@ -21,7 +21,7 @@ def slower(step_time_ns: int, keep_all_ns: int) -> float | None:
 
     None comes back where keeping all takes no time: there is nothing to have a share of.
     """
-    return step_time_ns / keep_all_ns - 1 if keep_all_ns else None
+    return (step_time_ns - keep_all_ns) / keep_all_ns if keep_all_ns else None
 
 
 def slower_text(step_time_ns: int, keep_all_ns: int, within: float = float(WITHIN)) -> str:
