@@ -61,8 +61,8 @@ def percent(part: float, whole: float) -> str:
     """Return a share as text such as ``12 %``; what is not nothing does not become 0 %, nor 100 % what is not all."""
     share = Fraction(part) / Fraction(whole) * 100
     if 99 < share < 100:
-        cut = int(share * 100)
-        return "more than 99.99 %" if cut == 9999 and share * 100 > cut else f"{cut / 100:.4g} %"
+        shown = f"{float(share):.4g} %"
+        return "more than 99.99 %" if shown == "100 %" else shown
     if share == 0 or share >= 10:
         return f"{float(share):.0f} %"
     return f"{float(share):.1f} %" if share >= Fraction(1, 20) else "less than 0.1 %"

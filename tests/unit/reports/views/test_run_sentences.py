@@ -282,8 +282,16 @@ def test_steps_far_apart_are_said_to_have_axes_of_their_own(view: object) -> Non
 
 @pytest.mark.parametrize(
     ("part", "text"),
-    [(0, "0 %"), (1, "less than 0.1 %"), (1234, "1.2 %"), (50_000, "50 %"), (99_990, "99.99 %"), (100_000, "100 %")]
-    + [(99_600, "99.6 %"), (99_996, "more than 99.99 %")],
+    [
+        (0, "0 %"),
+        (1, "less than 0.1 %"),
+        (1234, "1.2 %"),
+        (50_000, "50 %"),
+        (99_600, "99.6 %"),
+        (99_990, "99.99 %"),
+        (99_996, "more than 99.99 %"),
+        (100_000, "100 %"),
+    ],
 )
 def test_shares_do_not_round_to_what_they_are_not(part: int, text: str) -> None:
     assert percent(part, 100_000) == text
