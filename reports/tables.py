@@ -56,6 +56,11 @@ def format_share(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
 
 
+def limit_text(share: float) -> str:
+    """Return a limit of whole percents, e.g. ``10 %``."""
+    return f"{share:.0%}".replace("%", " %")
+
+
 def _bytes(value: int | None) -> str:
     return NOTHING if value is None else format_bytes(value)
 

@@ -266,8 +266,8 @@ def _costs_grid(costs: Costs) -> Grid:
     )
 
 
-def _change(share: float) -> str:
-    return f"{share:+.1%}".replace("%", " %").replace("-", "−")
+def _change(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:+.1%}".replace("%", " %").replace("-", "−")
 
 
 def _advice(advice: Advice) -> Sheet:

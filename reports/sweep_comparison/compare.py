@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loadahead.reports.pareto import front_of
+from loadahead.reports.pareto import all_on_front
 from loadahead.reports.sweep_comparison.differences import differences, other_models
 from loadahead.reports.sweep_comparison.matching import Matching, matching, partners, plain, same
 from loadahead.reports.sweep_comparison.result import (
@@ -91,7 +91,7 @@ def _by_model(side: SweepSide, by: Matching) -> list[_OfModel]:
 
 
 def _front(model: Mapping[str, Any], a: Sequence[SweepRow], b: Sequence[SweepRow], by: Matching) -> FrontChange:
-    before, now = ([rows[i] for i in front_of(rows)] for rows in (a, b))
+    before, now = ([rows[i] for i in all_on_front(rows)] for rows in (a, b))
     keys_a, keys_b = ({by.key(row) for row in rows} - {None} for rows in (before, now))
     return FrontChange(
         model=model,

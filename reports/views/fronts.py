@@ -43,7 +43,7 @@ class FrontsView:
     def sentences(self) -> list[str]:
         """Return what the figure shows, in words."""
         parts = [] if self.other_models is None else ["A and B are of different models."]
-        parts.append("Lines are the fronts: what no other point of its sweep that fits beats in both.")
+        parts.append("Lines are the fronts: no point that fits takes less of one and no more of the other.")
         sides = [side for panel in self.panels for side in (panel.a, panel.b)]
         if not all(side.fitting for side in sides):
             parts.append("Where nothing fits it is the front of all points, and the ring the nearest to fit.")

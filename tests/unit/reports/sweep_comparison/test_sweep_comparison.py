@@ -48,8 +48,7 @@ def test_points_changes_and_fronts_are_brute_forces(
 
     def front(points: dict[int, tuple[int, int, bool]]) -> set[int]:
         fit = {h: (t, m) for h, (t, m, ok) in points.items() if ok or m <= 1} or {h: p[:2] for h, p in points.items()}
-        best = {p for p in fit.values() if not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in fit.values())}
-        return {next(h for h in fit if fit[h] == p) for p in best}
+        return {h for h, p in fit.items() if not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in fit.values())}
 
     found = compared(rows(a), rows(b))
     both = [h for h in a if h in b]
