@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from loadahead.reports.horizon_errors import horizon_sentences, horizons_in_short
@@ -26,7 +27,7 @@ from loadahead.reports.statistics import (
 from loadahead.reports.summary import step_times
 from loadahead.reports.tables import format_share
 from loadahead.sim.costs import is_estimate
-from loadahead.sim.units import format_change, format_duration
+from loadahead.sim.units import counted, format_change, format_duration
 
 # What is said of costs that are an estimate.
 ESTIMATED_TIMES = (
@@ -41,7 +42,7 @@ def doubts(data: RunData) -> list[str]:
     """Return all that is to be said of how far a run's or a sweep's figures can be trusted."""
     sentences = []
     if data.measured is not None:
-        sentences += step_time_sentences(step_times(data.measured, MEASURED))
+        sentences += step_time_sentences(step_times(data.measured, MEASURED), run_again(data))
         link = data.measured.header.get("link")
         sentences += [link] if isinstance(link, str) else []
     elif data.horizons:
@@ -64,13 +65,27 @@ def _of_sweep(data: RunData) -> str:
     run = {(point.microbatches, point.horizon) for point in data.horizons if point.measured is not None}
     there = sum((row.microbatches, row.horizon) in run for row in data.sweep)
     left = len(data.sweep) - there
+    of_all = f"Of the sweep's {counted(len(data.sweep), 'point')}"
     if not run:
-        return f"Of the sweep's {len(data.sweep)} points at most one was measured; the others are predictions."
-    return f"Of the sweep's {len(data.sweep)} points {there} were measured; the other {left} are predictions."
+        return f"{of_all} at most one was measured; the others are predictions."
+    of = f"{of_all} {there} {'was' if there == 1 else 'were'} measured"
+    rest = f"the other {left} are predictions" if left > 1 else "the other is a prediction"
+    return f"{of}; {rest}." if left else f"{of}."
 
 
-def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
-    """Return what the timed steps of a run say about its step time."""
+def run_again(data: RunData) -> tuple[int, ...]:
+    """Return the timed steps of the same plan where it was run once more among the horizons; empty where it was not."""
+    if data.plan is None:
+        return ()
+    horizon = data.plan.policy.get("horizon")
+    for point in data.horizons:
+        if point.measured is not None and (point.horizon, point.microbatches) == (horizon, data.plan.microbatches):
+            return point.steps_ns or (point.measured.step_time_ns,)
+    return ()
+
+
+def step_time_sentences(steps_ns: Sequence[int], again_ns: Sequence[int] = ()) -> list[str]:
+    """Return what the timed steps of a run say about its step time; ``again_ns`` are those of another run of it."""
     steps = spread(steps_ns)
     if steps is None:
         return ["The step times of this run were not kept, so nothing is known about their spread."]
@@ -89,19 +104,43 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
             f"{format_share(share)} of the median."
         )
     far, halves = far_from_median(steps_ns), drift(steps_ns)
-    sentences += _far(steps_ns, steps, far) + _drift(halves)
+    between = median(again_ns) / steps.median - 1 if again_ns and steps.median else None
+    sentences += _far(steps_ns, steps, far) + _drift(halves) + _again(steps, again_ns, between)
     if steps.unstable:
         sentences.append(
-            f"The step time is unstable (its standard deviation is above {UNSTABLE:.0%} of the median): errors of this "
-            "size say nothing about the prediction. Run again on an idle machine, with more steps."
+            f"The step time is unstable (its standard deviation is above {_whole(UNSTABLE)} of the median): errors of "
+            "this size say nothing about the prediction. Run again on an idle machine, with more steps."
         )
-    elif steps.count >= FEW_SAMPLES and not far and halves is not None and abs(halves) <= DRIFT:
+    elif (
+        steps.count >= FEW_SAMPLES
+        and not far
+        and halves is not None
+        and abs(halves) <= DRIFT
+        and abs(between or 0.0) <= DRIFT
+    ):
+        runs = "" if between is None else f", and the two runs' by {format_share(abs(between))}"
         sentences.append(
-            f"By these three the step time is stable: the standard deviation is {format_share(steps.relative)} of the "
-            f"median (at most {UNSTABLE:.0%}), no step lies far off, and the halves' medians differ by "
-            f"{format_share(abs(halves))} (at most {DRIFT:.0%})."
+            f"By these {'three' if between is None else 'four'} the step time is stable: the standard deviation is "
+            f"{format_share(steps.relative)} of the median (at most {_whole(UNSTABLE)}), no step lies far off, and the "
+            f"halves' medians differ by {format_share(abs(halves))}{runs} (at most {_whole(DRIFT)})."
         )
     return sentences
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _again(steps: Spread, again_ns: Sequence[int], between: float | None) -> list[str]:
+    """Return by how much another run of the same plan differs."""
+    if between is None:
+        return []
+    again, change = format_duration(round(median(again_ns))), format_change(between)
+    counts = f"the {steps.count} steps above" if steps.count > 1 else "the step above"
+    told = f"The same plan was run once more among the horizons: median {again}, {change} beside {counts}"
+    if abs(between) <= DRIFT:
+        return [f"{told}."]
+    return [f"{told}. The steps of one run do not show how far those of another lie from them."]
 
 
 def _range(steps: Spread) -> str:
@@ -125,7 +164,7 @@ def _far(steps_ns: Sequence[int], steps: Spread, far: Sequence[int]) -> list[str
     count = f"{len(far)} of {steps.count} timed steps" if len(far) > 1 else f"1 of {steps.count} timed steps"
     which = f", the farthest {named}" if len(far) > len(by_distance) else f": {named}"
     verb = "lies" if len(far) == 1 else "lie"
-    told = f"{count} {verb} far from the median, by more than {LEAST_FAR:.0%}{which}."
+    told = f"{count} {verb} far from the median, by more than {_whole(LEAST_FAR)}{which}."
     first = all(place == at for at, place in enumerate(sorted(far))) and steps_ns[0] > steps.median
     if first:
         return [f"{told} They are the first and took longer: caches and allocators may still have been filling."]

@@ -9,13 +9,14 @@ from loadahead.reports.page.markup import element, joined, paragraphs, table
 from loadahead.reports.page.outline import Block, Section, section
 from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.tables import Grid, comparison_grid, format_error, kinds_grid, memory_grid, time_grid
+from loadahead.reports.tables import Grid, comparison_grid, format_error, format_tau, kinds_grid, memory_grid, time_grid
 from loadahead.reports.training_check import worst
 from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, format_duration
 
 # Predictions closer than this claim no order.
 MARGIN = 0.10
+_MARGIN_SHOWN = f"{100 * MARGIN:.0f} %"
 # What of a step is shown for each horizon.
 _OF_A_STEP: tuple[tuple[Callable[[StepMetrics], int], Callable[[int], str]], ...] = (
     (lambda step: step.step_time_ns, format_duration),
@@ -80,17 +81,19 @@ def order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
         return []
     predicted_ns, measured_ns = [p.step_time_ns for _, p, _ in both], [m.step_time_ns for _, _, m in both]
     if max(predicted_ns) <= min(predicted_ns) * (1 + MARGIN):
-        return [f"All predictions lie within {MARGIN:.0%} of each other: no order of the horizons is claimed."]
+        return [f"All predictions lie within {_MARGIN_SHOWN} of each other: no order of the horizons is claimed."]
     wrong = order_disagreements(predicted_ns, measured_ns, MARGIN)
     pairs = ", ".join(f"{both[i][0]} and {both[j][0]}" for i, j in wrong)
     sentence = (
-        f"Predicted more than {MARGIN:.0%} apart and measured the other way round: horizons {pairs}."
+        f"Predicted more than {_MARGIN_SHOWN} apart and measured the other way round: horizons {pairs}."
         if wrong
-        else f"Horizons that are predicted more than {MARGIN:.0%} apart were all measured in that order."
+        else f"Horizons that are predicted more than {_MARGIN_SHOWN} apart were all measured in that order."
     )
     tau = kendall_tau(predicted_ns, measured_ns)
     if tau is not None:
-        sentence += f" Kendall's tau-b of all step times is {tau:.2f}; it counts differences below the spread as well."
+        sentence += (
+            f" Kendall's tau-b of all step times is {format_tau(tau)}; it counts differences below the spread as well."
+        )
     return [sentence]
 
 

@@ -194,7 +194,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "missing", "present"),
     [
-        (["sweep.csv"], ["the plan (waits", "the measured timeline"], ["Best step time, predicted", "Sweep"]),
+        (["sweep.csv"], ["the plan (waits", "the measured timeline"], ["Shortest step, predicted", "Sweep"]),
         (["plan.json"], ["the predicted timeline", "the sweep"], []),
         (["predicted.jsonl"], ["the plan (waits", "the costs"], ["Step time, predicted", "Nothing was measured"]),
         (["measured.jsonl"], ["the predicted timeline"], ["Step time, measured", LINK]),
@@ -360,9 +360,10 @@ def test_the_title_is_the_model_and_the_machine_where_they_are_known(run: Path) 
     about = {"model": "Llama 3 70B", "machine": "2 x p5.48xlarge", "gpus": 16, "tensor_parallel": 8, "data_parallel": 1}
     write_timeline(replace(predicted, header={**predicted.header, "about": about}), run / "predicted.jsonl")
     page = page_of(run)
-    assert page.headings[0] == ("h1", "Llama 3 70B on 2 x p5.48xlarge")
+    assert page.headings[0] == ("h1", "Llama 3 70B for 2 x p5.48xlarge")
     assert "Scenario example. Predicted and measured: 1 rank, 4 microbatches, pipeline" in page.text
-    assert "16 GPUs; tensor parallel 8." in page.text
+    # It was measured on a CPU.
+    assert "Measured on a CPU (2 cores), planned for 16 x GPU (2 x p5.48xlarge); tensor parallel 8." in page.text
 
 
 @pytest.mark.parametrize(("steps", "words"), [(6, ", 6 timed steps"), (1, ", 1 timed step"), (0, "")])
@@ -415,7 +416,7 @@ def test_a_run_and_another_scenario_s_sweep_are_told_apart(run: Path, model: str
     assert parts[:2] == [f"The run: {names[0]}", f"The sweep: {names[1]}"]
     order = [text for _, text in page.headings]
     assert order.index("Rank by rank") < order.index(parts[1]) < order.index("Sweep, simulated")
-    assert "Step time, measured" in page.text and "Best step time, predicted" in page.text
+    assert "Step time, measured" in page.text and "Shortest step, predicted" in page.text
 
 
 def test_what_made_the_files_is_told_as_a_shell_takes_it(run: Path) -> None:
@@ -466,7 +467,7 @@ def test_a_long_table_scrolls_in_its_box() -> None:
 
 def test_the_tiles_stand_in_rows_of_nearly_equal_length(run: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
-    assert page.count('class="tile"') == 5
+    assert page.count('class="tile"') == 4 and page.count('class="tile small"') == 1
     assert 'style="--columns: 3"' in page
 
 
