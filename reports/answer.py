@@ -18,7 +18,7 @@ from loadahead.reports.speed import Speed
 from loadahead.reports.subject import subject
 from loadahead.reports.summary import headline
 from loadahead.reports.sweep_answer import sweep_answer
-from loadahead.sim.choice import axes_text, choices, varying_axes
+from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
 from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes, format_change, format_duration
@@ -112,6 +112,8 @@ def _deciding_of_sweep(data: RunData, of_sweep: list[str], of_horizons: list[str
             # The last sentence is on the marked point itself.
             *others, own = others
             decides = f"{decides} {own}"
+        if others:
+            others = [f"{where}{others[0]}", *others[1:]]
         best = of_sweep[0]
         return f"{where}{decides}", [f"Of what was swept, {best[:1].lower()}{best[1:]}", *of_sweep[1:]], others
     if of_horizons:
@@ -321,9 +323,13 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     chosen = choices(data.sweep, model_axes=data.model_axes)
     if len(chosen) != 1 or not chosen[0].fits:
         return None
-    point = {axis: chosen[0].row.axes[axis] for axis in varying_axes(data.sweep)}
+    row, axes = chosen[0].row, data.facts.axes if data.facts is not None else {}
+    point = {axis: row.axes[axis] for axis in varying_axes(data.sweep)}
+    # Axes of one value are told by their keys, without those that are named whether they vary or not.
+    point |= {key: values[0] for key, values in axes.items() if len(values) == 1 and not key.endswith(ALWAYS_NAMED)}
     # What all its horizons say stands before the best of those that were swept.
     better = {} if data.found is None else _better(data.found)
+    point = {key: value for key, value in point.items() if "." not in key or key.rpartition(".")[2] not in better}
     if _OFFLOADS in better:
         # What does not offload has no horizon.
         point.pop(_HORIZON, None)
