@@ -371,7 +371,7 @@ def _better(found: Found) -> dict[str, Any]:
     best, own = found.best, found.own
     if best is None and own is not None and found.fits(found.keep_all) and own.slower > found.within:
         return {_OFFLOADS: False}
-    best = found.decided or best
+    best = found.decided
     if best is None or (own is not None and _is_as_good(found, own, best)):
         return {}
     return {_HORIZON: best.horizon}

@@ -73,9 +73,11 @@ class Found(_Read):
 
     @property
     def leading(self) -> Other | None:
-        """Return the other setting where it decides: it saves much more, or beats the best horizon in both."""
+        """Return the other setting where it decides: it fits, and saves much more or beats the best horizon in both."""
         other, best = self.news, self.best
-        if other is None or self.news_leads:
+        if other is None or not self.fits(other):
+            return None
+        if self.news_leads:
             return other
         beaten = (
             best is not None

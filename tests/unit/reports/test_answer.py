@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loadahead as la
@@ -320,6 +320,54 @@ def test_an_advised_horizon_with_the_same_memory_stands_first() -> None:
     # Where the marked point has it, the sweep's own sentence stays first.
     same = answer_of(swept(own=taken(3, 16, 0.002)))
     assert same.headline.startswith("The best that fits: ") and "The marked point has it." in same.more
+
+
+PLANS = st.builds(taken, st.integers(1, 9), st.integers(5, 24), st.sampled_from([0.0, 0.002, 0.009, 0.03, 0.4]))
+OTHERS = st.builds(
+    lambda plan, unit, window: plan | {"horizon_unit": unit, "release_window": window},
+    PLANS,
+    st.sampled_from(["tasks", "layers"]),
+    st.sampled_from([2, 3]),
+)
+
+
+@settings(deadline=None)
+@given(st.none() | PLANS, st.none() | PLANS, st.none() | PLANS, st.none() | OTHERS, st.booleans(), st.integers(4, 30))
+def test_the_headline_is_on_what_is_to_be_done_next(
+    best: Any, fitting: Any, own: Any, news: Any, leads: bool, capacity_mib: int
+) -> None:
+    """One recommendation: the headline names the horizon, or that all fits, which the next step takes."""
+    by_horizon = {plan["horizon"]: plan for plan in (own, fitting, best) if plan is not None}
+    own, fitting, best = (None if plan is None else by_horizon[plan["horizon"]] for plan in (own, fitting, best))
+    found = {
+        "best": best if best is None or best["slower"] <= 0.01 else None,
+        "fitting": None
+        if capacity_mib >= 25 or fitting is None or fitting["peak_device_bytes"] > capacity_mib * MIB
+        else fitting,
+        "own": own,
+        "smaller": None,
+        "news": news,
+        "news_leads": leads and news is not None,
+        "why_none": "None saves.",
+        "capacity_bytes": capacity_mib * MIB,
+    }
+    for data in (run_of(**found), swept(**found)):
+        said, upcoming = answer_of(data), next_step(data)
+        taken_next = {} if upcoming is None else upcoming.settings
+        decided = {name: value for name, value in taken_next.items() if name != "microbatches"}
+        if data.sweep and decided == {"horizon": 4}:
+            # The marked point's own, which the horizons do not better.
+            continue
+        if "offload.offload_activations" in decided:
+            assert said.headline.startswith("It fits without offloading: 25 MiB of ")
+        elif decided:
+            assert (
+                f"orizon {decided['horizon']}" in said.headline and "does not fit" not in said.headline.split(". ")[0]
+            )
+            for name in {"horizon_unit", "release_window"} & decided.keys():
+                assert f"{name} = " in said.headline
+        if " has it." in " ".join(said.sentences):
+            assert not decided
 
 
 def test_where_nothing_fits_no_point_is_marked() -> None:
