@@ -17,6 +17,7 @@ from loadahead.reports.about import About
 from loadahead.reports.page import figures, write_report
 from loadahead.reports.page.assets import palette_css
 from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
+from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.page.write import parts_of
 from loadahead.reports.palette import PALETTE
@@ -24,7 +25,7 @@ from loadahead.reports.reliability import NOTHING_MEASURED
 from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.reports.sweep_facts import SweepFacts
-from loadahead.reports.tables import Grid
+from loadahead.reports.tables import Grid, format_tau
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -440,6 +441,38 @@ def test_traces_are_linked_or_their_command_is_told(run: Path) -> None:
     assert "other.json" not in page.addresses and "loadahead export" not in page.text
 
 
+@pytest.mark.parametrize("many", [9, 14])
+def test_what_each_combination_s_horizons_say_is_folded(run: Path, many: int) -> None:
+    facts = SweepFacts(
+        loadahead="1",
+        scenario="example",
+        tables={},
+        axes={},
+        engine="e",
+        costs=(),
+        points=1,
+        advice=("marked", *(f"combination {i}" for i in range(many))),
+    )
+    data = replace(load_run(run), facts=facts)
+    text = str(sweep_section(data).blocks[0].body)
+    folded = text[text.index("<details>") : text.index("</details>")]
+    # The marked point's is told by the answer.
+    assert f"What the horizons of {many} combinations of the other axes say" in folded and "marked</li>" not in folded
+    assert folded.count("<li>combination ") == min(many, 12) and ("... and 2 more combinations." in folded) == (
+        many > 12
+    )
+    assert "combination" not in text.replace(folded, "")
+
+
+def test_one_more_warning_is_one(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"warnings": [f"warning {i}" for i in range(4)]}))
+    assert "1 more warning " in page_of(run).text
+    from loadahead.cli.texts import warnings_to_show
+
+    assert warnings_to_show(["a", "b"], most=1)[1] == "1 more warning (all of them: --json)"
+
+
 def test_many_warnings_are_folded(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"warnings": [f"warning {i}" for i in range(9)]}))
@@ -454,6 +487,10 @@ def test_numbers_of_tables_have_their_values(run: Path) -> None:
     shown = [float(row[column][1] or "nan") for row in table[1:]]
     steps = sorted(row.step_time_ns for row in data.sweep)
     assert sorted(shown) == pytest.approx(steps, rel=1e-3)  # four digits are shown
+
+
+def test_a_rank_correlation_has_a_minus_that_is_one() -> None:
+    assert [format_tau(tau) for tau in (-0.31, 1.0, 0.333)] == ["−0.31", "1.00", "0.33"]
 
 
 def test_a_long_table_scrolls_in_its_box() -> None:
