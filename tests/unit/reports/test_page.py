@@ -431,11 +431,11 @@ def test_what_made_the_files_is_told_as_a_shell_takes_it(run: Path) -> None:
 
 
 def test_traces_are_linked_or_their_command_is_told(run: Path) -> None:
-    assert "loadahead export . --to perfetto -o trace.perfetto-trace" in page_of(run).text
-    for name in ("step.perfetto-trace", "trace.json", "memory.pickle", "other.json"):
+    assert "loadahead export . --to perfetto -o trace.pftrace" in page_of(run).text
+    for name in ("step.pftrace", "trace.json", "memory.pickle", "other.json"):
         (run / name).write_text("")
     page = page_of(run)
-    assert {"step.perfetto-trace", "trace.json", "memory.pickle"} <= set(page.addresses)
+    assert {"step.pftrace", "trace.json", "memory.pickle"} <= set(page.addresses)
     assert "other.json" not in page.addresses and "loadahead export" not in page.text
 
 
