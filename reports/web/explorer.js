@@ -119,7 +119,7 @@
     if (at < 0) marks.push(["bad", "The page does not have this point; its numbers are in the sweep's table."]);
     else {
       if (at === model.chosen && rows.count > 1) marks.push(["good", model.fits ? "chosen" : "nearest to fit"]);
-      if (onFront.has(at)) marks.push(["good", "on the front"]);
+      if (onFront.has(at) && rows.count > 1) marks.push(["good", "on the front"]);
       if (missingDevice(at)) marks.push(["bad", "does not fit: " + bytes(missingDevice(at)) + " of device memory missing"]);
       if (missingHost(at)) marks.push(["bad", "does not fit: " + bytes(missingHost(at)) + " of host memory missing"]);
       const known = column("capacity_bytes", at);
