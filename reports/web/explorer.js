@@ -202,7 +202,8 @@
     for (const model of data.models) out += `<circle class="chosen" cx="${dots[model.chosen][0]}" cy="${dots[model.chosen][1]}" r="11" fill="none" stroke="var(--ink)" stroke-width="2"/>`;
     if (at >= 0) {
       const [x, y] = dots[at];
-      out += fits(at) ? `<circle id="${whose}ex-current" cx="${x}" cy="${y}" r="6" fill="var(--accent)" stroke="var(--ink)" stroke-width="2"/>` : `<g id="${whose}ex-current"><path d="M${x - 6} ${y - 6}l12 12m0 -12l-12 12" stroke="var(--accent)" stroke-width="3.5" fill="none"/></g>`;
+      if (!fits(at)) out += `<path d="M${x - 6} ${y - 6}l12 12m0 -12l-12 12" stroke="var(--accent)" stroke-width="3.5" fill="none"/>`;
+      out += `<circle id="${whose}ex-current" cx="${x}" cy="${y}" r="6" ${fits(at) ? 'fill="var(--accent)" stroke="var(--ink)" stroke-width="2"' : 'fill="none"'}/>`;
     }
     picture.innerHTML = out;
     const every_fits = data.models.every((m) => m.fits), none_fits = data.models.every((m) => !m.fits);

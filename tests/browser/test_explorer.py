@@ -15,7 +15,8 @@ from loadahead.cli.main import run
 from loadahead.reports.points import MOST_BOXES
 from loadahead.reports.run_data import load_run
 from loadahead.sim.choice import choices, format_speed
-from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.stalls import stall_name
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.timeline import Timeline, write_timeline
 from loadahead.sim.units import format_bytes, format_duration
@@ -116,8 +117,14 @@ def words(step: Timeline, op: int) -> list[str]:
         f"microbatch {step.microbatch[op]}",
         f"starts at {format_duration(int(step.start_ns[op]))}",
         f"takes {format_duration(int(step.end_ns[op] - step.start_ns[op]))}",
-        f"waited {format_duration(wait)} for {Kind(cause).name}" if wait else "did not wait",
     ]
+    on_compute = step.queue[op] == Queue.COMPUTE
+    if on_compute and not wait:
+        said.append("did not wait")
+    elif on_compute and stall_name(Kind(cause)):
+        said.append(f"waited {format_duration(wait)} for {Kind(cause).name}")
+    elif wait:
+        said.append(f"its queue was free for {format_duration(wait)} until {Kind(cause).name} ended")
     nbytes = int(step.plan.ops.nbytes[op])
     return [*said, f"moves {format_bytes(nbytes)}"] if nbytes else said
 
@@ -151,7 +158,7 @@ def test_buttons_go_to_the_marked_points(swept: Path, opened: Opened) -> None:
     assert 0 < len(able) < len(rows)
     page.get_by_role("button", name="leanest that fits").click()
     assert numbers(page)["peak device"][0] == format_bytes(min(row.peak_device_bytes for row in able))
-    page.get_by_role("button", name="fastest").click()
+    page.get_by_role("button", name="most per GPU").click()
     best = min(able, key=lambda row: row.step_time_ns / row.microbatches)
     assert numbers(page)["mb/s/GPU"][0] == format_speed(best)
     assert "fits in 7.153 MiB" in page.locator("#ex-marks").inner_text()
@@ -185,6 +192,7 @@ def test_pointing_at_an_operation_names_it(swept: Path, opened: Opened) -> None:
         box = page.locator(f"#ex-gantt rect[data-kind={kind}]").nth(5)
         op = int(box.get_attribute("data-op"))
         box.hover()
+        assert ("wait" in page.locator("#ex-readout").inner_text()) is (kind in ("FORWARD", "BACKWARD"))
         for said in words(step, op):
             assert said in page.locator("#ex-readout").inner_text()
             assert said in page.locator("#ex-tip").inner_text()
