@@ -53,7 +53,12 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain data."""
-        return asdict(self) | {"path": str(self.path), "sides": list(self.sides), "others": list(self.others), "notes": list(self.notes)}
+        return asdict(self) | {
+            "path": str(self.path),
+            "sides": list(self.sides),
+            "others": list(self.others),
+            "notes": list(self.notes),
+        }
 
 
 def export_subject(

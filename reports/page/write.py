@@ -15,7 +15,6 @@ from loadahead.reports.page.commands import CommandsOf, PageCommands, no_command
 from loadahead.reports.page.explorer import explorer
 from loadahead.reports.page.figures import figures_section, remove_figures
 from loadahead.reports.page.going_on import reproduce_section, traces_section
-from loadahead.reports.page.markup import Html
 from loadahead.reports.page.outline import Entry, Part, Section, there
 from loadahead.reports.page.run_sections import comparison_section, horizons_section, ranks_section
 from loadahead.reports.page.smp_section import smp_section
@@ -35,8 +34,8 @@ def write_report(
 ) -> Path:
     """Write ``report.html``, which needs no other file, and ``figures/`` beside it; return the page's path.
 
-    ``commands`` returns the command lines that the page shows; ``warn`` is told of files that it goes on without. Parts that the directory does not hold are left out and
-    named. Raises InputError when a part is malformed, when there is none, or when the page cannot be written.
+    ``commands`` returns the command lines that the page shows; ``warn`` is told of files that it goes on without. Parts
+    that the directory does not hold are left out and named. Raises InputError when a part is malformed, when there is none, or when the page cannot be written.
     """
     data = load_run(directory)
     if warn is not None:
@@ -63,9 +62,7 @@ def parts_of(data: RunData) -> tuple[RunData, ...]:
     same = data.facts.scenario == name and (theirs is None or ours is None or theirs == ours)
     if name is None or same:
         return (data,)
-    sweep = RunData(
-        directory=data.directory, sweep=data.sweep, facts=data.facts, points=data.points, unread=of_sweep
-    )
+    sweep = RunData(directory=data.directory, sweep=data.sweep, facts=data.facts, points=data.points, unread=of_sweep)
     return run, sweep
 
 

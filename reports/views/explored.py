@@ -105,7 +105,7 @@ class Explored:
     models: tuple[ExploredModel, ...] = ()
     steps: Mapping[int, ExploredStep] = field(default_factory=dict)
     run: ExploredStep | None = None
-    time: Timed = Timed(per_microbatch=False, of_all_gpus=False)
+    time: Timed = field(default_factory=lambda: timed(()))
     measured: Mapping[int, MeasuredPoint] = field(default_factory=dict)
 
 
