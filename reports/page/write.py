@@ -35,7 +35,8 @@ def write_report(
     """Write ``report.html``, which needs no other file, and ``figures/`` beside it; return the page's path.
 
     ``commands`` returns the command lines that the page shows; ``warn`` is told of files that it goes on without. Parts
-    that the directory does not hold are left out and named. Raises InputError when a part is malformed, when there is none, or when the page cannot be written.
+    that the directory does not hold are left out and named. Raises InputError when a part is malformed, when there is
+    none, or when the page cannot be written.
     """
     data = load_run(directory)
     if warn is not None:

@@ -196,7 +196,7 @@
     const dot = (some, colour, size) => `<path d="${some.map((i) => `M${dots[i][0].toFixed(1)} ${dots[i][1].toFixed(1)}h0`).join("")}" stroke="${colour}" stroke-width="${size}" style="stroke-linecap:round" fill="none"/>`;
     const cross = (i) => { const [x, y] = dots[i]; return `M${(x - 4).toFixed(1)} ${(y - 4).toFixed(1)}l8 8m0 -8l-8 8`; };
     out += dot(every.filter((i) => fits(i) && !onFront.has(i)), "var(--quiet)", rows.count > 400 ? 4 : 7);
-    out += `<path d="${every.filter((i) => !fits(i)).map(cross).join("")}" stroke="var(--quiet)" stroke-width="2" fill="none"/>`;
+    out += `<path class="misfits" d="${every.filter((i) => !fits(i)).map(cross).join("")}" stroke="var(--quiet)" stroke-width="2" fill="none"/>`;
     out += dot([...onFront].filter(fits), "var(--accent)", 9);
     told.forEach((i, j) => { const x = X(diamonds[j][0]), y = Y(diamonds[j][1]); out += `<path class="measured" d="M${dots[i].join(" ")}L${x} ${y}" stroke="${data.measured}" stroke-opacity="0.5"/><path d="M${x} ${y - 6}l6 6l-6 6l-6 -6z" fill="${data.measured}" stroke="var(--ground)"/>`; });
     for (const model of data.models) out += `<circle class="chosen" cx="${dots[model.chosen][0]}" cy="${dots[model.chosen][1]}" r="11" fill="none" stroke="var(--ink)" stroke-width="2"/>`;
