@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadahead.reports.launches import launches_of
-from loadahead.reports.pareto import front_of
+from loadahead.reports.pareto import all_on_front, front_of
 from loadahead.reports.points import StepExcerpt, identity
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED
@@ -49,7 +49,8 @@ class ExploredModel:
         chosen: the best point, or the nearest to fit where none does.
         fits: whether one fits.
         leanest, fastest: of those that fit, or of all where none does.
-        front: the Pareto front, the fastest first.
+        front: the Pareto front, the fastest first; of equal points the first.
+        on_front: all points on it, with those that are equal.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ExploredModel:
     leanest: int
     fastest: int
     front: tuple[int, ...]
+    on_front: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,7 @@ def _models(
                 leanest=min(able, key=lambda i: (rows[i].peak_device_bytes, gpu_ns_per_microbatch(rows[i]), i)),
                 fastest=min(able, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i)),
                 front=front_of(rows, places),
+                on_front=all_on_front(rows, places),
             )
         )
     return tuple(out)
@@ -232,7 +235,7 @@ def _measured(data: RunData, rows: Sequence[SweepRow], own: int | None) -> dict[
             continue
         wanted = point.horizon, point.microbatches, point.predicted.step_time_ns
         alike = [i for i, row in enumerate(rows) if (row.horizon, row.microbatches, row.step_time_ns) == wanted]
-        if alike:
+        if len(alike) == 1:
             step = point.measured
             out[alike[0]] = MeasuredPoint(step_time_ns=step.step_time_ns, peak_device_bytes=step.peak_device_bytes)
     if own is not None and data.measured is not None:

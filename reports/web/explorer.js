@@ -50,7 +50,7 @@
   const placesOf = (i) => rows.places.map((places) => places[i]);
   const rowAt = new Map();
   for (let i = 0; i < rows.count; i++) rowAt.set(key(placesOf(i)), i);
-  const onFront = new Set(data.models.flatMap((model) => model.front));
+  const onFront = new Set(data.models.flatMap((model) => model.onFront));
   const of = (values, i) => (Array.isArray(values) ? values[i] : values);
   const duration = (i) => of(rows.time, i);
   const size = (i) => column("peak_device_bytes", i);
