@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Exported:
         path: the file.
         format: ``perfetto``, ``chrome`` or ``memory-viz``.
         sides: ``predicted``, ``measured`` or both, in the order of showing.
+        others: the sides that there are too and that the file has not, as a snapshot is of one.
         slices, flows, samples: how many boxes, arrows and values of counters a trace has; None in a snapshot.
         allocations: how many a snapshot has; None in a trace.
         notes: sentences about what is left out, and why.
@@ -43,6 +44,7 @@ class Exported:
     path: Path
     format: str
     sides: tuple[str, ...]
+    others: tuple[str, ...] = ()
     slices: int | None = None
     flows: int | None = None
     samples: int | None = None
@@ -51,7 +53,12 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain data."""
-        return asdict(self) | {"path": str(self.path), "sides": list(self.sides), "notes": list(self.notes)}
+        return asdict(self) | {
+            "path": str(self.path),
+            "sides": list(self.sides),
+            "others": list(self.others),
+            "notes": list(self.notes),
+        }
 
 
 def export_subject(
@@ -73,7 +80,8 @@ def export_subject(
     if not any(len(one.timeline) for one in sides):
         raise InputError(f"{name}: has no operations, so that there is nothing to export")
     if to == MEMORY_VIZ:
-        return _snapshot(sides[0], name, path)
+        others = tuple(one.name for one in sides[1:])
+        return replace(_snapshot(sides[0], name, path), others=others)
     trace = trace_of(sides, name)
     require_writable(path)
     TRACE_WRITERS[to](trace, path)

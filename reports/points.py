@@ -5,6 +5,7 @@ The file lies beside the sweep's tables. Times are integer nanoseconds from the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
+from loadahead.sim.step_metrics import SweepRow
 
 # So much is kept, that a page with all of it stays below 3 MB: a test has a page with the most there can be.
 MOST_POINTS, MOST_RANKS, MOST_SAMPLES, MOST_BOXES, MOST_BINS = 40, 2, 300, 400, 200
@@ -180,9 +182,25 @@ def read_points(path: Path) -> Points:
     try:
         return Points.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error.__class__.__name__}); sweep it again") from error
+        raise InputError(f"{path}: cannot be read ({error.__class__.__name__})") from error
     except ValidationError as error:
         raise InputError(f"{path}: {schema_error_line(error, 'a file of points', _keys)}") from error
+
+
+def identity(axes: Mapping[str, Any], step_time_ns: int) -> tuple[Any, ...]:
+    """Return what tells a point from others, the same for a table's row and for the point that is kept of it."""
+    # A table in CSV does not tell a number from its text.
+    return step_time_ns, *sorted((name, "" if value is None else str(value)) for name, value in axes.items())
+
+
+def require_rows(path: Path, points: Points, rows: Sequence[SweepRow]) -> None:
+    """Raise InputError in one line where a point is none of the table's, at the place that it names."""
+    for point in points.points:
+        if point.row >= len(rows):
+            raise InputError(f"{path}: a point is of row {point.row}, and the table has {len(rows)}")
+        row = rows[point.row]
+        if identity(row.axes, row.step_time_ns) != identity(point.axes, point.step.step_time_ns):
+            raise InputError(f"{path}: the point of row {point.row} is not the one that the table has there")
 
 
 def _keys(path: KeyPath) -> list[str]:

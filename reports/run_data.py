@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loadahead.reports.about import COMMAND, About, read_about, read_command
 from loadahead.reports.findings import Found, read_found
-from loadahead.reports.points import Points, read_points
+from loadahead.reports.points import Points, read_points, require_rows
 from loadahead.reports.run_directory import (
     ADVICE,
     COSTS,
@@ -50,6 +50,7 @@ from loadahead.sim.step_metrics import (
 from loadahead.sim.timeline import Timeline, read_timeline
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 # What horizons.json keeps of each horizon's run beside its metrics.
 STEP_TIMES, KINDS, KIND_SUMS = "step_times_ns", "per_kind", ("predicted_ns", "measured_ns")
@@ -110,6 +111,7 @@ class RunData:
     ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
     ``points`` has memory and operations of some of the sweep's points.
     ``sweep_command`` is the command line that made the sweep; empty where none is known.
+    ``unread`` has a sentence for each file that is there, only adds to the others, and cannot be used.
     """
 
     directory: Path | None = None
@@ -126,6 +128,7 @@ class RunData:
     keep_all: Timeline | None = None
     points: Points | None = None
     sweep_command: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def about(self) -> About:
@@ -200,7 +203,10 @@ class RunData:
 
 
 def load_run(directory: str | Path) -> RunData:
-    """Read a run directory; InputError when it is none, holds no part at all, or a part is malformed."""
+    """Read a run directory; InputError when it is none, holds no part at all, or a part is malformed.
+
+    A file that only adds to the others is left out instead, and :attr:`RunData.unread` says why.
+    """
     root = Path(directory)
     if not root.is_dir():
         raise InputError(f"{root}: is not a directory; give the directory of a demo, a run, a sweep or a validation")
@@ -214,24 +220,55 @@ def load_run(directory: str | Path) -> RunData:
     keep_all, points, swept_by = there(KEEP_ALL), there(SWEEP_POINTS), there(SWEEP_COMMAND)
     if not any((plan, predicted, measured, sweep, horizons, result)):
         raise InputError(f"{root}: holds nothing to report on; it needs at least one of {', '.join(PARTS)}")
+    unread: dict[str, str] = {}
+    rows = read_sweep(sweep) if sweep else ()
     data = RunData(
         directory=root,
         plan=_plan(plan) if plan else None,
         predicted=read_timeline(predicted) if predicted else None,
         measured=read_timeline(measured) if measured else None,
         costs=load_costs(costs) if costs else None,
-        sweep=read_sweep(sweep) if sweep else (),
+        sweep=rows,
         facts=read_facts(facts) if sweep and facts else None,
         horizons=read_horizons(horizons) if horizons else (),
         result=_object(result) if result else {},
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
-        keep_all=read_timeline(keep_all) if keep_all else None,
-        points=read_points(points) if sweep and points else None,
+        keep_all=_added(keep_all, unread, _keep_all) if keep_all else None,
+        points=_added(points, unread, lambda path: _points(path, rows)) if sweep and points else None,
         sweep_command=read_command(_object(swept_by).get(COMMAND), str(swept_by)) if sweep and swept_by else (),
+        unread=unread,
     )
     _check(data)
     return replace(data, sweep=_with_capacity(data.sweep, data.capacity_bytes))
+
+
+# What is to be done about a file that only adds to the others.
+_MADE_AGAIN = {
+    KEEP_ALL: "the page goes on without the memory of the step with every boundary kept; simulate again to have it",
+    SWEEP_POINTS: "the page goes on without memory and operations of the sweep's points; sweep again to have them",
+}
+
+
+def _added(path: Path, unread: dict[str, str], read: Callable[[Path], T]) -> T | None:
+    """Return what ``read`` makes of a file that only adds to the others; where it cannot, note why."""
+    try:
+        return read(path)
+    except InputError as error:
+        unread[path.name] = f"{error}; {_MADE_AGAIN[path.name]}"
+        return None
+
+
+def _keep_all(path: Path) -> Timeline:
+    timeline = read_timeline(path)
+    headline(timeline, path.name)
+    return timeline
+
+
+def _points(path: Path, rows: tuple[SweepRow, ...]) -> Points:
+    points = read_points(path)
+    require_rows(path, points, rows)
+    return points
 
 
 def _with_capacity(rows: tuple[SweepRow, ...], capacity: int | None) -> tuple[SweepRow, ...]:

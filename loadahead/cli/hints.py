@@ -19,7 +19,7 @@ def page_commands(data: RunData) -> PageCommands:
     """Return the command lines that a run's page shows, to be given in its directory."""
     return PageCommands(
         again=tuple(reproduction_commands(data)),
-        traces=("loadahead export . --to perfetto -o trace.perfetto-trace",),
+        traces=("loadahead export . --to perfetto -o trace.pftrace",),
         next_words=_words_of(next(iter(data.made_by), ())),
         point=point_command(data),
     )

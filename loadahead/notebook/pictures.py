@@ -16,7 +16,7 @@ from loadahead.reports.plots.svg import themed_svg
 from loadahead.reports.run_data import RunData
 
 # A notebook's file keeps every output. An SVG has an element for each box, a PNG of the same figure some 100 kB.
-LARGEST_SVG = 500_000
+LARGEST_SVG = 150_000
 # Matplotlib's own rule, which inside a document is about all of it; ``notebook.css`` has it for our figures.
 _STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
 
@@ -30,6 +30,7 @@ def figure(drawing: Drawing) -> Html:
 def _picture(drawing: Drawing) -> Html:
     # Ids are those of the page: two figures on one must not share theirs, and the same figure has the same each time.
     name = hashlib.sha256(f"{drawing.title} {drawing.caption}".encode()).hexdigest()[:8]
+    drawing.settle()
     svg = _STYLE.sub("", themed_svg(drawing, f"la{name}"))
     if len(svg) <= LARGEST_SVG:
         return Html(svg)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Why = Literal["chosen", "neighbour", "front"]
 
 # All plans together may have about so many operations. Two cores of an AMD EPYC plan and simulate them in some 3 s.
-MOST_OPERATIONS = 2_000_000
+MOST_OPERATIONS = 1_000_000
 # Work that takes longer than this is told of.
 _TOLD_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.tables import NOTHING
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import Explored, ExploredStep, explored
-from loadahead.sim.choice import SPEED_HEADER
+from loadahead.sim.choice import SPEED, SPEED_HEADER
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.stalls import stall_name
 from loadahead.sim.step_metrics import METRIC_COLUMNS
@@ -35,10 +35,11 @@ _LIES = {"/": (45, False), "\\": (-45, False), "x": (45, True), "|": (0, False)}
 _MARK_COLOUR = "currentColor"
 
 
-def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
+def explorer(data: RunData, point_command: PointCommand | None = None, whose: str = "", level: int = 2) -> Html:
     """Return the explorer's section; empty where there is neither a sweep nor a timeline.
 
-    ``point_command`` makes a point of the sweep whose memory and operations the page does not hold.
+    ``point_command`` makes a point of the sweep whose memory and operations the page does not hold. ``whose`` begins
+    the ids of its elements, and ``level`` is that of its heading.
     """
     view = explored(data)
     if isinstance(view, Missing):
@@ -46,9 +47,14 @@ def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
     return Html(
         rendered(
             "explorer.html",
+            whose=whose,
+            level=level,
             axes=view.axes,
             models=view.models,
             has_sweep=bool(view.rows),
+            several=len(view.rows) > 1,
+            button=_most_speed(view),
+            speed_words=SPEED,
             shown=len(view.rows),
             of_rows=view.of_rows,
             has_steps=bool(view.steps) or view.run is not None,
@@ -61,7 +67,7 @@ def explorer(data: RunData, point_command: PointCommand | None = None) -> Html:
 def content(view: Explored, point_command: PointCommand | None = None) -> dict[str, Any]:
     """Return all that the explorer's script reads, as plain data."""
     return {
-        "axes": [{"name": axis.name, "values": list(axis.values)} for axis in view.axes],
+        "axes": [{"name": axis.name, "values": list(axis.values), "ordered": axis.has_order} for axis in view.axes],
         "rows": _rows(view),
         "models": [
             {
@@ -77,7 +83,10 @@ def content(view: Explored, point_command: PointCommand | None = None) -> dict[s
         ],
         "steps": {str(row): _step(step) for row, step in view.steps.items()},
         "run": None if view.run is None else _step(view.run),
-        "tokens": view.tokens_per_microbatch,
+        "time": {"name": view.time.name, "sentence": view.time.sentence, "alone": not view.time.sentence},
+        "measuredRows": {
+            str(row): [point.step_time_ns, point.peak_device_bytes] for row, point in view.measured.items()
+        },
         "speed": SPEED_HEADER,
         "nothing": NOTHING,
         "kinds": [{"name": kind.name, "colour": themed(KIND_COLOUR.get(kind, _MARK_COLOUR))} for kind in Kind],
@@ -116,8 +125,15 @@ def _rows(view: Explored) -> dict[str, Any]:
             [place[row.axes[axis.name]] for row in view.rows] for axis, place in zip(view.axes, places, strict=True)
         ],
         "microbatches": _column([row.microbatches for row in view.rows]),
+        "tokens": _column([row.tokens_per_s for row in view.rows]),
+        "time": _column([round(view.time.of(row)) for row in view.rows]),
         "columns": {name: _column([getattr(row, name) for row in view.rows]) for name in METRIC_COLUMNS},
     }
+
+
+def _most_speed(view: Explored) -> str:
+    """Return what the point of the most speed is called: of steps of different work none is simply the fastest."""
+    return "most per GPU" if view.time.sentence else "fastest"
 
 
 def _column(values: Any) -> Any:

@@ -52,14 +52,14 @@ def _remove(path: Path) -> None:
 def _figure(data: RunData, plot: Plot, wide: Drawing, path: Path) -> Html:
     """Save the figure, and return it in both layouts with its caption and its numbers."""
     png, svg = (path.with_name(path.name + ending) for ending in (".png", ".svg"))
+    wide.settle()
     wide.save(png)
-    # To lay a figure out takes longer than to draw it, and comes out the same.
-    wide.figure.set_layout_engine("none")
     markup = themed_svg(wide, f"{path.name}-wide")
     svg.write_text(_alone(markup), encoding="utf-8")
     narrow = plot(data, Layout.NARROW)
     pictures = [element("div", _picture(markup, wide, png), class_="wide")]
     if isinstance(narrow, Drawing):
+        narrow.settle()
         small = _picture(themed_svg(narrow, f"{path.name}-narrow"), narrow, png)
         pictures.append(element("div", small, class_="narrow"))
     caption = element("figcaption", element("p", wide.caption), element("p", *_files(data, wide, svg, png)))

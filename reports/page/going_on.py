@@ -12,7 +12,7 @@ from loadahead.reports.run_data import RunData
 
 # Traces that a directory may hold, by their names' patterns, and what opens each.
 TRACES = {
-    "*.perfetto-trace": "opens at ui.perfetto.dev",
+    "*.pftrace": "opens at ui.perfetto.dev",
     "trace.json": "opens at chrome://tracing and ui.perfetto.dev",
     "*.pickle": "opens at pytorch.org/memory_viz",
 }

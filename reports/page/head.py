@@ -93,8 +93,8 @@ def _of_hardware(data: RunData) -> tuple[str, ...]:
 
 
 def warnings_of(data: RunData) -> tuple[str, ...]:
-    """Return the warnings of timelines, result and sweep, each once, and how training differed."""
-    texts: list[str] = []
+    """Return the warnings of files, timelines, result and sweep, each once, and how training differed."""
+    texts: list[str] = list(data.unread.values())
     headers = [timeline.header for timeline in (data.predicted, data.measured) if timeline is not None]
     for source in (*headers, data.result):
         listed = source.get("warnings", [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from loadahead.reports.page.commands import CommandsOf, PageCommands, no_command
 from loadahead.reports.page.explorer import explorer
 from loadahead.reports.page.figures import figures_section, remove_figures
 from loadahead.reports.page.going_on import reproduce_section, traces_section
-from loadahead.reports.page.markup import Html
 from loadahead.reports.page.outline import Entry, Part, Section, there
 from loadahead.reports.page.run_sections import comparison_section, horizons_section, ranks_section
 from loadahead.reports.page.smp_section import smp_section
@@ -30,13 +29,18 @@ SWEEP = "sweep-"
 MOST_WARNINGS = 3
 
 
-def write_report(directory: str | Path, commands: CommandsOf | None = None) -> Path:
+def write_report(
+    directory: str | Path, commands: CommandsOf | None = None, warn: Callable[[Iterable[str]], object] | None = None
+) -> Path:
     """Write ``report.html``, which needs no other file, and ``figures/`` beside it; return the page's path.
 
-    ``commands`` returns the command lines that the page shows. Parts that the directory does not hold are left out and
-    named. Raises InputError when a part is malformed, when there is none, or when the page cannot be written.
+    ``commands`` returns the command lines that the page shows; ``warn`` is told of files that it goes on without. Parts
+    that the directory does not hold are left out and named. Raises InputError when a part is malformed, when there is
+    none, or when the page cannot be written.
     """
     data = load_run(directory)
+    if warn is not None:
+        warn(data.unread.values())
     root = Path(directory)
     try:
         page = _page(data, root / run_directory.FIGURES_FOLDER, (commands or no_commands)(data))
@@ -51,13 +55,16 @@ def parts_of(data: RunData) -> tuple[RunData, ...]:
     """Return a run and a sweep that are of different things apart from each other; what belongs together as it is."""
     if data.facts is None or not data.sweep:
         return (data,)
-    run = replace(data, sweep=(), facts=None, points=None)
+    of_sweep = {name: text for name, text in data.unread.items() if name == run_directory.SWEEP_POINTS}
+    of_run = {name: text for name, text in data.unread.items() if name not in of_sweep}
+    run = replace(data, sweep=(), facts=None, points=None, unread=of_run)
     name = head.run_name(run)
     theirs, ours = run.about.model, data.facts.about.model if data.facts.about is not None else None
     same = data.facts.scenario == name and (theirs is None or ours is None or theirs == ours)
     if name is None or same:
         return (data,)
-    return run, RunData(directory=data.directory, sweep=data.sweep, facts=data.facts, points=data.points)
+    sweep = RunData(directory=data.directory, sweep=data.sweep, facts=data.facts, points=data.points, unread=of_sweep)
+    return run, sweep
 
 
 def _page(data: RunData, figures: Path, commands: PageCommands) -> str:
@@ -110,8 +117,7 @@ def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, part
         answer=answer_of(data, commands.next_words),
         tiles=tiles(data),
         warnings=head.warnings_of(data),
-        # Its elements have addresses of their own, so that a page has one; a sweep has more to explore.
-        explorer=explorer(data, commands.point) if parts == 1 or whose else Html(),
+        explorer=explorer(data, commands.point, whose, level=3 if parts > 1 else 2),
         sections=there(sections),
     )
 

@@ -37,6 +37,14 @@ class Drawing:
     caption: str
     numbers: Grid | None = None
 
+    def settle(self) -> None:
+        """Lay the figure out once and for all; else every saving does it anew, twice, and comes to the same."""
+        engine = self.figure.get_layout_engine()
+        if engine is not None:
+            with styled():
+                engine.execute(self.figure)
+                self.figure.set_layout_engine(None)
+
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG, SVG or whatever the path's ending says."""
         with styled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,7 +84,9 @@ def styled() -> Iterator[None]:
     """Apply the style inside the context, or to a function as a decorator, ``@styled()``. Nothing global changes."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # A page's reader has fonts of more letters; a picture has boxes in place of those that ours lacks.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
         yield
 
 

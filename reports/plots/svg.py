@@ -14,8 +14,10 @@ _HEX = re.compile(r"#[0-9a-fA-F]{6}\b")
 _ID = re.compile(r"""(\bid="|\bhref="#|url\(#)""")
 _ATTRIBUTE = re.compile(r"""\b(fill|stroke)="(#[0-9a-fA-F]{6})\"""")
 _PATH = re.compile(r' d="[^"]*"')
-# A hundredth of a point is finer than any screen.
-_FINER = re.compile(r"(\.\d\d)\d+")
+# Closed shapes of one look, one behind the other.
+_ALIKE = re.compile(r"""<path d="[^"]*z"( [^>]*)/>(?:\s*<path d="[^"]*z"\1/>)+""")
+_SHAPE = re.compile(r"""d="([^"]*)\"""")
+_COMMAND = re.compile(r"([A-Za-z])([^A-Za-z]*)")
 _HEAD = re.compile(r"<svg\b[^>]*>")
 # Readers whose machine lacks the figures' font get one as wide, so that texts stay where they were laid out.
 _AS_WIDE = "Verdana, sans-serif"
@@ -39,7 +41,8 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = _PATH.sub(lambda found: _FINER.sub(r"\1", found.group()), text)
+    text = _PATH.sub(lambda found: f' d="{shorter(found.group()[4:-1])}"', text)
+    text = _ALIKE.sub(_as_one, text)
     # A variable may stand in a style alone, never in an attribute.
     text = _ATTRIBUTE.sub(r'style="\1: \2"', text)
     text = _ID.sub(lambda found: found.group(1) + prefix + "-", text)
@@ -55,6 +58,36 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
         f'role="img" aria-label="{name}" {box.group()} width="100%">'
     )
     return _HEAD.sub(lambda _: head, text, count=1).rstrip()
+
+
+def shorter(path: str) -> str:
+    """Return a path's commands in fewer letters: steps are most of a figure, and go either along or up and down."""
+    out: list[str] = []
+    at: list[str] = []
+    for letter, numbers in _COMMAND.findall(path):
+        to = [_rounded(number) for number in numbers.split()]
+        if letter != "L":
+            out.append(letter + " ".join(to))
+        elif to == at and not out[-1].startswith("M"):
+            continue
+        elif to[0] == at[0]:
+            out.append(f"V{to[1]}")
+        else:
+            out.append(f"H{to[0]}" if to[1] == at[1] else f"L{to[0]} {to[1]}")
+        # What comes behind the end of a shape begins anew.
+        at = to[-2:] or [""] * 2
+    return "".join(out)
+
+
+def _as_one(found: re.Match[str]) -> str:
+    """Return shapes of one look as one path; those that shine through each other stay apart."""
+    look = found[1]
+    return found[0] if "opacity" in look else f'<path d="{"".join(_SHAPE.findall(found[0]))}"{look}/>'
+
+
+def _rounded(number: str) -> str:
+    # A hundredth of a point is finer than any screen.
+    return f"{float(number):.2f}".rstrip("0").rstrip(".")
 
 
 def _variable(found: re.Match[str]) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadahead.reports.launches import launches_of
 from loadahead.reports.pareto import all_on_front, front_of
-from loadahead.reports.points import StepExcerpt
+from loadahead.reports.points import StepExcerpt, identity
 from loadahead.reports.run_data import RunData
+from loadahead.reports.run_directory import MEASURED
+from loadahead.reports.summary import headline
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.excerpt import excerpt, same_excerpt
-from loadahead.sim.choice import axes_text, choices, gpu_ns_per_microbatch, models_of
+from loadahead.reports.views.timed import Timed, timed
+from loadahead.sim.choice import MODEL, axes_text, choices, gpu_ns_per_microbatch, models_of
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.timeline import Timeline
@@ -20,14 +24,20 @@ from loadahead.sim.timeline import Timeline
 TITLE = "Explore"
 # A page has the numbers of so many points; those of a longer sweep are thinned.
 MOST_ROWS = 10_000
+# A number, with a unit or without.
+_AMOUNT = re.compile(r"^-?[\d.]+(e[-+]?\d+)? ?[A-Za-z/%]*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploredAxis:
-    """Holds an axis of the sweep that has several values, those in order."""
+    """Holds an axis of the sweep that has several values, those in order.
+
+    ``has_order`` says that they are amounts, so that there is something between the first and the last.
+    """
 
     name: str
     values: tuple[Any, ...]
+    has_order: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,14 @@ class ExploredStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPoint:
+    """Holds what was measured of a row's step."""
+
+    step_time_ns: int
+    peak_device_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explored:
     """Holds all that can be explored.
 
@@ -78,7 +96,8 @@ class Explored:
         models: the sweep's models with their marks.
         steps: the known steps by their row.
         run: the step of a run that is none of the rows'.
-        tokens_per_microbatch: where it is known.
+        time: by which time the rows compare.
+        measured: what was measured of some rows, by row.
     """
 
     axes: tuple[ExploredAxis, ...] = ()
@@ -88,7 +107,8 @@ class Explored:
     models: tuple[ExploredModel, ...] = ()
     steps: Mapping[int, ExploredStep] = field(default_factory=dict)
     run: ExploredStep | None = None
-    tokens_per_microbatch: int | None = None
+    time: Timed = field(default_factory=lambda: timed(()))
+    measured: Mapping[int, MeasuredPoint] = field(default_factory=dict)
 
 
 def explored(data: RunData) -> Explored | Missing:
@@ -108,25 +128,29 @@ def explored(data: RunData) -> Explored | Missing:
         for place in places:
             model_of[place] = number
     return Explored(
-        axes=_axes(rows),
+        axes=_axes(rows, data.model_axes),
         rows=rows,
         of_rows=len(data.sweep),
         model_of=tuple(model_of),
         models=_models(rows, list(models.values()), data.model_axes),
         steps=steps,
         run=None if own is not None else run,
-        tokens_per_microbatch=data.about.tokens_per_microbatch,
+        time=timed([rows[i] for i in places] for places in models.values()),
+        measured=_measured(data, rows, own),
     )
 
 
-def _axes(rows: Sequence[SweepRow]) -> tuple[ExploredAxis, ...]:
+def _axes(rows: Sequence[SweepRow], model_axes: Sequence[str]) -> tuple[ExploredAxis, ...]:
     out = []
     for name in rows[0].axes if rows else ():
         values = list(dict.fromkeys(row.axes[name] for row in rows))
-        if all(isinstance(value, int | float) for value in values):
+        numbers = all(isinstance(value, int | float) for value in values)
+        if numbers:
             values.sort()
         if len(values) > 1:
-            out.append(ExploredAxis(name=name, values=tuple(values)))
+            of_model = name.startswith(MODEL) or name in model_axes
+            has_order = numbers or (not of_model and all(_AMOUNT.match(str(value)) for value in values))
+            out.append(ExploredAxis(name=name, values=tuple(values), has_order=has_order))
     return tuple(out)
 
 
@@ -165,18 +189,13 @@ def _steps_of_points(data: RunData, rows: Sequence[SweepRow]) -> dict[int, Explo
     """Return the kept points' steps by their row; a point of another table, which no row has, is left out."""
     if data.points is None:
         return {}
-    place = {_identity(row.axes, row.step_time_ns): i for i, row in enumerate(rows)}
-    found = {place.get(_identity(point.axes, point.step.step_time_ns)): point.step for point in data.points.points}
+    place = {identity(row.axes, row.step_time_ns): i for i, row in enumerate(rows)}
+    found = {place.get(identity(point.axes, point.step.step_time_ns)): point.step for point in data.points.points}
     return {
         i: ExploredStep(predicted=step, capacity_bytes=rows[i].capacity_bytes)
         for i, step in found.items()
         if i is not None
     }
-
-
-def _identity(axes: Mapping[str, Any], step_time_ns: int) -> tuple[Any, ...]:
-    # A table in CSV does not tell a number from its text.
-    return step_time_ns, *sorted((name, "" if value is None else str(value)) for name, value in axes.items())
 
 
 def _row_of_run(data: RunData, rows: Sequence[SweepRow]) -> int | None:
@@ -201,6 +220,28 @@ def _step_of_run(data: RunData) -> ExploredStep | None:
     step = excerpt(predicted, _launches(predicted, data))
     also = None if measured is None else same_excerpt(measured, step, _launches(measured, data))
     return ExploredStep(predicted=step, measured=also, capacity_bytes=capacity, waits_known=known)
+
+
+def _measured(data: RunData, rows: Sequence[SweepRow], own: int | None) -> dict[int, MeasuredPoint]:
+    """Return what was measured of the rows: horizons that were run one by one, and the run itself.
+
+    A measurement beside an estimate for another device is none of the row's.
+    """
+    if data.estimates:
+        return {}
+    out = {}
+    for point in data.horizons:
+        if point.predicted is None or point.measured is None:
+            continue
+        wanted = point.horizon, point.microbatches, point.predicted.step_time_ns
+        alike = [i for i, row in enumerate(rows) if (row.horizon, row.microbatches, row.step_time_ns) == wanted]
+        if len(alike) == 1:
+            step = point.measured
+            out[alike[0]] = MeasuredPoint(step_time_ns=step.step_time_ns, peak_device_bytes=step.peak_device_bytes)
+    if own is not None and data.measured is not None:
+        found = headline(data.measured, MEASURED)
+        out[own] = MeasuredPoint(step_time_ns=found.step_time_ns, peak_device_bytes=max(found.peak_device_bytes))
+    return out
 
 
 def _with_plan(timeline: Timeline | None, data: RunData) -> Timeline | None:

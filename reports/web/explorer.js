@@ -1,9 +1,10 @@
 // The explorer of a page: sliders over a sweep's points, and a step's memory and operations to zoom into.
 (() => {
   "use strict";
-  const root = document.getElementById("explorer");
-  const data = JSON.parse(document.getElementById("explorer-data").textContent);
-  const find = (id) => document.getElementById(id);
+  // A page of two parts has two of these: each has its own ids.
+  const root = document.currentScript.closest(".explorer"), whose = root.dataset.whose;
+  const data = JSON.parse(document.getElementById(whose + "explorer-data").textContent);
+  const find = (id) => document.getElementById(whose + id);
   const rows = data.rows, nothing = data.nothing;
   const COMPUTE = 0, HAIR = 0.7, DETAIL = 14;
 
@@ -50,23 +51,37 @@
   const rowAt = new Map();
   for (let i = 0; i < rows.count; i++) rowAt.set(key(placesOf(i)), i);
   const onFront = new Set(data.models.flatMap((model) => model.onFront));
-  const comparable = !Array.isArray(rows.microbatches) && !Array.isArray(rows.columns.gpus);
-  const across = (i) => (comparable ? column("step_time_ns", i) : perMicrobatch(i));
+  const of = (values, i) => (Array.isArray(values) ? values[i] : values);
+  const duration = (i) => of(rows.time, i);
+  const size = (i) => column("peak_device_bytes", i);
+  const measuredOf = (i) => data.measuredRows[i] || null;
   const nameOf = (i) => data.axes.map((axis, a) => axis.name + " " + axis.values[rows.places[a][i]]).join(", ");
 
   let at = rows.count ? data.models[0].chosen : -1;
   let wanted = at >= 0 ? placesOf(at) : [];
 
+  const sameWork = (i, c) => microbatches(i) === microbatches(c);
+  const gpus = (i) => column("gpus", i) || 1;
+  // A step of other work is not slower for taking longer: its work is said instead.
+  function stepAgainst(i, c) {
+    if (!sameWork(i, c)) return `of ${microbatches(i)} microbatches instead of ${microbatches(c)}`;
+    const more = relative(column("step_time_ns", i), column("step_time_ns", c));
+    return gpus(i) === gpus(c) ? more : `${more}, on ${gpus(i)} GPUs instead of ${gpus(c)}`;
+  }
+  // What adds up over a step compares between steps of the same work.
+  const inAll = (name, show) => (i, c) => (sameWork(i, c) ? signed(column(name, i) - column(name, c), show) : nothing);
+  const atOnce = (name, show) => (i, c) => signed(column(name, i) - column(name, c), show);
   const columns = [
     [data.speed, (i) => (speed(i) === null ? "unlimited" : number(speed(i))), (i, c) => relative(speed(i) || 0, speed(c) || 0)],
-    ["tokens/s and GPU", (i) => (data.tokens && speed(i) !== null ? number(speed(i) * data.tokens) : null), (i, c) => relative(speed(i) || 0, speed(c) || 0)],
-    ["step time", (i) => time(column("step_time_ns", i)), (i, c) => relative(column("step_time_ns", i), column("step_time_ns", c))],
-    ["peak device", (i) => bytes(column("peak_device_bytes", i)), (i, c) => signed(column("peak_device_bytes", i) - column("peak_device_bytes", c), bytes)],
-    ["peak host", (i) => bytes(column("peak_host_bytes", i)), (i, c) => signed(column("peak_host_bytes", i) - column("peak_host_bytes", c), bytes)],
-    ["host, all GPUs", (i) => (sameHost ? null : bytes(column("host_bytes", i))), (i, c) => signed(column("host_bytes", i) - column("host_bytes", c), bytes)],
-    ["overlap", (i) => (column("offloaded", i) ? percent(column("overlap", i)) : nothing), (i, c) => signed(column("overlap", i) - column("overlap", c), (x) => (100 * x).toFixed(1) + " points")],
-    ...Object.entries(data.stalls).map(([stall, look]) => ["stall: " + look.title, (i) => time(column("stall_" + stall + "_ns", i)), (i, c) => signed(column("stall_" + stall + "_ns", i) - column("stall_" + stall + "_ns", c), time)]),
-    ["offloaded", (i) => column("offloaded", i) + " of " + (column("offloaded", i) + column("kept", i)), (i, c) => signed(column("offloaded", i) - column("offloaded", c), String)],
+    ["tokens/s", (i) => (of(rows.tokens, i) === null ? null : number(of(rows.tokens, i))), (i, c) => (of(rows.tokens, c) === null ? nothing : relative(of(rows.tokens, i), of(rows.tokens, c)))],
+    ["step time", (i) => time(column("step_time_ns", i)), stepAgainst, (i) => time(measuredOf(i)[0])],
+    [data.time.name, (i) => (data.time.alone ? null : time(duration(i))), (i, c) => relative(duration(i), duration(c))],
+    ["peak device", (i) => bytes(size(i)), atOnce("peak_device_bytes", bytes), (i) => bytes(measuredOf(i)[1])],
+    ["peak host", (i) => bytes(column("peak_host_bytes", i)), atOnce("peak_host_bytes", bytes)],
+    ["host, all GPUs", (i) => (sameHost ? null : bytes(column("host_bytes", i))), atOnce("host_bytes", bytes)],
+    ["overlap", (i) => (column("offloaded", i) ? percent(column("overlap", i)) : nothing), atOnce("overlap", (x) => (100 * x).toFixed(1) + " points")],
+    ...Object.entries(data.stalls).map(([stall, look]) => ["stall: " + look.title, (i) => time(column("stall_" + stall + "_ns", i)), inAll("stall_" + stall + "_ns", time)]),
+    ["offloaded", (i) => column("offloaded", i) + " of " + (column("offloaded", i) + column("kept", i)), inAll("offloaded", String)],
   ];
   const sameHost = JSON.stringify(rows.columns.host_bytes) === JSON.stringify(rows.columns.peak_host_bytes);
 
@@ -76,6 +91,7 @@
     data.axes.forEach((axis, a) => {
       const slider = find("ex-axis-" + a), text = String(axis.values[places[a]]);
       slider.value = places[a];
+      if (!axis.ordered) return;
       slider.setAttribute("aria-valuetext", text);
       find("ex-value-" + a).textContent = text;
     });
@@ -86,11 +102,13 @@
       if (button.dataset.go === "chosen") button.textContent = model.fits ? "chosen point" : "nearest to fit";
     }
     showMarks(model);
+    const against = find("ex-against");
+    if (against) against.textContent = model.fits ? "against chosen" : "against nearest";
     const body = find("ex-numbers");
     body.innerHTML = at < 0 ? "" : columns
-      .map(([name, show, differ]) => [name, show(at), at === model.chosen ? nothing : differ(at, model.chosen)])
+      .map(([name, show, differ, told]) => [name, show(at), at === model.chosen ? nothing : differ(at, model.chosen), told && measuredOf(at) ? told(at) : null])
       .filter(([, value]) => value !== null)
-      .map(([name, value, other]) => `<tr><th scope="row">${escaped(name)}</th><td class="value">${escaped(value)}</td><td>${escaped(other)}</td></tr>`)
+      .map(([name, value, other, told]) => `<tr><th scope="row">${escaped(name)}</th><td class="value">${escaped(value)}${told === null ? "" : ` <span class="measured">measured ${escaped(told)}</span>`}</td>${against ? `<td class="words">${escaped(other)}</td>` : ""}</tr>`)
       .join("");
     drawScatter();
     showStep();
@@ -100,8 +118,8 @@
     const marks = [];
     if (at < 0) marks.push(["bad", "The page does not have this point; its numbers are in the sweep's table."]);
     else {
-      if (at === model.chosen) marks.push(["good", model.fits ? "chosen" : "nearest to fit"]);
-      if (onFront.has(at)) marks.push(["good", "on the front"]);
+      if (at === model.chosen && rows.count > 1) marks.push(["good", model.fits ? "chosen" : "nearest to fit"]);
+      if (onFront.has(at) && rows.count > 1) marks.push(["good", "on the front"]);
       if (missingDevice(at)) marks.push(["bad", "does not fit: " + bytes(missingDevice(at)) + " of device memory missing"]);
       if (missingHost(at)) marks.push(["bad", "does not fit: " + bytes(missingHost(at)) + " of host memory missing"]);
       const known = column("capacity_bytes", at);
@@ -149,31 +167,55 @@
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     picture.style.height = height + "px";
     const every = [...Array(rows.count).keys()];
-    const xs = every.map(across), ys = every.map((i) => column("peak_device_bytes", i));
+    const told = every.filter(measuredOf);
+    const xs = every.map(size), ys = every.map(duration), share = (i) => duration(i) / (column("step_time_ns", i) || 1);
+    const diamonds = told.map((i) => [measuredOf(i)[1], measuredOf(i)[0] * share(i)]);
     const capacity = at >= 0 ? column("capacity_bytes", at) : null;
-    const highest = extent(ys)[1], shown = capacity !== null && capacity <= 1.4 * highest;
-    const [x0, x1] = scaleOf(xs, 0.06), [y0, y1] = scaleOf(shown ? [...ys, capacity] : ys, 0.1);
+    const highest = extent(xs)[1], shown = capacity !== null && capacity <= 1.4 * highest;
+    const [x0, x1] = scaleOf([...xs, ...diamonds.map(([x]) => x), ...(shown ? [capacity] : [])], 0.08);
+    const [y0, y1] = scaleOf([...ys, ...diamonds.map(([, y]) => y)], 0.1);
     const X = (x) => m.left + ((x - x0) / (x1 - x0)) * (width - m.left - m.right);
     const Y = (y) => height - m.bottom - ((y - y0) / (y1 - y0)) * (height - m.top - m.bottom);
-    const [xUnit, xFactor] = unitFor(x1, TIMES, "ns"), [yUnit, yFactor] = unitFor(y1, BYTES, "B");
+    const [xUnit, xFactor] = unitFor(x1, BYTES, "B"), [yUnit, yFactor] = unitFor(y1, TIMES, "ns");
     let out = "";
     for (const t of ticks(y0 / yFactor, y1 / yFactor, 4)) out += `<line x1="${m.left}" x2="${width - m.right}" y1="${Y(t * yFactor)}" y2="${Y(t * yFactor)}" stroke="var(--line)"/><text class="quiet" x="${m.left - 6}" y="${Y(t * yFactor) + 4}" text-anchor="end">${t}</text>`;
-    for (const t of ticks(x0 / xFactor, x1 / xFactor, 4)) out += `<text class="quiet" x="${X(t * xFactor)}" y="${height - m.bottom + 16}" text-anchor="middle">${t}</text>`;
-    const what = comparable ? "step time" : "time per microbatch, on one GPU";
-    out += `<text x="${width - m.right}" y="${height - 5}" text-anchor="end">${what} (${xUnit})</text><text x="4" y="13">peak device memory (${yUnit})</text>`;
-    if (shown) out += `<line x1="${m.left}" x2="${width - m.right}" y1="${Y(capacity)}" y2="${Y(capacity)}" stroke="var(--ink)" stroke-dasharray="6 4"/><text x="${width - m.right}" y="${Y(capacity) - 4}" text-anchor="end">capacity ${bytes(capacity)}</text>`;
-    for (const model of data.models) out += `<polyline points="${model.front.map((i) => X(xs[i]) + "," + Y(ys[i])).join(" ")}" fill="none" stroke="var(--accent)" stroke-opacity="0.5" stroke-width="1.5"/>`;
+    for (const t of ticks(x0 / xFactor, x1 / xFactor, 4)) out += `<line x1="${X(t * xFactor)}" x2="${X(t * xFactor)}" y1="${height - m.bottom}" y2="${height - m.bottom + 4}" stroke="var(--quiet)"/><text class="quiet" x="${X(t * xFactor)}" y="${height - m.bottom + 16}" text-anchor="middle">${t}</text>`;
+    out += `<text x="${width - m.right}" y="${height - 5}" text-anchor="end">peak device memory (${xUnit})</text><text x="4" y="13">${data.time.name} (${yUnit})</text>`;
+    if (shown) {
+      const left = X(capacity) > (width + m.left) / 2;
+      out += `<line class="capacity" x1="${X(capacity)}" x2="${X(capacity)}" y1="${m.top - 8}" y2="${height - m.bottom}" stroke="var(--ink)" stroke-dasharray="6 4"/><text x="${X(capacity) + (left ? -5 : 5)}" y="${m.top + 3}" text-anchor="${left ? "end" : "start"}">capacity ${bytes(capacity)}</text>`;
+    }
     dots = every.map((i) => [X(xs[i]), Y(ys[i])]);
+    // The least time that so much memory buys: it falls where the next point of the front fits in.
+    for (const model of data.models) {
+      const [first, ...others] = [...model.front].reverse();
+      const path = `M${dots[first].join(" ")}` + others.map((i) => `H${dots[i][0]}V${dots[i][1]}`).join("");
+      out += `<path class="front" d="${path}" fill="none" stroke="var(${model.fits ? "--accent" : "--quiet"})" stroke-opacity="0.6" stroke-width="1.5"/>`;
+    }
+    if (at >= 0) out += `<path d="M${m.left} ${dots[at][1]}H${width - m.right}M${dots[at][0]} ${m.top - 8}V${height - m.bottom}" stroke="var(--accent)" stroke-width="1" stroke-dasharray="2 3" fill="none"/>`;
     const dot = (some, colour, size) => `<path d="${some.map((i) => `M${dots[i][0].toFixed(1)} ${dots[i][1].toFixed(1)}h0`).join("")}" stroke="${colour}" stroke-width="${size}" style="stroke-linecap:round" fill="none"/>`;
     const cross = (i) => { const [x, y] = dots[i]; return `M${(x - 4).toFixed(1)} ${(y - 4).toFixed(1)}l8 8m0 -8l-8 8`; };
     out += dot(every.filter((i) => fits(i) && !onFront.has(i)), "var(--quiet)", rows.count > 400 ? 4 : 7);
-    out += `<path d="${every.filter((i) => !fits(i)).map(cross).join("")}" stroke="var(--warning)" stroke-width="2" fill="none"/>`;
+    out += `<path class="misfits" d="${every.filter((i) => !fits(i)).map(cross).join("")}" stroke="var(--quiet)" stroke-width="2" fill="none"/>`;
     out += dot([...onFront].filter(fits), "var(--accent)", 9);
-    for (const model of data.models) { const [x, y] = dots[model.chosen]; out += `<path d="M${x} ${y - 8}l8 8l-8 8l-8 -8z" fill="var(--accent)" stroke="var(--ground)" stroke-width="1.5"/>`; }
-    if (at >= 0) out += `<circle id="ex-current" cx="${dots[at][0]}" cy="${dots[at][1]}" r="12" fill="none" stroke="var(--ink)" stroke-width="2.5"/>`;
+    told.forEach((i, j) => { const x = X(diamonds[j][0]), y = Y(diamonds[j][1]); out += `<path class="measured" d="M${dots[i].join(" ")}L${x} ${y}" stroke="${data.measured}" stroke-opacity="0.5"/><path d="M${x} ${y - 6}l6 6l-6 6l-6 -6z" fill="${data.measured}" stroke="var(--ground)"/>`; });
+    for (const model of data.models) out += `<circle class="chosen" cx="${dots[model.chosen][0]}" cy="${dots[model.chosen][1]}" r="11" fill="none" stroke="var(--ink)" stroke-width="2"/>`;
+    if (at >= 0) {
+      const [x, y] = dots[at];
+      if (!fits(at)) out += `<path d="M${x - 6} ${y - 6}l12 12m0 -12l-12 12" stroke="var(--accent)" stroke-width="3.5" fill="none"/>`;
+      out += `<circle id="${whose}ex-current" cx="${x}" cy="${y}" r="6" ${fits(at) ? 'fill="var(--accent)" stroke="var(--ink)" stroke-width="2"' : 'fill="none"'}/>`;
+    }
     picture.innerHTML = out;
-    const none = every.every(fits) ? "" : "A cross: does not fit. ";
-    find("ex-scatter-caption").textContent = `Each dot is a point. Ringed: this one. Diamond: the ${data.models.every((m) => m.fits) ? "chosen" : "chosen or nearest"} one. Line: the front, where nothing is both faster and leaner. ${none}The axes do not begin at zero.`;
+    const every_fits = data.models.every((m) => m.fits), none_fits = data.models.every((m) => !m.fits);
+    const signs = [
+      `Each dot is a point, and this one lies where the dotted lines cross. Ringed: the ${every_fits ? "chosen" : none_fits ? "nearest to fit" : "chosen, or nearest to fit"} one.`,
+      none_fits ? "Line: the front of all points." : "Line: the front, the least time that so much memory buys.",
+      every.every(fits) ? "" : "A cross: does not fit.",
+      told.length ? "A diamond: as measured." : "",
+      data.time.sentence,
+      "The axes do not begin at zero.",
+    ];
+    find("ex-scatter-caption").textContent = signs.filter(Boolean).join(" ");
   }
 
   // ---- one step: memory over time, and what ran when
@@ -260,6 +302,7 @@
   function drawStep() {
     if (!step) return;
     drawMemory();
+    drawSides();
     drawOverview();
     drawGantt();
     const { of_ranks, whole, window_ns, ranks } = step.predicted;
@@ -272,6 +315,12 @@
     find("ex-note").textContent = parts.join(" ");
     drawLegend();
     readOut();
+  }
+
+  function drawSides() {
+    const list = find("ex-sides");
+    list.hidden = !step.measured;
+    list.innerHTML = sidesShown().map((side) => `<li><svg aria-hidden="true" viewBox="0 0 18 13"><path d="M0 6.5H18" ${lookOf(side)}/></svg>${side}</li>`).join("");
   }
 
   const WHY = { fullest: "which has most memory in use", "waits longest": "which waits longest", another: "" };
@@ -299,8 +348,8 @@
       const Y = (v) => height - bottom - ((v - base) / (peakRoom - base)) * (height - top - bottom);
       const [unit, factor] = unitFor(peakRoom, BYTES, "B"), m = margin();
       let out = `<rect x="${place(view[0], all, width)}" width="${Math.max(2, place(view[1], all, width) - place(view[0], all, width))}" y="${top}" height="${height - top - bottom}" fill="var(--mark)" opacity="${view[0] <= 0 && view[1] >= all[1] ? 0 : 1}"/>`;
-      for (const t of ticks(base / factor, peakRoom / factor, 3)) out += `<line x1="${m.left}" x2="${width - m.right}" y1="${Y(t * factor)}" y2="${Y(t * factor)}" stroke="var(--line)"/><text class="quiet" x="${m.left - 6}" y="${Y(t * factor) + 4}" text-anchor="end">${t}${narrow() ? "" : " " + unit}</text>`;
-      out += timeAxis(all, width, height);
+      for (const t of someTicks(base / factor, peakRoom / factor, 3)) out += `<line x1="${m.left - 4}" x2="${width - m.right}" y1="${Y(t * factor)}" y2="${Y(t * factor)}" stroke="var(--line)"/><text class="quiet" x="${m.left - 6}" y="${Y(t * factor) + 4}" text-anchor="end">${t}${narrow() ? "" : " " + unit}</text>`;
+      out += timeAxis(all, width, height, height - bottom);
       for (const side of sidesShown()) {
         const curve = step[side].ranks[r].memory, end = step[side].step_time_ns;
         let path = "";
@@ -315,12 +364,22 @@
       charts[r].innerHTML = out + `<line class="cursor" y1="${top}" y2="${height - bottom}" stroke="var(--ink)" visibility="hidden"/>`;
     });
   }
-  function timeAxis(range, width, height) {
+  // At least two, so that a length can be read off.
+  function someTicks(low, high, count) {
+    for (let more = count; more < count + 8; more++) {
+      const found = ticks(low, high, more);
+      if (found.length > 1) return found;
+    }
+    return ticks(low, high, count);
+  }
+  function timeAxis(range, width, height, foot) {
     const [unit, factor] = unitFor(range[1] - range[0], TIMES, "ns");
-    const shown = ticks(range[0] / factor, range[1] / factor, narrow() ? 4 : 9);
+    const shown = someTicks(range[0] / factor, range[1] / factor, narrow() ? 4 : 9), right = width - margin().right;
     return shown.map((t, j) => {
-      const x = place(t * factor, range, width), last = j === shown.length - 1;
-      return `<text class="quiet" x="${x}" y="${height - 6}" text-anchor="${last ? "end" : x < margin().left + 8 ? "start" : "middle"}">${t}${last ? " " + unit : ""}</text>`;
+      const x = place(t * factor, range, width), text = j === shown.length - 1 ? t + " " + unit : String(t);
+      // A label stands below its mark; at the edge it is moved no further than the picture ends.
+      const half = 3.6 * text.length, at0 = clamp(x, half, right + margin().right - half);
+      return `<line x1="${x.toFixed(1)}" x2="${x.toFixed(1)}" y1="${foot}" y2="${foot + 5}" stroke="var(--quiet)"/><text class="quiet" x="${at0.toFixed(1)}" y="${height - 5}" text-anchor="middle">${text}</text>`;
     }).join("");
   }
   function levelAt(curve, t) {
@@ -360,7 +419,7 @@
   function drawGantt() {
     const chart = find("ex-gantt"), width = chart.clientWidth || 800, m = margin(), both = Boolean(step.measured);
     const high = both ? 17 : narrow() ? 26 : 22;
-    let y = 4, out = "<defs>" + Object.entries(data.stalls).map(([stall, look]) => hatch("ex-hatch-" + stall, look)).join("") + `<clipPath id="ex-clip"><rect x="${m.left}" y="0" width="${width - m.left - m.right}" height="4000"/></clipPath></defs>`;
+    let y = 4, out = "<defs>" + Object.entries(data.stalls).map(([stall, look]) => hatch(whose + "ex-hatch-" + stall, look)).join("") + `<clipPath id="${whose}ex-clip"><rect x="${m.left}" y="0" width="${width - m.left - m.right}" height="4000"/></clipPath></defs>`;
     let labels = "", bodies = "", over = "";
     lanes.forEach((lane, l) => {
       if (lane.first) { y += l ? 10 : 0; labels += `<text x="0" y="${y + 11}" font-weight="600">rank ${lane.rank}</text>`; y += 16; }
@@ -376,7 +435,7 @@
         const x = place(Math.max(side.start, view[0]), view, width), to = place(Math.min(end, view[1]), view, width);
         if (stall) {
           const from = place(Math.max(side.start - side.wait, view[0]), view, width);
-          if (x - from > HAIR) bodies += `<rect data-op="${box.op}" data-side="${lane.side}" data-wait="${stall}" x="${from.toFixed(2)}" width="${(x - from).toFixed(2)}" y="${y + 2}" height="${high - 4}" fill="url(#ex-hatch-${stall})" stroke="${data.stalls[stall].colour}" stroke-width="0.7"/>`;
+          if (x - from > HAIR) bodies += `<rect data-op="${box.op}" data-side="${lane.side}" data-wait="${stall}" x="${from.toFixed(2)}" width="${(x - from).toFixed(2)}" y="${y + 2}" height="${high - 4}" fill="url(#${whose}ex-hatch-${stall})" stroke="${data.stalls[stall].colour}" stroke-width="0.7"/>`;
         }
         if (side.length > 0 && side.start <= view[1]) {
           const w = Math.max(to - x, HAIR), kind = data.kinds[box.kind];
@@ -391,7 +450,7 @@
       y += high + (both && lane.side === "predicted" ? 1 : 4);
     });
     const height = y + 24;
-    out += labels + `<g clip-path="url(#ex-clip)">${bodies}${over}</g>` + timeAxis(view, width, height);
+    out += labels + `<g clip-path="url(#${whose}ex-clip)">${bodies}${over}</g>` + timeAxis(view, width, height, y);
     chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
     chart.style.height = height + "px";
     chart.innerHTML = out;
@@ -404,7 +463,7 @@
       for (const side of sidesShown()) if (box[side] && box.queue === COMPUTE && stallOf(box[side])) stalls.add(stallOf(box[side]));
     }
     const items = [...kinds].sort(([a], [b]) => a - b).map(([, kind]) => `<li><svg aria-hidden="true"><rect width="18" height="13" fill="${kind.colour}"/></svg>${kind.name}</li>`);
-    for (const stall of Object.keys(data.stalls)) if (stalls.has(stall)) items.push(`<li><svg aria-hidden="true"><defs>${hatch("ex-legend-" + stall, data.stalls[stall])}</defs><rect width="18" height="13" fill="url(#ex-legend-${stall})"/></svg>waits for ${escaped(data.stalls[stall].label)}</li>`);
+    for (const stall of Object.keys(data.stalls)) if (stalls.has(stall)) items.push(`<li><svg aria-hidden="true"><defs>${hatch(whose + "ex-legend-" + stall, data.stalls[stall])}</defs><rect width="18" height="13" fill="url(#${whose}ex-legend-${stall})"/></svg>waits for ${escaped(data.stalls[stall].label)}</li>`);
     find("ex-legend").innerHTML = items.join("");
   }
 
@@ -415,17 +474,20 @@
     if (box.unit >= 0) where.push(`unit ${box.unit}`);
     if (box.microbatch >= 0) where.push(`microbatch ${box.microbatch}`);
     const first = step.source === "measured" ? "measured" : "predicted";
-    const lines = [sideWords(box.predicted, step.measured ? first : "", box.nbytes)];
-    if (box.measured) lines.push(sideWords(box.measured, "measured", 0) + difference(box));
+    const lines = [sideWords(box, box.predicted, step.measured ? first : "", box.nbytes)];
+    if (box.measured) lines.push(sideWords(box, box.measured, "measured", 0) + difference(box));
     return `<b>${data.kinds[box.kind].name}, ${where.join(", ")}</b>` + lines.map((line) => `<div>${line}</div>`).join("");
   }
-  function sideWords(side, name, nbytes) {
+  function sideWords(box, side, name, nbytes) {
     const parts = [];
     if (nbytes) parts.push(`moves ${bytes(nbytes)}`);
     parts.push(`starts at ${time(side.start)}`, side.length ? `takes ${time(side.length)}` : "takes no time itself");
+    const cause = side.cause >= 0 ? data.kinds[side.cause].name : "another operation";
+    // Only compute's waits cost time: a copy that is let start later than its queue is free is as it should be.
     if (!step.waitsKnown) parts.push("waits are not known");
-    else if (side.wait > 0) parts.push(`waited ${time(side.wait)} for ${side.cause >= 0 ? data.kinds[side.cause].name : "another operation"}`);
-    else parts.push("did not wait");
+    else if (box.queue === COMPUTE && stallOf(side)) parts.push(`waited ${time(side.wait)} for ${cause}`);
+    else if (side.wait > 0) parts.push(`its queue was free for ${time(side.wait)} until ${cause} ended`);
+    else if (box.queue === COMPUTE) parts.push("did not wait");
     return (name ? name + ": " : "") + parts.join(" · ");
   }
   function difference(box) {
@@ -437,7 +499,7 @@
   function readOut() {
     const box = find("ex-readout");
     box.classList.toggle("two", Boolean(step.measured));
-    box.innerHTML = picked >= 0 ? words(picked) : narrow() ? "Tap an operation: here is what it is and what it waited for." : "Point at an operation, or go to one with the arrow keys: here is what it is and what it waited for.";
+    box.innerHTML = picked >= 0 ? words(picked) : narrow() ? "Tap an operation: here is what it is and when it ran." : "Point at an operation, or go to one with the arrow keys: here is what it is and when it ran.";
   }
   function pick(i, moves) {
     if (i === picked && !moves) return;
@@ -512,10 +574,10 @@
         if (best >= 0) go(best);
       });
       scatter.addEventListener("keydown", (event) => {
-        const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+        const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
         if (!by) return;
         event.preventDefault();
-        const order = [...Array(rows.count).keys()].sort((a, b) => across(a) - across(b) || a - b);
+        const order = [...Array(rows.count).keys()].sort((a, b) => size(a) - size(b) || duration(b) - duration(a) || a - b);
         go(order[clamp(order.indexOf(at) + by, 0, rows.count - 1)]);
       });
     }
@@ -526,7 +588,7 @@
     });
     if (find("ex-gantt")) { listenGantt(); listenOverview(); listenMemory(); }
     let width = 0;
-    new ResizeObserver(() => { if (root.clientWidth !== width) { width = root.clientWidth; if (rows.count) drawScatter(); drawStep(); } }).observe(root);
+    new ResizeObserver(() => { if (root.clientWidth !== width) { width = root.clientWidth; if (rows.count > 1) drawScatter(); drawStep(); } }).observe(root);
   }
 
   function listenGantt() {

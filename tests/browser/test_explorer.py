@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from loadahead.cli.main import run
 from loadahead.reports.points import MOST_BOXES
 from loadahead.reports.run_data import load_run
 from loadahead.sim.choice import choices, format_speed
-from loadahead.sim.ir.kinds import Kind
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.stalls import stall_name
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.timeline import Timeline, write_timeline
 from loadahead.sim.units import format_bytes, format_duration
-from tests.browser.conftest import GROUNDS
+from tests.browser.conftest import GROUNDS, WIDTHS
 
 Opened = Callable[..., Any]
 STRIP = "document.getElementById('ex-overview').getAttribute"
@@ -116,8 +118,14 @@ def words(step: Timeline, op: int) -> list[str]:
         f"microbatch {step.microbatch[op]}",
         f"starts at {format_duration(int(step.start_ns[op]))}",
         f"takes {format_duration(int(step.end_ns[op] - step.start_ns[op]))}",
-        f"waited {format_duration(wait)} for {Kind(cause).name}" if wait else "did not wait",
     ]
+    on_compute = step.queue[op] == Queue.COMPUTE
+    if on_compute and not wait:
+        said.append("did not wait")
+    elif on_compute and stall_name(Kind(cause)):
+        said.append(f"waited {format_duration(wait)} for {Kind(cause).name}")
+    elif wait:
+        said.append(f"its queue was free for {format_duration(wait)} until {Kind(cause).name} ended")
     nbytes = int(step.plan.ops.nbytes[op])
     return [*said, f"moves {format_bytes(nbytes)}"] if nbytes else said
 
@@ -151,13 +159,94 @@ def test_buttons_go_to_the_marked_points(swept: Path, opened: Opened) -> None:
     assert 0 < len(able) < len(rows)
     page.get_by_role("button", name="leanest that fits").click()
     assert numbers(page)["peak device"][0] == format_bytes(min(row.peak_device_bytes for row in able))
-    page.get_by_role("button", name="fastest").click()
+    page.get_by_role("button", name="most per GPU").click()
     best = min(able, key=lambda row: row.step_time_ns / row.microbatches)
     assert numbers(page)["mb/s/GPU"][0] == format_speed(best)
     assert "fits in 7.153 MiB" in page.locator("#ex-marks").inner_text()
     page.get_by_role("button", name="chosen point").click()
     assert "chosen" in page.locator("#ex-marks").inner_text()
     assert page.get_by_role("button", name="chosen point").get_attribute("aria-pressed") == "true"
+
+
+def test_other_work_is_no_slower_step(swept: Path, opened: Opened) -> None:
+    """The chosen point has other microbatches: a microbatch's time is compared, and what adds up over a step is not."""
+    page, rows = opened(swept), rows_of(swept)
+    (choice,) = choices(rows)
+    other = next(i for i, number in enumerate(MICROBATCHES) if number != choice.row.microbatches)
+    slide(page, "microbatches", other)
+    row = row_at(rows, choice.row.axes["hardware.h2d"], MICROBATCHES[other], choice.row.horizon)
+    found = numbers(page)
+    assert found["step time"][1] == f"of {row.microbatches} microbatches instead of {choice.row.microbatches}"
+    each, best = (one.step_time_ns / one.microbatches for one in (row, choice.row))
+    (name,) = [name for name in found if name.endswith("time per microbatch")]
+    assert found[name][0] == format_duration(round(each))
+    assert found[name][1] == f"{'+' if each > best else '−'}{abs(each / best - 1):.1%}".replace("%", " %")
+    assert found["stall: offload"][1] == found["offloaded"][1] == "–"
+    assert found["peak device"][1] != "–"
+
+
+def test_the_picture_is_the_figures(swept: Path, opened: Opened) -> None:
+    """Memory goes to the right and time upward; the front is stairs down to the right; the chosen point is ringed."""
+    page, rows = opened(swept), rows_of(swept)
+    places = {}
+    for place, (h2d, horizon) in enumerate([(H2D[0], 0), (H2D[0], 5), (H2D[1], 5)]):
+        slide(page, "hardware.h2d", H2D.index(h2d))
+        slide(page, "horizon", horizon)
+        mark = page.locator("#ex-current")
+        row = row_at(rows, h2d, int(page.locator("output").first.inner_text()), HORIZONS[horizon])
+        places[place] = (float(mark.get_attribute("cx")), float(mark.get_attribute("cy")), row)
+    for x, y, row in places.values():
+        for x2, y2, other in places.values():
+            assert (x < x2) == (row.peak_device_bytes < other.peak_device_bytes)
+            assert (y > y2) == (row.step_time_ns < other.step_time_ns) or abs(y - y2) < 0.01
+    stairs = re.findall(r"([HV])([\d.]+)", page.locator("#ex-scatter path.front").get_attribute("d"))
+    assert [way for way, _ in stairs] == ["H", "V"] * (len(stairs) // 2)
+    along, up = ([float(to) for way, to in stairs if way == one] for one in "HV")
+    assert along == sorted(along) and up == sorted(up)
+    assert page.locator("#ex-scatter circle.chosen").count() == 1
+    assert "Ringed: the chosen one." in page.locator("#ex-scatter-caption").inner_text()
+
+
+def test_a_sweep_of_one_point_has_nothing_to_choose(tmp_path: Path, opened: Opened) -> None:
+    la.sweep("uniform", {"horizon": [2]}, overrides={"hardware.memory": "1 MB"}, directory=tmp_path)
+    assert run(["report", str(tmp_path)]) == 0
+    page = opened(tmp_path / "report.html")
+    explorer = page.locator("#explorer")
+    assert explorer.locator("input, [data-go], #ex-scatter, #ex-against").count() == 0
+    text = explorer.inner_text()
+    assert "does not fit" in text and "chosen" not in text and "slider" not in text
+    cells = page.locator("#ex-numbers tr").first.locator("td").count()
+    assert cells == 1
+
+
+def test_where_nothing_fits_the_nearest_is_marked_and_none_chosen(tmp_path: Path, opened: Opened) -> None:
+    la.sweep("uniform", {"horizon": [1, 2, 3]}, overrides={"hardware.memory": "1 MB"}, directory=tmp_path)
+    assert run(["report", str(tmp_path)]) == 0
+    page = opened(tmp_path / "report.html")
+    assert "chosen" not in page.locator("#explorer .ex-choose").inner_text()
+    assert page.locator("#ex-against").inner_text() == "against nearest"
+    assert "Ringed: the nearest to fit one." in page.locator("#ex-scatter-caption").inner_text()
+    # A cross for each of the three, the nearest too.
+    assert page.locator("#ex-scatter path.misfits").get_attribute("d").count("M") == 3
+    assert page.locator("#ex-current").get_attribute("fill") == "none"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_models_are_chosen_by_name(tmp_path: Path, opened: Opened, width: str, audit: Callable[[Any], None]) -> None:
+    """Also by one of many strange letters, which goes nowhere beyond the edge."""
+    strange = '</script> it\'s "one" Ωμέγα 模型 ' + "long" * 60
+    la.sweep("uniform", {"horizon": [1, 2], "offload.horizon_unit": ["tasks", "layers"]}, directory=tmp_path)
+    table = tmp_path / "sweep.csv"
+    table.write_text(table.read_text().replace("layers", '"' + strange.replace('"', '""') + '"'))
+    (tmp_path / "points.json").unlink()
+    assert run(["report", str(tmp_path)]) == 0
+    page = opened(tmp_path / "report.html", width)
+    box = page.locator("#explorer select")
+    assert box.count() == 1 and box.locator("option").all_inner_texts() == ["tasks", strange]
+    box.select_option(strange)
+    assert box.input_value() == "1" and page.locator("#ex-numbers tr").count() > 5
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    audit(page)
 
 
 def test_a_click_on_the_picture_chooses_its_point(swept: Path, opened: Opened) -> None:
@@ -185,6 +274,7 @@ def test_pointing_at_an_operation_names_it(swept: Path, opened: Opened) -> None:
         box = page.locator(f"#ex-gantt rect[data-kind={kind}]").nth(5)
         op = int(box.get_attribute("data-op"))
         box.hover()
+        assert ("wait" in page.locator("#ex-readout").inner_text()) is (kind in ("FORWARD", "BACKWARD"))
         for said in words(step, op):
             assert said in page.locator("#ex-readout").inner_text()
             assert said in page.locator("#ex-tip").inner_text()
@@ -293,6 +383,10 @@ def test_predicted_above_measured(measured: Path, opened: Opened) -> None:
     assert page.locator("input[type=range]").count() == 0
     assert page.locator("#ex-memory p").first.inner_text().count("MiB predicted") == 1
     page.get_by_role("button", name="all", exact=True).click()
+    assert page.locator("#ex-sides li").all_inner_texts() == ["predicted", "measured"]
+    for chart in page.locator("#ex-memory svg").all():
+        levels = [text for text in chart.locator("text.quiet").all_text_contents() if text.endswith("iB")]
+        assert len(levels) >= 2
     step = load_run(measured.parent).predicted
     assert step is not None
     above = page.locator("#ex-gantt rect[data-kind=BACKWARD][data-side=predicted]").nth(2)

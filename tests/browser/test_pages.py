@@ -45,6 +45,11 @@ def test_a_page(pages: dict[str, Path], opened: Callable[..., Any], name: str, w
     # Nothing lies beyond the right edge.
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(_TARGETS) == []
+    if width == "phone":
+        high = page.locator("main li a, figcaption a").evaluate_all(
+            "links => links.filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect().height)"
+        )
+        assert high and min(high) >= 24
     shown, hidden = ("narrow", "wide") if width == "phone" else ("wide", "narrow")
     assert page.locator(f"figure .{shown} svg").first.is_visible()
     assert not page.locator(f"figure .{hidden} svg").first.is_visible()

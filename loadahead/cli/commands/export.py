@@ -22,7 +22,12 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="perfetto, chrome or memory-viz.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")],
     side: Annotated[
-        str | None, typer.Option("--side", help="predicted or measured, where a directory has both.")
+        str | None,
+        typer.Option(
+            "--side",
+            help="predicted or measured, where a directory has both. Without it a trace has both, memory-viz the "
+            "predicted one.",
+        ),
     ] = None,
     costs: Costs = None,
     json_wanted: Json = False,
@@ -39,7 +44,8 @@ def export(
     if json_wanted:
         emit(written.to_dict())
     elif written.allocations is not None:
-        say(f"{written.format}: {written.path} ({written.sides[0]}, {written.allocations} allocations)")
+        more = "".join(f"; --side {side} writes the {side} step's" for side in written.others)
+        say(f"{written.format}: {written.path} ({written.sides[0]}, {written.allocations} allocations{more})")
     else:
         parts = f"{written.slices} slices, {written.flows} arrows, {written.samples} values of counters"
         say(f"{written.format}: {written.path} ({' and '.join(written.sides)}, {parts})")

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write a run directory's page of plots and numbers; for `validate`'s directory its tables and figures anew."""
     from loadahead.cli.hints import page_commands
-    from loadahead.cli.output import emit, say
+    from loadahead.cli.output import emit, say, warn
     from loadahead.reports.evidence import has_evidence, read_evidence, write_evidence
     from loadahead.reports.page import write_report
     from loadahead.reports.run_directory import EVIDENCE_PAGE
@@ -30,7 +30,7 @@ def report(
         write_evidence(read_evidence(directory), directory)
         page = directory / EVIDENCE_PAGE
     else:
-        page = write_report(directory, page_commands)
+        page = write_report(directory, page_commands, warn)
     if json_wanted:
         emit({"directory": str(directory), "report": str(page)})
     else:

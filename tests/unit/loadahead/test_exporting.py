@@ -168,3 +168,18 @@ def test_a_plan_of_a_model_without_costs_asks_for_them(tmp_path: Path, capsys: p
             la.export(stray, to=to, path=tmp_path / "x")
     assert run(["export", str(tmp_path / "none.json"), "--to", "chrome", "-o", str(tmp_path / "x")]) == 2
     assert "none.json: is not there" in capsys.readouterr().err
+
+
+def test_a_snapshot_says_which_side_it_has_and_how_to_get_the_other(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--to", "memory-viz", "-o", str(tmp_path / "step.pickle")]
+    assert run(["export", str(folder), *out]) == 0
+    said = capsys.readouterr().out
+    assert "(predicted, " in said and "--side measured writes the measured step's)" in said
+    found = exported([str(folder), *out], capsys)
+    assert (found["sides"], found["others"]) == (["predicted"], ["measured"])
+    found = exported([str(folder), *out, "--side", "measured"], capsys)
+    assert (found["sides"], found["others"]) == (["measured"], [])
+    found = exported([str(folder), "--to", "chrome", "-o", str(tmp_path / "step.json")], capsys)
+    assert (found["sides"], found["others"]) == (["predicted", "measured"], [])

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import loadahead as la
 from loadahead.cli.hints import page_commands
 from loadahead.reports.about import About
 from loadahead.reports.page import figures, write_report
@@ -476,11 +478,11 @@ def test_what_made_the_files_is_told_as_a_shell_takes_it(run: Path) -> None:
 
 
 def test_traces_are_linked_or_their_command_is_told(run: Path) -> None:
-    assert "loadahead export . --to perfetto -o trace.perfetto-trace" in page_of(run).text
-    for name in ("step.perfetto-trace", "trace.json", "memory.pickle", "other.json"):
+    assert "loadahead export . --to perfetto -o trace.pftrace" in page_of(run).text
+    for name in ("step.pftrace", "trace.json", "memory.pickle", "other.json"):
         (run / name).write_text("")
     page = page_of(run)
-    assert {"step.perfetto-trace", "trace.json", "memory.pickle"} <= set(page.addresses)
+    assert {"step.pftrace", "trace.json", "memory.pickle"} <= set(page.addresses)
     assert "other.json" not in page.addresses and "loadahead export" not in page.text
 
 
@@ -589,3 +591,59 @@ def test_tiles_say_the_speed_where_it_is_known(run: Path) -> None:
     assert f"<span>{format_number(200 / seconds)} per GPU</span>" in text
     assert f"utilization, predicted</span><b>{100 * 4e9 / (2e12 * seconds):.3g} %</b>" in text
     assert "<span>collectives: 12.5 % of the ranks' time</span>" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("points.json", "{", "points.json: "),
+        ("points.json", None, "points.json: a point is of row 9999, and the table has"),
+        ("keep_all.jsonl", "no timeline", "keep_all.jsonl"),
+    ],
+)
+def test_a_damaged_file_that_only_adds_is_left_out_with_a_warning(
+    tmp_path: Path, name: str, text: str | None, why: str
+) -> None:
+    folder = tmp_path / "run"
+    la.sweep("uniform", {"horizon": [1, 2]}, directory=folder)
+    step = la.simulate("uniform")
+    write_timeline(step, folder / "predicted.jsonl")
+    write_timeline(step, folder / "keep_all.jsonl")
+    told: list[str] = []
+    write_report(folder, warn=told.extend)
+    assert not told
+    points = json.loads((folder / "points.json").read_text())
+    points["points"][0]["row"] = 9999
+    (folder / name).write_text(json.dumps(points) if text is None else text)
+    page = write_report(folder, warn=told.extend).read_text(encoding="utf-8")
+    (line,) = told
+    assert why in line and line.endswith(" again to have them" if name == "points.json" else " again to have it")
+    (warning,) = re.findall(r'<p class="warning">(.*?)</p>', page)
+    assert why in unescape(warning)
+
+
+def test_points_of_another_sweep_are_left_out(tmp_path: Path) -> None:
+    """Their rows are there, and are of other times."""
+    for name, latency in (("one", "2 ms"), ("other", "3 ms")):
+        la.sweep("uniform", {"horizon": [1, 2]}, overrides={"model.forward": latency}, directory=tmp_path / name)
+    assert not load_run(tmp_path / "one").unread
+    (tmp_path / "one/points.json").write_bytes((tmp_path / "other/points.json").read_bytes())
+    (why,) = load_run(tmp_path / "one").unread.values()
+    assert "is not the one that the table has there" in why and load_run(tmp_path / "one").points is None
+
+
+def test_a_page_of_two_parts_lets_both_be_explored(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    la.sweep("slow-link", {"horizon": [1, 2]}, directory=folder)
+    write_timeline(la.simulate("uniform"), folder / "predicted.jsonl")
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert page.count('class="explorer"') == 2
+    ids = re.findall(r'\bid="([^"]*)"', re.sub(r"<script.*?</script>", "", page, flags=re.S))
+    assert len(set(ids)) == len(ids)
+    assert {"explorer", "sweep-explorer", "ex-gantt", "sweep-ex-gantt", "sweep-ex-scatter"} <= set(ids)
+
+
+def test_strange_names_stand_on_the_page_as_they_are(tmp_path: Path) -> None:
+    strange = '</script> "it\'s" & {{ x }} Ωμέγα 模型 \U0001f680 ' + "long " * 60
+    page = page_of(write_run(tmp_path / "run", strange))
+    assert " ".join(strange.split()) in " ".join(page.text.split())

@@ -162,3 +162,14 @@ def test_the_trace_processor_reads_the_same(tmp_path: Path) -> None:
                 iter(processor.query("select sum(value) as n from stats where severity in ('error', 'data_loss')"))
             ).n
         assert counts == {"slice": trace.slice_count, "counter": trace.sample_count} and not lost
+
+
+@both
+def test_names_of_any_letters_come_back(to: str, tmp_path: Path) -> None:
+    timeline, costs = of_a_plan()
+    strange = '</script> "it\'s" {{ x }} Ωμέγα 模型 \U0001f680 ' + "long " * 200
+    assert timeline.plan is not None
+    named = replace(timeline, plan_name=strange, plan=replace(timeline.plan, name=strange))
+    TRACE_WRITERS[to](trace_of((side_of(named, costs),), strange), tmp_path / "trace")
+    read = READ[to](tmp_path / "trace")
+    require_slices(read, timeline.plan, timeline, costs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
+from html import unescape
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from loadahead.cli.main import run
 from loadahead.reports.page.explorer import content, explorer
 from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.points import MOST_BINS, MOST_BOXES, MOST_POINTS, MOST_RANKS, MOST_SAMPLES, StepExcerpt
-from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.run_data import HorizonPoint, RunData, load_run
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.sweep_facts import CostsFacts
+from loadahead.reports.views import front
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import MOST_ROWS, Explored, ExploredStep, explored
+from loadahead.sim.step_metrics import RankMetrics, StepMetrics
 
 AXES = {"hardware.h2d": ["0.5 GB/s", "4 GB/s"], "microbatches": [4, 8], "horizon": [1, 2, 3]}
 OWN = {"hardware.memory": "7500 kB", "model.units_per_stage": 4}
@@ -260,3 +263,72 @@ def test_every_stall_has_a_look_for_the_script(swept: RunData) -> None:
     found = written(explorer(swept))
     assert list(found["stalls"]) == list(STALL_LOOKS)
     assert {name for name in found["stallOf"] if name} == set(STALL_LOOKS)
+
+
+STRANGE = '</script> "it\'s" & {{ x }} Ωμέγα 模型 \U0001f680 ' + "long " * 60
+
+
+def test_strange_names_reach_the_script_whole(swept: RunData) -> None:
+    """As an axis, as one of its values, and in the section's own markup."""
+    rows = tuple(
+        replace(row, axes={**row.axes, STRANGE: i % 2, "model.preset": STRANGE + str(i % 3)})
+        for i, row in enumerate(swept.sweep)
+    )
+    section = explorer(replace(swept, sweep=rows, points=None))
+    assert section.count("</script>") == 2 and STRANGE in unescape(section)
+    axes = {axis["name"]: axis for axis in written(section)["axes"]}
+    assert axes[STRANGE]["values"] == [0, 1]
+    assert axes["model.preset"]["values"] == [STRANGE + str(i) for i in range(3)]
+
+
+def test_names_are_chosen_and_amounts_slid(swept: RunData) -> None:
+    own = {"model.preset": ["7b", "70b"], "model.layers": [2, 4], "offload.unit": ["layers", "tasks"]}
+    rows = tuple(
+        replace(row, axes={**row.axes, **{name: values[i % 2] for name, values in own.items()}})
+        for i, row in enumerate(swept.sweep)
+    )
+    ordered = {axis.name: axis.has_order for axis in shown(replace(swept, sweep=rows, points=None)).axes}
+    assert ordered == {
+        "microbatches": True,
+        "horizon": True,
+        "hardware.h2d": True,
+        "model.preset": False,
+        "model.layers": True,
+        "offload.unit": False,
+    }
+
+
+def test_time_is_that_of_the_figures(swept: RunData) -> None:
+    """Of steps of 4 and of 8 microbatches it is a microbatch's."""
+    found = written(explorer(swept))
+    view = front.of(swept)
+    assert not isinstance(view, Missing)
+    assert found["time"]["name"] == view.time.name and not found["time"]["alone"]
+    assert found["rows"]["time"] == [round(view.time.of(row)) for row in swept.sweep]
+    assert found["rows"]["time"] == [round(row.step_time_ns / row.microbatches) for row in swept.sweep]
+    alike = tuple(row for row in swept.sweep if row.microbatches == 4)
+    found = written(explorer(replace(swept, sweep=alike, points=None)))
+    assert found["time"] == {"name": "step time", "sentence": "", "alone": True}
+
+
+def test_what_was_measured_stands_beside_the_row(swept: RunData) -> None:
+    """A horizon that was run alone; where two rows are predicted alike, it is not known of which it is."""
+    keys = [(row.horizon, row.microbatches, row.step_time_ns) for row in swept.sweep]
+    place = next(i for i, key in enumerate(keys) if keys.count(key) == 1)
+    twin = next(i for i, key in enumerate(keys) if keys.count(key) > 1)
+    assert told_of(swept, place, 0) == {str(place): [swept.sweep[place].step_time_ns + 7, 1234]}
+    assert told_of(swept, place, 1) == told_of(swept, twin, 0) == {}
+
+
+def told_of(data: RunData, place: int, off: int) -> Any:
+    """What stands beside rows, if a row's horizon took 7 ns longer than a prediction that is so much off the row's."""
+    row = data.sweep[place]
+    step = StepMetrics(step_time_ns=row.step_time_ns + off, ranks=(), offloaded=0, kept=1, host_bytes=0)
+    ran = replace(step, step_time_ns=row.step_time_ns + 7, ranks=(rank_of(1234),))
+    point = HorizonPoint(horizon=row.horizon, microbatches=row.microbatches, predicted=step, measured=ran)
+    return written(explorer(replace(data, horizons=(point,))))["measuredRows"]
+
+
+def rank_of(peak: int) -> RankMetrics:
+    zeros = {field.name: 0 for field in fields(RankMetrics) if field.name != "peak_parts"}
+    return RankMetrics(**zeros | {"peak_device_bytes": peak})  # type: ignore[arg-type]
