@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadahead.reports.axis_names import capital
-from loadahead.reports.plots.axis_lines import draw, draw_legend, label_axis, title
+from loadahead.reports.plots.axis_lines import draw, draw_legend, files_of, label_axis, title
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.sheet import capacity_line, common_scale, is_wide, limits, sheet
 from loadahead.reports.plots.style import byte_scale, styled, time_scale
@@ -59,7 +59,9 @@ def axis_time_memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing 
         _label(time, found.time.name, times, place, beside)
         _label(memory, "peak device memory" if layout is Layout.WIDE else "peak memory", sizes, place, beside)
     draw_legend(figure, layout, found)
-    return Drawing(figure=figure, title=_title(found), caption=" ".join(_sentences(found, all(lows))))
+    return Drawing(
+        figure=figure, title=_title(found), caption=" ".join(_sentences(found, all(lows))), files=files_of(found)
+    )
 
 
 def _label(axes: Axes, name: str, units: Sequence[tuple[float, str]], place: int, beside: int) -> None:

@@ -30,12 +30,17 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Holds a figure, its title, and what to see in it; and what is drawn as a table, where that is short."""
+    """Holds a figure, its title, and what to see in it.
+
+    ``numbers`` is what is drawn as a table, where that is short; ``files`` names those of a run directory that it is
+    drawn from.
+    """
 
     figure: Figure
     title: str
     caption: str
     numbers: Grid | None = None
+    files: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG, SVG or whatever the path's ending says."""
