@@ -37,14 +37,16 @@ class Label:
 
 
 def place_label(
-    axes: Axes, label: Label, points: Sequence[tuple[float, float]], stairs: Sequence[tuple[float, float]]
+    axes: Axes,
+    label: Label,
+    points: Sequence[tuple[float, float]],
+    lines: Sequence[Sequence[tuple[float, float]]],
 ) -> None:
-    """Write a label with a line to its point. ``stairs`` are the corners of the front, each held to the next one."""
+    """Write a label with a line to its point, where few of the points, of the lines and of the texts are."""
     per_point = axes.figure.dpi / 72
     low, high = _in_points(np.asarray([axes.transAxes.transform(at) for at in ((0, 0), (1, 1))]), per_point)
-    in_the_way = np.concatenate(
-        [_seen(axes, points, per_point), _along(_seen(axes, _corners(stairs), per_point)), _texts(axes, per_point)]
-    )
+    along = [_along(_seen(axes, line, per_point)) for line in lines]
+    in_the_way = np.concatenate([_seen(axes, points, per_point), *along, _texts(axes, per_point)])
     (at,) = _seen(axes, [label.at], per_point)
     size = np.asarray([max(map(len, label.lines)) * _LETTER, len(label.lines) * _LINE]) * _SIZE
     offset, side = _free(at, size, in_the_way, low, high)
@@ -93,7 +95,7 @@ def _seen(axes: Axes, places: Sequence[tuple[float, float]], per_point: float) -
     return _in_points(axes.transData.transform(np.asarray(places, dtype=np.float64)), per_point)
 
 
-def _corners(stairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def corners(stairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return all corners of a line that holds each value until the next place."""
     out = list(stairs[:1])
     for (_, before), (x, y) in zip(stairs, stairs[1:], strict=False):
@@ -101,10 +103,10 @@ def _corners(stairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return out
 
 
-def _along(corners: Floats) -> Floats:
+def _along(line: Floats) -> Floats:
     """Return points close to each other along a line over these corners."""
-    parts = [corners]
-    for start, end in zip(corners, corners[1:], strict=False):
+    parts = [line]
+    for start, end in zip(line, line[1:], strict=False):
         count = int(np.abs(end - start).max() // _STEP) + 1
         parts.append(start + (end - start) * np.linspace(0, 1, count + 1)[:, None])
     return np.concatenate(parts)

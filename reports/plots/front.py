@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports import run_directory
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.free_place import Label, place_label
-from loadahead.reports.plots.sheet import legend, scales, sheet, wrapped
+from loadahead.reports.plots.free_place import Label, corners, place_label
+from loadahead.reports.plots.sheet import in_lines, legend, scales, sheet, wrapped
 from loadahead.reports.plots.style import CHOSEN, INK, PREDICTED, QUIET, byte_scale, light_grid, styled, time_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import front as view
@@ -155,10 +154,13 @@ def _capacity(axes: Axes, panel: FrontPanel, size: float) -> None:
 def _name_chosen(axes: Axes, panel: FrontPanel, time: float, size: float, layout: Layout) -> None:
     """Name the ringed point where there is room: neither on other points nor on the front."""
     what = "chosen" if panel.fitting else "nearest to fit"
-    lines = textwrap.wrap(f"{what}: {panel.points[panel.chosen].label}", 26 if layout is Layout.NARROW else 34)
+    text = in_lines(f"{what}: {panel.points[panel.chosen].label}", 26 if layout is Layout.NARROW else 34)
+    lines = [corners([(nbytes / size, ns / time) for nbytes, ns in panel.staircase])]
+    if panel.capacity_bytes is not None:
+        lines.append([(panel.capacity_bytes / size, level) for level in axes.get_ylim()])
     place_label(
         axes,
-        Label(at=_place(panel.points[panel.chosen], time, size), lines=tuple(lines)),
+        Label(at=_place(panel.points[panel.chosen], time, size), lines=tuple(text)),
         points=[_place(point, time, size) for point in panel.shown],
-        stairs=[(nbytes / size, ns / time) for nbytes, ns in panel.staircase],
+        lines=lines,
     )

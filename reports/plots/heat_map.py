@@ -122,7 +122,7 @@ def _map(axes: Axes, one: HeatSlice, found: HeatView, turned: bool, width: float
         wrapped(
             f"{shown.name} ({name}){f': {one.where}' if one.where else ''}",
             Layout.NARROW if turned else Layout.WIDE,
-            1 if turned else 2,
+            2 if width == _INSIDE[Layout.WIDE] else 1,
         )
     )
 

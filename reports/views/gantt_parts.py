@@ -249,7 +249,7 @@ class Gantt:
         together = (
             f"together the ranks wait {format_duration(found.total_ns)}"
             if many
-            else (f"it waits {format_duration(found.total_ns)} in all")
+            else f"it waits {format_duration(found.total_ns)} in all"
         )
         share = percent(found.longest_ns, found.step_ns)
         longest = f"the longest wait takes {format_duration(found.longest_ns)} ({share} of the step)"
@@ -258,7 +258,8 @@ class Gantt:
         if found.drawn:
             return _capital(f"{side}{queues} {'wait' if many else 'waits'} where hatched; {together}, {longest}.{rest}")
         where = "" if self.whole and len(self.ranks) == self.all_ranks else " of this stretch and these ranks"
-        return _capital(f"{side}no wait{where} is long enough to be drawn; {together}, {longest}.{rest}")
+        total = together.replace("it waits", f"{queues} waits")
+        return _capital(f"{side}no wait{where} is long enough to be drawn; {total}, {longest}.{rest}")
 
     def _without_waits(self, found: StepWaits, queues: str) -> str:
         many = self.all_ranks > 1
