@@ -28,7 +28,7 @@ _TITLES = {Layout.WIDE: 88, Layout.NARROW: 34}
 _DASHES = (0, (5, 3))
 _BEHIND_COMMAS = re.compile(r"(?<=[,;]) ")
 # Inches around axes for what labels turn out longer than they were laid out for.
-_SLACK = 0.09
+_SLACK = 0.12
 
 
 def sheet(layout: Layout, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, list[list[Axes]]]:

@@ -271,9 +271,9 @@ class Gantt:
         return f"no wait for copies or other ranks is known; {stand} for {found.still}."
 
     def _differences(self) -> list[str]:
-        if self.off is None or self.compared is None:
-            return []
         out = "The prediction stands above the measurement."
+        if self.off is None or self.compared is None:
+            return [out] if len(self.spans) > 1 else []
         every = f"of the {counted(self.compared, 'measured operation')} shown"
         where = f"earlier or later in its step than predicted, by more than {_OFF_BY} of the step, or in another order"
         if not self.off:
