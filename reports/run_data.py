@@ -178,13 +178,6 @@ class RunData:
         return tuple(dict.fromkeys(source for source in sources if is_estimate(source)))
 
     @property
-    def of_another_device(self) -> bool:
-        """Whether a CPU was measured where the predicted times are an estimate for a GPU: neither says of the other."""
-        if self.predicted is None or self.measured is None:
-            return False
-        return self.measured.source == "cpu" and is_estimate(str(self.predicted.header.get("costs")))
-
-    @property
     def losses(self) -> tuple[float, ...]:
         """The result's loss of each step; empty where there is none."""
         found = self.result.get("losses", self.result.get("loss"))

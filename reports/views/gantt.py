@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.reports.devices import of_one_device
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.gantt_parts import (
@@ -54,8 +55,8 @@ def gantt(data: RunData, room: Room | None = None) -> Gantt | Missing:
     alike = _alike(steps)
     wholes = {name: (int(step.start_ns.min()), end_of(step)) for name, step in steps.items()}
     spans, shown_whole = _spans(steps, wholes, rows, room, alike)
-    # An estimate for a GPU says nothing of when a CPU ran what; nor are steps compared that need axes of their own.
-    comparable = alike and not data.of_another_device and not far_apart(end - start for start, end in wholes.values())
+    # Steps are not compared that are of different devices, or so far apart that they need axes of their own.
+    comparable = alike and _compare(steps) and not far_apart(end - start for start, end in wholes.values())
     differ = _differing(steps) if comparable else None
     still = _still(data)
     boxes: list[Box] = []
@@ -143,6 +144,11 @@ def _alike(steps: Mapping[str, Timeline]) -> bool:
         and bool((first.kind == second.kind).all())
         and bool((first.rank == second.rank).all())
     )
+
+
+def _compare(steps: Mapping[str, Timeline]) -> bool:
+    predicted, measured = steps[PREDICTED], steps[MEASURED]
+    return of_one_device(predicted.header.get("costs"), measured.source)
 
 
 _Window = tuple[int, int]

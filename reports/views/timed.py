@@ -39,7 +39,7 @@ class Timed:
 
     def of(self, row: SweepRow) -> float:
         """Return the row's time in ns."""
-        return gpu_ns_per_microbatch(row) if self.per_gpu_and_microbatch else row.step_time_ns
+        return gpu_ns_per_microbatch(row) if self.per_gpu_and_microbatch else float(row.step_time_ns)
 
 
 def time_of(rows: Iterable[SweepRow]) -> Timed:

@@ -226,7 +226,7 @@ def test_memory_stacks_to_the_samples() -> None:
 def test_lines_of_the_memory_figure_can_be_told_apart() -> None:
     device, host = drawn("memory", both()).figure.axes[:2]
     measured, kept = device.get_lines()[:2]
-    assert measured.get_color() != kept.get_color() and kept.get_linestyle() == ":" or kept.is_dashed()
+    assert (measured.get_color() != kept.get_color() and kept.get_linestyle() == ":") or kept.is_dashed()
     stack = {mpl.colors.to_hex(c.get_facecolor()[0]) for c in device.collections}
     lines = {mpl.colors.to_hex(line.get_color()) for line in (*device.get_lines(), *host.get_lines())}
     assert not lines & stack

@@ -262,7 +262,9 @@ def test_host_slots_in_use_stand_beside_their_pool() -> None:
     rank = max(found.ranks, key=lambda one: (one.peak, -one.rank))
     in_use = int(data.predicted.memory.host_bytes[data.predicted.memory.rank == rank.rank].max())
     assert 0 < in_use < 5 * 2**20
-    assert f"Host slots of rank {rank.rank} in use: at most {format_bytes(in_use)} of a pool of 5 MiB." in found.sentences
+    assert (
+        f"Host slots of rank {rank.rank} in use: at most {format_bytes(in_use)} of a pool of 5 MiB." in found.sentences
+    )
     with_both = memory_over_time(data)
     assert isinstance(with_both, MemoryOverTime)
     assert f"at most {format_bytes(in_use)}, predicted and measured, of a pool of " in " ".join(with_both.sentences)

@@ -173,7 +173,8 @@ def test_the_horizon_is_the_axis_and_microbatches_have_panels() -> None:
                 r for r in data.sweep if r.microbatches == count and f"horizon in {r['horizon_unit']}" == line.label
             ]
             assert [(p.value, p.time_ns, p.peak_device_bytes) for p in line.points] == [
-                (r.horizon, gpu_ns_per_microbatch(r), r.peak_device_bytes) for r in sorted(rows, key=lambda r: r.horizon)
+                (r.horizon, gpu_ns_per_microbatch(r), r.peak_device_bytes)
+                for r in sorted(rows, key=lambda r: r.horizon)
             ]
             assert [p.overlap for p in line.points] == [r.overlap if r.offloaded else None for r in rows]
     best = data.sweep[choices(data.sweep)[0].index]
@@ -315,8 +316,8 @@ def test_only_what_fits_is_called_fast_enough() -> None:
     sizes = ((1, 200, 1), (2, 100, 2), (3, 101, 2), (4, 90, 9))
     rows = [row(ns * MS, size * GIB, horizon=h, capacity_bytes=5 * GIB) for h, ns, size in sizes]
     assert axis_view(RunData(sweep=tuple(rows))).sentences == [
-        "4 microbatches: of those that fit, horizon 2 is the first within 1 % of the least step time, 100 ms, and needs "
-        "2 GiB; horizon 4 needs 9 GiB, and does not fit."
+        "4 microbatches: of those that fit, horizon 2 is the first within 1 % of the least step time, 100 ms, and "
+        "needs 2 GiB; horizon 4 needs 9 GiB, and does not fit."
     ]
     tight = [replace(one, capacity_bytes=GIB) for one in rows]
     assert axis_view(RunData(sweep=tuple(tight))).sentences == [
