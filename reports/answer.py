@@ -20,7 +20,7 @@ from loadahead.reports.speed import Speed
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline, step_times
 from loadahead.reports.sweep_answer import sweep_answer
-from loadahead.sim.choice import axes_text, choices, varying_axes
+from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
 from loadahead.sim.costs import is_estimate
 from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.timeline import Timeline
@@ -395,7 +395,10 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     chosen = choices(data.sweep, model_axes=data.model_axes)
     if len(chosen) != 1 or not chosen[0].fits:
         return None
-    point = {axis: chosen[0].row.axes[axis] for axis in varying_axes(data.sweep)}
+    row, axes = chosen[0].row, data.facts.axes if data.facts is not None else {}
+    point = {axis: row.axes[axis] for axis in varying_axes(data.sweep)}
+    # Axes of one value are told by their keys, without those that are named whether they vary or not.
+    point |= {key: values[0] for key, values in axes.items() if len(values) == 1 and not key.endswith(ALWAYS_NAMED)}
     # What all its horizons say stands before the best of those that were swept.
     better = {} if data.found is None else _better(data.found)
     return NextStep(settings=point | better, measure=can_be_run(data))

@@ -33,9 +33,10 @@ def _words_of(command: Sequence[str]) -> Words:
     if len(command) < 3 or command[2].startswith("-"):
         return plain_words
     options = {"--set": list[str](), "--costs": list[str]()}
-    for name, value in zip(command[3:-1], command[4:], strict=True):
+    for word, following in zip(command[3:], [*command[4:], ""], strict=True):
+        name, joined, value = word.partition("=")
         if name in options:
-            options[name].append(value)
+            options[name].append(value if joined else following)
     return next_words(command[2], options["--set"], next(iter(options["--costs"]), None))
 
 
@@ -101,12 +102,8 @@ def point_command(data: RunData) -> PointCommand | None:
     for key, values in data.facts.axes.items():
         if len(values) == 1:
             words += ["--set", f"{key}={_as_set(values[0])}"]
-    note = ""
-    if (data.directory / COSTS).is_file():
-        words += ["--costs", COSTS]
-    elif any(costs.digest is not None and costs.microbatches is None for costs in data.facts.costs):
-        words += ["--costs", "COSTS"]
-        note = "COSTS stands for the file of costs that the sweep was given."
+    costs, note = _costs_of_points(data)
+    words += costs
     keys = {column: key for key, column in POLICY_COLUMNS.items()}
 
     def setting(column: str, value: Any) -> str:
@@ -114,6 +111,27 @@ def point_command(data: RunData) -> PointCommand | None:
 
     return PointCommand(
         before=shlex.join(words), setting=setting, after="-o point && loadahead report point", note=note
+    )
+
+
+def _costs_of_points(data: RunData) -> tuple[list[str], str]:
+    """Return the option that gives a sweep's costs again, and what else to know of them.
+
+    Costs in the directory are taken where they are the sweep's; a run beside it may have others.
+    """
+    from loadahead.sweeps.grid import facts_of
+
+    assert data.facts is not None
+    digests = {costs.digest for costs in data.facts.costs} - {None}
+    if not digests:
+        return [], ""
+    if data.costs is not None and digests == {facts_of(data.costs).digest}:
+        return ["--costs", COSTS], ""
+    if any(costs.digest is not None and costs.microbatches is None for costs in data.facts.costs):
+        return ["--costs", "COSTS"], "COSTS stands for the file of costs that the sweep was given."
+    return (
+        [],
+        "The sweep's costs were calibrated for it: this calibrates anew, and its times come out a little different.",
     )
 
 

@@ -349,12 +349,12 @@ class Grid:
     def _costs_facts(self, first: Prepared) -> tuple[CostsFacts, ...]:
         known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
         if any(known):
-            return tuple(_facts_of(costs) for costs in known if costs is not None)
+            return tuple(facts_of(costs) for costs in known if costs is not None)
         if first.costs is not None:
             own = [first, *(self._over_axes() if is_estimate(first.costs.source) else ())]
             sources = dict.fromkeys(one.costs.source for one in own if one.costs is not None)
             return tuple(CostsFacts(microbatches=None, source=source, digest=None) for source in sources)
-        return tuple(_facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
+        return tuple(facts_of(costs, costs.evidence.get("microbatches")) for costs in self.sweep.known.values())
 
     def _first(self) -> Prepared:
         return self._prepared([0] * len(self.outer))
@@ -375,7 +375,7 @@ class Grid:
     def _costs_digests(self) -> list[str | None]:
         """Return the digest of the costs given, or of those that the scenario names at each value of such an axis."""
         known = [self.sweep.given] if self.sweep.given is not None else self._named_costs()
-        return [None if costs is None else _facts_of(costs).digest for costs in known]
+        return [None if costs is None else facts_of(costs).digest for costs in known]
 
     def _named_costs(self) -> list[Costs | None]:
         return [self.sweep.costs_named(prepared.scenario) for prepared in self._along("costs")]
@@ -408,7 +408,8 @@ class Grid:
         return self._tried.get(tuple(places)) or self.sweep.prepare(lambda: self._variants.scenario(places))
 
 
-def _facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
+def facts_of(costs: Costs, microbatches: int | None = None) -> CostsFacts:
+    """Return what a sweep says of costs; ``microbatches`` are those that they were calibrated with."""
     return CostsFacts(microbatches=microbatches, source=costs.source, digest=digest(costs.model_dump(mode="json")))
 
 

@@ -20,6 +20,7 @@ from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.points import MOST_BINS, MOST_BOXES, MOST_POINTS, MOST_RANKS, MOST_SAMPLES, StepExcerpt
 from loadahead.reports.run_data import RunData, load_run
 from loadahead.reports.stalls import STALL_LOOKS
+from loadahead.reports.sweep_facts import CostsFacts
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import MOST_ROWS, Explored, ExploredStep, explored
 
@@ -193,6 +194,22 @@ def test_costs_that_were_given_are_asked_for(tmp_path: Path) -> None:
     la.sweep("uniform", {"horizon": [1, 2]}, costs=tmp_path / "one/costs.json", directory=tmp_path / "many")
     command = point_command(load_run(tmp_path / "many"))
     assert command is not None and command.before.endswith("--costs COSTS") and "COSTS" in command.note
+
+
+def test_costs_of_a_run_beside_the_sweep_are_not_taken_for_the_sweep_s(tmp_path: Path) -> None:
+    la.sweep("uniform", {"horizon": [1, 2]}, directory=tmp_path)
+    assert run(["simulate", "uniform", "--set", "model.forward=3 ms", "-o", str(tmp_path)]) == 0
+    command = point_command(load_run(tmp_path))
+    assert command is not None and "--costs" not in command.before and not command.note
+
+
+def test_calibrated_costs_are_said_to_be_measured_anew(tmp_path: Path) -> None:
+    la.sweep("uniform", {"horizon": [1, 2]}, directory=tmp_path)
+    data = load_run(tmp_path)
+    assert data.facts is not None
+    one = CostsFacts(microbatches=4, source="calibrated on cpu", digest="0" * 64)
+    command = point_command(replace(data, facts=data.facts.model_copy(update={"costs": (one,)})))
+    assert command is not None and "--costs" not in command.before and "calibrates anew" in command.note
 
 
 def test_a_scenario_in_memory_has_no_command(tmp_path: Path) -> None:
