@@ -166,9 +166,12 @@ class MemoryOverTime:
         worst = max(off, key=lambda rank: abs(off[rank]))
         where = f"the {counted(len(both), 'rank')} drawn" if len(both) > 1 else f"rank {both[0].rank}"
         if not off[worst]:
-            return [f"The measured peak of {where} is the predicted one to the byte."]
-        more = "more" if off[worst] > 0 else "less"
-        return [f"Measured peaks of {where} are off by {format_bytes(abs(off[worst]))} at most ({more}, rank {worst})."]
+            each = "each of " if len(both) > 1 else ""
+            return [f"The measured peak of {each}{where} is the predicted one to the byte."]
+        by = f"{format_bytes(abs(off[worst]))} {'above' if off[worst] > 0 else 'below'}"
+        if len(both) == 1:
+            return [f"The measured peak of {where} is {by} the predicted one."]
+        return [f"Of {where} the measured peak of rank {worst} is furthest from the predicted one: {by} it."]
 
     def _ranks(self) -> list[str]:
         if len(self.ranks) == len(self.all_peaks):
