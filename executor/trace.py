@@ -278,6 +278,7 @@ def _shapes(
             moved_bytes=run.moved_bytes,
             kernels=run.kernels,
             parameters=sum(p.numel() for p in _own_parameters(unit) if id(p) not in common),
+            trained=_trains(unit),
             workspace_forward=workspace.forward,
             workspace_recompute=workspace.recompute,
             workspace_backward=workspace.backward,
@@ -306,6 +307,12 @@ def _are_in_16_bits(tensors: Iterable[torch.Tensor]) -> bool:
 
 def _own_parameters(unit: CheckpointedUnit) -> list[nn.Parameter]:
     return list({id(p): p for p in unit.parameters()}.values())
+
+
+def _trains(unit: CheckpointedUnit) -> bool | None:
+    """Return whether a layer's weights get gradients; None where some do and others do not."""
+    found = {parameter.requires_grad for parameter in unit.parameters()} or {True}
+    return found.pop() if len(found) == 1 else None
 
 
 def _warnings(units: Sequence[CheckpointedUnit]) -> tuple[str, ...]:

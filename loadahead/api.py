@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loadahead.exporting import Exported
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.reports.step_comparison import StepComparison
     from loadahead.reports.sweep_comparison import SweepComparison
     from loadahead.reports.sweep_facts import SweepFacts
     from loadahead.runs import Run
@@ -433,17 +434,17 @@ def execute(
 def compare(
     predicted: Timeline | Run | TrainingStep | SweepTable | str | Path,
     measured: Timeline | Run | TrainingStep | SweepTable | str | Path,
-) -> Comparison | ComparisonOfMany | SweepComparison:
+) -> Comparison | ComparisonOfMany | StepComparison | SweepComparison:
     """Return a prediction beside a measurement: step time, peak memory, every operation and kind of operation.
 
     Each is a timeline, or a run or a :class:`loadahead.TrainingStep` (its prediction, or its measurement), or the path
-    of a timeline, of a run directory or of a directory of timelines; then both are paths.
+    of a timeline, of a run directory or of a directory of timelines; then both are paths. Two that are no prediction
+    and measurement of one plan are compared as two steps, A and B: measurements where both have one, else predictions.
 
     Two sweeps, each a :class:`SweepTable` or the path of its directory or table, are compared as well: which points
     moved from the first to the second, which is chosen now, and what joined or left the front.
     """
-    from loadahead.comparison import compare_arguments
-    from loadahead.reports.compare import compare as compare_timelines
+    from loadahead.comparison import compare_arguments, compare_sides, run_side, timeline_side
     from loadahead.runs import Run
     from loadahead.training import TrainingStep
 
@@ -453,16 +454,18 @@ def compare(
         if not (isinstance(predicted, str | Path) and isinstance(measured, str | Path)):
             raise InputError("one side of the comparison is a path and the other is not; give two paths or none")
         return compare_arguments(Path(predicted), Path(measured))
-    for name, side in (("prediction", predicted), ("measurement", measured)):
-        if not isinstance(side, Timeline | Run | TrainingStep):
+    sides = []
+    for name, what, side in (("prediction", "first", predicted), ("measurement", "second", measured)):
+        if isinstance(side, Timeline):
+            sides.append(timeline_side(side, f"the {what} timeline"))
+        elif isinstance(side, Run | TrainingStep):
+            sides.append(run_side(side, f"the {what} run"))
+        else:
             raise InputError(
                 f"the {name} is of type {type(side).__name__}; it must be a timeline, a run, a TrainingStep, a "
                 "sweep's table or a path"
             )
-    return compare_timelines(
-        predicted if isinstance(predicted, Timeline) else predicted.predicted,
-        measured if isinstance(measured, Timeline) else measured.measured,
-    )
+    return compare_sides(*sides)
 
 
 def _compare_sweeps(first: object, second: object) -> SweepComparison:

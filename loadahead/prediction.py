@@ -63,7 +63,7 @@ def speed_of(step: Timeline) -> Speed:
     from loadahead.reports.speed import Speed
 
     about = read_about(step.header, "the timeline") or About()
-    return Speed.of(about, step.metrics.step_time_ns, measured=step.is_measured)
+    return Speed.of_step(about, step, step.metrics.step_time_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,21 @@ A timeline's header has it under ``about``, and so have a sweep's facts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
-from loadahead.sim.schema_errors import schema_error_line
+from loadahead.sim.schema_errors import SAYS_VALUE, schema_error_line
 
 # Keys of a timeline's header; under the second one stands the command line that made the file, word by word.
 ABOUT, COMMAND = "about", "command"
+
+_Count = Annotated[int, Field(ge=1)]
+_Amount = Annotated[int, Field(ge=0)]
 
 
 def read_command(words: object, where: str) -> tuple[str, ...]:
@@ -50,18 +55,25 @@ class About(BaseModel):
     machine: str | None = None
     device: str | None = None
     link: str | None = None
-    pipeline_parallel: int | None = None
-    tensor_parallel: int | None = None
-    data_parallel: int | None = None
-    expert_parallel: int | None = None
-    zero_stage: int | None = None
+    pipeline_parallel: _Count | None = None
+    tensor_parallel: _Count | None = None
+    data_parallel: _Count | None = None
+    expert_parallel: _Count | None = None
+    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = None
     sequence_parallel: bool | None = None
-    gpus: int | None = None
-    microbatches: int | None = None
-    tokens_per_microbatch: int | None = None
-    flops_per_microbatch: int | None = None
-    peak_flops_per_s: float | None = None
-    communication_ns: tuple[int, ...] | None = None
+    gpus: _Count | None = None
+    microbatches: _Count | None = None
+    tokens_per_microbatch: _Count | None = None
+    flops_per_microbatch: _Amount | None = None
+    peak_flops_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    communication_ns: tuple[_Amount, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_whole_replicas(self) -> Self:
+        if self.gpus is not None and self.data_parallel is not None and self.gpus % self.data_parallel:
+            said = f"gpus is {self.gpus}; it must be a multiple of data_parallel, {self.data_parallel}"
+            raise PydanticCustomError(SAYS_VALUE, "{said}", {"said": said})
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are known, as JSON holds them."""
@@ -75,7 +87,8 @@ def read_about(header: Mapping[str, Any], where: str) -> About | None:
         return None
     try:
         # JSON has lists where the schema has tuples.
-        return About.model_validate(found, strict=False)
+        return About.model_validate_json(json.dumps(found))
     except ValidationError as error:
         line = schema_error_line(error, "what a timeline says of its run", lambda _: list(About.model_fields))
-        raise InputError(f"{where}: {line}") from error
+        line = line.removeprefix("the file: ")
+        raise InputError(f"{where}: {ABOUT}.{line}") from error

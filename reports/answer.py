@@ -20,6 +20,7 @@ from loadahead.reports.speed import Speed
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline, step_times
 from loadahead.reports.sweep_answer import sweep_answer
+from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
 from loadahead.sim.costs import is_estimate
 from loadahead.sim.step_metrics import bytes_missing
@@ -245,7 +246,7 @@ def _taken(found: Found, taken: Taken) -> str:
     """Return what a plan needs and costs against keeping all, and whether it fits where keeping all does not."""
     needs = instead_of(taken.peak_device_bytes, found.keep_all.peak_device_bytes)
     room = "" if found.fits(found.keep_all) else ", fits" if found.fits(taken) else ", does not fit"
-    return f"{needs}, step time {format_change(taken.slower)}{room}"
+    return f"{needs}, step time {_slower(found, taken)}{room}"
 
 
 def _why(found: Found, best: Taken) -> str:
@@ -256,9 +257,9 @@ def _why(found: Found, best: Taken) -> str:
     smaller = found.smaller
     if smaller is None:
         return "the smallest there is" if best.horizon == 1 else smallest
-    if smaller.slower <= found.within:
+    if smaller.slower is not None and smaller.slower <= found.within:
         return f"{smallest} and whose slots fit the host"
-    cost = f"step time {_beyond(smaller.slower, found.within)}"
+    cost = f"step time {_slower(found, smaller)}"
     if smaller.waits_ns:
         return (
             f"{smallest}; horizon {smaller.horizon} would wait {format_duration(smaller.waits_ns)} for copies, {cost}"
@@ -266,10 +267,9 @@ def _why(found: Found, best: Taken) -> str:
     return f"{smallest}; horizon {smaller.horizon}: {cost}"
 
 
-def _beyond(slower: float, within: float) -> str:
-    """Return a share that is above a limit, with a digit more where it would read as the limit itself."""
-    shown = format_change(slower)
-    return f"{100 * slower:+.2f} %" if shown == format_change(within) else shown
+def _slower(found: Found, taken: Taken) -> str:
+    """Return how much longer a plan's step is than that of keeping all, in words."""
+    return slower_text(taken.step_time_ns, found.keep_all.step_time_ns, found.within)
 
 
 def _other(found: Found) -> str:
@@ -325,7 +325,7 @@ def _measured(data: RunData) -> list[str]:
     steps = step_times(data.measured, MEASURED)
     of = f", {counted(len(steps), 'timed step')}" if steps else ""
     time = format_duration(measured.step_time_ns)
-    speed = Speed.of(data.about, measured.step_time_ns, measured=True).sentence
+    speed = Speed.of_step(data.about, data.measured, measured.step_time_ns).sentence
     ends = f" {speed[:1].upper()}{speed[1:]}" if speed else ""
     if data.predicted is None:
         return [f"Measured on {data.measured.source}{of}: a step takes {time}.{ends}"]
@@ -422,7 +422,11 @@ def _is_as_good(found: Found, own: Taken, best: Taken) -> bool:
     A trifle is a percent of what keeping all needs, and so is the time that a step may be longer.
     """
     more = own.peak_device_bytes - best.peak_device_bytes
-    return more <= _TRIFLE * found.keep_all.peak_device_bytes and own.slower <= max(found.within, best.slower)
+    if own.slower is None or best.slower is None:
+        as_short = own.step_time_ns <= best.step_time_ns
+    else:
+        as_short = own.slower <= max(found.within, best.slower)
+    return more <= _TRIFLE * found.keep_all.peak_device_bytes and as_short
 
 
 def _better(found: Found) -> dict[str, Any]:
@@ -435,7 +439,8 @@ def _better(found: Found) -> dict[str, Any]:
             _HORIZON: other.horizon,
         }
     best, own = found.best, found.own
-    if best is None and own is not None and found.fits(found.keep_all) and own.slower > found.within:
+    longer = own is not None and own.step_time_ns > found.keep_all.step_time_ns * (1 + found.within)
+    if best is None and longer and found.fits(found.keep_all):
         return {_OFFLOADS: False}
     if (best is not None and not found.fits(best) and found.fitting is not None) or best is None:
         best = found.fitting

@@ -7,7 +7,7 @@ Every relative error is a signed fraction, ``(predicted - measured) / measured``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from loadahead.sim.ir.kinds import RECV_KINDS, Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import PEAK_DEVICE, PEAK_HOST, STALLS, STEP_TIME
-from loadahead.sim.timeline import Timeline, read_timeline
+from loadahead.sim.timeline import MEASURED_SOURCES, Timeline, read_timeline
 from loadahead.sim.units import counted
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ __all__ = [
     "compare",
     "compare_directories",
     "compare_many",
-    "compare_paths",
+    "durations_of",
     "kendall_tau",
+    "matched_rows",
+    "of_one_plan",
     "operations_frame",
     "order_disagreements",
     "relative_error",
@@ -90,6 +92,9 @@ class Comparison(Shown):
         ranking_tau: None, since one pair has no order; see :func:`compare_many`.
         costs: where the prediction's costs come from; None where its timeline does not say.
         device: what was measured on, as its timeline says.
+        predictor: what predicted, as its timeline says.
+        files: where both were read from, the prediction first; None for what was not.
+        others: pairs of files that could be compared as well, where two runs were named.
     """
 
     plan_name: str
@@ -102,6 +107,9 @@ class Comparison(Shown):
     ranking_tau: float | None = None
     costs: str | None = None
     device: str = ""
+    predictor: str = ""
+    files: tuple[str, str] | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
     def _in_a_line(self) -> str:
         """Return the errors of step time and memory."""
@@ -124,6 +132,12 @@ class Comparison(Shown):
             return ()
         other = _OTHER_DEVICE if self.device == "cpu" else ""
         return (f"The predicted times are not measured but an {self.costs}{other}.",)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Return what the two are called: A and B where they are no prediction and its measurement."""
+        measured = self.device in ("", *MEASURED_SOURCES)
+        return ("predicted", "measured") if measured and self.predictor not in MEASURED_SOURCES else ("A", "B")
 
     @property
     def step_time_error(self) -> float | None:
@@ -169,6 +183,8 @@ class Comparison(Shown):
         if predicted.stalls_ns is not None and measured.stalls_ns is not None:
             out["overlap"] = _pair(predicted.overlap, measured.overlap)
             out["stalls_ns"] = {name: _pair(predicted.stalls_ns[name], measured.stalls_ns[name]) for name in STALLS}
+        if self.files is not None:
+            out["files"] = _pair(*self.files)
         return out
 
 
@@ -185,7 +201,7 @@ def _order_by_id(timeline: Timeline, what: str) -> Ints:
     return order
 
 
-def _matched(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
+def matched_rows(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
     """Return rows of both that stand for the same operation, by id; InputError when the two are not of one plan."""
     predicted_rows, measured_rows = _order_by_id(predicted, "predicted"), _order_by_id(measured, "measured")
     advice = "compare two timelines of the same plan"
@@ -204,6 +220,17 @@ def _matched(predicted: Timeline, measured: Timeline) -> tuple[Ints, Ints]:
                 f"{_shown(measured, name, measured_rows[at])} in the measured timeline; {advice}"
             )
     return predicted_rows, measured_rows
+
+
+def of_one_plan(first: Timeline, second: Timeline) -> bool:
+    """Return whether two timelines have the same operations; InputError where one has an operation more than once."""
+    _order_by_id(first, "first")
+    _order_by_id(second, "second")
+    try:
+        matched_rows(first, second)
+    except InputError:
+        return False
+    return True
 
 
 def _shown(timeline: Timeline, name: str, row: int) -> str:
@@ -229,24 +256,27 @@ def operations_frame(predicted: Timeline, measured: Timeline) -> pd.DataFrame:
     Columns: those of :meth:`loadahead.sim.timeline.Timeline.to_pandas` before the times; then ``predicted_start_ns``,
     ``predicted_end_ns``, ``measured_start_ns`` and ``measured_end_ns``, each from its own step's begin.
     """
-    rows, others = _matched(predicted, measured)
+    rows, others = matched_rows(predicted, measured)
     table = predicted.to_pandas().iloc[rows].reset_index(drop=True)
     table = table.rename(columns={"start_ns": "predicted_start_ns", "end_ns": "predicted_end_ns"})
     return table.assign(measured_start_ns=measured.start_ns[others], measured_end_ns=measured.end_ns[others])
 
 
+def durations_of(timeline: Timeline, what: str) -> Ints:
+    """Return how long each operation takes, in ns; InputError where one ends before it starts."""
+    lengths = timeline.end_ns - timeline.start_ns
+    if (lengths < 0).any():
+        first = int(timeline.op[np.argmin(lengths)])
+        raise InputError(f"operation {first} of the {what} timeline ends before it starts")
+    return lengths
+
+
 def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     """Return the comparison, matched by operation id; InputError when they are not timelines of the same plan."""
-    rows, others = _matched(predicted, measured)
+    rows, others = matched_rows(predicted, measured)
     kinds = predicted.kind[rows]
-    predicted_ns = (predicted.end_ns - predicted.start_ns)[rows]
-    measured_ns = (measured.end_ns - measured.start_ns)[others]
-    for name, lengths, ids in (
-        ("predicted", predicted_ns, predicted.op[rows]),
-        ("measured", measured_ns, measured.op[others]),
-    ):
-        if (lengths < 0).any():
-            raise InputError(f"operation {int(ids[np.argmin(lengths)])} of the {name} timeline ends before it starts")
+    predicted_ns = durations_of(predicted, "predicted")[rows]
+    measured_ns = durations_of(measured, "measured")[others]
     errors = _absolute_errors(predicted_ns, measured_ns)
     working = ~np.isin(kinds, _NO_DURATION)
     per_kind = {}
@@ -264,6 +294,7 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     return Comparison(
         costs=costs if isinstance(costs, str) else None,
         device=measured.source,
+        predictor=predicted.source,
         plan_name=predicted.plan_name,
         predicted=headline(predicted, "the predicted timeline"),
         measured=headline(measured, "the measured timeline"),
@@ -276,9 +307,13 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ComparisonOfMany(Shown):
-    """Compares several pairs, each on its own, and says whether the predictions put them in the measured order."""
+    """Compares several pairs, each on its own, and says whether the predictions put them in the measured order.
+
+    ``files`` are the directories that they were read from.
+    """
 
     pairs: dict[str, Comparison]
+    files: tuple[str, str] | None = None
 
     def _in_a_line(self) -> str:
         """Return how many pairs there are, and the worst errors of step time and memory."""
@@ -288,6 +323,12 @@ class ComparisonOfMany(Shown):
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per kind of operation, over all pairs together; columns as :meth:`Comparison.to_pandas`."""
         return _kinds_frame(self.per_kind)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Return what the two sides are called: A and B unless each pair is a prediction and its measurement."""
+        each = {pair.sides for pair in self.pairs.values()}
+        return each.pop() if len(each) == 1 else ("A", "B")
 
     @property
     def step_time_error(self) -> float | None:
@@ -387,14 +428,5 @@ def compare_directories(predicted: str | Path, measured: str | Path) -> Comparis
             "give two directories whose timelines are named alike"
         )
     pairs = [(read_timeline(predicted_files[name]), read_timeline(measured_files[name])) for name in names]
-    return compare_many(pairs, [name.removesuffix(".jsonl") for name in names])
-
-
-def compare_paths(predicted: str | Path, measured: str | Path) -> Comparison | ComparisonOfMany:
-    """Compare two timeline files, or two directories of them; InputError for one of each."""
-    folders = Path(predicted).is_dir(), Path(measured).is_dir()
-    if all(folders):
-        return compare_directories(predicted, measured)
-    if any(folders):
-        raise InputError(f"{predicted} and {measured}: one is a directory; give two timeline files or two directories")
-    return compare(read_timeline(predicted), read_timeline(measured))
+    found = compare_many(pairs, [name.removesuffix(".jsonl") for name in names])
+    return replace(found, files=(str(predicted), str(measured)))

@@ -16,14 +16,17 @@ class _Read(BaseModel):
 
 
 class Taken(_Read):
-    """Holds what one plan takes; a horizon of None keeps all. Earlier files do not say how long it waits for copies."""
+    """Holds what one plan takes; a horizon of None keeps all. Earlier files do not say how long it waits for copies.
+
+    ``slower`` is the share by which its step is longer than that of keeping all; None where that one takes no time.
+    """
 
     horizon: int | None = None
     step_time_ns: int
     peak_device_bytes: int
     host_bytes: int = 0
     saved_bytes: int
-    slower: float
+    slower: float | None
     waits_ns: int | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from loadahead.reports.axis_names import capital
 from loadahead.reports.run_data import HorizonPoint
 from loadahead.reports.statistics import middle_half
 from loadahead.reports.tables import format_share
@@ -15,6 +16,18 @@ from loadahead.sim.units import counted, format_change, format_duration
 NAMED, LEAST_NAMED, TIMES_OTHERS = 0.10, 0.05, 3
 # A kind of operation accounts for a difference where it makes more than half of that of all kinds.
 _MOST = 0.5
+
+
+def name_of(point: HorizonPoint, points: Sequence[HorizonPoint]) -> str:
+    """Return e.g. ``horizon 2``, with its number of microbatches where the points have several numbers of them."""
+    if len({other.microbatches for other in points}) < 2 or point.microbatches is None:
+        return f"horizon {point.horizon}"
+    return f"horizon {point.horizon} of {point.microbatches} microbatch{'' if point.microbatches == 1 else 'es'}"
+
+
+def what_of(points: Sequence[HorizonPoint]) -> str:
+    """Return what the points are: horizons, or points of several numbers of microbatches."""
+    return "horizons" if len({point.microbatches for point in points}) < 2 else "points"
 
 
 def far_off(points: Sequence[HorizonPoint]) -> list[tuple[HorizonPoint, float]]:
@@ -36,19 +49,18 @@ def horizons_in_short(points: Sequence[HorizonPoint]) -> list[str]:
     if len(errors) < 2:
         return []
     off = far_off(points)
-    named = "; far off: " + ", ".join(f"horizon {point.horizon} ({format_change(error)})" for point, error in off)
+    named = "; far off: " + ", ".join(f"{name_of(point, points)} ({format_change(error)})" for point, error in off)
     return [
-        f"Of {len(errors)} horizons that were measured, the predicted step times are off by "
+        f"Of {len(errors)} {what_of(points)} that were measured, the predicted step times are off by "
         f"{format_share(median(errors))} in the median, {format_share(max(errors))} at most{named if off else ''}."
     ]
 
 
 def horizon_sentences(points: Sequence[HorizonPoint]) -> list[str]:
     """Return how well the horizons were predicted, then each one that is far off with the likely reason."""
-    errors = {point.horizon: abs(point.error) for point in points if point.error is not None}
-    if not errors:
-        return []
     counts = [len(point.steps_ns) for point in points if point.error is not None]
+    if not counts:
+        return []
     few = (
         [f"Each was timed over {counted(min(counts), 'step')}{' or more' * (len(set(counts)) > 1)}."]
         if all(counts)
@@ -61,9 +73,10 @@ def _doubt(point: HorizonPoint, error: float, points: Sequence[HorizonPoint]) ->
     assert point.predicted is not None and point.measured is not None, "an error has both"
     predicted, measured = point.predicted.step_time_ns, point.measured.step_time_ns
     others = [abs(other.error) for other in points if other is not point and other.error is not None]
+    name = capital(name_of(point, points))
     beside = f", the others by {format_share(max(others))} at most" if others else ""
     return (
-        f"Horizon {point.horizon} is off by {format_share(abs(error))}{beside}: {format_duration(measured)} measured, "
+        f"{name} is off by {format_share(abs(error))}{beside}: {format_duration(measured)} measured, "
         f"{format_duration(predicted)} predicted; {_reason(point, error)}."
     )
 

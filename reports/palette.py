@@ -9,6 +9,10 @@ lack one kind of cone; a test reckons both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Ground: TypeAlias = Literal["light", "dark"]
+GROUNDS: tuple[Ground, Ground] = ("light", "dark")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +68,8 @@ PALETTE: dict[str, Colour] = {
     "heat-4": Colour(light="#215f96", dark="#7fb4de"),
     "heat-5": Colour(light="#0f4577", dark="#b3d7f2"),
 }
+
+
+def declarations(ground: Ground) -> str:
+    """Return the colours of one ground as variables of a style sheet, one after the other."""
+    return " ".join(f"--{name}: {getattr(colour, ground)};" for name, colour in PALETTE.items())

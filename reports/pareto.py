@@ -20,13 +20,30 @@ def pareto(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
     return tuple(out)
 
 
+def equals_of(points: Sequence[tuple[float, float]], places: Iterable[int]) -> tuple[int, ...]:
+    """Return the places of all points that are equal in both numbers to one of these, in their order."""
+    known = {points[place] for place in places}
+    return tuple(place for place, point in enumerate(points) if point in known)
+
+
 def front_of(rows: Sequence[SweepRow], among: Iterable[int] | None = None) -> tuple[int, ...]:
     """Return the places of the rows on the front of GPU-time per microbatch and peak device memory, fastest first.
 
     It is that of the rows that fit; where none fits, that of all. ``among`` are the places of the rows that count, such
-    as those of one model; None: all do.
+    as those of one model; None: all do. Of rows that are equal in both, the first is taken.
     """
+    places, points = _counting(rows, among)
+    return tuple(places[i] for i in pareto(points))
+
+
+def all_on_front(rows: Sequence[SweepRow], among: Iterable[int] | None = None) -> tuple[int, ...]:
+    """Return the places of all rows that are on the front, in the rows' order: those of :func:`front_of` and equals."""
+    places, points = _counting(rows, among)
+    return tuple(places[i] for i in equals_of(points, pareto(points)))
+
+
+def _counting(rows: Sequence[SweepRow], among: Iterable[int] | None) -> tuple[list[int], list[tuple[float, float]]]:
+    """Return the places of the rows that are compared, and both numbers of each."""
     mine = list(range(len(rows)) if among is None else among)
     places = [i for i in mine if rows[i].fits] or mine
-    found = pareto([(gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes) for i in places])
-    return tuple(places[i] for i in found)
+    return places, [(gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes) for i in places]

@@ -5,6 +5,7 @@ The file lies beside the sweep's tables. Times are integer nanoseconds from the 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.schema_errors import Path as KeyPath
 from loadahead.sim.schema_errors import Version1, schema_error_line
 
@@ -21,6 +23,10 @@ MOST_POINTS, MOST_RANKS, MOST_SAMPLES, MOST_BOXES, MOST_BINS = 40, 2, 300, 400, 
 Time = Annotated[int, Field(ge=0)]
 Amount = Annotated[int, Field(ge=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
+KindCode = Annotated[int, Field(ge=0, lt=len(Kind))]
+QueueCode = Annotated[int, Field(ge=0, lt=len(Queue))]
+Cause = Annotated[int, Field(ge=-1, lt=len(Kind))]
+OrNone = Annotated[int, Field(ge=-1)]
 
 
 class _Frozen(BaseModel):
@@ -39,12 +45,14 @@ class MemoryCurve(_Frozen):
     Of long curves some samples are left out, never the largest or the smallest of a stretch.
     """
 
-    t_ns: Annotated[tuple[int, ...], Field(max_length=MOST_SAMPLES)]
+    t_ns: Annotated[tuple[Time, ...], Field(max_length=MOST_SAMPLES)]
     device_bytes: Annotated[tuple[Amount, ...], Field(max_length=MOST_SAMPLES)]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         self._require_columns("t_ns", "device_bytes")
+        if any(later < earlier for earlier, later in pairwise(self.t_ns)):
+            raise PydanticCustomError("times", "t_ns must not fall: a value holds until the next one's time")
         return self
 
 
@@ -61,17 +69,17 @@ class Boxes(_Frozen):
         cause: the code of the kind of operation that it waited for; -1 for none.
     """
 
-    op: tuple[int, ...]
-    kind: tuple[int, ...]
-    queue: tuple[int, ...]
-    stage: tuple[int, ...]
-    unit: tuple[int, ...]
-    microbatch: tuple[int, ...]
-    start_ns: tuple[int, ...]
+    op: tuple[Amount, ...]
+    kind: tuple[KindCode, ...]
+    queue: tuple[QueueCode, ...]
+    stage: tuple[OrNone, ...]
+    unit: tuple[OrNone, ...]
+    microbatch: tuple[OrNone, ...]
+    start_ns: tuple[Time, ...]
     duration_ns: tuple[Time, ...]
     nbytes: tuple[Amount, ...]
     wait_ns: tuple[Time, ...]
-    cause: tuple[int, ...]
+    cause: tuple[Cause, ...]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -121,6 +129,16 @@ class StepExcerpt(_Frozen):
     whole: bool
     ranks: Annotated[tuple[RankExcerpt, ...], Field(max_length=MOST_RANKS)]
     of_ranks: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        start, end = self.window_ns
+        if end < start:
+            raise PydanticCustomError("window", f"window_ns ends at {end}, before its start at {start}")
+        ranks = [one.rank for one in self.ranks]
+        if len(set(ranks)) < len(ranks) or any(rank >= self.of_ranks for rank in ranks):
+            raise PydanticCustomError("ranks", f"the ranks {ranks} must differ, and be below of_ranks, {self.of_ranks}")
+        return self
 
 
 class SweptPoint(_Frozen):

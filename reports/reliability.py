@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadahead.reports.horizon_errors import horizon_sentences, horizons_in_short
+from loadahead.reports.measured_points import measured_points
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED
 from loadahead.reports.statistics import (
@@ -24,9 +25,9 @@ from loadahead.reports.statistics import (
     spread,
 )
 from loadahead.reports.summary import step_times
-from loadahead.reports.tables import format_share
+from loadahead.reports.tables import format_share, limit_text
 from loadahead.sim.costs import is_estimate
-from loadahead.sim.units import format_change, format_duration
+from loadahead.sim.units import counted, format_beyond, format_change, format_duration
 
 # What is said of costs that are an estimate.
 ESTIMATED_TIMES = (
@@ -61,12 +62,18 @@ def doubts(data: RunData) -> list[str]:
 
 def _of_sweep(data: RunData) -> str:
     """Return how many of a sweep's points were not measured."""
-    run = {(point.microbatches, point.horizon) for point in data.horizons if point.measured is not None}
-    there = sum((row.microbatches, row.horizon) in run for row in data.sweep)
-    left = len(data.sweep) - there
-    if not run:
-        return f"Of the sweep's {len(data.sweep)} points at most one was measured; the others are predictions."
-    return f"Of the sweep's {len(data.sweep)} points {there} were measured; the other {left} are predictions."
+    every = len(data.sweep)
+    if not any(point.measured for point in data.horizons):
+        return f"Of the sweep's {every} points at most one was measured; the others are predictions."
+    found = measured_points(data)
+    if found.unknown and found.count:
+        names = " and ".join(found.unknown)
+        return f"Which of the sweep's {every} points were measured is not known: what was run does not say its {names}."
+    was, left = "was" if found.count == 1 else "were", every - found.count
+    rest = f"the other {left} {'is a prediction' if left == 1 else 'are predictions'}"
+    if not found.count:
+        return f"None of the sweep's {counted(every, 'point')} was measured."
+    return f"Of the sweep's {counted(every, 'point')} {found.count} {was} measured{f'; {rest}' if left else ''}."
 
 
 def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
@@ -92,14 +99,14 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
     sentences += _far(steps_ns, steps, far) + _drift(halves)
     if steps.unstable:
         sentences.append(
-            f"The step time is unstable (its standard deviation is above {UNSTABLE:.0%} of the median): errors of this "
-            "size say nothing about the prediction. Run again on an idle machine, with more steps."
+            f"The step time is unstable (its standard deviation is above {limit_text(UNSTABLE)} of the median): errors "
+            "of this size say nothing about the prediction. Run again on an idle machine, with more steps."
         )
     elif steps.count >= FEW_SAMPLES and not far and halves is not None and abs(halves) <= DRIFT:
         sentences.append(
             f"By these three the step time is stable: the standard deviation is {format_share(steps.relative)} of the "
-            f"median (at most {UNSTABLE:.0%}), no step lies far off, and the halves' medians differ by "
-            f"{format_share(abs(halves))} (at most {DRIFT:.0%})."
+            f"median (at most {limit_text(UNSTABLE)}), no step lies far off, and the halves' medians differ by "
+            f"{format_share(abs(halves))} (at most {limit_text(DRIFT)})."
         )
     return sentences
 
@@ -119,13 +126,12 @@ def _far(steps_ns: Sequence[int], steps: Spread, far: Sequence[int]) -> list[str
     if not far:
         return []
     by_distance = sorted(far, key=lambda place: abs(steps_ns[place] - steps.median), reverse=True)[:_MOST_NAMED]
-    named = ", ".join(
-        f"step {place + 1} ({format_change(steps_ns[place] / steps.median - 1)})" for place in sorted(by_distance)
-    )
+    off = {place: format_beyond(steps_ns[place] / steps.median - 1, LEAST_FAR) for place in sorted(by_distance)}
+    named = ", ".join(f"step {place + 1} ({change})" for place, change in off.items())
     count = f"{len(far)} of {steps.count} timed steps" if len(far) > 1 else f"1 of {steps.count} timed steps"
     which = f", the farthest {named}" if len(far) > len(by_distance) else f": {named}"
     verb = "lies" if len(far) == 1 else "lie"
-    told = f"{count} {verb} far from the median, by more than {LEAST_FAR:.0%}{which}."
+    told = f"{count} {verb} far from the median, by more than {limit_text(LEAST_FAR)}{which}."
     first = all(place == at for at, place in enumerate(sorted(far))) and steps_ns[0] > steps.median
     if first:
         return [f"{told} They are the first and took longer: caches and allocators may still have been filling."]

@@ -258,10 +258,24 @@ def _advice(path: Path) -> str:
 def _check(data: RunData) -> None:
     """Everything that can be wrong is found before anything is drawn or written."""
     _check_rows(data)
+    _check_communication(data)
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
             headline(timeline, name)
     _ = data.capacity_bytes, data.losses, data.check, data.about, data.found, data.made_by, data.smp
+
+
+def _check_communication(data: RunData) -> None:
+    """What a predicted step's ranks spend on collectives is a part of the step."""
+    step = data.predicted
+    about = None if step is None else read_about(step.header, PREDICTED)
+    if step is None or about is None or about.communication_ns is None:
+        return
+    longest, whole = max(about.communication_ns, default=0), headline(step, PREDICTED).step_time_ns
+    if longest > whole:
+        raise InputError(
+            f"{PREDICTED}: about.communication_ns has {longest}; it must be at most the step's time, {whole} ns"
+        )
 
 
 def _check_rows(data: RunData) -> None:
@@ -290,7 +304,7 @@ def _object(path: Path) -> Row:
 
 
 def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
-    """Read ``horizons.json``, ordered by horizon; InputError when malformed."""
+    """Read ``horizons.json``, ordered by horizon and microbatches; InputError when malformed."""
     points = _object(path).get("points")
     if not isinstance(points, list):
         raise InputError(f"{path}: points is {points!r:.60}; it must be a list of objects")
@@ -317,7 +331,7 @@ def read_horizons(path: Path) -> tuple[HorizonPoint, ...]:
                 **sides,
             )
         )
-    return tuple(sorted(out, key=lambda point: point.horizon))
+    return tuple(sorted(out, key=lambda point: (point.horizon, point.microbatches or 0)))
 
 
 def _steps(value: object, where: str) -> tuple[int, ...]:
@@ -357,14 +371,16 @@ def _csv_rows(path: Path) -> list[Row]:
 
 
 def _value(text: Any) -> Any:
-    """An int where the text is one, else a float, else the text; None for nothing."""
+    """An int where the text is one, else a finite float, else the text; None for nothing."""
     if not isinstance(text, str) or not text:
         return None
     for convert in (int, float):
         try:
-            return convert(text)
+            value = convert(text)
         except ValueError:
             continue
+        # JSON has no number for what is not finite; as an axis' value it is a name like others.
+        return value if math.isfinite(value) else text
     return text
 
 
@@ -398,6 +414,9 @@ def read_sweep_row(columns: Row, where: str) -> SweepRow:
         value = columns.get(key)
         if value is not None and (type(value) not in (int, float) or not math.isfinite(value) or value < 0):
             raise InputError(f"{where}: {key} is {value!r:.60}; it must be a number of at least 0, or nothing")
+    for key, value in columns.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: {key} is {value!r}; it must be a finite number, or a text")
     replicas = columns.get("replicas")
     # A column of whole numbers in which some are missing comes back as one of floats.
     return SweepRow.from_dict({**columns, "replicas": replicas if replicas is None else int(replicas)})

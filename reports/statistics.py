@@ -15,10 +15,10 @@ from loadahead.sim.errors import InputError
 _Z_OF_MAD, FAR = 0.6745, 3.5
 # Nearer than this share of the median is not told, however close the others lie together: predictions are held to 10 %.
 LEAST_FAR = 0.05
-# Halves of a run whose medians are further apart than this share drift. A tenth of what counts as unstable is noise.
-DRIFT = 0.02
 # pyperf calls a result unstable when the standard deviation exceeds 10 % of the mean.
 UNSTABLE = 0.10
+# Halves of a run whose medians are further apart than this share drift: a fifth of what counts as unstable.
+DRIFT = UNSTABLE / 5
 FEW_SAMPLES = 5
 
 

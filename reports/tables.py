@@ -10,6 +10,7 @@ from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.speed import format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
+from loadahead.reports.step_comparison import StepComparison
 from loadahead.reports.summary import Headline
 from loadahead.sim.choice import (
     EACH_MODEL,
@@ -53,6 +54,11 @@ def format_error(error: float | None) -> str:
 def format_share(share: float | None) -> str:
     """Return a fraction in percent, ``–`` for None."""
     return NOTHING if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def limit_text(share: float) -> str:
+    """Return a limit of whole percents, e.g. ``10 %``."""
+    return f"{share:.0%}".replace("%", " %")
 
 
 def _bytes(value: int | None) -> str:
@@ -99,12 +105,20 @@ def comparison_grid(comparison: Comparison) -> Grid:
                     f"stall: {STALL_LOOKS[stall].title}", _stall(predicted, stall), _stall(measured, stall), _duration
                 )
             )
+    first, second = comparison.sides
+    error = _error_word(comparison)
+    high = "; + means that the prediction is too high" if error == "error" else ""
     return Grid(
-        headers=("", "predicted", "measured", "error"),
+        headers=("", first, second, error),
         rows=tuple(rows),
-        note="error = (predicted − measured) / measured; + means that the prediction is too high. "
-        f"Mean absolute error of single operations' durations: {format_share(comparison.op_duration_mape)}.",
+        note=f"{error} = ({first} − {second}) / {second}{high}. "
+        f"Mean absolute {error} of single operations' durations: {format_share(comparison.op_duration_mape)}.",
     )
+
+
+def _error_word(comparison: Comparison | ComparisonOfMany) -> str:
+    """Return what a deviation is called: an error only where a prediction stands beside a measurement."""
+    return "error" if comparison.sides == ("predicted", "measured") else "difference"
 
 
 def _stall(side: Headline, stall: str) -> int | None:
@@ -124,7 +138,8 @@ def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
         )
         for name, kind in comparison.per_kind.items()
     ]
-    return Grid(headers=("kind", "count", "predicted", "measured", "error", "error of one"), rows=tuple(rows))
+    error = _error_word(comparison)
+    return Grid(headers=("kind", "count", *comparison.sides, error, f"{error} of one"), rows=tuple(rows))
 
 
 def many_grid(many: ComparisonOfMany) -> Grid:
@@ -140,12 +155,65 @@ def many_grid(many: ComparisonOfMany) -> Grid:
         )
         for name, pair in many.pairs.items()
     ]
-    tau = many.ranking_tau
+    tau, error = many.ranking_tau, _error_word(many)
     return Grid(
-        headers=("pair", "predicted", "measured", "step time error", "peak memory error", "operations' error"),
+        headers=("pair", *many.sides, f"step time {error}", f"peak memory {error}", f"operations' {error}"),
         rows=tuple(rows),
-        note="" if tau is None else f"Order of step times: Kendall's tau-b {tau:.2f} (1 is the measured order).",
+        note="" if tau is None else f"Order of step times: Kendall's tau-b {tau:.2f} (1 is {_order(many)}).",
     )
+
+
+def _order(many: ComparisonOfMany) -> str:
+    return "the measured order" if _error_word(many) == "error" else "the same order in both"
+
+
+def step_grid(found: StepComparison) -> Grid:
+    """Return two steps beside each other: step time, peaks, overlap, stalls."""
+    a, b = found.a.headline, found.b.headline
+    rows = [_change("step time", a.step_time_ns, b.step_time_ns, _duration)]
+    rows.append(_change("peak device memory", a.largest_device_bytes, b.largest_device_bytes, _bytes))
+    ranks = max(len(a.peak_device_bytes), len(b.peak_device_bytes))
+    for rank in range(ranks if ranks > 1 else 0):
+        rows.append(_change(f"  rank {rank}", _of_rank(a, rank), _of_rank(b, rank), _bytes))
+    rows.append(_change("peak host memory", a.peak_host_bytes, b.peak_host_bytes, _bytes))
+    if a.stalls_ns is not None or b.stalls_ns is not None:
+        moved = NOTHING
+        if a.overlap is not None and b.overlap is not None:
+            moved = "the same" if a.overlap == b.overlap else _points(b.overlap, a.overlap)
+        rows.append(("overlap", format_share(a.overlap), format_share(b.overlap), moved))
+        for stall in STALLS:
+            rows.append(_change(f"stall: {STALL_LOOKS[stall].title}", _stall(a, stall), _stall(b, stall), _duration))
+    return Grid(headers=("", "A", "B", "change"), rows=tuple(rows), note="change = (B − A) / A.")
+
+
+def _of_rank(side: Headline, rank: int) -> int | None:
+    return side.peak_device_bytes[rank] if rank < len(side.peak_device_bytes) else None
+
+
+def _change(name: str, a: int | None, b: int | None, show: Any) -> tuple[str, str, str, str]:
+    """Return a row; where both are zero nothing changed, and where A alone is there is nothing to relate it to."""
+    return name, show(a), show(b), NOTHING if a is None or b is None else format_change(relative_error(b, a))
+
+
+def format_change(share: float | None) -> str:
+    """Return a signed change in percent; ``the same`` for none at all, ``–`` where there is nothing to relate it to."""
+    return "the same" if share == 0 else format_error(share)
+
+
+def step_kinds_grid(found: StepComparison) -> Grid:
+    """Return each kind of operation's count and summed durations in both steps."""
+    rows = [
+        (
+            name,
+            str(kind.count_a),
+            str(kind.count_b),
+            format_duration(kind.a_ns),
+            format_duration(kind.b_ns),
+            format_change(kind.change),
+        )
+        for name, kind in found.per_kind.items()
+    ]
+    return Grid(headers=("kind", "count, A", "B", "time, A", "B", "change"), rows=tuple(rows))
 
 
 def memory_grid(metrics: StepMetrics) -> Grid:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_ERROR, ALLOWED, DIFFERENCES = "max_grad_error", "grad_error_allowed", "differences"
 EQUAL = "every gradient, loss and buffer equals plain training's, bit for bit"
 NOT_CHECKED = "gradients were not checked"
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +58,9 @@ class TrainingCheck:
         return {MAX_ERROR: self.max_grad_error, ALLOWED: self.grad_error_allowed, DIFFERENCES: self.differences}
 
 
-def worst(checks: Mapping[int, TrainingCheck]) -> tuple[int, TrainingCheck] | None:
-    """Return the number and the check of the first that does not hold, else that is not equal; None where all are."""
-    compared = {number: check for number, check in checks.items() if check.max_grad_error is not None}
-    failed = [(number, check) for number, check in compared.items() if not check.holds]
-    unequal = [(number, check) for number, check in compared.items() if not check.equal]
+def worst(checks: Mapping[Key, TrainingCheck]) -> tuple[Key, TrainingCheck] | None:
+    """Return the key and the check of the first that does not hold, else that is not equal; None where all are."""
+    compared = {key: check for key, check in checks.items() if check.max_grad_error is not None}
+    failed = [(key, check) for key, check in compared.items() if not check.holds]
+    unequal = [(key, check) for key, check in compared.items() if not check.equal]
     return next(iter([*failed, *unequal]), None)

@@ -176,6 +176,8 @@ def counted(number: int, noun: str) -> str:
 
 # Shares above this are told as multiples, and those below as none.
 _MANY, _NOTHING = 10, 0.00005
+# A float's share of a percent has no more digits behind the point that tell anything.
+_MOST_DIGITS = 14
 
 
 def format_change(share: float) -> str:
@@ -186,3 +188,16 @@ def format_change(share: float) -> str:
         return f"×{1 + share:.3g}"
     shown = f"{100 * share:+.1f}" if abs(share) >= 0.001 else f"{100 * share:+.2f}"
     return f"{shown} %".replace("-", "−")
+
+
+def format_beyond(share: float, limit: float) -> str:
+    """Return a signed share as :func:`format_change` does, with digits more where it is beyond a limit and reads as it.
+
+    The limit is one of the share's size.
+    """
+    shown, size = format_change(share), abs(share)
+    if size <= limit or shown.lstrip("+−") != format_change(limit).lstrip("+"):
+        return shown
+    texts = (f"{100 * share:+.{digits}f}" for digits in range(2, _MOST_DIGITS))
+    told = next((text for text in texts if abs(float(text)) > 100 * limit), None)
+    return shown if told is None else f"{told} %".replace("-", "−")

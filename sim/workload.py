@@ -125,6 +125,7 @@ class LayerShape:
         moved_bytes: what the other operators of its forward pass read and write.
         kernels: how many these are; views are none.
         parameters: elements of its weights that no other layer holds too, trained or not.
+        trained: whether its weights get gradients; None where some do and others do not. One without weights is true.
         workspace_forward, workspace_recompute, workspace_backward: what the operations of the layer as a checkpointed
             unit hold beyond a plan's buffers, its graph included; 0 where only a calibration tells.
     """
@@ -141,6 +142,7 @@ class LayerShape:
     moved_bytes: int = 0
     kernels: int = 0
     parameters: int = 0
+    trained: bool | None = True
     workspace_forward: int = 0
     workspace_recompute: int = 0
     workspace_backward: int = 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,9 +17,27 @@ def pytest_collection() -> Iterator[None]:
     try:
         return (yield)
     finally:
-        gc.collect()
-        gc.freeze()
+        _pass_over_modules()
         gc.enable()
+
+
+# So many modules at once are a library that a test was the first to need: torch's compiler has a thousand.
+_MANY = 200
+_passed_over = 0
+
+
+def _pass_over_modules() -> None:
+    global _passed_over
+    gc.collect()
+    gc.freeze()
+    _passed_over = len(sys.modules)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """Let the garbage collector pass over what has been imported since as well."""
+    if len(sys.modules) - _passed_over > _MANY:
+        _pass_over_modules()
 
 
 @pytest.fixture(autouse=True, scope="session")

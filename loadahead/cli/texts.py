@@ -10,6 +10,7 @@ from loadahead.cli.tables import table_text
 from loadahead.reports.answer import Words, answer, plain_words
 from loadahead.reports.compare import Comparison, ComparisonOfMany
 from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.step_comparison import StepComparison
 from loadahead.reports.sweep_comparison import SweepComparison, sweeps_grid
 from loadahead.reports.tables import (
     Grid,
@@ -17,6 +18,8 @@ from loadahead.reports.tables import (
     kinds_grid,
     many_grid,
     memory_grid,
+    step_grid,
+    step_kinds_grid,
     sweep_grid,
     time_grid,
 )
@@ -115,10 +118,27 @@ def sweep_text(name: str, swept: Swept, words: Words = plain_words, most: int = 
     return "\n\n".join([answer_text(name, data, words), table, *(["\n".join(lines)] if lines else [])])
 
 
-def comparison_text(result: Comparison | ComparisonOfMany) -> str:
-    """Return predicted beside measured, then every kind of operation, as tables."""
+def comparison_text(result: Comparison | ComparisonOfMany | StepComparison) -> str:
+    """Return what is compared with what, both sides, then every kind of operation, as tables."""
+    if isinstance(result, StepComparison):
+        said = [f"{name}: {side.name}, {side.how}" for name, side in (("A", result.a), ("B", result.b))]
+        tables = [step_grid(result), step_kinds_grid(result)]
+        return "\n\n".join(["\n".join([*said, *result.sentences]), *map(table_text, tables), *_last(result)])
     first = comparison_grid(result) if isinstance(result, Comparison) else many_grid(result)
-    return "\n\n".join([table_text(first), table_text(kinds_grid(result)), *result.notes])
+    named = [] if result.files is None else [", ".join(map(" ".join, zip(_sides(result), result.files, strict=True)))]
+    return "\n\n".join([*named, table_text(first), table_text(kinds_grid(result)), *_last(result)])
+
+
+def _sides(result: Comparison | ComparisonOfMany) -> tuple[str, str]:
+    a, b = result.sides
+    return f"{a[0].upper()}{a[1:]}:", f"{b}:"
+
+
+def _last(result: Comparison | ComparisonOfMany | StepComparison) -> list[str]:
+    """Return what is to be noted of the two, and what else could be compared where two runs were named."""
+    others = () if isinstance(result, ComparisonOfMany) else result.others
+    also = [f"To compare others of the two: {'; or '.join(map(' '.join, others))}"] if others else []
+    return [*result.notes, *also]
 
 
 def sweep_comparison_text(result: SweepComparison) -> str:

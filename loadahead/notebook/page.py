@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from loadahead.notebook.pictures import figure, figures
+from loadahead.notebook.pictures import drawn_or_said, figure, figures
 from loadahead.notebook.sheets import Sheet, sheet_of
 from loadahead.notebook.subjects import subject_of
 from loadahead.reports.page.markup import Html, element, joined
-from loadahead.reports.palette import PALETTE
+from loadahead.reports.palette import GROUNDS, declarations
+from loadahead.reports.plots.fronts import fronts
 from loadahead.reports.plots.panels import Panels
+from loadahead.reports.sweep_comparison import SweepComparison
 from loadahead.reports.tables import Grid
 
 _CLASS = "loadahead"
@@ -30,6 +32,8 @@ def html(result: object) -> str | None:
     if sheet is None:
         return None
     drawn = [] if subject is None else figures(subject.data, subject.figures)
+    if isinstance(result, SweepComparison):
+        drawn = [drawn_or_said("fronts", lambda: fronts(result))]
     numbers = [] if sheet.numbers is None else [_table(sheet.numbers)]
     return _box(*_head(sheet), *numbers, *drawn, *map(_table, sheet.tables), *_folded(sheet))
 
@@ -40,11 +44,10 @@ def _box(*parts: Html) -> str:
 
 def _style() -> str:
     """Return the palette's variables for both grounds, and the rules that use them."""
-    light = ";".join(f"--{name}:{colour.light}" for name, colour in PALETTE.items())
-    dark = ";".join(f"--{name}:{colour.dark}" for name, colour in PALETTE.items())
+    light, dark = map(declarations, GROUNDS)
     rules = (files("loadahead.notebook") / "notebook.css").read_text(encoding="utf-8")
     grounds = ", ".join(f"{where} .{_CLASS}" for where in _DARK)
-    return f".{_CLASS} {{{light}}}\n{grounds} {{{dark}}}\n{rules}"
+    return f".{_CLASS} {{ {light} }}\n{grounds} {{ {dark} }}\n{rules}"
 
 
 def _head(sheet: Sheet) -> list[Html]:

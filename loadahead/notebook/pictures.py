@@ -6,9 +6,11 @@ import base64
 import hashlib
 import io
 import re
+from collections.abc import Callable
+from functools import partial
 
 from loadahead.reports.page.markup import Html, element
-from loadahead.reports.plots import FIGURES, Drawing, Layout
+from loadahead.reports.plots import FIGURES, Drawing, Layout, Missing
 from loadahead.reports.plots.style import styled
 from loadahead.reports.plots.svg import themed_svg
 from loadahead.reports.run_data import RunData
@@ -43,14 +45,13 @@ def figures(data: RunData, names: tuple[str, ...]) -> list[Html]:
 
     A notebook shows numbers whatever becomes of a picture.
     """
-    out = []
-    for name in names:
-        try:
-            drawing = FIGURES[name](data, Layout.WIDE)
-            if isinstance(drawing, Drawing):
-                out.append(figure(drawing))
-        except Exception as error:
-            out.append(
-                element("p", f"The figure {name} could not be drawn: {type(error).__name__}: {error}", class_="note")
-            )
-    return out
+    return [html for name in names if (html := drawn_or_said(name, partial(FIGURES[name], data, Layout.WIDE)))]
+
+
+def drawn_or_said(name: str, draw: Callable[[], Drawing | Missing]) -> Html:
+    """Return a figure; nothing where there is nothing to draw, and what could not be drawn in words."""
+    try:
+        drawing = draw()
+        return figure(drawing) if isinstance(drawing, Drawing) else Html("")
+    except Exception as error:
+        return element("p", f"The figure {name} could not be drawn: {type(error).__name__}: {error}", class_="note")

@@ -13,6 +13,7 @@ import numpy as np
 from loadahead.notebook.subjects import class_name
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.summary import headline
+from loadahead.reports.sweep_comparison import sweeps_grid
 from loadahead.reports.tables import (
     NOTHING,
     Grid,
@@ -21,6 +22,8 @@ from loadahead.reports.tables import (
     kinds_grid,
     many_grid,
     memory_grid,
+    step_grid,
+    step_kinds_grid,
     sweep_grid,
     time_grid,
 )
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from loadahead.api import SweepTable
     from loadahead.inspection import Inspection
     from loadahead.reports.compare import Comparison, ComparisonOfMany
+    from loadahead.reports.step_comparison import StepComparison
+    from loadahead.reports.sweep_comparison import SweepComparison
     from loadahead.runs import Run
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
@@ -185,7 +190,7 @@ def _sweep(table: SweepTable) -> Sheet:
 
 def _comparison(found: Comparison) -> Sheet:
     return Sheet(
-        title=f"{found.plan_name}, predicted and measured",
+        title=f"{found.plan_name}, {' and '.join(found.sides)}",
         sentences=found.notes,
         tables=(comparison_grid(found),),
         folded={"Every kind of operation": (kinds_grid(found),)},
@@ -194,10 +199,28 @@ def _comparison(found: Comparison) -> Sheet:
 
 def _comparisons(found: ComparisonOfMany) -> Sheet:
     return Sheet(
-        title=f"{counted(len(found.pairs), 'pair')}, predicted and measured",
+        title=f"{counted(len(found.pairs), 'pair')}, {' and '.join(found.sides)}",
         sentences=found.notes,
         tables=(_cut(many_grid(found)),),
         folded={"Every kind of operation": (kinds_grid(found),)},
+    )
+
+
+def _steps(found: StepComparison) -> Sheet:
+    sides = " and ".join(f"{name}: {side.name}, {side.how}" for name, side in (("A", found.a), ("B", found.b)))
+    return Sheet(
+        title=f"Two steps. {sides}",
+        sentences=(*found.sentences, *found.notes),
+        tables=(step_grid(found),),
+        folded={"Every kind of operation": (step_kinds_grid(found),)},
+    )
+
+
+def _sweeps(found: SweepComparison) -> Sheet:
+    return Sheet(
+        title=f"Two sweeps. A: {found.a.name} and B: {found.b.name}",
+        sentences=found.sentences,
+        tables=(sweeps_grid(found),) if found.moved else (),
     )
 
 
@@ -243,8 +266,8 @@ def _costs_grid(costs: Costs) -> Grid:
     )
 
 
-def _change(share: float) -> str:
-    return f"{share:+.1%}".replace("%", " %").replace("-", "−")
+def _change(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:+.1%}".replace("%", " %").replace("-", "−")
 
 
 def _advice(advice: Advice) -> Sheet:
@@ -340,6 +363,8 @@ _SHEETS: dict[str, Callable[[Any], Sheet]] = {
     "loadahead.runs.Run": _run,
     "loadahead.reports.compare.Comparison": _comparison,
     "loadahead.reports.compare.ComparisonOfMany": _comparisons,
+    "loadahead.reports.step_comparison.StepComparison": _steps,
+    "loadahead.reports.sweep_comparison.result.SweepComparison": _sweeps,
     "loadahead.inspection.inspection.Inspection": _inspection,
     "loadahead.training.TrainingStep": _training,
 }

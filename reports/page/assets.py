@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from loadahead.reports.page.markup import Html
-from loadahead.reports.palette import PALETTE
+from loadahead.reports.palette import GROUNDS, declarations
 
 _PACKAGE, _FOLDER = "loadahead.reports", "web"
 TEMPLATE = "page.html"
@@ -25,10 +25,7 @@ def palette_css() -> str:
 
     Paper is light.
     """
-    light, dark = (
-        " ".join([f"color-scheme: {ground};", *(f"--{name}: {getattr(c, ground)};" for name, c in PALETTE.items())])
-        for ground in ("light", "dark")
-    )
+    light, dark = (f"color-scheme: {ground}; {declarations(ground)}" for ground in GROUNDS)
     return "\n".join(
         [
             f":root {{ {light} }}",

@@ -71,6 +71,7 @@ def content(view: Explored, point_command: PointCommand | None = None) -> dict[s
                 "leanest": model.leanest,
                 "fastest": model.fastest,
                 "front": list(model.front),
+                "onFront": list(model.on_front),
             }
             for model in view.models
         ],

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from loadahead.reports.axis_names import capital
 from loadahead.reports.compare import Comparison, kendall_tau, order_disagreements
+from loadahead.reports.horizon_errors import name_of, what_of
 from loadahead.reports.page.markup import element, joined, paragraphs, table
 from loadahead.reports.page.outline import Block, Section, section
 from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.tables import Grid, comparison_grid, format_error, kinds_grid, memory_grid, time_grid
+from loadahead.reports.tables import (
+    NOTHING,
+    Grid,
+    comparison_grid,
+    format_error,
+    kinds_grid,
+    limit_text,
+    memory_grid,
+    time_grid,
+)
 from loadahead.reports.training_check import worst
 from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, format_duration
@@ -44,9 +55,11 @@ def horizons_section(data: RunData) -> Section:
     key, title = "horizons", "Horizon by horizon"
     if not data.horizons:
         return section(key, title)
+    several = len({point.microbatches for point in data.horizons}) > 1
+    named = ("horizon", *(("microbatches",) if several else ()))
     grid = Grid(
-        headers=("horizon", "step, predicted", "measured", "error", "peak device, predicted", "measured", "error"),
-        rows=tuple(_horizon_cells(point) for point in data.horizons),
+        headers=(*named, "step, predicted", "measured", "error", "peak device, predicted", "measured", "error"),
+        rows=tuple(_horizon_cells(point, several) for point in data.horizons),
         text_columns=frozenset(),
     )
     sentences = order_sentences(data.horizons) + gradient_sentences(data.horizons)
@@ -64,8 +77,9 @@ def ranks_section(data: RunData) -> Section:
     return section("ranks", "Rank by rank", *blocks)
 
 
-def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
-    cells = [str(point.horizon)]
+def _horizon_cells(point: HorizonPoint, with_microbatches: bool) -> tuple[str, ...]:
+    count = NOTHING if point.microbatches is None else str(point.microbatches)
+    cells = [str(point.horizon), *([count] if with_microbatches else [])]
     for value, show in _OF_A_STEP:
         predicted, measured = (None if side is None else value(side) for side in (point.predicted, point.measured))
         error = None if predicted is None or measured is None else relative_error(predicted, measured)
@@ -75,18 +89,25 @@ def _horizon_cells(point: HorizonPoint) -> tuple[str, ...]:
 
 def order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     """Return whether step times were measured in the order that was predicted, as far as one was."""
-    both = [(p.horizon, p.predicted, p.measured) for p in points if p.predicted and p.measured]
+    what = what_of(points)
+    one = what == "horizons"
+    both = [
+        (str(p.horizon) if one else name_of(p, points), p.predicted, p.measured)
+        for p in points
+        if p.predicted and p.measured
+    ]
     if len(both) < 2:
         return []
     predicted_ns, measured_ns = [p.step_time_ns for _, p, _ in both], [m.step_time_ns for _, _, m in both]
     if max(predicted_ns) <= min(predicted_ns) * (1 + MARGIN):
-        return [f"All predictions lie within {MARGIN:.0%} of each other: no order of the horizons is claimed."]
+        return [f"All predictions lie within {limit_text(MARGIN)} of each other: no order of the {what} is claimed."]
     wrong = order_disagreements(predicted_ns, measured_ns, MARGIN)
     pairs = ", ".join(f"{both[i][0]} and {both[j][0]}" for i, j in wrong)
+    apart = f"predicted more than {limit_text(MARGIN)} apart"
     sentence = (
-        f"Predicted more than {MARGIN:.0%} apart and measured the other way round: horizons {pairs}."
+        f"{capital(apart)} and measured the other way round: {'horizons ' if one else ''}{pairs}."
         if wrong
-        else f"Horizons that are predicted more than {MARGIN:.0%} apart were all measured in that order."
+        else f"{capital(what)} that are {apart} were all measured in that order."
     )
     tau = kendall_tau(predicted_ns, measured_ns)
     if tau is not None:
@@ -99,7 +120,9 @@ def gradient_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     checked = [point for point in points if point.check.max_grad_error is not None]
     if not checked:
         return []
-    found = worst({point.horizon: point.check for point in checked})
+    found = worst({name_of(point, points): point.check for point in checked})
     if found is not None:
-        return [f"Horizon {found[0]}: {found[1].sentence}."]
-    return [f"Gradients were bit-identical to plain training's at all {len(checked)} horizons that were checked."]
+        return [f"{capital(found[0])}: {found[1].sentence}."]
+    return [
+        f"Gradients were bit-identical to plain training's at all {len(checked)} {what_of(points)} that were checked."
+    ]

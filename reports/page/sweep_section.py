@@ -26,8 +26,8 @@ def sweep_section(data: RunData) -> Section:
     if len(chosen) > len(sentences):
         sentences.append(f"... and {counted(len(chosen) - len(sentences), 'more model')}.")
     if data.facts is not None:
-        # The first one stands above, where the run has no advice of its own.
-        sentences += data.facts.advice[0 if data.advice is not None else 1 : BEST_ROWS]
+        # The first one stands above where it is the marked point's, of which the answer says more.
+        sentences += data.facts.advice[1 if data.advice is None and data.found is not None else 0 : BEST_ROWS]
     parts = [table(grid, title), paragraphs(sentences)]
     all_rows = _there(data, run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET)
     if all_rows:

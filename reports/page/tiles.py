@@ -14,6 +14,7 @@ from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.reports.tables import format_error
 from loadahead.reports.training_check import DIFFERENCES
+from loadahead.reports.views.timelines import percent
 from loadahead.sim.choice import (
     ALWAYS_NAMED,
     SPEED,
@@ -48,7 +49,7 @@ def tiles(data: RunData) -> Html:
     predicted = None if data.predicted is None else headline(data.predicted, PREDICTED)
     measured = None if data.measured is None else headline(data.measured, MEASURED)
     boxes = _step_tiles(predicted, measured) if predicted or measured else []
-    boxes += _speed_tiles(data, measured or predicted, measured is not None)
+    boxes += _speed_tiles(data, measured or predicted)
     boxes += _result_tiles(data)
     if not boxes and data.sweep:
         boxes = _sweep_tiles(data)
@@ -83,19 +84,23 @@ def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[H
             for stall, look in STALL_LOOKS.items()
             if look.of_copies
         ]
-        hidden = "no copies" if shown.overlap is None else f"{shown.overlap:.0%} hidden".replace("%", " %")
+        hidden = "no copies" if shown.overlap is None else f"{percent(shown.overlap, 1)} hidden"
         boxes.append(_tile(f"Copies behind compute, {word}", hidden, *waits))
     return boxes
 
 
-def _speed_tiles(data: RunData, shown: Headline | None, is_measured: bool) -> list[Html]:
+def _speed_tiles(data: RunData, shown: Headline | None) -> list[Html]:
     """Return how fast the step is in tokens and as MFU, as far as that is known."""
-    speed = Speed() if shown is None else Speed.of(data.about, shown.step_time_ns, measured=is_measured)
-    word = "measured" if is_measured else "predicted"
+    step = data.measured or data.predicted
+    if shown is None or step is None:
+        return []
+    speed = Speed.of_step(data.about, step, shown.step_time_ns)
+    word = "measured" if step.is_measured else "predicted"
     boxes = []
-    if speed.tokens_per_s is not None and speed.tokens_per_s_and_gpu is not None:
-        each = f"{format_number(speed.tokens_per_s_and_gpu)} per GPU"
-        boxes.append(_tile(f"Tokens per second, {word}", format_number(speed.tokens_per_s), each))
+    if speed.tokens_per_s is not None:
+        each = speed.tokens_per_s_and_gpu
+        notes = [] if each is None else [f"{format_number(each)} per GPU"]
+        boxes.append(_tile(f"Tokens per second, {word}", format_number(speed.tokens_per_s), *notes))
     if speed.mfu is not None:
         told = speed.communication_share
         notes = [] if told is None else [f"collectives: {format_percent(told)} of the ranks' time"]

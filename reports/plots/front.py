@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports import run_directory
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.free_place import Label, corners, place_label
-from loadahead.reports.plots.sheet import in_lines, legend, scales, sheet, wrapped
-from loadahead.reports.plots.style import CHOSEN, INK, PREDICTED, QUIET, byte_scale, light_grid, styled, time_scale
+from loadahead.reports.plots.model_panels import label_panel, model_panels
+from loadahead.reports.plots.sheet import in_lines, legend, scales
+from loadahead.reports.plots.style import CHOSEN, INK, PREDICTED, QUIET, byte_scale, styled, time_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import front as view
 from loadahead.reports.views.front import FrontPanel, FrontPoint, FrontView
@@ -29,14 +29,8 @@ def front(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     found = view.of(data)
     if isinstance(found, Missing):
         return found
-    count = len(found.panels)
-    columns = min(count, 2) if layout is Layout.WIDE else 1
-    rows = math.ceil(count / columns)
-    figure, grid = sheet(layout, 0.5 + (3.5 if count == 1 else 3.0) * rows, rows, columns)
-    every = [axes for line in grid for axes in line]
-    for axes in every[count:]:
-        axes.set_axis_off()
-    panels = list(zip(every, found.panels, strict=False))
+    figure, every, columns = model_panels(layout, len(found.panels))
+    panels = list(zip(every, found.panels, strict=True))
     scale = [_panel(axes, panel, found, layout, columns) for axes, panel in panels]
     legend(figure, layout, _handles(found))
     # Labels look for a free place, which is known once all else stands in its own.
@@ -56,7 +50,7 @@ def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, colu
     times, sizes = [p.time_ns for p in shown], [float(p.peak_device_bytes) for p in shown]
     time, time_unit = time_scale(max(times))
     size, size_unit = byte_scale(max(sizes))
-    on_front = {panel.points[place].index for place in panel.front}
+    on_front = {panel.points[place].index for place in panel.on_front}
     for label, points in _kinds(shown).items():
         for is_on in (False, True):
             drawn = [p for p in points if (p.index in on_front) is is_on]
@@ -73,10 +67,8 @@ def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, colu
     scales(axes, [nbytes / size for nbytes in sizes], [ns / time for ns in times])
     _capacity(axes, panel, size)
     axes.plot(*_place(panel.points[panel.chosen], time, size), zorder=6, **CHOSEN)
-    axes.set_title(wrapped(panel.title, layout, columns))
-    axes.set_xlabel(f"peak device memory ({size_unit})")
-    axes.set_ylabel(f"{found.time.name} ({time_unit})")
-    light_grid(axes, "both")
+    names = f"peak device memory ({size_unit})", f"{found.time.name} ({time_unit})"
+    label_panel(axes, panel.title, *names, layout, columns)
     return time, size
 
 
@@ -116,7 +108,7 @@ def _handles(found: FrontView) -> dict[str, Any]:
     fitting = any(panel.fitting for panel in found.panels)
     line = {"color": PREDICTED if fitting else QUIET, "marker": "o" if fitting else "x", "markersize": 4.5}
     handles: dict[str, Any] = {"front": Line2D([], [], **line)}  # type: ignore[arg-type]
-    on_front = {panel.points[place].index for panel in found.panels for place in panel.front}
+    on_front = {panel.points[place].index for panel in found.panels for place in panel.on_front}
     every = [point for panel in found.panels for point in panel.shown]
     # A point on the front needs no words of its own but where it keeps all.
     shown = _kinds([point for point in every if point.keeps_all or point.index not in on_front or not point.fits])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.sheet import legend, scales, sheet, wrapped
-from loadahead.reports.plots.style import CHOSEN, PREDICTED, SERIES, byte_scale, light_grid, styled, time_scale
+from loadahead.reports.plots.model_panels import label_panel, model_panels
+from loadahead.reports.plots.sheet import legend, scales
+from loadahead.reports.plots.style import CHOSEN, PREDICTED, SERIES, byte_scale, styled, time_scale
 from loadahead.reports.sweep_comparison import SweepComparison
 from loadahead.reports.views import fronts as view
 from loadahead.reports.views.front import FrontPanel
@@ -29,14 +29,8 @@ def fronts(found: SweepComparison, layout: Layout = Layout.WIDE, /) -> Drawing |
     shown = view.of(found)
     if isinstance(shown, Missing):
         return shown
-    count = len(shown.panels)
-    columns = min(count, 2) if layout is Layout.WIDE else 1
-    rows = math.ceil(count / columns)
-    figure, grid = sheet(layout, 0.5 + (3.5 if count == 1 else 3.0) * rows, rows, columns)
-    every = [axes for line in grid for axes in line]
-    for axes in every[count:]:
-        axes.set_axis_off()
-    for axes, panel in zip(every, shown.panels, strict=False):
+    figure, every, columns = model_panels(layout, len(shown.panels))
+    for axes, panel in zip(every, shown.panels, strict=True):
         _panel(axes, panel, shown, layout, columns)
     legend(figure, layout, _handles(found, shown))
     return Drawing(figure=figure, title=shown.title, caption=" ".join(shown.sentences))
@@ -50,10 +44,8 @@ def _panel(axes: Axes, panel: FrontsPanel, shown: FrontsView, layout: Layout, co
     for name, side in sides.items():
         _stairs(axes, side, _LOOKS[name], time, size)
     scales(axes, [p.peak_device_bytes / size for p in drawn], [p.time_ns / time for p in drawn])
-    axes.set_title(wrapped(panel.title, layout, columns))
-    axes.set_xlabel(f"peak device memory ({size_unit})")
-    axes.set_ylabel(f"{shown.time.name} ({time_unit})")
-    light_grid(axes, "both")
+    names = f"peak device memory ({size_unit})", f"{shown.time.name} ({time_unit})"
+    label_panel(axes, panel.title, *names, layout, columns)
 
 
 def _stairs(axes: Axes, side: FrontPanel, look: dict[str, Any], time: float, size: float) -> None:

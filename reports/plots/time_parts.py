@@ -23,6 +23,7 @@ from loadahead.reports.plots.style import (
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import time_parts as view
 from loadahead.reports.views.time_waits import NOT_KNOWN, OTHER
+from loadahead.reports.views.timelines import percent
 
 _MOST_RANKS = {Layout.WIDE: 16, Layout.NARROW: 6}
 _BAR_INCHES = 0.24
@@ -88,7 +89,7 @@ def time_parts(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Miss
                 continue
             axes.barh(y, ns / per, left=left, height=0.84, **LOOKS[part])
             if part in view.COMPUTE_PARTS and ns / per / whole >= _ROOM[layout]:
-                share = f"{ns / step:.0%}".replace("%", " %")
+                share = percent(ns, step)
                 axes.text(left + ns / per / 2, y, share, ha="center", va="center", fontsize=SMALL, color=GROUND)
             left += ns / per
     short = {"predicted": "pred.", "measured": "meas."} if layout is Layout.NARROW else {}

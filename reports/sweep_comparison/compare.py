@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loadahead.reports.pareto import front_of
-from loadahead.reports.sweep_comparison.differences import differences
+from loadahead.reports.pareto import all_on_front
+from loadahead.reports.sweep_comparison.differences import differences, other_models
 from loadahead.reports.sweep_comparison.matching import Matching, matching, partners, plain, same
 from loadahead.reports.sweep_comparison.result import (
     BestChange,
@@ -36,7 +36,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
         matched_by=by.by,
         fixed=by.fixed,
         ignored=tuple(by.ignored),
-        apart=tuple(by.apart),
+        apart=by.apart,
         points=tuple(
             PointChange(axes={axis: row.axes[axis] for axis in by.by}, a=row, b=other) for row, other in pairs
         ),
@@ -48,6 +48,7 @@ def compare_sweeps(a: SweepSide, b: SweepSide) -> SweepComparison:
         ),
         fronts=tuple(_front(model, before[1], now[1], by) for model, before, now in models),
         differences=differences(a.facts, b.facts),
+        other_models=other_models(a.facts, b.facts),
     )
     return replace(found, sentences=tuple(comparison_sentences(found)))
 
@@ -90,7 +91,7 @@ def _by_model(side: SweepSide, by: Matching) -> list[_OfModel]:
 
 
 def _front(model: Mapping[str, Any], a: Sequence[SweepRow], b: Sequence[SweepRow], by: Matching) -> FrontChange:
-    before, now = ([rows[i] for i in front_of(rows)] for rows in (a, b))
+    before, now = ([rows[i] for i in all_on_front(rows)] for rows in (a, b))
     keys_a, keys_b = ({by.key(row) for row in rows} - {None} for rows in (before, now))
     return FrontChange(
         model=model,

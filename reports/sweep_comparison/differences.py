@@ -17,6 +17,34 @@ def differences(a: SweepFacts | None, b: SweepFacts | None) -> tuple[FactDiffere
     return (*_named(a, b), *_axes(a, b), *_keys(a, b), *_costs(a, b))
 
 
+# Keys that say which model a scenario is of; the others of ``[model]`` are its sizes, and how it is trained.
+_WHICH = ("model.kind", "model.preset", "model.python", "model.config")
+
+
+def other_models(a: SweepFacts | None, b: SweepFacts | None) -> tuple[str, str] | None:
+    """Return what both are of where that is known to be different models; what is an axis is not asked.
+
+    Two scenarios of the same kind of model are of different ones where any key of their models differs.
+    """
+    if a is None or b is None:
+        return None
+    names = [None if facts.about is None else facts.about.model for facts in (a, b)]
+    flat_a, flat_b = dict(_flat(a.tables)), dict(_flat(b.tables))
+    keys = _WHICH if a.scenario == b.scenario else [key for key in {*flat_a, *flat_b} if key.startswith("model.")]
+    swept = {*a.axes, *b.axes}
+    differ = any(key not in swept and flat_a.get(key) != flat_b.get(key) for key in keys)
+    if None not in names and names[0] != names[1]:
+        differ = True
+    if not differ:
+        return None
+    told = (_told(a, names[0]), _told(b, names[1]))
+    return told if told[0] != told[1] else (f"scenario {a.scenario}", f"scenario {b.scenario}")
+
+
+def _told(facts: SweepFacts, model: str | None) -> str:
+    return f"scenario {facts.scenario}" if model is None else model
+
+
 def _named(a: SweepFacts, b: SweepFacts) -> Iterator[FactDifference]:
     for what, before, now in (
         ("Loadahead's version", a.loadahead, b.loadahead),

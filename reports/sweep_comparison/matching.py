@@ -22,13 +22,14 @@ class Matching:
         by: the axes that both have.
         fixed: axes of one alone, with its value that is the other's own.
         ignored: axes of one alone that have one value there, of which the other does not say what it has.
-        apart: axes of one alone with several values, none of which is known to be the other's: nothing matches.
+        apart: axes of one alone, none of whose values is known to be the other's, with the other's; None where it does
+            not say it: nothing matches.
     """
 
     by: tuple[str, ...]
     fixed: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
-    apart: list[str] = field(default_factory=list)
+    apart: dict[str, Any] = field(default_factory=dict)
 
     def key(self, row: SweepRow) -> Key | None:
         """Return what is equal for two rows of one point; None for a row that the other sweep cannot have."""
@@ -60,7 +61,7 @@ def _place(found: Matching, axis: str, side: SweepSide, other: SweepSide) -> Non
     elif own is _NOT_THERE and len(values) == 1:
         found.ignored.append(axis)
     else:
-        found.apart.append(axis)
+        found.apart[axis] = None if own is _NOT_THERE else own
 
 
 def _of_scenario(side: SweepSide, axis: str) -> Any:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.choice import Choice, gpu_ns_per_microbatch
+from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import SweepRow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +167,16 @@ class FactDifference:
         return {"what": self.what, "a": self.a, "b": self.b}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepComparison:
+def _in_columns(point: PointChange) -> dict[str, Any]:
+    told = point.to_dict()
+    del told["a"], told["b"]
+    metrics = [name for name in point.a if name not in point.a.axes]
+    sides = {f"{side}_{name}": row[name] for side, row in (("a", point.a), ("b", point.b)) for name in metrics}
+    return {**told.pop("axes"), **sides, **told}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SweepComparison(Shown):
     """Compares two sweeps.
 
     Attributes:
@@ -172,12 +184,14 @@ class SweepComparison:
         matched_by: the axes by which points are matched.
         fixed: axes that one sweep alone has, with the value at which it is matched: the other's own.
         ignored: axes that one sweep alone has with one value, of which the other does not say what it has.
-        apart: axes that one sweep alone has, none of whose values is known to be the other's: nothing is matched then.
+        apart: axes that one sweep alone has, none of whose values is known to be the other's, with the other's, None
+            where it does not say it: nothing is matched then.
         points: the points that both have, in A's order.
         only_a, only_b: the rows that the other sweep does not have.
         best: how the choice moved, for each model that both have.
         fronts: how the front moved, for each model that both have.
         differences: what the two were made with that differs.
+        other_models: what A and B are of where these are different models; None where they are not known to be.
         sentences: all that in words, the answer first.
     """
 
@@ -186,14 +200,32 @@ class SweepComparison:
     matched_by: tuple[str, ...]
     fixed: Mapping[str, Any]
     ignored: tuple[str, ...]
-    apart: tuple[str, ...]
+    apart: Mapping[str, Any]
     points: tuple[PointChange, ...]
     only_a: tuple[SweepRow, ...]
     only_b: tuple[SweepRow, ...]
     best: tuple[BestChange, ...]
     fronts: tuple[FrontChange, ...]
     differences: tuple[FactDifference, ...]
+    other_models: tuple[str, str] | None = None
     sentences: tuple[str, ...] = ()
+
+    def _in_a_line(self) -> str:
+        """Return both names, and the answer."""
+        return f" of A, {self.a.name}, and B, {self.b.name}: {self.sentences[0]}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per point that both sweeps have, in A's order.
+
+        Columns: the axes by which points are matched; each metric as ``a_NAME`` and ``b_NAME``; then the changes from A
+        to B, as JSON has them: ``step_time_change`` and ``gpu_time_change`` as shares of A's, ``overlap_change`` in
+        shares, ``peak_device_bytes_change``, ``host_bytes_change`` and ``offloaded_change``; ``became_to_fit`` and
+        ``no_longer_fits``.
+        """
+        import pandas as pd
+
+        rows = [_in_columns(point) for point in self.points]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(self.matched_by))
 
     @property
     def moved(self) -> tuple[PointChange, ...]:
@@ -220,7 +252,8 @@ class SweepComparison:
             "matched_by": list(self.matched_by),
             "fixed": dict(self.fixed),
             "ignored": list(self.ignored),
-            "apart": list(self.apart),
+            "apart": dict(self.apart),
+            "other_models": None if self.other_models is None else list(self.other_models),
             "best": [one.to_dict() for one in self.best],
             "fronts": [one.to_dict() for one in self.fronts],
             "differences": [one.to_dict() for one in self.differences],

@@ -37,6 +37,9 @@ def _percent(share: float) -> str:
 
 
 def _best(found: SweepComparison) -> list[str]:
+    if found.other_models is not None:
+        a, b = found.other_models
+        return [f"A is of {a} and B of {b}: different models, of which no chosen points are compared."]
     several = len(found.best) > 1
     out = [
         f"{values_text(one.model)}: {_of_best(one, found)}" if several else _of_best(one, found)
@@ -120,6 +123,8 @@ def _points(found: SweepComparison) -> list[str]:
 
 
 def _fronts(found: SweepComparison) -> list[str]:
+    if not found.points:
+        return []
     out = []
     for front in found.fronts[:MOST_NAMED]:
         where = f"{values_text(front.model)}: " if len(found.fronts) > 1 else ""
@@ -149,9 +154,13 @@ def _matched(found: SweepComparison) -> list[str]:
         one, other = ("A", "B") if axis in found.a.rows[0].axes else ("B", "A")
         value = value_text(axis, (found.a if one == "A" else found.b).rows[0].axes[axis])
         out.append(f"{one} alone says {value}; points are matched as though {other}'s were alike.")
-    for axis in found.apart:
+    for axis, value in found.apart.items():
         one, other = ("A", "B") if axis in found.a.rows[0].axes else ("B", "A")
-        out.append(f"{axis_name(axis)} is an axis of {one} alone, and {other} is not known to have one of its values.")
+        side = found.a if other == "A" else found.b
+        own = "does not say what it has" if side.facts is None else "does not set it"
+        if value is not None:
+            own = f"has {_shown(_readable(value))}, which is none of its values"
+        out.append(f"{capital(axis_name(axis))} is an axis of {one} alone, and {other} {own}: no points are matched.")
     return out
 
 

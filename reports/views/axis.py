@@ -22,7 +22,7 @@ from loadahead.reports.axis_names import (
 from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.timed import Timed, time_of
-from loadahead.sim.choice import AS_FAST, WITHIN, choices
+from loadahead.sim.choice import AS_FAST, WITHIN, choices, models_of
 from loadahead.sim.step_metrics import StepMetrics, SweepRow
 from loadahead.sim.units import counted, format_bytes, format_duration
 
@@ -48,7 +48,8 @@ class Scale(Enum):
 class AxisPoint:
     """Holds one point: its place on the axis, its numbers, whether it fits, and whether it is the chosen one.
 
-    ``overlap`` is None where nothing was copied: an overlap of nothing is no overlap of 0 %.
+    ``overlap`` is None where nothing was copied: an overlap of nothing is no overlap of 0 %. ``model`` is the number of
+    its model among the sweep's.
     """
 
     value: Any
@@ -60,6 +61,7 @@ class AxisPoint:
     step_time_ns: int
     fits: bool = True
     chosen: bool = False
+    model: int = 0
 
 
 # What of a point is drawn; None where it has none.
@@ -141,7 +143,7 @@ class AxisView:
     @property
     def sentences(self) -> list[str]:
         """Return what times and memory show, in words, of each panel's line with the chosen point, or its first."""
-        return [sentence for panel in self.panels for sentence in self._of(panel)]
+        return list(dict.fromkeys(sentence for panel in self.panels for sentence in self._of(panel)))
 
     def _of(self, panel: AxisPanel) -> list[str]:
         if not panel.lines:
@@ -149,6 +151,9 @@ class AxisView:
         line = next((line for line in panel.lines if any(point.chosen for point in line.points)), panel.lines[0])
         named = [panel.title, *([line.label] if len(panel.lines) > 1 else [])]
         where = ", ".join(name for name in named if name)
+        if len({point.model for point in line.points}) > 1:
+            # What the axis changes is the model itself.
+            return [f"Models are not compared: each {self.axis_label} is another one."]
         said = self._of_categories(line) if panel.scale is Scale.CATEGORIES else self._of_numbers(line)
         return [capital(f"{where}: {said}" if where else said)] if said else []
 
@@ -349,11 +354,14 @@ def _panel(
     values = in_order([*(row.axes[axis] for row in rows), *(horizon for horizon, _ in (*runs, *foreseen))])
     scale, places = _places(values)
     lines: dict[str, list[AxisPoint]] = {}
+    models = models_of(data.sweep, data.model_axes).values()
+    model_of = {id(data.sweep[i]): number for number, own in enumerate(models) for i in own}
     for row in sorted(rows, key=lambda row: places[row.axes[axis]]):
         label = _variant(row.axes, line_axes)
         if label in variants:
             point = _point(row, row.axes[axis], places[row.axes[axis]], time)
-            lines.setdefault(label, []).append(replace(point, chosen=any(row is one for one in chosen)))
+            marked = replace(point, chosen=any(row is one for one in chosen), model=model_of[id(row)])
+            lines.setdefault(label, []).append(marked)
     count = rows[0].microbatches if rows else dict(key).get(MICROBATCHES) or 1
     gpus = next((row.gpus for row in (*rows, *data.sweep)), None)
     of_step = partial(_of_step, count, gpus, places, time)

@@ -18,6 +18,7 @@ from loadahead.reports.points import (
     RankExcerpt,
     StepExcerpt,
 )
+from loadahead.reports.views.busy import busy_shares
 from loadahead.reports.views.window import steady_window
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.ir.plan import Ints
@@ -193,10 +194,5 @@ def _busy(step: _Step, rank: int) -> tuple[int, ...]:
     if end <= begin:
         return ()
     edges = np.linspace(begin, end, min(MOST_BINS, end - begin) + 1)
-    # Busy so far, over time: it grows while an operation runs and stands still between two.
-    starts, ends = timeline.start_ns[at], timeline.end_ns[at]
-    so_far = np.cumsum(ends - starts)
-    times = np.concatenate([[begin], np.stack([starts, ends], axis=1).ravel(), [end]])
-    busy = np.concatenate([[0], np.stack([so_far - (ends - starts), so_far], axis=1).ravel(), [(ends - starts).sum()]])
-    shares = np.diff(np.interp(edges, times, busy)) / np.diff(edges)
-    return tuple(round(100 * share) for share in shares.clip(0, 1).tolist())
+    shares = busy_shares(timeline.start_ns[at], timeline.end_ns[at], edges)
+    return tuple(round(100 * share) for share in shares.tolist())

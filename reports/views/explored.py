@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadahead.reports.launches import launches_of
-from loadahead.reports.pareto import front_of
+from loadahead.reports.pareto import all_on_front, front_of
 from loadahead.reports.points import StepExcerpt
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
@@ -39,7 +39,8 @@ class ExploredModel:
         chosen: the best point, or the nearest to fit where none does.
         fits: whether one fits.
         leanest, fastest: of those that fit, or of all where none does.
-        front: the Pareto front, the fastest first.
+        front: the Pareto front, the fastest first; of equal points the first.
+        on_front: all points on it, with those that are equal.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ExploredModel:
     leanest: int
     fastest: int
     front: tuple[int, ...]
+    on_front: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,7 @@ def _models(
                 leanest=min(able, key=lambda i: (rows[i].peak_device_bytes, gpu_ns_per_microbatch(rows[i]), i)),
                 fastest=min(able, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i)),
                 front=front_of(rows, places),
+                on_front=all_on_front(rows, places),
             )
         )
     return tuple(out)

@@ -1,4 +1,4 @@
-"""Shows what a sweep's points take of time and memory, which none beats in both, and which is chosen."""
+"""Shows what a sweep's points take of time and memory, which are on the front, and which is chosen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadahead.reports.axis_names import capital, not_drawn, some, values_text, varying
-from loadahead.reports.pareto import front_of
+from loadahead.reports.pareto import all_on_front, front_of
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.timed import Timed, time_of
@@ -42,7 +42,8 @@ class FrontPanel:
 
     Attributes:
         title: what tells the model from others; empty where there is one.
-        front: places in ``points`` of those on the front, fastest first.
+        front: places in ``points`` of those on the front, fastest first; of equal ones the first.
+        on_front: places of all that are on it, with those that are equal.
         chosen: the place of the chosen point, or where nothing fits of the nearest to fit.
         capacity_bytes: that of a device; None where it is not known or not the same for all points.
     """
@@ -50,6 +51,7 @@ class FrontPanel:
     title: str
     points: tuple[FrontPoint, ...]
     front: tuple[int, ...]
+    on_front: tuple[int, ...]
     chosen: int
     capacity_bytes: int | None
 
@@ -92,8 +94,9 @@ class FrontPanel:
         if not fit:
             return [f"None of {counted(every, 'point')} fits; the line is the front of all."]
         most = f"All {every} points fit" if fit == every else f"{fit} of {every} points {'fits' if fit == 1 else 'fit'}"
-        is_on = f"{len(self.front)} of them {'is' if len(self.front) == 1 else 'are'} on the front"
-        return [f"{most}; {is_on}: no other that fits takes as little of both."]
+        on = len(self.on_front)
+        is_on = f"{on} of them {'is' if on == 1 else 'are'} on the front"
+        return [f"{most}; {is_on}: no other that fits takes less of one and no more of the other."]
 
     def _choice(self, time: Timed) -> str:
         chosen = self.points[self.chosen]
@@ -182,6 +185,7 @@ def panel_of(sweep: Sequence[SweepRow], places: Sequence[int], choice: Choice, t
             for index, row in zip(places, rows, strict=True)
         ),
         front=front_of(rows),
+        on_front=all_on_front(rows),
         chosen=list(places).index(choice.index),
         capacity_bytes=capacities.pop() if len(capacities) == 1 else None,
     )

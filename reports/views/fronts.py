@@ -32,6 +32,7 @@ class FrontsView:
     panels: tuple[FrontsPanel, ...]
     models: int
     time: Timed
+    other_models: tuple[str, str] | None = None
 
     @property
     def title(self) -> str:
@@ -47,7 +48,8 @@ class FrontsView:
     @property
     def sentences(self) -> list[str]:
         """Return what the figure shows, in words."""
-        parts = ["Lines are the fronts: what no other point of its sweep that fits beats in both."]
+        parts = [] if self.other_models is None else ["A and B are of different models."]
+        parts.append("Lines are the fronts: no point that fits takes less of one and no more of the other.")
         sides = [side for panel in self.panels for side in (panel.a, panel.b)]
         if not all(side.fitting for side in sides):
             parts.append("Where nothing fits it is the front of all points, and the ring the nearest to fit.")
@@ -75,7 +77,7 @@ def of(found: SweepComparison) -> FrontsView | Missing:
         )
         for one in shown
     )
-    return FrontsView(panels=panels, models=len(found.best), time=time)
+    return FrontsView(panels=panels, models=len(found.best), time=time, other_models=found.other_models)
 
 
 def _side(rows: Sequence[SweepRow], every: Sequence[SweepRow], choice: Choice, time: Timed) -> FrontPanel:

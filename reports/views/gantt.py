@@ -15,6 +15,7 @@ import numpy.typing as npt
 from loadahead.reports.devices import of_one_device
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
+from loadahead.reports.views.busy import busy_shares
 from loadahead.reports.views.gantt_parts import (
     LANES,
     LEAST_POINTS,
@@ -342,19 +343,6 @@ def _overview(
         for name, step in steps.items():
             edges = np.linspace(*wholes[name], columns + 1)
             at = np.flatnonzero((step.rank == rank) & np.isin(step.kind, tasks))
-            shares = busy_until(step.start_ns[at], step.end_ns[at], edges)
-            share = np.diff(shares) / np.diff(edges)
-            out.append(Band(source=name, rank=rank, shares=tuple(np.clip(share, 0, 1).round(4).tolist())))
+            shares = busy_shares(step.start_ns[at], step.end_ns[at], edges)
+            out.append(Band(source=name, rank=rank, shares=tuple(shares.round(4).tolist())))
     return out
-
-
-def busy_until(start_ns: Ints, end_ns: Ints, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return how much of the spans, which do not overlap, lies before each of ``times``; shape as ``times``."""
-    if not len(start_ns):
-        return np.zeros(len(times))
-    order = np.argsort(start_ns, kind="stable")
-    corners = np.stack([start_ns[order], end_ns[order]], axis=1).ravel()
-    level = np.zeros(len(corners), dtype=np.int64)
-    level[1::2] = np.cumsum(end_ns[order] - start_ns[order])
-    level[2::2] = level[1:-1:2]
-    return np.interp(times, corners, level)

@@ -185,10 +185,14 @@ class MemoryOverTime:
 def memory_over_time(data: RunData, most_ranks: int = 3, most_points: int = 600) -> MemoryOverTime | Missing:
     """Return the memory of the fullest ranks, each curve with at most about so many points."""
     found = {PREDICTED: data.predicted, MEASURED: data.measured}
-    steps = {name: step for name, step in found.items() if step is not None and len(step.memory)}
-    if not steps:
+    sampled = {name: step for name, step in found.items() if step is not None and len(step.memory)}
+    if not sampled:
         nothing = data.predicted is None and data.measured is None
         return Missing(title=TITLE, reason="there is no timeline with memory samples", absent=nothing)
+    ends = {name: max(end_of(step), int(step.memory.t_ns.max())) for name, step in sampled.items()}
+    steps = {name: step for name, step in sampled.items() if ends[name] > 0}
+    if not steps:
+        return Missing(title=TITLE, reason="the step takes no time")
     peaks: dict[int, int] = {}
     for step in steps.values():
         for rank, peak in peaks_of(step).items():
@@ -199,7 +203,7 @@ def memory_over_time(data: RunData, most_ranks: int = 3, most_points: int = 600)
         ranks=tuple(_rank(data, steps, rank, most_points) for rank in fullest),
         all_peaks={rank: peaks[rank] for rank in sorted(peaks)},
         capacity_bytes=data.capacity_bytes,
-        ends_ns={name: max(end_of(step), int(step.memory.t_ns.max())) for name, step in steps.items()},
+        ends_ns={name: ends[name] for name in steps},
         thinned=thinned,
     )
 

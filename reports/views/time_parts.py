@@ -47,6 +47,7 @@ _OF_KIND = {
     Kind.OPTIMIZER_STEP: OPTIMIZER,
 }
 assert set(_OF_KIND) == TASK_KINDS
+_TASKS = np.asarray(sorted(TASK_KINDS))
 _IN_WORDS = {
     "release": "waits for offloads",
     "prefetch": "waits for prefetches",
@@ -173,10 +174,11 @@ def _bar(source: str, step: Timeline, rank: int, waited: Waits | None) -> Bar:
     until = np.maximum.accumulate(step.end_ns[own])
     before = np.concatenate([[begin], until[:-1]])
     start = np.maximum(step.start_ns[own], before)
-    busy, gap = until - np.minimum(start, until), np.minimum(start, until) - before
-    for kind in np.unique(step.kind[own]).tolist():
-        part = _OF_KIND.get(Kind(kind), HOST)
+    busy = until - np.minimum(start, until)
+    for kind, part in _OF_KIND.items():
         parts[part] += int(busy[step.kind[own] == kind].sum())
+    # What computes nothing, a RELEASE or an ACQUIRE, takes time where it is measured: it waits in it.
+    gap = until - before - np.where(np.isin(step.kind[own], _TASKS), busy, 0)
     for name, ns in _gaps(gap, before, own, waited).items():
         parts[name] += ns
     parts[DONE] = end - int(until[-1])
@@ -184,7 +186,7 @@ def _bar(source: str, step: Timeline, rank: int, waited: Waits | None) -> Bar:
 
 
 def _gaps(gap: Ints, before: Ints, own: Ints, waited: Waits | None) -> dict[str, int]:
-    """Return what the gaps before operations are: waits as the metrics count them, the host, and what is left."""
+    """Return what the times are in which no operation computes: waits as the metrics count them, the host, the rest."""
     if waited is None:
         return {NOT_KNOWN: int(gap.sum())}
     wait = np.minimum(waited.wait_ns[own], gap)

@@ -64,9 +64,12 @@ def own_axes_sentence(lengths_ns: Mapping[str, int]) -> str:
     return f"Each step has a time axis of its own, as the {slower} one takes {longest / shortest:.3g} times as long."
 
 
-def percent(part: int, whole: int) -> str:
-    """Return a share as text such as ``12 %``; what is not nothing does not become 0 %."""
-    share = Fraction(part, whole) * 100
+def percent(part: float, whole: float) -> str:
+    """Return a share as text such as ``12 %``; what is not nothing does not become 0 %, nor 100 % what is not all."""
+    share = Fraction(part) / Fraction(whole) * 100
+    if 99 < share < 100:
+        shown = f"{float(share):.4g} %"
+        return "more than 99.99 %" if shown == "100 %" else shown
     if share == 0 or share >= 10:
-        return f"{float(share):.0f} %" if share <= 99 or part == whole else f"{float(share):.4g} %"
+        return f"{float(share):.0f} %"
     return f"{float(share):.1f} %" if share >= Fraction(1, 20) else "less than 0.1 %"

@@ -49,7 +49,7 @@
   const placesOf = (i) => rows.places.map((places) => places[i]);
   const rowAt = new Map();
   for (let i = 0; i < rows.count; i++) rowAt.set(key(placesOf(i)), i);
-  const onFront = new Set(data.models.flatMap((model) => model.front));
+  const onFront = new Set(data.models.flatMap((model) => model.onFront));
   const comparable = !Array.isArray(rows.microbatches) && !Array.isArray(rows.columns.gpus);
   const across = (i) => (comparable ? column("step_time_ns", i) : perMicrobatch(i));
   const nameOf = (i) => data.axes.map((axis, a) => axis.name + " " + axis.values[rows.places[a][i]]).join(", ");

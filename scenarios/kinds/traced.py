@@ -19,6 +19,8 @@ from loadahead.sim.workload import HandedOn, LayerShape, ModuleShapes, PassThrou
 
 # A unit that keeps more than one part in so many of its boundary, for its RECOMPUTE to start from, is told.
 STATE_TOLD = 100
+# A product's BACKWARD is two products as large as FORWARD's, one for the gradient of its input, one for its weight's.
+_OF_INPUT = BACKWARD // 2
 _WITHOUT_WORKSPACES = (
     "the layers' workspaces are not known, as the model was run to be traced: the estimate's peaks are without them, "
     "and those of a run may be higher"
@@ -69,16 +71,18 @@ def traced_units(shapes: ModuleShapes, setting: Setting, cuts: Cuts, state_parts
 
 
 def trained_flops(shapes: ModuleShapes) -> int | None:
-    """Return the FLOPs of a microbatch's FORWARD and BACKWARD; None where they are an estimate by more than a trifle.
+    """Return the FLOPs of a microbatch's FORWARD and BACKWARD; None where they are not known but for a trifle.
 
-    Layers that need no backward pass have a FORWARD alone.
+    Layers that need no backward pass have a FORWARD alone, and those whose weights are frozen a BACKWARD of their
+    input alone, which is half as much. Of a layer that trains some of its weights it is not known.
     """
     counted_flops = sum(layer.flops for layer in shapes.layers if layer.counted)
     estimated = sum(layer.flops for layer in shapes.layers if not layer.counted)
-    if not counted_flops or estimated * ESTIMATE_TOLD > counted_flops:
+    back = [layer for layer in shapes.layers[shapes.frozen_layers :] if layer.counted]
+    partly = sum(layer.flops for layer in back if layer.trained is None)
+    if not counted_flops or (estimated + partly) * ESTIMATE_TOLD > counted_flops:
         return None
-    back = sum(layer.flops for layer in shapes.layers[shapes.frozen_layers :] if layer.counted)
-    return counted_flops + BACKWARD * back
+    return counted_flops + sum((_OF_INPUT if layer.trained is False else BACKWARD) * layer.flops for layer in back)
 
 
 def _layer(index: int, shape: LayerShape) -> Layer:

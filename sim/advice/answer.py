@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadahead.sim.advice.findings import Figures, Findings
-from loadahead.sim.advice.within import WITHIN
+from loadahead.sim.advice.within import WITHIN, slower_text
 from loadahead.sim.advice.words import in_words, why_none
 from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, PEAK_DEVICE, STEP_TIME
@@ -23,7 +23,9 @@ class Advice(Shown, Findings):
             return f": no horizon, in the way: {', '.join(self.obstacles)}"
         memory, all_memory = (format_bytes(figures.peak_device_bytes) for figures in (self.best, self.keep_all))
         unit = f"{self.horizon_unit}, release window {self.release_window}"
-        slower = f"{self.best.slower_than(self.keep_all):+.2%}".replace("%", " %")
+        share = self.best.slower_than(self.keep_all)
+        none = slower_text(self.best.step_time_ns, self.keep_all.step_time_ns)
+        slower = none if share is None else f"{share:+.2%}".replace("%", " %")
         return f": horizon {self.best.horizon} ({unit}), {memory} instead of {all_memory}, step time {slower}"
 
     @property

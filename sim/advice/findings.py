@@ -39,8 +39,8 @@ class Figures:
         """Return the peak of the rank that needs most."""
         return max(self.rank_device_bytes)
 
-    def slower_than(self, other: Figures) -> float:
-        """Return by which share this step is longer than another plan's; below 0 where it is shorter."""
+    def slower_than(self, other: Figures) -> float | None:
+        """Return by which share this step is longer than another plan's; None where that one takes no time."""
         return slower(self.step_time_ns, other.step_time_ns)
 
     def to_dict(self, keep_all: Figures) -> dict[str, Any]:
@@ -178,5 +178,8 @@ class Findings:
 
     @property
     def slower(self) -> float | None:
-        """Return by which share the advised horizon's step is longer; None where none is advised."""
+        """Return by which share the advised horizon's step is longer; None where none is advised, or there is no share.
+
+        There is none where keeping all takes no time.
+        """
         return None if self.best is None else self.best.slower_than(self.keep_all)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadahead.sim.advice.within import Limits, limit_ns, slower
+from loadahead.sim.advice.within import Limits, limit_ns, slower, slower_text
 from loadahead.sim.advice.words import part_of
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME, SweepRow
-from loadahead.sim.units import counted, format_bytes, format_change
+from loadahead.sim.units import counted, format_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,10 @@ class SweptAdvice:
 
     @property
     def slower(self) -> float | None:
-        """Return by which share the advised horizon's step is longer; None where none is advised."""
+        """Return by which share the advised horizon's step is longer; None where none is advised, or there is no share.
+
+        There is none where keeping all takes no time.
+        """
         return None if self.best is None else slower(self.best.step_time_ns, self.keep_all.step_time_ns)
 
     @property
@@ -53,8 +56,9 @@ class SweptAdvice:
             saved = part_of(self.saved_bytes or 0, self.keep_all.peak_device_bytes)
             missing = self.best.missing_device_bytes
             room = f"; it needs {format_bytes(missing)} more than the device has" if missing else ""
+            longer = slower_text(self.best.step_time_ns, self.keep_all.step_time_ns)
             name = f"of the {counted(self.swept, 'horizon')} swept, {self.best.horizon} needs the least device memory"
-            return f"{name} in {step}: it saves {saved}, step {format_change(self.slower or 0.0)}{room}."
+            return f"{name} in {step}: it saves {saved}, step {longer}{room}."
         one = self.swept == 1
         none = "the one horizon swept does not save" if one else f"none of the {self.swept} horizons swept saves"
         if self.least_step_time_ns is None:
@@ -62,7 +66,7 @@ class SweptAdvice:
         if self.missing_host_bytes is not None:
             lacks = f"the host lacks {format_bytes(self.missing_host_bytes)}{'' if one else ' or more'}"
             return f"{none} device memory in {step}: {lacks}."
-        cost = format_change(slower(self.least_step_time_ns, self.keep_all.step_time_ns))
+        cost = slower_text(self.least_step_time_ns, self.keep_all.step_time_ns)
         costs = f"it costs {cost}" if one else f"each that saves any costs {cost} or more"
         return f"{none} device memory in {step}: {costs}."
 

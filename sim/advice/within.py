@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from loadahead.sim.units import format_beyond, format_duration
+
 # A step that is at most this share longer than that of keeping all on the device counts as no longer.
 WITHIN = Fraction(1, 100)
 
@@ -14,9 +16,23 @@ def limit_ns(keep_all_ns: int) -> int:
     return int(keep_all_ns * (1 + WITHIN))
 
 
-def slower(step_time_ns: int, keep_all_ns: int) -> float:
-    """Return by which share a step is longer than keeping all; below 0 where it is shorter, 0 where none takes time."""
-    return step_time_ns / keep_all_ns - 1 if keep_all_ns else 0.0
+def slower(step_time_ns: int, keep_all_ns: int) -> float | None:
+    """Return by which share a step is longer than keeping all; below 0 where it is shorter.
+
+    None comes back where keeping all takes no time: there is nothing to have a share of.
+    """
+    return (step_time_ns - keep_all_ns) / keep_all_ns if keep_all_ns else None
+
+
+def slower_text(step_time_ns: int, keep_all_ns: int, within: float = float(WITHIN)) -> str:
+    """Return in words how much longer a step is than keeping all; both times where there is no share.
+
+    ``within`` is the limit that the share is told beside.
+    """
+    share = slower(step_time_ns, keep_all_ns)
+    if share is None:
+        return f"{format_duration(step_time_ns)} instead of {format_duration(keep_all_ns)}"
+    return format_beyond(share, within)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
 from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS, TOO_SMALL
-from loadahead.sim.advice.within import WITHIN, slower
-from loadahead.sim.units import counted, format_bytes, format_change, format_duration
+from loadahead.sim.advice.within import limit_ns, slower_text
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 _OBSTACLES = {
     OFFLOAD_STALLS: "offload stalls (copies out of the GPU take too long)",
@@ -48,7 +48,7 @@ def part_of(part: int, whole: int) -> str:
 
 def savings(figures: Figures, keep_all: Figures) -> str:
     """Return in words what a plan saves and costs against keeping all, e.g. ``saves 8.8 of 25.1 GiB, step +0.2 %``."""
-    return f"{_saved(figures, keep_all)}, step {format_change(figures.slower_than(keep_all))}"
+    return f"{_saved(figures, keep_all)}, step {slower_text(figures.step_time_ns, keep_all.step_time_ns)}"
 
 
 def _saved(figures: Figures, keep_all: Figures) -> str:
@@ -172,12 +172,12 @@ def _least_cost(advice: Findings) -> str:
     """Return what the cheapest horizon that saves memory costs, where it costs more than it may."""
     keep_all = advice.keep_all
     if advice.least_step_time_ns is not None:
-        cost = slower(advice.least_step_time_ns, keep_all.step_time_ns)
-        return f": each costs {format_change(cost)} or more" if cost > WITHIN else ""
-    if advice.largest is None or advice.largest.slower_than(keep_all) <= WITHIN:
+        cost = slower_text(advice.least_step_time_ns, keep_all.step_time_ns)
+        return f": each costs {cost} or more" if advice.least_step_time_ns > limit_ns(keep_all.step_time_ns) else ""
+    if advice.largest is None or advice.largest.step_time_ns <= limit_ns(keep_all.step_time_ns):
         return ""
-    cost = advice.largest.slower_than(keep_all)
-    return f": the largest that saves any, {advice.largest.horizon}, costs {format_change(cost)}"
+    cost = slower_text(advice.largest.step_time_ns, keep_all.step_time_ns)
+    return f": the largest that saves any, {advice.largest.horizon}, costs {cost}"
 
 
 def _listed(words: list[str]) -> str:

@@ -104,4 +104,6 @@ def test_tables_of_a_sweep(scenario: Path, tmp_path: Path) -> None:
 def test_timelines_and_results(scenario: Path, tmp_path: Path, answer: Answer) -> None:
     answer("simulate", scenario, "-o", tmp_path / "run")
     predicted = tmp_path / "run" / "predicted.jsonl"
-    assert answer("compare", marked(predicted), predicted) == answer("compare", predicted, predicted)
+    of_marked, found = (answer("compare", file, predicted) for file in (marked(predicted), predicted))
+    assert Path(of_marked["a"].pop("name")).name != Path(found["a"].pop("name")).name
+    assert of_marked == found

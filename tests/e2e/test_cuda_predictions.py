@@ -77,6 +77,12 @@ def run(plan: Plan, name: str, **more: Any) -> ExecutionResult:
     return execute(plan, workload(), spec(), device="cuda", driver=FakeCuda(GPUS[name]), **settings)
 
 
+@cache
+def ran(name: str, **policy: Any) -> ExecutionResult:
+    """A run of the plan of a policy; nothing is random there, so that one tells all."""
+    return run(plan_of(**policy), name)
+
+
 def rank(timeline: Timeline) -> RankMetrics:
     return timeline.metrics.ranks[0]
 
@@ -85,7 +91,7 @@ def rank(timeline: Timeline) -> RankMetrics:
 @pytest.mark.parametrize("name", GPUS)
 def test_step_time_and_memory_are_as_predicted(name: str, pipeline: str, horizon: int) -> None:
     plan = plan_of(pipeline=pipeline, horizon=horizon)
-    done, predicted = run(plan, name), simulate(plan, costs_of(name))
+    done, predicted = ran(name, pipeline=pipeline, horizon=horizon), simulate(plan, costs_of(name))
     assert rank(predicted).peak_device_bytes == rank(done.timeline).peak_device_bytes
     assert len(set(done.bare_step_times_ns)) == 1  # nothing is random there
     assert predicted.step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
@@ -95,8 +101,8 @@ def test_step_time_and_memory_are_as_predicted(name: str, pipeline: str, horizon
 @pytest.mark.parametrize("name", ["device-bound", "link-bound", "slow device, slow link"])
 def test_each_stall_is_as_predicted(name: str, policy: dict[str, Any]) -> None:
     """The device's own time is known to the ns; the host's calls between operations are what is left."""
-    plan = plan_of(**policy)
-    measured, predicted = rank(run(plan, name).timeline), rank(simulate(plan, costs_of(name)))
+    plan, done = plan_of(**policy), ran(name, **{"pipeline": "simple"} | policy)
+    measured, predicted = rank(done.timeline), rank(simulate(plan, costs_of(name)))
     for figure in ("stall_release_ns", "stall_prefetch_ns", "copy_ns", "compute_ns"):
         assert getattr(predicted, figure) == pytest.approx(getattr(measured, figure), rel=0.01, abs=2_000), figure
 
@@ -112,8 +118,8 @@ def test_horizons_and_windows_are_ranked_as_measured(name: str) -> None:
         {"horizon": 3, "microbatches": 3},
     ]
     for policy in policies:
-        plan = plan_of(pipeline="interleaved", **policy)
-        times.append((simulate(plan, costs_of(name)).step_time_ns, run(plan, name).bare_step_times_ns[0]))
+        plan, done = plan_of(pipeline="interleaved", **policy), ran(name, pipeline="interleaved", **policy)
+        times.append((simulate(plan, costs_of(name)).step_time_ns, done.bare_step_times_ns[0]))
     assert np.argsort([a for a, _ in times]).tolist() == np.argsort([b for _, b in times]).tolist()
     assert max(b for _, b in times) > 1.05 * min(b for _, b in times)
 
@@ -123,7 +129,7 @@ def test_copies_made_several_times_stand_for_a_slower_link() -> None:
     slower = slowed(costs_of(name), copies)
     done = run(plan, name, costs=slower, copies=copies)
     assert simulate(plan, slower).step_time_ns == pytest.approx(done.bare_step_times_ns[0], rel=0.01)
-    assert rank(done.timeline).copy_ns > 20 * rank(run(plan, name).timeline).copy_ns
+    assert rank(done.timeline).copy_ns > 20 * rank(ran(name, pipeline="simple", horizon=1).timeline).copy_ns
 
 
 # ---- what the calibration finds ----

@@ -34,7 +34,14 @@ def run(spec: ModelSpec, workload: Workload, plan: Plan | None = None, **more: A
 
 
 def queue_threads() -> list[threading.Thread]:
-    gc.collect()  # a training step of another test, which nobody closed, has some
+    """Those of no training step of another test, which nobody closed."""
+    found = threads()
+    if found:
+        gc.collect()
+    return threads() if found else found
+
+
+def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("loadahead")]
 
 

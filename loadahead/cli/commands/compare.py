@@ -1,4 +1,4 @@
-"""`loadahead compare`: a prediction beside a measurement, or a sweep beside another."""
+"""`loadahead compare`: a prediction beside a measurement, a step or a sweep beside another."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def compare(
     ] = None,
     json_wanted: Json = False,
 ) -> None:
-    """Line predicted and measured up, or two sweeps.
+    """Line predicted and measured up, or two steps, or two sweeps.
 
     Step time, peak memory, every operation, every kind. Errors are signed fractions, (predicted - measured) / measured.
-    ranking_tau is Kendall's tau of several step times: of directories whose timelines have equal names, or of the
-    horizons that a run directory measured. Of two sweeps it says which points moved, and how the best one did, from
-    the first to the second.
+    Two predictions, two measurements, or steps of two plans are A and B, and changes are (B - A) / A. ranking_tau is
+    Kendall's tau of several step times: of directories whose timelines have equal names, or of the horizons that a run
+    directory measured. Of two sweeps it says which points moved, and how the best one did, from the first to the
+    second.
     """
     from loadahead.cli.output import emit, say
     from loadahead.cli.texts import comparison_text
@@ -46,13 +47,13 @@ def compare(
             "the directory is for what two sweeps write; leave it out for timelines", parameters=("directory",)
         )
     result = comparison.to_dict()
-    if result["ranking_tau"] is None:
+    if result.get("ranking_tau", 0) is None:
         result["ranking_tau"] = horizons_tau(measured)
     if json_wanted:
         emit(result)
         return
     say(comparison_text(comparison))
-    if result["ranking_tau"] is not None:
+    if result.get("ranking_tau") is not None:
         say(f"\norder of step times, Kendall's tau: {result['ranking_tau']:.2f}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from loadahead.executor.trace import trace_module
 from loadahead.sim.workload import LayerShape
-from tests.support.models import own_spec, tiny_spec
+from tests.support.models import given_spec, own_spec, tiny_spec
 
 
 def test_linear_layers_by_hand() -> None:
@@ -62,3 +63,14 @@ def test_nothing_of_the_process_changes() -> None:
 def test_autocast_halves_what_a_linear_layer_hands_on(autocast: str) -> None:
     _, second = trace_module(own_spec("linear_gelu", autocast=autocast)).layers
     assert second.input_bytes == (32 if autocast == "none" else 16)
+
+
+def test_whose_weights_get_gradients() -> None:
+    """Behind a trained layer a frozen one still needs a backward pass; one of several weights may be frozen alone."""
+    first, frozen, plain, partly, last = nn.Linear(8, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 1)
+    frozen.requires_grad_(False)
+    assert partly.bias is not None
+    partly.bias.requires_grad_(False)
+    shapes = trace_module(given_spec(first, frozen, plain, partly, last))
+    assert shapes.frozen_layers == 0
+    assert [layer.trained for layer in shapes.layers] == [True, False, True, None, True]

@@ -117,6 +117,7 @@ def everything() -> Iterator[Any]:
     plan = la.plan("slow-link")
     compared = la.compare(step(), measured(step(), 5))
     yield from (plan, step(), step().metrics, table(), load_costs(COSTS), la.advise("four-rank"), compared)
+    yield from (la.compare(step(), step()), la.compare(table(), table()))
     yield from (la.inspect("four-rank"), compare_many([(step(), measured(step(), 5))]), run(), la.plot(step()))
     yield la.TrainingStep([nn.Linear(4, 4)], "uniform", loss=nn.functional.mse_loss)
 

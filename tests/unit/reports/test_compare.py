@@ -12,13 +12,14 @@ import pytest
 
 from loadahead.reports.compare import (
     compare,
+    compare_directories,
     compare_many,
-    compare_paths,
     kendall_tau,
     order_disagreements,
     relative_error,
 )
 from loadahead.reports.statistics import spread
+from loadahead.reports.tables import comparison_grid, many_grid
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import QUEUE_OF, Kind
 from loadahead.sim.step_metrics import RankMetrics
@@ -229,13 +230,23 @@ def test_directories_are_matched_by_name(tmp_path: Path) -> None:
         for name in ("h1", "h2"):
             write_timeline(stretched(factor + (name == "h2")), tmp_path / folder / f"{name}.jsonl")
     write_timeline(stretched(1), tmp_path / "a" / "alone.jsonl")
-    found = compare_paths(tmp_path / "a", tmp_path / "b")
+    found = compare_directories(tmp_path / "a", tmp_path / "b")
     assert list(found.to_dict()["pairs"]) == ["h1", "h2"]
     assert found.ranking_tau == 1.0
-    single = compare_paths(tmp_path / "a" / "h1.jsonl", tmp_path / "b" / "h1.jsonl")
-    assert single.step_time_error == -0.5
-    with pytest.raises(InputError, match="one is a directory"):
-        compare_paths(tmp_path / "a", tmp_path / "b" / "h1.jsonl")
+    assert found.files == (str(tmp_path / "a"), str(tmp_path / "b"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \*\.jsonl file of the same name"):
-        compare_paths(tmp_path / "a", tmp_path / "empty")
+        compare_directories(tmp_path / "a", tmp_path / "empty")
+
+
+def test_an_error_is_only_what_a_prediction_and_a_measurement_differ_by() -> None:
+    for predicted, measured, headers in (
+        (PREDICTED, MEASURED, ("", "predicted", "measured", "error")),
+        (PREDICTED, PREDICTED, ("", "A", "B", "difference")),
+        (MEASURED, MEASURED, ("", "A", "B", "difference")),
+    ):
+        grid = comparison_grid(compare(predicted, measured))
+        assert grid.headers == headers
+        assert ("prediction is too high" in grid.note) == (headers[-1] == "error")
+        many = many_grid(compare_many([(predicted, measured)] * 2))
+        assert (many.headers[1:3], many.headers[3]) == (headers[1:3], f"step time {headers[3]}")

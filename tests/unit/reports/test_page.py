@@ -219,6 +219,30 @@ def test_a_long_sweep_shows_its_best_rows_and_links_the_rest(run: Path) -> None:
     assert f"12 of {len(rows)} configurations." in page_of(run).text
 
 
+def test_an_axis_value_that_is_no_finite_number_is_a_text(tmp_path: Path) -> None:
+    """JSON has no such numbers, and a page has all rows in it."""
+    rows = [
+        replace(row, axes={**row.axes, "hardware.d2h": value})
+        for row, value in zip(sweep_rows(2), ("nan", "inf", "1e999", "-Infinity"), strict=True)
+    ]
+    write_sweep(tmp_path, rows)
+    (tmp_path / SWEEP_PARQUET).unlink()
+    assert [row.axes["hardware.d2h"] for row in read_sweep(tmp_path / SWEEP_CSV)] == [
+        "nan",
+        "inf",
+        "1e999",
+        "-Infinity",
+    ]
+    assert "1e999" in page_of(tmp_path).text
+
+
+def test_a_number_that_is_not_finite_is_refused_where_a_file_has_numbers(tmp_path: Path) -> None:
+    rows = [replace(row, axes={**row.axes, "hardware.d2h": float("inf")}) for row in sweep_rows(2)]
+    write_sweep(tmp_path, rows)
+    with pytest.raises(InputError, match=r"row 1: hardware.d2h is inf; it must be a finite number, or a text"):
+        read_sweep(tmp_path / SWEEP_PARQUET)
+
+
 def test_a_sweep_reads_the_same_from_either_file(tmp_path: Path) -> None:
     written = [replace(row, axes={**row.axes, "active_microbatches": None}) for row in sweep_rows()]
     write_sweep(tmp_path, written)
@@ -275,7 +299,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a column is missing": (replace_in("sweep.csv", "overlap", "overlop"), "column overlap is missing"),
     "a time is no number": (replace_in("sweep.csv", r",\d{7,},", ",soon,"), "step_time_ns is 'soon'"),
     "a horizon of 0": (replace_in("sweep.csv", r"simple,2,1,|2,1,simple", "simple,2,0,"), "horizon is 0"),
-    "an overlap of nan": (replace_in("sweep.csv", r"0\.\d{4,}", "nan"), "overlap is nan; it must be a number"),
+    "an overlap of nan": (replace_in("sweep.csv", r"0\.\d{4,}", "nan"), "overlap is 'nan'; it must be a number"),
     "horizons are a list": (write("horizons.json", "[]"), "one JSON object is needed"),
     "points are missing": (write("horizons.json", "{}"), "points is None"),
     "a point is no object": (write("horizons.json", '{"points": [1]}'), "points[0] is 1"),
@@ -394,6 +418,25 @@ def test_nothing_measured_is_said_in_short(run: Path) -> None:
 def sweep_of(root: Path, scenario: str, command: tuple[str, ...] = (), **more: Any) -> None:
     facts = {"loadahead": "0", "scenario": scenario, "tables": {}, "axes": {}, "engine": "compiled", "costs": ()}
     write_sweep(root, sweep_rows(), SweepFacts(**facts | {"points": 8} | more), command)
+
+
+def test_advice_that_the_answer_does_not_say_stands_with_the_sweep(tmp_path: Path) -> None:
+    """Earlier sweeps have sentences and no findings: the answer says nothing of them."""
+    tmp_path.joinpath("sweep").mkdir()
+    said = ("Horizon 3 needs the least device memory.", "microbatches 2: none of the 4 horizons swept saves any.")
+    sweep_of(tmp_path / "sweep", "example", advice=said)
+    text = page_of(tmp_path / "sweep").text
+    assert all(text.count(sentence) == 1 for sentence in said)
+
+
+@pytest.mark.parametrize(("overlap", "shown"), [(0.996, "99.6 % hidden"), (1.0, "100 % hidden"), (0.42, "42 % hidden")])
+def test_the_tile_of_hidden_copies_never_rounds_to_all(run: Path, overlap: float, shown: str) -> None:
+    data = load_run(run)
+    assert data.predicted is not None
+    summary = data.predicted.header["summary"]
+    rank = {**summary["ranks"][0], "overlap": overlap}
+    header = {**data.predicted.header, "summary": {**summary, "ranks": [rank]}}
+    assert shown in str(tiles(replace(data, measured=None, predicted=replace(data.predicted, header=header))))
 
 
 def test_a_sweep_of_the_run_s_scenario_is_one_page_with_it(run: Path) -> None:

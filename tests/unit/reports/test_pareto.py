@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadahead.reports.pareto import front_of, pareto
+from loadahead.reports.pareto import all_on_front, equals_of, front_of, pareto
 from loadahead.sim.choice import choices
 from tests.support.sweeps import row
 
@@ -24,10 +24,12 @@ def beats(a: tuple[int, int], b: tuple[int, int]) -> bool:
 def test_the_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
     found = pareto(points)
     expected = {point for point in points if not any(beats(other, point) for other in points)}
-    assert {points[place] for place in found} == expected
     assert len(found) == len(expected)
     assert all(points.index(points[place]) == place for place in found)
     assert [points[place] for place in found] == sorted(expected)
+    # Points that are equal to one on the front are on it as well.
+    on_it = [place for place, point in enumerate(points) if not any(beats(other, point) for other in points)]
+    assert list(equals_of(points, found)) == on_it
 
 
 @QUIETLY
@@ -42,7 +44,14 @@ def test_the_front_of_a_sweep_is_that_of_what_fits(
     ]
     allowed = [point for point in points if point[1] <= max(capacity, 1)] or points
     expected = {point for point in allowed if not any(beats(other, point) for other in allowed)}
-    assert {points[place] for place in front_of(rows)} == expected
+    front = front_of(rows)
+    assert [points[place] for place in front] == sorted(expected, key=lambda point: point[0])
+    on_it = [
+        place
+        for place, point in enumerate(points)
+        if point in allowed and not any(beats(other, point) for other in allowed)
+    ]
+    assert list(all_on_front(rows)) == on_it and set(front) <= set(on_it)
 
 
 @QUIETLY

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loadahead.reports.horizon_errors import far_off, horizon_sentences, horizons_in_short
+from loadahead.reports.page.run_sections import gradient_sentences, horizons_section, order_sentences
 from loadahead.reports.reliability import doubts, step_time_sentences
 from loadahead.reports.run_data import HorizonPoint, RunData
+from loadahead.reports.training_check import TrainingCheck
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics
 from loadahead.sim.units import parse_duration_ns
+from tests.support.plans import uniform_plan
+from tests.support.sweeps import row
 
 MS = 1_000_000
 
@@ -51,7 +56,7 @@ def test_the_step_time_is_stable_is_not_said_of_outliers() -> None:
     """The demo's first steps take longer, by less than makes a standard deviation of 10 %."""
     text = text_of(115, 100, 101, 100, 99, 100, 100, 101)
     assert "stable" not in text
-    assert "1 of 8 timed steps lies far from the median, by more than 5%: step 1 (+15.0 %)." in text
+    assert "1 of 8 timed steps lies far from the median, by more than 5 %: step 1 (+15.0 %)." in text
     assert "caches and allocators may still have been filling" in text
     later = text_of(100, 101, 100, 99, 115, 100, 100, 101)
     assert "step 5 (+15.0 %)" in later and "The times alone do not say why" in later
@@ -68,8 +73,10 @@ def test_stable_is_said_with_the_numbers_that_were_looked_at() -> None:
     text = text_of(100, 101, 100, 99, 100, 101, 99, 100)
     assert "8 steps were timed: 99 ms to 101 ms, median 100 ms, at most 1.0 % from it" in text
     assert "The middle half of them lies between 99.75 ms and 100.2 ms, 0.5 % of the median." in text
-    assert "By these three the step time is stable: the standard deviation is 0.8 % of the median (at most 10%)" in text
-    assert "the halves' medians differ by 0.5 % (at most 2%)" in text or "differ by 0.0 %" in text
+    assert (
+        "By these three the step time is stable: the standard deviation is 0.8 % of the median (at most 10 %)" in text
+    )
+    assert "the halves' medians differ by 0.5 % (at most 2 %)" in text or "differ by 0.0 %" in text
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=2, max_size=30))
@@ -137,3 +144,60 @@ def test_nothing_is_said_of_what_was_not_measured() -> None:
     assert doubts(RunData()) == []
     (sentence,) = doubts(RunData(horizons=(point(1, 100, 101),)))[:1]
     assert sentence == "Of this plan nothing was measured."
+
+
+def test_a_step_just_beyond_the_limit_does_not_read_as_the_limit() -> None:
+    text = text_of(100, 100, 100, 100, 100, 105.01)
+    assert "far from the median, by more than 5 %: step 6 (+5.01 %)." in text
+
+
+def of_plan(**policy: object) -> RunData:
+    """Horizons 1 and 2 measured with 4 microbatches and a plan of these choices, beside a sweep of two units."""
+    plan = uniform_plan(1, 2, microbatches=4, horizon=1)
+    known = {**plan.policy, "pipeline": "simple", "horizon_unit": "tasks", "release_window": 1} | policy
+    rows = tuple(row(10, 5, horizon=h, horizon_unit=unit) for h in (1, 2, 3) for unit in ("tasks", "layers"))
+    return RunData(plan=replace(plan, policy=known), sweep=rows, horizons=(point(1, 100, 101), point(2, 100, 101)))
+
+
+def test_points_count_as_measured_by_all_their_axes() -> None:
+    assert "Of the sweep's 6 points 2 were measured; the other 4 are predictions." in doubts(of_plan())
+    assert "None of the sweep's 6 points was measured." in doubts(of_plan(release_window=2))
+    without = replace(of_plan(), plan=None)
+    assert [line for line in doubts(without) if "sweep" in line] == [
+        "Which of the sweep's 6 points were measured is not known: what was run does not say its pipeline and "
+        "horizon_unit and release_window."
+    ]
+
+
+def test_points_of_an_axis_of_the_scenario_are_those_of_the_plans_scenario() -> None:
+    rows = tuple(row(10, 5, horizon=1, axes={"hardware.d2h": d2h}) for d2h in ("1 GB/s", "2 GB/s"))
+    scenario = {"hardware": {"d2h": "2000000000 B/s"}}
+    assert "Of the sweep's 2 points 1 was measured; the other 1 is a prediction." in doubts(
+        replace(of_plan(scenario=scenario), sweep=rows)
+    )
+    assert "is not known: what was run does not say its hardware.d2h." in " ".join(
+        doubts(replace(of_plan(), sweep=rows))
+    )
+
+
+def test_horizons_of_several_numbers_of_microbatches_are_told_apart() -> None:
+    points = (
+        replace(point(1, 100, 100), check=TrainingCheck(max_grad_error=0.0)),
+        replace(point(1, 100, 140), microbatches=8, check=TrainingCheck(max_grad_error=1.0)),
+        replace(point(2, 100, 101), check=TrainingCheck(max_grad_error=0.0)),
+    )
+    text = " ".join(horizon_sentences(points))
+    assert "Of 3 points that were measured" in text and "far off: horizon 1 of 8 microbatches (−28.6 %)" in text
+    assert "Horizon 1 of 8 microbatches is off by 28.6 %, the others by 1.0 % at most" in text
+    assert gradient_sentences(points)[0].startswith("Horizon 1 of 8 microbatches: ")
+    equal = tuple(replace(one, check=TrainingCheck(max_grad_error=0.0)) for one in points)
+    assert gradient_sentences(equal) == [
+        "Gradients were bit-identical to plain training's at all 3 points that were checked."
+    ]
+    assert (
+        order_sentences(points)[0]
+        == "All predictions lie within 10 % of each other: no order of the points is claimed."
+    )
+    section = horizons_section(RunData(horizons=points))
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", str(section.blocks[0].body).split("<tbody")[1])
+    assert [tuple(cells[i : i + 2]) for i in range(0, len(cells), 8)] == [("1", "4"), ("1", "8"), ("2", "4")]

@@ -190,7 +190,7 @@ def test_a_table_cuts_nothing_off_however_wide_it_is(columns: int) -> None:
 
 def test_comparison_lines_up_predicted_and_measured() -> None:
     predicted = simulated()
-    grid = comparison_grid(compare(predicted, predicted))
+    grid = comparison_grid(compare(predicted, replace(predicted, source="cpu")))
     rows = {r[0].strip(): r[1:] for r in grid.rows}
     step = predicted.metrics.step_time_ns / 1e6
     assert rows["step time"] == (f"{step:g} ms", f"{step:g} ms", "exact")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loadahead.scenarios.kinds.traced import trained_flops
 from loadahead.scenarios.prepare import Preparation, Prepared, prepare
 from loadahead.scenarios.schema import Scenario
 from loadahead.sim.errors import InputError
@@ -235,3 +236,22 @@ def test_units_of_layers_are_cut_once_for_models_of_equal_weights() -> None:
     again = preparation.prepare(scenario, shapes())
     assert plain.workload == again.workload
     assert special.workload.frozen_units == 1 and special.workload.stages[0][1].boundary_bytes == 1070
+
+
+@pytest.mark.parametrize(
+    ("trained", "parts"),
+    [
+        # Each layer of 100 FLOPs has 1 part of FORWARD, and 2 of BACKWARD but where nothing needs them.
+        ((True, True, True), 1 + 3 + 3),
+        # A frozen layer behind trained ones passes its input's gradient on, and has none of its weights.
+        ((True, True, False), 1 + 3 + 2),
+        ((True, None, True), None),
+    ],
+)
+def test_model_flops_are_of_gradients_that_somebody_computes(
+    trained: tuple[bool | None, ...], parts: int | None
+) -> None:
+    """The first layer lies before any that is trained."""
+    layers = tuple(layer(flops=100, trained=one) for one in trained)
+    flops = trained_flops(ModuleShapes(layers=layers, frozen_layers=1))
+    assert flops == (None if parts is None else 100 * parts)

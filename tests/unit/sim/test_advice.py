@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import loadahead as la
 from loadahead.jobs import prepared_of
 from loadahead.sim.advice import advice_on_rows, advise, search
 from loadahead.sim.advice.findings import Alternative, Figures
+from loadahead.sim.advice.within import slower_text
 from loadahead.sim.advice.words import part_of, savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
@@ -378,3 +380,33 @@ def test_mfu_and_tokens_by_hand() -> None:
     assert work.mfu(8 * 10**9, 4, 2) == 0.25
     assert work.tokens_per_s(8 * 10**9, 4, 3) == 150.0
     assert Work().mfu(1, 1, 1) is None and Work().tokens_per_s(1, 1, 1) is None and work.mfu(0, 1, 1) is None
+
+
+def test_a_step_of_no_time_has_no_share() -> None:
+    def takes(ns: int, nbytes: int) -> Figures:
+        return Figures(horizon=1, step_time_ns=ns, rank_device_bytes=(nbytes,), host_bytes=0, offloaded=1)
+
+    kept, later, none = takes(0, 3 * MB), takes(5 * MS, MB), takes(0, MB)
+    assert savings(later, kept).endswith("step 5 ms instead of 0 ns")
+    assert savings(none, kept).endswith("step 0 ns instead of 0 ns")
+    assert later.to_dict(kept)["slower"] is None
+    free = {f"model.{name}": "0 ns" for name in ("forward", "backward", "recompute")}
+    found = la.advise("slow-link", free)
+    assert found is not None and found.keep_all.step_time_ns == 0 and found.best is None
+    assert "+0 %" not in found.sentence and "instead of 0 ns" in found.sentence
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("step_ns", "text"),
+    [
+        (1_010_000_000, "+1.0 %"),
+        (1_010_400_000, "+1.04 %"),
+        (1_010_004_000, "+1.0004 %"),
+        (1_010_000_001, "+1.0000001 %"),
+        (1_020_000_000, "+2.0 %"),
+        (990_000_000, "−1.0 %"),
+    ],
+)
+def test_what_is_beyond_a_percent_does_not_read_as_one(step_ns: int, text: str) -> None:
+    assert slower_text(step_ns, 1_000_000_000) == text

@@ -130,6 +130,10 @@ def test_points_of_another_table_do_not_stay(tmp_path: Path) -> None:
     assert not (tmp_path / "points.json").exists()
 
 
+def boxes(content: Any) -> Any:
+    return content["points"][0]["step"]["ranks"][0]["boxes"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -138,6 +142,15 @@ def test_points_of_another_table_do_not_stay(tmp_path: Path) -> None:
         (lambda content: content["points"][0]["step"]["ranks"][0]["boxes"]["op"].pop(), "one length"),
         (lambda content: content["points"][0].update(row=-1), "row"),
         (lambda content: content.update(points=content["points"] * 50), "points"),
+        (lambda content: boxes(content)["kind"].__setitem__(0, 99), "boxes.kind.0 = 99"),
+        (lambda content: boxes(content)["queue"].__setitem__(0, 5), "boxes.queue.0 = 5"),
+        (lambda content: boxes(content)["cause"].__setitem__(0, 14), "boxes.cause.0 = 14"),
+        (lambda content: boxes(content)["stage"].__setitem__(0, -2), "boxes.stage.0 = -2"),
+        (lambda content: boxes(content)["start_ns"].__setitem__(0, -1), "boxes.start_ns.0 = -1"),
+        (lambda content: boxes(content)["duration_ns"].__setitem__(0, -1), "boxes.duration_ns.0 = -1"),
+        (lambda content: content["points"][0]["step"].update(window_ns=[5, 4]), "before its start"),
+        (lambda content: content["points"][0]["step"]["ranks"][0].update(rank=7), "below of_ranks"),
+        (lambda content: content["points"][0]["step"]["ranks"][0]["memory"]["t_ns"].reverse(), "must not fall"),
     ],
 )
 def test_a_malformed_file_is_told_in_one_line(change: Any, said: str, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def largest_step() -> StepExcerpt:
             "step_time_ns": 10**11,
             "window_ns": (9 * 10**10, 91 * 10**9),
             "whole": False,
-            "ranks": (rank,) * MOST_RANKS,
+            "ranks": tuple(rank | {"rank": 1000 + number} for number in range(MOST_RANKS)),
             "of_ranks": 1024,
         }
     )

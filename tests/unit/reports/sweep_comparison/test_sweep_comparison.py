@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadahead.reports.about import About
 from loadahead.reports.sweep_comparison import SweepComparison, SweepSide, compare_sweeps, sweeps_grid
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.sim.errors import InputError
@@ -47,8 +48,7 @@ def test_points_changes_and_fronts_are_brute_forces(
 
     def front(points: dict[int, tuple[int, int, bool]]) -> set[int]:
         fit = {h: (t, m) for h, (t, m, ok) in points.items() if ok or m <= 1} or {h: p[:2] for h, p in points.items()}
-        best = {p for p in fit.values() if not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in fit.values())}
-        return {next(h for h in fit if fit[h] == p) for p in best}
+        return {h for h, p in fit.items() if not any(o[0] <= p[0] and o[1] <= p[1] and o != p for o in fit.values())}
 
     found = compared(rows(a), rows(b))
     both = [h for h in a if h in b]
@@ -136,6 +136,65 @@ def test_an_axis_of_one_sweep_stands_at_the_others_value_in_whatever_unit() -> N
     assert compared(a, ahead, facts({}), facts({})).fixed == {"receive_ahead": 1}
 
 
+def test_an_axis_of_which_the_other_has_another_value() -> None:
+    a = by_horizon({1: 2})
+    b = [*with_axis(a, "hardware.d2h", "8 GB/s"), *with_axis(a, "hardware.d2h", "9 GB/s")]
+    found = compared(a, b, facts({}), facts({"hardware.d2h": ["8 GB/s", "9 GB/s"]}))
+    said = "d2h is an axis of B alone, and A has 16 GB/s, which is none of its values: no points are matched."
+    assert said in found.sentences
+    assert not any("not known" in sentence for sentence in found.sentences)
+
+
+OTHER = {"model": {"kind": "uniform", "units_per_stage": 4}}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        ({"about": About(model="gpt")}, {"about": About(model="llama")}, ("gpt", "llama")),
+        ({"about": About(model="gpt")}, {"about": About(model="gpt")}, None),
+        ({"tables": OTHER}, {"tables": {"model": {"kind": "module"}}}, ("scenario test", "scenario test")),
+        ({"tables": OTHER}, {"tables": {"model": {"kind": "uniform", "units_per_stage": 5}}}, None),
+        (
+            {"tables": OTHER},
+            {"scenario": "two", "tables": {"model": {"kind": "uniform", "units_per_stage": 5}}},
+            ("scenario test", "scenario two"),
+        ),
+        ({"tables": OTHER}, {"scenario": "two", "tables": OTHER}, None),
+        (
+            {"tables": {"model": {"preset": "gpt"}}},
+            {"axes": {"model.preset": ("gpt", "llama")}, "tables": {"model": {}}},
+            None,
+        ),
+    ],
+)
+def test_sweeps_of_different_models(a: dict[str, Any], b: dict[str, Any], told: tuple[str, str] | None) -> None:
+    """That they are of different models comes first, and no share of one model's time is told of the other's."""
+    rows, others = by_horizon({1: 2, 2: 1}), by_horizon({3: 700, 4: 800})
+    found = compared(rows, others, *(facts(**{"axes": {}} | side) for side in (a, b)))
+    assert found.other_models == told
+    first = found.sentences[0]
+    if told is None:
+        assert first.startswith("B's best point takes 69900.0 % more time")
+        return
+    assert first == f"A is of {told[0]} and B of {told[1]}: different models, of which no chosen points are compared."
+    assert not any("%" in sentence or "the front" in sentence for sentence in found.sentences)
+    assert found.to_dict()["other_models"] == list(told)
+
+
+def test_a_comparison_is_a_line_and_a_table() -> None:
+    a, b = by_horizon({1: 200, 2: 100, 3: 100}), by_horizon({1: 97, 2: 97, 4: 5})
+    found = compared(a, b)
+    assert repr(found) == f"<SweepComparison of A, a, and B, b: {found.sentences[0]}>"
+    frame = found.to_pandas()
+    assert frame["horizon"].tolist() == [1, 2]
+    assert frame["a_step_time_ns"].tolist() == [200 * MS, 100 * MS]
+    assert frame["b_step_time_ns"].tolist() == [97 * MS, 97 * MS]
+    assert frame["step_time_change"].tolist() == pytest.approx([-0.515, -0.03])
+    assert frame["peak_device_bytes_change"].tolist() == [0, 0]
+    assert compared(a, by_horizon({7: 1})).to_pandas().empty
+
+
 def test_an_axis_of_which_nothing_is_known() -> None:
     a = by_horizon({1: 2})
     one = with_axis(a, "hardware.h2d", "8 GB/s")
@@ -144,8 +203,11 @@ def test_an_axis_of_which_nothing_is_known() -> None:
     assert "B alone says h2d 8 GB/s; points are matched as though A's were alike." in found.sentences
     two = [*one, *with_axis(a, "hardware.h2d", "9 GB/s")]
     found = compared(a, two, facts({}), facts({}))
-    assert (found.apart, len(found.points), len(found.only_b)) == (("hardware.h2d",), 0, 2)
-    assert "h2d is an axis of B alone, and A is not known to have one of its values." in found.sentences
+    assert (found.apart, len(found.points), len(found.only_b)) == ({"hardware.h2d": None}, 0, 2)
+    assert "h2d is an axis of B alone, and A does not set it: no points are matched." in found.sentences
+    unknown = "h2d is an axis of B alone, and A does not say what it has: no points are matched."
+    assert unknown in compared(a, two).sentences
+    assert not any("the front" in sentence for sentence in found.sentences), "no point of either is on the other's"
     assert found.fronts[0].stayed == 0
 
 

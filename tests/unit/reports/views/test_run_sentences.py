@@ -8,15 +8,20 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadahead.reports.plots import PLOTS, Drawing, Layout
 from loadahead.reports.run_data import RunData
+from loadahead.reports.views.base import Missing
+from loadahead.reports.views.busy import busy_shares
 from loadahead.reports.views.gantt import gantt
 from loadahead.reports.views.gantt_parts import Gantt, Room, StepWaits
 from loadahead.reports.views.link_use import LinksInUse, link_use
 from loadahead.reports.views.memory import MemoryOverTime, memory_over_time
 from loadahead.reports.views.time_parts import COMPUTE_PARTS, TimeParts, time_parts
 from loadahead.reports.views.timelines import percent
+from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.step_metrics import StepMetrics
 from loadahead.sim.units import format_bytes, parse_duration_ns
 from tests.support.pictures_of_runs import both, prediction, stretched
@@ -308,6 +313,53 @@ def test_measured_time_without_a_cause_is_not_given_one() -> None:
     assert measured.parts_ns["unknown"] == 5 * MS and "unknown" not in predicted.parts_ns
 
 
+def test_a_measured_release_that_waits_is_the_offloads_stall() -> None:
+    """A device's RELEASE begins when the compute queue reaches it, and ends when its OFFLOAD has."""
+    data = prediction(1, microbatches=4, horizon=1)
+    assert data.predicted is not None
+    step = data.predicted
+    marks = np.isin(step.kind, [Kind.RELEASE, Kind.ACQUIRE])
+    before = np.zeros(len(step), dtype=np.int64)
+    compute = np.flatnonzero(step.queue == Queue.COMPUTE)
+    before[compute[1:]] = step.end_ns[compute[:-1]]
+    begun = np.where(marks, np.minimum(before, step.start_ns), step.start_ns)
+    measured = replace(step, source="cuda", start_ns=begun)
+    assert (measured.end_ns - measured.start_ns)[marks].any()
+    found = time_parts(replace(data, measured=measured))
+    assert isinstance(found, TimeParts)
+    assert metrics(data).ranks[0].stall_release_ns > 0
+    predicted, other = (dict(bar.parts_ns) for bar in found.bars)
+    # Nothing has moved: it waits for the same, and the host issues without taking time.
+    assert other == predicted and "host" not in other
+    assert sum(other.values()) == found.step_ns["measured"]
+
+
+def test_a_step_of_no_time_has_no_curve() -> None:
+    data = prediction(1, microbatches=4, offload=False)
+    still = replace(data, predicted=stretched(data.predicted, 0, "compiled")) if data.predicted is not None else data
+    assert isinstance(memory_over_time(still), Missing)
+    beside = memory_over_time(replace(still, measured=data.predicted))
+    assert isinstance(beside, MemoryOverTime) and list(beside.ends_ns) == ["measured"]
+    for plot in PLOTS.values():
+        for layout in Layout:
+            assert plot(still, layout) is not None
+            assert plot(replace(still, measured=data.predicted), layout) is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=6), st.integers(1, 12))
+def test_how_busy_each_part_is_by_counting_nanoseconds(gaps: list[tuple[int, int]], parts: int) -> None:
+    start, end, at = [], [], 0
+    for gap, length in gaps:
+        start.append(at + gap)
+        at += gap + length
+        end.append(at)
+    edges = np.arange(parts + 1) * 7
+    busy = [any(a <= ns < b for a, b in zip(start, end, strict=True)) for ns in range(7 * parts)]
+    expected = [sum(busy[7 * part : 7 * part + 7]) / 7 for part in range(parts)]
+    shares = busy_shares(np.asarray(start, dtype=np.int64), np.asarray(end, dtype=np.int64), edges.astype(np.float64))
+    assert shares.tolist() == pytest.approx(expected)
+
+
 def test_links_say_how_full_they_are() -> None:
     """Copies of 1 MB at 250 MB/s take 4 ms each."""
     data = prediction(1, horizon=1)
@@ -334,7 +386,16 @@ def test_steps_far_apart_are_said_to_have_axes_of_their_own(view: object) -> Non
 
 @pytest.mark.parametrize(
     ("part", "text"),
-    [(0, "0 %"), (1, "less than 0.1 %"), (1234, "1.2 %"), (50_000, "50 %"), (99_990, "99.99 %"), (100_000, "100 %")],
+    [
+        (0, "0 %"),
+        (1, "less than 0.1 %"),
+        (1234, "1.2 %"),
+        (50_000, "50 %"),
+        (99_600, "99.6 %"),
+        (99_990, "99.99 %"),
+        (99_996, "more than 99.99 %"),
+        (100_000, "100 %"),
+    ],
 )
 def test_shares_do_not_round_to_what_they_are_not(part: int, text: str) -> None:
     assert percent(part, 100_000) == text

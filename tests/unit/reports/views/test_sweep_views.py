@@ -13,6 +13,7 @@ from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.views import axis, front, heat_map
 from loadahead.reports.views.axis import AxisView, Scale, fewer
 from loadahead.reports.views.base import Missing
+from loadahead.reports.views.explored import explored
 from loadahead.reports.views.front import FrontView
 from loadahead.reports.views.heat_map import HeatView, level
 from loadahead.reports.views.timed import time_of
@@ -128,7 +129,7 @@ def test_sentences_of_the_front() -> None:
     view = front_view(*rows)
     assert view.title == "Step time against peak device memory"
     assert view.sentences == [
-        "2 of 3 points fit; 2 of them are on the front: no other that fits takes as little of both.",
+        "2 of 3 points fit; 2 of them are on the front: no other that fits takes less of one and no more of the other.",
         "Chosen: horizon 2, 80 ms (step time) and 4 GiB.",
         "Along the front, from horizon 2 to horizon 1, memory falls from 4 GiB to 3 GiB and step time rises by 25.0 %.",
         "Grey crosses do not fit.",
@@ -139,6 +140,19 @@ def test_sentences_of_the_front() -> None:
         "None of 3 points fits; the line is the front of all.",
         "Nearest to fit: horizon 1, 100 ms (step time) and 3 GiB.",
     ]
+
+
+def test_points_that_are_equal_are_all_on_the_front() -> None:
+    rows = [row(10, 5, horizon=horizon) for horizon in (1, 2, 3)]
+    view = front_view(*rows, row(20, 9, horizon=4))
+    (panel,) = view.panels
+    assert (panel.front, panel.on_front) == ((0,), (0, 1, 2))
+    assert view.sentences[0] == (
+        "All 4 points fit; 3 of them are on the front: no other that fits takes less of one and no more of the other."
+    )
+    found = explored(RunData(sweep=tuple(rows)))
+    assert not isinstance(found, Missing)
+    assert (found.models[0].front, found.models[0].on_front) == ((0,), (0, 1, 2))
 
 
 def test_each_model_has_a_panel_and_a_choice_of_its_own() -> None:
@@ -330,6 +344,14 @@ def test_only_what_fits_is_called_fast_enough() -> None:
     assert axis_view(RunData(sweep=tuple(named))).sentences == [
         "4 microbatches: of those that fit, least step time with interleaved, 1 ns, least memory with interleaved, 1 B."
     ]
+
+
+def test_models_along_an_axis_are_not_compared() -> None:
+    rows = tuple(row(100 * size, size, axes={"model.microbatch_size": size}) for size in (1, 2, 4))
+    (sentence,) = axis_view(RunData(sweep=rows)).sentences
+    assert sentence.startswith("Models are not compared: each ") and sentence.endswith(" is another one.")
+    other = tuple(row(100 * size, size, axes={"parallel.tensor_parallel_degree": size}) for size in (1, 2, 4))
+    assert "is the first within 1 % of the least" in axis_view(RunData(sweep=other)).sentences[0]
 
 
 def test_what_does_not_fit_is_marked_against_an_axis() -> None:
