@@ -55,9 +55,11 @@ class Links:
             p2p=Link(bandwidth=hardware.p2p_bandwidth, latency_ns=hardware.p2p_latency_ns),
         )
 
-    def __str__(self) -> str:
+    def in_words(self, ranks: int) -> str:
+        """Return each link's bandwidth and latency; nothing of a link between ranks where there is one rank."""
+        named = {"d2h": self.d2h, "h2d": self.h2d} | ({"between ranks": self.p2p} if ranks > 1 else {})
         return ", ".join(
             f"{name} {'unlimited' if link.bandwidth is None else format_rate(link.bandwidth)} after "
             f"{format_duration(link.latency_ns)}"
-            for name, link in (("d2h", self.d2h), ("h2d", self.h2d), ("between ranks", self.p2p))
+            for name, link in named.items()
         )

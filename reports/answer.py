@@ -10,25 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadahead.reports.about import About
-from loadahead.reports.compare import Comparison, compare
 from loadahead.reports.findings import Found, Taken
-from loadahead.reports.reliability import horizons_in_short
+from loadahead.reports.held import held
 from loadahead.reports.run_data import RunData
-from loadahead.reports.run_directory import KEEP_ALL, MEASURED, PREDICTED
+from loadahead.reports.run_directory import KEEP_ALL, PREDICTED
 from loadahead.reports.speed import Speed
-from loadahead.reports.statistics import relative_error
-from loadahead.reports.summary import headline, step_times
+from loadahead.reports.subject import subject
+from loadahead.reports.summary import headline
 from loadahead.reports.sweep_answer import sweep_answer
 from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
-from loadahead.sim.costs import is_estimate
 from loadahead.sim.step_metrics import bytes_missing
 from loadahead.sim.timeline import Timeline
-from loadahead.sim.units import counted, format_bytes, format_change, format_duration
+from loadahead.sim.units import format_bytes, format_change, format_duration
 
-# An operation's kind is named where it is off by more than this share of the step: a percent, as for horizons.
-_OFF = 0.01
 _TRIFLE = 0.01
 _HORIZON, _OFFLOADS = "horizon", "offload.offload_activations"
 # What is said of a plan that has what is advised.
@@ -82,19 +77,15 @@ def answer_of(data: RunData, words: Words = plain_words) -> Answer:
     found, step = data.found, data.measured or data.predicted
     of_step = _of_step(data) if step is not None else []
     of_sweep = sweep_answer(data) if data.sweep else []
-    of_horizons = _of_horizons(found, step is None) if found is not None else _without_findings(data)
+    of_horizons = _of_horizons(found, _whose(data)) if found is not None else _without_findings(data)
     if step is None and of_sweep:
-        # Of several models none decides.
-        several = len(choices(data.sweep, model_axes=data.model_axes)) > 1
-        decides, of_sweep = ("", of_sweep) if several else (of_sweep[0], of_sweep[1:])
-        if of_horizons:
-            of_horizons[0] = f"{_marked(data)}{of_horizons[0]}"
+        decides, of_sweep, of_horizons = _deciding_of_sweep(data, of_sweep, of_horizons)
     else:
         decides, of_horizons = _deciding(found, of_horizons)
         if not decides and of_step:
             decides, of_step = of_step[0], of_step[1:]
     upcoming = next_step(data)
-    lines = [*_measured(data), *of_horizons, *of_step]
+    lines = [*held(data), *of_horizons, *of_step]
     lines = [*of_sweep, *lines] if step is None else [*lines, *of_sweep]
     return Answer(
         subject=subject(data),
@@ -109,17 +100,41 @@ def answer(data: RunData, words: Words = plain_words) -> tuple[str, ...]:
     return answer_of(data, words).sentences
 
 
+def _deciding_of_sweep(data: RunData, of_sweep: list[str], of_horizons: list[str]) -> tuple[str, list[str], list[str]]:
+    """Return the sentence that decides a sweep, and what else is said of its points and of the marked one's horizons.
+
+    Where the horizons say what is better than the marked point, that comes first, as it is what is to be done next.
+    """
+    chosen = choices(data.sweep, model_axes=data.model_axes)
+    where = _marked(data)
+    if len(chosen) == 1 and chosen[0].fits and data.found is not None and _better(data.found):
+        decides, others = _deciding(data.found, of_horizons)
+        if _OFFLOADS not in _better(data.found):
+            # The last sentence is on the marked point itself.
+            *others, own = others
+            decides = f"{decides} {own}"
+        if others:
+            others = [f"{where}{others[0]}", *others[1:]]
+        best = of_sweep[0]
+        return f"{where}{decides}", [f"Of what was swept, {best[:1].lower()}{best[1:]}", *of_sweep[1:]], others
+    if of_horizons:
+        of_horizons = [f"{where}{of_horizons[0]}", *of_horizons[1:]]
+    # Of several models none decides.
+    return ("", of_sweep, of_horizons) if len(chosen) > 1 else (of_sweep[0], of_sweep[1:], of_horizons)
+
+
 def _deciding(found: Found | None, lines: list[str]) -> tuple[str, list[str]]:
     """Return the sentence of a step's horizons that decides, and the others.
 
-    That is the first one on a horizon. Where offloading is not needed and no horizon is advised, it is that.
+    That is the first one on a horizon. Where offloading is not needed and no horizon is advised, it is that, with what
+    the plan's own costs where it is to be left.
     """
     if found is None or not lines:
         return (lines[0], lines[1:]) if lines else ("", lines)
-    room = _room(found)
-    decides = 1 if room and len(lines) > 1 and not (found.best is None and found.fits(found.keep_all)) else 0
+    without = found.best is None and found.leading is None and found.fits(found.keep_all)
+    decides = 1 if _room(found) and len(lines) > 1 and not without else 0
     first, others = lines[decides], [*lines[:decides], *lines[decides + 1 :]]
-    if others and others[-1].endswith(_HAS_IT):
+    if others and (others[-1].endswith(_HAS_IT) or _OFFLOADS in _better(found)):
         return f"{first} {others[-1]}", others[:-1]
     return first, others
 
@@ -130,38 +145,6 @@ def _marked(data: RunData) -> str:
     row = choice.row
     axes = [axis for axis in row.axes if axis != _HORIZON and len({str(other.axes[axis]) for other in data.sweep}) > 1]
     return f"For {axes_text(row, axes)}: " if axes else ""
-
-
-def subject(data: RunData) -> str:
-    """Return what the run is of: model, GPUs, link, and how the model is split; empty where nothing is known."""
-    about = data.about
-    where = _gpus(about)
-    parts = [about.model or "", f"on {where}" if where else "", f"copies at {about.link}" if about.link else ""]
-    split = _split(about)
-    known = ", ".join(filter(None, [" ".join(filter(None, parts[:2])), parts[2]]))
-    return f"{known}{f'; {split}' if split else ''}." if known else ""
-
-
-def _gpus(about: About) -> str:
-    """Return e.g. ``128 x h100-sxm of 79.65 GiB (16 x p5.48xlarge)``."""
-    device = "" if about.device is None else about.device.replace(", ", " of ")
-    several = about.gpus is not None and about.gpus > 1
-    where = f"{about.gpus} x {device.removeprefix('a ') or 'GPU'}" if several else device
-    return f"{where} ({about.machine})" if where and about.machine else where or (about.machine or "")
-
-
-def _split(about: About) -> str:
-    """Return the degrees above 1, and what else says how the model is split."""
-    degrees = {
-        "pipeline": about.pipeline_parallel,
-        "tensor": about.tensor_parallel,
-        "data": about.data_parallel,
-        "expert": about.expert_parallel,
-    }
-    parts = [f"{name} {degree}" for name, degree in degrees.items() if degree is not None and degree > 1]
-    parts += ["sequence parallelism"] if about.sequence_parallel else []
-    parts += [f"ZeRO {about.zero_stage}"] if about.zero_stage else []
-    return ", ".join(parts)
 
 
 def instead_of(now: int, before: int) -> str:
@@ -189,11 +172,19 @@ def _of_step(data: RunData) -> list[str]:
     return [*lines, speed[:1].upper() + speed[1:]] if speed else lines
 
 
-def _of_horizons(found: Found, of_sweep: bool) -> list[str]:
+def _whose(data: RunData) -> str:
+    """Return whose horizon stands beside the others: the plan's, or that of the sweep's point that was looked at."""
+    if data.predicted is not None or data.measured is not None:
+        return "This plan"
+    fits = data.sweep and choices(data.sweep, model_axes=data.model_axes)[0].fits
+    return "The marked point" if fits else "The nearest point"
+
+
+def _of_horizons(found: Found, who: str) -> list[str]:
     """Return which horizon to take, the answer first: whether offloading is needed at all, then what decides."""
-    own = _own(found, "The marked point" if of_sweep else "This plan")
-    lead = [_other(found)] if found.news_leads else []
-    other = [] if found.news is None or found.news_leads else [_other(found)]
+    own = _own(found, who)
+    lead = [_other(found)] if found.leading is not None else []
+    other = [] if found.news is None or found.leading is not None else [_other(found)]
     return [line for line in (_room(found), *lead, *_best(found), *other, own) if line]
 
 
@@ -286,10 +277,10 @@ def _other(found: Found) -> str:
 
 def _own(found: Found, who: str) -> str:
     """Return what the plan's own horizon needs and costs."""
-    own, best = found.own, found.best
+    own, decided = found.own, found.decided
     if own is None:
         return f"{who} does not offload."
-    if best is not None and own.horizon == best.horizon:
+    if decided is not None and own.horizon == decided.horizon:
         return f"{who}{_HAS_IT}"
     return f"{who} has horizon {own.horizon}: {_taken(found, own)}."
 
@@ -312,69 +303,6 @@ def _without_findings(data: RunData) -> list[str]:
     needs = instead_of(now.largest_device_bytes, before.largest_device_bytes)
     slower = format_change(now.step_time_ns / before.step_time_ns - 1)
     return [f"{given}Against keeping all: {needs}, step time {slower}."]
-
-
-def _measured(data: RunData) -> list[str]:
-    """Return whether it was measured, and how well the prediction held."""
-    if data.measured is None:
-        if data.predicted is None and not data.sweep:
-            return []
-        of_estimates = ", and their times are an estimate" if data.estimates else ""
-        return [f"Nothing was measured: these are predictions{of_estimates}."]
-    measured = headline(data.measured, MEASURED)
-    steps = step_times(data.measured, MEASURED)
-    of = f", {counted(len(steps), 'timed step')}" if steps else ""
-    time = format_duration(measured.step_time_ns)
-    speed = Speed.of_step(data.about, data.measured, measured.step_time_ns).sentence
-    ends = f" {speed[:1].upper()}{speed[1:]}" if speed else ""
-    if data.predicted is None:
-        return [f"Measured on {data.measured.source}{of}: a step takes {time}.{ends}"]
-    compared = compare(data.predicted, data.measured)
-    if _of_another_device(data.predicted, data.measured):
-        return [
-            f"Measured on {data.measured.source}{of}: a step takes {time}; the predicted times are an estimate for "
-            f"another device, so that neither says anything of the other.{ends}"
-        ]
-    predicted = format_duration(compared.predicted.step_time_ns)
-    held = f"Measured on {data.measured.source}{of}: step time {time}, predicted {predicted}{_error(compared)}"
-    lines = [f"{held}{_peaks(compared)}.{ends}", _most_off(compared)]
-    return [*lines, *horizons_in_short(data.horizons)]
-
-
-def _of_another_device(predicted: Timeline, measured: Timeline) -> bool:
-    return measured.source == "cpu" and is_estimate(str(predicted.header.get("costs")))
-
-
-def _error(compared: Comparison) -> str:
-    error = compared.step_time_error
-    return "" if error is None else f" ({'exact' if error == 0 else format_change(error)})"
-
-
-def _peaks(compared: Comparison) -> str:
-    """Return how the peak of the rank that needs most was predicted."""
-    ours, theirs = compared.predicted.largest_device_bytes, compared.measured.largest_device_bytes
-    if ours is None or theirs is None:
-        return ""
-    if ours == theirs:
-        return f"; peak device memory {format_bytes(theirs)}, as predicted"
-    error = relative_error(ours, theirs)
-    off = "" if error is None else f" ({format_change(error)})"
-    return f"; peak device memory {format_bytes(theirs)}, predicted {format_bytes(ours)}{off}"
-
-
-def _most_off(compared: Comparison) -> str:
-    """Return which kind of operation is off most in all, where that is more than a percent of the step."""
-    off = {name: kind.measured_ns - kind.predicted_ns for name, kind in compared.per_kind.items()}
-    if not off:
-        return ""
-    name = max(off, key=lambda name: abs(off[name]))
-    if abs(off[name]) <= _OFF * compared.measured.step_time_ns:
-        return "No kind of operation is off by more than 1 % of the step in all."
-    kind = compared.per_kind[name]
-    return (
-        f"Of all kinds of operation {name} is off most: {format_duration(kind.measured_ns)} in all, predicted "
-        f"{format_duration(kind.predicted_ns)}."
-    )
 
 
 def next_step(data: RunData) -> NextStep | None:
@@ -401,6 +329,10 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     point |= {key: values[0] for key, values in axes.items() if len(values) == 1 and not key.endswith(ALWAYS_NAMED)}
     # What all its horizons say stands before the best of those that were swept.
     better = {} if data.found is None else _better(data.found)
+    point = {key: value for key, value in point.items() if "." not in key or key.rpartition(".")[2] not in better}
+    if _OFFLOADS in better:
+        # What does not offload has no horizon.
+        point.pop(_HORIZON, None)
     return NextStep(settings=point | better, measure=can_be_run(data))
 
 
@@ -431,8 +363,10 @@ def _is_as_good(found: Found, own: Taken, best: Taken) -> bool:
 
 def _better(found: Found) -> dict[str, Any]:
     """Return the settings of what decides, where the plan has others; empty where it has them."""
-    other = found.news if found.news_leads else None
+    other = found.leading
     if other is not None:
+        if not found.news_leads and found.own is not None and _is_as_good(found, found.own, other):
+            return {}
         return {
             **({"horizon_unit": other.horizon_unit} if other.horizon_unit != found.horizon_unit else {}),
             **({"release_window": other.release_window} if other.release_window != found.release_window else {}),
@@ -442,8 +376,7 @@ def _better(found: Found) -> dict[str, Any]:
     longer = own is not None and own.step_time_ns > found.keep_all.step_time_ns * (1 + found.within)
     if best is None and longer and found.fits(found.keep_all):
         return {_OFFLOADS: False}
-    if (best is not None and not found.fits(best) and found.fitting is not None) or best is None:
-        best = found.fitting
+    best = found.decided
     if best is None or (own is not None and _is_as_good(found, own, best)):
         return {}
     return {_HORIZON: best.horizon}

@@ -113,7 +113,8 @@ class Comparison(Shown):
 
     def _in_a_line(self) -> str:
         """Return the errors of step time and memory."""
-        errors = f"step time {_shown_error(self.step_time_error)}, peak memory {_shown_error(self.peak_device_error)}"
+        time = _shown_error(self.step_time_error) if self.same_device else "not comparable"
+        errors = f"step time {time}, peak memory {_shown_error(self.peak_device_error)}"
         return f" of {self.plan_name!r}, predicted against measured: {errors}"
 
     def to_pandas(self) -> pd.DataFrame:
@@ -130,7 +131,7 @@ class Comparison(Shown):
         """Return what is to be said of the two: where the predicted times are an estimate."""
         if self.costs is None or not is_estimate(self.costs):
             return ()
-        other = _OTHER_DEVICE if self.device == "cpu" else ""
+        other = "" if self.same_device else _OTHER_DEVICE
         return (f"The predicted times are not measured but an {self.costs}{other}.",)
 
     @property
@@ -138,6 +139,11 @@ class Comparison(Shown):
         """Return what the two are called: A and B where they are no prediction and its measurement."""
         measured = self.device in ("", *MEASURED_SOURCES)
         return ("predicted", "measured") if measured and self.predictor not in MEASURED_SOURCES else ("A", "B")
+
+    @property
+    def same_device(self) -> bool:
+        """Return whether times compare: not where a GPU's are an estimate and a CPU's were measured."""
+        return self.device != "cpu" or self.costs is None or not is_estimate(self.costs)
 
     @property
     def step_time_error(self) -> float | None:

@@ -74,6 +74,29 @@ class Found(_Read):
         """Return whether a plan fits the device, as far as its memory is known."""
         return self.capacity_bytes is None or taken.peak_device_bytes <= self.capacity_bytes
 
+    @property
+    def leading(self) -> Other | None:
+        """Return the other setting where it decides: it fits, and saves much more or beats the best horizon in both."""
+        other, best = self.news, self.best
+        if other is None or not self.fits(other):
+            return None
+        if self.news_leads:
+            return other
+        beaten = (
+            best is not None
+            and (other.peak_device_bytes, other.step_time_ns) != (best.peak_device_bytes, best.step_time_ns)
+            and other.peak_device_bytes <= best.peak_device_bytes
+            and other.step_time_ns <= best.step_time_ns
+        )
+        return other if beaten else None
+
+    @property
+    def decided(self) -> Taken | None:
+        """Return the horizon that is to be taken with the unit and the window as they are; None where none is."""
+        if self.leading is not None:
+            return None
+        return self.best if self.best is not None and self.fits(self.best) else self.fitting
+
 
 def read_found(findings: Mapping[str, Any], where: str) -> Found | None:
     """Return what was found; None for nothing, or for what an earlier version wrote; InputError where malformed."""

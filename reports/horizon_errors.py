@@ -11,7 +11,7 @@ from loadahead.reports.statistics import middle_half
 from loadahead.reports.tables import format_share
 from loadahead.sim.units import counted, format_change, format_duration
 
-# A horizon is named whose prediction is off by this much, or by less and several times as much as the others' median:
+# A horizon is named whose error is this far from the others' median, or less far and several times as large:
 # predictions of step times are claimed to hold within 10 %.
 NAMED, LEAST_NAMED, TIMES_OTHERS = 0.10, 0.05, 3
 # A kind of operation accounts for a difference where it makes more than half of that of all kinds.
@@ -31,58 +31,73 @@ def what_of(points: Sequence[HorizonPoint]) -> str:
 
 
 def far_off(points: Sequence[HorizonPoint]) -> list[tuple[HorizonPoint, float]]:
-    """Return the horizons whose measured step is far from its prediction, with their errors, the farthest first."""
-    known = [(point, point.error) for point in points]
-    errors = [(point, error) for point, error in known if error is not None]
+    """Return the horizons whose predictions are off by much more than the others', the farthest first, with the errors.
+
+    What all are off by is no horizon's own: it is told of all of them.
+    """
+    errors = _errors(points)
     out = []
     for point, error in errors:
-        others = [abs(other) for another, other in errors if another is not point]
-        usual = median(others) if others else 0.0
-        if abs(error) > NAMED or (abs(error) > LEAST_NAMED and abs(error) > TIMES_OTHERS * usual):
+        others = [other for another, other in errors if another is not point]
+        usual, size = (median(others), median(map(abs, others))) if others else (0.0, 0.0)
+        apart = abs(error - usual)
+        stands_out = apart > NAMED or (apart > LEAST_NAMED and abs(error) > TIMES_OTHERS * size)
+        if stands_out and abs(error) > max(LEAST_NAMED, abs(usual)):
             out.append((point, error))
     return sorted(out, key=lambda pair: -abs(pair[1]))
 
 
+def _errors(points: Sequence[HorizonPoint]) -> list[tuple[HorizonPoint, float]]:
+    known = [(point, point.error) for point in points]
+    return [(point, error) for point, error in known if error is not None]
+
+
 def horizons_in_short(points: Sequence[HorizonPoint]) -> list[str]:
     """Return in one sentence how well the measured horizons were predicted; nothing of fewer than two."""
-    errors = [abs(point.error) for point in points if point.error is not None]
+    errors = [error for _, error in _errors(points)]
     if len(errors) < 2:
         return []
     off = far_off(points)
     named = "; far off: " + ", ".join(f"{name_of(point, points)} ({format_change(error)})" for point, error in off)
+    sizes = [abs(error) for error in errors]
+    common = min(sizes) > LEAST_NAMED and (min(errors) > 0) == (max(errors) > 0)
+    word = "all too high" if common and errors[0] > 0 else "all too low" if common else "off"
     return [
-        f"Of {len(errors)} {what_of(points)} that were measured, the predicted step times are off by "
-        f"{format_share(median(errors))} in the median, {format_share(max(errors))} at most{named if off else ''}."
+        f"Of {len(errors)} {what_of(points)} that were measured, the predicted step times are {word} by "
+        f"{format_share(median(sizes))} in the median, {format_share(max(sizes))} at most{named if off else ''}."
     ]
 
 
 def horizon_sentences(points: Sequence[HorizonPoint]) -> list[str]:
-    """Return how well the horizons were predicted, then each one that is far off with the likely reason."""
-    counts = [len(point.steps_ns) for point in points if point.error is not None]
-    if not counts:
+    """Return how well the horizons were predicted, then those that are far off with the likely reason.
+
+    Those whose own numbers say nothing of why are told in one sentence.
+    """
+    errors = _errors(points)
+    if not errors:
         return []
+    counts = [len(point.steps_ns) for point, _ in errors]
     few = (
         [f"Each was timed over {counted(min(counts), 'step')}{' or more' * (len(set(counts)) > 1)}."]
         if all(counts)
         else []
     )
-    return [*horizons_in_short(points), *few, *(_doubt(point, error, points) for point, error in far_off(points))]
+    off = [(point, error, _reason(point, error)) for point, error in far_off(points)]
+    told = [f"{capital(name_of(point, points))}: {_measured(point, error)}; {why}." for point, error, why in off if why]
+    unknown = [f"{name_of(point, points)} ({_measured(point, error)})" for point, error, why in off if not why]
+    if unknown:
+        told.append(f"Why is not to be seen in the numbers of {', '.join(unknown)}.")
+    return [*horizons_in_short(points), *few, *told]
 
 
-def _doubt(point: HorizonPoint, error: float, points: Sequence[HorizonPoint]) -> str:
+def _measured(point: HorizonPoint, error: float) -> str:
     assert point.predicted is not None and point.measured is not None, "an error has both"
     predicted, measured = point.predicted.step_time_ns, point.measured.step_time_ns
-    others = [abs(other.error) for other in points if other is not point and other.error is not None]
-    name = capital(name_of(point, points))
-    beside = f", the others by {format_share(max(others))} at most" if others else ""
-    return (
-        f"{name} is off by {format_share(abs(error))}{beside}: {format_duration(measured)} measured, "
-        f"{format_duration(predicted)} predicted; {_reason(point, error)}."
-    )
+    return f"{format_duration(measured)} measured, {format_duration(predicted)} predicted, {format_change(error)}"
 
 
 def _reason(point: HorizonPoint, error: float) -> str:
-    """Return what the horizon's own numbers say of why it is off."""
+    """Return what the horizon's own numbers say of why it is off; empty where they say nothing."""
     assert point.predicted is not None and point.measured is not None, "an error has both"
     reasons = []
     if len(point.steps_ns) > 1:
@@ -105,4 +120,4 @@ def _reason(point: HorizonPoint, error: float) -> str:
                 f"{name} took {longer} than predicted, {format_duration(measured)} in all and not "
                 f"{format_duration(predicted)}, more than all other kinds that differ so"
             )
-    return " and ".join(reasons) if reasons else "its numbers do not say why"
+    return " and ".join(reasons)

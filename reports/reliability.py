@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from loadahead.reports.horizon_errors import horizon_sentences, horizons_in_short
@@ -42,7 +43,7 @@ def doubts(data: RunData) -> list[str]:
     """Return all that is to be said of how far a run's or a sweep's figures can be trusted."""
     sentences = []
     if data.measured is not None:
-        sentences += step_time_sentences(step_times(data.measured, MEASURED))
+        sentences += step_time_sentences(step_times(data.measured, MEASURED), run_again(data))
         link = data.measured.header.get("link")
         sentences += [link] if isinstance(link, str) else []
     elif data.horizons:
@@ -76,8 +77,19 @@ def _of_sweep(data: RunData) -> str:
     return f"Of the sweep's {counted(every, 'point')} {found.count} {was} measured{f'; {rest}' if left else ''}."
 
 
-def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
-    """Return what the timed steps of a run say about its step time."""
+def run_again(data: RunData) -> tuple[int, ...]:
+    """Return the timed steps of the same plan where it was run once more among the horizons; empty where it was not."""
+    if data.plan is None:
+        return ()
+    horizon = data.plan.policy.get("horizon")
+    for point in data.horizons:
+        if point.measured is not None and (point.horizon, point.microbatches) == (horizon, data.plan.microbatches):
+            return point.steps_ns or (point.measured.step_time_ns,)
+    return ()
+
+
+def step_time_sentences(steps_ns: Sequence[int], again_ns: Sequence[int] = ()) -> list[str]:
+    """Return what the timed steps of a run say about its step time; ``again_ns`` are those of another run of it."""
     steps = spread(steps_ns)
     if steps is None:
         return ["The step times of this run were not kept, so nothing is known about their spread."]
@@ -96,19 +108,39 @@ def step_time_sentences(steps_ns: Sequence[int]) -> list[str]:
             f"{format_share(share)} of the median."
         )
     far, halves = far_from_median(steps_ns), drift(steps_ns)
-    sentences += _far(steps_ns, steps, far) + _drift(halves)
+    between = median(again_ns) / steps.median - 1 if again_ns and steps.median else None
+    sentences += _far(steps_ns, steps, far) + _drift(halves) + _again(steps, again_ns, between)
     if steps.unstable:
         sentences.append(
             f"The step time is unstable (its standard deviation is above {limit_text(UNSTABLE)} of the median): errors "
             "of this size say nothing about the prediction. Run again on an idle machine, with more steps."
         )
-    elif steps.count >= FEW_SAMPLES and not far and halves is not None and abs(halves) <= DRIFT:
+    elif (
+        steps.count >= FEW_SAMPLES
+        and not far
+        and halves is not None
+        and abs(halves) <= DRIFT
+        and abs(between or 0.0) <= DRIFT
+    ):
+        runs = "" if between is None else f", and the two runs' by {format_share(abs(between))}"
         sentences.append(
-            f"By these three the step time is stable: the standard deviation is {format_share(steps.relative)} of the "
-            f"median (at most {limit_text(UNSTABLE)}), no step lies far off, and the halves' medians differ by "
-            f"{format_share(abs(halves))} (at most {limit_text(DRIFT)})."
+            f"By these {'three' if between is None else 'four'} the step time is stable: the standard deviation is "
+            f"{format_share(steps.relative)} of the median (at most {limit_text(UNSTABLE)}), no step lies far off, and "
+            f"the halves' medians differ by {format_share(abs(halves))}{runs} (at most {limit_text(DRIFT)})."
         )
     return sentences
+
+
+def _again(steps: Spread, again_ns: Sequence[int], between: float | None) -> list[str]:
+    """Return by how much another run of the same plan differs."""
+    if between is None:
+        return []
+    again, change = format_duration(round(median(again_ns))), format_change(between)
+    counts = f"the {steps.count} steps above" if steps.count > 1 else "the step above"
+    told = f"The same plan was run once more among the horizons: median {again}, {change} beside {counts}"
+    if abs(between) <= DRIFT:
+        return [f"{told}."]
+    return [f"{told}. The steps of one run do not show how far those of another lie from them."]
 
 
 def _range(steps: Spread) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from loadahead.reports.compare import Comparison, ComparisonOfMany
+from loadahead.reports.compare import Comparison, ComparisonOfMany, KindComparison
 from loadahead.reports.speed import format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
@@ -28,6 +28,8 @@ from loadahead.sim.step_metrics import STALLS, PeakParts, StepMetrics, SweepRow
 from loadahead.sim.units import format_bytes, format_duration, format_number
 
 NOTHING = "–"
+# What stands for the error of a time where a GPU's is an estimate and a CPU's was measured.
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,11 @@ def limit_text(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
+def format_tau(tau: float) -> str:
+    """Return a rank correlation with two digits and a minus that is one."""
+    return f"{tau:.2f}".replace("-", "−")
+
+
 def _bytes(value: int | None) -> str:
     return NOTHING if value is None else format_bytes(value)
 
@@ -84,35 +91,33 @@ def _points(predicted: float | None, measured: float | None) -> str:
 def comparison_grid(comparison: Comparison) -> Grid:
     """Return predicted beside measured: step time, peaks, overlap, stalls, and operations' durations."""
     predicted, measured = comparison.predicted, comparison.measured
-    rows = [_pair("step time", predicted.step_time_ns, measured.step_time_ns, _duration)]
+
+    def of_time(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return cells if comparison.same_device else (*cells[:-1], NOT_COMPARABLE)
+
+    rows = [of_time(_pair("step time", predicted.step_time_ns, measured.step_time_ns, _duration))]
     rows.append(_pair("peak device memory", predicted.largest_device_bytes, measured.largest_device_bytes, _bytes))
     if len(predicted.peak_device_bytes) == len(measured.peak_device_bytes) > 1:
         for rank, peaks in enumerate(zip(predicted.peak_device_bytes, measured.peak_device_bytes, strict=True)):
             rows.append(_pair(f"  rank {rank}", *peaks, _bytes))
     rows.append(_pair("peak host memory", predicted.peak_host_bytes, measured.peak_host_bytes, _bytes))
     if predicted.stalls_ns is not None or measured.stalls_ns is not None:
-        rows.append(
-            (
-                "overlap",
-                format_share(predicted.overlap),
-                format_share(measured.overlap),
-                _points(predicted.overlap, measured.overlap),
-            )
-        )
+        shares = format_share(predicted.overlap), format_share(measured.overlap)
+        rows.append(of_time(("overlap", *shares, _points(predicted.overlap, measured.overlap))))
         for stall in STALLS:
-            rows.append(
-                _pair(
-                    f"stall: {STALL_LOOKS[stall].title}", _stall(predicted, stall), _stall(measured, stall), _duration
-                )
-            )
+            name = f"stall: {STALL_LOOKS[stall].title}"
+            rows.append(of_time(_pair(name, _stall(predicted, stall), _stall(measured, stall), _duration)))
     first, second = comparison.sides
     error = _error_word(comparison)
     high = "; + means that the prediction is too high" if error == "error" else ""
+    note = f"{error} = ({first} − {second}) / {second}{high}."
+    if comparison.same_device:
+        mape = format_share(comparison.op_duration_mape)
+        note += f" Mean absolute {error} of single operations' durations: {mape}."
     return Grid(
         headers=("", first, second, error),
         rows=tuple(rows),
-        note=f"{error} = ({first} − {second}) / {second}{high}. "
-        f"Mean absolute {error} of single operations' durations: {format_share(comparison.op_duration_mape)}.",
+        note=note,
     )
 
 
@@ -127,14 +132,19 @@ def _stall(side: Headline, stall: str) -> int | None:
 
 def kinds_grid(comparison: Comparison | ComparisonOfMany) -> Grid:
     """Return each kind of operation's count, summed durations with their error, and the mean error of one operation."""
+    pairs = [comparison] if isinstance(comparison, Comparison) else comparison.pairs.values()
+    comparable = all(pair.same_device for pair in pairs)
+
+    def errors(kind: KindComparison) -> tuple[str, str]:
+        return (format_error(kind.error), format_share(kind.mape)) if comparable else (NOT_COMPARABLE, NOTHING)
+
     rows = [
         (
             name,
             str(kind.count),
             format_duration(kind.predicted_ns),
             format_duration(kind.measured_ns),
-            format_error(kind.error),
-            format_share(kind.mape),
+            *errors(kind),
         )
         for name, kind in comparison.per_kind.items()
     ]
@@ -149,17 +159,18 @@ def many_grid(many: ComparisonOfMany) -> Grid:
             name,
             format_duration(pair.predicted.step_time_ns),
             format_duration(pair.measured.step_time_ns),
-            format_error(pair.step_time_error),
+            format_error(pair.step_time_error) if pair.same_device else NOT_COMPARABLE,
             format_error(pair.peak_device_error),
-            format_share(pair.op_duration_mape),
+            format_share(pair.op_duration_mape) if pair.same_device else NOTHING,
         )
         for name, pair in many.pairs.items()
     ]
     tau, error = many.ranking_tau, _error_word(many)
+    order = "" if tau is None else f"Order of step times: Kendall's tau-b {format_tau(tau)} (1 is {_order(many)})."
     return Grid(
         headers=("pair", *many.sides, f"step time {error}", f"peak memory {error}", f"operations' {error}"),
         rows=tuple(rows),
-        note="" if tau is None else f"Order of step times: Kendall's tau-b {tau:.2f} (1 is {_order(many)}).",
+        note=order,
     )
 
 

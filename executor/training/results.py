@@ -121,7 +121,7 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
         *_warnings_of(plan, bare or times, records.memory, costs),
         *_unlike(records.peaks if not backend.metering_is_free else records.peaks[1:]),
     ]
-    machine_facts = machine() | backend.machine()
+    machine_facts, links = machine() | backend.machine(), Links.of(Hardware.of(costs))
     launches = {} if median.issue_ns is None else {"issue_ns": median.issue_ns.tolist()}
     header = {
         "summary": summary_of(plan, costs.placement, backend.name, start, end, median.issue_ns, levels, records.memory),
@@ -130,7 +130,7 @@ def result_of(plan: Plan, costs: Costs, backend: Backend, records: StepRecords) 
         "machine": machine_facts,
         "step_times_ns": times,
         "timed_steps": _timed_steps(backend, records),
-        "link": f"{backend.link_note} Here: {Links.of(Hardware.of(costs))}." if backend.emulated else backend.link_note,
+        "link": backend.link_note + (f" Here: {links.in_words(plan.ranks)}." if backend.emulated else ""),
         "warnings": warnings,
         **launches,
         **({"bare_step_times_ns": bare} if bare else {}),

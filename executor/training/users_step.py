@@ -194,9 +194,8 @@ class UsersStep:
             "timed_steps": f"Step {self._number} in a loop of the user's own; the optimizer's step is no part of it."
             + (_SLOWED if self._slowed and not self.backend.metering_is_free else ""),
             "metering": metering,
-            "link": f"{self.backend.link_note} Here: {Links.of(self._hardware)}."
-            if self.backend.emulated
-            else self.backend.link_note,
+            "link": self.backend.link_note
+            + (f" Here: {Links.of(self._hardware).in_words(plan.ranks)}." if self.backend.emulated else ""),
             "warnings": list(self.warnings),
             **launches,
         }

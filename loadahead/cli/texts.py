@@ -104,7 +104,7 @@ def jitter_sentence(jitter: dict[str, Any]) -> str:
 def warnings_to_show(warnings: Sequence[str], most: int = 20) -> list[str]:
     """Return the first few warnings: a sweep over many scenarios may have one for each."""
     more = len(warnings) - most
-    return [*warnings[:most], *([f"{more} more warnings (all of them: --json)"] if more > 0 else [])]
+    return [*warnings[:most], *([f"{counted(more, 'more warning')} (all of them: --json)"] if more > 0 else [])]
 
 
 def sweep_text(name: str, swept: Swept, words: Words = plain_words, most: int = 8) -> str:

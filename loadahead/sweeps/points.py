@@ -20,6 +20,7 @@ from loadahead.sim.choice import Choice, models_of
 from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.planner import build_plan
 from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.units import counted
 
 if TYPE_CHECKING:
     from loadahead.sweeps.grid import Grid
@@ -46,7 +47,8 @@ def points_of(
     for done, (place, why) in enumerate(wanted.items()):
         if not told and time.monotonic() - began > _TOLD_SECONDS:
             told = True
-            progress(Progress(f"{grid.sweep.file.source}: simulating {len(wanted) - done} points again for the report"))
+            again = counted(len(wanted) - done, "point")
+            progress(Progress(f"{grid.sweep.file.source}: simulating {again} again for the report"))
         if ratio * operations(rows[place]) > left:
             continue
         point = grid.point(place)

@@ -13,6 +13,7 @@ from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.choice import Choice, choices
 from loadahead.sim.errors import Interrupted
 from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.units import counted
 from loadahead.sweeps.advice import SweepAdvice, advice_on_sweep
 from loadahead.sweeps.grid import Grid
 from loadahead.sweeps.journal import Journal, open_journal
@@ -35,7 +36,7 @@ def rows_of(
     grid.calibrate(rows)
     # The numbers to leave out are those of the start: joblib draws points while rows come in.
     results = evaluate_all(grid.points(frozenset(rows)), engine, workers or Workers())
-    what = f"simulating {total - before} plans"
+    what = f"simulating {counted(total - before, 'plan')}"
     progress(Progress(what, before, total))
     with closing(results):
         for finished in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loadahead.reports.about import About
 from loadahead.reports.run_data import RunData
+from loadahead.reports.subject import gpus_of, measured_on, names_a_model, short_model, title
 from loadahead.sim.units import counted
 
 # Degrees of parallelism, as people shorten them.
@@ -34,11 +35,7 @@ def name_of(data: RunData) -> str:
 
 def title_of(data: RunData) -> str:
     """Return the model and the machine where they are known, else the scenario's name."""
-    about = data.about
-    if about.model is None:
-        return name_of(data)
-    where = about.machine or (None if about.device is None else about.device.replace(", ", " of "))
-    return about.model if where is None else f"{about.model} on {where}"
+    return title(data, name_of(data))
 
 
 def facts_of(data: RunData) -> tuple[str, ...]:
@@ -47,9 +44,9 @@ def facts_of(data: RunData) -> tuple[str, ...]:
     what = " and ".join(sides or ["predicted"]).capitalize()
     found = _of_plan(data)
     first = f"{what}: {', '.join(found)}." if found else f"{what}."
-    if title_of(data) != name_of(data):
+    if not title_of(data).startswith(name_of(data)):
         first = f"Scenario {name_of(data)}. {first}"
-    return (first, *_of_hardware(data.about))
+    return (first, *_of_module(data.about), *_of_hardware(data))
 
 
 def _of_plan(data: RunData) -> list[str]:
@@ -67,20 +64,32 @@ def _of_plan(data: RunData) -> list[str]:
     return facts
 
 
-def _of_hardware(about: About) -> tuple[str, ...]:
-    """Return GPUs, degrees above 1 and the link, in a line; nothing where none is known."""
+def _of_module(about: About) -> tuple[str, ...]:
+    """Return what a module is made of, which is too long for a title."""
+    if about.model is None or short_model(about.model) == about.model:
+        return ()
+    return (f"{about.model[:1].upper() if not names_a_model(about.model) else about.model[:1]}{about.model[1:]}.",)
+
+
+def _of_hardware(data: RunData) -> tuple[str, ...]:
+    """Return what was measured on and planned for: GPUs, degrees above 1 and the link; nothing where none is known."""
+    about, on = data.about, measured_on(data)
     facts = []
-    if about.gpus is not None:
-        facts.append(counted(about.gpus, "GPU"))
-    if about.device is not None and about.machine is not None:
-        facts.append(about.device)
+    if on is not None:
+        facts += [where] if (where := gpus_of(about)) else []
+    else:
+        facts += [] if about.gpus is None else [counted(about.gpus, "GPU")]
+        facts += [] if about.device is None or about.machine is None else [about.device]
     degrees = {words: getattr(about, name) for name, words in _DEGREES.items()}
     facts += [f"{words} {degree}" for words, degree in degrees.items() if degree is not None and degree > 1]
     if about.zero_stage:
         facts.append(f"ZeRO stage {about.zero_stage}")
     if about.link is not None:
         facts.append(f"link {about.link}")
-    return (f"{'; '.join(facts)}.",) if facts else ()
+    if on is None:
+        return (f"{'; '.join(facts)}.",) if facts else ()
+    planned = f", planned for {'; '.join(facts)}" if facts else ""
+    return (f"Measured on {on}{planned}.",)
 
 
 def warnings_of(data: RunData) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from loadahead.reports.tables import (
     Grid,
     comparison_grid,
     format_error,
+    format_tau,
     kinds_grid,
     limit_text,
     memory_grid,
@@ -111,7 +112,9 @@ def order_sentences(points: tuple[HorizonPoint, ...]) -> list[str]:
     )
     tau = kendall_tau(predicted_ns, measured_ns)
     if tau is not None:
-        sentence += f" Kendall's tau-b of all step times is {tau:.2f}; it counts differences below the spread as well."
+        sentence += (
+            f" Kendall's tau-b of all step times is {format_tau(tau)}; it counts differences below the spread as well."
+        )
     return [sentence]
 
 

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 
+from loadahead.reports.compare import Comparison, compare
 from loadahead.reports.page.markup import Html, element
 from loadahead.reports.run_data import RunData
-from loadahead.reports.run_directory import MEASURED, PREDICTED
+from loadahead.reports.run_directory import KEEP_ALL, MEASURED, PREDICTED
 from loadahead.reports.speed import Speed, format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
+from loadahead.reports.subject import measured_on
 from loadahead.reports.summary import Headline, headline
-from loadahead.reports.tables import format_error
+from loadahead.reports.tables import NOT_COMPARABLE, format_error
 from loadahead.reports.training_check import DIFFERENCES
 from loadahead.reports.views.timelines import percent
 from loadahead.sim.choice import (
     ALWAYS_NAMED,
     SPEED,
     SPEED_HEADER,
+    WITHIN,
     Choice,
     axes_text,
     choices,
     format_speed,
     varying_axes,
 )
-from loadahead.sim.units import format_bytes, format_duration, format_number
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration, format_number
 
 # More models than this get no tile.
 MOST_MODELS = 6
 _MOST_COLUMNS = 4
 
 
-def _tile(title: str, value: str, *notes: str) -> Html:
+def _tile(title: str, value: str, *notes: str, small: bool = False) -> Html:
     spans = [element("span", title), element("b", value), *(element("span", note) for note in notes)]
-    return element("div", *spans, class_="tile")
+    return element("div", *spans, class_="tile small" if small else "tile")
 
 
-def _against(predicted: int | None, measured: int | None, show: Callable[[int], str]) -> tuple[str, ...]:
+def _against(
+    predicted: int | None, measured: int | None, show: Callable[[int], str], *, comparable: bool = True
+) -> tuple[str, ...]:
     """Return the notes below a measured number."""
     if predicted is None or measured is None:
         return ()
-    return (f"predicted {show(predicted)}", f"error {format_error(relative_error(predicted, measured))}")
+    error = f"error {format_error(relative_error(predicted, measured))}" if comparable else NOT_COMPARABLE
+    return (f"predicted {show(predicted)}", error)
 
 
 def tiles(data: RunData) -> Html:
     """Return the run's headline numbers; where nothing was run or simulated alone, those of the sweep's best row."""
     predicted = None if data.predicted is None else headline(data.predicted, PREDICTED)
     measured = None if data.measured is None else headline(data.measured, MEASURED)
-    boxes = _step_tiles(predicted, measured) if predicted or measured else []
+    compared = None if data.predicted is None or data.measured is None else compare(data.predicted, data.measured)
+    boxes = [*_saves(data), *_holds(compared)]
+    boxes += _step_tiles(data, predicted, measured, compared is None or compared.same_device)
     boxes += _speed_tiles(data, measured or predicted)
     boxes += _result_tiles(data)
-    if not boxes and data.sweep:
+    if predicted is None and measured is None and data.sweep:
         boxes = _sweep_tiles(data)
     boxes += [_tile("Times", "estimated", source) for source in data.estimates] if boxes else []
     return _rows(boxes) if boxes else Html()
@@ -63,17 +71,67 @@ def _rows(boxes: list[Html]) -> Html:
     return element("div", *boxes, class_="tiles", style=f"--columns: {columns}")
 
 
-def _step_tiles(predicted: Headline | None, measured: Headline | None) -> list[Html]:
+def _saves(data: RunData) -> list[Html]:
+    """Return what the plan, or a sweep's marked point, saves and costs against keeping all; nothing if it does so."""
+    found, kept = data.found, data.keep_all
+    own = None if found is None else found.own
+    if data.predicted is not None and kept is not None:
+        plan, without = headline(data.predicted, PREDICTED), headline(kept, KEEP_ALL)
+        needs, all_of, times = plan.largest_device_bytes, without.largest_device_bytes, without.step_time_ns
+        if needs is None or all_of is None or not times or (found is not None and own is None):
+            return []
+        return [_saved("Saved", needs, all_of, plan.step_time_ns / times - 1)]
+    if found is None or own is None:
+        return []
+    title = "Saved" if data.predicted is not None or data.measured is not None else "Marked: saved"
+    return [_saved(title, own.peak_device_bytes, found.keep_all.peak_device_bytes, own.slower)]
+
+
+def _saved(title: str, needs: int, all_of: int, slower: float | None) -> Html:
+    less = all_of - needs
+    share = f"{format_percent(less / all_of)} of what keeping all needs" if less > 0 and all_of else ""
+    amount = f"{_part(less, all_of)}" if less > 0 else "nothing" if less == 0 else f"{format_bytes(-less)} more"
+    cost = "" if slower is None else f"step time {format_change(slower)}, predicted"
+    notes = [note for note in (share, cost) if note]
+    return _tile(f"{title} by offloading", amount, *notes)
+
+
+def _part(less: int, whole: int) -> str:
+    """Return a size out of another as ``3.78 of 20.04 MiB``, the unit once where both have the same."""
+    part, of = format_bytes(less), format_bytes(whole)
+    number, _, unit = part.partition(" ")
+    return f"{number if unit == of.partition(' ')[2] else part} of {of}"
+
+
+def _holds(compared: Comparison | None) -> list[Html]:
+    """Return the errors of step time and peak; a time of another device has none."""
+    if compared is None:
+        return []
+    step = format_error(compared.step_time_error) if compared.same_device else NOT_COMPARABLE
+    peak = format_error(compared.peak_device_error)
+    notes = [] if compared.peak_device_error is None else [f"peak {peak}"]
+    if not compared.same_device:
+        return [_tile("How the prediction held", f"peak {peak}", f"step: {step}, planned for another device")]
+    return [_tile("How the prediction held", f"step {step}", *notes)]
+
+
+def _step_tiles(data: RunData, predicted: Headline | None, measured: Headline | None, comparable: bool) -> list[Html]:
     """Return measured numbers with the prediction below; predicted ones where nothing was measured."""
-    shown = measured or predicted
-    assert shown is not None
+    shown, on = measured or predicted, measured_on(data)
+    if shown is None:
+        return []
     word = "measured" if measured else "predicted"
 
-    def below(value: Callable[[Headline], int | None], show: Callable[[int], str]) -> tuple[str, ...]:
-        return _against(value(predicted), value(measured), show) if predicted and measured else ()
+    def below(
+        value: Callable[[Headline], int | None], show: Callable[[int], str], comparable: bool = True
+    ) -> tuple[str, ...]:
+        if predicted is None or measured is None:
+            return ()
+        return _against(value(predicted), value(measured), show, comparable=comparable)
 
-    notes = below(lambda side: side.step_time_ns, format_duration)
-    boxes = [_tile(f"Step time, {word}", format_duration(shown.step_time_ns), *notes)]
+    notes = below(lambda side: side.step_time_ns, format_duration, comparable)
+    where = "" if on is None else f" on {on.partition(' (')[0]}"
+    boxes = [_tile(f"Step time, {word}{where}", format_duration(shown.step_time_ns), *notes)]
     if shown.largest_device_bytes is not None:
         notes = below(lambda side: side.largest_device_bytes, format_bytes)
         boxes.append(_tile(f"Peak device memory, {word}", format_bytes(shown.largest_device_bytes), *notes))
@@ -109,15 +167,17 @@ def _speed_tiles(data: RunData, shown: Headline | None) -> list[Html]:
 
 
 def _result_tiles(data: RunData) -> list[Html]:
-    boxes = []
+    """Return how training compares with plain training and what it did to the loss, in one small tile."""
     check, losses = data.check, data.losses
-    if check.max_grad_error is not None:
-        value = "bit-identical" if check.max_grad_error == 0 else f"off by {check.max_grad_error:.2g}"
-        boxes.append(_tile("Gradients", value, *_against_plain_training(data)))
+    loss = ""
     if losses:
         value = f"{losses[0]:.4g} → {losses[-1]:.4g}" if len(losses) > 1 else f"{losses[0]:.4g}"
-        boxes.append(_tile("Loss", value, f"over {len(losses)} step{'s' * (len(losses) != 1)}"))
-    return boxes
+        loss = f"loss {value} over {counted(len(losses), 'step')}"
+    if check.max_grad_error is not None:
+        value = "bit-identical" if check.max_grad_error == 0 else f"off by {check.max_grad_error:.2g}"
+        notes = [*_against_plain_training(data), *([loss] if loss else [])]
+        return [_tile("Gradients", value, *notes, small=True)]
+    return [_tile("Training", loss, small=True)] if loss else []
 
 
 def _against_plain_training(data: RunData) -> list[str]:
@@ -132,24 +192,35 @@ def _against_plain_training(data: RunData) -> list[str]:
 
 
 def _sweep_tiles(data: RunData) -> list[Html]:
-    """Return the best step time and the marked row; of several models, which are not compared, each one's mark."""
+    """Return what the marked row saves and needs, and the shortest step.
+
+    Of several models, which are not compared, each one's mark is shown.
+    """
     chosen = choices(data.sweep, model_axes=data.model_axes)
     if len(chosen) > 1:
         return [_model_tile(choice) for choice in chosen[:MOST_MODELS]]
     (choice,) = chosen
-    if not choice.fits:
-        return [_tile("Best of the sweep", "nothing fits", choice.sentence)]
     axes = varying_axes(data.sweep)
+    if not choice.fits:
+        return [_tile("Best of the sweep", "nothing fits", *_nearest(choice, axes))]
     quickest = min((row for row in data.sweep if row.fits), key=lambda row: (row.step_time_ns, row is not choice.row))
     of_all = "of what fits" if not all(row.fits for row in data.sweep) else "of all"
     row = choice.row
     host = "all GPUs of a host together" if row.host_bytes != row.peak_host_bytes else "in slots"
     return [
-        _tile("Best step time, predicted", format_duration(quickest.step_time_ns), of_all, axes_text(quickest, axes)),
-        _tile("Marked: speed, predicted", format_speed(row), SPEED, axes_text(row, axes)),
+        *_saves(data),
+        _tile(f"Marked: most per GPU, within {WITHIN}", format_speed(row), SPEED, axes_text(row, axes)),
+        _tile("Shortest step, predicted", format_duration(quickest.step_time_ns), of_all, axes_text(quickest, axes)),
         _tile("Marked: peak device memory", format_bytes(row.peak_device_bytes), *_of(row.capacity_bytes)),
         _tile("Marked: host memory", format_bytes(row.host_bytes), host, *_of(row.host_capacity_bytes)),
     ]
+
+
+def _nearest(choice: Choice, axes: Sequence[str]) -> list[str]:
+    """Return which point lacks least, and how much."""
+    lacks = {"device": choice.missing_device_bytes, "host": choice.missing_host_bytes}
+    told = [f"{format_bytes(nbytes)} of {where} memory" for where, nbytes in lacks.items() if nbytes]
+    return [f"nearest: {axes_text(choice.row, axes)}", f"it lacks {' and '.join(told)}"]
 
 
 def _model_tile(choice: Choice) -> Html:

@@ -49,10 +49,10 @@ def themed_svg(drawing: Drawing, prefix: str) -> str:
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
     # matplotlib's rule for all elements is for those of the figure.
-    text = text.replace('<style type="text/css">*{', f'<style type="text/css">#{prefix} *{{')
+    text = text.replace('<style type="text/css">*{', f'<style type="text/css">#{prefix}-figure *{{')
     head = (
-        f'<svg id="{prefix}" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
-        f'aria-label="{name}" {box.group()} width="100%">'
+        f'<svg id="{prefix}-figure" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'role="img" aria-label="{name}" {box.group()} width="100%">'
     )
     return _HEAD.sub(lambda _: head, text, count=1).rstrip()
 

@@ -48,7 +48,11 @@ _OF_KIND = {
 }
 assert set(_OF_KIND) == TASK_KINDS
 _TASKS = np.asarray(sorted(TASK_KINDS))
-_IN_WORDS = {
+IN_WORDS = {
+    FORWARD: "forward passes",
+    BACKWARD: "backward passes",
+    RECOMPUTE: "recomputing",
+    OPTIMIZER: "the optimizer's work",
     "release": "waits for offloads",
     "prefetch": "waits for prefetches",
     "send": "waits for sends",
@@ -127,7 +131,7 @@ class TimeParts:
         idle = max(IDLE_PARTS, key=lambda part: sums[part])
         if not sums[idle]:
             return text + "; no rank is ever idle."
-        text += f"; the largest part of the rest is {_IN_WORDS[idle]}, {percent(sums[idle], whole)}"
+        text += f"; the largest part of the rest is {IN_WORDS[idle]}, {percent(sums[idle], whole)}"
         most = max(bars, key=lambda bar: bar.parts_ns.get(idle, 0))
         own = most.parts_ns[idle]
         return text + (

@@ -169,7 +169,7 @@ def notes(case: Case, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield case.ways
     backend = make_backend(case.model.device.type)
     backend.close()
-    yield f"{backend.link_note}{f' Links: {case.model.links}.' if backend.emulated else ''}"
+    yield f"{backend.link_note}{f' Links: {case.model.links.in_words(1)}.' if backend.emulated else ''}"
     if backend.emulated:
         yield (
             "Device memory is what tensors hold but for host copies. Ours copies in threads of its own, on other cores "

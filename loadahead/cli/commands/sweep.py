@@ -66,6 +66,7 @@ def sweep(
     from loadahead.sim.choice import best_of, missing_of
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.errors import InputError
+    from loadahead.sim.units import counted
     from loadahead.sweeps.grid import Grid, Sweep
     from loadahead.sweeps.run import run_sweep
     from loadahead.sweeps.workers import workers_of
@@ -113,4 +114,4 @@ def sweep(
         return
     say(sweep_text(done.facts.scenario, done, next_words(scenario, overrides, costs)))
     if out is not None:
-        say(f"\n{len(rows)} points: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")
+        say(f"\n{counted(len(rows), 'point')}: {out / run_directory.SWEEP_CSV}, {out / run_directory.SWEEP_PARQUET}")

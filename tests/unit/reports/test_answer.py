@@ -6,21 +6,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loadahead as la
 from loadahead.prediction import keep_all
 from loadahead.reports.about import About
-from loadahead.reports.answer import NextStep, answer, instead_of, next_step, subject
+from loadahead.reports.answer import NextStep, answer, answer_of, instead_of, next_step
 from loadahead.reports.findings import Found, Taken, read_found
 from loadahead.reports.run_data import HorizonPoint, RunData
+from loadahead.reports.subject import subject
+from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.decisions import decisions_of
+from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
 from loadahead.sim.timeline import Timeline
-from loadahead.sim.units import format_bytes, parse_bytes
+from loadahead.sim.units import format_bytes, format_duration, parse_bytes
 from tests.support.plans import uniform_costs
 
 MIB, MS = 2**20, 1_000_000
@@ -126,7 +129,10 @@ def test_no_horizon_is_short_enough() -> None:
 def test_a_horizon_that_costs_too_much_where_none_is_needed() -> None:
     slow = taken(2, 15, 0.3)
     lines = answer(run_of(best=None, smaller=None, own=slow, why_none="No horizon saves."))
-    assert lines[0] == "It fits without offloading: 25 MiB of 64 MiB, a step of 100 ms."
+    assert lines[0] == (
+        "It fits without offloading: 25 MiB of 64 MiB, a step of 100 ms. This plan has horizon 2: 15 instead of 25 "
+        "MiB, step time +30.0 %."
+    )
     assert lines[-1] == "Next: take offload.offload_activations = False."
 
 
@@ -138,6 +144,37 @@ def test_another_unit_leads_where_it_decides() -> None:
     assert lines[-1] == "Next: take horizon_unit = layers, horizon = 2."
     behind = answer(run_of(news=news))
     assert behind[0].startswith("Horizon 3 ") and behind.index(other) == 3 and behind[-1] == "Next: take horizon = 3."
+
+
+def test_another_unit_decides_where_no_horizon_of_this_one_does() -> None:
+    """The sentence that decides is on what is to be done next, though keeping all fits."""
+    news = taken(2, 10, 0.005) | {"horizon_unit": "layers", "release_window": 2}
+    said = answer_of(run_of(best=None, smaller=None, why_none="No horizon saves.", news=news, news_leads=True))
+    assert said.headline.startswith('With horizon_unit = "layers" and release_window = 2 horizon 2: 10 instead of 25')
+    assert said.upcoming == "Next: take horizon_unit = layers, release_window = 2, horizon = 2."
+
+
+def test_another_window_leads_where_it_beats_the_best_horizon_in_both() -> None:
+    news = taken(1, 15, 0.0) | {"horizon_unit": "tasks", "release_window": 2}
+    said = answer_of(run_of(news=news))
+    assert said.headline == "With release_window = 2 horizon 1: 15 instead of 25 MiB, step time +0 %."
+    assert said.upcoming == "Next: take release_window = 2, horizon = 1."
+    # It is not as short, or needs more: both are told, and the best horizon decides.
+    for peak, slower in ((15, 0.003), (17, 0.0)):
+        other = taken(1, peak, slower) | {"horizon_unit": "tasks", "release_window": 2}
+        assert answer_of(run_of(news=other)).headline.startswith("Horizon 3 ")
+
+
+def test_a_plan_has_what_decides_and_nothing_else() -> None:
+    """The advised horizon does not fit or another unit decides: a plan that has it has not what is to be taken."""
+    mine = taken(3, 16, 0.002)
+    short = answer_of(run_of(capacity_bytes=15 * MIB, fitting=taken(2, 15, 0.08), own=mine))
+    assert short.headline.startswith("Horizon 2, the largest that fits") and "has it" not in short.headline
+    assert "This plan has horizon 3: 16 instead of 25 MiB, step time +0.2 %, does not fit." in short.more
+    news = taken(2, 10, 0.005) | {"horizon_unit": "layers", "release_window": 1}
+    assert "has it" not in "".join(answer(run_of(news=news, news_leads=True, own=mine)))
+    nothing = answer_of(run_of(capacity_bytes=10 * MIB, own=mine))
+    assert nothing.headline == "Nothing fits: horizon 1, which needs least, needs 4 MiB more than the GPU has."
 
 
 def test_the_plan_has_it_or_offloads_nothing() -> None:
@@ -168,12 +205,21 @@ def test_how_well_it_held() -> None:
 
 
 def test_which_operations_were_off() -> None:
+    """What is longer in all is named where the step is as long as predicted."""
     data = measured_run(200)
-    assert data.measured is not None
-    longer = data.measured.end_ns + (data.measured.kind == 1) * 5 * MS
-    text = text_of(replace(data, measured=replace(data.measured, end_ns=longer)))
-    count = int((data.measured.kind == 1).sum())
-    assert f"Of all kinds of operation RECOMPUTE is off most: {5 * count} ms in all, predicted 0 ns." in text
+    assert data.predicted is not None and data.measured is not None
+    # All offloads but the last, which end while something else runs.
+    longer = (data.measured.kind == Kind.OFFLOAD) & (data.measured.end_ns < data.measured.end_ns.max() - 50 * MS)
+    end = data.measured.end_ns + longer * 5 * MS
+    text = text_of(replace(data, measured=replace(data.measured, end_ns=end)))
+    shown, before = (
+        int((side - data.measured.start_ns)[data.measured.kind == Kind.OFFLOAD].sum())
+        for side in (end, data.measured.end_ns)
+    )
+    assert (
+        f"Of all kinds of operation OFFLOAD is off most: {format_duration(shown)} in all, predicted "
+        f"{format_duration(before)}." in text
+    )
 
 
 def test_a_demo_names_the_horizons_that_are_off() -> None:
@@ -189,7 +235,7 @@ def test_an_estimate_for_another_device_says_nothing_of_a_cpu() -> None:
     estimated = step_of(costs="estimate by roofline for h100-sxm")
     text = text_of(replace(measured_run(), predicted=estimated))
     assert "Predicted (compiled; estimate by roofline for h100-sxm)" in text
-    assert "neither says anything of the other" in text and "as predicted" not in text
+    assert "neither says anything of the other" in text and "peak device memory 16 MiB, as predicted" in text
 
 
 def test_decisions_that_were_given_are_compared_with_keeping_all() -> None:
@@ -226,6 +272,109 @@ def test_a_sweep_names_the_chosen_point_what_keeps_all_and_its_neighbours() -> N
         "Nothing was measured: these are predictions.",
         "Next: take microbatches = 4, horizon = 4.",
     )
+
+
+def swept(rows: tuple[SweepRow, ...] = ROWS, **more: Any) -> RunData:
+    facts = SweepFacts(
+        loadahead="1",
+        scenario="s",
+        tables={},
+        axes={},
+        engine="e",
+        costs=(),
+        points=len(rows),
+        findings=findings(**more),
+    )
+    return RunData(sweep=rows, facts=facts)
+
+
+def test_what_the_horizons_say_is_better_than_the_marked_point_stands_first() -> None:
+    """One recommendation: the headline has what is to be done next, and the sweep's own best point comes after it."""
+    own = taken(4, 18, 0.059)
+    news = taken(2, 14, 0.005) | {"horizon_unit": "layers", "release_window": 2}
+    said = answer_of(swept(own=own, best=None, smaller=None, why_none="None saves.", news=news, news_leads=True))
+    assert said.headline == (
+        'With horizon_unit = "layers" and release_window = 2 horizon 2: 14 instead of 25 MiB, step time +0.5 %. The '
+        "marked point has horizon 4: 18 instead of 25 MiB, step time +5.9 %."
+    )
+    assert said.more[0].startswith("Of what was swept, the best that fits: microbatches 4, horizon 4. ")
+    assert said.upcoming == "Next: take microbatches = 4, horizon = 2, horizon_unit = layers, release_window = 2."
+
+
+def test_a_marked_point_that_costs_more_than_keeping_all() -> None:
+    """An estimate's marked step took 32 times as long as one that keeps all, which fits."""
+    own = taken(4, 18, 31.0)
+    said = answer_of(swept(own=own, best=None, smaller=None, why_none="None saves."))
+    assert said.headline == (
+        "It fits without offloading: 25 MiB of 64 MiB, a step of 100 ms. The marked point has horizon 4: 18 instead of "
+        "25 MiB, step time ×32."
+    )
+    assert said.upcoming == "Next: take microbatches = 4, offload.offload_activations = False."
+
+
+def test_an_advised_horizon_with_the_same_memory_stands_first() -> None:
+    said = answer_of(swept(own=taken(4, 16, 0.02)))
+    assert said.headline.startswith("Horizon 3 (tasks, release window 1): 16 instead of 25 MiB, step time +0.2 %; ")
+    assert said.headline.endswith("The marked point has horizon 4: 16 instead of 25 MiB, step time +2.0 %.")
+    assert said.upcoming == "Next: take microbatches = 4, horizon = 3."
+    # Where the marked point has it, the sweep's own sentence stays first.
+    same = answer_of(swept(own=taken(3, 16, 0.002)))
+    assert same.headline.startswith("The best that fits: ") and "The marked point has it." in same.more
+
+
+PLANS = st.builds(taken, st.integers(1, 9), st.integers(5, 24), st.sampled_from([0.0, 0.002, 0.009, 0.03, 0.4]))
+OTHERS = st.builds(
+    lambda plan, unit, window: plan | {"horizon_unit": unit, "release_window": window},
+    PLANS,
+    st.sampled_from(["tasks", "layers"]),
+    st.sampled_from([2, 3]),
+)
+
+
+@settings(deadline=None)
+@given(st.none() | PLANS, st.none() | PLANS, st.none() | PLANS, st.none() | OTHERS, st.booleans(), st.integers(4, 30))
+def test_the_headline_is_on_what_is_to_be_done_next(
+    best: Any, fitting: Any, own: Any, news: Any, leads: bool, capacity_mib: int
+) -> None:
+    """One recommendation: the headline names the horizon, or that all fits, which the next step takes."""
+    by_horizon = {plan["horizon"]: plan for plan in (own, fitting, best) if plan is not None}
+    own, fitting, best = (None if plan is None else by_horizon[plan["horizon"]] for plan in (own, fitting, best))
+    found = {
+        "best": best if best is None or best["slower"] <= 0.01 else None,
+        "fitting": None
+        if capacity_mib >= 25 or fitting is None or fitting["peak_device_bytes"] > capacity_mib * MIB
+        else fitting,
+        "own": own,
+        "smaller": None,
+        "news": news,
+        "news_leads": leads and news is not None,
+        "why_none": "None saves.",
+        "capacity_bytes": capacity_mib * MIB,
+    }
+    for data in (run_of(**found), swept(**found)):
+        said, upcoming = answer_of(data), next_step(data)
+        taken_next = {} if upcoming is None else upcoming.settings
+        decided = {name: value for name, value in taken_next.items() if name != "microbatches"}
+        if data.sweep and decided == {"horizon": 4}:
+            # The marked point's own, which the horizons do not better.
+            continue
+        if "offload.offload_activations" in decided:
+            assert said.headline.startswith("It fits without offloading: 25 MiB of ")
+        elif decided:
+            assert (
+                f"orizon {decided['horizon']}" in said.headline and "does not fit" not in said.headline.split(". ")[0]
+            )
+            for name in {"horizon_unit", "release_window"} & decided.keys():
+                assert f"{name} = " in said.headline
+        if " has it." in " ".join(said.sentences):
+            assert not decided
+
+
+def test_where_nothing_fits_no_point_is_marked() -> None:
+    rows = tuple(replace(one, capacity_bytes=10 * MIB) for one in ROWS)
+    text = text_of(swept(rows, capacity_bytes=10 * MIB, own=taken(1, 14, 0.3)))
+    assert "The nearest point has horizon 1: 14 instead of 25 MiB, step time +30.0 %, does not fit." in text
+    assert "marked" not in text
 
 
 def test_a_sweep_in_which_nothing_fits_and_one_of_several_models() -> None:

@@ -17,6 +17,7 @@ from loadahead.reports.about import About
 from loadahead.reports.page import figures, write_report
 from loadahead.reports.page.assets import palette_css
 from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
+from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.page.write import parts_of
 from loadahead.reports.palette import PALETTE
@@ -24,7 +25,7 @@ from loadahead.reports.reliability import NOTHING_MEASURED
 from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.reports.sweep_facts import SweepFacts
-from loadahead.reports.tables import Grid
+from loadahead.reports.tables import Grid, format_tau
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
@@ -194,7 +195,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "missing", "present"),
     [
-        (["sweep.csv"], ["the plan (waits", "the measured timeline"], ["Best step time, predicted", "Sweep"]),
+        (["sweep.csv"], ["the plan (waits", "the measured timeline"], ["Shortest step, predicted", "Sweep"]),
         (["plan.json"], ["the predicted timeline", "the sweep"], []),
         (["predicted.jsonl"], ["the plan (waits", "the costs"], ["Step time, predicted", "Nothing was measured"]),
         (["measured.jsonl"], ["the predicted timeline"], ["Step time, measured", LINK]),
@@ -384,9 +385,10 @@ def test_the_title_is_the_model_and_the_machine_where_they_are_known(run: Path) 
     about = {"model": "Llama 3 70B", "machine": "2 x p5.48xlarge", "gpus": 16, "tensor_parallel": 8, "data_parallel": 1}
     write_timeline(replace(predicted, header={**predicted.header, "about": about}), run / "predicted.jsonl")
     page = page_of(run)
-    assert page.headings[0] == ("h1", "Llama 3 70B on 2 x p5.48xlarge")
+    assert page.headings[0] == ("h1", "Llama 3 70B for 2 x p5.48xlarge")
     assert "Scenario example. Predicted and measured: 1 rank, 4 microbatches, pipeline" in page.text
-    assert "16 GPUs; tensor parallel 8." in page.text
+    # It was measured on a CPU.
+    assert "Measured on a CPU (2 cores), planned for 16 x GPU (2 x p5.48xlarge); tensor parallel 8." in page.text
 
 
 @pytest.mark.parametrize(("steps", "words"), [(6, ", 6 timed steps"), (1, ", 1 timed step"), (0, "")])
@@ -458,7 +460,7 @@ def test_a_run_and_another_scenario_s_sweep_are_told_apart(run: Path, model: str
     assert parts[:2] == [f"The run: {names[0]}", f"The sweep: {names[1]}"]
     order = [text for _, text in page.headings]
     assert order.index("Rank by rank") < order.index(parts[1]) < order.index("Sweep, simulated")
-    assert "Step time, measured" in page.text and "Best step time, predicted" in page.text
+    assert "Step time, measured" in page.text and "Shortest step, predicted" in page.text
 
 
 def test_what_made_the_files_is_told_as_a_shell_takes_it(run: Path) -> None:
@@ -482,6 +484,38 @@ def test_traces_are_linked_or_their_command_is_told(run: Path) -> None:
     assert "other.json" not in page.addresses and "loadahead export" not in page.text
 
 
+@pytest.mark.parametrize("many", [9, 14])
+def test_what_each_combination_s_horizons_say_is_folded(run: Path, many: int) -> None:
+    facts = SweepFacts(
+        loadahead="1",
+        scenario="example",
+        tables={},
+        axes={},
+        engine="e",
+        costs=(),
+        points=1,
+        advice=("marked", *(f"combination {i}" for i in range(many))),
+    )
+    data = replace(load_run(run), facts=facts)
+    text = str(sweep_section(data).blocks[0].body)
+    folded = text[text.index("<details>") : text.index("</details>")]
+    # The marked point's is told by the answer.
+    assert f"What the horizons of {many} combinations of the other axes say" in folded and "marked</li>" not in folded
+    assert folded.count("<li>combination ") == min(many, 12) and ("... and 2 more combinations." in folded) == (
+        many > 12
+    )
+    assert "combination" not in text.replace(folded, "")
+
+
+def test_one_more_warning_is_one(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"warnings": [f"warning {i}" for i in range(4)]}))
+    assert "1 more warning " in page_of(run).text
+    from loadahead.cli.texts import warnings_to_show
+
+    assert warnings_to_show(["a", "b"], most=1)[1] == "1 more warning (all of them: --json)"
+
+
 def test_many_warnings_are_folded(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"warnings": [f"warning {i}" for i in range(9)]}))
@@ -498,6 +532,10 @@ def test_numbers_of_tables_have_their_values(run: Path) -> None:
     assert sorted(shown) == pytest.approx(steps, rel=1e-3)  # four digits are shown
 
 
+def test_a_rank_correlation_has_a_minus_that_is_one() -> None:
+    assert [format_tau(tau) for tau in (-0.31, 1.0, 0.333)] == ["−0.31", "1.00", "0.33"]
+
+
 def test_a_long_table_scrolls_in_its_box() -> None:
     def box(rows: int) -> str:
         return table(Grid(headers=("n",), rows=tuple((str(i),) for i in range(rows))), "Numbers")
@@ -509,7 +547,7 @@ def test_a_long_table_scrolls_in_its_box() -> None:
 
 def test_the_tiles_stand_in_rows_of_nearly_equal_length(run: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
-    assert page.count('class="tile"') == 5
+    assert page.count('class="tile"') == 4 and page.count('class="tile small"') == 1
     assert 'style="--columns: 3"' in page
 
 

@@ -114,7 +114,7 @@ def test_calibrated_costs_stand_by_the_number_of_microbatches(tmp_path: Path) ->
 def test_the_page_has_the_scenarios_name_and_links_the_file(tmp_path: Path) -> None:
     assert run(["sweep", "slow-link", "--horizon", "1:3", "-o", str(tmp_path)]) == 0
     page = la.report(tmp_path).read_text()
-    assert "<title>Loadahead: given costs (uniform) on " in page and "Scenario slow-link." in page
+    assert "<title>Loadahead: slow-link: given costs (uniform) on a GPU of 80 GiB</title>" in page
     assert '<a href="sweep.json">sweep.json</a>' in page
     (tmp_path / "sweep.json").unlink()
     page = la.report(tmp_path).read_text()

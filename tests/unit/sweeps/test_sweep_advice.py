@@ -48,9 +48,12 @@ def test_the_marked_point_has_the_advice_of_its_own_scenario(capsys: Captured) -
     axes = ["--horizon", "1,4,20", "--set-range", "hardware.d2h=1 GB/s,400 MB/s"]
     assert run(["sweep", "slow-link", *axes]) == 0
     out = capsys.readouterr().out
-    assert f"\nFor hardware.d2h {best['hardware.d2h']}: It fits without offloading: " in out
+    where = f"\nFor hardware.d2h {best['hardware.d2h']}: "
+    assert f"{where}It fits without offloading: " in out
+    # What is better than the marked point stands first.
     advised = alone.best
-    assert advised is not None and f"\nHorizon {advised.horizon} (tasks, release window 1): " in out
+    assert advised is not None and f"{where}Horizon {advised.horizon} (tasks, release window 1): " in out
+    assert f"The marked point has horizon {best.horizon}: " in out.split(where)[1].split("\n")[0]
     assert "\nhardware.d2h 400 MB/s: none of the 3 horizons swept saves device memory in a step within 1 %" in out
     assert run(["sweep", "slow-link", *axes, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
