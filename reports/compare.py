@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.reports.devices import of_one_device
 from loadahead.reports.statistics import kendall_tau, order_disagreements, relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.sim.costs import is_estimate
@@ -143,7 +144,7 @@ class Comparison(Shown):
     @property
     def same_device(self) -> bool:
         """Return whether times compare: not where a GPU's are an estimate and a CPU's were measured."""
-        return self.device != "cpu" or self.costs is None or not is_estimate(self.costs)
+        return of_one_device(self.costs, self.device)
 
     @property
     def step_time_error(self) -> float | None:

@@ -52,6 +52,7 @@ PALETTE: dict[str, Colour] = {
     "weights": Colour(light="#5b5558", dark="#66706c"),
     "inside-units": Colour(light="#3d94d1", dark="#2a7fd0"),
     "boundaries": Colour(light="#c05000", dark="#f08a4d"),
+    "keep-all": Colour(light="#00805b", dark="#35ba7c"),
     "transport": Colour(light="#874281", dark="#e89bd8"),
     # Lines of one panel that are variants of a plan.
     "series-1": Colour(light="#0070b2", dark="#58b0e4"),

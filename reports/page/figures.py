@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from loadahead.reports.page.markup import Html, element, joined, links, table
 from loadahead.reports.page.outline import Block, Section, section
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots import PLOTS, Drawing, Layout, Plot
+from loadahead.reports.plots.style import styled
 from loadahead.reports.plots.svg import themed_svg
 from loadahead.reports.run_data import RunData
 
@@ -23,6 +25,7 @@ _ENDINGS = (".svg", ".png")
 def figures_section(data: RunData, folder: Path, whose: str = "") -> Section:
     """Draw every figure there is something to draw for, into files and for the page; name the others with the reason.
 
+    Those that need a part that is not there at all are not named.
     ``whose`` begins the files' names, and tells two parts of a page apart.
     """
     blocks, missing = [], []
@@ -34,7 +37,9 @@ def figures_section(data: RunData, folder: Path, whose: str = "") -> Section:
         else:
             # A figure of an earlier run must not stay beside a page that does not show it.
             _remove(folder / file)
-            missing.append(element("p", f"Not drawn: {wide.title.lower()}; {wide.reason}.", class_="note"))
+            # What the run has nothing of is named once, in the page's last line.
+            if not wide.absent:
+                missing.append(element("p", f"Not drawn: {wide.title.lower()}; {wide.reason}.", class_="note"))
     return section("pictures", "Figures", *blocks, joined(*missing))
 
 
@@ -50,27 +55,32 @@ def _remove(path: Path) -> None:
 
 
 def _figure(data: RunData, plot: Plot, wide: Drawing, path: Path) -> Html:
-    """Save the figure, and return it in both layouts with its caption and its numbers."""
+    """Save the figure, and return it in both layouts, each with its own caption, and its numbers."""
     png, svg = (path.with_name(path.name + ending) for ending in (".png", ".svg"))
     wide.settle()
     wide.save(png)
     markup = themed_svg(wide, f"{path.name}-wide")
     svg.write_text(_alone(markup), encoding="utf-8")
     narrow = plot(data, Layout.NARROW)
-    pictures = [element("div", _picture(markup, wide, png), class_="wide")]
+    pictures, captions = [element("div", _picture(markup, wide), class_="wide")], [element("p", wide.caption)]
     if isinstance(narrow, Drawing):
         narrow.settle()
-        small = _picture(themed_svg(narrow, f"{path.name}-narrow"), narrow, png)
-        pictures.append(element("div", small, class_="narrow"))
-    caption = element("figcaption", element("p", wide.caption), element("p", *_files(data, wide, svg, png)))
+        pictures.append(element("div", _picture(themed_svg(narrow, f"{path.name}-narrow"), narrow), class_="narrow"))
+        # A narrow picture shows less, and another stretch of a long step: what is said of one is not said of the other.
+        if narrow.caption != wide.caption:
+            captions = [element("p", one.caption, class_=name) for one, name in ((wide, "wide"), (narrow, "narrow"))]
+    caption = element("figcaption", *captions, element("p", *_files(data, wide, svg, png)))
     return joined(element("figure", *pictures, caption), _numbers(wide))
 
 
-def _picture(markup: str, drawing: Drawing, png: Path) -> Html:
-    """Return the SVG as it is; one that is too large as the PNG of the wide layout."""
+def _picture(markup: str, drawing: Drawing) -> Html:
+    """Return the SVG as it is; one that is too large as a PNG of the same drawing."""
     if len(markup) <= MOST_SVG_BYTES:
         return Html(markup)
-    encoded = base64.b64encode(png.read_bytes()).decode("ascii")
+    png = io.BytesIO()
+    with styled():
+        drawing.figure.savefig(png, format="png")
+    encoded = base64.b64encode(png.getvalue()).decode("ascii")
     return element("img", src=f"data:image/png;base64,{encoded}", alt=f"{drawing.title}. {drawing.caption}")
 
 
@@ -84,22 +94,18 @@ def _files(data: RunData, drawing: Drawing, *pictures: Path) -> list[str]:
     """Return links to the figure's files, and to the numbers where no table of them stands below."""
     shown = [f"{run_directory.FIGURES_FOLDER}/{path.name}" for path in pictures]
     parts: list[str] = ["As a file: ", links(shown), "."]
-    numbers = _number_files(data) if drawing.numbers is None else []
-    return [*parts, " Numbers behind the figures: ", links(numbers), "."] if numbers else parts
+    numbers = _number_files(data, drawing) if drawing.numbers is None else []
+    return [*parts, " Drawn from: ", links(numbers), "."] if numbers else parts
 
 
-def _number_files(data: RunData) -> list[str]:
-    held = {
-        run_directory.PREDICTED: data.predicted is not None,
-        run_directory.MEASURED: data.measured is not None,
-        run_directory.SWEEP_CSV: bool(data.sweep),
-        run_directory.HORIZONS: bool(data.horizons),
-    }
-    return [name for name, is_held in held.items() if is_held and _is_there(data, name)]
-
-
-def _is_there(data: RunData, name: str) -> bool:
-    return data.directory is not None and (data.directory / name).is_file()
+def _number_files(data: RunData, drawing: Drawing) -> list[str]:
+    """Return the files that the figure is drawn from; a sweep's table may be there in its other format alone."""
+    folder = data.directory
+    if folder is None:
+        return []
+    other = {run_directory.SWEEP_CSV: run_directory.SWEEP_PARQUET}
+    named = (name if (folder / name).is_file() else other.get(name, name) for name in drawing.files)
+    return [name for name in named if (folder / name).is_file()]
 
 
 def _numbers(drawing: Drawing) -> Html:

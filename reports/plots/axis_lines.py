@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from loadahead.reports import run_directory
 from loadahead.reports.plots.base import Layout
 from loadahead.reports.plots.sheet import legend, shortened, slanted, wrapped
-from loadahead.reports.plots.style import INK, MEASURED, QUIET, SERIES, light_grid
+from loadahead.reports.plots.style import CHOSEN, MEASURED, QUIET, SERIES, light_grid
 from loadahead.reports.views.axis import PREDICTED, AxisLine, AxisPanel, AxisPoint, AxisView, Scale, Value
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _TICKS = {Layout.WIDE: 16, Layout.NARROW: 8}
 # The characters of all its ticks' labels together.
 _LONGEST = 16
 _TICK_TEXT = {Layout.WIDE: 90, Layout.NARROW: 34}
+_MISFIT: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 7, "color": QUIET}
 
 
 def draw(axes: Axes, panel: AxisPanel, value: Value, scale: float, labels: list[str]) -> None:
@@ -56,16 +58,13 @@ def draw(axes: Axes, panel: AxisPanel, value: Value, scale: float, labels: list[
 
 def _marks(axes: Axes, line: AxisLine, value: Value, scale: float) -> None:
     looks: tuple[tuple[list[AxisPoint], dict[str, Any]], ...] = (
-        ([point for point in line.points if not point.fits], {"marker": "x", "markersize": 7, "color": QUIET}),
-        (
-            [point for point in line.points if point.chosen],
-            {"marker": "o", "markersize": 9.5, "markerfacecolor": "none", "markeredgecolor": INK},
-        ),
+        ([point for point in line.points if not point.fits], _MISFIT),
+        ([point for point in line.points if point.chosen], CHOSEN),
     )
     for points, look in looks:
         places, values = _points(points, value, scale)
         if places:
-            axes.plot(places, values, linestyle="none", zorder=8, label="_", **look)
+            axes.plot(places, values, zorder=8, label="_", **look)
 
 
 def _points(points: tuple[AxisPoint, ...] | list[AxisPoint], value: Value, scale: float) -> Any:
@@ -106,12 +105,16 @@ def draw_legend(figure: Figure, layout: Layout, found: AxisView) -> None:
     if "measured" in handles:
         handles["measured"] = handles.pop("measured")
     if any(point.chosen for point in every):
-        handles["chosen"] = Line2D(
-            [], [], linestyle="none", marker="o", markersize=9.5, markerfacecolor="none", markeredgecolor=INK
-        )
+        handles["chosen"] = Line2D([], [], **CHOSEN)
     if not all(point.fits for point in every):
-        handles["does not fit"] = Line2D([], [], linestyle="none", marker="x", markersize=7, color=QUIET)
+        handles["does not fit"] = Line2D([], [], **_MISFIT)
     legend(figure, layout, handles)
+
+
+def files_of(found: AxisView) -> tuple[str, ...]:
+    """Return the files of a run directory that the points are from."""
+    swept = (run_directory.SWEEP_CSV,) if found.swept else ()
+    return (*swept, *((run_directory.HORIZONS,) if not found.swept or found.measured_sentence else ()))
 
 
 def title(axes: Axes, panel: AxisPanel, layout: Layout, beside: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loadahead.reports.plots.axis_lines import draw, draw_legend, label_axis, title
+from loadahead.reports.plots.axis_lines import draw, draw_legend, files_of, label_axis, title
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.sheet import common_scale, in_the_middle, sheet
 from loadahead.reports.plots.style import styled, time_scale
@@ -37,7 +37,7 @@ def axis_overlap_stalls(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawi
     """Draw overlap in percent above, and below it each kind of stall that occurs."""
     found = view.of(data)
     if isinstance(found, Missing):
-        return Missing(title="Overlap and stalls against the horizon", reason=found.reason)
+        return Missing(title="Overlap and stalls against the horizon", reason=found.reason, absent=found.absent)
     if layout is Layout.NARROW:
         found = fewer(found, _MOST_NARROW)
     stalls = [name for name in STALLS if _largest_share(found, name) >= _SAID_SHARE]
@@ -74,7 +74,9 @@ def axis_overlap_stalls(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawi
             axes.tick_params(labelbottom=axes is (overlap, *waits)[-1])
         (overlap, *waits)[-1].set_xlabel(found.axis_label)
     draw_legend(figure, layout, found)
-    return Drawing(figure=figure, title=name, caption=" ".join(_sentences(found, stalls, copies)))
+    return Drawing(
+        figure=figure, title=name, caption=" ".join(_sentences(found, stalls, copies)), files=files_of(found)
+    )
 
 
 def _largest_share(found: AxisView, stall: str) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadahead.reports.axis_names import capital
-from loadahead.reports.plots.axis_lines import draw, draw_legend, label_axis, title
+from loadahead.reports.plots.axis_lines import draw, draw_legend, files_of, label_axis, title
 from loadahead.reports.plots.base import Drawing, Layout, Missing
-from loadahead.reports.plots.sheet import capacity_line, common_scale, is_wide, limits, sheet
+from loadahead.reports.plots.sheet import capacity_line, common_scale, in_lines, is_wide, limits, sheet
 from loadahead.reports.plots.style import byte_scale, styled, time_scale
 from loadahead.reports.plots.ticks import plain_ticks
 from loadahead.reports.run_data import RunData
@@ -17,6 +17,9 @@ from loadahead.reports.views.axis import AxisPanel, AxisPoint, AxisView, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+_LABEL = 22
 
 
 def _time(point: AxisPoint) -> float:
@@ -59,13 +62,16 @@ def axis_time_memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing 
         _label(time, found.time.name, times, place, beside)
         _label(memory, "peak device memory" if layout is Layout.WIDE else "peak memory", sizes, place, beside)
     draw_legend(figure, layout, found)
-    return Drawing(figure=figure, title=_title(found), caption=" ".join(_sentences(found, all(lows))))
+    return Drawing(
+        figure=figure, title=_title(found), caption=" ".join(_sentences(found, all(lows))), files=files_of(found)
+    )
 
 
 def _label(axes: Axes, name: str, units: Sequence[tuple[float, str]], place: int, beside: int) -> None:
     """Name what is drawn and its unit, at the left alone where one unit serves all panels of a row."""
     if beside == 1 or place == 0:
-        axes.set_ylabel(f"{name} ({units[place][1]})")
+        # An axis is half a figure high, and its label no longer than that.
+        axes.set_ylabel("\n".join(in_lines(f"{name} ({units[place][1]})", _LABEL)))
     elif units[place] != units[0]:
         axes.set_ylabel(units[place][1])
 

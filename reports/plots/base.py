@@ -30,12 +30,17 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Holds a figure, its title, and what to see in it; and what is drawn as a table, where that is short."""
+    """Holds a figure, its title, and what to see in it.
+
+    ``numbers`` is what is drawn as a table, where that is short; ``files`` names those of a run directory that it is
+    drawn from.
+    """
 
     figure: Figure
     title: str
     caption: str
     numbers: Grid | None = None
+    files: tuple[str, ...] = ()
 
     def settle(self) -> None:
         """Lay the figure out once and for all; else every saving does it anew, twice, and comes to the same."""

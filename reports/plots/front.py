@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from loadahead.reports.palette import PALETTE
+from loadahead.reports import run_directory
 from loadahead.reports.plots.base import Drawing, Layout, Missing
+from loadahead.reports.plots.free_place import Label, corners, place_label
 from loadahead.reports.plots.model_panels import label_panel, model_panels
-from loadahead.reports.plots.sheet import legend, scales
-from loadahead.reports.plots.style import INK, PREDICTED, QUIET, byte_scale, styled, time_scale
+from loadahead.reports.plots.sheet import in_lines, legend, scales
+from loadahead.reports.plots.style import CHOSEN, INK, PREDICTED, QUIET, byte_scale, styled, time_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import front as view
 from loadahead.reports.views.front import FrontPanel, FrontPoint, FrontView
@@ -30,13 +30,22 @@ def front(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     if isinstance(found, Missing):
         return found
     figure, every, columns = model_panels(layout, len(found.panels))
-    for axes, panel in zip(every, found.panels, strict=True):
-        _panel(axes, panel, found, layout, columns)
+    panels = list(zip(every, found.panels, strict=True))
+    scale = [_panel(axes, panel, found, layout, columns) for axes, panel in panels]
     legend(figure, layout, _handles(found))
-    return Drawing(figure=figure, title=found.title, caption=" ".join(found.sentences))
+    # Labels look for a free place, which is known once all else stands in its own.
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    for (axes, panel), (time, size) in zip(panels, scale, strict=True):
+        _name_chosen(axes, panel, time, size, layout)
+    return Drawing(
+        figure=figure, title=found.title, caption=" ".join(found.sentences), files=(run_directory.SWEEP_CSV,)
+    )
 
 
-def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, columns: int) -> None:
+def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, columns: int) -> tuple[float, float]:
+    """Draw a panel and return what ns and bytes are divided by."""
     shown = panel.shown
     times, sizes = [p.time_ns for p in shown], [float(p.peak_device_bytes) for p in shown]
     time, time_unit = time_scale(max(times))
@@ -57,9 +66,14 @@ def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, colu
     )
     scales(axes, [nbytes / size for nbytes in sizes], [ns / time for ns in times])
     _capacity(axes, panel, size)
-    _chosen(axes, panel, time, size, layout)
+    axes.plot(*_place(panel.points[panel.chosen], time, size), zorder=6, **CHOSEN)
     names = f"peak device memory ({size_unit})", f"{found.time.name} ({time_unit})"
     label_panel(axes, panel.title, *names, layout, columns)
+    return time, size
+
+
+def _place(point: FrontPoint, time: float, size: float) -> tuple[float, float]:
+    return point.peak_device_bytes / size, point.time_ns / time
 
 
 def _kinds(points: Sequence[FrontPoint]) -> dict[str, list[FrontPoint]]:
@@ -101,6 +115,7 @@ def _handles(found: FrontView) -> dict[str, Any]:
     for label in (_FITS, _KEPT, _MISFIT):
         if shown[label]:
             handles[label] = Line2D([], [], linestyle="none", **_look(label, on_front=False))
+    handles["chosen" if fitting else "nearest to fit"] = Line2D([], [], **CHOSEN)
     return handles
 
 
@@ -128,24 +143,16 @@ def _capacity(axes: Axes, panel: FrontPanel, size: float) -> None:
         axes.set_title(f"{text} is to the {side}", loc="right", fontsize=8, fontweight="normal", color=QUIET)
 
 
-def _chosen(axes: Axes, panel: FrontPanel, time: float, size: float, layout: Layout) -> None:
-    """Ring the chosen point and name it, on the side where there is more room."""
-    point = panel.points[panel.chosen]
-    at = point.peak_device_bytes / size, point.time_ns / time
-    axes.plot(*at, marker="o", markersize=11, markerfacecolor="none", markeredgecolor=INK, linestyle="none", zorder=6)
-    x, y = axes.transAxes.inverted().transform(axes.transData.transform(at))
+def _name_chosen(axes: Axes, panel: FrontPanel, time: float, size: float, layout: Layout) -> None:
+    """Name the ringed point where there is room: neither on other points nor on the front."""
     what = "chosen" if panel.fitting else "nearest to fit"
-    lines = textwrap.wrap(f"{what}: {point.label}", 26 if layout is Layout.NARROW else 34)
-    axes.annotate(
-        "\n".join(lines),
-        at,
-        xytext=(14 if x < 0.5 else -14, 16 if y < 0.5 else -16),
-        textcoords="offset points",
-        ha="left" if x < 0.5 else "right",
-        va="bottom" if y < 0.5 else "top",
-        fontsize=8,
-        color=INK,
-        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkB": 6},
-        bbox={"facecolor": PALETTE["ground"].light, "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
-        zorder=7,
+    text = in_lines(f"{what}: {panel.points[panel.chosen].label}", 26 if layout is Layout.NARROW else 34)
+    lines = [corners([(nbytes / size, ns / time) for nbytes, ns in panel.staircase])]
+    if panel.capacity_bytes is not None:
+        lines.append([(panel.capacity_bytes / size, level) for level in axes.get_ylim()])
+    place_label(
+        axes,
+        Label(at=_place(panel.points[panel.chosen], time, size), lines=tuple(text)),
+        points=[_place(point, time, size) for point in panel.shown],
+        lines=lines,
     )

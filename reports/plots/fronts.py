@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.model_panels import label_panel, model_panels
 from loadahead.reports.plots.sheet import legend, scales
-from loadahead.reports.plots.style import PREDICTED, SERIES, byte_scale, styled, time_scale
+from loadahead.reports.plots.style import CHOSEN, PREDICTED, SERIES, byte_scale, styled, time_scale
 from loadahead.reports.sweep_comparison import SweepComparison
 from loadahead.reports.views import fronts as view
 from loadahead.reports.views.front import FrontPanel
@@ -32,7 +32,7 @@ def fronts(found: SweepComparison, layout: Layout = Layout.WIDE, /) -> Drawing |
     figure, every, columns = model_panels(layout, len(shown.panels))
     for axes, panel in zip(every, shown.panels, strict=True):
         _panel(axes, panel, shown, layout, columns)
-    legend(figure, layout, _handles(found))
+    legend(figure, layout, _handles(found, shown))
     return Drawing(figure=figure, title=shown.title, caption=" ".join(shown.sentences))
 
 
@@ -55,18 +55,15 @@ def _stairs(axes: Axes, side: FrontPanel, look: dict[str, Any], time: float, siz
     axes.plot(
         chosen.peak_device_bytes / size,
         chosen.time_ns / time,
-        linestyle="none",
-        marker="o",
-        markersize=12,
-        markerfacecolor="none",
-        markeredgecolor=look["color"],
-        markeredgewidth=1.4,
         zorder=6,
+        **CHOSEN | {"markeredgecolor": look["color"], "markeredgewidth": 1.4},
     )
 
 
-def _handles(found: SweepComparison) -> dict[str, Any]:
+def _handles(found: SweepComparison, shown: FrontsView) -> dict[str, Any]:
+    """Return what the legend explains: whose each front is, and what is ringed."""
     from matplotlib.lines import Line2D
 
     names = {"A": found.a.name, "B": found.b.name}
-    return {f"{side}: {name[-40:]}": Line2D([], [], **_LOOKS[side]) for side, name in names.items()}
+    handles: dict[str, Any] = {f"{side}: {name[-40:]}": Line2D([], [], **_LOOKS[side]) for side, name in names.items()}
+    return handles | {shown.ringed: Line2D([], [], **CHOSEN)}

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+_DIGIT = 0.64 * SMALL
 ROOM = {
-    Layout.WIDE: view.Room(),
-    Layout.NARROW: view.Room(boxes=500, boxes_in_row=50, ranks=2, points=180.0, columns=130, arrows=1),
+    Layout.WIDE: view.Room(digit=_DIGIT),
+    Layout.NARROW: view.Room(boxes=500, boxes_in_row=50, ranks=2, points=180.0, columns=130, arrows=1, digit=_DIGIT),
 }
 _LABELS = {
     Kind.SEND_ACTIVATION: "SEND ACTIVATION",
@@ -93,21 +94,19 @@ def _boxes(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float], p
             facecolors=FAINT if several else KIND_COLOUR[kind],
             **(_DIFFERS | {"linewidth": 1.1 if room > 3 else 0.6} if differs else plain),
         )
-        _numbers(axes, axis, step, boxes, places[number], points)
+        _numbers(axes, axis, step, boxes, places[number])
 
 
-def _numbers(axes: Axes, axis: TimeAxis, step: str, boxes: list[view.Box], y: float, points: float) -> None:
+def _numbers(axes: Axes, axis: TimeAxis, step: str, boxes: list[view.Box], y: float) -> None:
     """Write the microbatch's number into each box that has room for it."""
-    point = axis.width(step, 1.0, points)
     first, last = axis.x(step, axis.spans[step]).tolist()
     for box in boxes:
-        text = str(box.microbatch)
+        if not box.numbered:
+            continue
         ends = np.clip(axis.x(step, [box.start_ns, box.end_ns]), first, last)
         left, right = (float(end) for end in ends)
-        if box.operations == 1 and box.microbatch >= 0 and right - left > point * SMALL * (0.64 * len(text) + 0.3):
-            axes.text(
-                (left + right) / 2, y + 0.52, text, ha="center", va="center", fontsize=SMALL, color=GROUND, clip_on=True
-            )
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": GROUND, "clip_on": True}
+        axes.text((left + right) / 2, y + 0.52, str(box.microbatch), **look)
 
 
 def _waits(axes: Axes, found: view.Gantt, axis: TimeAxis, places: list[float]) -> None:
@@ -259,4 +258,4 @@ def gantt(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     if found.overview:
         _overview(grid[0][0], found, layout)
     legend_above(figure, *_legend(found))
-    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences), files=found.files)

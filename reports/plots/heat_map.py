@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from loadahead.reports.axis_names import axis_name, some, values_text
+from loadahead.reports import run_directory
+from loadahead.reports.axis_names import axis_name, some
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots.base import Drawing, Layout, Missing
 from loadahead.reports.plots.sheet import legend, sheet, shortened, slanted, wrapped
@@ -67,7 +68,9 @@ def heat_map(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missin
     if not all(cell.fits for cell in cells):
         handles["does not fit"] = Patch(**_MISFIT)
     legend(figure, layout, handles, "beside the least that fits" if len(handles) > 1 else None)
-    return Drawing(figure=figure, title=found.title, caption=" ".join(found.sentences))
+    return Drawing(
+        figure=figure, title=found.title, caption=" ".join(found.sentences), files=(run_directory.SWEEP_CSV,)
+    )
 
 
 class _Map:
@@ -115,12 +118,11 @@ def _map(axes: Axes, one: HeatSlice, found: HeatView, turned: bool, width: float
     axes.tick_params(length=0)
     axes.set_xlabel(axis_name(axis_wide))
     axes.set_ylabel(axis_name(axis_high))
-    where = ", ".join(text for text in (one.title, values_text(one.fixed)) if text)
     axes.set_title(
         wrapped(
-            f"{shown.name} ({name}){f': {where}' if where else ''}",
+            f"{shown.name} ({name}){f': {one.where}' if one.where else ''}",
             Layout.NARROW if turned else Layout.WIDE,
-            1 if turned else 2,
+            2 if width == _INSIDE[Layout.WIDE] else 1,
         )
     )
 

@@ -63,4 +63,4 @@ def link_use(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missin
             [Patch(facecolor=QUIET), Line2D([], [], color=INK, linewidth=0.9)],
             [f"{first} (filled)", second],
         )
-    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences), files=found.files)

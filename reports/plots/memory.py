@@ -25,6 +25,7 @@ from loadahead.reports.plots.style import (
 from loadahead.reports.plots.time_axis import TimeAxis
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import memory as view
+from loadahead.reports.views.timelines import MEASURED as MEASURED_STEP
 from loadahead.reports.views.timelines import percent
 from loadahead.sim.units import format_bytes
 
@@ -48,7 +49,7 @@ _LINES: dict[str, dict[str, Any]] = {
 }
 # Over its own stack a measurement is the one line, in ink.
 _OVER_STACK: dict[str, Any] = {"color": INK, "linewidth": 0.9, "solid_joinstyle": "miter"}
-_KEEP_ALL: dict[str, Any] = {"color": QUIET, "linewidth": 0.9, "zorder": 1}
+_KEEP_ALL: dict[str, Any] = {"color": LIGHT["keep-all"], "linewidth": 1.4, "linestyle": (0, (1, 1)), "zorder": 1}
 # The capacity is drawn when it takes at most this many times the peak's height.
 _CAPACITY_IN_SIGHT = 1.4
 # Above this share of memory that never leaves, the axis starts above zero.
@@ -116,6 +117,11 @@ def _stack(axes: Axes, axis: TimeAxis, step: str, roles: view.RoleCurves, scale:
         below = above
 
 
+def _look(rank: view.RankMemory, step: str) -> dict[str, Any]:
+    """Return the look of a step's line: a measurement's is one colour in both panels, and none of the stack's."""
+    return _OVER_STACK if rank.roles is not None and step == MEASURED_STEP else _LINES[step]
+
+
 def _device(axes: Axes, axis: TimeAxis, rank: view.RankMemory, found: view.MemoryOverTime, letters: int) -> None:
     values = [nbytes for curve in rank.device.values() for nbytes in curve.nbytes] + [rank.peak]
     kept = rank.keep_all
@@ -125,8 +131,7 @@ def _device(axes: Axes, axis: TimeAxis, rank: view.RankMemory, found: view.Memor
         if step == "predicted" and rank.roles is not None:
             _stack(axes, axis, step, rank.roles, scale)
         else:
-            look = _OVER_STACK if rank.roles is not None else _LINES[step]
-            _step(axes, axis, step, curve, scale, zorder=3, **look)
+            _step(axes, axis, step, curve, scale, zorder=3, **_look(rank, step))
     if kept is not None:
         _step(axes, axis, next(iter(rank.device)), kept, scale, **_KEEP_ALL)
     if found.capacity_bytes is not None:
@@ -144,10 +149,11 @@ def _host(axes: Axes, axis: TimeAxis, rank: view.RankMemory, letters: int) -> No
     low, high, _ = _limits(values, None)
     scale, unit = byte_scale(high)
     for step, curve in rank.host.items():
-        _step(axes, axis, step, curve, scale, **_LINES[step])
+        _step(axes, axis, step, curve, scale, **_look(rank, step))
     axes.set_ylim(low / scale, high / scale)
     axes.set_ylabel(unit if low == 0 else f"{unit} (not from 0)")
-    axes.set_title(fill(_title(f"Rank {rank.rank}, host slots", rank.host), letters), fontsize=8.5, fontweight="normal")
+    in_use = f" in use: {rank.host_in_words}" if rank.host_in_words else ""
+    axes.set_title(fill(f"Rank {rank.rank}, host slots{in_use}", letters), fontsize=8.5, fontweight="normal")
     if not any(values):
         axes.set_yticks([])
         axes.set_ylabel("")
@@ -165,12 +171,13 @@ def _legend(found: view.MemoryOverTime) -> tuple[list[Any], list[str]]:
         for name, label, colour in ROLES:
             if any(rank.roles is not None and any(getattr(rank.roles, name)) for rank in found.ranks):
                 handles[label] = Patch(facecolor=colour)
-    if stacked and "measured" in found.ends_ns:
-        handles["measured, device"] = Line2D([], [], **_OVER_STACK)
     for step in found.ends_ns:
-        handles[f"{step}, host" if stacked else step] = Line2D([], [], **_LINES[step])
+        if stacked and step == MEASURED_STEP:
+            handles[step] = Line2D([], [], **_OVER_STACK)
+        else:
+            handles[f"{step}, host" if stacked else step] = Line2D([], [], **_LINES[step])
     if any(rank.keep_all is not None for rank in found.ranks):
-        handles["every boundary kept"] = Line2D([], [], **_KEEP_ALL)
+        handles[view.KEPT] = Line2D([], [], **_KEEP_ALL)
     return list(handles.values()), list(handles)
 
 
@@ -196,4 +203,4 @@ def memory(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     for column in range(columns):
         axis.put(grid[0][column], grid[-1][column], not wide)
     legend_above(figure, *_legend(found))
-    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences), files=found.files)

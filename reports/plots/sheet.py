@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,9 @@ _LEGEND_MARK = 8
 # The characters of all titles that stand beside each other.
 _TITLES = {Layout.WIDE: 88, Layout.NARROW: 34}
 _DASHES = (0, (5, 3))
+_BEHIND_COMMAS = re.compile(r"(?<=[,;]) ")
 # Inches around axes for what labels turn out longer than they were laid out for.
-_SLACK = 0.09
+_SLACK = 0.12
 
 
 def sheet(layout: Layout, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, list[list[Axes]]]:
@@ -125,6 +128,15 @@ def slanted(axes: Axes) -> None:
 
 def wrapped(text: str, layout: Layout, panels: int) -> str:
     """Return a panel's title in as many lines as it needs to stay within its panel."""
-    import textwrap
+    return "\n".join(in_lines(text, _TITLES[layout] // panels))
 
-    return "\n".join(textwrap.wrap(text, _TITLES[layout] // panels))
+
+def in_lines(text: str, width: int) -> list[str]:
+    """Return a text in lines of so many characters; what stands between commas stays together where it has room."""
+    out: list[str] = []
+    for part in _BEHIND_COMMAS.split(text):
+        if out and len(out[-1]) + 1 + len(part) <= width:
+            out[-1] += f" {part}"
+        else:
+            out += textwrap.wrap(part, width)
+    return out

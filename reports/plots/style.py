@@ -45,6 +45,15 @@ STALL_LABEL = {stall: look.label for stall, look in STALL_LOOKS.items()}
 # Lines of one panel have these colours when they are variants of a plan.
 SERIES = tuple(LIGHT[f"series-{number}"] for number in range(1, 6))
 
+# Every figure rings what is chosen, and has a diamond for what was measured.
+CHOSEN: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 11,
+    "markerfacecolor": "none",
+    "markeredgecolor": INK,
+}
+
 FONT = "DejaVu Sans"
 # No text is smaller, on a phone neither.
 SMALL = 7.5

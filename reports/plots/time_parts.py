@@ -105,4 +105,4 @@ def time_parts(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Miss
     light_grid(axes, "x")
     used = [part for part in view.PARTS if any(bar.parts_ns.get(part) for bar in found.drawn)]
     legend_above(figure, [Patch(**LOOKS[part]) for part in used], [LABELS[part] for part in used])
-    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences))
+    return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences), files=found.files)

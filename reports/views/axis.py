@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any, TypeAlias
 
 from loadahead.reports.axis_names import (
@@ -20,10 +21,10 @@ from loadahead.reports.axis_names import (
 )
 from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.views.base import Missing
-from loadahead.reports.views.timed import Timed, timed
+from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import AS_FAST, WITHIN, choices, models_of
 from loadahead.sim.step_metrics import StepMetrics, SweepRow
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 TITLE = "Step time and memory against the horizon"
 MOST_PANELS, MOST_LINES = 4, 5
@@ -102,7 +103,8 @@ class AxisPanel:
 class AxisView:
     """Holds the panels, the axis against which they are drawn, and by which time points compare.
 
-    ``notes`` says in words what is not shown, and ``run_variant`` which variant was measured, where it is known.
+    ``notes`` says in words what is not shown, ``run_variant`` which variant was measured, where it is known, and
+    ``swept`` whether there is a sweep: else all is of the horizons that were run one by one.
     """
 
     axis: str
@@ -110,6 +112,7 @@ class AxisView:
     panels: tuple[AxisPanel, ...]
     notes: tuple[str, ...]
     run_variant: str
+    swept: bool
 
     @property
     def axis_label(self) -> str:
@@ -158,33 +161,49 @@ class AxisView:
         """Return the smallest value that is as fast as the fastest, and what the largest takes."""
         if len(line.points) < 2:
             return ""
-        fastest = min(point.time_ns for point in line.points)
-        knee = next(point for point in line.points if (100 - AS_FAST) * point.time_ns <= 100 * fastest)
+        able, of_those = _able(line)
+        if not able:
+            return of_those
+        fastest = min(point.time_ns for point in able)
+        knee = next(point for point in able if (100 - AS_FAST) * point.time_ns <= 100 * fastest)
         last = line.points[-1]
-        value = value_text(self.axis, knee.value)
-        said = (
-            f"{value} is the first within {WITHIN} of the least {self.time.name}, "
-            f"{format_duration(round(knee.time_ns))}, and needs {format_bytes(knee.peak_device_bytes)}"
-        )
+        value, time = value_text(self.axis, knee.value), format_duration(round(knee.time_ns))
+        needs = f"needs {format_bytes(knee.peak_device_bytes)}"
+        if len(able) == 1:
+            said = f"{value} alone fits: it takes {time} ({self.time.name}) and {needs}"
+        else:
+            said = f"{of_those}{value} is the first within {WITHIN} of the least {self.time.name}, {time}, and {needs}"
         if last is knee:
             return f"{said}."
-        return f"{said}; {value_text(self.axis, last.value)} needs {format_bytes(last.peak_device_bytes)}."
+        beyond = "" if last.fits else ", and does not fit"
+        return f"{said}; {value_text(self.axis, last.value)} needs {format_bytes(last.peak_device_bytes)}{beyond}."
 
     def _of_categories(self, line: AxisLine) -> str:
-        fastest = min(line.points, key=lambda point: (point.time_ns, point.peak_device_bytes))
-        leanest = min(line.points, key=lambda point: (point.peak_device_bytes, point.time_ns))
-        both = f"least {self.time.name} with {value_text(self.axis, fastest.value)}, "
+        able, of_those = _able(line)
+        if not able:
+            return of_those
+        fastest = min(able, key=lambda point: (point.time_ns, point.peak_device_bytes))
+        leanest = min(able, key=lambda point: (point.peak_device_bytes, point.time_ns))
+        both = f"{of_those}least {self.time.name} with {value_text(self.axis, fastest.value)}, "
         return (
             f"{both}{format_duration(round(fastest.time_ns))}, least memory with "
             f"{value_text(self.axis, leanest.value)}, {format_bytes(leanest.peak_device_bytes)}."
         )
 
 
+def _able(line: AxisLine) -> tuple[list[AxisPoint], str]:
+    """Return a line's points that fit, and what is said first: that only these count, or that there are none."""
+    able = [point for point in line.points if point.fits]
+    if not able:
+        return [], f"none of {counted(len(line.points), 'point')} fits."
+    return able, "of those that fit, " if len(able) < len(line.points) else ""
+
+
 def of(data: RunData) -> AxisView | Missing:
     """Return the panels of a run's sweep and measured horizons; or why there is no curve to draw."""
     axis = _axis(data)
     if axis is None:
-        return Missing(title=TITLE, reason=_why_none(data))
+        return Missing(title=TITLE, reason=_why_none(data), absent=not (data.sweep or data.horizons))
     others = [name for name in varying(data.sweep) if name != axis]
     of_lines = [name for name in others if name in _LINE_AXES]
     found = choices(data.sweep, model_axes=data.model_axes)
@@ -196,14 +215,17 @@ def of(data: RunData) -> AxisView | Missing:
     notes: list[str] = []
     panels = _with_measured(by_panel, by_count, of_panels, notes)
     chosen = [data.sweep[choice.index] for choice in found if choice.fits]
-    with_chosen = [key for key, rows in by_panel.items() if any(row is one for row in rows for one in chosen)]
-    measured_first = sorted(panels, key=lambda key: not panels[key])
-    shown = some(list(panels), MOST_PANELS, [*[key for key in measured_first if panels[key]], *with_chosen])
+    wanted = [key for key in panels if panels[key]]
+    wanted += [tuple((axis, data.sweep[choice.index].axes[axis]) for axis in of_panels) for choice in found]
+    shown, around = _shown(list(panels), wanted, [axis for axis in of_panels if axis not in models])
     variants = list(dict.fromkeys(_variant(row.axes, of_lines) for row in data.sweep))
     best = [_variant(row.axes, of_lines) for row in chosen]
     kept = some(variants, MOST_LINES, best)
+    if around:
+        what = "the chosen point" if found[0].fits else "the point nearest to fit"
+        notes.append(f"Each other panel differs from that of {what} in one axis.")
     notes += _left_out(len(shown), len(panels), of_panels or [MICROBATCHES]) + _variants_left_out(kept, variants)
-    time = timed(by_panel[key] for key in shown if key in by_panel)
+    time = time_of(data.sweep)
     return AxisView(
         axis=axis,
         time=time,
@@ -212,10 +234,27 @@ def of(data: RunData) -> AxisView | Missing:
         ),
         notes=tuple(notes),
         run_variant=_run_variant(data, of_lines),
+        swept=bool(data.sweep),
     )
 
 
 _Key: TypeAlias = tuple[tuple[str, Any], ...]
+
+
+def _shown(keys: Sequence[_Key], wanted: Sequence[_Key], axes: Sequence[str]) -> tuple[list[_Key], bool]:
+    """Return the panels to draw, and whether all but one differ from that one in one axis.
+
+    Of more panels than there is room for that differ in several axes, those are drawn around the wanted one: two
+    panels that differ in two axes would not say which of these made the difference.
+    """
+    first = list(dict.fromkeys(key for key in wanted if key in keys))
+    if len(keys) <= MOST_PANELS or len(axes) < 2 or len(first) != 1:
+        return some(keys, MOST_PANELS, first), False
+    base, picked = dict(first[0]), list(first)
+    for axis in axes:
+        beside = [key for key in keys if {name for name, value in key if base.get(name) != value} == {axis}]
+        picked += some(beside, max(MOST_PANELS - len(picked), 0)) if len(picked) < MOST_PANELS else []
+    return [key for key in keys if key in picked], True
 
 
 def _axis(data: RunData) -> str | None:
@@ -264,6 +303,7 @@ def _with_measured(
     Numbers that no panel has get panels of their own.
     """
     out: dict[_Key, list[HorizonPoint]] = {key: [] for key in by_panel}
+    gpus = {row.gpus or 1 for rows in by_panel.values() for row in rows}
     for count, points in by_count.items():
         own = [key for key, rows in by_panel.items() if count is None or rows[0].microbatches == count]
         if len(own) == 1:
@@ -271,6 +311,8 @@ def _with_measured(
         elif own:
             names = " and ".join(axis_name(axis) for axis in axes if axis != MICROBATCHES)
             notes.append(f"Measured horizons are not drawn: which {names or 'point'} they are of is not known.")
+        elif len(gpus) > 1:
+            notes.append("Measured horizons are not drawn: on how many of the sweep's GPUs they ran is not known.")
         else:
             out[((MICROBATCHES, count),)] = points
     return dict(sorted(out.items(), key=lambda item: dict(item[0]).get(MICROBATCHES) or 0)) if by_count else out
@@ -320,13 +362,16 @@ def _panel(
             point = _point(row, row.axes[axis], places[row.axes[axis]], time)
             marked = replace(point, chosen=any(row is one for one in chosen), model=model_of[id(row)])
             lines.setdefault(label, []).append(marked)
+    count = rows[0].microbatches if rows else dict(key).get(MICROBATCHES) or 1
+    gpus = next((row.gpus for row in (*rows, *data.sweep)), None)
+    of_step = partial(_of_step, count, gpus, places, time)
     if foreseen:
-        lines[PREDICTED] = [_of_step(horizon, step, places, time) for horizon, step in foreseen]
+        lines[PREDICTED] = [of_step(horizon, step) for horizon, step in foreseen]
     capacities = {row.capacity_bytes for row in rows} if rows else {data.capacity_bytes}
     return AxisPanel(
         title=_title(key, rows, data),
         lines=tuple(AxisLine(label=label, points=tuple(points)) for label, points in lines.items()),
-        measured=tuple(_of_step(horizon, step, places, time) for horizon, step in runs),
+        measured=tuple(of_step(horizon, step) for horizon, step in runs),
         scale=scale,
         ticks={place: str(value) for value, place in places.items()},
         capacity_bytes=capacities.pop() if len(capacities) == 1 else None,
@@ -367,8 +412,12 @@ def _point(row: SweepRow, value: Any, place: float, time: Timed) -> AxisPoint:
     )
 
 
-def _of_step(horizon: int, step: StepMetrics, places: Mapping[Any, float], time: Timed) -> AxisPoint:
-    return _point(SweepRow.of({HORIZON: horizon, MICROBATCHES: 1}, step), horizon, places[horizon], time)
+def _of_step(
+    count: int, gpus: int | None, places: Mapping[Any, float], time: Timed, horizon: int, step: StepMetrics
+) -> AxisPoint:
+    """Return the point of a measured horizon: of as many microbatches and GPUs as its panel's rows are."""
+    row = replace(SweepRow.of({HORIZON: horizon, MICROBATCHES: count}, step), gpus=gpus)
+    return _point(row, horizon, places[horizon], time)
 
 
 def fewer(view: AxisView, most: int) -> AxisView:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Says why there is nothing to show."""
+    """Says why there is nothing to show; ``absent``: what it needs is not there at all, which is said once for all."""
 
     title: str
     reason: str
+    absent: bool = False

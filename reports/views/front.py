@@ -10,7 +10,7 @@ from loadahead.reports.axis_names import capital, not_drawn, some, values_text, 
 from loadahead.reports.pareto import all_on_front, front_of
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
-from loadahead.reports.views.timed import Timed, timed
+from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import Choice, choices, models_of
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.units import counted, format_bytes, format_duration
@@ -156,11 +156,12 @@ class FrontView:
 def of(data: RunData) -> FrontView | Missing:
     """Return the points of a run's sweep, a panel for each model; a sweep of one point shows nothing of the kind."""
     if len(data.sweep) < 2:
-        return Missing(title=TITLE, reason="there is no sweep" if not data.sweep else "the sweep has only one point")
+        reason = "the sweep has only one point" if data.sweep else "there is no sweep"
+        return Missing(title=TITLE, reason=reason, absent=not data.sweep)
     models = list(models_of(data.sweep, data.model_axes).values())
     chosen = choices(data.sweep, model_axes=data.model_axes)
     shown = some(range(len(models)), MOST_PANELS)
-    time = timed([data.sweep[i] for i in models[place]] for place in shown)
+    time = time_of(data.sweep)
     panels = tuple(panel_of(data.sweep, models[place], chosen[place], time) for place in shown)
     return FrontView(panels=panels, models=len(models), time=time)
 

@@ -9,7 +9,7 @@ from loadahead.reports.axis_names import capital, not_drawn, some, values_text
 from loadahead.reports.sweep_comparison import SweepComparison
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.front import MOST_PANELS, FrontPanel, panel_of
-from loadahead.reports.views.timed import Timed, timed
+from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import Choice
 from loadahead.sim.step_metrics import SweepRow
 
@@ -40,6 +40,12 @@ class FrontsView:
         return f"{capital(self.time.name)} against peak device memory, in A and in B"
 
     @property
+    def ringed(self) -> str:
+        """Return what the rings are, in a word or two."""
+        fit = [bool(side.fitting) for panel in self.panels for side in (panel.a, panel.b)]
+        return "chosen" if all(fit) else "chosen, or nearest to fit" if any(fit) else "nearest to fit"
+
+    @property
     def sentences(self) -> list[str]:
         """Return what the figure shows, in words."""
         parts = [] if self.other_models is None else ["A and B are of different models."]
@@ -61,7 +67,7 @@ def of(found: SweepComparison) -> FrontsView | Missing:
     if not found.best:
         return Missing(title=TITLE, reason="the sweeps have no model in common")
     shown = some(found.best, MOST_PANELS)
-    time = timed([*one.rows_a, *one.rows_b] for one in shown)
+    time = time_of([*found.a.rows, *found.b.rows])
     several = len(found.best) > 1
     panels = tuple(
         FrontsPanel(

@@ -7,10 +7,12 @@ is an overview of the whole step: how much of each of its columns the ranks comp
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.reports.devices import of_one_device
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.busy import busy_shares
@@ -28,7 +30,8 @@ from loadahead.reports.views.gantt_parts import (
     Wait,
     Way,
 )
-from loadahead.reports.views.time_waits import CAUSES, QueueWaits, queue_waits
+from loadahead.reports.views.time_parts import HOST, TimeParts, time_parts
+from loadahead.reports.views.time_waits import CAUSES, NOT_KNOWN, QueueWaits, queue_waits
 from loadahead.reports.views.timelines import MEASURED, PREDICTED, end_of, far_apart, peaks_of, ranks_of, steps_of
 from loadahead.reports.views.window import around, half_window
 from loadahead.sim.ir.kinds import COPY_KINDS, TASK_KINDS, Kind
@@ -44,7 +47,8 @@ def gantt(data: RunData, room: Room | None = None) -> Gantt | Missing:
     room = room or Room()
     steps = steps_of(data)
     if not steps:
-        return Missing(title=TITLE, reason="there is no timeline with operations")
+        nothing = data.predicted is None and data.measured is None
+        return Missing(title=TITLE, reason="there is no timeline with operations", absent=nothing)
     waited = {name: queue_waits(data, step) for name, step in steps.items()}
     every = ranks_of(steps)
     ranks = _ranks(steps, every, next(iter(waited.values())), room.ranks)
@@ -52,7 +56,10 @@ def gantt(data: RunData, room: Room | None = None) -> Gantt | Missing:
     alike = _alike(steps)
     wholes = {name: (int(step.start_ns.min()), end_of(step)) for name, step in steps.items()}
     spans, shown_whole = _spans(steps, wholes, rows, room, alike)
-    differ = _differing(steps) if alike else None
+    # Steps are not compared that are of different devices, or so far apart that they need axes of their own.
+    comparable = alike and _compare(steps) and not far_apart(end - start for start, end in wholes.values())
+    differ = _differing(steps) if comparable else None
+    still = _still(data)
     boxes: list[Box] = []
     compared = off = 0
     for number, row in enumerate(rows):
@@ -61,7 +68,7 @@ def gantt(data: RunData, room: Room | None = None) -> Gantt | Missing:
         marked = differ if row.source == MEASURED else None
         if marked is not None:
             compared, off = compared + len(at), off + int(marked[at].sum())
-        boxes += _boxes(step, at, number, spans[row.source], room.points, marked)
+        boxes += _boxes(step, at, number, spans[row.source], room, marked)
     waits = _waits(waited, rows, spans, room.points)
     widths = [_points(box.end_ns - box.start_ns, spans[rows[box.row].source], room.points) for box in boxes]
     return Gantt(
@@ -82,6 +89,9 @@ def gantt(data: RunData, room: Room | None = None) -> Gantt | Missing:
                 longest_ns=found.longest_ns,
                 step_ns=steps[name].step_time_ns,
                 drawn=sum(rows[wait.row].source == name for wait in waits),
+                host_ns=still.get((name, HOST), 0),
+                unknown_ns=still.get((name, NOT_KNOWN), 0),
+                ranks=len(every),
             )
             for name, found in waited.items()
         },
@@ -135,6 +145,11 @@ def _alike(steps: Mapping[str, Timeline]) -> bool:
         and bool((first.kind == second.kind).all())
         and bool((first.rank == second.rank).all())
     )
+
+
+def _compare(steps: Mapping[str, Timeline]) -> bool:
+    predicted, measured = steps[PREDICTED], steps[MEASURED]
+    return of_one_device(predicted.header.get("costs"), measured.source)
 
 
 _Window = tuple[int, int]
@@ -192,10 +207,10 @@ def _points(length_ns: int, span: _Window, points: float) -> float:
 
 
 def _boxes(
-    step: Timeline, at: Ints, row: int, span: _Window, points: float, differs: npt.NDArray[np.bool_] | None
+    step: Timeline, at: Ints, row: int, span: _Window, room: Room, differs: npt.NDArray[np.bool_] | None
 ) -> list[Box]:
     """Return a row's boxes; operations narrower than a dot are joined with such neighbours less than a dot off."""
-    least = LEAST_POINTS / points * (span[1] - span[0])
+    least = LEAST_POINTS / room.points * (span[1] - span[0])
     out: list[Box] = []
     group: list[int] = []
     for op in [*at.tolist(), None]:
@@ -206,7 +221,24 @@ def _boxes(
         if short:
             group.append(op)
         elif op is not None:
-            out.append(_joined(step, [op], row, differs))
+            out.append(_numbered(_joined(step, [op], row, differs), span, room))
+    return out
+
+
+def _numbered(box: Box, span: _Window, room: Room) -> Box:
+    """Return an operation's box with its number, where what is seen of it has room for that."""
+    seen = min(box.end_ns, span[1]) - max(box.start_ns, span[0])
+    has_room = box.microbatch >= 0 and room.has_room(box.microbatch, _points(seen, span, room.points))
+    return replace(box, numbered=has_room)
+
+
+def _still(data: RunData) -> dict[tuple[str, str], int]:
+    """Return how long the queues of each step stand still beside their waits, by step and part, in ns."""
+    parts = time_parts(data) if data.plan is not None else None
+    out: dict[tuple[str, str], int] = {}
+    for bar in parts.bars if isinstance(parts, TimeParts) else ():
+        for part in (HOST, NOT_KNOWN):
+            out[bar.source, part] = out.get((bar.source, part), 0) + bar.parts_ns.get(part, 0)
     return out
 
 

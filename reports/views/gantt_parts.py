@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loadahead.reports.views.timelines import far_apart, own_axes_sentence, percent
+from loadahead.reports import run_directory
+from loadahead.reports.views.timelines import far_apart, own_axes_sentence, percent, step_files
 from loadahead.sim.ir.kinds import Kind, Queue
-from loadahead.sim.units import format_duration
+from loadahead.sim.units import counted, format_duration
 
 TITLE = "What ran when"
 # A rank's send and receive share a lane, since they show two ends of transfers and are mostly empty.
@@ -19,7 +20,7 @@ LANES: tuple[tuple[str, tuple[Queue, ...]], ...] = (
 )
 # An operation is marked whose start lies elsewhere in its own step by more than this share of it.
 OFF_BY = 0.05
-_OFF_BY = percent(round(OFF_BY * 100), 100)
+_OFF_BY = f"{OFF_BY:.0%}".replace("%", " %")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Room:
         points: how wide the chart is, in points of 1/72 inch.
         columns: of the overview.
         arrows: boundaries whose way is shown, of each rank.
+        digit: how wide a digit of a microbatch's number is, in points.
     """
 
     boxes: int = 1500
@@ -41,6 +43,11 @@ class Room:
     points: float = 590.0
     columns: int = 400
     arrows: int = 2
+    digit: float = 4.8
+
+    def has_room(self, number: int, points: float) -> bool:
+        """Return whether a number can be written into a box of so many points, with half a digit for its edges."""
+        return points > self.digit * (len(str(number)) + 0.5)
 
 
 # A box that would be narrower than this, in points, is one with its neighbours: 1/96 inch, a dot of a page.
@@ -57,6 +64,7 @@ class Box:
         start_ns, end_ns: when it starts and ends; of several, the first and the last.
         operations: how many there are.
         differs: whether a measured one starts elsewhere in its step than predicted, or in another order.
+        numbered: whether it is wide enough for its microbatch's number.
     """
 
     row: int
@@ -66,6 +74,7 @@ class Box:
     end_ns: int
     operations: int = 1
     differs: bool = False
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +120,29 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepWaits:
-    """Says how long the compute queues of a step wait: all ranks together, the longest, and how many are drawn."""
+    """Says how long the compute queues of a step wait: all ranks together, the longest, and how many are drawn.
+
+    ``host_ns`` and ``unknown_ns`` are how long they stand still beside that, all together: while the host issues work,
+    and for no known cause. ``ranks`` is how many the step has.
+    """
 
     total_ns: int
     longest_ns: int
     step_ns: int
     drawn: int
+    host_ns: int = 0
+    unknown_ns: int = 0
+    ranks: int = 1
+
+    @property
+    def still(self) -> str:
+        """Return in words how long the queues stand still without a wait, and while what; empty where they do not."""
+        causes = ((self.host_ns, "while the host issues work"), (self.unknown_ns, "for no known cause"))
+        whole = self.step_ns * self.ranks
+        of = "the step" if self.ranks == 1 else "the ranks' time"
+        return " and ".join(
+            f"{format_duration(ns)} {cause} ({percent(ns, whole)} of {of})" for ns, cause in causes if ns
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +182,11 @@ class Gantt:
         return not self.overview
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of a run directory that all this is from."""
+        return (*step_files(self.spans), *((run_directory.PLAN,) if self.with_plan else ()))
+
+    @property
     def own_axes(self) -> bool:
         """Return whether each step needs a time axis of its own."""
         return len(set(self.spans.values())) > 1
@@ -175,7 +206,9 @@ class Gantt:
         """Return what the numbers say."""
         lengths = {name: end - start for name, (start, end) in self.wholes.items()}
         times = ", ".join(f"{format_duration(ns)} as {name}" for name, ns in lengths.items())
-        out = [f"One step, {times}. Numbers in the boxes are microbatches."]
+        out = [f"One step, {times}."]
+        if any(box.numbered for box in self.boxes):
+            out[0] += " Numbers in the boxes are microbatches."
         if not self.whole:
             out.append(self._window(lengths))
         if self.own_scales:
@@ -212,29 +245,42 @@ class Gantt:
         side = f"As {name}, " if len(self.step_waits) > 1 else ""
         queues = "the compute queues" if many else "the compute queue"
         if not found.longest_ns:
-            if not self.with_plan:
-                return _capital(f"{side}{queues} {'have' if many else 'has'} no gap between operations.")
-            return _capital(f"{side}{queues} never {'wait' if many else 'waits'}.")
+            return _capital(f"{side}{self._without_waits(found, queues)}")
         together = (
             f"together the ranks wait {format_duration(found.total_ns)}"
             if many
-            else (f"it waits {format_duration(found.total_ns)} in all")
+            else f"it waits {format_duration(found.total_ns)} in all"
         )
         share = percent(found.longest_ns, found.step_ns)
-        longest = f"at once at most {format_duration(found.longest_ns)} ({share} of the step)"
+        longest = f"the longest wait takes {format_duration(found.longest_ns)} ({share} of the step)"
+        still = found.still
+        rest = f" Beside that {'they stand' if many else 'it stands'} still for {still}." if still else ""
         if found.drawn:
-            return _capital(f"{side}{queues} {'wait' if many else 'waits'} where hatched; {together}, {longest}.")
+            return _capital(f"{side}{queues} {'wait' if many else 'waits'} where hatched; {together}, {longest}.{rest}")
         where = "" if self.whole and len(self.ranks) == self.all_ranks else " of this stretch and these ranks"
-        return _capital(f"{side}no wait{where} is long enough to be drawn; {together}, {longest}.")
+        total = together.replace("it waits", f"{queues} waits")
+        return _capital(f"{side}no wait{where} is long enough to be drawn; {total}, {longest}.{rest}")
+
+    def _without_waits(self, found: StepWaits, queues: str) -> str:
+        many = self.all_ranks > 1
+        if not self.with_plan:
+            return f"{queues} {'have' if many else 'has'} no gap between operations."
+        if not found.still:
+            return f"{queues} never {'wait' if many else 'waits'}."
+        stand = f"{queues} {'stand' if many else 'stands'} still"
+        return f"no wait for copies or other ranks is known; {stand} for {found.still}."
 
     def _differences(self) -> list[str]:
+        out = "The prediction stands above the measurement."
         if self.off is None or self.compared is None:
-            return []
-        above = "The prediction stands above the measurement"
-        of = f"of {self.compared} measured operations start elsewhere in their step by more than {_OFF_BY} of it"
-        if self.outlined:
-            return [f"{above}. Outlined: {self.off} {of}, or in another order."]
-        return [f"{above}: {self.off or 'none'} {of}, or in another order."]
+            return [out] if len(self.spans) > 1 else []
+        every = f"of the {counted(self.compared, 'measured operation')} shown"
+        where = f"earlier or later in its step than predicted, by more than {_OFF_BY} of the step, or in another order"
+        if not self.off:
+            return [f"{out} None {every} starts {where}."]
+        own = where if self.off == 1 else where.replace("in its step", "in their step")
+        outlined = "Outlined: " if self.outlined else ""
+        return [f"{out} {outlined}{self.off} {every} {'starts' if self.off == 1 else 'start'} {own}."]
 
 
 def _capital(text: str) -> str:

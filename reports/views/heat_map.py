@@ -9,10 +9,10 @@ from typing import Any
 from loadahead.reports.axis_names import axis_name, capital, in_order, not_drawn, some, values_text, varying
 from loadahead.reports.run_data import REQUIRED_AXES, RunData
 from loadahead.reports.views.base import Missing
-from loadahead.reports.views.timed import Timed, timed
+from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import Choice, choices, models_of
 from loadahead.sim.step_metrics import SweepRow
-from loadahead.sim.units import format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_duration
 
 TITLE = "Time and memory of each combination"
 # So many models have a pair of maps each, and so many values of an axis a cell each.
@@ -43,15 +43,24 @@ class HeatSlice:
     Attributes:
         title: what tells the model from others; empty where there is one.
         fixed: the other axes that vary, with the value that the chosen point has.
+        others: how many other combinations of values those axes have.
         across, up: the values of both axes, in order.
         cells: by value of ``up``, then of ``across``; None where the sweep has no such point.
     """
 
     title: str
     fixed: Mapping[str, Any]
+    others: int
     across: tuple[Any, ...]
     up: tuple[Any, ...]
     cells: tuple[tuple[HeatCell | None, ...], ...]
+
+    @property
+    def where(self) -> str:
+        """Return what the map is of, and how many maps like it there would be; empty where there is no other."""
+        text = ", ".join(part for part in (self.title, values_text(self.fixed)) if part)
+        others = f"{counted(self.others, 'other value' if len(self.fixed) == 1 else 'other combination')} not drawn"
+        return f"{text}; {others}" if self.others else text
 
     @property
     def known(self) -> list[HeatCell]:
@@ -96,6 +105,13 @@ class HeatView:
         cells = one.known
         fit = sum(cell.fits for cell in cells)
         where = ", ".join(text for text in (one.title, values_text(one.fixed)) if text)
+        left = ""
+        if one.others:
+            what = "values" if len(one.fixed) == 1 else "combinations"
+            left = f" The {one.others} other {what if one.others > 1 else what[:-1]} of "
+            left += (
+                f"{' and '.join(axis_name(axis) for axis in one.fixed)} {'are' if one.others > 1 else 'is'} not drawn."
+            )
         count = f"all {fit}" if fit == len(cells) else f"{fit} of the {len(cells)}"
         said = [f"{count} points shown {'fits' if fit == 1 else 'fit'}" if fit else f"none of {len(cells)} points fits"]
         inside = [cell for cell in cells if cell.fits]
@@ -104,13 +120,14 @@ class HeatView:
             said.append(f"the least time of these is {format_duration(round(fastest))}")
             said.append(f"the least memory {format_bytes(leanest)}")
         text = ", ".join(said) + "."
-        return [capital(f"{where}: {text}" if where else text)]
+        return [capital(f"{where}: {text}" if where else text) + left]
 
 
 def of(data: RunData) -> HeatView | Missing:
     """Return the sweep over its two axes; or why there is no table to show."""
     if len(data.sweep) < 2:
-        return Missing(title=TITLE, reason="there is no sweep" if not data.sweep else "the sweep has only one point")
+        reason = "the sweep has only one point" if data.sweep else "there is no sweep"
+        return Missing(title=TITLE, reason=reason, absent=not data.sweep)
     chosen = choices(data.sweep, model_axes=data.model_axes)
     models = list(models_of(data.sweep, data.model_axes).values())
     own = set(chosen[0].model)
@@ -121,7 +138,7 @@ def of(data: RunData) -> HeatView | Missing:
     across, up = pair
     shown = some(range(len(models)), MOST_SLICES)
     notes: list[str] = []
-    time = timed([data.sweep[i] for i in models[place]] for place in shown)
+    time = time_of(data.sweep)
     slices = tuple(_slice(data.sweep, models[place], chosen[place], pair, time, notes) for place in shown)
     return HeatView(
         across=across, up=up, slices=slices, models=len(models), time=time, notes=tuple(dict.fromkeys(notes))
@@ -169,6 +186,7 @@ def _slice(
     return HeatSlice(
         title=values_text({axis: value for axis, value in choice.model.items() if axis not in pair}),
         fixed=fixed,
+        others=len({tuple(row.axes[axis] for axis in fixed) for row in rows}) - 1,
         across=tuple(columns),
         up=tuple(lines),
         cells=tuple(tuple(cell(value, other) for value in columns) for other in lines),

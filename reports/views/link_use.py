@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.reports import run_directory
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
-from loadahead.reports.views.timelines import far_apart, own_axes_sentence, percent, steps_of
+from loadahead.reports.views.timelines import far_apart, own_axes_sentence, percent, step_files, steps_of
 from loadahead.sim.costs import NANOSECONDS_PER_SECOND, Costs
 from loadahead.sim.engines.fluid import carried_by, too_large
 from loadahead.sim.ir.plan import Ints, Plan
@@ -66,6 +67,11 @@ class LinksInUse:
         return min(start for start, _ in self.wholes.values()), max(end for _, end in self.wholes.values())
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of a run directory that all this is from."""
+        return (*step_files(self.wholes), run_directory.PLAN, run_directory.COSTS)
+
+    @property
     def sentences(self) -> list[str]:
         """Return what the numbers say."""
         name, (start, end) = next(iter(self.wholes.items()))
@@ -100,7 +106,8 @@ def link_use(data: RunData, most_links: int = 6, columns: int = 240) -> LinksInU
     elif data.plan is None or data.costs is None:
         reason = f"it needs the {'plan' if data.plan is None else 'costs'} of the run"
     if reason is not None or data.plan is None or data.costs is None:
-        return Missing(title=TITLE, reason=reason or "")
+        lacks = (data.predicted is None and data.measured is None) or data.plan is None or data.costs is None
+        return Missing(title=TITLE, reason=reason or "", absent=lacks)
     links = _links(data.plan, data.costs, steps, columns)
     if not links:
         return Missing(title=TITLE, reason="nothing is copied, and no sends meet")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadahead.reports import run_directory
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.timelines import (
@@ -17,6 +18,7 @@ from loadahead.reports.views.timelines import (
     own_axes_sentence,
     peaks_of,
     percent,
+    step_files,
 )
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.memory import role_levels
@@ -24,7 +26,8 @@ from loadahead.sim.timeline import MemorySamples, Timeline
 from loadahead.sim.units import counted, format_bytes
 
 TITLE = "Memory over time"
-KEEP_ALL = "all kept"
+# What legends call the step that offloads nothing.
+KEPT = "every boundary kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +57,16 @@ class RoleCurves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankMemory:
-    """Holds one rank's memory: device and host by step (predicted, measured), and by role where that is known."""
+    """Holds one rank's memory: device and host by step (predicted, measured), and by role where that is known.
+
+    ``host`` is what is in use of the slots; ``host_pool`` is what all of the slots take, as tables count it: a slot of
+    one size does not serve another.
+    """
 
     rank: int
     device: Mapping[str, Curve]
     host: Mapping[str, Curve]
+    host_pool: Mapping[str, int]
     roles: RoleCurves | None
     keep_all: Curve | None
 
@@ -66,6 +74,19 @@ class RankMemory:
     def peak(self) -> int:
         """Return the rank's largest peak of device memory of all steps."""
         return max(curve.peak for curve in self.device.values())
+
+    @property
+    def host_in_words(self) -> str:
+        """Return what is in use of the host's slots at most, and what their pool is; empty where none is used."""
+        peaks = {step: curve.peak for step, curve in self.host.items()}
+        if not any(peaks.values()):
+            return ""
+        pools = " and ".join(dict.fromkeys(format_bytes(self.host_pool[step]) for step in peaks))
+        pool = f"of {'pools' if ' and ' in pools else 'a pool'} of {pools}"
+        if len(set(peaks.values())) == 1:
+            sources = f", {' and '.join(peaks)}," if len(peaks) > 1 else ""
+            return f"at most {format_bytes(max(peaks.values()))}{sources} {pool}"
+        return f"at most {', '.join(f'{format_bytes(peak)} {step}' for step, peak in peaks.items())}, {pool}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +108,21 @@ class MemoryOverTime:
         return far_apart(self.ends_ns.values())
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of a run directory that all this is from."""
+        plan = (run_directory.PLAN,) if any(rank.roles is not None for rank in self.ranks) else ()
+        kept = (run_directory.KEEP_ALL,) if any(rank.keep_all is not None for rank in self.ranks) else ()
+        return (*step_files(self.ends_ns), *plan, *kept)
+
+    @property
     def sentences(self) -> list[str]:
         """Return what the numbers say."""
         fullest = max(self.ranks, key=lambda rank: (rank.peak, -rank.rank))
         out = [self._peak(fullest)]
         if fullest.keep_all is not None:
             out.append(self._saved(fullest, fullest.keep_all))
+        if fullest.host_in_words:
+            out.append(f"Host slots of rank {fullest.rank} in use: {fullest.host_in_words}.")
         out += self._agreement()
         out += self._ranks()
         if self.thinned:
@@ -103,6 +133,9 @@ class MemoryOverTime:
 
     def _peak(self, fullest: RankMemory) -> str:
         text = f"Rank {fullest.rank} peaks at {format_bytes(fullest.peak)}"
+        of = [step for step, curve in fullest.device.items() if curve.peak == fullest.peak]
+        if len(of) < len(fullest.device):
+            text += f" as {of[0]}"
         if len(self.all_peaks) > 1:
             text += ", and no rank at more"
         if self.capacity_bytes is None:
@@ -114,12 +147,16 @@ class MemoryOverTime:
 
     def _saved(self, rank: RankMemory, kept: Curve) -> str:
         what = (
-            f"The thin line behind is the same step with every boundary kept on the device: {format_bytes(kept.peak)}"
+            f'The dotted line, "{KEPT}", is the same step predicted without offloading: {format_bytes(kept.peak)} '
+            f"on rank {rank.rank}"
         )
-        saved = kept.peak - rank.device[PREDICTED].peak if PREDICTED in rank.device else None
-        if saved is None:
+        if PREDICTED not in rank.device:
             return what + "."
-        return f"{what}, {format_bytes(abs(saved))} {'more' if saved >= 0 else 'less'} on rank {rank.rank}."
+        own = rank.device[PREDICTED].peak
+        if kept.peak == own:
+            return f"{what}, as much as its predicted peak."
+        more = f"{format_bytes(abs(kept.peak - own))} {'more' if kept.peak > own else 'less'}"
+        return f"{what}, {more} than its predicted peak of {format_bytes(own)}."
 
     def _agreement(self) -> list[str]:
         both = [rank for rank in self.ranks if len(rank.device) > 1]
@@ -129,9 +166,12 @@ class MemoryOverTime:
         worst = max(off, key=lambda rank: abs(off[rank]))
         where = f"the {counted(len(both), 'rank')} drawn" if len(both) > 1 else f"rank {both[0].rank}"
         if not off[worst]:
-            return [f"The measured peak of {where} is the predicted one to the byte."]
-        more = "more" if off[worst] > 0 else "less"
-        return [f"Measured peaks of {where} are off by {format_bytes(abs(off[worst]))} at most ({more}, rank {worst})."]
+            each = "each of " if len(both) > 1 else ""
+            return [f"The measured peak of {each}{where} is the predicted one to the byte."]
+        by = f"{format_bytes(abs(off[worst]))} {'above' if off[worst] > 0 else 'below'}"
+        if len(both) == 1:
+            return [f"The measured peak of {where} is {by} the predicted one."]
+        return [f"Of {where} the measured peak of rank {worst} is furthest from the predicted one: {by} it."]
 
     def _ranks(self) -> list[str]:
         if len(self.ranks) == len(self.all_peaks):
@@ -147,7 +187,8 @@ def memory_over_time(data: RunData, most_ranks: int = 3, most_points: int = 600)
     found = {PREDICTED: data.predicted, MEASURED: data.measured}
     sampled = {name: step for name, step in found.items() if step is not None and len(step.memory)}
     if not sampled:
-        return Missing(title=TITLE, reason="there is no timeline with memory samples")
+        nothing = data.predicted is None and data.measured is None
+        return Missing(title=TITLE, reason="there is no timeline with memory samples", absent=nothing)
     ends = {name: max(end_of(step), int(step.memory.t_ns.max())) for name, step in sampled.items()}
     steps = {name: step for name, step in sampled.items() if ends[name] > 0}
     if not steps:
@@ -173,18 +214,27 @@ def _of_rank(memory: MemorySamples, rank: int) -> tuple[Ints, Ints, Ints]:
 
 
 def _rank(data: RunData, steps: Mapping[str, Timeline], rank: int, most: int) -> RankMemory:
-    device, host = {}, {}
+    device, host, pool = {}, {}, {}
     for name, step in steps.items():
         t, on_device, on_host = _of_rank(step.memory, rank)
         if len(t):
             end = max(end_of(step), int(t[-1]))
             device[name], host[name] = _curve(t, on_device, end, most), _curve(t, on_host, end, most)
+            pool[name] = _pool(step, rank, host[name].peak)
     kept = data.keep_all
     keep_all = None
     if kept is not None and (kept.memory.rank == rank).any():
         t, on_device, _ = _of_rank(kept.memory, rank)
         keep_all = _curve(t, on_device, max(end_of(kept), int(t[-1])), most)
-    return RankMemory(rank=rank, device=device, host=host, roles=_roles(data, rank, most), keep_all=keep_all)
+    return RankMemory(
+        rank=rank, device=device, host=host, host_pool=pool, roles=_roles(data, rank, most), keep_all=keep_all
+    )
+
+
+def _pool(step: Timeline, rank: int, in_use: int) -> int:
+    """Return what all of a rank's slots take, from the step's summary; without one what is in use at most."""
+    ranks = step.metrics.ranks if "summary" in step.header else ()
+    return next((one.peak_host_bytes for one in ranks if one.rank == rank), in_use)
 
 
 def _curve(t: Ints, nbytes: Ints, end: int, most: int) -> Curve:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadahead.reports import run_directory
 from loadahead.reports.launches import launches_of
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
@@ -20,6 +21,7 @@ from loadahead.reports.views.timelines import (
     own_axes_sentence,
     percent,
     ranks_of,
+    step_files,
     steps_of,
 )
 from loadahead.sim.ir.kinds import TASK_KINDS, Kind
@@ -99,6 +101,11 @@ class TimeParts:
         return far_apart(self.step_ns.values())
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of a run directory that all this is from."""
+        return (*step_files(self.step_ns), *((run_directory.PLAN,) if self.with_plan else ()))
+
+    @property
     def sentences(self) -> list[str]:
         """Return what the numbers say."""
         out = [self._of_source(source) for source in self.step_ns]
@@ -136,7 +143,8 @@ def time_parts(data: RunData, most_ranks: int = 16) -> TimeParts | Missing:
     """Return where each rank's time goes, or why that is not known."""
     steps = steps_of(data)
     if not steps:
-        return Missing(title=TITLE, reason="there is no timeline with operations")
+        nothing = data.predicted is None and data.measured is None
+        return Missing(title=TITLE, reason="there is no timeline with operations", absent=nothing)
     ranks = ranks_of(steps)
     waited = {
         name: None if data.plan is None else waits(data.plan, step.end_ns, launches_of(step, data.plan, data.costs))

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from loadahead.reports import run_directory
 from loadahead.reports.run_data import RunData
 from loadahead.sim.ir.kinds import Queue
 from loadahead.sim.timeline import Timeline
@@ -21,6 +22,12 @@ def steps_of(data: RunData) -> dict[str, Timeline]:
     """Return the run's steps that have operations and take time: predicted, then measured."""
     found = {PREDICTED: data.predicted, MEASURED: data.measured}
     return {name: timeline for name, timeline in found.items() if timeline is not None and timeline.step_time_ns > 0}
+
+
+def step_files(steps: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of a run directory that hold these steps."""
+    files = {PREDICTED: run_directory.PREDICTED, MEASURED: run_directory.MEASURED}
+    return tuple(files[step] for step in steps)
 
 
 def ranks_of(steps: Mapping[str, Timeline]) -> tuple[int, ...]:

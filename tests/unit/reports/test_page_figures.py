@@ -38,7 +38,8 @@ def small(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
     figure, ((axes,),) = new_figure(1.0, 1, 1)
     axes.plot([0, 1], [0, 1], color=PALETTE["accent"].light)
     numbers = Grid(headers=("x", "y"), rows=(("0", "0"), ("1", "1"))) if layout is Layout.WIDE else None
-    return Drawing(figure=figure, title="A small figure", caption=f"It is {layout.value}.", numbers=numbers)
+    title, caption = "A small figure", f"It is {layout.value}."
+    return Drawing(figure=figure, title=title, caption=caption, numbers=numbers, files=("sweep.csv", "none.csv"))
 
 
 @pytest.fixture
@@ -89,8 +90,34 @@ def test_colours_on_the_page_are_variables_and_in_files_light(tmp_path: Path) ->
 def test_a_figure_has_its_caption_and_its_numbers(tmp_path: Path) -> None:
     page = PageText(write_report(write_run(tmp_path / "run")).read_text(encoding="utf-8"))
     assert "It is wide." in page.text and "Its numbers as a table" in page.text
+    assert "Drawn from" not in page.text
     assert [[("x", None), ("y", None)], [("0", "0"), ("0", "0")], [("1", "1"), ("1", "1")]] in page.tables
-    assert "Numbers behind the figures" not in page.text
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_each_layout_has_the_caption_of_what_it_shows(tmp_path: Path) -> None:
+    """A phone had a picture of two ranks above what is said of four."""
+    page = write_report(write_run(tmp_path / "run")).read_text(encoding="utf-8")
+    assert '<p class="wide">It is wide.</p><p class="narrow">It is narrow.</p>' in page
+
+
+def test_a_figure_names_the_files_that_it_is_drawn_from(written: Path) -> None:
+    found = re.findall(r"<figcaption>.*?</figcaption>", page_of(written), re.DOTALL)
+    files = {str(re.search(r"figures/(\w+)\.svg", one)[1]): PageText(one) for one in found}  # type: ignore[index]
+    drawn_from = {name: [a for a in one.addresses if not a.startswith("figures/")] for name, one in files.items()}
+    assert drawn_from["time_parts"] == ["predicted.jsonl", "measured.jsonl", "plan.json"]
+    assert drawn_from["link_use"] == ["predicted.jsonl", "measured.jsonl", "plan.json", "costs.json"]
+    assert drawn_from["front"] == drawn_from["heat_map"] == ["sweep.csv"]
+    assert drawn_from["axis_time_memory"] == ["sweep.csv", "horizons.json"]
+
+
+def test_figures_of_what_a_run_has_nothing_of_are_not_named_one_by_one(tmp_path: Path) -> None:
+    """The page's last line names the part that is missing."""
+    root = write_run(tmp_path / "run")
+    for name in ("sweep.csv", "sweep.parquet", "horizons.json"):
+        (root / name).unlink(missing_ok=True)
+    text = PageText(write_report(root).read_text(encoding="utf-8")).text
+    assert "Not drawn" not in text and "This run has no: the sweep" in text
 
 
 @pytest.mark.usefixtures("one_figure")

@@ -170,10 +170,10 @@ def test_horizon_lines_are_the_sweep_and_diamonds_the_measurement() -> None:
     line, measured = axes[1].get_lines()
     rows = [row for row in data.sweep if row.microbatches == 4]
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 4])
-    np.testing.assert_allclose(line.get_ydata(), [row.step_time_ns / 1e6 for row in rows])
+    np.testing.assert_allclose(line.get_ydata(), [row.step_time_ns * (row.gpus or 1) / 4 / 1e6 for row in rows])
     steps = [p.measured for p in data.horizons if p.measured is not None]
     np.testing.assert_allclose(measured.get_xdata(), [1, 3])
-    np.testing.assert_allclose(measured.get_ydata(), [step.step_time_ns / 1e6 for step in steps])
+    np.testing.assert_allclose(measured.get_ydata(), [step.step_time_ns / 4 / 1e6 for step in steps])
     assert measured.get_markeredgecolor() == MEASURED
     assert not [line for line in axes[0].get_lines() if line.get_label() == "measured"]
 

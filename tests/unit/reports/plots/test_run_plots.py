@@ -217,7 +217,21 @@ def test_memory_stacks_to_the_samples() -> None:
         peak
     )
     assert float(np.max(behind.get_ydata())) * scale == pytest.approx(kept.metrics.ranks[0].peak_device_bytes)
-    assert "exactly as predicted" in drawing.figure.axes[1].get_title(loc="left").replace("\n", " ")
+    assert "exactly as predicted" in device.get_title(loc="left").replace("\n", " ")
+    # Tables count the pool of the slots: what is in use of it is another number, which is not the predicted one of it.
+    host = drawing.figure.axes[1].get_title(loc="left").replace("\n", " ")
+    assert "exactly" not in host and "host slots in use: at most " in host and " of a pool of " in host
+
+
+def test_lines_of_the_memory_figure_can_be_told_apart() -> None:
+    device, host = drawn("memory", both()).figure.axes[:2]
+    measured, kept = device.get_lines()[:2]
+    assert (measured.get_color() != kept.get_color() and kept.get_linestyle() == ":") or kept.is_dashed()
+    stack = {mpl.colors.to_hex(c.get_facecolor()[0]) for c in device.collections}
+    lines = {mpl.colors.to_hex(line.get_color()) for line in (*device.get_lines(), *host.get_lines())}
+    assert not lines & stack
+    # A measurement has one colour in both panels.
+    assert measured.get_color() in {line.get_color() for line in host.get_lines()}
 
 
 @pytest.mark.parametrize("tight", [False, True])

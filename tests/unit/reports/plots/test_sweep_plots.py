@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from loadahead.reports.palette import PALETTE
 from loadahead.reports.plots import PLOTS, Drawing, Layout, Missing
 from loadahead.reports.plots.fronts import fronts
+from loadahead.reports.plots.sheet import in_lines
 from loadahead.reports.plots.style import styled
 from loadahead.reports.run_data import RunData
 from loadahead.reports.sweep_comparison import SweepSide, compare_sweeps
@@ -191,6 +192,48 @@ def test_both_fronts_of_a_comparison(layout: Layout) -> None:
     assert_inside(found, layout)
     stairs = [line for line in found.figure.axes[0].get_lines() if line.get_drawstyle() == "steps-post"]
     assert len(stairs) == 2
+    assert "chosen" in [text.get_text() for legend in found.figure.legends for text in legend.get_texts()]
+    tight = SweepSide(name="c", rows=CASES["nothing fits"].sweep)
+    one = fronts(compare_sweeps(a, tight), layout)
+    assert isinstance(one, Drawing)
+    labels = [text.get_text() for legend in one.figure.legends for text in legend.get_texts()]
+    assert "chosen, or nearest to fit" in labels
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("case", ["some fit", "nothing fits", "rates", "degrees"])
+def test_the_chosen_points_name_lies_on_no_point_and_not_on_the_front(case: str, layout: Layout) -> None:
+    found = drawn("front", CASES[case], layout)
+    laid_out(found)
+    axes = found.figure.axes[0]
+    (name,) = [text for text in axes.texts if text.get_text().startswith(("chosen:", "nearest to fit:"))]
+    box = Text.get_window_extent(name)
+    assert axes.get_window_extent().padded(1).contains(box.x0, box.y0)
+    assert axes.get_window_extent().padded(1).contains(box.x1, box.y1)
+    for line in axes.get_lines():
+        corners = axes.transData.transform(line.get_xydata())
+        if line.get_drawstyle() == "steps-post" and len(corners) > 1:
+            turns = np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)
+            corners = np.concatenate([corners[:1], *np.stack([turns, corners[1:]], axis=1)])
+            ways = zip(corners, corners[1:], strict=False)
+            corners = np.concatenate([start + (end - start) * np.linspace(0, 1, 50)[:, None] for start, end in ways])
+        if line.get_transform() == axes.transData:
+            assert not any(box.contains(x, y) for x, y in corners), line.get_label()
+
+
+def test_a_title_breaks_between_values() -> None:
+    assert in_lines("4 microbatches, h2d 400 MB/s", 20) == ["4 microbatches,", "h2d 400 MB/s"]
+    assert in_lines("peak memory (MiB): h2d 1 GB/s; 2 other values", 80) == [
+        "peak memory (MiB): h2d 1 GB/s; 2 other values"
+    ]
+    assert in_lines("one word after the other", 10) == ["one word", "after the", "other"]
+
+
+def test_other_values_of_a_third_axis_are_told_in_the_maps_titles() -> None:
+    data = by_axes({"hardware.d2h": ["1 GB/s", "2 GB/s", "4 GB/s"], "horizon": [1, 2], "microbatches": [2, 4]})
+    for axes in drawn("heat_map", data).figure.axes:
+        title = axes.get_title(loc="left").replace("\n", " ")
+        assert title.endswith(": d2h 1 GB/s; 2 other values not drawn")
 
 
 def luminance(colour: str) -> float:

@@ -60,7 +60,7 @@ def test_a_wait_too_short_to_be_drawn_is_told() -> None:
     assert not found.waits
     (line,) = [sentence for sentence in found.sentences if "wait" in sentence and "arrow" not in sentence]
     assert line.startswith("No wait is long enough to be drawn; together the ranks wait ")
-    told = re.search(r"the ranks wait ([\d.]+ \w+), at once at most ([\d.]+ \w+)", line)
+    told = re.search(r"the ranks wait ([\d.]+ \w+), the longest wait takes ([\d.]+ \w+)", line)
     assert told is not None
     assert parse_duration_ns(told.group(1)) == pytest.approx(total, rel=1e-3)
     assert parse_duration_ns(told.group(2)) == pytest.approx(found.step_waits["predicted"].longest_ns, rel=1e-3)
@@ -79,18 +79,29 @@ def test_waits_of_ranks_that_are_not_drawn_count() -> None:
         (StepWaits(total_ns=0, longest_ns=0, step_ns=MS, drawn=0), "The compute queues never wait."),
         (
             StepWaits(total_ns=3000, longest_ns=1000, step_ns=MS, drawn=0),
-            "No wait is long enough to be drawn; together the ranks wait 3 us, at once at most 1 us (0.1 % of the "
-            "step).",
+            "No wait is long enough to be drawn; together the ranks wait 3 us, the longest wait takes 1 us (0.1 % of "
+            "the step).",
         ),
         (
             StepWaits(total_ns=1, longest_ns=1, step_ns=MS, drawn=0),
-            "No wait is long enough to be drawn; together the ranks wait 1 ns, at once at most 1 ns (less than 0.1 % "
-            "of the step).",
+            "No wait is long enough to be drawn; together the ranks wait 1 ns, the longest wait takes 1 ns (less than "
+            "0.1 % of the step).",
         ),
         (
             StepWaits(total_ns=MS, longest_ns=MS // 2, step_ns=MS, drawn=3),
-            "The compute queues wait where hatched; together the ranks wait 1 ms, at once at most 500 us (50 % of the "
-            "step).",
+            "The compute queues wait where hatched; together the ranks wait 1 ms, the longest wait takes 500 us (50 % "
+            "of the step).",
+        ),
+        (
+            StepWaits(total_ns=0, longest_ns=0, step_ns=MS, drawn=0, unknown_ns=MS // 5, ranks=2),
+            "No wait for copies or other ranks is known; the compute queues stand still for 200 us for no known cause "
+            "(10 % of the ranks' time).",
+        ),
+        (
+            StepWaits(total_ns=MS, longest_ns=MS, step_ns=MS, drawn=1, host_ns=MS // 10, unknown_ns=MS // 5, ranks=2),
+            "The compute queues wait where hatched; together the ranks wait 1 ms, the longest wait takes 1 ms (100 % "
+            "of the step). Beside that they stand still for 100 us while the host issues work (5.0 % of the ranks' "
+            "time) and 200 us for no known cause (10 % of the ranks' time).",
         ),
     ],
 )
@@ -119,13 +130,59 @@ def test_differences_are_counted_where_they_are() -> None:
     found = chart(replace(data, measured=replace(data.measured, start_ns=start, end_ns=end)))
     marked = [box for box in found.boxes if box.differs]
     assert any(box.start_ns == start[late] for box in marked) and found.off == len(marked)
-    assert any(f"Outlined: {found.off} of {found.compared} measured operations" in line for line in found.sentences)
+    where = "earlier or later in {} step than predicted, by more than 5 % of the step, or in another order."
+    outlined = f"Outlined: 2 of the {found.compared} measured operations shown start {where.format('their')}"
+    one = f"Outlined: 1 of the {found.compared} measured operations shown starts {where.format('its')}"
+    none = f"None of the {found.compared} measured operations shown starts {where.format('its')}"
+    for count, said in ((2, outlined), (1, one), (0, none)):
+        told = replace(found, off=count).sentences
+        assert f"The prediction stands above the measurement. {said}" in told
+
+
+def test_an_estimate_for_a_gpu_is_not_held_against_a_cpu() -> None:
+    """Nor are steps that are so far apart that each has an axis of its own."""
+    data = both()
+    assert data.predicted is not None
+    estimate = data.predicted.header | {"costs": "estimate for h100-sxm (published peaks)"}
+    other = replace(data, predicted=replace(data.predicted, header=estimate))
+    far = replace(data, measured=stretched(data.predicted, 10))
+    assert chart(data).compared
+    for one in (other, far):
+        found = chart(one)
+        assert found.compared is None and not any(box.differs for box in found.boxes)
+        assert "measured operation" not in " ".join(found.sentences)
+    on_a_gpu = replace(other, measured=stretched(data.predicted, 1.05, source="cuda"))
+    assert chart(on_a_gpu).compared
+
+
+def test_measured_gaps_without_a_cause_are_told_where_nothing_waits() -> None:
+    """An operation that starts late for no known cause made the chart say that the queue never waits."""
+    data = one_rank_that_never_waits()
+    assert data.predicted is not None
+    start, end = data.predicted.start_ns.copy(), data.predicted.end_ns.copy()
+    start[-1], end[-1] = start[-1] + 5 * MS, end[-1] + 5 * MS
+    late = replace(data.predicted, source="cpu", start_ns=start, end_ns=end)
+    found = chart(replace(data, measured=late))
+    share = percent(5 * MS, late.step_time_ns)
+    assert "As predicted, the compute queue never waits." in found.sentences
+    assert (
+        "As measured, no wait for copies or other ranks is known; the compute queue stands still for 5 ms for no known "
+        f"cause ({share} of the step)." in found.sentences
+    )
+
+
+def test_numbers_in_boxes_are_explained_where_there_are_some() -> None:
+    data = both()
+    told = "Numbers in the boxes are microbatches."
+    assert told in chart(data).sentences[0] and any(box.numbered for box in chart(data).boxes)
+    narrow = chart(data, Room(points=10.0))
+    assert told not in narrow.sentences[0] and not any(box.numbered for box in narrow.boxes)
 
 
 def test_where_most_differs_nothing_is_outlined() -> None:
     found = replace(chart(both()), off=60, compared=100)
     assert not found.outlined
-    assert any("60 of 100 measured operations" in line and "Outlined" not in line for line in found.sentences)
+    assert any("60 of the 100 measured operations" in line and "Outlined" not in line for line in found.sentences)
 
 
 def test_ranks_that_are_drawn_are_named_with_the_reason() -> None:
@@ -165,14 +222,61 @@ def test_memory_says_peaks_savings_and_agreement() -> None:
     text = " ".join(found.sentences)
     assert f"Rank {fullest} peaks at {format_bytes(max(peaks))}, and no rank at more" in text
     saved = kept[fullest].peak_device_bytes - peaks[fullest]
-    assert f"{format_bytes(kept[fullest].peak_device_bytes)}, {format_bytes(saved)} more on rank {fullest}." in text
+    assert (
+        f'The dotted line, "every boundary kept", is the same step predicted without offloading: '
+        f"{format_bytes(kept[fullest].peak_device_bytes)} on rank {fullest}, {format_bytes(saved)} more than its "
+        f"predicted peak of {format_bytes(peaks[fullest])}." in text
+    )
     assert "is the predicted one to the byte" in text
     assert data.measured is not None
     memory = data.measured.memory
     more = replace(memory, device_bytes=memory.device_bytes + 1024 * (memory.rank == 1))
     other = memory_over_time(replace(data, measured=replace(data.measured, memory=more)))
     assert isinstance(other, MemoryOverTime)
-    assert "are off by 1 KiB at most (more, rank 1)." in " ".join(other.sentences)
+    told = "Of the 2 ranks drawn the measured peak of rank 1 is furthest from the predicted one: 1 KiB above it."
+    assert told in other.sentences
+
+
+def test_a_measured_peak_above_the_predicted_one_is_told_as_such_beside_the_step_that_keeps_all() -> None:
+    """What keeping all takes is a prediction; its difference is said to the predicted peak, which is named."""
+    data = prediction(1, horizon=1)
+    assert data.predicted is not None and data.keep_all is not None
+    measured = stretched(data.predicted, 1.05)
+    memory = replace(measured.memory, device_bytes=measured.memory.device_bytes + 2**20)
+    found = memory_over_time(replace(data, measured=replace(measured, memory=memory)))
+    assert isinstance(found, MemoryOverTime)
+    peak, kept = data.predicted.metrics.peak_device_bytes, data.keep_all.metrics.peak_device_bytes
+    assert found.sentences[0].startswith(f"Rank 0 peaks at {format_bytes(peak + 2**20)} as measured")
+    assert (
+        f"{format_bytes(kept)} on rank 0, {format_bytes(kept - peak)} more than its predicted peak of "
+        f"{format_bytes(peak)}." in found.sentences[1]
+    )
+    assert "The measured peak of rank 0 is 1 MiB above the predicted one." in found.sentences
+    same = memory_over_time(replace(data, keep_all=data.predicted))
+    assert isinstance(same, MemoryOverTime)
+    assert same.sentences[1].endswith("on rank 0, as much as its predicted peak.")
+
+
+def test_host_slots_in_use_stand_beside_their_pool() -> None:
+    """Tables count the pool: the figure's number is another one, and names both."""
+    data = both()
+    assert data.predicted is not None
+    summary = data.predicted.header["summary"]
+    ranks = [one | {"peak_host_bytes": 5 * 2**20} for one in summary["ranks"]]
+    header = data.predicted.header | {"summary": summary | {"ranks": ranks}}
+    found = memory_over_time(replace(data, measured=None, predicted=replace(data.predicted, header=header)))
+    assert isinstance(found, MemoryOverTime)
+    rank = max(found.ranks, key=lambda one: (one.peak, -one.rank))
+    in_use = int(data.predicted.memory.host_bytes[data.predicted.memory.rank == rank.rank].max())
+    assert 0 < in_use < 5 * 2**20
+    assert (
+        f"Host slots of rank {rank.rank} in use: at most {format_bytes(in_use)} of a pool of 5 MiB." in found.sentences
+    )
+    with_both = memory_over_time(data)
+    assert isinstance(with_both, MemoryOverTime)
+    assert f"at most {format_bytes(in_use)}, predicted and measured, of a pool of " in " ".join(with_both.sentences)
+    nothing = memory_over_time(prediction(1, offload=False))
+    assert isinstance(nothing, MemoryOverTime) and not any("Host" in line for line in nothing.sentences)
 
 
 def test_memory_of_a_device_that_is_too_small_says_so() -> None:

@@ -16,7 +16,7 @@ from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import explored
 from loadahead.reports.views.front import FrontView
 from loadahead.reports.views.heat_map import HeatView, level
-from loadahead.reports.views.timed import timed
+from loadahead.reports.views.timed import time_of
 from loadahead.sim.choice import choices, gpu_ns_per_microbatch
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics, SweepRow
 from tests.support.sweeps import row, simulated
@@ -51,35 +51,42 @@ def heat_view(*rows: SweepRow) -> HeatView:
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 4), st.integers(1, 3)), min_size=2, max_size=9))
 def test_the_time_of_a_figure_orders_points_as_the_choice_does(points: list[tuple[int, int, int]]) -> None:
     rows = [row(ns, 1, microbatches=count, gpus=gpus) for ns, count, gpus in points]
-    time = timed([rows])
-    by_figure = sorted(range(len(rows)), key=lambda i: round(time.of(rows[i]), 6))
-    by_choice = sorted(range(len(rows)), key=lambda i: round(gpu_ns_per_microbatch(rows[i]) * _share(rows, time), 6))
-    assert by_figure == by_choice
-
-
-def _share(rows: list[SweepRow], time: Any) -> float:
-    """What the figure's time is of the choice's: the same for all rows."""
-    gpus = 1 if time.of_all_gpus else 1 / (rows[0].gpus or 1)
-    return gpus * (1 if time.per_microbatch else rows[0].microbatches)
+    time = time_of(rows)
+    # The step's own time is so many times the choice's, for all rows alike.
+    times = 1.0 if time.per_gpu_and_microbatch else rows[0].microbatches / (rows[0].gpus or 1)
+    assert [time.of(one) for one in rows] == pytest.approx([gpu_ns_per_microbatch(one) * times for one in rows])
 
 
 @pytest.mark.parametrize(
     ("counts", "gpus", "name"),
     [
         ((4, 4), (8, 8), "step time"),
-        ((4, 8), (8, 8), "step time per microbatch"),
-        ((4, 4), (8, 16), "GPU time of a step"),
+        ((4, 8), (8, 8), "GPU time per microbatch"),
+        ((4, 4), (8, 16), "GPU time per microbatch"),
         ((4, 8), (8, 16), "GPU time per microbatch"),
-        ((4, 8), (None, None), "step time per microbatch"),
+        ((4, 8), (None, None), "GPU time per microbatch"),
     ],
 )
 def test_the_axis_says_which_time_it_is(counts: tuple[int, int], gpus: tuple[int | None, ...], name: str) -> None:
     rows = [row(8, 1, microbatches=count, gpus=number) for count, number in zip(counts, gpus, strict=True)]
-    time = timed([rows])
+    time = time_of(rows)
     assert time.name == name
     assert bool(time.sentence) == (name != "step time")
-    # Rows that are never beside each other need no common measure.
-    assert timed([[one] for one in rows]).name == "step time"
+    assert ("times the GPUs" in time.sentence) == (name != "step time" and gpus[0] is not None)
+
+
+def test_every_figure_of_a_sweep_has_the_same_time() -> None:
+    """One point was 1.495 s in one figure and 2.99 s in another one."""
+    rows = tuple(row(n * h, 5, microbatches=n, horizon=h, gpus=2) for n in (2, 4) for h in (10, 20))
+    data = RunData(sweep=rows)
+    best = choices(rows)[0].index
+    (panel,) = front_view(*rows).panels
+    (one,) = heat_view(*rows).slices
+    cells = [cell for cell in one.known if cell.chosen]
+    ringed = [point for of in axis_view(data).panels for point in of.points if point.chosen]
+    expected = gpu_ns_per_microbatch(rows[best])
+    assert [panel.points[panel.chosen].time_ns, cells[0].time_ns, ringed[0].time_ns] == [expected] * 3
+    assert front_view(*rows).time == heat_view(*rows).time == axis_view(data).time
 
 
 # The front
@@ -180,7 +187,8 @@ def test_the_horizon_is_the_axis_and_microbatches_have_panels() -> None:
                 r for r in data.sweep if r.microbatches == count and f"horizon in {r['horizon_unit']}" == line.label
             ]
             assert [(p.value, p.time_ns, p.peak_device_bytes) for p in line.points] == [
-                (r.horizon, r.step_time_ns, r.peak_device_bytes) for r in sorted(rows, key=lambda r: r.horizon)
+                (r.horizon, gpu_ns_per_microbatch(r), r.peak_device_bytes)
+                for r in sorted(rows, key=lambda r: r.horizon)
             ]
             assert [p.overlap for p in line.points] == [r.overlap if r.offloaded else None for r in rows]
     best = data.sweep[choices(data.sweep)[0].index]
@@ -235,6 +243,27 @@ def test_at_most_four_panels_the_chosen_one_among_them() -> None:
     small = fewer(view, 2)
     assert len(small.panels) == 2 and "5 microbatches" in [panel.title for panel in small.panels]
     assert small.notes[-1] == "2 of 4 panels are not drawn at this width."
+
+
+def test_of_many_combinations_panels_differ_from_the_chosen_ones_in_one_axis() -> None:
+    """Panels that differ in two axes at once do not say which of them made the difference."""
+    rows = [
+        row(100 * n + d - 90 * ((n, d) == (4, 2)), 5, microbatches=n, horizon=h, axes={"hardware.d2h": f"{d} GB/s"})
+        for n in (2, 4, 8)
+        for d in (1, 2, 3)
+        for h in (1, 2)
+    ]
+    view = axis_view(RunData(sweep=tuple(rows)))
+    titles = [panel.title.split(", ") for panel in view.panels]
+    chosen = ["4 microbatches", "d2h 2 GB/s"]
+    assert len(titles) == 4 and chosen in titles
+    assert all(sum(a != b for a, b in zip(one, chosen, strict=True)) == 1 for one in titles if one != chosen)
+    assert view.notes == (
+        "Each other panel differs from that of the chosen point in one axis.",
+        "5 of 9 combinations of microbatches and d2h are not drawn.",
+    )
+    nothing = axis_view(RunData(sweep=tuple(replace(one, capacity_bytes=1) for one in rows)))
+    assert nothing.notes[0] == "Each other panel differs from that of the point nearest to fit in one axis."
 
 
 def test_at_most_five_lines_the_chosen_one_among_them() -> None:
@@ -296,6 +325,27 @@ def test_sentences_against_an_axis_follow_from_the_points() -> None:
     ]
 
 
+def test_only_what_fits_is_called_fast_enough() -> None:
+    """The first within 1 % of the least was one that does not fit."""
+    sizes = ((1, 200, 1), (2, 100, 2), (3, 101, 2), (4, 90, 9))
+    rows = [row(ns * MS, size * GIB, horizon=h, capacity_bytes=5 * GIB) for h, ns, size in sizes]
+    assert axis_view(RunData(sweep=tuple(rows))).sentences == [
+        "4 microbatches: of those that fit, horizon 2 is the first within 1 % of the least step time, 100 ms, and "
+        "needs 2 GiB; horizon 4 needs 9 GiB, and does not fit."
+    ]
+    tight = [replace(one, capacity_bytes=GIB) for one in rows]
+    assert axis_view(RunData(sweep=tuple(tight))).sentences == [
+        "4 microbatches: horizon 1 alone fits: it takes 200 ms (step time) and needs 1 GiB; horizon 4 needs 9 GiB, and "
+        "does not fit."
+    ]
+    none = [replace(one, capacity_bytes=1) for one in rows]
+    assert axis_view(RunData(sweep=tuple(none))).sentences == ["4 microbatches: none of 4 points fits."]
+    named = [row(n, n, pipeline=p, capacity_bytes=2) for p, n in (("simple", 3), ("gpipe", 2), ("interleaved", 1))]
+    assert axis_view(RunData(sweep=tuple(named))).sentences == [
+        "4 microbatches: of those that fit, least step time with interleaved, 1 ns, least memory with interleaved, 1 B."
+    ]
+
+
 def test_models_along_an_axis_are_not_compared() -> None:
     rows = tuple(row(100 * size, size, axes={"model.microbatch_size": size}) for size in (1, 2, 4))
     (sentence,) = axis_view(RunData(sweep=rows)).sentences
@@ -331,7 +381,7 @@ def test_every_cell_is_its_row() -> None:
         for horizon, cell in zip(one.across, line, strict=True):
             assert cell is not None
             r = by_axes[horizon, count]
-            assert cell.time_ns == r.step_time_ns / count
+            assert cell.time_ns == gpu_ns_per_microbatch(r)
             assert (cell.peak_device_bytes, cell.fits) == (r.peak_device_bytes, r.peak_device_bytes <= capacity)
             assert cell.chosen == (r is rows[choices(rows)[0].index])
 
@@ -342,6 +392,8 @@ def test_other_axes_stand_at_the_chosen_point() -> None:
     ]
     (one,) = heat_view(*rows).slices
     assert one.fixed == {"release_window": 1}
+    assert one.where == "release window 1; 1 other value not drawn"
+    assert "The 1 other value of release window is not drawn." in heat_view(*rows).sentences[0]
     assert [cell.time_ns for cell in one.known] == [11, 11, 10.5, 10.5]
 
 
