@@ -32,7 +32,9 @@ def sweep_section(data: RunData) -> Section:
     parts = [table(grid, title), paragraphs(sentences)]
     if data.facts is not None:
         # The first one stands above where it is the marked point's, of which the answer says more.
-        parts += _each(data.facts.advice[1 if data.advice is None and data.found is not None else 0 :])
+        first, others = data.facts.advice[:1], data.facts.advice[1:]
+        parts += [] if data.advice is None and data.found is not None else [paragraphs(list(first))]
+        parts += _each(others)
     all_rows = _there(data, run_directory.SWEEP_CSV, run_directory.SWEEP_PARQUET)
     if all_rows:
         parts.append(element("p", f"All {len(data.sweep)} rows: ", links(all_rows), *_made_with(data), class_="note"))

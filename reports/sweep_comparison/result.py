@@ -171,7 +171,7 @@ def _in_columns(point: PointChange) -> dict[str, Any]:
     told = point.to_dict()
     del told["a"], told["b"]
     metrics = [name for name in point.a if name not in point.a.axes]
-    sides = {f"{side}_{name}": row[name] for side, row in (("a", point.a), ("b", point.b)) for name in metrics}
+    sides = {side + name: row[name] for side, row in (("a_", point.a), ("b_", point.b)) for name in metrics}
     return {**told.pop("axes"), **sides, **told}
 
 

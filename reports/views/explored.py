@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from loadahead.reports.devices import of_one_device
 from loadahead.reports.launches import launches_of
 from loadahead.reports.pareto import all_on_front, front_of
 from loadahead.reports.points import StepExcerpt, identity
@@ -15,7 +16,7 @@ from loadahead.reports.run_directory import MEASURED
 from loadahead.reports.summary import headline
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.excerpt import excerpt, same_excerpt
-from loadahead.reports.views.timed import Timed, timed
+from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import MODEL, axes_text, choices, gpu_ns_per_microbatch, models_of
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.step_metrics import SweepRow
@@ -107,7 +108,7 @@ class Explored:
     models: tuple[ExploredModel, ...] = ()
     steps: Mapping[int, ExploredStep] = field(default_factory=dict)
     run: ExploredStep | None = None
-    time: Timed = field(default_factory=lambda: timed(()))
+    time: Timed = field(default_factory=lambda: time_of(()))
     measured: Mapping[int, MeasuredPoint] = field(default_factory=dict)
 
 
@@ -135,7 +136,7 @@ def explored(data: RunData) -> Explored | Missing:
         models=_models(rows, list(models.values()), data.model_axes),
         steps=steps,
         run=None if own is not None else run,
-        time=timed([rows[i] for i in places] for places in models.values()),
+        time=time_of(data.sweep),
         measured=_measured(data, rows, own),
     )
 
@@ -227,7 +228,8 @@ def _measured(data: RunData, rows: Sequence[SweepRow], own: int | None) -> dict[
 
     A measurement beside an estimate for another device is none of the row's.
     """
-    if data.estimates:
+    measured_on = "cpu" if data.measured is None else data.measured.source
+    if not all(of_one_device(source, measured_on) for source in data.estimates):
         return {}
     out = {}
     for point in data.horizons:

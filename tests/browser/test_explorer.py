@@ -177,7 +177,7 @@ def test_other_work_is_no_slower_step(swept: Path, opened: Opened) -> None:
     row = row_at(rows, choice.row.axes["hardware.h2d"], MICROBATCHES[other], choice.row.horizon)
     found = numbers(page)
     assert found["step time"][1] == f"of {row.microbatches} microbatches instead of {choice.row.microbatches}"
-    each, best = (one.step_time_ns / one.microbatches for one in (row, choice.row))
+    each, best = (one.step_time_ns * (one.gpus or 1) / one.microbatches for one in (row, choice.row))
     (name,) = [name for name in found if name.endswith("time per microbatch")]
     assert found[name][0] == format_duration(round(each))
     assert found[name][1] == f"{'+' if each > best else '−'}{abs(each / best - 1):.1%}".replace("%", " %")

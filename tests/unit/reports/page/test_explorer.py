@@ -305,7 +305,9 @@ def test_time_is_that_of_the_figures(swept: RunData) -> None:
     assert not isinstance(view, Missing)
     assert found["time"]["name"] == view.time.name and not found["time"]["alone"]
     assert found["rows"]["time"] == [round(view.time.of(row)) for row in swept.sweep]
-    assert found["rows"]["time"] == [round(row.step_time_ns / row.microbatches) for row in swept.sweep]
+    assert found["rows"]["time"] == [
+        round(row.step_time_ns * (row.gpus or 1) / row.microbatches) for row in swept.sweep
+    ]
     alike = tuple(row for row in swept.sweep if row.microbatches == 4)
     found = written(explorer(replace(swept, sweep=alike, points=None)))
     assert found["time"] == {"name": "step time", "sentence": "", "alone": True}
