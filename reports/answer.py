@@ -20,7 +20,7 @@ from loadahead.reports.summary import headline
 from loadahead.reports.sweep_answer import sweep_answer
 from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
-from loadahead.sim.step_metrics import bytes_missing
+from loadahead.sim.step_metrics import HOST_CAPACITY, bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes, format_change, format_duration
 
@@ -212,7 +212,7 @@ def _best(found: Found) -> list[str]:
     if fitting is not None:
         return [f"Horizon {fitting.horizon}, the largest that fits: {_taken(found, fitting)}.", *lines]
     least = found.smallest or best or found.keep_all
-    if found.fits(least):
+    if found.fits_device(least):
         return ["No horizon fits both the GPU and the host.", *lines]
     more = format_bytes(bytes_missing(least.peak_device_bytes, found.capacity_bytes))
     needs = "keeping all" if least.horizon is None else f"horizon {least.horizon}, which needs least,"
@@ -230,13 +230,17 @@ def _least(found: Found) -> list[str]:
 
 
 def _setting(found: Found) -> str:
-    return f"{found.horizon_unit}, release window {found.release_window}"
+    least = f", min_bytes {format_bytes(found.min_bytes)}" if found.min_bytes else ""
+    return f"{found.horizon_unit}, release window {found.release_window}{least}"
 
 
 def _taken(found: Found, taken: Taken) -> str:
-    """Return what a plan needs and costs against keeping all, and whether it fits where keeping all does not."""
+    """Return what a plan needs and costs against keeping all, and whether it fits where one of them does not."""
     needs = instead_of(taken.peak_device_bytes, found.keep_all.peak_device_bytes)
-    room = "" if found.fits(found.keep_all) else ", fits" if found.fits(taken) else ", does not fit"
+    if found.fits(taken):
+        room = "" if found.fits(found.keep_all) else ", fits"
+    else:
+        room = ", does not fit the host" if found.fits_device(taken) else ", does not fit"
     return f"{needs}, step time {_slower(found, taken)}{room}"
 
 
@@ -313,7 +317,7 @@ def next_step(data: RunData) -> NextStep | None:
     better = None if found is None else _better(found)
     if better:
         return NextStep(settings=better)
-    fits = not bytes_missing(_peak(data.predicted), data.capacity_bytes) if data.predicted is not None else True
+    fits = _fits(data.predicted, data.capacity_bytes) if data.predicted is not None else True
     return NextStep(measure=True) if data.measured is None and fits and can_be_run(data) else None
 
 
@@ -344,8 +348,12 @@ def can_be_run(data: RunData) -> bool:
     return isinstance(model, Mapping) and model.get("kind") == "module"
 
 
-def _peak(step: Timeline) -> int:
-    return headline(step, PREDICTED).largest_device_bytes or 0
+def _fits(step: Timeline, capacity: int | None) -> bool:
+    """Return whether a step has room on the device and on the host, as far as these are known."""
+    host = step.header.get(HOST_CAPACITY)
+    slots = step.metrics.host_bytes if "summary" in step.header else 0
+    peak = headline(step, PREDICTED).largest_device_bytes or 0
+    return not bytes_missing(peak, capacity) and not (type(host) is int and bytes_missing(slots, host))
 
 
 def _is_as_good(found: Found, own: Taken, best: Taken) -> bool:

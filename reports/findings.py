@@ -53,6 +53,7 @@ class Found(_Read):
 
     horizon_unit: str
     release_window: int
+    min_bytes: int = 0
     within: float = 0.01
     capacity_bytes: int | None = None
     host_capacity_bytes: int | None = None
@@ -70,9 +71,14 @@ class Found(_Read):
     why_none: str | None = None
     sentence: str
 
-    def fits(self, taken: Taken) -> bool:
+    def fits_device(self, taken: Taken) -> bool:
         """Return whether a plan fits the device, as far as its memory is known."""
         return self.capacity_bytes is None or taken.peak_device_bytes <= self.capacity_bytes
+
+    def fits(self, taken: Taken) -> bool:
+        """Return whether a plan fits the device, and its slots the host, as far as their memory is known."""
+        on_host = self.host_capacity_bytes is None or taken.host_bytes <= self.host_capacity_bytes
+        return on_host and self.fits_device(taken)
 
     @property
     def leading(self) -> Other | None:

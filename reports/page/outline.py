@@ -35,6 +35,7 @@ class Part:
         title: what it is of.
         facts: how it is split and on what, a line each.
         answer: what a reader came for, in words.
+        plan: which boundaries leave, in a sentence; empty where that is not known.
         tiles: headline numbers.
         warnings: sentences.
         explorer: the section to explore it by.
@@ -44,6 +45,7 @@ class Part:
     title: str
     facts: tuple[str, ...]
     answer: Answer
+    plan: str
     tiles: Html
     warnings: tuple[str, ...]
     explorer: Html

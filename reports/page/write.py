@@ -115,6 +115,7 @@ def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, part
         title=f"{'The sweep' if whose else 'The run'}: {head.title_of(data)}" if parts > 1 else "",
         facts=head.facts_of(data),
         answer=answer_of(data, commands.next_words),
+        plan=(data.plan.sentence or "") if data.plan is not None else "",
         tiles=tiles(data),
         warnings=head.warnings_of(data),
         explorer=explorer(data, commands.point, whose, level=3 if parts > 1 else 2),

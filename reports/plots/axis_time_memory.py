@@ -23,7 +23,7 @@ _LABEL = 22
 
 
 def _time(point: AxisPoint) -> float:
-    return point.time_ns
+    return point.timed_ns
 
 
 def _memory(point: AxisPoint) -> float:

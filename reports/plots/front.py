@@ -47,7 +47,7 @@ def front(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missing:
 def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, columns: int) -> tuple[float, float]:
     """Draw a panel and return what ns and bytes are divided by."""
     shown = panel.shown
-    times, sizes = [p.time_ns for p in shown], [float(p.peak_device_bytes) for p in shown]
+    times, sizes = [p.timed_ns for p in shown], [float(p.peak_device_bytes) for p in shown]
     time, time_unit = time_scale(max(times))
     size, size_unit = byte_scale(max(sizes))
     on_front = {panel.points[place].index for place in panel.on_front}
@@ -73,7 +73,7 @@ def _panel(axes: Axes, panel: FrontPanel, found: FrontView, layout: Layout, colu
 
 
 def _place(point: FrontPoint, time: float, size: float) -> tuple[float, float]:
-    return point.peak_device_bytes / size, point.time_ns / time
+    return point.peak_device_bytes / size, point.timed_ns / time
 
 
 def _kinds(points: Sequence[FrontPoint]) -> dict[str, list[FrontPoint]]:
@@ -88,7 +88,7 @@ def _points(axes: Axes, points: list[FrontPoint], label: str, on_front: bool, ti
     if points:
         axes.plot(
             [point.peak_device_bytes / size for point in points],
-            [point.time_ns / time for point in points],
+            [point.timed_ns / time for point in points],
             linestyle="none",
             zorder=4 + on_front,
             **_look(label, on_front),

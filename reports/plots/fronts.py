@@ -39,11 +39,11 @@ def fronts(found: SweepComparison, layout: Layout = Layout.WIDE, /) -> Drawing |
 def _panel(axes: Axes, panel: FrontsPanel, shown: FrontsView, layout: Layout, columns: int) -> None:
     sides = {"A": panel.a, "B": panel.b}
     drawn = [side.points[place] for side in sides.values() for place in (*side.front, side.chosen)]
-    time, time_unit = time_scale(max(point.time_ns for point in drawn))
+    time, time_unit = time_scale(max(point.timed_ns for point in drawn))
     size, size_unit = byte_scale(max(point.peak_device_bytes for point in drawn))
     for name, side in sides.items():
         _stairs(axes, side, _LOOKS[name], time, size)
-    scales(axes, [p.peak_device_bytes / size for p in drawn], [p.time_ns / time for p in drawn])
+    scales(axes, [p.peak_device_bytes / size for p in drawn], [p.timed_ns / time for p in drawn])
     names = f"peak device memory ({size_unit})", f"{shown.time.name} ({time_unit})"
     label_panel(axes, panel.title, *names, layout, columns)
 
@@ -54,7 +54,7 @@ def _stairs(axes: Axes, side: FrontPanel, look: dict[str, Any], time: float, siz
     chosen = side.points[side.chosen]
     axes.plot(
         chosen.peak_device_bytes / size,
-        chosen.time_ns / time,
+        chosen.timed_ns / time,
         zorder=6,
         **CHOSEN | {"markeredgecolor": look["color"], "markeredgewidth": 1.4},
     )

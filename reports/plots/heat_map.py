@@ -54,7 +54,7 @@ def heat_map(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Missin
     pairs = list(zip(every[::2], every[1::2], strict=True))
     width = _INSIDE[layout] if columns == 2 or turned else 2 * _INSIDE[layout]
     for one, (time, memory) in zip(found.slices, pairs, strict=True):
-        _map(time, one, found, turned, width, _Map(found.time.name, lambda cell: cell.time_ns, time_scale))
+        _map(time, one, found, turned, width, _Map(found.time.name, lambda cell: cell.timed_ns, time_scale))
         _map(
             memory,
             one,

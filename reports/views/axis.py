@@ -54,7 +54,7 @@ class AxisPoint:
 
     value: Any
     place: float
-    time_ns: float
+    timed_ns: float
     peak_device_bytes: int
     overlap: float | None
     stalls_ns: Mapping[str, int]
@@ -164,10 +164,10 @@ class AxisView:
         able, of_those = _able(line)
         if not able:
             return of_those
-        fastest = min(point.time_ns for point in able)
-        knee = next(point for point in able if (100 - AS_FAST) * point.time_ns <= 100 * fastest)
+        fastest = min(point.timed_ns for point in able)
+        knee = next(point for point in able if (100 - AS_FAST) * point.timed_ns <= 100 * fastest)
         last = line.points[-1]
-        value, time = value_text(self.axis, knee.value), format_duration(round(knee.time_ns))
+        value, time = value_text(self.axis, knee.value), format_duration(round(knee.timed_ns))
         needs = f"needs {format_bytes(knee.peak_device_bytes)}"
         if len(able) == 1:
             said = f"{value} alone fits: it takes {time} ({self.time.name}) and {needs}"
@@ -182,11 +182,11 @@ class AxisView:
         able, of_those = _able(line)
         if not able:
             return of_those
-        fastest = min(able, key=lambda point: (point.time_ns, point.peak_device_bytes))
-        leanest = min(able, key=lambda point: (point.peak_device_bytes, point.time_ns))
+        fastest = min(able, key=lambda point: (point.timed_ns, point.peak_device_bytes))
+        leanest = min(able, key=lambda point: (point.peak_device_bytes, point.timed_ns))
         both = f"{of_those}least {self.time.name} with {value_text(self.axis, fastest.value)}, "
         return (
-            f"{both}{format_duration(round(fastest.time_ns))}, least memory with "
+            f"{both}{format_duration(round(fastest.timed_ns))}, least memory with "
             f"{value_text(self.axis, leanest.value)}, {format_bytes(leanest.peak_device_bytes)}."
         )
 
@@ -403,7 +403,7 @@ def _point(row: SweepRow, value: Any, place: float, time: Timed) -> AxisPoint:
     return AxisPoint(
         value=value,
         place=place,
-        time_ns=time.of(row),
+        timed_ns=time.of(row),
         peak_device_bytes=row.peak_device_bytes,
         overlap=row.overlap if row.offloaded else None,
         stalls_ns=row.stalls_ns,

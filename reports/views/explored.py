@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -161,8 +161,11 @@ def _kept(data: RunData) -> list[int]:
     if count <= MOST_ROWS:
         return list(range(count))
     marked = {choice.index for choice in choices(data.sweep, model_axes=data.model_axes)}
+    for places in models_of(data.sweep, data.model_axes).values():
+        able = [i for i in places if data.sweep[i].fits] or places
+        marked |= {*front_of(data.sweep, places), _leanest(data.sweep, able), _fastest(data.sweep, able)}
     marked |= {point.row for point in (data.points.points if data.points else ()) if point.row < count}
-    every = -(-count // (MOST_ROWS - len(marked)))
+    every = -(-count // max(1, MOST_ROWS - len(marked)))
     return sorted({*range(0, count, every), *marked})[:MOST_ROWS]
 
 
@@ -177,13 +180,21 @@ def _models(
                 name=axes_text(choice.row, choice.model),
                 chosen=choice.index,
                 fits=choice.fits,
-                leanest=min(able, key=lambda i: (rows[i].peak_device_bytes, gpu_ns_per_microbatch(rows[i]), i)),
-                fastest=min(able, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i)),
+                leanest=_leanest(rows, able),
+                fastest=_fastest(rows, able),
                 front=front_of(rows, places),
                 on_front=all_on_front(rows, places),
             )
         )
     return tuple(out)
+
+
+def _leanest(rows: Sequence[SweepRow], places: Iterable[int]) -> int:
+    return min(places, key=lambda i: (rows[i].peak_device_bytes, gpu_ns_per_microbatch(rows[i]), i))
+
+
+def _fastest(rows: Sequence[SweepRow], places: Iterable[int]) -> int:
+    return min(places, key=lambda i: (gpu_ns_per_microbatch(rows[i]), rows[i].peak_device_bytes, i))
 
 
 def _steps_of_points(data: RunData, rows: Sequence[SweepRow]) -> dict[int, ExploredStep]:
@@ -203,8 +214,16 @@ def _row_of_run(data: RunData, rows: Sequence[SweepRow]) -> int | None:
     """Return the place of the row that the run is of: the same horizon and microbatches, and the same prediction."""
     if data.plan is None or data.predicted is None:
         return None
-    own = data.plan.policy.get("horizon"), data.plan.microbatches, data.predicted.step_time_ns
-    alike = [i for i, row in enumerate(rows) if (row.horizon, row.microbatches, row.step_time_ns) == own]
+    metrics = data.predicted.metrics if "summary" in data.predicted.header else None
+    if metrics is None:
+        return None
+    # Rows of other settings may take as long, and need other memory.
+    own = data.plan.policy.get("horizon"), data.plan.microbatches, metrics.step_time_ns, metrics.peak_device_bytes
+    alike = [
+        i
+        for i, row in enumerate(rows)
+        if (row.horizon, row.microbatches, row.step_time_ns, row.peak_device_bytes) == own
+    ]
     return alike[0] if alike else None
 
 

@@ -30,7 +30,7 @@ class FrontPoint:
 
     index: int
     label: str
-    time_ns: float
+    timed_ns: float
     peak_device_bytes: int
     fits: bool
     keeps_all: bool
@@ -59,13 +59,13 @@ class FrontPanel:
     def shown(self) -> tuple[FrontPoint, ...]:
         """Return the points to draw: those far beyond the front would flatten it, and are counted instead."""
         on = [self.points[place] for place in (*self.front, self.chosen)]
-        times = _BEYOND * max(point.time_ns for point in on)
+        times = _BEYOND * max(point.timed_ns for point in on)
         sizes = _BEYOND * max(*(point.peak_device_bytes for point in on), self.capacity_bytes or 0)
-        if max(point.time_ns for point in self.points) < _FLATTENS * times:
+        if max(point.timed_ns for point in self.points) < _FLATTENS * times:
             times = math.inf
         if max(point.peak_device_bytes for point in self.points) < _FLATTENS * sizes:
             sizes = math.inf
-        return tuple(p for p in self.points if p.time_ns <= times and p.peak_device_bytes <= sizes)
+        return tuple(p for p in self.points if p.timed_ns <= times and p.peak_device_bytes <= sizes)
 
     @property
     def fitting(self) -> int:
@@ -76,7 +76,7 @@ class FrontPanel:
     def staircase(self) -> tuple[tuple[int, float], ...]:
         """Return (bytes, ns) along the front, leanest first: the least time that so much memory buys."""
         points = [self.points[place] for place in reversed(self.front)]
-        return tuple((point.peak_device_bytes, point.time_ns) for point in points)
+        return tuple((point.peak_device_bytes, point.timed_ns) for point in points)
 
     def sentences(self, time: Timed) -> list[str]:
         """Return what the panel shows, in words."""
@@ -100,7 +100,7 @@ class FrontPanel:
 
     def _choice(self, time: Timed) -> str:
         chosen = self.points[self.chosen]
-        takes = f"{format_duration(round(chosen.time_ns))} ({time.name}) and {format_bytes(chosen.peak_device_bytes)}"
+        takes = f"{format_duration(round(chosen.timed_ns))} ({time.name}) and {format_bytes(chosen.peak_device_bytes)}"
         if not self.fitting:
             return f"Nearest to fit: {chosen.label}, {takes}."
         return f"Chosen: {chosen.label}, {takes}."
@@ -109,9 +109,9 @@ class FrontPanel:
         if len(self.front) < 2:
             return []
         fastest, leanest = self.points[self.front[0]], self.points[self.front[-1]]
-        if not fastest.time_ns:
+        if not fastest.timed_ns:
             return []
-        longer = leanest.time_ns / fastest.time_ns - 1
+        longer = leanest.timed_ns / fastest.timed_ns - 1
         return [
             f"Along the front, from {fastest.label} to {leanest.label}, memory falls from "
             f"{format_bytes(fastest.peak_device_bytes)} to {format_bytes(leanest.peak_device_bytes)} and {time.name} "
@@ -177,7 +177,7 @@ def panel_of(sweep: Sequence[SweepRow], places: Sequence[int], choice: Choice, t
             FrontPoint(
                 index=index,
                 label=values_text({axis: row.axes[axis] for axis in axes}),
-                time_ns=time.of(row),
+                timed_ns=time.of(row),
                 peak_device_bytes=row.peak_device_bytes,
                 fits=row.fits,
                 keeps_all=row.offloaded == 0,

@@ -30,7 +30,7 @@ def level(number: float, least: float) -> int:
 class HeatCell:
     """Holds one point: its time in ns, its peak, whether it fits, and whether it is the chosen one."""
 
-    time_ns: float
+    timed_ns: float
     peak_device_bytes: int
     fits: bool
     chosen: bool
@@ -116,7 +116,7 @@ class HeatView:
         said = [f"{count} points shown {'fits' if fit == 1 else 'fit'}" if fit else f"none of {len(cells)} points fits"]
         inside = [cell for cell in cells if cell.fits]
         if inside:
-            fastest, leanest = min(c.time_ns for c in inside), min(c.peak_device_bytes for c in inside)
+            fastest, leanest = min(c.timed_ns for c in inside), min(c.peak_device_bytes for c in inside)
             said.append(f"the least time of these is {format_duration(round(fastest))}")
             said.append(f"the least memory {format_bytes(leanest)}")
         text = ", ".join(said) + "."
@@ -177,7 +177,7 @@ def _slice(
         if row is None:
             return None
         return HeatCell(
-            time_ns=time.of(row),
+            timed_ns=time.of(row),
             peak_device_bytes=row.peak_device_bytes,
             fits=row.fits,
             chosen=choice.fits and row is best,

@@ -93,7 +93,9 @@ class LinksInUse:
             out.append(own_axes_sentence(lengths))
         if len(self.links) < self.all_links:
             drawn = f"{len(self.links)} of {self.all_links}"
-            out.append(f"Drawn are {drawn} links that anything goes over, the fullest of each sort.")
+            out.append(
+                f"Drawn are {drawn} links of copies and shared ones that anything goes over, the fullest of each sort."
+            )
         return out
 
 

@@ -118,6 +118,26 @@ def test_the_host_has_no_room() -> None:
     assert "keeping all and whose slots fit the host." in text_of(run_of(smaller=smaller))
 
 
+def test_a_plan_whose_slots_the_host_has_no_room_for_does_not_fit() -> None:
+    own = taken(5, 18, 0.001) | {"host_bytes": 9 * MIB}
+    data = run_of(own=own, host_capacity_bytes=8 * MIB, capacity_bytes=20 * MIB)
+    assert "This plan has horizon 5: 18 instead of 25 MiB, step time +0.1 %, does not fit the host." in answer(data)
+
+
+def test_a_run_that_the_host_has_no_room_for_is_not_the_next_step() -> None:
+    scenario = {"scenario": {"model": {"kind": "module"}}}
+    step = step_of(host_capacity_bytes=2**40)
+    plan = replace(la.plan("slow-link"), policy=scenario)
+    assert answer(RunData(predicted=step, plan=plan))[-1].startswith("Next: run it")
+    assert step.metrics.host_bytes > 1
+    short = step_of(host_capacity_bytes=1)
+    assert not answer(RunData(predicted=short, plan=plan))[-1].startswith("Next")
+
+
+def test_the_least_size_of_boundaries_that_leave_is_named() -> None:
+    assert "Horizon 3 (tasks, release window 1, min_bytes 64 KiB): " in text_of(run_of(min_bytes=2**16))
+
+
 def test_no_horizon_is_short_enough() -> None:
     lines = answer(run_of(best=None, smaller=None, why_none="No horizon saves. In the way are copies."))
     assert "No horizon saves. In the way are copies." in lines

@@ -85,7 +85,7 @@ def test_every_figure_of_a_sweep_has_the_same_time() -> None:
     cells = [cell for cell in one.known if cell.chosen]
     ringed = [point for of in axis_view(data).panels for point in of.points if point.chosen]
     expected = gpu_ns_per_microbatch(rows[best])
-    assert [panel.points[panel.chosen].time_ns, cells[0].time_ns, ringed[0].time_ns] == [expected] * 3
+    assert [panel.points[panel.chosen].timed_ns, cells[0].timed_ns, ringed[0].timed_ns] == [expected] * 3
     assert front_view(*rows).time == heat_view(*rows).time == axis_view(data).time
 
 
@@ -186,7 +186,7 @@ def test_the_horizon_is_the_axis_and_microbatches_have_panels() -> None:
             rows = [
                 r for r in data.sweep if r.microbatches == count and f"horizon in {r['horizon_unit']}" == line.label
             ]
-            assert [(p.value, p.time_ns, p.peak_device_bytes) for p in line.points] == [
+            assert [(p.value, p.timed_ns, p.peak_device_bytes) for p in line.points] == [
                 (r.horizon, gpu_ns_per_microbatch(r), r.peak_device_bytes)
                 for r in sorted(rows, key=lambda r: r.horizon)
             ]
@@ -381,7 +381,7 @@ def test_every_cell_is_its_row() -> None:
         for horizon, cell in zip(one.across, line, strict=True):
             assert cell is not None
             r = by_axes[horizon, count]
-            assert cell.time_ns == gpu_ns_per_microbatch(r)
+            assert cell.timed_ns == gpu_ns_per_microbatch(r)
             assert (cell.peak_device_bytes, cell.fits) == (r.peak_device_bytes, r.peak_device_bytes <= capacity)
             assert cell.chosen == (r is rows[choices(rows)[0].index])
 
@@ -394,7 +394,7 @@ def test_other_axes_stand_at_the_chosen_point() -> None:
     assert one.fixed == {"release_window": 1}
     assert one.where == "release window 1; 1 other value not drawn"
     assert "The 1 other value of release window is not drawn." in heat_view(*rows).sentences[0]
-    assert [cell.time_ns for cell in one.known] == [11, 11, 10.5, 10.5]
+    assert [cell.timed_ns for cell in one.known] == [11, 11, 10.5, 10.5]
 
 
 def test_without_horizons_the_two_axes_with_most_values() -> None:
