@@ -142,7 +142,8 @@ def compare_sides(a: RunSide, b: RunSide) -> Comparison | StepComparison:
     """
     if a.predicted is not None and b.measured is not None:
         predicted, measured = a.predicted.timeline(), b.measured.timeline()
-        if of_one_plan(predicted, measured):
+        # Where nothing else can be meant, another plan's measurement is a mistake, which comparing them tells.
+        if of_one_plan(predicted, measured) or (len(a.steps), len(b.steps)) == (1, 1):
             files = (a.predicted.name, b.measured.name) if a.predicted.is_file and b.measured.is_file else None
             return replace(compare(predicted, measured), files=files)
     pairs = [(a.measured, b.measured), (a.predicted, b.predicted), (a.steps[0], b.steps[0])]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loadahead.reports.about import read_about
-from loadahead.reports.compare import durations_of, matched_rows, of_one_plan
+from loadahead.reports.compare import Comparison, compare, durations_of, matched_rows, of_one_plan
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.sim.costs import is_estimate
@@ -108,6 +108,7 @@ class StepComparison(Shown):
         one_plan: whether both have the same operations.
         largest_difference_ns: the largest difference of one operation's duration; None where plans differ.
         per_kind: each kind of operation that either has.
+        as_predicted: A as if it predicted B; None where plans differ.
         others: pairs of files that could be compared as well, where two runs were named.
     """
 
@@ -116,6 +117,7 @@ class StepComparison(Shown):
     one_plan: bool
     largest_difference_ns: int | None
     per_kind: dict[str, KindChange]
+    as_predicted: Comparison | None = None
     others: tuple[tuple[str, str], ...] = ()
 
     def _in_a_line(self) -> str:
@@ -144,6 +146,22 @@ class StepComparison(Shown):
         """Return the change of the fullest rank's peak device memory; None where one is not known."""
         a, b = self.a.headline.largest_device_bytes, self.b.headline.largest_device_bytes
         return None if a is None or b is None else relative_error(b, a)
+
+    @property
+    def step_time_error(self) -> float | None:
+        """Return the step time's error, (A - B) / B, as if A predicted B."""
+        return relative_error(self.a.headline.step_time_ns, self.b.headline.step_time_ns)
+
+    @property
+    def peak_device_error(self) -> float | None:
+        """Return the error of the largest rank's peak device bytes, as if A predicted B; None where one is not known."""
+        ours, theirs = self.a.headline.largest_device_bytes, self.b.headline.largest_device_bytes
+        return None if ours is None or theirs is None else relative_error(ours, theirs)
+
+    @property
+    def op_duration_mape(self) -> float | None:
+        """Return the mean absolute error of single operations' durations, as if A predicted B; None of two plans."""
+        return None if self.as_predicted is None else self.as_predicted.op_duration_mape
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -221,8 +239,14 @@ class StepComparison(Shown):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as the command line's JSON has it."""
-        return {
+        """Return the comparison as the command line's JSON has it.
+
+        It has what every comparison of two timelines has (DESIGN, section 4), A in the place of the prediction, and
+        beside it the steps as A and B.
+        """
+        whole = self._as_predicted()
+        kinds = whole.pop("per_kind")
+        return whole | {
             "sentences": list(self.sentences),
             "a": self.a.to_dict(),
             "b": self.b.to_dict(),
@@ -230,8 +254,20 @@ class StepComparison(Shown):
             "step_time_change": self.step_time_change,
             "peak_device_change": self.peak_device_change,
             "largest_difference_ns": self.largest_difference_ns,
-            "per_kind": {name: kind.to_dict() for name, kind in self.per_kind.items()},
+            "per_kind": {name: kinds.get(name, {}) | kind.to_dict() for name, kind in self.per_kind.items()},
             "notes": list(self.notes),
+        }
+
+    def _as_predicted(self) -> dict[str, Any]:
+        """Return the comparison of a prediction with a measurement; of two plans what does not need equal operations."""
+        if self.as_predicted is not None:
+            return self.as_predicted.to_dict()
+        return {
+            "step_time_error": self.step_time_error,
+            "peak_device_error": self.peak_device_error,
+            "op_duration_mape": self.op_duration_mape,
+            "per_kind": {},
+            "ranking_tau": None,
         }
 
 
@@ -258,7 +294,12 @@ def compare_steps(a: Timeline, b: Timeline, names: tuple[str, str]) -> StepCompa
             b_ns=int(second[at_b].sum()),
         )
     return StepComparison(
-        a=_side(a, names[0]), b=_side(b, names[1]), one_plan=one_plan, largest_difference_ns=largest, per_kind=per_kind
+        a=_side(a, names[0]),
+        b=_side(b, names[1]),
+        one_plan=one_plan,
+        largest_difference_ns=largest,
+        per_kind=per_kind,
+        as_predicted=compare(a, b) if one_plan else None,
     )
 
 

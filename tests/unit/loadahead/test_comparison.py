@@ -74,7 +74,6 @@ def test_where_both_have_timelines_these_are_compared(folder: Path, first: str, 
             [("both-a/predicted", "both-other/predicted")],
         ),
         ("both-a/measured.jsonl", "both-b/measured.jsonl", "both-a/measured", "both-b/measured", []),
-        ("both-a/predicted.jsonl", "both-other/measured.jsonl", "both-a/predicted", "both-other/measured", []),
         ("both-a/measured.jsonl", "run", "both-a/measured", "run/predicted", []),
     ],
 )
@@ -92,6 +91,26 @@ def test_two_steps_are_compared_as_such(
     assert ("measured on cpu" in lines[0], "measured on cpu" in lines[1]) == ("measured" in a, "measured" in b)
     assert lines[2 : 2 + len(found.sentences)] == list(found.sentences)
     assert ("To compare others of the two: " in lines[-1]) == bool(others)
+
+
+def test_another_plans_measurement_beside_a_prediction_is_a_mistake(folder: Path) -> None:
+    with pytest.raises(la.InputError, match="compare two timelines of the same plan"):
+        la.compare(folder / "both-a" / "predicted.jsonl", folder / "both-other" / "measured.jsonl")
+
+
+@pytest.mark.parametrize("horizon", [4, 7])
+def test_the_json_of_two_predictions_has_what_every_comparison_has(horizon: int) -> None:
+    """The keys of a prediction beside its measurement (DESIGN, section 4), A in the place of the prediction."""
+    a, b = la.simulate("slow-link"), la.simulate("slow-link", {"offload.activation_loading_horizon": horizon})
+    found = la.compare(a, b)
+    assert isinstance(found, StepComparison)
+    told = found.to_dict()
+    assert told["step_time_error"] == (a.step_time_ns - b.step_time_ns) / b.step_time_ns
+    ours, theirs = a.metrics.peak_device_bytes, b.metrics.peak_device_bytes
+    assert told["peak_device_error"] == (ours - theirs) / theirs
+    assert told["ranking_tau"] is None and set(told["per_kind"]) == {"FORWARD", *told["per_kind"]}
+    assert (told["op_duration_mape"] is not None) == found.one_plan
+    assert all(("mape" in kind) == found.one_plan for kind in told["per_kind"].values())
 
 
 @pytest.mark.parametrize(("first", "second", "also"), [("both-a", "both-b", True), ("both-a", "both-a", False)])
@@ -158,9 +177,9 @@ def test_a_step_of_other_work_is_told_by_microbatch_and_model(folder: Path) -> N
 
 
 def test_a_difference_of_two_plans_is_no_error_of_prediction(folder: Path) -> None:
-    found = la.compare(folder / "both-a" / "predicted.jsonl", folder / "both-other" / "measured.jsonl")
+    found = la.compare(folder / "both-other" / "measured.jsonl", folder / "both-a" / "predicted.jsonl")
     assert isinstance(found, StepComparison)
-    assert found.sentences[-1] == "B was measured and A is predicted of another plan: no change is an error of it."
+    assert found.sentences[-1] == "A was measured and B is predicted of another plan: no change is an error of it."
     same = la.compare(folder / "run", folder / "same")
     assert isinstance(same, StepComparison)
     assert same.sentences == (
