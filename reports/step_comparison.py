@@ -154,7 +154,7 @@ class StepComparison(Shown):
 
     @property
     def peak_device_error(self) -> float | None:
-        """Return the error of the largest rank's peak device bytes, as if A predicted B; None where one is not known."""
+        """Return the error of the largest rank's peak device bytes, as if A predicted B; None where one is unknown."""
         ours, theirs = self.a.headline.largest_device_bytes, self.b.headline.largest_device_bytes
         return None if ours is None or theirs is None else relative_error(ours, theirs)
 
@@ -259,7 +259,7 @@ class StepComparison(Shown):
         }
 
     def _as_predicted(self) -> dict[str, Any]:
-        """Return the comparison of a prediction with a measurement; of two plans what does not need equal operations."""
+        """Return what there is of a prediction and a measurement; of two plans what does not need equal operations."""
         if self.as_predicted is not None:
             return self.as_predicted.to_dict()
         return {
