@@ -6,9 +6,9 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 
+from loadahead.reports.doubt.reliability import doubts
 from loadahead.reports.page.markup import paragraphs, table
 from loadahead.reports.page.outline import Section, section
-from loadahead.reports.reliability import doubts
 from loadahead.reports.run_data import RunData
 from loadahead.reports.tables import Grid
 from loadahead.sim.units import format_bytes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from loadahead.reports.about import About
+from loadahead.reports.answer.subject import gpus_of, measured_on, names_a_model, short_model, title
 from loadahead.reports.run_data import RunData
-from loadahead.reports.subject import gpus_of, measured_on, names_a_model, short_model, title
 from loadahead.sim.units import counted
 
 # Degrees of parallelism, as people shorten them.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from loadahead.reports.axis_names import capital
 from loadahead.reports.compare import Comparison, kendall_tau, order_disagreements
-from loadahead.reports.horizon_errors import name_of, what_of
+from loadahead.reports.doubt.horizon_errors import name_of, what_of
 from loadahead.reports.page.markup import element, joined, paragraphs, table
 from loadahead.reports.page.outline import Block, Section, section
 from loadahead.reports.run_data import HorizonPoint, RunData

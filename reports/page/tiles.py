@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
+from loadahead.reports.answer.subject import measured_on
 from loadahead.reports.compare import Comparison, compare
 from loadahead.reports.page.markup import Html, element
 from loadahead.reports.run_data import RunData
@@ -12,7 +13,6 @@ from loadahead.reports.run_directory import KEEP_ALL, MEASURED, PREDICTED
 from loadahead.reports.speed import Speed, format_percent
 from loadahead.reports.stalls import STALL_LOOKS
 from loadahead.reports.statistics import relative_error
-from loadahead.reports.subject import measured_on
 from loadahead.reports.summary import Headline, headline
 from loadahead.reports.tables import NOT_COMPARABLE, format_error
 from loadahead.reports.training_check import DIFFERENCES

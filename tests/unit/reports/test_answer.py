@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 import loadahead as la
 from loadahead.prediction import keep_all
 from loadahead.reports.about import About
-from loadahead.reports.answer import NextStep, answer, answer_of, instead_of, next_step
+from loadahead.reports.answer import NextStep, answer, answer_of
+from loadahead.reports.answer.of_runs import instead_of, next_step
+from loadahead.reports.answer.subject import subject
 from loadahead.reports.findings import Found, Taken, read_found
 from loadahead.reports.run_data import HorizonPoint, RunData
-from loadahead.reports.subject import subject
 from loadahead.reports.sweep_facts import SweepFacts
 from loadahead.sim.costs import Costs
 from loadahead.sim.errors import InputError

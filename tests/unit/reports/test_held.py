@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loadahead as la
+from loadahead.reports.answer.held import held
 from loadahead.reports.compare import compare
-from loadahead.reports.held import held
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.run_data import RunData
 from loadahead.reports.tables import NOT_COMPARABLE, comparison_grid, kinds_grid

@@ -16,6 +16,7 @@ import pytest
 import loadahead as la
 from loadahead.cli.hints import page_commands
 from loadahead.reports.about import About
+from loadahead.reports.doubt.reliability import NOTHING_MEASURED
 from loadahead.reports.page import figures, write_report
 from loadahead.reports.page.assets import palette_css
 from loadahead.reports.page.markup import LONGEST_TABLE, Html, element, joined, table
@@ -23,7 +24,6 @@ from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
 from loadahead.reports.page.write import parts_of
 from loadahead.reports.palette import PALETTE
-from loadahead.reports.reliability import NOTHING_MEASURED
 from loadahead.reports.run_data import RunData, load_run, read_sweep
 from loadahead.reports.run_directory import SWEEP_CSV, SWEEP_PARQUET, write_sweep
 from loadahead.reports.sweep_facts import SweepFacts

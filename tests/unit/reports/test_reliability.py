@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import loadahead as la
-from loadahead.reports.horizon_errors import far_off, horizon_sentences, horizons_in_short
+from loadahead.reports.doubt.horizon_errors import far_off, horizon_sentences, horizons_in_short
+from loadahead.reports.doubt.reliability import doubts, run_again, step_time_sentences
 from loadahead.reports.page.run_sections import gradient_sentences, horizons_section, order_sentences
-from loadahead.reports.reliability import doubts, run_again, step_time_sentences
 from loadahead.reports.run_data import HorizonPoint, RunData
 from loadahead.reports.training_check import TrainingCheck
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics

@@ -8,9 +8,9 @@ import pytest
 
 import loadahead as la
 from loadahead.reports.about import About
+from loadahead.reports.answer.subject import subject
 from loadahead.reports.page.head import facts_of, title_of
 from loadahead.reports.run_data import RunData
-from loadahead.reports.subject import subject
 from loadahead.sim.timeline import Timeline
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadahead.reports.compare import Comparison, compare
-from loadahead.reports.horizon_errors import horizons_in_short
+from loadahead.reports.doubt.horizon_errors import horizons_in_short
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED
 from loadahead.reports.speed import Speed

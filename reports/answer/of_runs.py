@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadahead.reports.answer.held import held
+from loadahead.reports.answer.of_sweeps import sweep_answer
+from loadahead.reports.answer.subject import subject
 from loadahead.reports.findings import Found, Taken
-from loadahead.reports.held import held
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import KEEP_ALL, PREDICTED
 from loadahead.reports.speed import Speed
-from loadahead.reports.subject import subject
 from loadahead.reports.summary import headline
-from loadahead.reports.sweep_answer import sweep_answer
 from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
 from loadahead.sim.step_metrics import HOST_CAPACITY, bytes_missing

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from loadahead.reports.horizon_errors import horizon_sentences, horizons_in_short
-from loadahead.reports.measured_points import measured_points
+from loadahead.reports.doubt.horizon_errors import horizon_sentences, horizons_in_short
+from loadahead.reports.doubt.measured_points import measured_points
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import MEASURED
 from loadahead.reports.statistics import (
