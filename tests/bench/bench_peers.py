@@ -187,7 +187,7 @@ def result_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "device": device,
         "horizon_chosen": case.advice,
         "ways": case.ways,
-        "links": str(case.model.links),
+        "links": case.model.links.in_words(1),
         "machine": device_facts(device),
         "rows": rows,
     }
