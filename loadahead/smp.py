@@ -58,7 +58,7 @@ class ImportedOptions:
         options = self.conversion.options
         return SmpOptions(
             scenario=self.scenario.name,
-            library=f"{options.version} ({options.why_version})",
+            version=f"{options.version} ({options.why_version})",
             source=str(options.source),
             keys=tuple(SmpKey(key=row.key, value=shown(row.value), where=row.where()) for row in self.conversion.rows),
             placement=self.placement,

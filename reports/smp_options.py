@@ -39,7 +39,7 @@ class SmpOptions(_Frozen):
 
     Attributes:
         scenario: the name of the scenario that they became.
-        library: the version of SageMaker's model parallel library, and why it is that one.
+        version: the version of SageMaker's model parallel library, and why it is that one.
         source: the file that they are from.
         placement: on what hosts all processes stand, and in what order.
         pipeline: ranks of the pipeline.
@@ -47,7 +47,7 @@ class SmpOptions(_Frozen):
     """
 
     scenario: str
-    library: str
+    version: str
     source: str
     keys: tuple[SmpKey, ...]
     placement: Placement

@@ -18,7 +18,7 @@ def smp_section(options: SmpOptions | None) -> Section:
         rows=tuple((row.key, row.value, row.where) for row in options.keys),
         text_columns=frozenset({0, 1, 2}),
     )
-    words = f"{options.source} became the scenario {options.scenario}: model parallel library {options.library}."
+    words = f"{options.source} became the scenario {options.scenario}: model parallel library {options.version}."
     ranks = options.rank_map()
     left_out = left_out_sentence(ranks)
     sentences = [degrees_sentence(ranks), *([left_out] if left_out else [])]

@@ -273,7 +273,7 @@ def another_plan(run: Path) -> None:
 
 OPTIONS = {
     "scenario": "options",
-    "library": "v2 (as said)",
+    "version": "v2 (as said)",
     "source": "options.json",
     "keys": [{"key": "activation_loading_horizon", "value": "4", "where": "offload.activation_loading_horizon = 4"}],
     "placement": {"order": "DPT", "data": 2, "tensor": 1, "gpus_per_host": 2},
