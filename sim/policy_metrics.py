@@ -103,6 +103,22 @@ class Group:
         known = {name: getattr(room, name) for name in ROOM_COLUMNS}
         return [self._row(own, values, share, known) for own, values, share in rows]
 
+    def row_of_slots(
+        self, release: Ints, acquire: Ints, placement: Placement, room: Room, receive_ahead: int
+    ) -> SweepRow:
+        """Return the row of the plan with these slots, both of shape (boundaries,), -1 where a boundary stays.
+
+        Its axes are empty. Raise InputError for an order that deadlocks.
+        """
+        self.arena.memory[a.RECEIVE_AHEAD] = few(receive_ahead)
+        ints, hosts = np.zeros(len(_INTEGERS), dtype=np.int64), placement.occupancy(self.tasks.ranks)
+        stuck = int(lower_without_rows(self.arena.memory, release, acquire))
+        require_no_deadlock(self.arena, stuck, self.tasks, self.order)
+        self.arena.require_room()
+        share = float(_summary(self.arena.memory, hosts, ints))
+        ints[_OFFLOADED] = int((acquire >= 0).sum())
+        return self._row({}, ints.tolist(), share, {name: getattr(room, name) for name in ROOM_COLUMNS})
+
     def _row(self, axes: Mapping[str, Any], values: list[int], share: float, room: Mapping[str, Any]) -> SweepRow:
         metrics: dict[str, Any] = dict(zip(_INTEGERS, values, strict=True))
         kept = self.tasks.boundaries - self.tasks.frozen_boundaries - values[_OFFLOADED]

@@ -1,0 +1,65 @@
+"""How much memory a tuned plan may take is said here: what the goal states, else what there is, less a reserve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from loadahead.sim.costs import Costs
+from loadahead.sim.planner.goal import Goal
+from loadahead.sim.step_metrics import SweepRow, bytes_missing
+
+# What is left free of a device where no budget is stated: the CUDA context, libraries' workspaces and fragmentation,
+# which no plan counts. Torchtitan's and Megatron-LM's users leave 3 to 10 % (torchtitan's docs/memory_profiler.md
+# counts reserved beside allocated memory); one twentieth lies in between.
+RESERVE = Fraction(1, 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Holds the most bytes that a plan may take: of any device, of boundaries on any device, of any host.
+
+    None: no limit. ``reserve_bytes`` is what ``device_bytes`` leaves of the device's memory; 0 where the goal states
+    the budget.
+    """
+
+    device_bytes: int | None
+    boundary_bytes: int | None
+    host_bytes: int | None
+    reserve_bytes: int = 0
+
+    @classmethod
+    def of(cls, goal: Goal, costs: Costs) -> Limits:
+        """Return the limits of a goal on the devices and hosts of the costs.
+
+        Where the goal states a limit on boundaries alone, the device itself still has no more than it has.
+        """
+        host = costs.host_memory_bytes if goal.host_memory is None else goal.host_memory
+        reserve = 0 if goal.memory is not None else int(costs.memory_bytes * RESERVE)
+        device = costs.memory_bytes - reserve if goal.memory is None else goal.memory
+        return cls(device_bytes=device, boundary_bytes=goal.boundary_memory, host_bytes=host, reserve_bytes=reserve)
+
+    def missing(self, row: SweepRow) -> Missing:
+        """Return what a plan needs beyond these limits."""
+        return Missing(
+            device_bytes=bytes_missing(row.peak_device_bytes, self.device_bytes),
+            boundary_bytes=bytes_missing(row.peak_boundary_bytes, self.boundary_bytes),
+            host_bytes=bytes_missing(row.host_bytes, self.host_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Says how many bytes a plan needs beyond its limits; each is 0 where it does not.
+
+    A byte of boundaries that is too much is one of the device as well, so that the two do not add up.
+    """
+
+    device_bytes: int = 0
+    boundary_bytes: int = 0
+    host_bytes: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return all that is missing, of the device and of the host; 0 where the plan keeps its limits."""
+        return max(self.device_bytes, self.boundary_bytes) + self.host_bytes
