@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import gcd
 from typing import Any
 
@@ -89,7 +89,6 @@ class _Model:
         self.latest = self._serial(durations)
         self.slot = [[self._time(f"slot {r}.{k}") for k in range(len(own) + 1)] for r, own in enumerate(layout.tasks)]
         self.end = [[self._time(f"end {r}.{k}") for k in range(len(own))] for r, own in enumerate(layout.tasks)]
-        self.recompute = [[self.slot[r][k] for k in range(len(own))] for r, own in enumerate(layout.tasks)]
         self.sent = [[self._time(f"sent {r}.{i}") for i in range(len(own))] for r, own in enumerate(layout.sends)]
         self.makespan = self._time("step")
         self.leavers = [self._leavers(rank) for rank in range(instance.ranks)]
@@ -242,60 +241,52 @@ class _Model:
         if alike:
             self._by_need(rank, needed)
             return
-        for at, first in enumerate(needed):
-            for second in needed[at + 1 :]:
-                if second.boundary.forward + 1 < first.boundary.backward:
-                    self._ordered(first, second)
-                else:
-                    # The first is back before the second can be away.
-                    model.add(second.back_end >= first.back_end + second.back_steps).only_enforce_if(
-                        first.leaves, second.leaves
-                    )
+        for first, second in combinations(needed, 2):
+            if second.boundary.forward + 1 < first.boundary.backward:
+                self._ordered(first, second)
+            else:  # the first is back before the second can be away
+                follows = model.add(second.back_end >= first.back_end + second.back_steps)
+                follows.only_enforce_if(first.leaves, second.leaves)
 
     def _by_need(self, rank: int, needed: list[_Leaver]) -> None:
-        model = self.model
+        """Where all have one size: prefetches in the order of need, releases in that of the FORWARDs."""
         for first, second in pairwise(needed):
-            model.add(second.back_end >= first.back_end + second.back_steps * second.leaves)
-        for at, first in enumerate(needed):
-            for second in needed[at + 1 :]:
-                for k, back in second.back.items():
-                    if k in first.back:
-                        model.add_bool_or(~back, ~first.leaves, first.back[k])
-                    elif k < first.boundary.forward + 2:
-                        model.add_bool_or(~back, ~first.leaves)
-        by_forward = self.leavers[rank]
-        for at, first in enumerate(by_forward):
-            for second in by_forward[at + 1 :]:
-                for k, gone in second.gone.items():
-                    if k in first.gone:
-                        model.add_bool_or(~gone, ~first.leaves, first.gone[k])
-        for slot in range(1, len(self.layout.tasks[rank])):
-            if self.layout.tasks[rank][slot - 1].backward:
+            self.model.add(second.back_end >= first.back_end + second.back_steps * second.leaves)
+        for first, second in combinations(needed, 2):
+            for k, back in second.back.items():
+                if k <= first.boundary.backward:
+                    self._unless([back, first.leaves], first.is_back(k))
+        for first, second in combinations(self.leavers[rank], 2):
+            for k, gone in second.gone.items():
+                if k in first.gone:
+                    self._unless([gone, first.leaves], first.gone[k])
+        self._early_acquires(rank)
+
+    def _early_acquires(self, rank: int) -> None:
+        tasks, own = self.layout.tasks[rank], self.leavers[rank]
+        for slot in range(1, len(tasks)):
+            if tasks[slot - 1].backward:
                 continue
-            released = [one.gone[slot] - one.gone.get(slot - 1, 0) for one in self.leavers[rank] if slot in one.gone]
-            for one in needed:
+            released = [one.gone[slot] - one.gone.get(slot - 1, 0) for one in own if slot in one.gone]
+            for one in own:
                 if slot in one.back:
-                    model.add(self._acquired(one, slot) <= sum(released))
+                    self.model.add(self._acquired(one, slot) <= sum(released))
+
+    def _unless(self, all_of: list[Any], then: Any) -> None:
+        """Not all of some literals hold, unless the last does; 0 never does."""
+        never = isinstance(then, int)
+        self.model.add_bool_or([~literal for literal in all_of] + ([] if never else [then]))
 
     def _ordered(self, first: _Leaver, second: _Leaver) -> None:
         """Of two the one that is needed sooner comes first, unless the second's ACQUIRE stands in a slot before."""
-        model = self.model
-        both = [first.leaves, second.leaves]
-        in_order = model.new_bool_var("")
+        in_order = self.model.new_bool_var("")
         for k, back in second.back.items():
-            there = first.is_back(min(k, first.boundary.backward))
-            if isinstance(there, int):
-                model.add_bool_or(~back, ~in_order, ~first.leaves)
-            else:
-                model.add_bool_or(~back, ~in_order, ~first.leaves, there)
+            self._unless([back, first.leaves, in_order], first.is_back(min(k, first.boundary.backward)))
         for k, back in first.back.items():
-            there = second.is_back(k - 1)
-            if isinstance(there, int):
-                model.add_bool_or(~back, in_order, ~second.leaves)
-            else:
-                model.add_bool_or(~back, in_order, ~second.leaves, there)
-        model.add(second.back_end >= first.back_end + second.back_steps).only_enforce_if(*both, in_order)
-        model.add(first.back_end >= second.back_end + first.back_steps).only_enforce_if(*both, ~in_order)
+            self._unless([back, second.leaves, ~in_order], second.is_back(k - 1))
+        for earlier, later, order in ((first, second, in_order), (second, first, ~in_order)):
+            follows = self.model.add(later.back_end >= earlier.back_end + later.back_steps)
+            follows.only_enforce_if(first.leaves, second.leaves, order)
 
     def _links(self, rank: int) -> None:
         """What follows from all this for any stretch of a rank's queue; it helps the solver's bound.

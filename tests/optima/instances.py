@@ -139,7 +139,60 @@ def made(seeds: Iterable[int]) -> Iterator[Instance]:
             yield instance
 
 
-SEEDS: tuple[int, ...] = (0, 1, 2, 3, 4, 7, 8, 9, 10, 13, 14, 18)
+# The first 25 of each order whose optimum is proven in 45 s, of which no more than 4 where the best horizon already
+# reaches it. (Of 169 instances up to seed 259 two were not proven by then: 35 and 108.)
+SEEDS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    9,
+    10,
+    13,
+    14,
+    18,
+    19,
+    20,
+    22,
+    24,
+    27,
+    28,
+    33,
+    38,
+    41,
+    47,
+    48,
+    49,
+    50,
+    51,
+    52,
+    58,
+    60,
+    62,
+    63,
+    65,
+    66,
+    68,
+    69,
+    74,
+    75,
+    77,
+    78,
+    79,
+    85,
+    87,
+    88,
+    89,
+    93,
+    99,
+    103,
+    115,
+    116,
+    129,
+)
 RANDOM = tuple(made(SEEDS))
 
 

@@ -42,6 +42,22 @@ def test_the_store_is_of_todays_instances(stored: dict[str, Stored]) -> None:
     assert list(stored) == [one.name for one in EVERY], AGAIN
 
 
+def test_there_are_as_many_kinds_of_instances_as_are_promised() -> None:
+    assert len(ANCHORS) == 15 and len(RANDOM) == 50 and len(TINY) == 5
+    assert {one.ranks for one in RANDOM} == set(range(1, 9))
+    assert {one.pipeline for one in RANDOM} == {"simple", "interleaved"}
+    assert {len(one.stages[0]) for one in RANDOM} == {1, 2, 3}
+    assert {one.receive_ahead for one in RANDOM} == {0, 1}
+    ratios = [_ratio(one) for one in RANDOM]
+    assert min(ratios) < 0.4 and max(ratios) > 3.5
+
+
+def _ratio(instance: Instance) -> float:
+    """How long a copy of the average boundary takes, over the average FORWARD."""
+    units = [unit for stage in instance.stages for unit in stage]
+    return sum(instance.out_ns(unit.boundary_bytes) for unit in units) / sum(unit.forward_ns for unit in units)
+
+
 def test_every_optimum_is_proven(stored: dict[str, Stored]) -> None:
     assert {name: one.status for name, one in stored.items() if one.status != "OPTIMAL"} == {}
     assert all(one.bound_ns == one.optimum_ns for one in stored.values())
