@@ -37,7 +37,7 @@ class Bound:
 
 
 def limited_by_words(bound: Bound) -> str:
-    """Return what sets a bound, in words, e.g. ``rank 2's link: under the cap at least 36 MB must leave and return``."""
+    """Return what sets a bound, in words."""
     if bound.limited_by == LINK:
         nbytes = format_bytes(bound.link_bytes)
         return f"rank {bound.rank}'s link: under the cap at least {nbytes} must leave and come back"

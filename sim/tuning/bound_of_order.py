@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import MOST_TOTAL
 from loadahead.sim.engines.compiled_engine import run_alone
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue
-from loadahead.sim.ir.plan import Ints, Plan
-from loadahead.sim.memory import walk as walk_memory
+from loadahead.sim.ir.plan import Ints, Plan, SmallInts
 from loadahead.sim.planner import build_plan
 from loadahead.sim.step_metrics import step_time
-from loadahead.sim.tuning import bound_walk as w
 from loadahead.sim.tuning.answer import Candidate
 from loadahead.sim.tuning.bound import COMPUTE, CRITICAL_PATH, LINK, Bound
+from loadahead.sim.tuning.bound_needs import Needs
+from loadahead.sim.tuning.bound_walk import walk
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.trial import Trial
 
@@ -35,15 +35,12 @@ def bound_of(trial: Trial, limits: Limits, keep_all: Candidate) -> Bound:
     rank, compute = _compute(plan, trial, times.start_ns)
     link = _link(plan, trial, limits)
     step = max(compute, critical, 0 if link is None else link.step_time_ns)
-    limited_by, whose = COMPUTE, rank
-    if compute < step:
-        limited_by, whose = CRITICAL_PATH, None
-    if link is not None and max(compute, critical) < step:
-        limited_by, whose = LINK, link.rank
+    limited_by = COMPUTE if compute == step else CRITICAL_PATH if critical == step else LINK
+    whose = {COMPUTE: rank, CRITICAL_PATH: None, LINK: None if link is None else link.rank}
     return Bound(
         step_time_ns=step,
         limited_by=limited_by,
-        rank=whose,
+        rank=whose[limited_by],
         compute_ns=compute,
         link_ns=0 if link is None else link.step_time_ns,
         critical_path_ns=critical,
@@ -87,29 +84,36 @@ class _Link:
 
 def _link(plan: Plan, trial: Trial, limits: Limits) -> _Link | None:
     """Return the bound by links; None where nothing must leave, or nothing can."""
-    tasks, ranks, part = _tasks_and_ranks(plan, trial, limits)
-    if not trial.policy.checkpoint or not tasks[:, w.EXCESS].any() or not _fits(plan, trial):
+    if not trial.policy.checkpoint or not _fits(plan, trial):
         return None
-    ops = plan.ops
+    needs = Needs.of(plan, trial, limits)
+    if not needs.any:
+        return None
+    ops, host = plan.ops, host_times(plan, trial.costs.launches(plan))
     queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
     end, cause = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
-    first = w.walk(
+    first = walk(
         trial.costs.durations(plan),
         plan.queue_index,
         ops.rank,
         ops.after.starts,
         ops.after.values,
-        *host_times(plan, trial.costs.launches(plan)),
-        _operations(plan, trial),
-        tasks,
-        ranks,
+        *host,
+        needs.operations,
+        needs.tasks,
+        needs.ranks,
+        needs.tables,
         queue_end,
         end,
         cause,
     )
-    rank = _rank_of_path(ops.rank, end, cause)
-    nbytes = int(w.parts_that_leave(tasks, ranks[rank])) * part[rank]
-    return _Link(step_time_ns=step_time(int(first), int(end.max())), rank=rank, nbytes=nbytes)
+    parts = [needs.parts_that_leave(rank) for rank in range(plan.ranks)]
+    rank, last = _rank_of_path(ops.rank, end, cause), int(end.max())
+    copies = [-(-of_rank // largest) for of_rank, largest in zip(parts, needs.largest, strict=True)]
+    issuing, issued = _issued(plan, trial, host[1], copies)
+    if issued > last:
+        rank, last = issuing, issued
+    return _Link(step_time_ns=step_time(int(first), last), rank=rank, nbytes=parts[rank] * needs.part[rank])
 
 
 def _fits(plan: Plan, trial: Trial) -> bool:
@@ -117,71 +121,28 @@ def _fits(plan: Plan, trial: Trial) -> bool:
     sizes = trial.sizes
     copies = sum(trial.costs.transfer(kind, sizes).sum(dtype=np.float64) for kind in (Kind.OFFLOAD, Kind.PREFETCH))
     own = trial.costs.durations(plan).sum(dtype=np.float64) + trial.costs.launches(plan).sum(dtype=np.float64)
-    return bool(own + copies * trial.tasks.microbatches < MOST_TOTAL)
+    launches = 4.0 * trial.tasks.boundaries * float(trial.costs.launch_table().max())
+    return bool(own + launches + copies * trial.tasks.microbatches < MOST_TOTAL)
 
 
-def _operations(plan: Plan, trial: Trial) -> Ints:
-    """Return what each operation is to its task: the columns of :data:`bound_walk.SLOT` and the following."""
-    kind, starts = plan.ops.kind, trial.tasks.start
-    out = np.zeros((len(plan), w.OPERATION_COLUMNS), dtype=np.int64)
-    out[:, w.SLOT] = -1
-    out[:, w.BEGINS] = (kind == Kind.FORWARD) | (kind == Kind.RECOMPUTE)
-    out[:, w.ENDS] = (kind == Kind.FORWARD) | (kind == Kind.BACKWARD)
-    for rank in range(plan.ranks):
-        own = plan.queue_ops(rank, Queue.COMPUTE)
-        begun = np.cumsum(out[own, w.BEGINS])
-        task = starts[rank] + begun - (kind[own] <= Kind.BACKWARD)
-        inside = (kind[own] <= Kind.BACKWARD) | (kind[own] == Kind.ACQUIRE)
-        out[own[inside], w.SLOT] = task[inside]
-    return out
+# What a boundary that leaves adds to the operations that its rank's host issues.
+_ADDED = [Kind.OFFLOAD, Kind.RELEASE, Kind.ACQUIRE, Kind.PREFETCH]
 
 
-def _tasks_and_ranks(plan: Plan, trial: Trial, limits: Limits) -> tuple[Ints, Ints, list[int]]:
-    """Return what the walk knows of tasks and of ranks, and the bytes of each rank's parts."""
-    tasks, memory, ops = trial.tasks, walk_memory(plan, trial.costs), plan.ops
-    count = len(tasks.unit)
-    out = np.zeros((count, w.TASK_COLUMNS), dtype=np.int64)
-    first = np.repeat(tasks.start[:-1], np.diff(tasks.start))
-    boundary = tasks.unit * tasks.microbatches + tasks.microbatch
-    partner = np.where(tasks.backward.astype(bool), tasks.forward_at[boundary], tasks.backward_at[boundary])
-    out[:, w.FORWARD] = 1 - tasks.backward
-    out[:, w.PARTNER] = np.where(partner >= 0, first + partner, -1)
-    over = np.zeros(len(plan), dtype=np.int64)
-    for held, limit in ((memory.during, limits.device_bytes), (memory.boundary_during, limits.boundary_bytes)):
-        if limit is not None:
-            over = np.maximum(over, held - limit)
-    is_task = ops.kind <= Kind.BACKWARD
-    excess = np.zeros(count, dtype=np.int64)
-    slot = _operations(plan, trial)[:, w.SLOT]
-    np.maximum.at(excess, slot[is_task], over[is_task])
-    ranks = np.zeros((tasks.ranks, w.RANK_COLUMNS), dtype=np.int64)
-    part = []
-    size = np.where(partner >= 0, trial.sizes[tasks.unit], 0)
-    out_ns, in_ns = (trial.costs.transfer(kind, trial.sizes) for kind in (Kind.OFFLOAD, Kind.PREFETCH))
-    for rank in range(tasks.ranks):
-        own = slice(int(tasks.start[rank]), int(tasks.start[rank + 1]))
-        each = int(np.gcd.reduce(size[own], initial=0)) or 1
-        part.append(each)
-        out[own, w.PARTS] = size[own] // each
-        out[own, w.EXCESS] = -(-excess[own] // each)
-        needed = np.flatnonzero(excess[own])
-        span = (own.start + needed[0], own.start + needed[-1]) if len(needed) else (count, -1)
-        units = [
-            unit for unit in np.unique(tasks.unit[own]).tolist() if unit >= tasks.frozen_units and trial.sizes[unit]
-        ]
-        rates = [
-            _quickest([(int(ns[unit]), int(trial.sizes[unit]) // each) for unit in units]) for ns in (out_ns, in_ns)
-        ]
-        ranks[rank] = own.start, own.stop, *span, *rates[0], *rates[1]
-    return out, ranks, part
+def _issued(plan: Plan, trial: Trial, issued: Ints, copies: Sequence[int]) -> tuple[int, int]:
+    """Return the rank whose host is the last to have issued all, where so many boundaries leave each, and when.
+
+    ``issued`` says when each operation of keeping all has been issued, of shape (operations,).
+    """
+    added = int(trial.costs.launch_table()[_ADDED].sum())
+    own = np.zeros(plan.ranks, dtype=np.int64)
+    np.maximum.at(own, plan.ops.rank, issued)
+    ends = [int(end) + added * leaving for end, leaving in zip(own, copies, strict=True)]
+    latest = max(range(plan.ranks), key=ends.__getitem__)
+    return latest, ends[latest]
 
 
-def _quickest(copies: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the copy that takes least for its parts, as (ns, parts)."""
-    return min(copies, key=lambda copy: Fraction(*copy), default=(0, 1))
-
-
-def _rank_of_path(rank_of: Ints, end: Ints, cause: Ints) -> int:
+def _rank_of_path(rank_of: SmallInts, end: Ints, cause: Ints) -> int:
     """Return the rank on whose links the longest path waits longest."""
     waits: dict[int, int] = {}
     at = int(end.argmax())

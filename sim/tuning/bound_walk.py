@@ -22,19 +22,24 @@ RANK_COLUMNS = 8
 # What an operation is to its task.
 SLOT, BEGINS, ENDS = range(3)
 OPERATION_COLUMNS = 3
-# What lifts a task's start: when, and the operation that it waits for over a link, or -1.
-_SHARE = 1 - 1e-15
+# A product and a quotient of floats, times this, are below the exact figure.
+_ROUNDED_DOWN = 1 - 1e-15
 
 
 @inlined
-def copy_time(parts, ns, each):  # type: ignore[no-untyped-def]
-    """Return no more than copies of so many parts take, in ns, where ``each`` parts take ``ns``."""
+def copy_time(parts, table, ns, each):  # type: ignore[no-untyped-def]
+    """Return no more than boundaries of so many parts together take to copy, in ns.
+
+    ``table`` says it for few parts, shape (parts,); for more, the quickest copies take ``ns`` for ``each`` parts.
+    """
+    if parts < len(table):
+        return table[parts]
     whole, rest = parts // each, parts % each
-    return whole * ns + int(float(rest) * float(ns) / float(each) * _SHARE)
+    return whole * ns + int(float(rest) * float(ns) / float(each) * _ROUNDED_DOWN)
 
 
 @inlined
-def _push_offloads(i, alive, end, origin, tasks, rank, available, used, head, source):  # type: ignore[no-untyped-def]
+def _push_offloads(i, alive, end, origin, tasks, rank, table, available, used, head, source):  # type: ignore[no-untyped-def]
     """Lift the slots behind the FORWARD ``i`` by what has to be copied out between its end and them.
 
     ``alive`` counts the parts whose FORWARD came before and whose BACKWARD comes after it. Every boundary of these
@@ -65,7 +70,7 @@ def _push_offloads(i, alive, end, origin, tasks, rank, available, used, head, so
                     top -= 1
             if need > 0:  # no plan keeps the limits
                 break
-            lifted = end + copy_time(total, rank[OUT_NS], rank[OUT_PARTS])
+            lifted = end + copy_time(total, table, rank[OUT_NS], rank[OUT_PARTS])
             if lifted > head[k]:
                 head[k], source[k] = lifted, origin
         if forward and partner >= 0:
@@ -78,7 +83,7 @@ def _push_offloads(i, alive, end, origin, tasks, rank, available, used, head, so
 
 
 @inlined
-def _pull_prefetches(k, alive, tasks, rank, available, used, opened):  # type: ignore[no-untyped-def]
+def _pull_prefetches(k, alive, tasks, rank, table, available, used, opened):  # type: ignore[no-untyped-def]
     """Return when the BACKWARD ``k`` can start for what has to be copied in before it, and since which slot.
 
     It is :func:`_push_offloads` from right to left: boundaries whose BACKWARD comes after ``k`` may be away at no
@@ -109,7 +114,7 @@ def _pull_prefetches(k, alive, tasks, rank, available, used, opened):  # type: i
                     bottom += 1
             if need > 0:
                 break
-            lifted = opened[i + 1] + copy_time(total, rank[IN_NS], rank[IN_PARTS])
+            lifted = opened[i + 1] + copy_time(total, table, rank[IN_NS], rank[IN_PARTS])
             if lifted > at:
                 at, since = lifted, i + 1
         if not forward:
@@ -122,7 +127,7 @@ def _pull_prefetches(k, alive, tasks, rank, available, used, opened):  # type: i
 
 
 @compiled
-def walk(duration, queue, rank_of, starts, values, allowed, issued, of, tasks, ranks, queue_end, end, cause):  # type: ignore[no-untyped-def]
+def walk(duration, queue, rank_of, starts, values, allowed, issued, of, tasks, ranks, tables, queue_end, end, cause):  # type: ignore[no-untyped-def]
     """Fill when each operation can end at the earliest, and what it then waited for; return the first start.
 
     ``cause`` holds an operation, -1 for none, or, for a wait over a link, -2 less the operation it begins with.
@@ -153,7 +158,7 @@ def walk(duration, queue, rank_of, starts, values, allowed, issued, of, tasks, r
                 at, why = end[values[e]], values[e]
         if of[i, BEGINS] and not tasks[slot, FORWARD] and ranks[r, FIRST_EXCESS] < slot:
             lifted, since = _pull_prefetches(
-                slot, alive[r] - tasks[slot, PARTS], tasks, ranks[r], available, used, opened
+                slot, alive[r] - tasks[slot, PARTS], tasks, ranks[r], tables[r, 1], available, used, opened
             )
             if lifted > at:
                 at, why = lifted, -2 - opener[since]
@@ -167,7 +172,9 @@ def walk(duration, queue, rank_of, starts, values, allowed, issued, of, tasks, r
                 alive[r] -= parts
             elif partner >= 0:
                 if slot < ranks[r, LAST_EXCESS]:
-                    _push_offloads(slot, alive[r], end[i], i, tasks, ranks[r], available, used, head, source)
+                    _push_offloads(
+                        slot, alive[r], end[i], i, tasks, ranks[r], tables[r, 0], available, used, head, source
+                    )
                 alive[r] += parts
     return first
 
