@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Needs:
             span = (int(needed[0]), int(needed[-1])) if len(needed) else (len(tasks), -1)
             of_parts = [[(ns, nbytes // each) for ns, nbytes in way] for way in copies]
             ranks[rank] = first, end, *span, *_quickest(of_parts[0]), *_quickest(of_parts[1])
-            tables[rank] = [_least(way) for way in of_parts]
+            tables[rank] = [_least(tuple(way)) for way in of_parts]
             tasks[own, w.EXCESS] = _sums(-(-excess[own] // each), [parts for _, parts in of_parts[0]])
             part.append(each)
             largest.append(int(tasks[own, w.PARTS].max(initial=1)) or 1)
@@ -134,7 +135,8 @@ def _quickest(copies: _Copies) -> tuple[int, int]:
     return min(copies, key=lambda copy: Fraction(*copy), default=(0, 1))
 
 
-def _least(copies: _Copies) -> list[int]:
+@lru_cache
+def _least(copies: tuple[tuple[int, int], ...]) -> list[int]:
     """Return the least that any copies of so many parts together, or more, take; of 0 parts and so on, in ns."""
     out = [0] * LOOKED_UP
     for parts in range(1, LOOKED_UP):
@@ -144,10 +146,7 @@ def _least(copies: _Copies) -> list[int]:
 
 def _sums(least: Ints, sizes: Sequence[int]) -> Ints:
     """Return the smallest sum of boundaries that is no less, where it is looked up; shape (tasks,)."""
-    sums = list(range(LOOKED_UP))
-    for parts in range(1, LOOKED_UP):
-        sums[parts] = min((own + sums[max(0, parts - own)] for own in sizes), default=parts)
-    table = np.asarray(sums, dtype=np.int64)
-    few = least < LOOKED_UP
-    out: Ints = np.where(few, table[np.where(few, least, 0)], least)
+    # Of copies that take as long as they have parts, the quickest are the smallest.
+    table = np.asarray(_least(tuple((own, own) for own in sizes)), dtype=np.int64)
+    out: Ints = np.maximum(least, table[np.minimum(least, LOOKED_UP - 1)])
     return out

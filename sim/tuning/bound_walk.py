@@ -35,7 +35,8 @@ def copy_time(parts, table, ns, each):  # type: ignore[no-untyped-def]
     if parts < len(table):
         return table[parts]
     whole, rest = parts // each, parts % each
-    return whole * ns + int(float(rest) * float(ns) / float(each) * _ROUNDED_DOWN)
+    least = whole * ns + int(float(rest) * float(ns) / float(each) * _ROUNDED_DOWN)
+    return max(table[len(table) - 1], least)
 
 
 @inlined
@@ -44,7 +45,8 @@ def _push_offloads(i, alive, end, origin, tasks, rank, table, available, used, h
 
     ``alive`` counts the parts whose FORWARD came before and whose BACKWARD comes after it. Every boundary of these
     may be away at no cost, so that the others have to cover the rest. From the left, what is needed is taken from
-    those whose BACKWARD comes last: it covers the most of what follows.
+    those whose BACKWARD comes last: it covers the most of what follows. Where all of them are not enough no plan keeps
+    the limits, and all are taken.
     """
     top = tasks[i, PARTNER]
     available[top] = tasks[i, PARTS]
@@ -68,8 +70,6 @@ def _push_offloads(i, alive, end, origin, tasks, rank, table, available, used, h
                 need -= taken
                 if available[top] == 0:
                     top -= 1
-            if need > 0:  # no plan keeps the limits
-                break
             lifted = end + copy_time(total, table, rank[OUT_NS], rank[OUT_PARTS])
             if lifted > head[k]:
                 head[k], source[k] = lifted, origin
@@ -112,8 +112,6 @@ def _pull_prefetches(k, alive, tasks, rank, table, available, used, opened):  # 
                 need -= taken
                 if available[bottom] == 0:
                     bottom += 1
-            if need > 0:
-                break
             lifted = opened[i + 1] + copy_time(total, table, rank[IN_NS], rank[IN_PARTS])
             if lifted > at:
                 at, since = lifted, i + 1
