@@ -9,7 +9,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.tuning.answer import Candidate, Tuning
-from loadahead.sim.tuning.bound import COMPUTE, Bound
+from loadahead.sim.tuning.bound_of_order import bound_of
 from loadahead.sim.tuning.horizons import horizon_candidates
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.solve import Solver
@@ -158,9 +158,3 @@ def _shortest(one: Candidate) -> tuple[int, ...]:
     """Return what makes a plan better: a shorter step, then less that leaves, then less memory."""
     row = one.row
     return row.step_time_ns, row.offloaded, row.host_bytes, row.peak_device_bytes
-
-
-def bound_of(trial: Trial, limits: Limits, keep_all: Candidate) -> Bound:
-    """Return the bound of the order under the limits."""
-    step = keep_all.row.step_time_ns
-    return Bound(step_time_ns=step, limited_by=COMPUTE, rank=0, compute_ns=step, link_ns=0, critical_path_ns=step)
