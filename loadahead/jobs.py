@@ -18,7 +18,7 @@ from loadahead.compiling import compile_first
 from loadahead.modules import measured_model, measured_units, model_spec, other_model, trace
 from loadahead.plan_files import is_plan_file, read_operations, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.workload import IN_MEMORY
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.decisions import Decisions
     from loadahead.sim.planner import Order, Policy
+    from loadahead.sim.tuning import Tuning
     from loadahead.sim.workload import ModuleShapes
 
 # Timed runs of each operation in a calibration that is made on the way to something else.
@@ -48,6 +49,9 @@ class Job:
         costs: None when there are none yet (a module that was not calibrated).
         warnings: sentences about settings that do not do what they seem to.
         by_horizon: whether a horizon decided, in the order of ``prepared.policy``; decisions may be given, too.
+        undecided: whether tuning has still to decide, for which there are no times yet: the plan is none to be run
+            then, and keeps all. :func:`with_costs` returns a job that is decided.
+        tuning: what tuning found, where it decided for this job.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Job:
     costs: Costs | None
     warnings: tuple[str, ...] = ()
     by_horizon: bool = True
+    undecided: bool = False
+    tuning: Tuning | None = None
 
     def known(self) -> Prepared:
         """Return the prepared scenario; raise InputError for a plan that has none."""
@@ -79,10 +85,12 @@ def job_of(
     device: str = "cpu",
     order: OrderSource | None = None,
     decisions: DecisionsSource | None = None,
+    progress: ProgressCallback = silent,
 ) -> Job:
     """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own.
 
-    They are costs, their file, or the word "estimate".
+    They are costs, their file, or the word "estimate". A scenario whose decisions tuning makes is undecided as long as
+    there are none. Raise CheckFailed where no plan that tuning found keeps the budget.
 
     ``order`` and ``decisions`` are those of a scenario's plan (:func:`loadahead.plan`); a plan has made its own.
     """
@@ -93,18 +101,42 @@ def job_of(
     given = decisions_given(decisions)
     prepared = prepared_of(source, overrides, costs, device, order)
     with named(source):
-        return job_of_prepared(prepared, given)
+        if given is None and prepared.policy.is_tuned and prepared.costs is None:
+            return _undecided(prepared)
+        return job_of_prepared(prepared, given, progress)
 
 
-def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Job:
-    """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon."""
+def job_of_prepared(
+    prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent
+) -> Job:
+    """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon or of tuning.
+
+    What is raised is as in :func:`plan_prepared`.
+    """
+    by_horizon = decisions is None and not prepared.policy.is_tuned
+    tuning = tuned(prepared, progress) if decisions is None and prepared.policy.is_tuned else None
     return Job(
         name=prepared.scenario.name,
-        plan=plan_prepared(prepared, decisions),
+        plan=_planned(prepared, decisions) if tuning is None else plan_tuned(prepared, tuning),
         prepared=prepared,
         costs=prepared.costs,
-        warnings=_warnings(prepared, decisions is None),
-        by_horizon=decisions is None,
+        warnings=_warnings(prepared, by_horizon),
+        by_horizon=by_horizon,
+        tuning=tuning,
+    )
+
+
+def _undecided(prepared: Prepared) -> Job:
+    """Return the job of a scenario whose decisions wait for times."""
+    keeps_all = replace(prepared.policy, offload=False)
+    return Job(
+        name=prepared.scenario.name,
+        plan=_planned(replace(prepared, policy=keeps_all), None),
+        prepared=prepared,
+        costs=None,
+        warnings=_warnings(prepared, by_horizon=False),
+        by_horizon=False,
+        undecided=True,
     )
 
 
@@ -116,19 +148,74 @@ def _warnings(prepared: Prepared, by_horizon: bool) -> tuple[str, ...]:
     return tuple(warning for warning in prepared.warnings if warning not in left_out)
 
 
-def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Plan:
+def plan_prepared(
+    prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent
+) -> Plan:
     """Return the prepared scenario's plan, proven; its policy holds the whole scenario.
 
-    Decisions that are given stand for those of the scenario's horizon.
+    Decisions that are given stand for those of the scenario's horizon or of tuning. Where tuning decides, raise
+    InputError without costs, and CheckFailed where no plan that it found keeps the budget.
     """
+    if decisions is None and prepared.policy.is_tuned:
+        return plan_tuned(prepared, tuned(prepared, progress))
+    return _planned(prepared, decisions)
+
+
+def tuned(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
+    """Return what tuning finds for a prepared scenario whose decisions it makes.
+
+    Raise InputError without costs, and CheckFailed where no plan that it found keeps the budget.
+    """
+    found = tuned_or_nearest(prepared, progress)
+    if not found.fits:
+        from loadahead.sim.tuning import shortage
+
+        raise CheckFailed(f"{prepared.scenario.name}: {shortage(found)}")
+    return found
+
+
+def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
+    """Return the same; where no plan keeps the budget that is the nearest one. Raise InputError without costs."""
+    from loadahead.sim.tuning import tune
+
+    name, policy = prepared.scenario.name, prepared.policy
+    if prepared.costs is None:
+        raise InputError(
+            f'{name}: offload.decisions is "auto", and which boundaries leave follows from times, which are not known: '
+            'calibrate first and give the costs, or give costs "estimate"',
+            parameters=("costs",),
+        )
+    compile_first(progress)
+    return tune(
+        prepared.workload,
+        prepared.costs,
+        policy.by_horizon(),
+        policy.goal,
+        lambda what: progress(Progress(f"{name}: {what}")),
+    )
+
+
+def plan_tuned(prepared: Prepared, tuning: Tuning) -> Plan:
+    """Return the plan that tuning chose for the prepared scenario, proven."""
+    from loadahead.sim.tuning import explanation
+
+    return _planned(prepared, tuning.chosen.decisions, explanation(tuning))
+
+
+def _planned(prepared: Prepared, decisions: Decisions | None, sentence: str | None = None) -> Plan:
     from loadahead.scenarios.loader import scenario_to_dict
     from loadahead.sim.planner import build_plan
     from loadahead.sim.verify import check
 
     notes = prepared.scenario.notes
     echo = {"scenario": scenario_to_dict(prepared.scenario), **({"notes": notes.to_dict()} if notes else {})}
+    # Decisions that somebody gave are not tuning's.
+    theirs = decisions is not None and sentence is None
+    policy = prepared.policy.by_horizon() if theirs else prepared.policy
     compile_first()
-    plan = build_plan(prepared.workload, prepared.policy, decisions=decisions, name=prepared.scenario.name, echo=echo)
+    plan = build_plan(
+        prepared.workload, policy, decisions=decisions, name=prepared.scenario.name, echo=echo, sentence=sentence
+    )
     check(plan)
     return plan
 
@@ -269,7 +356,10 @@ def with_costs(
     deterministic: bool = True,
     progress: ProgressCallback = silent,
 ) -> tuple[Job, Costs]:
-    """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
+    """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported.
+
+    A job that was undecided is decided now: its plan is tuned to the costs.
+    """
     from loadahead.scenarios.cautions import cautions_of_costs
     from loadahead.scenarios.links import with_stated_links
     from loadahead.scenarios.placement import placement_of
@@ -283,7 +373,12 @@ def with_costs(
     placement = placement_of(scenario.parallel, scenario.hardware)
     costs, said = with_stated_links(measured, scenario.hardware, placement, physical=has_own_links(device))
     warnings = (*job.warnings, *said, *cautions_of_costs(prepared.scenario, costs))
-    return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
+    known = replace(prepared, costs=costs)
+    if job.undecided:
+        with named(job.name):
+            tuning = tuned(known, progress)
+            job = replace(job, plan=plan_tuned(known, tuning), undecided=False, tuning=tuning)
+    return replace(job, prepared=known, costs=costs, warnings=warnings), costs
 
 
 def calibrate_prepared(

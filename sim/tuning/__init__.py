@@ -8,6 +8,7 @@ from loadahead.sim.tuning.bound import Bound
 from loadahead.sim.tuning.frontier import frontier
 from loadahead.sim.tuning.limits import Limits, Missing
 from loadahead.sim.tuning.plain import tuning_to_dict
+from loadahead.sim.tuning.shortage import shortage
 from loadahead.sim.tuning.tune import tune
 from loadahead.sim.tuning.words import explanation
 
@@ -21,6 +22,7 @@ __all__ = [
     "Tuning",
     "explanation",
     "frontier",
+    "shortage",
     "tune",
     "tuning_to_dict",
 ]
