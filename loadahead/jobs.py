@@ -381,6 +381,13 @@ def with_costs(
     return replace(job, prepared=known, costs=costs, warnings=warnings), costs
 
 
+def costs_of(prepared: Prepared, device: str = "cpu", progress: ProgressCallback = silent) -> Costs:
+    """Return a prepared scenario's costs: its own, or else calibrated now on the device, which is reported."""
+    # Tuning needs the costs that may be measured here.
+    job = job_of_prepared(replace(prepared, policy=prepared.policy.by_horizon()))
+    return with_costs(job, device=device, progress=progress)[1]
+
+
 def calibrate_prepared(
     prepared: Prepared, repeats: int = REPEATS, device: str = "cpu", deterministic: bool = True
 ) -> Costs:

@@ -147,7 +147,8 @@ def advice_on_policy(
 def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path, command: Sequence[str] = ()) -> None:
     """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet.
 
-    ``command`` is the command line that made them, where one did; the timeline's header keeps it.
+    ``command`` is the command line that made them, where one did; the timeline's header keeps it. What tuning found for
+    another plan does not stay.
     """
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
@@ -155,6 +156,7 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
     from loadahead.sim.timeline import write_timeline
 
     run_directory.make(directory)
+    (directory / run_directory.TUNING).unlink(missing_ok=True)
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
     write_timeline(made_by(predicted, command), directory / run_directory.PREDICTED)

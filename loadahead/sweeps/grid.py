@@ -153,9 +153,7 @@ class Sweep:
             return prepared.costs
         key = calibration_key(prepared)
         if key not in self.known:
-            # Tuning needs the costs that are measured here.
-            job = jobs.job_of_prepared(replace(prepared, policy=prepared.policy.by_horizon()))
-            self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
+            self.know(prepared, jobs.costs_of(prepared, self.device, self.progress))
         self.warn(cautions_of_costs(prepared.scenario, self.known[key]))
         physical = jobs.has_own_links(self.device)
         costs, said = self._preparation.stated_links(self.known[key], prepared.scenario, physical)

@@ -1,0 +1,119 @@
+"""Prints what tuning found: the answer first, then the bound, what was tried, the frontier, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadahead.cli.tables import table_text
+from loadahead.reports.run_directory import COSTS, PLAN
+from loadahead.reports.tables import NOTHING, Grid, format_error
+from loadahead.sim.choice import SPEED_HEADER, format_speed
+from loadahead.sim.tuning import Bound, Frontier, Tuning
+from loadahead.sim.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from loadahead.sim.step_metrics import SweepRow
+    from loadahead.tuning import Tuned
+
+# So many budgets are shown; the files and --json hold all of them.
+MOST_ROWS = 12
+
+
+def tuning_text(found: Tuned, frontier: Frontier | None, directory: Path | None) -> str:
+    """Return what tuning found, for people; ``directory`` is where the plan was written, if it was."""
+    row, total = found.tuning.chosen.row, found.tuning.chosen.row.offloaded + found.tuning.chosen.row.kept
+    lines = [
+        f"{found.job.name}: {found.explanation}",
+        f"{row.offloaded} of {total} boundar{'y' if total == 1 else 'ies'} leave the GPU, {row.kept} stay; "
+        f"peak {format_bytes(row.peak_device_bytes)} of device memory, {format_bytes(row.peak_boundary_bytes)} of it "
+        f"boundaries, and {format_bytes(row.host_bytes)} of host memory.",
+        bound_text(found.bound, found.gap),
+    ]
+    parts = ["\n".join(lines)]
+    if len(found.tried) > 1:
+        parts.append(table_text(tried_grid(found)))
+    if frontier is not None and frontier.points:
+        parts.append(table_text(frontier_grid(frontier, found.tuning)))
+    parts.append(_next(found, directory))
+    return "\n\n".join(parts)
+
+
+def bound_text(bound: Bound, gap: float) -> str:
+    """Return how far a step is from its bound, and what sets that."""
+    whose = "" if bound.rank is None else f" of rank {bound.rank}"
+    sets = {"compute": "the compute queue", "link": "the link", "critical_path": "the critical path"}[bound.limited_by]
+    least = format_duration(bound.step_time_ns)
+    reached = "which is reached" if gap == 0 else f"which the step exceeds by {format_error(gap).removeprefix('+')}"
+    return f"No plan of this order under the budget takes less than {least}, {reached}; {sets}{whose} sets it."
+
+
+def tried_grid(found: Tuned) -> Grid:
+    """Return what was tried as a table; the plan that was chosen is marked."""
+    rows, marked = [], set()
+    for place, one in enumerate(found.tried):
+        row = one.row()
+        if one.tuning is found.tuning:
+            marked.add(place)
+        step, peak = format_duration(row.step_time_ns), format_bytes(row.peak_device_bytes)
+        missing = format_bytes(one.tuning.missing.total) if one.tuning.missing.total else NOTHING
+        left = f"{row.offloaded} of {row.offloaded + row.kept}"
+        rows.append((one.pipeline, str(one.microbatches), format_speed(row), step, peak, left, missing))
+    headers = ("pipeline", "microbatches", SPEED_HEADER, "step", "device memory", "leave", "missing")
+    return Grid(headers=headers, rows=tuple(rows), marked=frozenset(marked))
+
+
+def frontier_grid(frontier: Frontier, chosen: Tuning) -> Grid:
+    """Return some of the budgets as a table, each with the best horizon that keeps it; the chosen step is marked.
+
+    Of neighbouring budgets with the same plan the least is shown.
+    """
+    points = []
+    for point in frontier.points:
+        figures = (point.tuning.chosen.row.step_time_ns, point.tuning.chosen.row.peak_device_bytes)
+        if not points or figures != points[-1][0]:
+            points.append((figures, point))
+    shown = [point for _, point in points]
+    if len(shown) > MOST_ROWS:
+        shown = [shown[place * (len(shown) - 1) // (MOST_ROWS - 1)] for place in range(MOST_ROWS)]
+    rows, marked = [], set()
+    for place, point in enumerate(shown):
+        row = point.tuning.chosen.row
+        if row.step_time_ns == chosen.chosen.row.step_time_ns:
+            marked.add(place)
+        fitting = [one.step_time_ns for one in frontier.horizons if _peak(one, frontier) <= point.budget_bytes]
+        rows.append(
+            (
+                format_bytes(point.budget_bytes),
+                format_duration(row.step_time_ns),
+                format_duration(point.tuning.bound.step_time_ns),
+                format_error(point.tuning.gap),
+                f"{row.offloaded} of {row.offloaded + row.kept}",
+                format_duration(min(fitting)) if fitting else NOTHING,
+            )
+        )
+    what = "boundaries" if frontier.of_boundaries else "device memory"
+    more = f" {len(shown)} of {len(frontier.points)} budgets are shown (all of them: --json)."
+    return Grid(
+        headers=(f"budget ({what})", "step", "bound", "gap", "leave", "best horizon"),
+        rows=tuple(rows),
+        text_columns=frozenset(),
+        marked=frozenset(marked),
+        note=f"Marked: the step that was chosen.{more if len(shown) < len(frontier.points) else ''}",
+    )
+
+
+def _peak(row: SweepRow, frontier: Frontier) -> int:
+    return row.peak_boundary_bytes if frontier.of_boundaries else row.peak_device_bytes
+
+
+def _next(found: Tuned, directory: Path | None) -> str:
+    """Return the commands that go on from here."""
+    if directory is None:
+        return "Next: the same with -o DIR, which keeps the plan to run, show and verify."
+    plan, costs = shlex.quote(str(directory / PLAN)), shlex.quote(str(directory / COSTS))
+    lines = [f"run directory: {directory} (`loadahead report {directory}` draws it)"]
+    if found.fits and found.job.known().scenario.model.needs_shapes:
+        return "\n".join([*lines, f"Next: loadahead execute {plan} --costs {costs}"])
+    return "\n".join([*lines, f"Next: loadahead simulate {plan} --costs {costs}"])
