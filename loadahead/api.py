@@ -121,6 +121,9 @@ def plan(
         decisions: which boundaries leave the device and when, in place of the scenario's horizon:
             :class:`loadahead.Decisions`, a list of rows as a plan file has them, a plan whose decisions are taken, or
             the path of a plan file or of a JSON file with such rows. A boundary that is not named stays.
+
+    Where ``offload.decisions`` is ``"auto"``, tuning decides: a module without costs is calibrated on this machine's
+    CPU first, and CheckFailed is raised where no plan that was found keeps the budget.
     """
     from loadahead.arguments import decisions_given
     from loadahead.jobs import named, plan_prepared, prepared_of
@@ -338,7 +341,7 @@ def sweep(
 
     Args:
         axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``receive_ahead``, ``pipeline``,
-            ``horizon_unit``, ``active_microbatches``, or any key's full path, e.g.
+            ``horizon_unit``, ``active_microbatches``, ``decisions``, or any key's full path, e.g.
             ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
         workers: processes here, 0 for one each core; or :class:`loadahead.sweeps.workers.Workers`, a cluster.
         directory: a run directory that keeps finished points, so that the same sweep goes on where it was stopped, and

@@ -101,26 +101,26 @@ def job_of(
     given = decisions_given(decisions)
     prepared = prepared_of(source, overrides, costs, device, order)
     with named(source):
-        if given is None and prepared.policy.is_tuned and prepared.costs is None:
-            return _undecided(prepared)
         return job_of_prepared(prepared, given, progress)
 
 
-def job_of_prepared(
-    prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent
-) -> Job:
+def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent) -> Job:
     """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon or of tuning.
 
-    What is raised is as in :func:`plan_prepared`.
+    Where tuning decides, the job of a scenario without costs is undecided. Raise CheckFailed where no plan that it
+    found keeps the budget.
     """
-    by_horizon = decisions is None and not prepared.policy.is_tuned
-    tuning = tuned(prepared, progress) if decisions is None and prepared.policy.is_tuned else None
+    is_tuned = decisions is None and prepared.policy.is_tuned
+    if is_tuned and prepared.costs is None:
+        return _undecided(prepared)
+    by_horizon = decisions is None and not is_tuned
+    tuning = tuned(prepared, progress) if is_tuned else None
     return Job(
         name=prepared.scenario.name,
         plan=_planned(prepared, decisions) if tuning is None else plan_tuned(prepared, tuning),
         prepared=prepared,
         costs=prepared.costs,
-        warnings=_warnings(prepared, by_horizon),
+        warnings=_warnings(prepared, by_horizon, are_made=decisions is not None),
         by_horizon=by_horizon,
         tuning=tuning,
     )
@@ -140,25 +140,26 @@ def _undecided(prepared: Prepared) -> Job:
     )
 
 
-def _warnings(prepared: Prepared, by_horizon: bool) -> tuple[str, ...]:
-    """Return the prepared scenario's warnings; where no horizon decides, none about what one would."""
-    from loadahead.scenarios.cautions import cautions_of_sizes
+def _warnings(prepared: Prepared, by_horizon: bool, are_made: bool = False) -> tuple[str, ...]:
+    """Return the prepared scenario's warnings; where no horizon decides, none about what one would.
+
+    Of decisions that are made already, by a plan or by a user, it is no matter what would make them.
+    """
+    from loadahead.scenarios.cautions import cautions_of_decisions, cautions_of_sizes
 
     left_out = [] if by_horizon else cautions_of_sizes(prepared.policy, prepared.workload)
+    left_out += cautions_of_decisions(prepared.scenario) if are_made else []
     return tuple(warning for warning in prepared.warnings if warning not in left_out)
 
 
-def plan_prepared(
-    prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent
-) -> Plan:
+def plan_prepared(prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent) -> Plan:
     """Return the prepared scenario's plan, proven; its policy holds the whole scenario.
 
-    Decisions that are given stand for those of the scenario's horizon or of tuning. Where tuning decides, raise
-    InputError without costs, and CheckFailed where no plan that it found keeps the budget.
+    Decisions that are given stand for those of the scenario's horizon or of tuning. Where tuning decides, a module
+    without costs is calibrated first; raise CheckFailed where no plan that it found keeps the budget.
     """
-    if decisions is None and prepared.policy.is_tuned:
-        return plan_tuned(prepared, tuned(prepared, progress))
-    return _planned(prepared, decisions)
+    job = job_of_prepared(prepared, decisions, progress)
+    return with_costs(job, progress=progress)[0].plan if job.undecided else job.plan
 
 
 def tuned(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
@@ -180,11 +181,7 @@ def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) ->
 
     name, policy = prepared.scenario.name, prepared.policy
     if prepared.costs is None:
-        raise InputError(
-            f'{name}: offload.decisions is "auto", and which boundaries leave follows from times, which are not known: '
-            'calibrate first and give the costs, or give costs "estimate"',
-            parameters=("costs",),
-        )
+        raise times_needed(name)
     compile_first(progress)
     return tune(
         prepared.workload,
@@ -192,6 +189,15 @@ def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) ->
         policy.by_horizon(),
         policy.goal,
         lambda what: progress(Progress(f"{name}: {what}")),
+    )
+
+
+def times_needed(name: str) -> InputError:
+    """Return the error about a scenario whose decisions tuning makes, and whose times are not known."""
+    return InputError(
+        f'{name}: offload.decisions is "auto", and which boundaries leave follows from times, which are not known: '
+        'calibrate and give the costs, or give "estimate" as costs',
+        parameters=("costs",),
     )
 
 
@@ -419,7 +425,9 @@ def calibrate_prepared(
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
 
 
-def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -> tuple[Plan, tuple[str, ...]]:
+def plan_of(
+    source: ScenarioSource | Plan, overrides: Overrides | None = None, progress: ProgressCallback = silent
+) -> tuple[Plan, tuple[str, ...]]:
     """Return just the plan, and the warnings: a plan file is read but not proven, whatever its decisions say."""
     if isinstance(source, Plan):
         _refuse_overrides(source.name, overrides)
@@ -430,7 +438,7 @@ def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -
         return plan, () if disagreement is None else (str(disagreement),)
     prepared = prepared_of(source, overrides)
     with named(source):
-        return plan_prepared(prepared), prepared.warnings
+        return plan_prepared(prepared, progress=progress), prepared.warnings
 
 
 def _job_of_plan(
@@ -472,7 +480,7 @@ def _job_of_plan(
         plan=plan,
         prepared=prepared if policy is None else replace(prepared, policy=policy),
         costs=prepared.costs,
-        warnings=_warnings(prepared, by_horizon),
+        warnings=_warnings(prepared, by_horizon, are_made=not by_horizon),
         by_horizon=by_horizon,
     )
 

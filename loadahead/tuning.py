@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.arguments import costs_given, order_given
-from loadahead.compiling import compile_first
 from loadahead.jobs import Job, costs_of, named, plan_tuned, prepared_of, tuned_or_nearest
 from loadahead.plan_files import is_plan_file
 from loadahead.prediction import predict, write_advice, write_prediction
 from loadahead.progress import Progress, ProgressCallback, silent
-from loadahead.sim.choice import gpu_ns_per_microbatch
 from loadahead.sim.choice import choices as best_rows
+from loadahead.sim.choice import gpu_ns_per_microbatch
 from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.shown import Shown
@@ -216,6 +215,7 @@ class Tuned(Shown):
 # Parts of the answer that stand in a run directory's file and in the command line's JSON alike.
 _ANSWER = ("goal", "limits", "limit_ns", "keep_all", "horizon", "horizons", "bound", "frontier")
 
+
 def figures(row: SweepRow) -> dict[str, Any]:
     """Return a row's metrics by their names, without its axes and what it has to fit into."""
     return {name: getattr(row, name) for name in _FIGURES}
@@ -376,9 +376,7 @@ def _speed(one: Tried) -> float:
     return gpu_ns_per_microbatch(one.row())
 
 
-def _tuned(
-    prepared: Prepared, tried: tuple[Tried, ...], best: int, budgets: int, progress: ProgressCallback
-) -> Tuned:
+def _tuned(prepared: Prepared, tried: tuple[Tried, ...], best: int, budgets: int, progress: ProgressCallback) -> Tuned:
     from loadahead.scenarios.cautions import cautions_of_decisions
 
     assert prepared.costs is not None, "what was tuned has costs"

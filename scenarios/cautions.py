@@ -205,9 +205,9 @@ def cautions_of_decisions(scenario: Scenario) -> list[str]:
     What a scenario that was made of something else has by default was written by nobody.
     """
     offload, tuned = scenario.offload, scenario.offload.decisions == AUTO
-    written = offload.model_fields_set
-    keys = [key for key in (HORIZON_KEYS if tuned else GOAL_KEYS) if key in written and getattr(offload, key) is not None]
-    keys = [key for key in keys if f"offload.{key}" not in scenario.notes.by_default]
+    without_effect = HORIZON_KEYS if tuned else GOAL_KEYS
+    written = offload.model_fields_set - {key.removeprefix("offload.") for key in scenario.notes.by_default}
+    keys = [key for key in without_effect if key in written and getattr(offload, key) is not None]
     if not keys:
         return []
     named, have = ", ".join(f"offload.{key}" for key in keys), "have" if len(keys) > 1 else "has"

@@ -10,7 +10,7 @@ from loadahead.cli.tables import table_text
 from loadahead.reports.run_directory import COSTS, PLAN
 from loadahead.reports.tables import NOTHING, Grid, format_error
 from loadahead.sim.choice import SPEED_HEADER, format_speed
-from loadahead.sim.tuning import Bound, Frontier, Tuning
+from loadahead.sim.tuning import Bound, Frontier, FrontierPoint, Tuning
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -69,12 +69,10 @@ def frontier_grid(frontier: Frontier, chosen: Tuning) -> Grid:
 
     Of neighbouring budgets with the same plan the least is shown.
     """
-    points = []
+    shown: list[FrontierPoint] = []
     for point in frontier.points:
-        figures = (point.tuning.chosen.row.step_time_ns, point.tuning.chosen.row.peak_device_bytes)
-        if not points or figures != points[-1][0]:
-            points.append((figures, point))
-    shown = [point for _, point in points]
+        if not shown or _figures(point) != _figures(shown[-1]):
+            shown.append(point)
     if len(shown) > MOST_ROWS:
         shown = [shown[place * (len(shown) - 1) // (MOST_ROWS - 1)] for place in range(MOST_ROWS)]
     rows, marked = [], set()
@@ -102,6 +100,10 @@ def frontier_grid(frontier: Frontier, chosen: Tuning) -> Grid:
         marked=frozenset(marked),
         note=f"Marked: the step that was chosen.{more if len(shown) < len(frontier.points) else ''}",
     )
+
+
+def _figures(point: FrontierPoint) -> tuple[int, int]:
+    return point.tuning.chosen.row.step_time_ns, point.tuning.chosen.row.peak_device_bytes
 
 
 def _peak(row: SweepRow, frontier: Frontier) -> int:

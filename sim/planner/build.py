@@ -36,8 +36,9 @@ def build_plan(
     """Return the plan of one step; raise InputError where workload, policy and decisions do not go together.
 
     Decisions that are given stand for those that the policy's horizon would make; a boundary that they do not name
-    stays. Where tuning is to decide, they have to be given, as it takes times. ``plan.policy`` holds ``echo`` (e.g. the scenario), the policy's fields, and the outcome: ``offloaded``,
-    ``kept``, ``kept_because`` (reason -> count) and ``sentence``, the one given or else one that says these.
+    stays. Where tuning is to decide they have to be given, as it takes times. ``plan.policy`` holds ``echo`` (e.g. the
+    scenario), the policy's fields, and the outcome: ``offloaded``, ``kept``, ``kept_because`` (reason -> count) and
+    ``sentence``, the one given or else one that says these.
     """
     if decisions is None and policy.is_tuned:
         raise InputError(

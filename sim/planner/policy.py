@@ -8,13 +8,14 @@ from typing import Any, Self
 from loadahead.sim.errors import InputError
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.planner.orders import Order, make_order
+from loadahead.sim.step_metrics import TUNED
 from loadahead.sim.units import LARGEST_AMOUNT
 
 # The units of a horizon, each with the horizon where none is stated: smp v1's and SMP v2's own (DESIGN, section 2).
 DEFAULT_HORIZONS = {"tasks": 4, "layers": 2}
 HORIZON_UNITS = tuple(DEFAULT_HORIZONS)
 # What makes the decisions: the horizon, or tuning, which looks for those that reach the goal.
-HORIZON, AUTO = "horizon", "auto"
+HORIZON, AUTO = "horizon", TUNED
 MAKERS = (HORIZON, AUTO)
 # Fields that are no choices of their own, or no plain data.
 _NOT_TOLD = ("order", "by_default", "decisions", "goal")
@@ -60,7 +61,7 @@ class Policy:
     receive_ahead: int = 1
     min_bytes: int = 0
     decisions: str = HORIZON
-    goal: Goal = Goal()
+    goal: Goal = field(default_factory=Goal)
     order: Order | None = None
     by_default: bool = field(default=False, compare=False, repr=False)
 

@@ -16,16 +16,23 @@ def shortage(tuning: Tuning) -> str:
     missing, limits, row = tuning.missing, tuning.limits, tuning.chosen.row
     own = "the device's memory less a reserve" if limits.reserve_bytes else ""
     of_each = [
-        ("memory", "of device memory", row.peak_device_bytes, missing.device_bytes, limits.device_bytes, own),
-        ("boundary_memory", "of boundaries", row.peak_boundary_bytes, missing.boundary_bytes, limits.boundary_bytes, ""),
-        ("host_memory", "of host memory", row.host_bytes, missing.host_bytes, limits.host_bytes, ""),
+        ("memory", "device memory", row.peak_device_bytes, missing.device_bytes, limits.device_bytes, own),
+        (
+            "boundary_memory",
+            "boundaries",
+            row.peak_boundary_bytes,
+            missing.boundary_bytes,
+            limits.boundary_bytes,
+            "",
+        ),
+        ("host_memory", "host memory", row.host_bytes, missing.host_bytes, limits.host_bytes, ""),
     ]
     lacks, changes = [], []
     for name, what, needs, lack, limit, of_limit in of_each:
         if lack and limit is not None:
             needed, allowed, short = bytes_apart(needs, limit, lack)
             beside = f" ({of_limit})" if of_limit else ""
-            lacks.append(f"{needed} {what} where {allowed}{beside} may be taken, {short} too much")
+            lacks.append(f"{needed} of {what} where {allowed}{beside} may be taken, {short} too much")
             changes.append(f"{name} = {needs} B")
     if lacks:
         return (
