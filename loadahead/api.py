@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 Row = dict[str, Any]
 
@@ -490,29 +491,32 @@ def _compare_sweeps(first: object, second: object) -> SweepComparison:
     return compare_sweeps(*sides)
 
 
-def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:
+def report(subject: Run | SweepTable | Timeline | Tuned | str | Path, directory: str | Path | None = None) -> Path:
     """Write a page of plots and numbers and return its path.
 
-    The subject is a run, a sweep's table or a timeline, whose files are written into the directory first; or a run
-    directory's path, whose page is written there.
+    The subject is a run, a sweep's table, a timeline or a tuned plan, whose files are written into the directory first;
+    or a run directory's path, whose page is written there.
     """
     from loadahead.reports import run_directory
     from loadahead.reports.page import write_report
     from loadahead.runs import Run, write_run
     from loadahead.sim.timeline import write_timeline
+    from loadahead.tuning import Tuned, write_tuned
 
     if isinstance(subject, str | Path):
         return write_report(Path(subject))
-    if not isinstance(subject, Run | SweepTable | Timeline):
+    if not isinstance(subject, Run | SweepTable | Timeline | Tuned):
         raise InputError(
-            f"the report's subject is of type {type(subject).__name__}; it must be a run, a sweep's table, a timeline "
-            "or a run directory's path"
+            f"the report's subject is of type {type(subject).__name__}; it must be a run, a sweep's table, a timeline, "
+            "a tuned plan or a run directory's path"
         )
     if directory is None:
         raise InputError("the report needs a directory to be written to; give one", parameters=("directory",))
     folder = run_directory.make(Path(directory))
     if isinstance(subject, Run):
         write_run(subject, folder)
+    elif isinstance(subject, Tuned):
+        write_tuned(subject, folder)
     elif isinstance(subject, SweepTable):
         run_directory.write_sweep(folder, subject.rows, subject.facts)
     elif isinstance(subject, Timeline):

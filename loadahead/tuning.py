@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.arguments import costs_given, order_given
+from loadahead.compiling import tells_of_compiling
 from loadahead.jobs import Job, costs_of, named, plan_tuned, prepared_of, tuned_or_nearest
 from loadahead.plan_files import is_plan_file
 from loadahead.prediction import predict, write_advice, write_prediction
@@ -221,6 +222,7 @@ def figures(row: SweepRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _FIGURES}
 
 
+@tells_of_compiling
 def tune(
     source: ScenarioSource,
     *,

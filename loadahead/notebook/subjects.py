@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.timeline import Timeline
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,11 @@ def _training(step: TrainingStep) -> Subject:
     return Subject(data=RunData(plan=plan, measured=measured), what="a training step", figures=figures)
 
 
+def _tuned(tuned: Tuned) -> Subject:
+    data = RunData(plan=tuned.plan, costs=tuned.job.costs, predicted=tuned.step)
+    return Subject(data=data, what="a tuned plan", figures=_OF_A_STEP)
+
+
 # Results by module and class. These are imported by whoever has a result, and not here: a run's needs torch.
 _SUBJECTS: dict[str, Callable[[Any], Subject]] = {
     "loadahead.sim.ir.plan.Plan": _plan,
@@ -82,6 +88,7 @@ _SUBJECTS: dict[str, Callable[[Any], Subject]] = {
     "loadahead.api.SweepTable": _sweep,
     "loadahead.runs.Run": _run,
     "loadahead.training.TrainingStep": _training,
+    "loadahead.tuning.Tuned": _tuned,
 }
 
 
