@@ -265,9 +265,7 @@ def tune(
         raise InputError(
             f"budgets is {budgets!r:.40}; it must be a whole number from 0 to {MOST_BUDGETS}", parameters=("budgets",)
         )
-    if isinstance(source, Plan) or (isinstance(source, str | Path) and is_plan_file(source) and Path(source).exists()):
-        name = source.name if isinstance(source, Plan) else source
-        raise InputError(f"{name}: is a plan already; give the scenario that one is to be tuned of")
+    _refuse_plan(source)
     stated = {"memory": memory, "boundary_memory": boundary_memory, "host_memory": host_memory, "within": within}
     goal = {f"offload.{key}": value for key, value in stated.items() if value is not None}
     own = {**(overrides or {}), **goal, **_TUNED}
@@ -288,12 +286,19 @@ def before_calibration(source: ScenarioSource, overrides: Overrides | None = Non
     from loadahead.scenarios.cautions import cautions, cautions_of_decisions
     from loadahead.scenarios.loader import load_scenario
 
+    _refuse_plan(source)
     with named(source):
         scenario = load_scenario(source, {**(overrides or {}), **_TUNED})
     if scenario.costs is not None or not scenario.model.needs_shapes:
         return None
     asked = cautions_of_decisions(scenario)
     return [warning for warning in cautions(scenario) if warning not in asked]
+
+
+def _refuse_plan(source: object) -> None:
+    if isinstance(source, Plan) or (isinstance(source, str | Path) and is_plan_file(source) and Path(source).exists()):
+        name = source.name if isinstance(source, Plan) else source
+        raise InputError(f"{name}: is a plan already; give the scenario that one is to be tuned of")
 
 
 def _several(name: str, given: Any, kind: type) -> tuple[Any, ...]:

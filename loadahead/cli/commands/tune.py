@@ -56,10 +56,12 @@ def tune(
     from loadahead.cli.ranges import parse_ints, parse_names
     from loadahead.cli.tuning_text import tuning_text
     from loadahead.reports import run_directory
+    from loadahead.scenarios.loader import toml_value
     from loadahead.sim.planner import order_names
     from loadahead.tuning import before_calibration, write_tuned
     from loadahead.tuning import tune as find
 
+    stated = {"memory": memory, "boundary_memory": boundary_memory, "host_memory": host_memory, "within": within}
     changed = parse_overrides(overrides)
     counts = None if microbatches is None else parse_ints("--microbatches", microbatches)
     orders = None if pipeline is None else parse_names("--pipeline", pipeline, order_names())
@@ -71,10 +73,7 @@ def tune(
         found = find(
             scenario,
             overrides=changed,
-            memory=memory,
-            boundary_memory=boundary_memory,
-            host_memory=host_memory,
-            within=within,
+            **{name: toml_value(text) for name, text in stated.items() if text is not None},
             microbatches=counts,
             pipelines=orders,
             budgets=budgets,
@@ -82,7 +81,7 @@ def tune(
             progress=progress,
         )
         if out is not None:
-            note_earlier_files(run_directory.make(out), run_directory.OF_PREDICTION)
+            note_earlier_files(run_directory.make(out), run_directory.OF_TUNING)
             write_tuned(found, out, command_line())
         whole = found.frontier if budgets else None
     warn(text for text in found.warnings if text not in (early or ()))
