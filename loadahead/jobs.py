@@ -63,6 +63,13 @@ class Job:
     undecided: bool = False
     tuning: Tuning | None = None
 
+    def tuning_facts(self) -> dict[str, Any]:
+        """Return the bound beside a tuned plan as plain data; nothing where tuning did not decide."""
+        found = self.tuning
+        if found is None:
+            return {}
+        return {"bound_ns": found.bound.step_time_ns, "gap": found.gap, "limited_by": found.bound.limited_by}
+
     def known(self) -> Prepared:
         """Return the prepared scenario; raise InputError for a plan that has none."""
         if self.prepared is None and _in_memory(self.plan.policy.get("scenario")):
@@ -169,10 +176,16 @@ def tuned(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
     """
     found = tuned_or_nearest(prepared, progress)
     if not found.fits:
-        from loadahead.sim.tuning import shortage
-
-        raise CheckFailed(f"{prepared.scenario.name}: {shortage(found)}")
+        raise CheckFailed(f"{prepared.scenario.name}: {missing_text(found)}")
     return found
+
+
+def missing_text(tuning: Tuning) -> str:
+    """Return what the nearest plan lacks and which change would meet it, in a line; empty for a plan that fits."""
+    from loadahead.sim.tuning import sentences
+
+    # Where none fits these come first.
+    return "" if tuning.fits else " ".join(sentences(tuning)[:2]).removesuffix(".")
 
 
 def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
@@ -203,9 +216,9 @@ def times_needed(name: str) -> InputError:
 
 def plan_tuned(prepared: Prepared, tuning: Tuning) -> Plan:
     """Return the plan that tuning chose for the prepared scenario, proven."""
-    from loadahead.sim.tuning import explanation
+    from loadahead.sim.tuning import sentence
 
-    return _planned(prepared, tuning.chosen.decisions, explanation(tuning))
+    return _planned(prepared, tuning.chosen.decisions, sentence(tuning))
 
 
 def _planned(prepared: Prepared, decisions: Decisions | None, sentence: str | None = None) -> Plan:

@@ -86,7 +86,8 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as plain data (DESIGN, section 4, simulate)."""
-        out = result_of(self.job, self.step) | {"advice": None if self.advice is None else self.advice.to_dict()}
+        out = result_of(self.job, self.step) | self.job.tuning_facts()
+        out["advice"] = None if self.advice is None else self.advice.to_dict()
         if self.jitter is not None:
             out["jitter"] = self.jitter
         return out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadahead.arguments import costs_given, order_given
 from loadahead.compiling import tells_of_compiling
-from loadahead.jobs import Job, costs_of, named, plan_tuned, prepared_of, tuned_or_nearest
+from loadahead.jobs import Job, costs_of, missing_text, named, plan_tuned, prepared_of, tuned_or_nearest
 from loadahead.plan_files import is_plan_file
 from loadahead.prediction import predict, write_advice, write_prediction
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -20,7 +20,7 @@ from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS
-from loadahead.sim.tuning import Frontier, Tuning, explanation, frontier, shortage, tuning_to_dict
+from loadahead.sim.tuning import Frontier, Reasons, Tuning, frontier, reasons_of, sentences, tuning_to_dict
 from loadahead.sim.units import format_bytes, format_change, format_duration
 
 if TYPE_CHECKING:
@@ -133,12 +133,24 @@ class Tuned(Shown):
     @property
     def shortage(self) -> str:
         """What is missing and which change would meet it, in a line; empty for a plan that fits."""
-        return shortage(self.tuning)
+        return missing_text(self.tuning)
 
     @property
     def explanation(self) -> str:
         """What left and what stayed, why, and how far from the bound that is, in sentences."""
-        return explanation(self.tuning, self.known_frontier)
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The same sentence by sentence; those about other budgets where the frontier was made."""
+        return sentences(self.tuning, self.known_frontier, self.reasons)
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """Why boundaries leave, for how long, and what waits, rank by rank; made when it is first asked for."""
+        prepared = self.job.known()
+        assert prepared.costs is not None, "what was tuned has costs"
+        return reasons_of(self.tuning, prepared.workload, prepared.costs)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -176,7 +188,7 @@ class Tuned(Shown):
 
         Times are in ns, sizes in bytes.
         """
-        row, found = self.tuning.chosen.row, tuning_to_dict(self.tuning, self.known_frontier)
+        row, found = self.tuning.chosen.row, tuning_to_dict(self.tuning, self.known_frontier, self.reasons)
         policy = self.job.known().policy
         return {
             "scenario": self.job.name,
@@ -192,7 +204,6 @@ class Tuned(Shown):
             "pipeline": policy.pipeline if policy.order is None else policy.order.name,
             "tried": [one.to_dict() for one in self.tried],
             **{name: found[name] for name in _ANSWER if name in found},
-            "explanation": self.explanation,
             "costs": self.step.header["costs"],
             "warnings": list(self.warnings),
         }
@@ -214,7 +225,18 @@ class Tuned(Shown):
 
 
 # Parts of the answer that stand in a run directory's file and in the command line's JSON alike.
-_ANSWER = ("goal", "limits", "limit_ns", "keep_all", "horizon", "horizons", "bound", "frontier")
+_ANSWER = (
+    "goal",
+    "limits",
+    "limit_ns",
+    "keep_all",
+    "horizon",
+    "horizons",
+    "bound",
+    "frontier",
+    "reasons",
+    "explanation",
+)
 
 
 def figures(row: SweepRow) -> dict[str, Any]:
@@ -415,4 +437,4 @@ def write_tuned(tuned: Tuned, directory: Path, command: Sequence[str] = ()) -> N
     write_prediction(tuned.job, tuned.step, tuned.job.costs, directory, command)
     # A horizon's advice of an earlier run is none on this plan.
     write_advice(None, directory)
-    run_directory.write_json(directory, run_directory.TUNING, tuning_to_dict(tuned.tuning, whole))
+    run_directory.write_json(directory, run_directory.TUNING, tuning_to_dict(tuned.tuning, whole, tuned.reasons))

@@ -144,6 +144,15 @@ def bytes_apart(*amounts: int) -> list[str]:
     return [f"{amount} B" for amount in amounts] if alike else texts
 
 
+def part_of(part: int, whole: int) -> str:
+    """Return two sizes as ``8.8 of 25.1 GiB``, the unit once where both have the same."""
+    small, large = format_bytes(part), format_bytes(whole)
+    if small == large and part != whole:
+        return f"all but {format_bytes(whole - part)} of {large}"
+    number, _, unit = small.partition(" ")
+    return f"{number} of {large}" if unit == large.partition(" ")[2] else f"{small} of {large}"
+
+
 def format_duration(ns: int) -> str:
     """Return nanoseconds as text such as ``12.5 ms``: four significant digits."""
     return _format(ns, [(name, DURATIONS[name]) for name in ("s", "ms", "us")], "ns")

@@ -1,4 +1,4 @@
-"""Prints what tuning found: the answer first, then the bound, what was tried, the frontier, and what to do next."""
+"""Prints what tuning found: the answer first, then what was tried, the frontier, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from loadahead.cli.tables import table_text
 from loadahead.reports.run_directory import COSTS, PLAN
-from loadahead.reports.tables import NOTHING, Grid, format_error
+from loadahead.reports.tables import NOTHING, Grid
 from loadahead.reports.tuning_tables import frontier_grid
 from loadahead.sim.choice import SPEED_HEADER, format_speed
-from loadahead.sim.tuning import Bound, Frontier
+from loadahead.sim.tuning import Frontier
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -20,30 +20,13 @@ if TYPE_CHECKING:
 
 def tuning_text(found: Tuned, frontier: Frontier | None, directory: Path | None) -> str:
     """Return what tuning found, for people; ``directory`` is where the plan was written, if it was."""
-    row, total = found.tuning.chosen.row, found.tuning.chosen.row.offloaded + found.tuning.chosen.row.kept
-    lines = [
-        f"{found.job.name}: {found.explanation}",
-        f"{row.offloaded} of {total} boundar{'y' if total == 1 else 'ies'} leave the GPU, {row.kept} stay; "
-        f"peak {format_bytes(row.peak_device_bytes)} of device memory, {format_bytes(row.peak_boundary_bytes)} of it "
-        f"boundaries, and {format_bytes(row.host_bytes)} of host memory.",
-        bound_text(found.bound, found.gap),
-    ]
-    parts = ["\n".join(lines)]
+    parts = [f"{found.job.name}: " + "\n".join(found.sentences)]
     if len(found.tried) > 1:
         parts.append(table_text(tried_grid(found)))
     if frontier is not None and frontier.points:
         parts.append(table_text(frontier_grid(frontier, found.tuning)))
     parts.append(_next(found, directory))
     return "\n\n".join(parts)
-
-
-def bound_text(bound: Bound, gap: float) -> str:
-    """Return how far a step is from its bound, and what sets that."""
-    whose = "" if bound.rank is None else f" of rank {bound.rank}"
-    sets = {"compute": "the compute queue", "link": "the link", "critical_path": "the critical path"}[bound.limited_by]
-    least = format_duration(bound.step_time_ns)
-    reached = "which is reached" if gap == 0 else f"which the step exceeds by {format_error(gap).removeprefix('+')}"
-    return f"No plan of this order under the budget takes less than {least}, {reached}; {sets}{whose} sets it."
 
 
 def tried_grid(found: Tuned) -> Grid:

@@ -371,7 +371,7 @@ def _tuned(tuned: Tuned) -> Sheet:
     whole = tuned.known_frontier
     return Sheet(
         title=f"{tuned.job.name}, tuned{'' if tuned.fits else ': no plan fits'}",
-        sentences=tuple(text for text in (tuned.explanation, tuned.shortage) if text),
+        sentences=tuple(tuned.sentences),
         warnings=tuned.warnings,
         numbers=_in_a_row(numbers, ""),
         tables=() if whole is None or not whole.points else (_cut(frontier_grid(whole, tuned.tuning)),),

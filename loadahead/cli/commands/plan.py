@@ -36,7 +36,7 @@ def plan(
     from loadahead.cli.output import emit, note_calibration, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
-    from loadahead.cli.texts import advice_text, plan_text
+    from loadahead.cli.texts import advice_text, bound_text, plan_text
     from loadahead.jobs import job_of_prepared, named, prepared_of, with_costs
     from loadahead.plan_files import write_plan
     from loadahead.prediction import advice_on
@@ -63,10 +63,13 @@ def plan(
         chosen |= {"decisions": None if decisions is None else str(decisions)}
         path = None if out is None else str(out)
         chosen |= {"costs": None if job.costs is None else job.costs.source}
+        chosen |= job.tuning_facts()
         said = {"advice": None if advice is None else advice.to_dict(), "warnings": list(job.warnings)}
         emit({"scenario": made.name, "plan": path} | sizes | chosen | facts | said)
         return
     say(plan_text(made, order is not None))
+    if job.tuning is not None:
+        say(bound_text(job.tuning))
     if job.costs is None and job.by_horizon:
         say("Which horizon to set follows from times, which are not known yet: calibrate, or simulate.")
     elif advice is not None:

@@ -49,10 +49,9 @@ def test_the_text_has_the_answer_first_and_what_to_do_next(tmp_path: Path, capsy
     out = capsys.readouterr().out
     same = la.tune("slow-link", boundary_memory="12MB", budgets=3)
     assert same.frontier.points
-    assert out.startswith(f"slow-link: {same.explanation}\n")
-    row = same.tuning.chosen.row
-    assert f"{row.offloaded} of 32 boundaries leave the GPU, {row.kept} stay; " in out
-    assert "No plan of this order under the budget takes less than " in out
+    first, second, *_ = same.sentences
+    assert out.startswith(f"slow-link: {first}\n{second}\n")
+    assert "No plan of this order under these limits " in out
     for header in ("budget (boundaries)", "best horizon"):
         assert header in out
     assert out.endswith(f"Next: loadahead simulate {tmp_path}/plan.json --costs {tmp_path}/costs.json\n")
@@ -61,7 +60,11 @@ def test_the_text_has_the_answer_first_and_what_to_do_next(tmp_path: Path, capsy
 def test_without_a_frontier_and_a_directory(capsys: Captured) -> None:
     assert run(["tune", "slow-link", "--budgets", "0"]) == 0
     out, err = capsys.readouterr()
-    assert "0 of 32 boundaries leave the GPU, 32 stay" in out and "best horizon" not in out and err == ""
+    assert (
+        out.startswith("slow-link: Nothing is offloaded, as all 32 boundaries fit")
+        and "best horizon" not in out
+        and err == ""
+    )
     assert out.endswith("Next: the same with -o DIR, which keeps the plan to run, show and verify.\n")
     assert run(["tune", "slow-link", "--budgets", "0", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -82,7 +85,7 @@ def test_a_budget_that_no_plan_keeps_ends_with_1_and_still_answers(tmp_path: Pat
     assert run(arguments) == 1
     out, err = capsys.readouterr()
     error = err.splitlines()[-1]
-    assert error.startswith("error: slow-link: no plan that was found keeps the budget: the nearest needs ")
+    assert error.startswith("error: slow-link: No plan that was found keeps the budget: the nearest needs ")
     assert out.startswith("slow-link: ") and (tmp_path / "tuning.json").exists()
     assert run([*arguments, "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
@@ -98,7 +101,7 @@ def test_other_commands_end_with_1_too(command: str, capsys: Captured) -> None:
     sets = ["--set", "offload.decisions=auto", "--set", "offload.boundary_memory=1 MB"]
     assert run([command, "slow-link", *sets]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: slow-link: no plan that was found keeps the budget")
+    assert out == "" and err.startswith("error: slow-link: No plan that was found keeps the budget")
 
 
 def test_the_scenario_s_own_goal_is_taken(tmp_path: Path, capsys: Captured) -> None:
@@ -124,6 +127,22 @@ def test_plan_says_what_was_tuned_and_advises_on_no_horizon(tmp_path: Path, caps
     assert run([*arguments, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["advice"] is None and answer["kept"] + answer["offloaded"] == 32
+    same = la.tune("slow-link", boundary_memory="12 MB")
+    assert (answer["bound_ns"], answer["gap"]) == (same.bound.step_time_ns, same.gap)
+
+
+def test_simulate_says_how_far_from_the_bound_it_is(capsys: Captured) -> None:
+    arguments = ["simulate", "slow-link", "--set", "offload.decisions=auto", "--set", "offload.boundary_memory=12 MB"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    same = la.tune("slow-link", boundary_memory="12 MB")
+    assert "Tuned: no plan of this order under these limits takes less than " in out and "orizon" not in out
+    assert run([*arguments, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["bound_ns"], answer["gap"], answer["advice"]) == (same.bound.step_time_ns, same.gap, None)
+    assert answer["limited_by"] == same.bound.limited_by
+    assert run(["simulate", "slow-link", "--json"]) == 0
+    assert "bound_ns" not in json.loads(capsys.readouterr().out)
 
 
 def test_inspect_says_that_tuning_decides(capsys: Captured) -> None:
