@@ -33,6 +33,7 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *_ideal(scenario),
         *_offloading(scenario),
         *cautions_of_decisions(scenario),
+        *_budgets(scenario),
         *cautions_of_sharing(scenario),
         *_cap(scenario),
         *cautions_of_hosts(scenario),
@@ -214,6 +215,23 @@ def cautions_of_decisions(scenario: Scenario) -> list[str]:
     if tuned:
         return [f'{named} {have} no effect: offload.decisions is "auto", and tuning chooses when each boundary leaves']
     return [f'{named} {have} no effect: a horizon decides; set offload.decisions to "auto" for a plan that reaches it']
+
+
+def _budgets(scenario: Scenario) -> list[str]:
+    """Warn where a plan may take more than there is."""
+    offload, hardware = scenario.offload, scenario.hardware
+    if offload.decisions != AUTO:
+        return []
+    pairs = [
+        ("memory", offload.memory, hardware.links()["memory_bytes"], "a GPU"),
+        ("host_memory", offload.host_memory, hardware.value_of("host_memory"), "a host"),
+    ]
+    out = []
+    for key, budget, there, who in pairs:
+        if budget is not None and there is not None and budget > there:
+            allowed, has = bytes_apart(budget, there)
+            out.append(f"offload.{key} is {allowed} and {who} has {has}: a plan that keeps it may not fit")
+    return out
 
 
 def _cap(scenario: Scenario) -> list[str]:

@@ -22,6 +22,10 @@ def tuning_text(found: Tuned, frontier: Frontier | None, directory: Path | None)
     """Return what tuning found, for people; ``directory`` is where the plan was written, if it was."""
     parts = [f"{found.job.name}: " + "\n".join(found.sentences)]
     if len(found.tried) > 1:
+        policy = found.job.known().policy
+        parts[0] += (
+            f"\nOf {len(found.tried)} that were tried it is {policy.pipeline}, {policy.microbatches} microbatches."
+        )
         parts.append(table_text(tried_grid(found)))
     if frontier is not None and frontier.points:
         parts.append(table_text(frontier_grid(frontier, found.tuning)))

@@ -106,3 +106,26 @@ def test_the_demo_sweeps_horizons_all_the_same(tmp_path: Path, capsys: Captured)
     out, err = capsys.readouterr()
     assert 'offload.decisions = "auto" has no effect: the demo sweeps horizons' in err
     assert "decisions" not in json.loads(out)["chosen"]
+
+
+def test_a_model_in_memory_is_tuned_and_run() -> None:
+    layers = nn.Sequential(*(nn.Linear(16, 16) for _ in range(4)))
+    tables = {
+        "name": "own",
+        "model": {"input_shape": [8, 16]},
+        "hardware": {"d2h": "10 MB/s", "h2d": "10 MB/s", "memory": "1 GiB"},
+        "parallel": {"microbatches": 4, "pipeline": "simple"},
+    }
+    scenario = la.load(tables, model=layers, loss=nn.functional.mse_loss, data=of_ones)
+    tuned = la.tune(scenario, boundary_memory="4 KiB", budgets=0)
+    assert tuned.fits and tuned.plan.policy["offloaded"] > 0
+    done = la.execute(scenario, decisions=tuned.plan, costs=tuned.job.costs, steps=2)
+    assert done.max_grad_error == 0
+    assert done.metrics.peak_boundary_bytes == tuned.step.metrics.peak_boundary_bytes <= 4096
+
+
+def of_ones(step: int, microbatch: int, microbatches: int) -> tuple[object, object]:
+    """A batch that is the same each time."""
+    import torch
+
+    return torch.ones(8, 16), torch.zeros(8, 16)

@@ -74,7 +74,12 @@ def test_without_a_frontier_and_a_directory(capsys: Captured) -> None:
 def test_what_was_tried_is_a_table(capsys: Captured) -> None:
     tried = ["--microbatches", "4,8", "--pipeline", "simple,interleaved", "--budgets", "0"]
     assert run(["tune", "slow-link", "--memory", "12MB", *tried]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "simple " in line or "interleaved " in line]
+    out = capsys.readouterr().out
+    found = la.tune("slow-link", memory="12MB", microbatches=[4, 8], pipelines=["simple", "interleaved"])
+    policy = found.plan.policy
+    said = f"\nOf 4 that were tried it is {policy['pipeline']}, {policy['microbatches']} microbatches.\n"
+    assert said in out and out.index(said) < out.index("mb/s/GPU")
+    lines = [line for line in out.split(said)[1].splitlines() if "simple " in line or "interleaved " in line]
     assert len(lines) == 4 and len([line for line in lines if line.startswith(" *")]) == 1
     assert run(["tune", "slow-link", "--memory", "12MB", *tried, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["tried"]) == 4

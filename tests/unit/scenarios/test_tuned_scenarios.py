@@ -58,6 +58,15 @@ def test_nothing_of_it_is_told_where_nothing_is_written() -> None:
             'offload.decisions = "auto" has no effect: offload.offload_activations is false',
         ),
         (AUTO | {"parallel.microbatches": 1}, ""),
+        (AUTO | {"offload.memory": "80 GiB"}, ""),
+        (
+            AUTO | {"offload.memory": "100 GiB"},
+            "offload.memory is 100 GiB and a GPU has 80 GiB: a plan that keeps it may not fit",
+        ),
+        (
+            AUTO | {"offload.host_memory": "2 TiB", "hardware.host_memory": "1 TiB"},
+            "offload.host_memory is 2 TiB and a host has 1 TiB: a plan that keeps it may not fit",
+        ),
     ],
 )
 def test_keys_without_effect_are_told(overrides: dict[str, Any], says: str) -> None:
