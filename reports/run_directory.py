@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PLAN, COSTS, RESULT, COMPARISON, HORIZONS = "plan.json", "costs.json", "result.json", "comparison.json", "horizons.json"
 PREDICTED, MEASURED, WEIGHTS = "predicted.jsonl", "measured.jsonl", "weights.pt"
 ADVICE, SCENARIO = "advice.json", "scenario.toml"
+# What tuning found where it made the plan: the answer, the bound, the frontier.
+TUNING = "tuning.json"
 # Memory of the same step with every boundary kept, and timelines of some of a sweep's points.
 KEEP_ALL, SWEEP_POINTS = "keep_all.jsonl", "points.json"
 SWEEP_CSV, SWEEP_PARQUET, SWEEP_FACTS = "sweep.csv", "sweep.parquet", "sweep.json"
@@ -41,6 +43,7 @@ FILES = (
     PLAN,
     COSTS,
     ADVICE,
+    TUNING,
     RESULT,
     COMPARISON,
     HORIZONS,

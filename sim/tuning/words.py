@@ -229,7 +229,9 @@ def horizon_text(policy: Policy) -> str:
 def why(tuning: Tuning, reasons: Reasons) -> list[str]:
     """Return why something has to leave, for how long it is away, how busy that keeps links, and what waits."""
     return [
-        line for line in (_has_to(tuning, reasons), _stays(reasons), _away(tuning, reasons), _waits(reasons)) if line
+        line
+        for line in (_has_to(tuning, reasons), _stays(reasons), _away(tuning, reasons), _waits(tuning, reasons))
+        if line
     ]
 
 
@@ -283,12 +285,15 @@ def _away(tuning: Tuning, reasons: Reasons) -> str:
     return f"{sentence}; copies {shares}{where}."
 
 
-def _waits(reasons: Reasons) -> str:
+def _waits(tuning: Tuning, reasons: Reasons) -> str:
     """Return how long compute waits for copies on the rank that waits most, here and with the best horizon."""
     most = max(reasons.ranks, key=lambda rank: (rank.waits_ns, -rank.rank))
     where = "" if len(reasons.ranks) == 1 else f" on rank {most.rank}, which waits most"
-    with_horizon = [rank.horizon_waits_ns for rank in reasons.ranks if rank.horizon_waits_ns is not None]
-    beside = f"; with the best horizon a rank waits up to {format_duration(max(with_horizon))}" if with_horizon else ""
+    beside, best = "", tuning.horizon
+    if best is not None and best.decisions != tuning.chosen.decisions:
+        longest = max(rank.horizon_waits_ns or 0 for rank in reasons.ranks)
+        waited = f"a rank waits up to {format_duration(longest)}" if longest else "none is"
+        beside = f"; with the best horizon {waited}"
     if not most.waits_ns:
         return f"No copy is waited for{beside}."
     return f"Copies are waited for {format_duration(most.waits_ns)}{where}{beside}."
@@ -302,7 +307,7 @@ def _gap(tuning: Tuning) -> str:
     if tuning.limit_ns is not None:
         return f"No plan of this order under these limits takes less than {_bounded(bound)}."
     if took == bound.step_time_ns:
-        return f"No plan of this order under these limits is faster: {_set_by(bound)} sets that bound."
+        return f"No plan of this order under these limits is faster: {set_by(bound)} sets that bound."
     least = f"No plan of this order under these limits takes less than {_bounded(bound)}"
     return f"{least}; this one takes {gap_text(tuning.gap)}."
 
@@ -316,10 +321,10 @@ def gap_text(gap: float) -> str:
 
 
 def _bounded(bound: Bound) -> str:
-    return f"{format_duration(bound.step_time_ns)}, a bound that {_set_by(bound)} sets"
+    return f"{format_duration(bound.step_time_ns)}, a bound that {set_by(bound)} sets"
 
 
-def _set_by(bound: Bound) -> str:
+def set_by(bound: Bound) -> str:
     """Return which resource sets a bound, e.g. ``the link of rank 2``."""
     if bound.limited_by == COMPUTE:
         return "compute" if bound.rank is None else f"compute on rank {bound.rank}"
