@@ -17,10 +17,11 @@ def tuned_section(tuning: TuningFacts | None) -> Section:
         return section(key, title)
     reasons = tuning.reasons
     which = element("p", f"Which leave: {reasons.which_leave}.") if reasons.which_leave else ""
+    what = "boundaries" if tuning.of_boundaries else "device memory"
     note = element(
         "p",
-        "Copies: the share of the step in which the link out and the link back run. Waits: how long compute waits for "
-        "copies.",
+        f"All kept, tuned: the peak of {what} with every boundary kept, and in this plan. Copies: the share of the "
+        "step in which the link out and the link back run. Waits: how long compute waits for copies.",
         class_="note",
     )
     return section(key, title, joined(table(reasons_grid(tuning, reasons.ranks), title), note, which))
@@ -28,10 +29,9 @@ def tuned_section(tuning: TuningFacts | None) -> Section:
 
 def reasons_grid(tuning: TuningFacts, ranks: tuple[RankFacts, ...]) -> Grid:
     """Return the ranks as a table; peaks are of what the budget limits."""
-    what = "boundaries" if tuning.of_boundaries else "peak"
     with_horizon = any(rank.horizon_waits_ns is not None for rank in ranks)
     ends = ("waits", "waits, best horizon") if with_horizon else ("waits",)
-    headers = ("rank", "leave", "of", "bytes", f"{what}, all kept", what, "away", "copies out", "back", *ends)
+    headers = ("rank", "leave", "bytes", "all kept", "tuned", "away", "copies out", "back", *ends)
     rows = []
     for rank in ranks:
         before, now = rank.keep_all_device_bytes, rank.peak_device_bytes
@@ -41,8 +41,7 @@ def reasons_grid(tuning: TuningFacts, ranks: tuple[RankFacts, ...]) -> Grid:
         rows.append(
             (
                 str(rank.rank),
-                str(rank.leave),
-                str(rank.boundaries),
+                f"{rank.leave} of {rank.boundaries}",
                 format_bytes(rank.leave_bytes),
                 format_bytes(before),
                 format_bytes(now),

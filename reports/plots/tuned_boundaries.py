@@ -43,7 +43,7 @@ def tuned_boundaries(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing 
     _cells(axes, found, line)
     _between_stages(axes, found)
     _label(axes, found, inside, layout)
-    legend(figure, layout, _handles(found), "away from the device")
+    legend(figure, layout, _handles(found))
     return Drawing(
         figure=figure,
         title=found.title,
@@ -122,7 +122,7 @@ def _handles(found: TunedBoundaries) -> dict[str, Any]:
 
     there = {level for stage in found.stages for row in stage.levels for level in row}
     shares = [f"{share:.0%}".replace("%", " %") for share in LEVELS]
-    names = {STAY: "stays", 0: f"up to {shares[0]} of the step"}
+    names = {STAY: "stays", 0: f"away up to {shares[0]} of the step"}
     names |= {place: f"to {share}" for place, share in enumerate(shares) if place}
     names[len(LEVELS)] = f"more than {shares[-1]}"
     return {name: Patch(facecolor=_colour(level)) for level, name in names.items() if level in there}

@@ -21,7 +21,7 @@ from loadahead.reports.plots.style import (
 )
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views import tuned_frontier as view
-from loadahead.reports.views.tuned_frontier import FrontierPlace, TunedFrontier
+from loadahead.reports.views.tuned_frontier import TunedFrontier
 from loadahead.sim.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tuned_frontier(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | 
     if isinstance(found, Missing):
         return found
     figure, ((axes,),) = sheet(layout, _HEIGHT[layout], 1, 1)
-    every = [found.keep_all, found.chosen, *found.horizons, *_stairs(found)]
+    every = [found.keep_all, *found.horizons, *found.front]
     time, time_unit = time_scale(max(one.step_ns for one in every))
     size, size_unit = byte_scale(max(one.nbytes for one in every))
     scales(
@@ -81,19 +81,17 @@ def tuned_frontier(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | 
     )
 
 
-def _stairs(found: TunedFrontier) -> list[FrontierPlace]:
-    return [FrontierPlace(nbytes=step.budget_bytes, step_ns=step.step_ns) for step in found.steps]
-
-
 def _lines(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
-    """Draw the plans and the bounds by budget, both until the right end: more memory costs no time."""
-    right = axes.get_xlim()[1]
-    steps = [(one.nbytes / size, one.step_ns / time) for one in _stairs(found)]
+    """Draw the plans until the right end, as more memory costs no time, and the bounds until the largest budget.
+
+    The bound of a budget holds for all smaller ones, down to the next.
+    """
+    front = [(one.nbytes / size, one.step_ns / time) for one in found.front]
+    front.append((max(axes.get_xlim()[1], front[-1][0]), front[-1][1]))
+    axes.step([x for x, _ in front], [y for _, y in front], where="post", zorder=3, **_TUNED)
     bounds = [(step.budget_bytes / size, step.bound_ns / time) for step in found.steps if step.bound_ns]
-    for places, look, order in ((bounds, _BOUND, 4), (steps, _TUNED, 3)):
-        if places:
-            ends = [*places, (max(right, places[-1][0]), places[-1][1])]
-            axes.step([x for x, _ in ends], [y for _, y in ends], where="post", zorder=order, **look)
+    if bounds:
+        axes.step([x for x, _ in bounds], [y for _, y in bounds], where="pre", zorder=4, **_BOUND)
     if found.budget_bytes is not None:
         at, (low, high) = found.budget_bytes / size, axes.get_xlim()
         axes.axvline(at, zorder=2, **_BUDGET)
@@ -125,9 +123,7 @@ def _handles(found: TunedFrontier) -> dict[str, Any]:
     """Return what the legend explains."""
     from matplotlib.lines import Line2D
 
-    looks: dict[str, Any] = {}
-    if found.steps:
-        looks["tuned, by budget"] = _TUNED
+    looks: dict[str, Any] = {"tuned": _TUNED}
     if any(step.bound_ns for step in found.steps):
         looks["no plan is faster"] = _BOUND
     if found.horizons:
@@ -142,7 +138,7 @@ def _name_chosen(axes: Axes, found: TunedFrontier, time: float, size: float, lay
     chosen = found.chosen
     what = "chosen" if found.fits else "nearest"
     text = in_lines(f"{what}: {format_duration(chosen.step_ns)}, {format_bytes(chosen.nbytes)}", _NAME[layout])
-    lines = [corners([(one.nbytes / size, one.step_ns / time) for one in _stairs(found)])]
+    lines = [corners([(one.nbytes / size, one.step_ns / time) for one in found.front])]
     if found.budget_bytes is not None:
         lines.append([(found.budget_bytes / size, level) for level in axes.get_ylim()])
     place_label(

@@ -28,7 +28,7 @@ class FrontierPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierStep:
-    """Holds the best plan found under one budget, the bound under it, and the best horizon that keeps it, in ns.
+    """Holds the shortest step found under one budget, the bound under it, and the best horizon that keeps it, in ns.
 
     ``bound_ns`` is 0 where nothing is known, ``horizon_ns`` None where no horizon keeps the budget.
     """
@@ -50,12 +50,15 @@ class TunedFrontier:
 
     Attributes:
         of_boundaries: whether budgets limit the boundaries alone.
+        steps: what was found for each budget.
+        front: the plans found of which no other takes less of one and no more of the other, the leanest first.
         budget_bytes: the budget that the chosen plan was tuned for; None where it is larger than all that are drawn.
         not_drawn: how many horizons take far more of either.
     """
 
     of_boundaries: bool
     steps: tuple[FrontierStep, ...]
+    front: tuple[FrontierPlace, ...]
     horizons: tuple[FrontierPlace, ...]
     keep_all: FrontierPlace
     chosen: FrontierPlace
@@ -90,7 +93,9 @@ class TunedFrontier:
         span = format_bytes(first.budget_bytes)
         if len(self.steps) > 1:
             span += f" to {format_bytes(last.budget_bytes)}"
-        return [f"The line is the shortest step found in each of {budgets} of {self.what}, {span}."]
+        return [
+            f"The line is the shortest step found in so much memory, by tuning for {budgets} of {self.what}, {span}."
+        ]
 
     def _bound(self) -> list[str]:
         known = [step for step in self.steps if step.bound_ns]
@@ -159,23 +164,27 @@ def _of(tuning: TuningFacts, found: FrontierFacts) -> TunedFrontier:
         return FrontierPlace(nbytes=one.peak_bytes(of_boundaries), step_ns=one.step_time_ns, name=name)
 
     horizons = [place(one, one.horizon_text) for one in found.horizons]
+    keep_all, chosen = place(found.keep_all), place(tuning.chosen)
+    # A plan that was tuned for one budget does for every other that it keeps.
+    tuned = [chosen, *map(place, found.points)]
     steps = tuple(
         FrontierStep(
             budget_bytes=point.budget_bytes,
-            step_ns=point.step_time_ns,
+            step_ns=min(one.step_ns for one in tuned if one.nbytes <= point.budget_bytes),
             bound_ns=point.bound_ns,
             horizon_ns=min((one.step_ns for one in horizons if one.nbytes <= point.budget_bytes), default=None),
         )
         for point in found.points
     )
-    keep_all, chosen = place(found.keep_all), place(tuning.chosen)
-    others = [keep_all, chosen, *(FrontierPlace(nbytes=one.budget_bytes, step_ns=one.step_ns) for one in steps)]
+    front = _front(tuned)
+    others = [keep_all, *tuned]
     drawn = _near(horizons, others)
     limit = tuning.limits.boundary_bytes if of_boundaries else tuning.limits.device_bytes
     largest = max(one.nbytes for one in (*others, *drawn))
     return TunedFrontier(
         of_boundaries=of_boundaries,
         steps=steps,
+        front=front,
         horizons=drawn,
         keep_all=keep_all,
         chosen=chosen,
@@ -183,6 +192,15 @@ def _of(tuning: TuningFacts, found: FrontierFacts) -> TunedFrontier:
         not_drawn=len(horizons) - len(drawn),
         fits=tuning.fits,
     )
+
+
+def _front(plans: Iterable[FrontierPlace]) -> tuple[FrontierPlace, ...]:
+    """Return the plans that are on the front of memory and time, the leanest first."""
+    out: list[FrontierPlace] = []
+    for one in sorted(plans, key=lambda one: (one.nbytes, one.step_ns)):
+        if not out or one.step_ns < out[-1].step_ns:
+            out.append(one)
+    return tuple(out)
 
 
 def _near(horizons: Iterable[FrontierPlace], others: Iterable[FrontierPlace]) -> tuple[FrontierPlace, ...]:
