@@ -96,7 +96,7 @@ def _label(axes: Axes, found: TunedBoundaries, inside: float, layout: Layout) ->
     axes.set_xlim(-0.5, found.microbatches - 0.5)
     axes.set_ylim(found.units - 0.5, -0.5)
     room = max(2, int(_INSIDE[layout] / _LABEL_WIDE))
-    columns = some(range(found.microbatches), room)
+    columns = range(0, found.microbatches, -(-found.microbatches // room))
     axes.set_xticks(columns, [str(column) for column in columns])
     places, names, at = [], [], 0
     for stage in found.stages:

@@ -53,9 +53,10 @@ def tuned_frontier(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | 
     every = [found.keep_all, *found.horizons, *found.front]
     time, time_unit = time_scale(max(one.step_ns for one in every))
     size, size_unit = byte_scale(max(one.nbytes for one in every))
+    budget = [] if found.budget_bytes is None else [found.budget_bytes / size]
     scales(
         axes,
-        [one.nbytes / size for one in every],
+        [*budget, *(one.nbytes / size for one in every)],
         [
             ns / time
             for ns in (*(one.step_ns for one in every), *(step.bound_ns for step in found.steps if step.bound_ns))
@@ -72,10 +73,11 @@ def tuned_frontier(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | 
     assert engine is not None
     engine.execute(figure)
     _name_chosen(axes, found, time, size, layout)
+    from_zero = [] if min(axes.get_xlim()[0], axes.get_ylim()[0]) <= 0 else ["The axes do not start at zero."]
     return Drawing(
         figure=figure,
         title=found.title,
-        caption=" ".join(found.sentences),
+        caption=" ".join([*found.sentences, *from_zero]),
         numbers=found.numbers,
         files=(run_directory.TUNING,),
     )
@@ -86,8 +88,7 @@ def _lines(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
 
     The bound of a budget holds for all smaller ones, down to the next.
     """
-    front = [(one.nbytes / size, one.step_ns / time) for one in found.front]
-    front.append((max(axes.get_xlim()[1], front[-1][0]), front[-1][1]))
+    front = _along(axes, found, time, size)
     axes.step([x for x, _ in front], [y for _, y in front], where="post", zorder=3, **_TUNED)
     bounds = [(step.budget_bytes / size, step.bound_ns / time) for step in found.steps if step.bound_ns]
     if bounds:
@@ -106,6 +107,12 @@ def _lines(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
             va="top",
             fontsize=8,
         )
+
+
+def _along(axes: Axes, found: TunedFrontier, time: float, size: float) -> list[tuple[float, float]]:
+    """Return the places of the line, the last at the right end."""
+    front = [(one.nbytes / size, one.step_ns / time) for one in found.front]
+    return [*front, (max(axes.get_xlim()[1], front[-1][0]), front[-1][1])]
 
 
 def _dots(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
@@ -138,7 +145,7 @@ def _name_chosen(axes: Axes, found: TunedFrontier, time: float, size: float, lay
     chosen = found.chosen
     what = "chosen" if found.fits else "nearest"
     text = in_lines(f"{what}: {format_duration(chosen.step_ns)}, {format_bytes(chosen.nbytes)}", _NAME[layout])
-    lines = [corners([(one.nbytes / size, one.step_ns / time) for one in found.front])]
+    lines = [corners(_along(axes, found, time, size))]
     if found.budget_bytes is not None:
         lines.append([(found.budget_bytes / size, level) for level in axes.get_ylim()])
     place_label(

@@ -15,6 +15,8 @@ from loadahead.sim.units import counted, format_bytes, format_change, format_dur
 TITLE = "What each budget costs in time"
 # Horizons this many times beyond all else are not drawn where they would flatten it.
 _BEYOND, _FLATTENS = 1.3, 2
+# A budget that is less than the least of all plans by more than this is not drawn either.
+_LEFT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,9 @@ class TunedFrontier:
         of_boundaries: whether budgets limit the boundaries alone.
         steps: what was found for each budget.
         front: the plans found of which no other takes less of one and no more of the other, the leanest first.
-        budget_bytes: the budget that the chosen plan was tuned for; None where it is larger than all that are drawn.
+        budget_bytes: the budget that the chosen plan was tuned for; None where there is none, or it is not drawn, as
+            it lies far from all else.
+        far_bytes: the budget that is not drawn.
         not_drawn: how many horizons take far more of either.
     """
 
@@ -63,6 +67,7 @@ class TunedFrontier:
     keep_all: FrontierPlace
     chosen: FrontierPlace
     budget_bytes: int | None
+    far_bytes: int | None
     not_drawn: int
     fits: bool
 
@@ -83,7 +88,13 @@ class TunedFrontier:
         ring = "chosen plan" if self.fits else "plan that is nearest to the budget"
         parts = [*self._line(), *self._bound(), *self._beside(), f"The ring is the {ring}: {chosen}."]
         kept = f"{format_bytes(self.keep_all.nbytes)}, {format_duration(self.keep_all.step_ns)}"
-        return [*parts, f"At the square every boundary stays: {kept}."]
+        parts.append(f"At the square every boundary stays: {kept}.")
+        if self.budget_bytes is not None:
+            parts.append("The dotted line is the budget.")
+        if self.far_bytes is not None:
+            side = "left" if self.far_bytes < self.chosen.nbytes else "right"
+            parts.append(f"The budget, {format_bytes(self.far_bytes)}, is to the {side} of what is drawn.")
+        return parts
 
     def _line(self) -> list[str]:
         if not self.steps:
@@ -114,15 +125,19 @@ class TunedFrontier:
         if not self.horizons:
             return []
         dots = f"Dots are {counted(len(self.horizons), 'horizon')}, each at what it needs"
-        dots += f"; {self.not_drawn} that take far more are not drawn." if self.not_drawn else "."
+        far = "1 that takes far more is" if self.not_drawn == 1 else f"{self.not_drawn} that take far more are"
+        dots += f"; {far} not drawn." if self.not_drawn else "."
         compared = [step for step in self.steps if step.horizon_ns is not None]
         faster = [step for step in compared if step.gain > 0]
         if not compared:
             return [dots]
+        slower = sum(step.gain < 0 for step in compared)
+        if slower:
+            return [dots, f"In {slower} of these budgets a horizon that keeps it takes less time than the tuned plan."]
         if not faster:
             return [dots, "The best horizon that keeps a budget is as fast as the tuned plan."]
         most = max(faster, key=lambda step: step.gain)
-        where = "every one" if len(faster) == len(self.steps) else f"{len(faster)} of the {len(self.steps)}"
+        where = "each" if len(faster) == len(self.steps) else f"{len(faster)}"
         return [
             dots,
             f"In {where} of these budgets the best horizon that keeps it takes longer than the tuned plan, by up to "
@@ -170,7 +185,7 @@ def _of(tuning: TuningFacts, found: FrontierFacts) -> TunedFrontier:
     steps = tuple(
         FrontierStep(
             budget_bytes=point.budget_bytes,
-            step_ns=min(one.step_ns for one in tuned if one.nbytes <= point.budget_bytes),
+            step_ns=min([point.step_time_ns, *(one.step_ns for one in tuned if one.nbytes <= point.budget_bytes)]),
             bound_ns=point.bound_ns,
             horizon_ns=min((one.step_ns for one in horizons if one.nbytes <= point.budget_bytes), default=None),
         )
@@ -180,7 +195,8 @@ def _of(tuning: TuningFacts, found: FrontierFacts) -> TunedFrontier:
     others = [keep_all, *tuned]
     drawn = _near(horizons, others)
     limit = tuning.limits.boundary_bytes if of_boundaries else tuning.limits.device_bytes
-    largest = max(one.nbytes for one in (*others, *drawn))
+    sizes = [one.nbytes for one in (*others, *drawn)]
+    near = limit is not None and min(sizes) / _LEFT <= limit <= max(sizes)
     return TunedFrontier(
         of_boundaries=of_boundaries,
         steps=steps,
@@ -188,7 +204,8 @@ def _of(tuning: TuningFacts, found: FrontierFacts) -> TunedFrontier:
         horizons=drawn,
         keep_all=keep_all,
         chosen=chosen,
-        budget_bytes=limit if limit is not None and limit <= largest else None,
+        budget_bytes=limit if near else None,
+        far_bytes=None if near else limit,
         not_drawn=len(horizons) - len(drawn),
         fits=tuning.fits,
     )
