@@ -78,7 +78,11 @@ def answer_of(data: RunData, words: Words = plain_words) -> Answer:
     found, step = data.found, data.measured or data.predicted
     of_step = _of_step(data) if step is not None else []
     of_sweep = sweep_answer(data) if data.sweep else []
-    of_horizons = _of_horizons(found, _whose(data)) if found is not None else _without_findings(data)
+    if data.tuning is not None:
+        # What tuning says stands in the place of what would be said of horizons.
+        of_horizons = list(data.tuning.sentences)
+    else:
+        of_horizons = _of_horizons(found, _whose(data)) if found is not None else _without_findings(data)
     if step is None and of_sweep:
         decides, of_sweep, of_horizons = _deciding_of_sweep(data, of_sweep, of_horizons)
     else:
@@ -320,6 +324,7 @@ def next_step(data: RunData) -> NextStep | None:
     if better:
         return NextStep(settings=better)
     fits = _fits(data.predicted, data.capacity_bytes) if data.predicted is not None else True
+    fits &= data.tuning is None or data.tuning.fits
     return NextStep(measure=True) if data.measured is None and fits and can_be_run(data) else None
 
 

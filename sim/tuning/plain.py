@@ -8,7 +8,7 @@ from typing import Any
 from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
 from loadahead.sim.tuning.answer import Candidate, Frontier, Tuning
 from loadahead.sim.tuning.reasons import Reasons
-from loadahead.sim.tuning.words import sentence, sentences, which_leave
+from loadahead.sim.tuning.words import sentence, sentences, set_by, which_leave
 
 
 def tuning_to_dict(tuning: Tuning, frontier: Frontier | None = None, reasons: Reasons | None = None) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def tuning_to_dict(tuning: Tuning, frontier: Frontier | None = None, reasons: Re
         "keep_all": _candidate(tuning.keep_all),
         "horizon": None if tuning.horizon is None else _candidate(tuning.horizon),
         "horizons": tuning.horizons,
-        "bound": asdict(tuning.bound),
+        "bound": asdict(tuning.bound) | {"set_by": set_by(tuning.bound)},
         "gap": tuning.gap,
         "frontier": None if frontier is None else _frontier(frontier),
         "reasons": None if reasons is None else asdict(reasons) | {"which_leave": which_leave(reasons)},

@@ -12,7 +12,7 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.tuning.answer import Candidate, Frontier, FrontierPoint, Tuning
 from loadahead.sim.tuning.bound import COMPUTE, LINK, Bound
 from loadahead.sim.tuning.limits import RESERVE
-from loadahead.sim.tuning.reasons import Leaving, Reasons, Span, spans
+from loadahead.sim.tuning.reasons import Reasons, Span, spans
 from loadahead.sim.units import (
     bytes_apart,
     counted,
@@ -26,7 +26,7 @@ from loadahead.sim.units import (
 # A budget whose step is within this share of keeping all's costs next to nothing.
 _NEARLY = 0.01
 # Of more entries than this the first are named.
-_MOST_NAMED = 4
+_MOST_NAMED, _MOST_SPANS = 4, 6
 
 
 def explanation(tuning: Tuning, frontier: Frontier | None = None, reasons: Reasons | None = None) -> str:
@@ -229,7 +229,9 @@ def horizon_text(policy: Policy) -> str:
 def why(tuning: Tuning, reasons: Reasons) -> list[str]:
     """Return why something has to leave, for how long it is away, how busy that keeps links, and what waits."""
     return [
-        line for line in (_has_to(tuning, reasons), _stays(reasons), _away(tuning, reasons), _waits(reasons)) if line
+        line
+        for line in (_has_to(tuning, reasons), _stays(reasons), _away(tuning, reasons), _waits(tuning, reasons))
+        if line
     ]
 
 
@@ -283,12 +285,15 @@ def _away(tuning: Tuning, reasons: Reasons) -> str:
     return f"{sentence}; copies {shares}{where}."
 
 
-def _waits(reasons: Reasons) -> str:
+def _waits(tuning: Tuning, reasons: Reasons) -> str:
     """Return how long compute waits for copies on the rank that waits most, here and with the best horizon."""
     most = max(reasons.ranks, key=lambda rank: (rank.waits_ns, -rank.rank))
     where = "" if len(reasons.ranks) == 1 else f" on rank {most.rank}, which waits most"
-    with_horizon = [rank.horizon_waits_ns for rank in reasons.ranks if rank.horizon_waits_ns is not None]
-    beside = f"; with the best horizon a rank waits up to {format_duration(max(with_horizon))}" if with_horizon else ""
+    beside, best = "", tuning.horizon
+    if best is not None and best.decisions != tuning.chosen.decisions:
+        longest = max(rank.horizon_waits_ns or 0 for rank in reasons.ranks)
+        waited = f"a rank waits up to {format_duration(longest)}" if longest else "none is"
+        beside = f"; with the best horizon {waited}"
     if not most.waits_ns:
         return f"No copy is waited for{beside}."
     return f"Copies are waited for {format_duration(most.waits_ns)}{where}{beside}."
@@ -302,7 +307,7 @@ def _gap(tuning: Tuning) -> str:
     if tuning.limit_ns is not None:
         return f"No plan of this order under these limits takes less than {_bounded(bound)}."
     if took == bound.step_time_ns:
-        return f"No plan of this order under these limits is faster: {_set_by(bound)} sets that bound."
+        return f"No plan of this order under these limits is faster: {set_by(bound)} sets that bound."
     least = f"No plan of this order under these limits takes less than {_bounded(bound)}"
     return f"{least}; this one takes {gap_text(tuning.gap)}."
 
@@ -316,10 +321,10 @@ def gap_text(gap: float) -> str:
 
 
 def _bounded(bound: Bound) -> str:
-    return f"{format_duration(bound.step_time_ns)}, a bound that {_set_by(bound)} sets"
+    return f"{format_duration(bound.step_time_ns)}, a bound that {set_by(bound)} sets"
 
 
-def _set_by(bound: Bound) -> str:
+def set_by(bound: Bound) -> str:
     """Return which resource sets a bound, e.g. ``the link of rank 2``."""
     if bound.limited_by == COMPUTE:
         return "compute" if bound.rank is None else f"compute on rank {bound.rank}"
@@ -358,18 +363,39 @@ def _point(point: FrontierPoint, what: str) -> str:
 
 
 def which_leave(reasons: Reasons, most: int = _MOST_NAMED) -> str:
-    """Return which boundaries leave in compact form, at most so many entries; empty where none does."""
-    told = [_leaving(one) for one in reasons.leaving[:most]]
-    more = len(reasons.leaving) - len(told)
+    """Return which boundaries leave in compact form, at most so many entries; empty where none does.
+
+    Consecutive stages that lose the same of the same units are one entry.
+    """
+    of_stage: dict[int, list[tuple[Span, tuple[Span, ...]]]] = {}
+    for one in reasons.leaving:
+        of_stage.setdefault(one.stage, []).append((one.units, one.microbatches))
+    entries: list[tuple[Span, Span, tuple[Span, ...]]] = []
+    stages = sorted(of_stage)
+    while stages:
+        first, alike = stages[0], of_stage[stages[0]]
+        last = first
+        while of_stage.get(last + 1) == alike:
+            last += 1
+        entries += [((first, last), units, microbatches) for units, microbatches in alike]
+        stages = [stage for stage in stages if stage > last]
+    told = [_leaving(*entry) for entry in entries[:most]]
+    more = len(entries) - len(told)
     return "; ".join([*told, *([f"and {more} more"] if more > 0 else [])])
 
 
-def _leaving(one: Leaving) -> str:
-    first, last = one.units
-    units = f"unit {first}" if first == last else f"units {first} to {last}"
-    several = len(one.microbatches) > 1 or one.microbatches[0][0] != one.microbatches[0][1]
-    numbers = ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in one.microbatches)
-    return f"stage {one.stage} {units}: microbatch{'es' if several else ''} {numbers}"
+def _leaving(stages: Span, units: Span, microbatches: tuple[Span, ...]) -> str:
+    numbers = ", ".join(map(_from_to, microbatches))
+    if len(microbatches) > _MOST_SPANS:
+        count = sum(last - first + 1 for first, last in microbatches)
+        numbers = f"{microbatches[0][0]} to {microbatches[-1][1]}, {count} of these"
+    several = len(microbatches) > 1 or microbatches[0][0] != microbatches[0][1]
+    where = f"{_numbered('stage', stages)}, {_numbered('unit', units)}"
+    return f"{where}: microbatch{'es' if several else ''} {numbers}"
+
+
+def _numbered(noun: str, span: Span) -> str:
+    return f"{noun}{'' if span[0] == span[1] else 's'} {_from_to(span)}"
 
 
 def ranks_text(ranks: Sequence[int]) -> str:

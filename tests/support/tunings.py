@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.goal import Goal
-from loadahead.sim.tuning import Bound, Candidate, Frontier, FrontierPoint, Limits, Tuning
+from loadahead.sim.tuning import Bound, Candidate, Limits, Tuning
 from loadahead.sim.tuning.trial import Trial
 from loadahead.sim.workload import Workload
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
@@ -64,19 +63,4 @@ def tuning_of(
         horizons=312,
         bound=bound_of(12 * MS) if bound is None else bound,
         limit_ns=within,
-    )
-
-
-def frontier_of(points: Mapping[int, Tuning]) -> Frontier:
-    """The frontier of these tunings by budget of boundaries."""
-    found = list(points.values())
-    return Frontier(
-        of_boundaries=True,
-        points=tuple(FrontierPoint(budget_bytes=budget, tuning=one) for budget, one in points.items()),
-        horizons=tuple(
-            replace(one.horizon.row, axes={"horizon": one.horizon.policy.horizon})
-            for one in found
-            if one.horizon is not None
-        ),
-        keep_all=found[0].keep_all.row,
     )

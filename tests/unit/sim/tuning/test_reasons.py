@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from loadahead.sim.away import away_ns
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.tuning import reasons_of
-from loadahead.sim.tuning.reasons import Leaving, RankReasons, away_ns, leaving, spans
+from loadahead.sim.tuning.reasons import Leaving, RankReasons, leaving, spans
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
 from tests.support.tunings import COSTS, KEPT, POLICY, TWO_LEAVE, WORKLOAD, candidate, trial_of, tuning_of
 

@@ -13,6 +13,7 @@ from loadahead.sim.tuning import Missing, explanation, reasons_of, sentence, sho
 from loadahead.sim.tuning.reasons import Leaving, Reasons
 from loadahead.sim.tuning.words import gap_text, nearly_as_quick, ranks_text, sentences, which_leave
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
+from tests.support.tuned_runs import frontier_of
 from tests.support.tunings import (
     COSTS,
     KEPT,
@@ -21,7 +22,6 @@ from tests.support.tunings import (
     WORKLOAD,
     bound_of,
     candidate,
-    frontier_of,
     trial_of,
     tuning_of,
 )
@@ -202,22 +202,31 @@ def test_ranks_that_keep_everything_are_named() -> None:
 def test_other_budgets() -> None:
     """Keeping all takes 12 ms: 3 MB cost 16.7 %, 4 MB nothing."""
     three, four = tuning_of(), tuning_of(KEPT, goal=Goal(boundary_memory=4 * MB))
-    frontier = frontier_of({3 * MB: three, 4 * MB: four})
+    frontier = frontier_of([three, four], [])
     assert explanation(three, frontier).endswith(
         "The least budget that a plan was found for is 2.861 MiB of boundaries (step 14 ms). From 3.815 MiB of "
         "boundaries (step 12 ms) on a step is within 1 % of keeping all."
     )
     assert nearly_as_quick(frontier) is frontier.points[1]
-    assert nearly_as_quick(frontier_of({3 * MB: three})) is None
+    assert nearly_as_quick(frontier_of([three], [])) is None
+
+
+def leaving_of(stage: int, units: tuple[int, int], *microbatches: tuple[int, int]) -> Leaving:
+    return Leaving(rank=stage, stage=stage, units=units, microbatches=microbatches)
 
 
 def test_which_leave() -> None:
-    entries = tuple(
-        Leaving(rank=0, stage=0, units=(unit, unit + 1), microbatches=((0, 2), (5, 5))) for unit in range(6)
+    """Stages 1 and 2 are alike in all that leaves, stage 0 is not, and stage 4 stands apart from them."""
+    alike = [leaving_of(stage, (0, 1), (0, 2), (5, 5)) for stage in (1, 2, 4)]
+    found = Reasons(ranks=(), leaving=(leaving_of(0, (3, 3), (7, 7)), *alike))
+    assert which_leave(found) == (
+        "stage 0, unit 3: microbatch 7; stages 1 to 2, units 0 to 1: microbatches 0 to 2, 5; "
+        "stage 4, units 0 to 1: microbatches 0 to 2, 5"
     )
-    found = Reasons(ranks=(), leaving=entries)
-    assert which_leave(found, 1) == "stage 0 units 0 to 1: microbatches 0 to 2, 5; and 5 more"
+    assert which_leave(found, 1) == "stage 0, unit 3: microbatch 7; and 2 more"
     assert which_leave(Reasons(ranks=(), leaving=())) == ""
+    even = leaving_of(0, (0, 0), *((number, number) for number in range(0, 14, 2)))
+    assert which_leave(Reasons(ranks=(), leaving=(even,))) == ("stage 0, unit 0: microbatches 0 to 12, 7 of these")
 
 
 def test_ranks_in_words() -> None:
@@ -234,12 +243,12 @@ def test_without_checkpointing_there_is_nothing_to_offload() -> None:
 
 def test_plain_data_is_json_and_says_the_same() -> None:
     tuning = tuning_of()
-    reasons, frontier = reasons_of(tuning, WORKLOAD, COSTS), frontier_of({3 * MB: tuning})
+    reasons, frontier = reasons_of(tuning, WORKLOAD, COSTS), frontier_of([tuning], [])
     plain = tuning_to_dict(tuning, frontier, reasons)
     assert json.loads(json.dumps(plain, allow_nan=False))["gap"] == pytest.approx(14 / 12 - 1)
     assert plain["explanation"] == explanation(tuning, frontier, reasons) == " ".join(plain["sentences"])
     assert plain["reasons"]["ranks"][0]["away_ns"] == (3 * MS, 5 * MS)
-    assert plain["reasons"]["which_leave"] == "stage 0 unit 0: microbatches 0, 3"
+    assert plain["reasons"]["which_leave"] == "stage 0, unit 0: microbatches 0, 3"
     assert tuning_to_dict(tuning)["reasons"] is None
 
 
