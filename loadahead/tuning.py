@@ -430,11 +430,9 @@ def write_tuned(tuned: Tuned, directory: Path, command: Sequence[str] = ()) -> N
 
     The directory is made if it is not there yet. ``command`` is the command line that asked for it, where one did.
     """
-    from loadahead.reports import run_directory
-
     assert tuned.job.costs is not None, "what was tuned has costs"
     whole = tuned.frontier if tuned.budgets else None
-    write_prediction(tuned.job, tuned.step, tuned.job.costs, directory, command)
+    found = tuning_to_dict(tuned.tuning, whole, tuned.reasons)
+    write_prediction(tuned.job, tuned.step, tuned.job.costs, directory, command, found)
     # A horizon's advice of an earlier run is none on this plan.
     write_advice(None, directory)
-    run_directory.write_json(directory, run_directory.TUNING, tuning_to_dict(tuned.tuning, whole, tuned.reasons))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.tuning_facts import TuningFacts
 from loadahead.sim.errors import InputError
+from loadahead.sim.tuning import tuning_to_dict
 
 if TYPE_CHECKING:
     from loadahead.api import SweepTable
@@ -76,8 +79,12 @@ def _training(step: TrainingStep) -> Subject:
 
 
 def _tuned(tuned: Tuned) -> Subject:
-    data = RunData(plan=tuned.plan, costs=tuned.job.costs, predicted=tuned.step)
-    return Subject(data=data, what="a tuned plan", figures=_OF_A_STEP)
+    found = tuning_to_dict(tuned.tuning, tuned.known_frontier, tuned.reasons)
+    # As a run directory's file has it.
+    facts = TuningFacts.model_validate_json(json.dumps(found))
+    data = RunData(plan=tuned.plan, costs=tuned.job.costs, predicted=tuned.step, tuning=facts)
+    first = ("tuned_frontier",) if facts.frontier is not None else ()
+    return Subject(data=data, what="a tuned plan", figures=(*first, "tuned_boundaries", "memory"))
 
 
 # Results by module and class. These are imported by whoever has a result, and not here: a run's needs torch.

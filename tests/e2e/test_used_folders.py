@@ -17,6 +17,7 @@ TINY += ["--set", "model.options.context=8", "--set", "model.options.batch=1"]
 COMMANDS = {
     "simulate": ["simulate", "uniform"],
     "tune": ["tune", "uniform", "--boundary-memory", "3MB", "--budgets", "3"],
+    "simulate, tuned": ["simulate", "uniform", "--set", "offload.decisions=auto"],
     "sweep": ["sweep", "uniform", "--horizon", "1:2"],
     "execute": ["execute", "demo", *TINY, "--steps", "2", "--set", "parallel.microbatches=2"],
     "demo": ["demo", *TINY, "--steps", "2", "--horizons", "1", "--microbatches", "2"],
