@@ -79,6 +79,15 @@ def test_the_frontier_is_made_when_asked_for_and_is_the_table(tuned: la.Tuned) -
     assert watched.to_dict()["frontier"]["of_boundaries"] is True and fresh.to_dict()["frontier"] is None
 
 
+def test_it_is_drawn_as_far_as_it_is_known() -> None:
+    fresh = la.tune("slow-link", boundary_memory="12 MB", budgets=3)
+    assert [axes.figure for axes in la.plot(fresh)]
+    with pytest.raises(la.InputError, match="frontier"):
+        la.plot(fresh, "tuned_frontier")
+    assert fresh.frontier.points
+    assert [axes.figure for axes in la.plot(fresh, "tuned_frontier")]
+
+
 def test_within_looks_for_memory_at_that_step_time() -> None:
     found = la.tune("slow-link", within="50 %")
     kept = found.tuning.keep_all.row
