@@ -177,9 +177,9 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job, known = with_costs(
-        job_of(source, overrides, costs_given(costs), order=order, decisions=decisions), progress=progress or silent
-    )
+    tell = progress or silent
+    job = job_of(source, overrides, costs_given(costs), order=order, decisions=decisions, progress=tell)
+    job, known = with_costs(job, progress=tell)
     return predict(job, known, chosen)
 
 
@@ -203,7 +203,8 @@ def advise(
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import advice_on
 
-    job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order), progress=progress or silent)
+    tell = progress or silent
+    job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order, progress=tell), progress=tell)
     return advice_on(job, known, progress or silent)
 
 
@@ -430,9 +431,10 @@ def execute(
     from loadahead.runs import run_job
 
     require_device(device)
-    job = job_of(source, overrides, costs_given(costs), device, order, decisions)
-    job, known = with_costs(job, device=device, deterministic=check, progress=progress or silent)
-    return run_job(job, known, device=device, steps=steps, check=check, progress=progress or silent)
+    tell = progress or silent
+    job = job_of(source, overrides, costs_given(costs), device, order, decisions, tell)
+    job, known = with_costs(job, device=device, deterministic=check, progress=tell)
+    return run_job(job, known, device=device, steps=steps, check=check, progress=tell)
 
 
 def compare(

@@ -47,7 +47,8 @@ def execute(
     from loadahead.sim.timeline import write_timeline
 
     require_device(device)
-    job = job_of(argument, parse_overrides(overrides), costs, device)
+    with shown_progress() as progress:
+        job = job_of(argument, parse_overrides(overrides), costs, device, progress=progress)
     if out is not None:
         tuned = job.undecided or job.tuning is not None
         of_run = run_directory.OF_TUNED_RUN if tuned else run_directory.OF_RUN

@@ -41,7 +41,8 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job = job_of(argument, parse_overrides(overrides), costs)
+    with shown_progress() as progress:
+        job = job_of(argument, parse_overrides(overrides), costs, progress=progress)
     early = job.warnings if job.costs is None else ()
     if job.costs is None:
         # A link of 25 bytes per second makes calibration take for ever: what is in doubt is said before.

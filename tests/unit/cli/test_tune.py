@@ -60,11 +60,8 @@ def test_the_text_has_the_answer_first_and_what_to_do_next(tmp_path: Path, capsy
 def test_without_a_frontier_and_a_directory(capsys: Captured) -> None:
     assert run(["tune", "slow-link", "--budgets", "0"]) == 0
     out, err = capsys.readouterr()
-    assert (
-        out.startswith("slow-link: Nothing is offloaded, as all 32 boundaries fit")
-        and "best horizon" not in out
-        and err == ""
-    )
+    assert out.startswith("slow-link: Nothing is offloaded, as all 32 boundaries fit")
+    assert "budget (" not in out and "tuning" not in err and "warning" not in err
     assert out.endswith("Next: the same with -o DIR, which keeps the plan to run, show and verify.\n")
     assert run(["tune", "slow-link", "--budgets", "0", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -106,14 +103,15 @@ def test_other_commands_end_with_1_too(command: str, capsys: Captured) -> None:
     sets = ["--set", "offload.decisions=auto", "--set", "offload.boundary_memory=1 MB"]
     assert run([command, "slow-link", *sets]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: slow-link: No plan that was found keeps the budget")
+    assert out == ""
+    assert err.splitlines()[-1].startswith("error: slow-link: No plan that was found keeps the budget")
 
 
 def test_the_scenario_s_own_goal_is_taken(tmp_path: Path, capsys: Captured) -> None:
     sets = ["--set", "offload.boundary_memory=12 MB", "--budgets", "0", "--json"]
     assert run(["tune", "slow-link", *sets]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["goal"] == {"boundary_memory": 12_000_000} and err == ""
+    assert json.loads(out)["goal"] == {"boundary_memory": 12_000_000} and "warning" not in err
 
 
 def test_a_plan_is_refused(tmp_path: Path, capsys: Captured) -> None:
