@@ -16,7 +16,7 @@ from loadahead.sim.workload import Workload
 # So many budgets are looked at where nobody says how many.
 BUDGETS = 50
 # How much of the effort for one budget is made for each.
-EFFORT = 0.5
+EFFORT = 0.1
 
 
 def frontier(

@@ -58,7 +58,7 @@ class Shape:
             own = plan.queue_ops(rank, Queue.COMPUTE)
             kinds = plan.ops.kind[own]
             ends = np.isin(kinds, [Kind.FORWARD, Kind.BACKWARD])
-            task = np.cumsum(ends) - ends + int(tasks.start[rank])
+            task: Ints = (np.cumsum(ends) - ends).astype(np.int64) + int(tasks.start[rank])
             inside = np.isin(kinds, [Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD])
             of_boundaries, all_held = memory.boundary_during[own], memory.during[own]
             kept[task[inside]] = of_boundaries[inside]

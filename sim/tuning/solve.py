@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Ints
@@ -26,6 +27,8 @@ from loadahead.sim.tuning.polish import polish, prune, value_of_slots
 from loadahead.sim.tuning.search import STEP_WEIGHT, improve, value_of
 from loadahead.sim.tuning.shape import NO_LIMIT, Shape
 from loadahead.sim.tuning.trial import Trial
+
+Words = npt.NDArray[np.uint64]
 
 # How much is searched, in operations that are timed, and in sets of boundaries or of slots: a small plan is searched
 # until nothing is left to be found, a large one for about as long as 2,000 points of a sweep take.
@@ -170,7 +173,7 @@ class _Problem:
         per_copy = int(copies.max()) * 2 * len(units) // max(int(tasks.sum()), 1)
         return _LEAD + min(8 * per_copy, 2**20)
 
-    def _polish(self, slots: tuple[Ints, Ints], effort: int, state: Ints) -> None:
+    def _polish(self, slots: tuple[Ints, Ints], effort: int, state: Words) -> None:
         places = (self.candidates, self.starts, self.first, self.last)
         polish(
             self.memory,
@@ -188,7 +191,7 @@ class _Problem:
         operations = 8 * self.trial.tasks.boundaries
         return max(int(min(OPERATIONS // operations, MOST_WALKS) * share), FEWEST_WALKS)
 
-    def _improve(self, best: Ints, effort: int, state: Ints) -> int:
+    def _improve(self, best: Ints, effort: int, state: Words) -> int:
         self.deciding.view(LEAVES)[:] = 0
         self.deciding.view(LEAVES)[self.candidates] = best
         return int(

@@ -49,10 +49,16 @@ class Tuner:
         self.trial = Trial(workload, costs, policy)
         self.keep_all = self.trial.keep_all()
         self.may_offload = policy.checkpoint and policy.offload
-        self.tell = tell
+        self._tell, self._told = tell, set[str]()
         self._solver: Solver | None = None
         self._horizons: list[Candidate] | None = None
         self._bounds: dict[Limits, Bound] = {}
+
+    def tell(self, what: str) -> None:
+        """Tell what is done, where that was not told before."""
+        if what not in self._told:
+            self._told.add(what)
+            self._tell(what)
 
     @property
     def solver(self) -> Solver:
