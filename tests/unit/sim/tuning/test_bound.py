@@ -56,8 +56,8 @@ def test_what_has_to_leave_and_come_back_lengthens_the_step() -> None:
     """Six of eight boundaries are away when the last FORWARD begins, and at the first BACKWARD.
 
     The first FORWARD ends after 1 ms, six copies of 2 ms end at 13, that FORWARD and the first BACKWARD at 16; six
-    copies back end at 28, and the last BACKWARD at 30. But no choice of boundaries suits all tasks: the least case takes
-    34 ms, which is the optimum that CP-SAT has proven.
+    copies back end at 28, and the last BACKWARD at 30. But no choice of boundaries suits all tasks: the least case
+    takes 34 ms, which is the optimum that CP-SAT has proven.
     """
     bound = _bound(_trial("simple", 1, 8, 2), boundaries=2 * MB)
     assert (bound.step_time_ns, bound.limited_by, bound.rank) == (34 * MS, LINK, 0)
