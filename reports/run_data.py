@@ -27,12 +27,14 @@ from loadahead.reports.run_directory import (
     SWEEP_FACTS,
     SWEEP_PARQUET,
     SWEEP_POINTS,
+    TUNING,
 )
 from loadahead.reports.smp_options import SmpOptions, read_smp
 from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import headline, read_step_metrics
 from loadahead.reports.sweep_facts import SweepFacts, read_facts
 from loadahead.reports.training_check import ALLOWED, DIFFERENCES, MAX_ERROR, TrainingCheck
+from loadahead.reports.tuning_facts import TuningFacts, read_tuning
 from loadahead.sim.costs import Costs, is_estimate, load_costs
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.json_form import OutdatedPlan, load_plan
@@ -108,7 +110,8 @@ class RunData:
 
     ``sweep`` holds one row per configuration; empty where a sweep was not made. ``facts`` is what it says of itself.
     ``advice`` is in words which horizon to set; None where the run has none. ``findings`` is the whole of
-    ``advice.json``. ``keep_all`` is the predicted step with every boundary kept: its header and its memory alone.
+    ``advice.json``. ``tuning`` is what tuning found where it made the plan; None where it did not. ``keep_all`` is the
+    predicted step with every boundary kept: its header and its memory alone.
     ``points`` has memory and operations of some of the sweep's points.
     ``sweep_command`` is the command line that made the sweep; empty where none is known.
     ``unread`` has a sentence for each file that is there, only adds to the others, and cannot be used.
@@ -125,6 +128,7 @@ class RunData:
     result: Mapping[str, Any] = field(default_factory=dict)
     advice: str | None = None
     findings: Mapping[str, Any] = field(default_factory=dict)
+    tuning: TuningFacts | None = None
     keep_all: Timeline | None = None
     points: Points | None = None
     sweep_command: tuple[str, ...] = ()
@@ -142,6 +146,8 @@ class RunData:
     @property
     def found(self) -> Found | None:
         """What was found of the run's horizons, or of those of a sweep's marked point; None where none decides."""
+        if self.tuning is not None:
+            return None
         if self.findings:
             return read_found(self.findings, ADVICE)
         return read_found((self.facts and self.facts.findings) or {}, SWEEP_FACTS)
@@ -216,6 +222,7 @@ def load_run(directory: str | Path) -> RunData:
 
     plan, predicted, measured = there(PLAN), there(PREDICTED), there(MEASURED)
     costs, horizons, result, advice = there(COSTS), there(HORIZONS), there(RESULT), there(ADVICE)
+    tuning = there(TUNING)
     sweep, facts = there(SWEEP_CSV) or there(SWEEP_PARQUET), there(SWEEP_FACTS)
     keep_all, points, swept_by = there(KEEP_ALL), there(SWEEP_POINTS), there(SWEEP_COMMAND)
     if not any((plan, predicted, measured, sweep, horizons, result)):
@@ -234,6 +241,7 @@ def load_run(directory: str | Path) -> RunData:
         result=_object(result) if result else {},
         advice=_advice(advice) if advice else None,
         findings=_object(advice) if advice else {},
+        tuning=read_tuning(tuning) if tuning else None,
         keep_all=_added(keep_all, unread, _keep_all) if keep_all else None,
         points=_added(points, unread, lambda path: _points(path, rows)) if sweep and points else None,
         sweep_command=read_command(_object(swept_by).get(COMMAND), str(swept_by)) if sweep and swept_by else (),
@@ -295,6 +303,7 @@ def _advice(path: Path) -> str:
 def _check(data: RunData) -> None:
     """Everything that can be wrong is found before anything is drawn or written."""
     _check_rows(data)
+    _check_tuning(data)
     _check_communication(data)
     for timeline, name in ((data.predicted, PREDICTED), (data.measured, MEASURED)):
         if timeline is not None:
@@ -312,6 +321,18 @@ def _check_communication(data: RunData) -> None:
     if longest > whole:
         raise InputError(
             f"{PREDICTED}: about.communication_ns has {longest}; it must be at most the step's time, {whole} ns"
+        )
+
+
+def _check_tuning(data: RunData) -> None:
+    """What tuning found must be of the plan beside it."""
+    if data.tuning is None or data.plan is None:
+        return
+    said, chosen = data.plan.policy.get("offloaded"), data.tuning.chosen.offloaded
+    if type(said) is int and said != chosen:
+        raise InputError(
+            f"{data.directory}: {TUNING} is of a plan that offloads {chosen} boundaries and {PLAN} offloads {said}; "
+            "both must come from the same run, tune again"
         )
 
 

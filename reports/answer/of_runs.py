@@ -20,11 +20,12 @@ from loadahead.reports.speed import Speed
 from loadahead.reports.summary import headline
 from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
-from loadahead.sim.step_metrics import HOST_CAPACITY, bytes_missing
+from loadahead.sim.step_metrics import DECISIONS, HOST_CAPACITY, OF_HORIZONS, TUNED, bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes, format_change, format_duration
 
 _TRIFLE = 0.01
+_OF_HORIZONS = (*OF_HORIZONS, "activation_loading_horizon")
 _HORIZON, _OFFLOADS = "horizon", "offload.offload_activations"
 # What is said of a plan that has what is advised.
 _HAS_IT = " has it."
@@ -77,7 +78,11 @@ def answer_of(data: RunData, words: Words = plain_words) -> Answer:
     found, step = data.found, data.measured or data.predicted
     of_step = _of_step(data) if step is not None else []
     of_sweep = sweep_answer(data) if data.sweep else []
-    of_horizons = _of_horizons(found, _whose(data)) if found is not None else _without_findings(data)
+    if data.tuning is not None:
+        # What tuning says stands in the place of what would be said of horizons.
+        of_horizons = list(data.tuning.sentences)
+    else:
+        of_horizons = _of_horizons(found, _whose(data)) if found is not None else _without_findings(data)
     if step is None and of_sweep:
         decides, of_sweep, of_horizons = _deciding_of_sweep(data, of_sweep, of_horizons)
     else:
@@ -298,7 +303,8 @@ def _without_findings(data: RunData) -> list[str]:
     offloaded = policy.get("offloaded")
     if offloaded == 0:
         return ["This plan offloads nothing."]
-    given = "" if data.plan is None or _HORIZON in policy else "Its decisions are given. "
+    by_whom = "Tuning made its decisions. " if policy.get(DECISIONS) == TUNED else "Its decisions are given. "
+    given = "" if data.plan is None or _HORIZON in policy else by_whom
     if kept is None:
         return [given.strip()] if given else []
     now, before = headline(step, PREDICTED), headline(kept, KEEP_ALL)
@@ -318,6 +324,7 @@ def next_step(data: RunData) -> NextStep | None:
     if better:
         return NextStep(settings=better)
     fits = _fits(data.predicted, data.capacity_bytes) if data.predicted is not None else True
+    fits &= data.tuning is None or data.tuning.fits
     return NextStep(measure=True) if data.measured is None and fits and can_be_run(data) else None
 
 
@@ -334,6 +341,9 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     # What all its horizons say stands before the best of those that were swept.
     better = {} if data.found is None else _better(data.found)
     point = {key: value for key, value in point.items() if "." not in key or key.rpartition(".")[2] not in better}
+    if row.is_tuned:
+        # A horizon is nothing to what was tuned.
+        point = {key: value for key, value in point.items() if key.rpartition(".")[2] not in _OF_HORIZONS}
     if _OFFLOADS in better:
         # What does not offload has no horizon.
         point.pop(_HORIZON, None)

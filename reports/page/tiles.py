@@ -16,6 +16,7 @@ from loadahead.reports.statistics import relative_error
 from loadahead.reports.summary import Headline, headline
 from loadahead.reports.tables import NOT_COMPARABLE, format_error
 from loadahead.reports.training_check import DIFFERENCES
+from loadahead.reports.tuning_facts import TuningFacts
 from loadahead.reports.views.timelines import percent
 from loadahead.sim.choice import (
     ALWAYS_NAMED,
@@ -28,7 +29,14 @@ from loadahead.sim.choice import (
     format_speed,
     varying_axes,
 )
-from loadahead.sim.units import counted, format_bytes, format_change, format_duration, format_number
+from loadahead.sim.units import (
+    counted,
+    format_beyond,
+    format_bytes,
+    format_change,
+    format_duration,
+    format_number,
+)
 
 # More models than this get no tile.
 MOST_MODELS = 6
@@ -55,7 +63,7 @@ def tiles(data: RunData) -> Html:
     predicted = None if data.predicted is None else headline(data.predicted, PREDICTED)
     measured = None if data.measured is None else headline(data.measured, MEASURED)
     compared = None if data.predicted is None or data.measured is None else compare(data.predicted, data.measured)
-    boxes = [*_saves(data), *_holds(compared)]
+    boxes = [*_saves(data), *tuned_tiles(data.tuning), *_holds(compared)]
     boxes += _step_tiles(data, predicted, measured, compared is None or compared.same_device)
     boxes += _speed_tiles(data, measured or predicted)
     boxes += _result_tiles(data)
@@ -94,6 +102,34 @@ def _saved(title: str, needs: int, all_of: int, slower: float | None) -> Html:
     cost = "" if slower is None else f"step time {format_change(slower)}, predicted"
     notes = [note for note in (share, cost) if note]
     return _tile(f"{title} by offloading", amount, *notes)
+
+
+def tuned_tiles(tuning: TuningFacts | None) -> list[Html]:
+    """Return how far a tuned plan is from its bound, and how it stands beside the best horizon; nothing without one."""
+    if tuning is None:
+        return []
+    bound, took = tuning.bound.step_time_ns, tuning.chosen.step_time_ns
+    boxes = []
+    if not tuning.fits:
+        boxes.append(_tile("Budget", "not met", "shown: the nearest plan"))
+    if bound:
+        gap = "none" if took == bound else format_beyond(tuning.gap, 0.0)
+        title = "Longer than the bound" if tuning.limit_ns is None else "Beside the bound on the step"
+        boxes.append(_tile(title, gap, f"bound: {format_duration(bound)}", f"set by {tuning.bound.set_by}"))
+    if tuning.horizon is not None:
+        other = tuning.horizon
+        longer = format_change(other.step_time_ns / took - 1) if took else format_duration(other.step_time_ns)
+        boxes.append(
+            _tile(
+                f"Best of {counted(tuning.horizons, 'horizon')}",
+                f"step {longer}",
+                other.horizon_text,
+                f"{format_duration(other.step_time_ns)}, {format_bytes(other.peak_device_bytes)}",
+            )
+        )
+    elif tuning.horizons:
+        boxes.append(_tile(f"Best of {counted(tuning.horizons, 'horizon')}", "none fits", "under the same budget"))
+    return boxes
 
 
 def _part(less: int, whole: int) -> str:

@@ -20,6 +20,7 @@ from loadahead.reports.page.run_sections import comparison_section, horizons_sec
 from loadahead.reports.page.smp_section import smp_section
 from loadahead.reports.page.sweep_section import sweep_section
 from loadahead.reports.page.tiles import tiles
+from loadahead.reports.page.tuned_section import tuned_section
 from loadahead.reports.run_data import RunData, load_run
 from loadahead.sim.errors import InputError
 
@@ -103,6 +104,7 @@ def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, part
     if data.predicted is not None and data.measured is not None:
         comparison = compare(data.predicted, data.measured)
     sections = [
+        tuned_section(data.tuning),
         figures_section(data, figures, whose),
         comparison_section(comparison),
         sweep_section(data),
@@ -115,12 +117,17 @@ def _part(data: RunData, figures: Path, commands: PageCommands, whose: str, part
         title=f"{'The sweep' if whose else 'The run'}: {head.title_of(data)}" if parts > 1 else "",
         facts=head.facts_of(data),
         answer=answer_of(data, commands.next_words),
-        plan=(data.plan.sentence or "") if data.plan is not None else "",
+        plan=_plan_sentence(data),
         tiles=tiles(data),
         warnings=head.warnings_of(data),
         explorer=explorer(data, commands.point, whose, level=3 if parts > 1 else 2),
         sections=there(sections),
     )
+
+
+def _plan_sentence(data: RunData) -> str:
+    """Return what the plan says of itself; of a tuned one the answer says it already, and more."""
+    return "" if data.plan is None or data.tuning is not None else data.plan.sentence or ""
 
 
 def _contents(parts: Sequence[Part], after: Sequence[Section]) -> list[Entry]:

@@ -12,10 +12,14 @@ from loadahead.reports.plots.link_use import link_use
 from loadahead.reports.plots.memory import memory
 from loadahead.reports.plots.order import order
 from loadahead.reports.plots.time_parts import time_parts
+from loadahead.reports.plots.tuned_boundaries import tuned_boundaries
+from loadahead.reports.plots.tuned_frontier import tuned_frontier
 from loadahead.reports.plots.unit_times import units
 
 # The page shows them in this order.
 PLOTS: dict[str, Plot] = {
+    "tuned_frontier": tuned_frontier,
+    "tuned_boundaries": tuned_boundaries,
     "memory": memory,
     "time_parts": time_parts,
     "gantt": gantt,

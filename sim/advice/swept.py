@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadahead.sim.advice.within import Limits, limit_ns, slower, slower_text
-from loadahead.sim.advice.words import part_of
 from loadahead.sim.step_metrics import PEAK_DEVICE, STEP_TIME, SweepRow
-from loadahead.sim.units import counted, format_bytes
+from loadahead.sim.units import counted, format_bytes, part_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loadahead.sim.advice.findings import Alternative, Figures, Findings
 from loadahead.sim.advice.names import HOST_MEMORY, LAUNCHES, OFFLOAD_STALLS, PREFETCH_STALLS, TOO_FEW_TASKS, TOO_SMALL
 from loadahead.sim.advice.within import limit_ns, slower_text
-from loadahead.sim.units import counted, format_bytes, format_duration
+from loadahead.sim.units import counted, format_bytes, format_duration, part_of
 
 _OBSTACLES = {
     OFFLOAD_STALLS: "offload stalls (copies out of the GPU take too long)",
@@ -35,15 +35,6 @@ def in_words(advice: Findings) -> str:
 def why_none(advice: Findings) -> str | None:
     """Return that no horizon is advised and what is in the way; None where one is."""
     return _none(advice) if advice.best is None else None
-
-
-def part_of(part: int, whole: int) -> str:
-    """Return two sizes as ``8.8 of 25.1 GiB``, the unit once where both have the same."""
-    small, large = format_bytes(part), format_bytes(whole)
-    if small == large and part != whole:
-        return f"all but {format_bytes(whole - part)} of {large}"
-    number, _, unit = small.partition(" ")
-    return f"{number} of {large}" if unit == large.partition(" ")[2] else f"{small} of {large}"
 
 
 def savings(figures: Figures, keep_all: Figures) -> str:

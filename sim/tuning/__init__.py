@@ -8,8 +8,9 @@ from loadahead.sim.tuning.bound import Bound
 from loadahead.sim.tuning.frontier import frontier
 from loadahead.sim.tuning.limits import Limits, Missing
 from loadahead.sim.tuning.plain import tuning_to_dict
+from loadahead.sim.tuning.reasons import Reasons, reasons_of
 from loadahead.sim.tuning.tune import tune
-from loadahead.sim.tuning.words import explanation
+from loadahead.sim.tuning.words import explanation, sentence, sentences, shortage
 
 __all__ = [
     "Bound",
@@ -18,9 +19,14 @@ __all__ = [
     "FrontierPoint",
     "Limits",
     "Missing",
+    "Reasons",
     "Tuning",
     "explanation",
     "frontier",
+    "reasons_of",
+    "sentence",
+    "sentences",
+    "shortage",
     "tune",
     "tuning_to_dict",
 ]

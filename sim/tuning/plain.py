@@ -7,11 +7,16 @@ from typing import Any
 
 from loadahead.sim.step_metrics import METRIC_COLUMNS, SweepRow
 from loadahead.sim.tuning.answer import Candidate, Frontier, Tuning
-from loadahead.sim.tuning.words import explanation
+from loadahead.sim.tuning.reasons import Reasons
+from loadahead.sim.tuning.words import sentence, sentences, set_by, which_leave
 
 
-def tuning_to_dict(tuning: Tuning, frontier: Frontier | None = None) -> dict[str, Any]:
-    """Return the answer, and the frontier where one was made, as plain data. Times are in ns, sizes in bytes."""
+def tuning_to_dict(tuning: Tuning, frontier: Frontier | None = None, reasons: Reasons | None = None) -> dict[str, Any]:
+    """Return the answer, and the frontier and the reasons where they were made, as plain data.
+
+    Times are in ns, sizes in bytes.
+    """
+    said = sentences(tuning, frontier, reasons)
     return {
         "goal": tuning.goal.to_dict(),
         "limits": asdict(tuning.limits),
@@ -22,10 +27,13 @@ def tuning_to_dict(tuning: Tuning, frontier: Frontier | None = None) -> dict[str
         "keep_all": _candidate(tuning.keep_all),
         "horizon": None if tuning.horizon is None else _candidate(tuning.horizon),
         "horizons": tuning.horizons,
-        "bound": asdict(tuning.bound),
+        "bound": asdict(tuning.bound) | {"set_by": set_by(tuning.bound)},
         "gap": tuning.gap,
         "frontier": None if frontier is None else _frontier(frontier),
-        "explanation": explanation(tuning, frontier),
+        "reasons": None if reasons is None else asdict(reasons) | {"which_leave": which_leave(reasons)},
+        "sentence": sentence(tuning),
+        "sentences": said,
+        "explanation": " ".join(said),
     }
 
 

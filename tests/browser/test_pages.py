@@ -10,6 +10,8 @@ import pytest
 
 from loadahead.cli.main import run
 from tests.browser.conftest import GROUNDS, WIDTHS
+from tests.support import tuned_runs
+from tests.support.tuned_runs import plain_of, write_tuned
 from tests.unit.reports.test_page import write_run
 
 # WCAG 2.2, success criterion 2.5.8: targets of 24 by 24 CSS pixels, links inside a sentence aside.
@@ -28,17 +30,19 @@ def reported(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of a prediction alone, of a sweep, and of a run as the demo writes it."""
+    """The pages of a prediction alone, of a sweep, of a run as the demo writes it, and of a tuned plan."""
     root = tmp_path_factory.mktemp("pages")
     assert run(["simulate", "shared-switch", "-o", str(root / "prediction")]) == 0
     assert run(["sweep", "uniform", "--horizon", "1:4", "--microbatches", "4,8", "-o", str(root / "sweep")]) == 0
     write_run(root / "run")
-    return {name: reported(root / name) for name in ("prediction", "sweep", "run")}
+    data = tuned_runs.many()
+    write_tuned(root / "tuned", data, plain_of(data))
+    return {name: reported(root / name) for name in ("prediction", "sweep", "run", "tuned")}
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["prediction", "sweep", "run"])
+@pytest.mark.parametrize("name", ["prediction", "sweep", "run", "tuned"])
 def test_a_page(pages: dict[str, Path], opened: Callable[..., Any], name: str, width: str, ground: str) -> None:
     page = opened(pages[name], width, ground)
     assert page.title().startswith("Loadahead")

@@ -53,7 +53,8 @@ def page_of(root: Path) -> str:
 
 def test_every_figure_is_there_in_two_layouts_and_as_files(written: Path) -> None:
     page = page_of(written)
-    names = sorted(PLOTS)
+    # Nothing was tuned.
+    names = sorted(set(PLOTS) - {"tuned_frontier", "tuned_boundaries"})
     assert sorted(path.name for path in (written / "figures").iterdir()) == sorted(
         f"{name}{ending}" for name in names for ending in (".png", ".svg")
     )

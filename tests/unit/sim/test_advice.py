@@ -12,11 +12,11 @@ from loadahead.jobs import prepared_of
 from loadahead.sim.advice import advice_on_rows, advise, search
 from loadahead.sim.advice.findings import Alternative, Figures
 from loadahead.sim.advice.within import slower_text
-from loadahead.sim.advice.words import part_of, savings
+from loadahead.sim.advice.words import savings
 from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS, SweepRow
-from loadahead.sim.units import format_change
+from loadahead.sim.units import format_change, part_of
 from loadahead.sim.work import Work
 from tests.support.plans import MB, MS, uniform_costs, uniform_workload
 

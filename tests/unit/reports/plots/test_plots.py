@@ -20,6 +20,7 @@ from loadahead.sim.engines import simulate
 from loadahead.sim.planner import Policy
 from loadahead.sim.sweep import evaluate_point, grid
 from loadahead.sim.timeline import MemorySamples, Timeline
+from tests.support import tuned_runs
 from tests.support.plans import GB, MB, uniform_costs, uniform_plan, uniform_workload
 
 
@@ -96,12 +97,19 @@ def cases() -> dict[str, RunData]:
         "no copies in the sweep": RunData(sweep=sweep(2, 4, counts=(1,))),
         "many panels and lines": RunData(sweep=sweep(1, 2, units=("tasks", "layers"), counts=(1, 2, 3, 4, 5, 6))),
         "horizons": RunData(plan=both.plan, horizons=(point(1), point(2), point(5))),
+        "tuned": tuned_runs.small(),
+        "tuned, nothing leaves": tuned_runs.nothing_leaves(),
+        "tuned, not met": tuned_runs.not_met(),
+        "tuned, four ranks": tuned_runs.many(),
+        "tuned, 96 layers": tuned_runs.many(8, 12, 64),
         "horizons beside a sweep": RunData(plan=both.plan, sweep=sweep(1, 2, 4), horizons=(point(1), point(3))),
     }
 
 
 CASES = cases()
-OF_A_RUN = {"gantt", "memory", "time_parts", "link_use"}
+OF_TUNING = {"tuned_frontier", "tuned_boundaries"}
+# What a run has that was not tuned, and all that another has.
+OF_A_RUN = {"gantt", "memory", "time_parts", "link_use", *OF_TUNING}
 OF_SWEEPS = {"front", "axis_time_memory", "axis_overlap_stalls", "heat_map"}
 
 
@@ -137,8 +145,10 @@ def test_every_plot_draws_every_run_inside_the_picture(name: str, case: str, lay
     [
         ("nothing", set(PLOTS)),
         ("empty timeline", set(PLOTS)),
-        ("both", OF_SWEEPS),
-        ("no samples", {"memory", *OF_SWEEPS}),
+        ("both", OF_TUNING | OF_SWEEPS),
+        ("no samples", {"memory", *OF_TUNING, *OF_SWEEPS}),
+        ("tuned", OF_SWEEPS),
+        ("tuned, nothing leaves", {*OF_TUNING, "link_use", *OF_SWEEPS}),
         ("sweep", OF_A_RUN),
         # Without horizons it is drawn against the microbatches.
         ("one horizon", OF_A_RUN | {"heat_map"}),
