@@ -32,7 +32,8 @@ class Needs:
     Attributes:
         operations: the columns of :data:`bound_walk.SLOT` and those after it; shape (operations, 3).
         tasks: those of :data:`bound_walk.FORWARD` and those after it; shape (tasks, 4).
-        ranks: those of :data:`bound_walk.FIRST` and those after it; shape (ranks, 8).
+        ranks: those of :data:`bound_walk.FIRST` and those after it; shape (ranks, 9).
+        stretches: where each boundary may be away: :data:`bound_walk.MADE` and those after it; shape (stretches, 8).
         tables: what copies out and back of so many parts take at the least, in ns; shape (ranks, 2, parts).
         part: the bytes of each rank's parts.
         largest: the parts of each rank's largest boundary.
@@ -41,6 +42,7 @@ class Needs:
     operations: Ints
     tasks: Ints
     ranks: Ints
+    stretches: Ints
     tables: Ints
     part: tuple[int, ...]
     largest: tuple[int, ...]
@@ -61,13 +63,19 @@ class Needs:
             needed = np.flatnonzero(excess[own]) + first
             span = (int(needed[0]), int(needed[-1])) if len(needed) else (len(tasks), -1)
             of_parts = [[(ns, nbytes // each) for ns, nbytes in way] for way in copies]
-            ranks[rank] = first, end, *span, *_quickest(of_parts[0]), *_quickest(of_parts[1])
+            ranks[rank] = first, end, *span, *_quickest(of_parts[0]), *_quickest(of_parts[1]), rank
             tables[rank] = [_least(tuple(way)) for way in of_parts]
             tasks[own, w.EXCESS] = _sums(-(-excess[own] // each), [parts for _, parts in of_parts[0]])
             part.append(each)
             largest.append(int(tasks[own, w.PARTS].max(initial=1)) or 1)
         return cls(
-            operations=operations, tasks=tasks, ranks=ranks, tables=tables, part=tuple(part), largest=tuple(largest)
+            operations=operations,
+            tasks=tasks,
+            ranks=ranks,
+            stretches=_stretches(tasks, ranks),
+            tables=tables,
+            part=tuple(part),
+            largest=tuple(largest),
         )
 
     @property
@@ -118,6 +126,18 @@ def _tasks(trial: Trial) -> Ints:
     out[:, w.FORWARD] = 1 - tasks.backward
     out[:, w.PARTNER] = np.where(partner >= 0, first + partner, -1)
     out[:, w.PARTS] = np.where(partner >= 0, trial.sizes[tasks.unit], 0)
+    return out
+
+
+def _stretches(tasks: Ints, ranks: Ints) -> Ints:
+    """Return where each boundary may be away: from the task behind its FORWARD to the one before its BACKWARD."""
+    made = np.flatnonzero((tasks[:, w.FORWARD] > 0) & (tasks[:, w.PARTS] > 0))
+    needed = tasks[made, w.PARTNER]
+    made, needed = made[needed > made + 1], needed[needed > made + 1]
+    out = np.full((len(made), w.STRETCH_COLUMNS), -1, dtype=np.int64)
+    out[:, w.MADE], out[:, w.FROM], out[:, w.TO], out[:, w.NEEDED] = made, made + 1, needed - 1, needed
+    out[:, w.SIZE] = tasks[made, w.PARTS]
+    out[:, w.RANK] = np.searchsorted(ranks[:, w.END], made, side="right")
     return out
 
 

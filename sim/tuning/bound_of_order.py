@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loadahead.sim.clock import host_times
 from loadahead.sim.compiled import compiled
 from loadahead.sim.costs import MOST_TOTAL
 from loadahead.sim.engines.compiled_engine import run_alone
-from loadahead.sim.ir.kinds import QUEUES_PER_RANK, Kind, Queue
-from loadahead.sim.ir.plan import Ints, Plan, SmallInts
+from loadahead.sim.ir.kinds import Kind, Queue
+from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.planner import build_plan
 from loadahead.sim.step_metrics import step_time
 from loadahead.sim.tuning.answer import Candidate
 from loadahead.sim.tuning.bound import COMPUTE, CRITICAL_PATH, LINK, Bound
+from loadahead.sim.tuning.bound_cases import Case, Cases
 from loadahead.sim.tuning.bound_needs import Needs
-from loadahead.sim.tuning.bound_walk import walk
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.trial import Trial
 
@@ -33,7 +32,7 @@ def bound_of(trial: Trial, limits: Limits, keep_all: Candidate) -> Bound:
     times = run_alone(plan, trial.costs)
     critical = step_time(int(times.start_ns.min()), int(times.end_ns.max()))
     rank, compute = _compute(plan, trial, times.start_ns)
-    link = _link(plan, trial, limits)
+    link = _link(plan, trial, limits, int(times.start_ns.min()))
     step = max(compute, critical, 0 if link is None else link.step_time_ns)
     limited_by = COMPUTE if compute == step else CRITICAL_PATH if critical == step else LINK
     whose = {COMPUTE: rank, CRITICAL_PATH: None, LINK: None if link is None else link.rank}
@@ -82,38 +81,29 @@ class _Link:
     nbytes: int
 
 
-def _link(plan: Plan, trial: Trial, limits: Limits) -> _Link | None:
-    """Return the bound by links; None where nothing must leave, or nothing can."""
+def _link(plan: Plan, trial: Trial, limits: Limits, first_ns: int) -> _Link | None:
+    """Return the bound by links; None where nothing must leave, or nothing can. ``first_ns`` is when plans begin."""
     if not trial.policy.checkpoint or not _fits(plan, trial):
         return None
     needs = Needs.of(plan, trial, limits)
     if not needs.any:
         return None
-    ops, host = plan.ops, host_times(plan, trial.costs.launches(plan))
-    queue_end = np.zeros(plan.ranks * QUEUES_PER_RANK, dtype=np.int64)
-    end, cause = np.zeros(len(plan), dtype=np.int64), np.zeros(len(plan), dtype=np.int64)
-    first = walk(
-        trial.costs.durations(plan),
-        plan.queue_index,
-        ops.rank,
-        ops.after.starts,
-        ops.after.values,
-        *host,
-        needs.operations,
-        needs.tasks,
-        needs.ranks,
-        needs.tables,
-        queue_end,
-        end,
-        cause,
-    )
+    least = Cases(plan, trial.costs, needs).least()
     parts = [needs.parts_that_leave(rank) for rank in range(plan.ranks)]
-    rank, last = _rank_of_path(ops.rank, end, cause), int(end.max())
+    rank, step = _most_waited_for(least, parts), least.step_time_ns
     copies = [-(-of_rank // largest) for of_rank, largest in zip(parts, needs.largest, strict=True)]
-    issuing, issued = _issued(plan, trial, host[1], copies)
-    if issued > last:
-        rank, last = issuing, issued
-    return _Link(step_time_ns=step_time(int(first), last), rank=rank, nbytes=parts[rank] * needs.part[rank])
+    issuing, issued = _issued(plan, trial, copies)
+    if issued - first_ns > step:
+        rank, step = issuing, issued - first_ns
+    return _Link(step_time_ns=step, rank=rank, nbytes=parts[rank] * needs.part[rank])
+
+
+def _most_waited_for(least: Case, parts: Sequence[int]) -> int:
+    """Return the rank on whose links the longest path waits longest; without such waits, the one that most leaves."""
+    waited = [0] * len(parts)
+    for wait in least.waits:
+        waited[wait.rank] += wait.ns
+    return max(range(len(parts)), key=lambda rank: (waited[rank], parts[rank]))
 
 
 def _fits(plan: Plan, trial: Trial) -> bool:
@@ -129,28 +119,11 @@ def _fits(plan: Plan, trial: Trial) -> bool:
 _ADDED = [Kind.OFFLOAD, Kind.RELEASE, Kind.ACQUIRE, Kind.PREFETCH]
 
 
-def _issued(plan: Plan, trial: Trial, issued: Ints, copies: Sequence[int]) -> tuple[int, int]:
-    """Return the rank whose host is the last to have issued all, where so many boundaries leave each, and when.
-
-    ``issued`` says when each operation of keeping all has been issued, of shape (operations,).
-    """
+def _issued(plan: Plan, trial: Trial, copies: Sequence[int]) -> tuple[int, int]:
+    """Return the rank whose host is the last to have issued all, where so many boundaries leave each, and when."""
     added = int(trial.costs.launch_table()[_ADDED].sum())
     own = np.zeros(plan.ranks, dtype=np.int64)
-    np.maximum.at(own, plan.ops.rank, issued)
+    np.add.at(own, plan.ops.rank, trial.costs.launches(plan))
     ends = [int(end) + added * leaving for end, leaving in zip(own, copies, strict=True)]
     latest = max(range(plan.ranks), key=ends.__getitem__)
     return latest, ends[latest]
-
-
-def _rank_of_path(rank_of: SmallInts, end: Ints, cause: Ints) -> int:
-    """Return the rank on whose links the longest path waits longest."""
-    waits: dict[int, int] = {}
-    at = int(end.argmax())
-    while at >= 0:
-        before = int(cause[at])
-        if before < -1:
-            before = -2 - before
-            rank = int(rank_of[at])
-            waits[rank] = waits.get(rank, 0) + int(end[at] - end[before])
-        at = before
-    return max(sorted(waits), key=waits.__getitem__, default=0)

@@ -51,16 +51,3 @@ def test_a_plan_takes_no_less_than_the_bound_under_what_it_holds(
         assert bound.critical_path_ns == keep_all.row.step_time_ns
     if not limits.missing(keep_all.row).total:
         assert not bound.link_ns
-
-
-@thorough
-@given(problems(), st.integers(0, 100), st.integers(0, 100))
-def test_less_memory_has_no_smaller_bound(problem: tuple[Trial, Decisions], percent: int, less: int) -> None:
-    trial, _ = problem
-    keep_all = trial.candidate(*trial.slots_of_nothing())
-    budget = keep_all.row.peak_boundary_bytes * percent // 100
-    ample, scarce = (
-        bound_of(trial, Limits(device_bytes=None, boundary_bytes=limit, host_bytes=None), keep_all)
-        for limit in (budget, max(0, budget - less))
-    )
-    assert ample.step_time_ns <= scarce.step_time_ns

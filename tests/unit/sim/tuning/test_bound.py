@@ -56,11 +56,12 @@ def test_what_has_to_leave_and_come_back_lengthens_the_step() -> None:
     """Six of eight boundaries are away when the last FORWARD begins, and at the first BACKWARD.
 
     The first FORWARD ends after 1 ms, six copies of 2 ms end at 13, that FORWARD and the first BACKWARD at 16; six
-    copies back end at 28, and the last BACKWARD at 30.
+    copies back end at 28, and the last BACKWARD at 30. But no choice of boundaries suits all tasks: the least case
+    takes 34 ms, which is the optimum that CP-SAT has proven.
     """
     bound = _bound(_trial("simple", 1, 8, 2), boundaries=2 * MB)
-    assert (bound.step_time_ns, bound.limited_by, bound.rank) == (30 * MS, LINK, 0)
-    assert (bound.link_ns, bound.compute_ns, bound.critical_path_ns) == (30 * MS, 24 * MS, 24 * MS)
+    assert (bound.step_time_ns, bound.limited_by, bound.rank) == (34 * MS, LINK, 0)
+    assert (bound.link_ns, bound.compute_ns, bound.critical_path_ns) == (34 * MS, 24 * MS, 24 * MS)
     assert bound.link_bytes == 6 * MB
 
 
@@ -74,8 +75,14 @@ def test_copies_are_of_whole_boundaries() -> None:
     """A cap that is half a boundary too small asks for a whole copy; latency counts for each."""
     trial = _trial("simple", 1, 8, 2)
     assert _bound(trial, boundaries=2 * MB + MB // 2) == _bound(trial, boundaries=2 * MB)
-    late = _trial("simple", 1, 8, 2, d2h_latency_ns=MS, h2d_latency_ns=MS)
-    assert _bound(late, boundaries=2 * MB).step_time_ns == 30 * MS + 12 * MS
+    late = _trial("simple", 1, 8, 2, d2h_latency_ns=2 * MS, h2d_latency_ns=2 * MS)
+    assert _bound(late, boundaries=2 * MB) == _bound(_trial("simple", 1, 8, 4), boundaries=2 * MB)
+
+
+def test_where_there_is_no_time_for_cases_the_waits_alone_are_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What :func:`test_what_has_to_leave_and_come_back_lengthens_the_step` reckons first."""
+    monkeypatch.setattr("loadahead.sim.tuning.bound_cases.MOST_CASES", 1)
+    assert _bound(_trial("simple", 1, 8, 2), boundaries=2 * MB).step_time_ns == 30 * MS
 
 
 def test_a_host_that_is_slow_to_issue_copies_lengthens_the_step() -> None:
@@ -107,7 +114,7 @@ def test_words_name_the_rank_and_what_crosses_its_link() -> None:
 
 # ---- every decision of tiny orders ----------------------------------------------------------------------------------
 
-CHUNKS, IN_CHUNK = 6, 300
+CHUNKS, IN_CHUNK = 6, 150
 
 
 def _order(draw: random.Random, microbatches: int) -> Order:
@@ -180,7 +187,7 @@ def _capped(trial: Trial, draw: random.Random) -> Limits:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_decision_of_a_tiny_order_is_faster_than_its_bound(chunk: int) -> None:
-    found = lengthened = 0
+    found = lengthened = met = 0
     for seed in range(chunk * IN_CHUNK, (chunk + 1) * IN_CHUNK):
         draw = random.Random(seed)
         trial = _tiny(draw)
@@ -196,7 +203,9 @@ def test_no_decision_of_a_tiny_order_is_faster_than_its_bound(chunk: int) -> Non
         assert bound.step_time_ns <= least, f"seed {seed}"
         found += 1
         lengthened += bound.limited_by == LINK
+        met += bound.step_time_ns == least
         if trial.private and not limits.missing(kept.row).total:
             assert bound.step_time_ns == kept.row.step_time_ns == least
+    assert 2 * met > found, "for most of them it is the least step itself"
     assert found >= 10, "most were left out: the test says nothing"
     assert lengthened >= 2, "hardly any bound says more than keeping all does"
