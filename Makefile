@@ -14,7 +14,7 @@ PEERS_OUT := out/peers.json
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser picture answers check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
+.PHONY: help setup demo test browser picture answers optima check-times gpu-check lint format types contracts wheel-check bench peers ci clean clean-compiled
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,10 @@ picture: $(STAMP) ## make the README's figure anew
 
 answers: $(STAMP) ## make docs/answers.md anew: what offloading does to each model on each machine; takes minutes
 	$(TEST_ENV) PYTHONPATH=. $(BIN)/python -m tests.answers
+
+optima: $(STAMP) ## prove the best plans of small instances with OR-tools, where they are new or changed; all: OPTIMA=--all
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,optima]'
+	$(TEST_ENV) PYTHONPATH=. $(BIN)/python -m tests.optima $(OPTIMA)
 
 check-times: $(STAMP) ## on a quiet machine: step times beside predictions, start-up and copies, with their spread
 	$(TEST_ENV) $(BIN)/python -m tests.times

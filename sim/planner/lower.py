@@ -21,6 +21,7 @@ from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.ir.kinds import Kind, Role, Space
 from loadahead.sim.planner import arena as a
 from loadahead.sim.planner.arena import BOUNDARY_WIDTH, RANK_WIDTH, TASK_WIDTH, UNIT_WIDTH, add, claim, clear, get, put
+from loadahead.sim.planner.deciding import LEAVES, NO_ROOM, begin, decide_slot, has_left
 from loadahead.sim.planner.operations import (
     ALLOCS,
     FREES,
@@ -53,47 +54,60 @@ def lower(m, release, acquire):  # type: ignore[no-untyped-def]
 
     ``release`` and ``acquire`` hold the slots decided for each boundary, -1 where it stays; shape (boundaries,).
     """
-    return _walk_or_put_off(m, True, release, acquire)
+    return _walk_or_put_off(m, True, release, acquire, False, m)
 
 
 @compiled
 def lower_without_rows(m, release, acquire):  # type: ignore[no-untyped-def]
     """Walk all tasks in the same way and write no rows: the clock and the memory are all that is wanted."""
-    return _walk_or_put_off(m, False, release, acquire)
+    return _walk_or_put_off(m, False, release, acquire, False, m)
 
 
-# Below, ``recording`` says whether rows are written; it is known when the walk is compiled. ``r``, ``t``, ``x`` and
+@compiled
+def lower_deciding(m, d, release, acquire):  # type: ignore[no-untyped-def]
+    """Walk all tasks, decide on slots on the way (:mod:`loadahead.sim.planner.deciding`), and write no rows.
+
+    ``d`` says what leaves and takes what is decided; ``release`` and ``acquire`` are -1 throughout. Return -1,
+    ``NO_ROOM`` where too little leaves, or the rank that waits for ever.
+    """
+    return _walk_or_put_off(m, False, release, acquire, True, d)
+
+
+# Below, ``recording`` says whether rows are written, and ``deciding`` whether slots are decided on the way, with ``d``
+# (else any array); both are known when the walk is compiled. ``r``, ``t``, ``x`` and
 # ``u`` are the places of the rows of a rank, a task, a boundary and its unit.
 
 
 @inlined
-def _walk_or_put_off(m, recording, release, acquire):  # type: ignore[no-untyped-def]
+def _walk_or_put_off(m, recording, release, acquire, deciding, d):  # type: ignore[no-untyped-def]
     """Walk, and where RELEASEs in fixed places bring that to a halt, once more with RELEASEs that are put off."""
     m[a.FIXED] = m[a.ONE_STAGE]
     while True:
-        stuck = _walk(m, recording, release, acquire)
-        if stuck < 0 or not m[a.FIXED]:
+        stuck = _walk(m, recording, release, acquire, deciding, d)
+        if stuck < 0 or stuck == NO_ROOM or not m[a.FIXED]:
             return stuck
         clear(m)
         m[a.FIXED] = 0
 
 
 @inlined
-def _walk(m, recording, release, acquire):  # type: ignore[no-untyped-def]
+def _walk(m, recording, release, acquire, deciding, d):  # type: ignore[no-untyped-def]
     ranks, left = _begin(m, release, acquire)
+    if deciding and not begin(m, d):
+        return NO_ROOM
     while left:
         moved = False
         for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
             t = get(m, r + a.R_NEXT)
             if t < get(m, r + a.R_END):
                 if not get(m, r + a.R_OPEN):
-                    if not _list_slot(m, recording, r, t):
+                    if not _list_slot(m, recording, r, t, deciding, d):
                         continue
                     put(m, r + a.R_OPEN, 1)
                     moved = True
                 x = get(m, t + a.T_BOUNDARY)
                 if _is_ready(m, t, x):
-                    _lower_task(m, recording, r, t, x)
+                    _lower_task(m, recording, r, t, x, deciding, d)
                     left -= 1
                     moved = True
         if not moved:
@@ -102,7 +116,7 @@ def _walk(m, recording, release, acquire):  # type: ignore[no-untyped-def]
                 if get(m, r + a.R_NEXT) < get(m, r + a.R_END):
                     return rank
     for r in range(m[a.RANK_ROWS], m[a.UNIT_ROWS], RANK_WIDTH):
-        _list_slot(m, recording, r, get(m, r + a.R_END))
+        _list_slot(m, recording, r, get(m, r + a.R_END), False, d)
         duration = get(m, r + a.R_OPTIMIZER)
         add_operation(m, recording, r, _OPTIMIZER_STEP, NONE, 0, duration, NONE, NO_EDGE, NONE, NO_EDGE)
         hold(m, r, 0, 0, get(m, r + a.R_OPTIMIZER_WORKSPACE))
@@ -157,10 +171,12 @@ def _is_ready(m, t, x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _list_slot(m, recording, r, t):  # type: ignore[no-untyped-def]
+def _list_slot(m, recording, r, t, deciding, d):  # type: ignore[no-untyped-def]
     """List what stands in the slot before a task, and return True; or nothing of it where it has to wait for a SEND."""
     if not add_releases(m, recording, r, t):
         return False
+    if deciding:
+        decide_slot(m, d, recording, r, t)
     wanted = get(m, t + a.T_ACQUIRE)
     while wanted >= 0:
         _prefetch(m, recording, r, wanted)
@@ -176,17 +192,17 @@ def _list_slot(m, recording, r, t):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _lower_task(m, recording, r, t, x):  # type: ignore[no-untyped-def]
+def _lower_task(m, recording, r, t, x, deciding, d):  # type: ignore[no-untyped-def]
     if get(m, t + a.T_BACKWARD):
         _backward(m, recording, r, t, x)
     else:
-        _forward(m, recording, r, t, x)
+        _forward(m, recording, r, t, x, deciding, d)
     put(m, r + a.R_NEXT, t + TASK_WIDTH)
     put(m, r + a.R_OPEN, 0)
 
 
 @inlined
-def _forward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
+def _forward(m, recording, r, t, x, deciding, d):  # type: ignore[no-untyped-def]
     u, own, output, received = get(m, t + a.T_UNIT), NONE, NONE, NONE
     above, boundary, taken_boundary = get(m, u + a.U_ABOVE), get(m, u + a.U_BOUNDARY), 0
     taken, freed, freed_boundary = get(m, u + a.U_TAKES), get(m, u + a.U_FORWARD_FREES), 0
@@ -220,8 +236,14 @@ def _forward(m, recording, r, t, x):  # type: ignore[no-untyped-def]
         for buffer in (own, output):
             append(m, recording, WRITES, done, buffer)
             append(m, recording, ALLOCS, done, buffer)
-    if get(m, x + a.X_RELEASE) >= 0:
-        _offload(m, recording, r, u, x, done)
+    if deciding:
+        if get(d, d[LEAVES] + get(m, x + a.X_INDEX)):
+            _offload(m, recording, r, u, x, done)
+            has_left(m, d, r, x)
+    elif get(m, x + a.X_RELEASE) >= 0:
+        op = _offload(m, recording, r, u, x, done)
+        place = get(m, r + a.R_FIRST) + get(m, x + a.X_RELEASE) * TASK_WIDTH
+        note_release(m, recording, place, op, get(m, x + a.X_BUFFER), x, boundary, _BOUNDARY)
     if get(m, u + a.U_FROZEN) == a.FROZEN:
         append(m, recording, FREES, done, get(m, x + a.X_BUFFER))
         _forget(m, x)
@@ -281,7 +303,7 @@ def _forget(m, x):  # type: ignore[no-untyped-def]
 
 @inlined
 def _offload(m, recording, r, u, x, done):  # type: ignore[no-untyped-def]
-    """Add the OFFLOAD into a host slot, and note its RELEASE.
+    """Add the OFFLOAD into a host slot, and return it.
 
     A slot is used again only once the BACKWARD of the boundary it held is behind on the compute queue, so its
     PREFETCH has ended and the reuse never makes a copy wait.
@@ -296,16 +318,15 @@ def _offload(m, recording, r, u, x, done):  # type: ignore[no-untyped-def]
     else:
         put(m, chain, get(m, s + a.S_NEXT))
         emptied = get(m, s + a.S_EMPTIED_BY)
-    duration, buffer = get(m, u + a.U_DURATION + _OFFLOAD), get(m, x + a.X_BUFFER)
+    duration = get(m, u + a.U_DURATION + _OFFLOAD)
     op = add_operation(m, recording, r, _OFFLOAD, x, nbytes, duration, done, _FORWARD, emptied, _PREFETCH)
-    append(m, recording, READS, op, buffer)
+    append(m, recording, READS, op, get(m, x + a.X_BUFFER))
     append(m, recording, WRITES, op, get(m, s + a.S_BUFFER))
     if fresh:
         append(m, recording, ALLOCS, op, get(m, s + a.S_BUFFER))
     put(m, x + a.X_SLOT, s)
     put(m, x + a.X_OFFLOAD, op)
-    place = get(m, r + a.R_FIRST) + get(m, x + a.X_RELEASE) * TASK_WIDTH
-    note_release(m, recording, place, op, buffer, x, nbytes, _BOUNDARY)
+    return op
 
 
 @inlined

@@ -1,8 +1,13 @@
-"""No plan of an order, a model and a memory budget is faster than a bound, which is reckoned here without a plan."""
+"""No plan of an order, a model and a memory budget is faster than a bound, which is reckoned without a plan.
+
+Here is what a bound says; :mod:`loadahead.sim.tuning.bound_of_order` reckons it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from loadahead.sim.units import format_bytes, format_duration
 
 # What sets a bound.
 COMPUTE, LINK, CRITICAL_PATH = "compute", "link", "critical_path"
@@ -14,9 +19,12 @@ class Bound:
 
     Attributes:
         step_time_ns: the largest of the bounds below.
-        limited_by: the name of the one that is largest: ``"compute"``, ``"link"`` or ``"critical_path"``.
+        limited_by: the name of the one that is largest: ``"compute"``, ``"link"`` or ``"critical_path"``; of equal ones
+            the first of compute, critical path and link.
         rank: the rank whose compute queue or link it is; None for the critical path.
         compute_ns, link_ns, critical_path_ns: the bounds by each; 0 where one says nothing.
+        link_bytes: what has to leave that rank and come back in every plan that keeps the limits; 0 where no link sets
+            the bound.
     """
 
     step_time_ns: int
@@ -25,3 +33,16 @@ class Bound:
     compute_ns: int
     link_ns: int
     critical_path_ns: int
+    link_bytes: int = 0
+
+
+def limited_by_words(bound: Bound) -> str:
+    """Return what sets a bound, in words."""
+    if bound.limited_by == LINK:
+        nbytes = format_bytes(bound.link_bytes)
+        return f"rank {bound.rank}'s link: under the cap at least {nbytes} must leave and come back"
+    if bound.limited_by == COMPUTE:
+        return f"rank {bound.rank}'s compute: with what it waits for before and after it takes " + format_duration(
+            bound.compute_ns
+        )
+    return "the critical path: the order itself takes as long with every boundary kept"

@@ -10,13 +10,13 @@ from loadahead.sim.planner import Policy
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.step_metrics import SweepRow
 from loadahead.sim.tuning.answer import Candidate, Frontier, FrontierPoint
-from loadahead.sim.tuning.horizons import horizon_candidates
-from loadahead.sim.tuning.trial import Trial
-from loadahead.sim.tuning.tune import tune
+from loadahead.sim.tuning.tune import Tuner
 from loadahead.sim.workload import Workload
 
 # So many budgets are looked at where nobody says how many.
 BUDGETS = 50
+# How much of the effort for one budget is made for each.
+EFFORT = 0.5
 
 
 def frontier(
@@ -31,23 +31,26 @@ def frontier(
 
     Budgets limit the boundaries where the goal does, else the whole device; the host's limit is the goal's.
     """
-    trial = Trial(workload, costs, policy)
+    tuner = Tuner(workload, costs, policy, tell)
     of_boundaries = goal.boundary_memory is not None
-    keep_all = trial.candidate(*trial.slots_of_nothing(), policy=trial.policy)
-    horizons = horizon_candidates(trial) if policy.checkpoint else []
-    peaks = [_peak(one, of_boundaries) for one in [keep_all, *horizons]]
-    least, most = min(peaks), peaks[0]
+    keep_all, least = tuner.keep_all, tuner.keep_all
+    if tuner.may_offload:
+        least = tuner.solver.leave_all()
+    low, high = _peak(least, of_boundaries), _peak(keep_all, of_boundaries)
     steps = max(budgets - 1, 1)
-    points = []
-    for budget in sorted({least + (most - least) * step // steps for step in range(budgets)}):
+    points: list[FrontierPoint] = []
+    # A plan under a smaller budget keeps the larger ones too, so that more memory never costs time.
+    known: list[Candidate] = []
+    for budget in sorted({low + (high - low) * step // steps for step in range(budgets)}):
         own = {"boundary_memory": budget} if of_boundaries else {"memory": budget}
-        found = tune(workload, costs, policy, replace(goal, within=None, **own), tell)
+        found = tuner.tune(replace(goal, within=None, **own), known, EFFORT)
         if found.fits:
             points.append(FrontierPoint(budget_bytes=budget, tuning=found))
+            known = [found.chosen]
     return Frontier(
         of_boundaries=of_boundaries,
         points=tuple(points),
-        horizons=tuple(_named(one) for one in horizons),
+        horizons=tuple(_named(one) for one in tuner.horizons),
         keep_all=keep_all.row,
     )
 

@@ -58,6 +58,10 @@ class Trial:
         chosen = self.policy if policy is None else policy
         return Candidate(policy=chosen, decisions=decisions, row=row, by_horizon=policy is not None)
 
+    def keep_all(self) -> Candidate:
+        """Return the plan that keeps every boundary on the device."""
+        return replace(self.candidate(*self.slots_of_nothing()), policy=replace(self.policy, offload=False))
+
     def slots_of_nothing(self) -> tuple[Ints, Ints]:
         """Return the slots of keeping all."""
         return np.full(self.tasks.boundaries, -1, dtype=np.int64), np.full(self.tasks.boundaries, -1, dtype=np.int64)
