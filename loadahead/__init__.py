@@ -43,6 +43,8 @@ _HOMES = {
     "Advice": "loadahead.sim.advice",
     "Inspection": "loadahead.inspection",
     "TrainingStep": "loadahead.training",
+    "tune": "loadahead.tuning",
+    "Tuned": "loadahead.tuning",
 }
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from loadahead.sim.planner import Order
     from loadahead.sim.timeline import Timeline
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned, tune
 
 __all__ = [
     "Advice",
@@ -92,6 +95,7 @@ __all__ = [
     "SweepTable",
     "Timeline",
     "TrainingStep",
+    "Tuned",
     "__version__",
     "advise",
     "calibrate",
@@ -105,6 +109,7 @@ __all__ = [
     "report",
     "simulate",
     "sweep",
+    "tune",
     "verify",
 ]
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from loadahead.sim.step_metrics import SweepRow
     from loadahead.sweeps.workers import Workers
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 Row = dict[str, Any]
 
@@ -121,6 +122,9 @@ def plan(
         decisions: which boundaries leave the device and when, in place of the scenario's horizon:
             :class:`loadahead.Decisions`, a list of rows as a plan file has them, a plan whose decisions are taken, or
             the path of a plan file or of a JSON file with such rows. A boundary that is not named stays.
+
+    Where ``offload.decisions`` is ``"auto"``, tuning decides: a module without costs is calibrated on this machine's
+    CPU first, and CheckFailed is raised where no plan that was found keeps the budget.
     """
     from loadahead.arguments import decisions_given
     from loadahead.jobs import named, plan_prepared, prepared_of
@@ -173,9 +177,9 @@ def simulate(
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job, known = with_costs(
-        job_of(source, overrides, costs_given(costs), order=order, decisions=decisions), progress=progress or silent
-    )
+    tell = progress or silent
+    job = job_of(source, overrides, costs_given(costs), order=order, decisions=decisions, progress=tell)
+    job, known = with_costs(job, progress=tell)
     return predict(job, known, chosen)
 
 
@@ -199,7 +203,8 @@ def advise(
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import advice_on
 
-    job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order), progress=progress or silent)
+    tell = progress or silent
+    job, known = with_costs(job_of(source, overrides, costs_given(costs), order=order, progress=tell), progress=tell)
     return advice_on(job, known, progress or silent)
 
 
@@ -338,7 +343,7 @@ def sweep(
 
     Args:
         axes: values by axis: ``horizon``, ``microbatches``, ``release_window``, ``receive_ahead``, ``pipeline``,
-            ``horizon_unit``, ``active_microbatches``, or any key's full path, e.g.
+            ``horizon_unit``, ``active_microbatches``, ``decisions``, or any key's full path, e.g.
             ``{"hardware.d2h": ["8 GB/s", "32 GB/s"]}``.
         workers: processes here, 0 for one each core; or :class:`loadahead.sweeps.workers.Workers`, a cluster.
         directory: a run directory that keeps finished points, so that the same sweep goes on where it was stopped, and
@@ -426,9 +431,10 @@ def execute(
     from loadahead.runs import run_job
 
     require_device(device)
-    job = job_of(source, overrides, costs_given(costs), device, order, decisions)
-    job, known = with_costs(job, device=device, deterministic=check, progress=progress or silent)
-    return run_job(job, known, device=device, steps=steps, check=check, progress=progress or silent)
+    tell = progress or silent
+    job = job_of(source, overrides, costs_given(costs), device, order, decisions, tell)
+    job, known = with_costs(job, device=device, deterministic=check, progress=tell)
+    return run_job(job, known, device=device, steps=steps, check=check, progress=tell)
 
 
 def compare(
@@ -487,29 +493,32 @@ def _compare_sweeps(first: object, second: object) -> SweepComparison:
     return compare_sweeps(*sides)
 
 
-def report(subject: Run | SweepTable | Timeline | str | Path, directory: str | Path | None = None) -> Path:
+def report(subject: Run | SweepTable | Timeline | Tuned | str | Path, directory: str | Path | None = None) -> Path:
     """Write a page of plots and numbers and return its path.
 
-    The subject is a run, a sweep's table or a timeline, whose files are written into the directory first; or a run
-    directory's path, whose page is written there.
+    The subject is a run, a sweep's table, a timeline or a tuned plan, whose files are written into the directory first;
+    or a run directory's path, whose page is written there.
     """
     from loadahead.reports import run_directory
     from loadahead.reports.page import write_report
     from loadahead.runs import Run, write_run
     from loadahead.sim.timeline import write_timeline
+    from loadahead.tuning import Tuned, write_tuned
 
     if isinstance(subject, str | Path):
         return write_report(Path(subject))
-    if not isinstance(subject, Run | SweepTable | Timeline):
+    if not isinstance(subject, Run | SweepTable | Timeline | Tuned):
         raise InputError(
-            f"the report's subject is of type {type(subject).__name__}; it must be a run, a sweep's table, a timeline "
-            "or a run directory's path"
+            f"the report's subject is of type {type(subject).__name__}; it must be a run, a sweep's table, a timeline, "
+            "a tuned plan or a run directory's path"
         )
     if directory is None:
         raise InputError("the report needs a directory to be written to; give one", parameters=("directory",))
     folder = run_directory.make(Path(directory))
     if isinstance(subject, Run):
         write_run(subject, folder)
+    elif isinstance(subject, Tuned):
+        write_tuned(subject, folder)
     elif isinstance(subject, SweepTable):
         run_directory.write_sweep(folder, subject.rows, subject.facts)
     elif isinstance(subject, Timeline):

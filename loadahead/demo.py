@@ -156,6 +156,10 @@ class Demo:
         run_directory.make(self.directory)
         sweep = Sweep(self.source, self.overrides, device=self.device, progress=self.progress)
         base = sweep.prepared({"parallel.microbatches": max(self.microbatches)})
+        if base.policy.is_tuned:
+            name = base.scenario.name
+            self.progress(Progress(f'{name}: offload.decisions = "auto" has no effect: the demo sweeps horizons'))
+            return replace(self, overrides={**self.overrides, "offload.decisions": "horizon"}).run()
         modules.module_of(base.scenario)
         told = run_directory.earlier_files(self.directory, run_directory.OF_DEMO)
         if told is not None:

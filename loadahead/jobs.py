@@ -18,7 +18,7 @@ from loadahead.compiling import compile_first
 from loadahead.modules import measured_model, measured_units, model_spec, other_model, trace
 from loadahead.plan_files import is_plan_file, read_operations, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
-from loadahead.sim.errors import InputError
+from loadahead.sim.errors import CheckFailed, InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.workload import IN_MEMORY
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.decisions import Decisions
     from loadahead.sim.planner import Order, Policy
+    from loadahead.sim.tuning import Tuning
     from loadahead.sim.workload import ModuleShapes
 
 # Timed runs of each operation in a calibration that is made on the way to something else.
@@ -48,6 +49,9 @@ class Job:
         costs: None when there are none yet (a module that was not calibrated).
         warnings: sentences about settings that do not do what they seem to.
         by_horizon: whether a horizon decided, in the order of ``prepared.policy``; decisions may be given, too.
+        undecided: whether tuning has still to decide, for which there are no times yet: the plan is none to be run
+            then, and keeps all. :func:`with_costs` returns a job that is decided.
+        tuning: what tuning found, where it decided for this job.
     """
 
     name: str
@@ -56,6 +60,15 @@ class Job:
     costs: Costs | None
     warnings: tuple[str, ...] = ()
     by_horizon: bool = True
+    undecided: bool = False
+    tuning: Tuning | None = None
+
+    def tuning_facts(self) -> dict[str, Any]:
+        """Return the bound beside a tuned plan as plain data; nothing where tuning did not decide."""
+        found = self.tuning
+        if found is None:
+            return {}
+        return {"bound_ns": found.bound.step_time_ns, "gap": found.gap, "limited_by": found.bound.limited_by}
 
     def known(self) -> Prepared:
         """Return the prepared scenario; raise InputError for a plan that has none."""
@@ -79,10 +92,12 @@ def job_of(
     device: str = "cpu",
     order: OrderSource | None = None,
     decisions: DecisionsSource | None = None,
+    progress: ProgressCallback = silent,
 ) -> Job:
     """Return the job of a scenario, a plan file or a plan, for a device; ``costs`` stand for the scenario's own.
 
-    They are costs, their file, or the word "estimate".
+    They are costs, their file, or the word "estimate". A scenario whose decisions tuning makes is undecided as long as
+    there are none. Raise CheckFailed where no plan that tuning found keeps the budget.
 
     ``order`` and ``decisions`` are those of a scenario's plan (:func:`loadahead.plan`); a plan has made its own.
     """
@@ -93,42 +108,133 @@ def job_of(
     given = decisions_given(decisions)
     prepared = prepared_of(source, overrides, costs, device, order)
     with named(source):
-        return job_of_prepared(prepared, given)
+        return job_of_prepared(prepared, given, progress)
 
 
-def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Job:
-    """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon."""
+def job_of_prepared(prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent) -> Job:
+    """Plan a prepared scenario, and prove the plan; decisions stand for those of its horizon or of tuning.
+
+    Where tuning decides, the job of a scenario without costs is undecided. Raise CheckFailed where no plan that it
+    found keeps the budget.
+    """
+    is_tuned = decisions is None and prepared.policy.is_tuned
+    if is_tuned and prepared.costs is None:
+        return _undecided(prepared)
+    by_horizon = decisions is None and not is_tuned
+    tuning = tuned(prepared, progress) if is_tuned else None
     return Job(
         name=prepared.scenario.name,
-        plan=plan_prepared(prepared, decisions),
+        plan=_planned(prepared, decisions) if tuning is None else plan_tuned(prepared, tuning),
         prepared=prepared,
         costs=prepared.costs,
-        warnings=_warnings(prepared, decisions is None),
-        by_horizon=decisions is None,
+        warnings=_warnings(prepared, by_horizon, are_made=decisions is not None),
+        by_horizon=by_horizon,
+        tuning=tuning,
     )
 
 
-def _warnings(prepared: Prepared, by_horizon: bool) -> tuple[str, ...]:
-    """Return the prepared scenario's warnings; where no horizon decides, none about what one would."""
-    from loadahead.scenarios.cautions import cautions_of_sizes
+def _undecided(prepared: Prepared) -> Job:
+    """Return the job of a scenario whose decisions wait for times."""
+    keeps_all = replace(prepared.policy, offload=False)
+    return Job(
+        name=prepared.scenario.name,
+        plan=_planned(replace(prepared, policy=keeps_all), None),
+        prepared=prepared,
+        costs=None,
+        warnings=_warnings(prepared, by_horizon=False),
+        by_horizon=False,
+        undecided=True,
+    )
+
+
+def _warnings(prepared: Prepared, by_horizon: bool, are_made: bool = False) -> tuple[str, ...]:
+    """Return the prepared scenario's warnings; where no horizon decides, none about what one would.
+
+    Of decisions that are made already, by a plan or by a user, it is no matter what would make them.
+    """
+    from loadahead.scenarios.cautions import cautions_of_decisions, cautions_of_sizes
 
     left_out = [] if by_horizon else cautions_of_sizes(prepared.policy, prepared.workload)
+    left_out += cautions_of_decisions(prepared.scenario) if are_made else []
     return tuple(warning for warning in prepared.warnings if warning not in left_out)
 
 
-def plan_prepared(prepared: Prepared, decisions: Decisions | None = None) -> Plan:
+def plan_prepared(prepared: Prepared, decisions: Decisions | None = None, progress: ProgressCallback = silent) -> Plan:
     """Return the prepared scenario's plan, proven; its policy holds the whole scenario.
 
-    Decisions that are given stand for those of the scenario's horizon.
+    Decisions that are given stand for those of the scenario's horizon or of tuning. Where tuning decides, a module
+    without costs is calibrated first; raise CheckFailed where no plan that it found keeps the budget.
     """
+    job = job_of_prepared(prepared, decisions, progress)
+    return with_costs(job, progress=progress)[0].plan if job.undecided else job.plan
+
+
+def tuned(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
+    """Return what tuning finds for a prepared scenario whose decisions it makes.
+
+    Raise InputError without costs, and CheckFailed where no plan that it found keeps the budget.
+    """
+    found = tuned_or_nearest(prepared, progress)
+    if not found.fits:
+        raise CheckFailed(f"{prepared.scenario.name}: {missing_text(found)}")
+    return found
+
+
+def missing_text(tuning: Tuning) -> str:
+    """Return what the nearest plan lacks and which change would meet it, in a line; empty for a plan that fits."""
+    from loadahead.sim.tuning import sentences
+
+    # Where none fits these come first.
+    return "" if tuning.fits else " ".join(sentences(tuning)[:2]).removesuffix(".")
+
+
+def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) -> Tuning:
+    """Return the same; where no plan keeps the budget that is the nearest one. Raise InputError without costs."""
+    from loadahead.sim.tuning import tune
+
+    name, policy = prepared.scenario.name, prepared.policy
+    if prepared.costs is None:
+        raise times_needed(name)
+    compile_first(progress)
+    return tune(
+        prepared.workload,
+        prepared.costs,
+        policy.by_horizon(),
+        policy.goal,
+        lambda what: progress(Progress(f"{name}: {what}")),
+    )
+
+
+def times_needed(name: str) -> InputError:
+    """Return the error about a scenario whose decisions tuning makes, and whose times are not known."""
+    return InputError(
+        f'{name}: offload.decisions is "auto", and which boundaries leave follows from times, which are not known: '
+        'calibrate and give the costs, or give "estimate" as costs',
+        parameters=("costs",),
+    )
+
+
+def plan_tuned(prepared: Prepared, tuning: Tuning) -> Plan:
+    """Return the plan that tuning chose for the prepared scenario, proven."""
+    from loadahead.sim.tuning import sentence
+
+    return _planned(prepared, tuning.chosen.decisions, sentence(tuning))
+
+
+def _planned(prepared: Prepared, decisions: Decisions | None, sentence: str | None = None) -> Plan:
     from loadahead.scenarios.loader import scenario_to_dict
     from loadahead.sim.planner import build_plan
     from loadahead.sim.verify import check
 
     notes = prepared.scenario.notes
     echo = {"scenario": scenario_to_dict(prepared.scenario), **({"notes": notes.to_dict()} if notes else {})}
+    # Decisions that somebody gave are not tuning's.
+    theirs = decisions is not None and sentence is None
+    policy = prepared.policy.by_horizon() if theirs else prepared.policy
     compile_first()
-    plan = build_plan(prepared.workload, prepared.policy, decisions=decisions, name=prepared.scenario.name, echo=echo)
+    plan = build_plan(
+        prepared.workload, policy, decisions=decisions, name=prepared.scenario.name, echo=echo, sentence=sentence
+    )
     check(plan)
     return plan
 
@@ -269,7 +375,10 @@ def with_costs(
     deterministic: bool = True,
     progress: ProgressCallback = silent,
 ) -> tuple[Job, Costs]:
-    """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported."""
+    """Return the job with costs, and these: its own, or else calibrated now on the device, which is reported.
+
+    A job that was undecided is decided now: its plan is tuned to the costs.
+    """
     from loadahead.scenarios.cautions import cautions_of_costs
     from loadahead.scenarios.links import with_stated_links
     from loadahead.scenarios.placement import placement_of
@@ -283,7 +392,19 @@ def with_costs(
     placement = placement_of(scenario.parallel, scenario.hardware)
     costs, said = with_stated_links(measured, scenario.hardware, placement, physical=has_own_links(device))
     warnings = (*job.warnings, *said, *cautions_of_costs(prepared.scenario, costs))
-    return replace(job, prepared=replace(prepared, costs=costs), costs=costs, warnings=warnings), costs
+    known = replace(prepared, costs=costs)
+    if job.undecided:
+        with named(job.name):
+            tuning = tuned(known, progress)
+            job = replace(job, plan=plan_tuned(known, tuning), undecided=False, tuning=tuning)
+    return replace(job, prepared=known, costs=costs, warnings=warnings), costs
+
+
+def costs_of(prepared: Prepared, device: str = "cpu", progress: ProgressCallback = silent) -> Costs:
+    """Return a prepared scenario's costs: its own, or else calibrated now on the device, which is reported."""
+    # Tuning needs the costs that may be measured here.
+    job = job_of_prepared(replace(prepared, policy=prepared.policy.by_horizon()))
+    return with_costs(job, device=device, progress=progress)[1]
 
 
 def calibrate_prepared(
@@ -317,7 +438,9 @@ def calibrate_prepared(
     return measured.model_copy(update={"shared": shared, "evidence": facts | measured.evidence})
 
 
-def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -> tuple[Plan, tuple[str, ...]]:
+def plan_of(
+    source: ScenarioSource | Plan, overrides: Overrides | None = None, progress: ProgressCallback = silent
+) -> tuple[Plan, tuple[str, ...]]:
     """Return just the plan, and the warnings: a plan file is read but not proven, whatever its decisions say."""
     if isinstance(source, Plan):
         _refuse_overrides(source.name, overrides)
@@ -328,7 +451,7 @@ def plan_of(source: ScenarioSource | Plan, overrides: Overrides | None = None) -
         return plan, () if disagreement is None else (str(disagreement),)
     prepared = prepared_of(source, overrides)
     with named(source):
-        return plan_prepared(prepared), prepared.warnings
+        return plan_prepared(prepared, progress=progress), prepared.warnings
 
 
 def _job_of_plan(
@@ -370,7 +493,7 @@ def _job_of_plan(
         plan=plan,
         prepared=prepared if policy is None else replace(prepared, policy=policy),
         costs=prepared.costs,
-        warnings=_warnings(prepared, by_horizon),
+        warnings=_warnings(prepared, by_horizon, are_made=not by_horizon),
         by_horizon=by_horizon,
     )
 

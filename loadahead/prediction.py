@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +86,8 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as plain data (DESIGN, section 4, simulate)."""
-        out = result_of(self.job, self.step) | {"advice": None if self.advice is None else self.advice.to_dict()}
+        out = result_of(self.job, self.step) | self.job.tuning_facts()
+        out["advice"] = None if self.advice is None else self.advice.to_dict()
         if self.jitter is not None:
             out["jitter"] = self.jitter
         return out
@@ -144,10 +145,18 @@ def advice_on_policy(
         return None
 
 
-def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Path, command: Sequence[str] = ()) -> None:
+def write_prediction(
+    job: Job,
+    predicted: Timeline,
+    costs: Costs,
+    directory: Path,
+    command: Sequence[str] = (),
+    tuning: Mapping[str, Any] | None = None,
+) -> None:
     """Write plan, costs and predicted timeline into a run directory, which is made if it is not there yet.
 
-    ``command`` is the command line that made them, where one did; the timeline's header keeps it.
+    ``command`` is the command line that made them, where one did; the timeline's header keeps it. ``tuning`` is what
+    tuning found, as plain data; None: what the job knows of it. That of another plan does not stay.
     """
     from loadahead.plan_files import write_plan
     from loadahead.reports import run_directory
@@ -155,6 +164,11 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
     from loadahead.sim.timeline import write_timeline
 
     run_directory.make(directory)
+    found = _tuning_of(job, costs) if tuning is None else tuning
+    if found is None:
+        (directory / run_directory.TUNING).unlink(missing_ok=True)
+    else:
+        run_directory.write_json(directory, run_directory.TUNING, dict(found))
     write_plan(job.plan, directory / run_directory.PLAN)
     save_costs(costs, directory / run_directory.COSTS)
     write_timeline(made_by(predicted, command), directory / run_directory.PREDICTED)
@@ -163,6 +177,15 @@ def write_prediction(job: Job, predicted: Timeline, costs: Costs, directory: Pat
         (directory / run_directory.KEEP_ALL).unlink(missing_ok=True)
     else:
         write_timeline(memory_alone(kept), directory / run_directory.KEEP_ALL)
+
+
+def _tuning_of(job: Job, costs: Costs) -> dict[str, Any] | None:
+    """Return what tuning found for the job and why, as plain data, without a frontier; None where it did not decide."""
+    from loadahead.sim.tuning import reasons_of, tuning_to_dict
+
+    if job.tuning is None or job.prepared is None:
+        return None
+    return tuning_to_dict(job.tuning, None, reasons_of(job.tuning, job.prepared.workload, costs))
 
 
 def made_by(timeline: Timeline, command: Sequence[str]) -> Timeline:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from loadahead.arguments import Estimate, costs_given, decisions_given, order_given, require_device
-from loadahead.jobs import Job, job_of_prepared, named, prepare_scenario, refuse_choices, with_choice
+from loadahead.jobs import Job, job_of_prepared, named, prepare_scenario, refuse_choices, times_needed, with_choice
 from loadahead.plan_files import is_plan_file, read_plan
 from loadahead.prediction import predict
 from loadahead.sim.errors import InputError
@@ -77,7 +77,10 @@ class _Recipe:
         with named(scenario):
             if self.plan is None:
                 prepared = prepare_scenario(scenario, self.costs, device, order=self.order, shapes=shapes)
-                return job_of_prepared(self._noted(prepared), self.decisions)
+                job = job_of_prepared(self._noted(prepared), self.decisions)
+                if job.undecided:
+                    raise times_needed(scenario.name)
+                return job
             placement = tuple(self.plan.stage_rank.tolist())
             prepared = prepare_scenario(
                 scenario, self.costs, device, len(placement), placement=placement, shapes=shapes

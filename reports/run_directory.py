@@ -56,10 +56,14 @@ FILES = (
 
 # What each kind of work writes of these.
 OF_PREDICTION = (PLAN, COSTS, ADVICE, PREDICTED, KEEP_ALL)
+OF_TUNING = (PLAN, COSTS, TUNING, PREDICTED, KEEP_ALL)
 OF_IMPORT = (SCENARIO, *OF_PREDICTION)
-OF_RUN = (*OF_PREDICTION, MEASURED, WEIGHTS, RESULT, COMPARISON)
+_MEASURED = (MEASURED, WEIGHTS, RESULT, COMPARISON)
+OF_RUN, OF_TUNED_RUN = (*OF_PREDICTION, *_MEASURED), (*OF_TUNING, *_MEASURED)
 OF_SWEEP = SWEEP_FILES
 OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)
+# These are about a plan, so that they do not stay beside another one.
+_OF_A_PLAN = (ADVICE, TUNING)
 
 
 def earlier_files(directory: Path, written: Sequence[str], own: Sequence[str] = ()) -> str | None:
@@ -71,9 +75,11 @@ def earlier_files(directory: Path, written: Sequence[str], own: Sequence[str] = 
     if not there:
         return None
     replaced = [name for name in there if name in written]
+    removed = [name for name in there if name in _OF_A_PLAN and name not in written] if PLAN in written else []
+    gone = f", {' and '.join(removed)} removed" if removed else ""
     return (
         f"{directory}: holds files of an earlier run ({', '.join(there)}): those of the same names will be replaced "
-        f"({', '.join(replaced) or 'none of these'}), others stay"
+        f"({', '.join(replaced) or 'none of these'}){gone}, others stay"
     )
 
 

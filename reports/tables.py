@@ -24,7 +24,7 @@ from loadahead.sim.choice import (
     models_of,
     varying_axes,
 )
-from loadahead.sim.step_metrics import STALLS, PeakParts, StepMetrics, SweepRow
+from loadahead.sim.step_metrics import OF_HORIZONS, STALLS, PeakParts, StepMetrics, SweepRow
 from loadahead.sim.units import format_bytes, format_duration, format_number
 
 NOTHING = "–"
@@ -352,7 +352,9 @@ def _columns(rows: Sequence[SweepRow], shown: Sequence[SweepRow]) -> list[_Colum
 
 def _axis_column(rows: Sequence[SweepRow], axis: str) -> _Column:
     def cell(row: SweepRow) -> str:
-        return NOTHING if row.axes[axis] is None else str(row.axes[axis])
+        # A horizon is nothing to what was tuned.
+        nothing = row.axes[axis] is None or (row.is_tuned and axis in OF_HORIZONS)
+        return NOTHING if nothing else str(row.axes[axis])
 
     return _Column(header=axis, cell=cell, is_text=any(isinstance(row.axes[axis], str) for row in rows))
 

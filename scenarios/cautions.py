@@ -7,9 +7,9 @@ from loadahead.scenarios.kinds import Setting
 from loadahead.scenarios.kinds.module import Module
 from loadahead.scenarios.schema import Scenario
 from loadahead.scenarios.sharing_cautions import cautions_of_sharing
-from loadahead.scenarios.tables import COMPUTE_KEYS, SEND_KEYS
+from loadahead.scenarios.tables import COMPUTE_KEYS, GOAL_KEYS, HORIZON_KEYS, SEND_KEYS
 from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
-from loadahead.sim.planner import Policy
+from loadahead.sim.planner import AUTO, Policy
 from loadahead.sim.units import bytes_apart
 from loadahead.sim.workload import ModuleShapes, Workload
 
@@ -32,6 +32,8 @@ def cautions_beside_model(scenario: Scenario) -> list[str]:
         *_recomputation(scenario),
         *_ideal(scenario),
         *_offloading(scenario),
+        *cautions_of_decisions(scenario),
+        *_budgets(scenario),
         *cautions_of_sharing(scenario),
         *_cap(scenario),
         *cautions_of_hosts(scenario),
@@ -166,18 +168,24 @@ def _offloading(scenario: Scenario) -> list[str]:
     it is used with only one microbatch, it does not save memory"; it also needs active_microbatches above 1.
     """
     offload, parallel = scenario.offload, scenario.parallel
+    tuned = offload.decisions == AUTO
     if not offload.offload_activations:
-        return []
+        said = 'offload.decisions = "auto" has no effect: offload.offload_activations is false, so that nothing leaves'
+        return [said] if tuned else []
+    key = 'offload.decisions = "auto"' if tuned else "activation_loading_horizon"
     if not scenario.checkpoint.enabled:
         return [
-            "activation_loading_horizon has no effect: without activation checkpointing (checkpoint.enabled is false) "
+            f"{key} has no effect: without activation checkpointing (checkpoint.enabled is false) "
             "activation offloading has no effect"
         ]
     if scenario.checkpoint.is_selective:
         return [
-            'activation_loading_horizon has no effect: checkpoint.recompute_granularity = "selective" keeps what units '
+            f'{key} has no effect: checkpoint.recompute_granularity = "selective" keeps what units '
             "save, and no boundary leaves the GPU"
         ]
+    if tuned:
+        # Tuning offloads where that is of use, and says what it found.
+        return []
     if parallel.microbatches == 1 and "parallel.microbatches" not in scenario.notes.by_default:
         return [
             "activation offloading does not save memory with only one microbatch (parallel.microbatches is 1), says "
@@ -190,6 +198,40 @@ def _offloading(scenario: Scenario) -> list[str]:
             "may still save some"
         ]
     return []
+
+
+def cautions_of_decisions(scenario: Scenario) -> list[str]:
+    """Warn of keys that say when boundaries leave, or what is to be reached, and that what decides takes no notice of.
+
+    What a scenario that was made of something else has by default was written by nobody.
+    """
+    offload, tuned = scenario.offload, scenario.offload.decisions == AUTO
+    without_effect = HORIZON_KEYS if tuned else GOAL_KEYS
+    written = offload.model_fields_set - {key.removeprefix("offload.") for key in scenario.notes.by_default}
+    keys = [key for key in without_effect if key in written and getattr(offload, key) is not None]
+    if not keys:
+        return []
+    named, have = ", ".join(f"offload.{key}" for key in keys), "have" if len(keys) > 1 else "has"
+    if tuned:
+        return [f'{named} {have} no effect: offload.decisions is "auto", and tuning chooses when each boundary leaves']
+    return [f'{named} {have} no effect: a horizon decides; set offload.decisions to "auto" for a plan that reaches it']
+
+
+def _budgets(scenario: Scenario) -> list[str]:
+    """Warn where a plan may take more than there is."""
+    offload, hardware = scenario.offload, scenario.hardware
+    if offload.decisions != AUTO:
+        return []
+    pairs = [
+        ("memory", offload.memory, hardware.links()["memory_bytes"], "a GPU"),
+        ("host_memory", offload.host_memory, hardware.value_of("host_memory"), "a host"),
+    ]
+    out = []
+    for key, budget, there, who in pairs:
+        if budget is not None and there is not None and budget > there:
+            allowed, has = bytes_apart(budget, there)
+            out.append(f"offload.{key} is {allowed} and {who} has {has}: a plan that keeps it may not fit")
+    return out
 
 
 def _cap(scenario: Scenario) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import SAYS_VALUE
-from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_speed, written
+from loadahead.sim.units import parse_bytes, parse_duration_ns, parse_rate, parse_share, parse_speed, written
 
 # Larger counts are taken for typing errors; a plan's columns hold 32 bits.
 LARGEST_COUNT = 2**31 - 1
@@ -131,6 +131,14 @@ def _variation(value: object) -> float:
     return number
 
 
+def _share(value: object) -> float:
+    """Return a share that is a number, or a text in percent."""
+    try:
+        return parse_share(value)
+    except InputError as error:
+        raise PydanticCustomError(SAYS_VALUE, "{text}", {"text": str(error)}) from error
+
+
 def _positive(value: object) -> float:
     number = _number(value)
     if not 0 < number < math.inf:
@@ -173,6 +181,8 @@ def one_of(*allowed: str) -> Any:
 Bytes = Annotated[int, _quantity(parse_bytes)]
 # The memory of a device: as Bytes, and written out with its unit.
 Memory = Annotated[int, _quantity(parse_bytes), _told_with_unit("B"), InDoubt("B", "bytes")]
+# A budget of memory: as Bytes, and written out with its unit.
+Budget = Annotated[int, _quantity(parse_bytes), _told_with_unit("B")]
 Duration = Annotated[int, _quantity(parse_duration_ns)]
 # One value for all units of a stage, or a list with one for each.
 BytesPerUnit = Annotated[int | tuple[int, ...], _quantities(parse_bytes)]
@@ -182,6 +192,7 @@ Speed = Annotated[int, _quantity(parse_speed)]
 Count = Annotated[int, _integer(1)]
 Natural = Annotated[int, _integer(0)]
 Fraction = Annotated[float, BeforeValidator(_fraction)]
+Share = Annotated[float, BeforeValidator(_share)]
 Variation = Annotated[float, BeforeValidator(_variation)]
 Positive = Annotated[float, BeforeValidator(_positive)]
 Plain = Annotated[dict[str, Any], BeforeValidator(_plain)]

@@ -29,6 +29,7 @@ from loadahead.scenarios.communication.links import Links
 from loadahead.scenarios.fields import (
     LARGEST_COUNT,
     Bare,
+    Budget,
     Bytes,
     Count,
     Duration,
@@ -36,6 +37,7 @@ from loadahead.scenarios.fields import (
     Memory,
     Natural,
     Rate,
+    Share,
     Speed,
     Table,
     Variation,
@@ -49,7 +51,7 @@ from loadahead.sim.costs import MOST_WEIGHT, P2PLink, SharedLinks
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import KindName
 from loadahead.sim.placement import PLACEMENT_ORDERS
-from loadahead.sim.planner import HORIZON_UNITS, order_names
+from loadahead.sim.planner import HORIZON_UNITS, MAKERS, Goal, order_names
 from loadahead.sim.planner.policy import Policy
 
 
@@ -442,10 +444,20 @@ class Checkpoint(Table):
         return self.enabled and self.recompute_granularity == "selective"
 
 
+# The keys of [offload] that say what tuning is to reach, and those by which a horizon decides.
+GOAL_KEYS = ("memory", "boundary_memory", "host_memory", "within")
+HORIZON_KEYS = ("activation_loading_horizon", "horizon_unit", "release_window")
+
+
 class Offload(Table):
-    """Sets activation offloading, with smp's parameters; ``min_bytes`` is none of smp's.
+    """Sets activation offloading, with smp's parameters; ``min_bytes`` and what follows are none of smp's.
 
     Where ``activation_loading_horizon`` is not written, the horizon is the default of its unit, which the policy knows.
+
+    Attributes:
+        decisions: "horizon", or "auto": tuning decides which boundaries leave and when.
+        memory, boundary_memory, host_memory, within: what tuning is to reach; see
+            :class:`loadahead.sim.planner.goal.Goal`.
     """
 
     offload_activations: bool = True
@@ -454,6 +466,15 @@ class Offload(Table):
     release_window: Count = 1
     receive_ahead: Natural = 1
     min_bytes: Bytes = 0
+    decisions: one_of(*MAKERS) = MAKERS[0]  # type: ignore[valid-type]
+    memory: Budget | None = None
+    boundary_memory: Budget | None = None
+    host_memory: Budget | None = None
+    within: Share | None = None
+
+    def goal(self) -> Goal:
+        """Return what tuning is to reach."""
+        return Goal(**{key: getattr(self, key) for key in GOAL_KEYS})
 
 
 class Jitter(Table):
@@ -480,5 +501,7 @@ def policy_of(parallel: Parallel, checkpoint: Checkpoint, offload: Offload) -> P
         release_window=offload.release_window,
         receive_ahead=offload.receive_ahead,
         min_bytes=offload.min_bytes,
+        decisions=offload.decisions,
+        goal=offload.goal(),
         **stated,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import shown_value
-from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, SweepRow
+from loadahead.sim.step_metrics import CAPACITY, HOST_CAPACITY, OF_HORIZONS, SweepRow
 from loadahead.sim.units import DURATIONS, counted, format_bytes, format_number
 
 # Speeds closer than so many percent count as equal; of equal ones the one that needs less memory is better.
@@ -227,7 +227,12 @@ def varying_axes(rows: Sequence[SweepRow]) -> list[str]:
 
 
 def axes_text(row: SweepRow, axes: Iterable[str]) -> str:
-    """Return the values of a row's axes in words, e.g. ``microbatches 8, horizon 1``."""
+    """Return the values of a row's axes in words, e.g. ``microbatches 8, horizon 1``.
+
+    Those of a horizon are left out where tuning decided.
+    """
+    if row.is_tuned:
+        axes = [axis for axis in axes if axis not in OF_HORIZONS]
     return ", ".join(f"{axis} {row.axes[axis]}" for axis in axes)
 
 

@@ -7,7 +7,7 @@ points that differ in costs and sizes, or in what is offloaded.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +133,8 @@ class Groups:
     # By identity; the objects are kept too, so that no other one gets theirs.
     _sizes: dict[int, tuple[Workload, UnitSizes]] = field(default_factory=dict)
     _tables: dict[int, tuple[Any, Ints]] = field(default_factory=dict)
+    # Rows that took a search, with the objects whose identities stand in their keys.
+    _tuned: dict[Hashable, tuple[SweepRow, object]] = field(default_factory=dict)
 
     def rows(
         self,
@@ -150,6 +152,13 @@ class Groups:
         """
         group = self._group(workload, costs, policies[0])
         return None if group is None else group.rows(policies, axes, costs.placement, room)
+
+    def tuned(self, key: Hashable, row: Callable[[], SweepRow], alive: object) -> SweepRow:
+        """Return a row that took a search, made once for each key, whose identities are those of ``alive``."""
+        if key not in self._tuned:
+            _make_room(self._tuned)
+            self._tuned[key] = row(), alive
+        return self._tuned[key][0]
 
     def with_peaks(self, workload: Workload, costs: Costs, policy: Policy) -> tuple[SweepRow, Ints] | None:
         """Return one policy's row, and each rank's peak of device memory in bytes, shape (ranks,); or None.

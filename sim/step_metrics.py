@@ -36,6 +36,11 @@ SAME_AS = {"host_bytes": "peak_host_bytes"}
 CAPACITY, HOST_CAPACITY = "capacity_bytes", "host_capacity_bytes"
 
 
+# The axis that says what decides which boundaries leave, its value where tuning does, and the axes of horizons.
+DECISIONS, TUNED = "decisions", "auto"
+OF_HORIZONS = ("horizon", "horizon_unit", "release_window")
+
+
 def overlap_share(copying: float, hidden: float) -> float:
     """Return the overlap of copies that run so long, so much of it while compute runs as well; 0.0 without copies."""
     return hidden / copying if copying else 0.0
@@ -311,6 +316,11 @@ class SweepRow(Mapping[str, Any]):
     def horizon(self) -> int:
         """Return the point's ``activation_loading_horizon``."""
         return int(self.axes["horizon"])
+
+    @property
+    def is_tuned(self) -> bool:
+        """Return whether tuning decided for the point, so that its horizon, unit and window are nothing to it."""
+        return self.axes.get(DECISIONS) == TUNED
 
     @property
     def microbatches(self) -> int:

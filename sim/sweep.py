@@ -10,10 +10,12 @@ from typing import Any
 from loadahead.sim.costs import Costs
 from loadahead.sim.engines import DEFAULT_ENGINE, simulate
 from loadahead.sim.errors import InputError
-from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.ir.plan import Plan
+from loadahead.sim.planner import AUTO, Policy, build_plan
 from loadahead.sim.policy_metrics import Groups
 from loadahead.sim.routes import are_private
-from loadahead.sim.step_metrics import Room, SweepRow
+from loadahead.sim.step_metrics import DECISIONS, ROOM_COLUMNS, Room, SweepRow
+from loadahead.sim.tuning import Candidate, tune
 from loadahead.sim.verify import check
 from loadahead.sim.work import NOT_COUNTED, Work
 from loadahead.sim.workload import Workload
@@ -27,6 +29,7 @@ AXES = (
     "horizon_unit",
     "release_window",
     "receive_ahead",
+    "decisions",
 )
 # This engine's rows can be computed without making plans.
 PLANLESS_ENGINE = "compiled"
@@ -87,7 +90,8 @@ def grid(
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         policy = base.choosing(**chosen) if chosen else base
-        columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | chosen | dict(own or {})
+        said = {DECISIONS: policy.decisions} if policy.decisions == AUTO or DECISIONS in axes else {}
+        columns = {name: getattr(policy, name) for name in _ALWAYS_SHOWN} | said | chosen | dict(own or {})
         yield Point(
             workload=workload,
             costs=costs,
@@ -99,11 +103,25 @@ def grid(
 
 
 def evaluate_point(point: Point, engine: str = DEFAULT_ENGINE, prove: bool = True) -> SweepRow:
-    """Return the point's row; raise CheckFailed when the plan cannot be proven safe, where that is wanted."""
-    plan = build_plan(point.workload, point.policy)
+    """Return the point's row; raise CheckFailed when the plan cannot be proven safe, where that is wanted.
+
+    Where tuning decides, it is the row of the plan that it chose: where none keeps the budget, of the nearest.
+    """
+    plan = plan_of_point(point)
     if prove:
         check(plan)
     return point.with_speed(SweepRow.of(point.axes, simulate(plan, point.costs, engine).metrics, point.room))
+
+
+def plan_of_point(point: Point) -> Plan:
+    """Return the point's plan, which is not proven yet; where tuning decides, the one that it chose."""
+    if not point.policy.is_tuned:
+        return build_plan(point.workload, point.policy)
+    return build_plan(point.workload, point.policy, decisions=_tuned(point).decisions)
+
+
+def _tuned(point: Point) -> Candidate:
+    return tune(point.workload, point.costs, point.policy.by_horizon(), point.policy.goal).chosen
 
 
 def evaluate_points(
@@ -119,6 +137,9 @@ def evaluate_points(
     for _, run in itertools.groupby(points, _group_key):
         alike = list(run)
         first = alike[0]
+        if first.policy.is_tuned:
+            out += [_tuned_row(point, engine, groups, prove) for point in alike]
+            continue
         rows = None
         if engine == PLANLESS_ENGINE and are_private(first.costs, first.policy.ranks, first.policy.stage_rank):
             policies, axes = [point.policy for point in alike], [point.axes for point in alike]
@@ -130,8 +151,24 @@ def evaluate_points(
     return out
 
 
+def _tuned_row(point: Point, engine: str, groups: Groups, prove: bool) -> SweepRow:
+    """Return the row of a point whose decisions tuning makes; points that differ in a horizon alone are tuned once."""
+    policy = point.policy
+    # To them these are nothing.
+    alike = replace(policy, horizon=1, horizon_unit="tasks", release_window=1)
+    key = (id(point.workload), id(point.costs), alike, point.room, engine)
+
+    def row() -> SweepRow:
+        if engine != PLANLESS_ENGINE:
+            return evaluate_point(point, engine, prove)
+        return replace(_tuned(point).row, **{name: getattr(point.room, name) for name in ROOM_COLUMNS})
+
+    return replace(point.with_speed(groups.tuned(key, row, (point.workload, point.costs))), axes=point.axes)
+
+
 def _group_key(point: Point) -> tuple[Any, ...]:
     """Return a key that is equal for points whose tasks, costs and room are the same."""
     policy = point.policy
     choices = (policy.pipeline, policy.ranks, policy.microbatches, policy.active_microbatches, policy.checkpoint)
-    return id(point.workload), id(point.costs), id(policy.order), point.tensor_parallel_degree, *choices
+    whose = (id(point.workload), id(point.costs), id(policy.order), point.tensor_parallel_degree, policy.is_tuned)
+    return *whose, *choices

@@ -43,6 +43,8 @@ _QUANTITY = re.compile(
     r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([^\W\d_][^\W\d_/]*(?:/[^\W\d_]+)?|)\s*"
 )
 
+_SHARE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]+)?(?:[eE]-?[0-9]{1,3})?)\s*(%?)\s*")
+
 
 def _parse(value: object, units: Mapping[str, int], what: str, example: str) -> int:
     allowed = f"write a non-negative {what} such as {example}"
@@ -106,6 +108,21 @@ def parse_rate(value: object) -> int:
 def parse_speed(value: object) -> int:
     """Return the FLOPs per second, at least 1, that "989 TFLOP/s" or a plain int means; raise InputError otherwise."""
     return _above_zero(value, SPEEDS, "speed", '"989 TFLOP/s"')
+
+
+def parse_share(value: object) -> float:
+    """Return the share from 0 to 1 that "1 %", "0.01" or a plain number means; raise InputError for anything else."""
+    allowed = 'write a share from 0 to 1, or in percent, e.g. "1 %" or 0.01'
+    match = _SHARE.fullmatch(value[:100]) if isinstance(value, str) else None
+    if match is not None:
+        share = float(match[1]) / (100 if match[2] else 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        share = float(value)
+    else:
+        raise InputError(f"{value!r:.60} is no share; {allowed}")
+    if not share <= 1:
+        raise InputError(f"{value!r:.60} is more than the whole; {allowed}")
+    return share
 
 
 def _format(amount: int, steps: list[tuple[str, int]], smallest: str) -> str:

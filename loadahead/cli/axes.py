@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from loadahead.cli.ranges import parse_ints, parse_names, parse_texts
 from loadahead.scenarios.loader import toml_value
 from loadahead.sim.errors import InputError
-from loadahead.sweeps.axes import KEY_OF_COLUMN, LOWEST, POLICY_COLUMNS, Axis, in_order, key_axis, policy_axis
+from loadahead.sweeps.axes import KEY_OF_COLUMN, LOWEST, POLICY_COLUMNS, Axis, in_order, key_axis, names_of, policy_axis
 
 
 def parse_axes(short: Mapping[str, str | None], ranges: Iterable[str] = ()) -> tuple[Axis, ...]:
@@ -24,11 +24,9 @@ def parse_axes(short: Mapping[str, str | None], ranges: Iterable[str] = ()) -> t
 
 
 def _policy_axis(option: str, column: str, text: str) -> Axis:
-    from loadahead.sim.planner import HORIZON_UNITS, order_names
-
     if column in LOWEST:
         return policy_axis(column, parse_ints(option, text, LOWEST[column]))
-    return policy_axis(column, parse_names(option, text, order_names() if column == "pipeline" else [*HORIZON_UNITS]))
+    return policy_axis(column, parse_names(option, text, names_of(column)))
 
 
 def _set_range(argument: str) -> tuple[str, Axis]:

@@ -66,6 +66,8 @@ def policy_sentence(policy: Policy) -> str:
         return f"{order}; no unit is recomputed from its boundary, so that none leaves the GPU."
     if not policy.offload:
         return f"{order}; activation checkpointing is on, offloading is off."
+    if policy.is_tuned:
+        return f"{order}; offloading, tuning decides which boundaries leave and when."
     horizon = counted(policy.horizon, policy.horizon_unit.removesuffix("s"))
     return f"{order}; offloading with a horizon of {horizon} and a release window of {policy.release_window}."
 

@@ -24,6 +24,7 @@ from loadahead.cli.commands.report import report
 from loadahead.cli.commands.show import show
 from loadahead.cli.commands.simulate import simulate
 from loadahead.cli.commands.sweep import sweep
+from loadahead.cli.commands.tune import tune
 from loadahead.cli.commands.validate import validate
 from loadahead.cli.commands.verify import verify
 from loadahead.cli.output import NobodyReads, end_results, note
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "simulate": simulate,
     "sweep": sweep,
+    "tune": tune,
     "calibrate": calibrate,
     "execute": execute,
     "compare": compare,
@@ -60,6 +62,9 @@ _OPTIONS = {
     "costs": "--costs FILE",
     "overrides": "--set",
     "device": "--device",
+    "microbatches": "--microbatches",
+    "pipelines": "--pipeline",
+    "budgets": "--budgets",
     "grid": "--grid",
     "jobs": "--jobs",
     "backend": "--backend",

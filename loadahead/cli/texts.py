@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
     from loadahead.sim.ir.plan import Plan
+    from loadahead.sim.tuning import Tuning
     from loadahead.sweeps.run import Swept
 
 
@@ -52,6 +53,17 @@ def plan_text(plan: Plan, order_given: bool) -> str:
     return "\n".join([*lines, *([plan.sentence] if plan.sentence else [])])
 
 
+def bound_text(tuning: Tuning) -> str:
+    """Return how far a tuned step is from what no plan of its order under its limits is faster than."""
+    from loadahead.sim.tuning.words import gap_text
+
+    least = (
+        f"Tuned: no plan of this order under these limits takes less than {format_duration(tuning.bound.step_time_ns)}"
+    )
+    # Where the least memory is looked for, the bound on the time says nothing of how good the plan is.
+    return f"{least}." if tuning.limit_ns is not None else f"{least}; this one takes {gap_text(tuning.gap)}."
+
+
 def answer_text(name: str, data: RunData, words: Words = plain_words) -> str:
     """Return the answer as lines, which begin with what it is about."""
     return f"{name}: " + "\n".join(answer(data, words))
@@ -64,6 +76,7 @@ def step_text(predicted: Prediction, words: Words = plain_words) -> str:
     data = RunData(plan=job.plan, predicted=step, findings=found, keep_all=predicted.keep_all)
     lines = [answer_text(job.name, data, words)]
     lines += [job.plan.sentence] if job.plan.sentence else []
+    lines += [] if job.tuning is None else [bound_text(job.tuning)]
     contended = step.header.get("contended", [])
     if contended:
         lines.append(

@@ -11,7 +11,7 @@ from loadahead.inspection.groups import GroupTimes, groups_of
 from loadahead.inspection.resources import Resource, crossing_sends, resources_of
 from loadahead.inspection.room import Room, room_of
 from loadahead.inspection.units import UnitPlace, units_of
-from loadahead.jobs import named
+from loadahead.jobs import named, tuned_or_nearest
 from loadahead.scenarios.placement import placement_of
 from loadahead.scenarios.prepare import Prepared
 from loadahead.scenarios.schema import Scenario
@@ -117,6 +117,9 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             costs.require_units([len(stage) for stage in workload.stages])
         compile_first()
         known = costs or _without_units(scenario)
+        # Where tuning decides, what fits is its plan, or the nearest to it.
+        is_tuned = policy.is_tuned and costs is not None
+        decisions = tuned_or_nearest(prepared).chosen.decisions if is_tuned else None
         placement = known.placement
         places = placement.table(policy.ranks, (known.shared or SharedLinks()).gpus_per_switch)
         static = prepared.static_bytes if costs is None else costs.static_bytes or (0,) * len(workload.stages)
@@ -138,7 +141,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             stages=stages_of(workload, policy, costs, static),
             crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH, Reach.NETWORK),
             partly_crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH),
-            room=None if costs is None else room_of(workload, policy, costs, places, scenario.name),
+            room=None if costs is None else room_of(workload, policy, costs, places, scenario.name, decisions),
             costs=None if costs is None else costs.source,
             warnings=prepared.warnings,
         )

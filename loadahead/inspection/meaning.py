@@ -53,7 +53,7 @@ def meaning(found: Understood, policy: Policy, apart: str) -> str:
     k = f"k = {format_ratio(ratios.k)}"
     if not found.counts.can_leave:
         return f"{k}: {_none_leaves(found.counts, policy)}"
-    own = "" if found.own_in_time or not policy.offload else _own(policy, free)
+    own = "" if found.own_in_time or not policy.offload or policy.is_tuned else _own(policy, free)
     if free is not None and free.leaving == free.can_leave:
         return f"{k}: {_is_free(free, apart)}{own}"
     if turns is None:
@@ -151,7 +151,7 @@ def _in_turns(ratios: Ratios, free: Free | None, turns: Turns, policy: Policy, a
         if free is None or not ratios.each_behind_its_own:
             parts.append(f"in {_STEADY} the link has the time.")
     elif free is None or turns.steady != free.at:
-        late = policy.offload and free is None and not turns.own_in_time
+        late = policy.offload and not policy.is_tuned and free is None and not turns.own_in_time
         steady = f"in {_STEADY} {_no_waits(turns.steady, policy.horizon_unit)}{apart}."
         parts.append(f"{steady}{_own(policy) if late else ''}")
     alike = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from loadahead.sim.costs import Costs
 from loadahead.sim.host_memory import slots_of_hosts
+from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.memory import MemoryWalk, walk
 from loadahead.sim.placement import RankMap
 from loadahead.sim.planner import Policy, build_plan
@@ -130,9 +131,19 @@ class Room:
         return f"Host memory: {needs} {size} of {capacity}: {verdict}."
 
 
-def room_of(workload: Workload, policy: Policy, costs: Costs, places: RankMap, name: str) -> Room:
-    """Return what the scenario's plan needs, walked from the plan itself; ``name`` is the plan's."""
-    plan = build_plan(workload, policy, name=name, echo={})
+def room_of(
+    workload: Workload,
+    policy: Policy,
+    costs: Costs,
+    places: RankMap,
+    name: str,
+    decisions: Decisions | None = None,
+) -> Room:
+    """Return what the scenario's plan needs, walked from the plan itself; ``name`` is the plan's.
+
+    ``decisions`` are those of tuning; None: a horizon's.
+    """
+    plan = build_plan(workload, policy, decisions=decisions, name=name, echo={})
     own, leaves = walk(plan, costs), policy.offload and policy.checkpoint
     keeping = _keeping_all(workload, policy, costs, name) if leaves else own
     slots = slots_of_hosts(own.peak_host, places.by_host(policy.ranks))

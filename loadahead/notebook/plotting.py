@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.timeline import Timeline
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 
 def plot(
-    subject: Timeline | SweepTable | Run | TrainingStep | Plan | Costs | str | Path,
+    subject: Timeline | SweepTable | Run | Tuned | TrainingStep | Plan | Costs | str | Path,
     name: str | None = None,
     *,
     layout: str = "wide",
@@ -44,7 +45,7 @@ def plot(
     if found is None:
         raise InputError(
             f"the subject to plot is of type {type(subject).__name__}; it must be a timeline, a sweep's table, a "
-            "run, a training step, a plan, costs or a run directory's path",
+            "run, a tuned plan, a training step, a plan, costs or a run directory's path",
             parameters=("subject",),
         )
     if name is None:

@@ -18,6 +18,7 @@ from loadahead.reports.tables import (
     NOTHING,
     Grid,
     comparison_grid,
+    format_error,
     format_share,
     kinds_grid,
     many_grid,
@@ -27,6 +28,7 @@ from loadahead.reports.tables import (
     sweep_grid,
     time_grid,
 )
+from loadahead.reports.tuning_tables import frontier_grid
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.kinds import Kind, Space
 from loadahead.sim.units import counted, format_bytes, format_duration, format_number, format_rate
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from loadahead.sim.step_metrics import StepMetrics
     from loadahead.sim.timeline import Timeline
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 # A table in a notebook has at most so many rows; ``to_pandas`` has all.
 MOST_ROWS = 16
@@ -353,6 +356,29 @@ def _training(step: TrainingStep) -> Sheet:
     )
 
 
+def _tuned(tuned: Tuned) -> Sheet:
+    """Return the answer; the frontier where it was made, as it may take minutes."""
+    row, bound = tuned.tuning.chosen.row, tuned.bound
+    numbers = [
+        ("step time", format_duration(row.step_time_ns)),
+        ("bound", format_duration(bound.step_time_ns)),
+        ("gap", format_error(tuned.gap)),
+        ("peak device memory", format_bytes(row.peak_device_bytes)),
+        ("boundaries of it", format_bytes(row.peak_boundary_bytes)),
+        ("host memory", format_bytes(row.host_bytes)),
+        ("leave", f"{row.offloaded} of {row.offloaded + row.kept}"),
+    ]
+    whole = tuned.known_frontier
+    return Sheet(
+        title=f"{tuned.job.name}, tuned{'' if tuned.fits else ': no plan fits'}",
+        sentences=tuple(tuned.sentences),
+        warnings=tuned.warnings,
+        numbers=_in_a_row(numbers, ""),
+        tables=() if whole is None or not whole.points else (_cut(frontier_grid(whole, tuned.tuning)),),
+        folded=_ranks(tuned.step.metrics),
+    )
+
+
 _SHEETS: dict[str, Callable[[Any], Sheet]] = {
     "loadahead.sim.ir.plan.Plan": _plan,
     "loadahead.sim.timeline.Timeline": _timeline,
@@ -367,6 +393,7 @@ _SHEETS: dict[str, Callable[[Any], Sheet]] = {
     "loadahead.reports.sweep_comparison.result.SweepComparison": _sweeps,
     "loadahead.inspection.inspection.Inspection": _inspection,
     "loadahead.training.TrainingStep": _training,
+    "loadahead.tuning.Tuned": _tuned,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.run_data import RunData, load_run
+from loadahead.reports.tuning_facts import TuningFacts
 from loadahead.sim.errors import InputError
+from loadahead.sim.tuning import tuning_to_dict
 
 if TYPE_CHECKING:
     from loadahead.api import SweepTable
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from loadahead.sim.ir.plan import Plan
     from loadahead.sim.timeline import Timeline
     from loadahead.training import TrainingStep
+    from loadahead.tuning import Tuned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,15 @@ def _training(step: TrainingStep) -> Subject:
     return Subject(data=RunData(plan=plan, measured=measured), what="a training step", figures=figures)
 
 
+def _tuned(tuned: Tuned) -> Subject:
+    found = tuning_to_dict(tuned.tuning, tuned.known_frontier, tuned.reasons)
+    # As a run directory's file has it.
+    facts = TuningFacts.model_validate_json(json.dumps(found))
+    data = RunData(plan=tuned.plan, costs=tuned.job.costs, predicted=tuned.step, tuning=facts)
+    first = ("tuned_frontier",) if facts.frontier is not None else ()
+    return Subject(data=data, what="a tuned plan", figures=(*first, "tuned_boundaries", "memory"))
+
+
 # Results by module and class. These are imported by whoever has a result, and not here: a run's needs torch.
 _SUBJECTS: dict[str, Callable[[Any], Subject]] = {
     "loadahead.sim.ir.plan.Plan": _plan,
@@ -82,6 +95,7 @@ _SUBJECTS: dict[str, Callable[[Any], Subject]] = {
     "loadahead.api.SweepTable": _sweep,
     "loadahead.runs.Run": _run,
     "loadahead.training.TrainingStep": _training,
+    "loadahead.tuning.Tuned": _tuned,
 }
 
 

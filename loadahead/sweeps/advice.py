@@ -84,7 +84,10 @@ def advice_on_sweep(
     choice = chosen[0]
     point = grid.point(choice.index)
     name = grid.sweep.file.source
-    marked = advice_on_policy(point.workload, point.costs, point.policy, name, progress)
+    # Where tuning decided there is no horizon to advise on.
+    marked = None
+    if not point.policy.is_tuned:
+        marked = advice_on_policy(point.workload, point.costs, point.policy, name, progress)
     if marked is not None:
         marked = replace(marked, whose="The marked point" if choice.fits else "The nearest point")
     varying = [axis for axis in choice.row.axes if axis != HORIZON and len({str(row.axes[axis]) for row in rows}) > 1]
@@ -96,9 +99,10 @@ def advice_on_sweep(
 def _each(grid: Grid, rows: Sequence[SweepRow], progress: ProgressCallback) -> tuple[list[SweptAdvice], int]:
     """Return the advice on the first combinations, and how many were left out."""
     together: dict[tuple[Any, ...], list[SweepRow]] = {}
-    for row in rows:
+    by_horizon = [row for row in rows if not row.is_tuned]
+    for row in by_horizon:
         together.setdefault(_others(row.axes), []).append(row)
-    if len(together) == len(rows):
+    if len(together) == len(by_horizon):
         return [], 0
     chosen = dict(itertools.islice(together.items(), MOST_COMBINATIONS))
     keep_all = _keep_all(grid, chosen, progress)

@@ -14,6 +14,7 @@ from loadahead.scenarios.key_hints import full_keys
 from loadahead.scenarios.loader import split_key
 from loadahead.sim.errors import InputError
 from loadahead.sim.schema_errors import shown_value
+from loadahead.sim.step_metrics import DECISIONS
 
 # The planner's choices by their key in a scenario: the column each has in a sweep's table.
 POLICY_COLUMNS = {
@@ -24,6 +25,7 @@ POLICY_COLUMNS = {
     "offload.activation_loading_horizon": "horizon",
     "offload.release_window": "release_window",
     "offload.receive_ahead": "receive_ahead",
+    "offload.decisions": DECISIONS,
 }
 KEY_OF_COLUMN = {column: key for key, column in POLICY_COLUMNS.items()}
 # More values than this on one axis are a slip of the pen, not a sweep.
@@ -59,12 +61,17 @@ class Axis:
         return self.key in POLICY_COLUMNS
 
 
+def names_of(column: str) -> list[str]:
+    """Return the values that one of the planner's choices may have; none for one that takes whole numbers."""
+    from loadahead.sim.planner import HORIZON_UNITS, MAKERS, order_names
+
+    return {"pipeline": order_names(), "horizon_unit": [*HORIZON_UNITS], DECISIONS: [*MAKERS]}.get(column, [])
+
+
 def policy_axis(column: str, values: Sequence[int | str], name: str | None = None) -> Axis:
     """Return an axis over one of the planner's choices; InputError, beginning with ``name``, for a wrong value."""
-    from loadahead.sim.planner import HORIZON_UNITS, order_names
-
     name = name or column
-    names = order_names() if column == "pipeline" else [*HORIZON_UNITS]
+    names = names_of(column)
     for value in values:
         if column in LOWEST and (type(value) is not int or not LOWEST[column] <= value <= LARGEST_COUNT):
             raise InputError(
@@ -142,8 +149,8 @@ def in_order(named_axes: Iterable[tuple[str, Axis]]) -> tuple[Axis, ...]:
     """Return axes in the order in which they change, slowest first; each comes with its name, for errors.
 
     Keys that are no choice of the planner's come first, in the order given, then microbatches, pipeline, horizon unit,
-    active microbatches, horizon, release window, receive ahead. InputError where two axes are of one key, or one holds
-    the other.
+    active microbatches, horizon, release window, receive ahead, what decides. InputError where two axes are of one key,
+    or one holds the other.
     """
     seen: dict[str, tuple[str, Axis]] = {}
     for name, axis in named_axes:

@@ -16,7 +16,7 @@ from loadahead.about import about
 from loadahead.arguments import Estimate
 from loadahead.progress import ProgressCallback, silent
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
-from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs
+from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs, cautions_of_decisions
 from loadahead.scenarios.loader import (
     Overrides,
     ScenarioFile,
@@ -27,10 +27,13 @@ from loadahead.scenarios.loader import (
 )
 from loadahead.scenarios.prepare import Preparation
 from loadahead.scenarios.variants import Variants
+from loadahead.sim.choice import axes_text, varying_axes
 from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.errors import InputError
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import DECISIONS, SweepRow
 from loadahead.sim.sweep import Point, grid
+from loadahead.sim.tuning import Limits
+from loadahead.sim.units import counted, format_bytes
 from loadahead.sweeps.axes import Axis, canonical, plain
 from loadahead.version import __version__
 
@@ -66,6 +69,7 @@ class Sweep:
         device: the device on which modules are traced and calibrated.
         progress: a function that is told what is being done.
         warnings: the scenario's warnings in the order met, each once.
+        both_decide: whether a horizon decides some points and tuning others: then keys of either have an effect.
     """
 
     source: ScenarioSource
@@ -75,6 +79,7 @@ class Sweep:
     known: dict[str, Costs] = field(default_factory=dict)
     keep: Callable[[str, Costs], None] | None = None
     warnings: dict[str, None] = field(default_factory=dict)
+    both_decide: bool = False
     device: str = "cpu"
     progress: ProgressCallback = silent
     file: ScenarioFile = field(init=False)
@@ -107,7 +112,7 @@ class Sweep:
             scenario, _ = jobs.with_choice(load(), self.given)
             if not scenario.model.needs_shapes:
                 return self._prepare(scenario)
-            self.warn(cautions(scenario))
+            self.warn(self.said_of(scenario, cautions(scenario)))
         costs = self.given or self.costs_named(scenario)
         if costs is not None:
             self.warn(self._preparation.stated_links(costs, scenario, jobs.has_own_links(self.device))[1])
@@ -116,8 +121,13 @@ class Sweep:
     def _prepare(self, scenario: Scenario) -> Prepared:
         costs = self.given or self.costs_named(scenario)
         prepared = jobs.prepare_scenario(scenario, costs, self.device, preparation=self._preparation)
-        self.warn(prepared.warnings)
+        self.warn(self.said_of(scenario, prepared.warnings))
         return prepared
+
+    def said_of(self, scenario: Scenario, sentences: Sequence[str]) -> list[str]:
+        """Return those of a scenario's warnings that hold for all points of the sweep."""
+        left_out = cautions_of_decisions(scenario) if self.both_decide else []
+        return [sentence for sentence in sentences if sentence not in left_out]
 
     def over(self, keys: Sequence[str]) -> None:
         """Take the keys whose values are swept over."""
@@ -153,8 +163,7 @@ class Sweep:
             return prepared.costs
         key = calibration_key(prepared)
         if key not in self.known:
-            job = jobs.job_of_prepared(prepared)
-            self.know(prepared, jobs.with_costs(job, device=self.device, progress=self.progress)[1])
+            self.know(prepared, jobs.costs_of(prepared, self.device, self.progress))
         self.warn(cautions_of_costs(prepared.scenario, self.known[key]))
         physical = jobs.has_own_links(self.device)
         costs, said = self._preparation.stated_links(self.known[key], prepared.scenario, physical)
@@ -199,7 +208,8 @@ class Grid:
         self.sweep.over([axis.key for axis in self.axes])
         changing = [(axis.key, axis.settings) for axis in self.outer]
         # The file's own cap is none of those swept over, and what it warns of is not about this sweep.
-        first_cap = {axis.key: axis.settings[0] for axis in inner if axis.column == CAP}
+        first_cap = {axis.key: axis.settings[0] for axis in inner if axis.column in (CAP, DECISIONS)}
+        self.sweep.both_decide = any(axis.column == DECISIONS and len(axis.values) > 1 for axis in inner)
         self._variants = Variants(self.sweep.file, {**self.sweep.overrides, **first_cap}, changing)
 
     def __len__(self) -> int:
@@ -225,6 +235,25 @@ class Grid:
         """Return the point of that number."""
         group, place = divmod(number, self._width)
         return next(itertools.islice(self._made(self._places_of(group), self.inner), place, None))
+
+    def beyond_budgets(self, rows: Sequence[SweepRow]) -> list[str]:
+        """Return a warning where no plan of a tuned point kept its budget: its row is that of the nearest plan."""
+        if not any(row.is_tuned for row in rows):
+            return []
+        tuned, beyond = 0, []
+        for number, point in self.points():
+            if point.policy.is_tuned:
+                tuned += 1
+                missing = Limits.of(point.policy.goal, point.costs).missing(rows[number]).total
+                beyond += [(missing, rows[number])] if missing else []
+        if not beyond:
+            return []
+        missing, row = min(beyond, key=lambda one: one[0])
+        return [
+            f"no plan that was found keeps the budget of {len(beyond)} of {counted(tuned, 'tuned point')}, and the row "
+            f"of the nearest plan stands there; the least that is missing is {format_bytes(missing)} "
+            f"({axes_text(row, varying_axes(rows))})"
+        ]
 
     def without_offloading(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[list[Point]]:
         """Yield the points that keep all on the device, one for each combination of the axes but the horizon.
@@ -274,7 +303,8 @@ class Grid:
         for cap in self.inner.get(CAP, ()):
             scenario = self._variants.scenario(places)
             parallel = scenario.parallel.model_copy(update={CAP: cap})
-            self.sweep.warn(cautions_beside_model(scenario.model_copy(update={"parallel": parallel})))
+            capped = scenario.model_copy(update={"parallel": parallel})
+            self.sweep.warn(self.sweep.said_of(capped, cautions_beside_model(capped)))
 
     def calibrate(self, finished: Container[int] = ()) -> None:
         """Trace and calibrate modules now, while nothing else runs."""
@@ -290,7 +320,7 @@ class Grid:
         with jobs.named(self.sweep.source):
             first = self._variants.scenario([0] * len(self.outer))
         known = self.sweep.given is not None or first.costs is not None
-        return [] if known or not first.model.needs_shapes else cautions(first)
+        return [] if known or not first.model.needs_shapes else self.sweep.said_of(first, cautions(first))
 
     def warn_of_known_costs(self) -> None:
         """Take over what is warned of costs that are known already: a sweep that is finished asks for none again."""

@@ -18,8 +18,8 @@ from loadahead.reports.points import MOST_POINTS, Points, SweptPoint
 from loadahead.reports.views.excerpt import excerpt
 from loadahead.sim.choice import Choice, models_of
 from loadahead.sim.engines import DEFAULT_ENGINE, simulate
-from loadahead.sim.planner import build_plan
 from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.sweep import plan_of_point
 from loadahead.sim.units import counted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def points_of(
         if ratio * operations(rows[place]) > left:
             continue
         point = grid.point(place)
-        plan = build_plan(point.workload, point.policy)
+        plan = plan_of_point(point)
         left -= len(plan)
         ratio = max(ratio, len(plan) / max(operations(rows[place]), 1))
         step = excerpt(simulate(plan, point.costs, DEFAULT_ENGINE), point.costs.launches(plan))

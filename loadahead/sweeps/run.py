@@ -79,6 +79,7 @@ def run_sweep(
 
 def _swept(grid: Grid, engine: str, rows: Sequence[SweepRow], progress: ProgressCallback) -> Swept:
     chosen = choices(rows, model_axes=grid.model_axes)
+    grid.sweep.warn(grid.beyond_budgets(rows))
     advice = advice_on_sweep(grid, rows, chosen, progress)
     return Swept(
         rows=tuple(rows),

@@ -20,11 +20,12 @@ from loadahead.reports.speed import Speed
 from loadahead.reports.summary import headline
 from loadahead.sim.advice.within import slower_text
 from loadahead.sim.choice import ALWAYS_NAMED, axes_text, choices, varying_axes
-from loadahead.sim.step_metrics import HOST_CAPACITY, bytes_missing
+from loadahead.sim.step_metrics import DECISIONS, HOST_CAPACITY, OF_HORIZONS, TUNED, bytes_missing
 from loadahead.sim.timeline import Timeline
 from loadahead.sim.units import format_bytes, format_change, format_duration
 
 _TRIFLE = 0.01
+_OF_HORIZONS = (*OF_HORIZONS, "activation_loading_horizon")
 _HORIZON, _OFFLOADS = "horizon", "offload.offload_activations"
 # What is said of a plan that has what is advised.
 _HAS_IT = " has it."
@@ -302,7 +303,8 @@ def _without_findings(data: RunData) -> list[str]:
     offloaded = policy.get("offloaded")
     if offloaded == 0:
         return ["This plan offloads nothing."]
-    given = "" if data.plan is None or _HORIZON in policy else "Its decisions are given. "
+    by_whom = "Tuning made its decisions. " if policy.get(DECISIONS) == TUNED else "Its decisions are given. "
+    given = "" if data.plan is None or _HORIZON in policy else by_whom
     if kept is None:
         return [given.strip()] if given else []
     now, before = headline(step, PREDICTED), headline(kept, KEEP_ALL)
@@ -339,6 +341,9 @@ def _next_of_sweep(data: RunData) -> NextStep | None:
     # What all its horizons say stands before the best of those that were swept.
     better = {} if data.found is None else _better(data.found)
     point = {key: value for key, value in point.items() if "." not in key or key.rpartition(".")[2] not in better}
+    if row.is_tuned:
+        # A horizon is nothing to what was tuned.
+        point = {key: value for key, value in point.items() if key.rpartition(".")[2] not in _OF_HORIZONS}
     if _OFFLOADS in better:
         # What does not offload has no horizon.
         point.pop(_HORIZON, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loadahead.sim.planner.build import build_plan
+from loadahead.sim.planner.goal import Goal
 from loadahead.sim.planner.orders import (
     ORDERS,
     Order,
@@ -13,12 +14,15 @@ from loadahead.sim.planner.orders import (
     read_order,
     write_order,
 )
-from loadahead.sim.planner.policy import HORIZON_UNITS, Policy
+from loadahead.sim.planner.policy import AUTO, HORIZON_UNITS, MAKERS, Policy
 from loadahead.sim.planner.tasks import require_few_tasks
 
 __all__ = [
+    "AUTO",
     "HORIZON_UNITS",
+    "MAKERS",
     "ORDERS",
+    "Goal",
     "Order",
     "PassKind",
     "Policy",

@@ -49,8 +49,9 @@ _D2H, _H2D, _COMPUTE = int(Queue.D2H), int(Queue.H2D), int(Queue.COMPUTE)
 HEADER = 16
 # A rank: its first task, where its parts of PENDING and LATER begin, the first and last of PENDING and their bytes, the
 # place in NEEDED of what is needed next, a task before which that cannot come back, and how urgent it has to be to make
-# others wait: so many times the time that it takes to come back, in percent.
-Q_FIRST, Q_PENDING, Q_LATER, Q_HEAD, Q_TAIL, Q_BYTES, Q_NEXT, Q_FULL, Q_URGENCY = range(9)
+# others wait: so many times the time that it takes to come back, in percent; and by how many tasks it may come before
+# the one that reads it.
+Q_FIRST, Q_PENDING, Q_LATER, Q_HEAD, Q_TAIL, Q_BYTES, Q_NEXT, Q_FULL, Q_URGENCY, Q_LEAD = range(10)
 RANK_WIDTH_HERE = 16
 # What a deciding walk returns where too little leaves for the memory that there is.
 NO_ROOM = 2**31
@@ -64,9 +65,10 @@ class Deciding:
     Args:
         base: bytes of boundaries on the device during each task where all stay; shape (tasks,).
         room: the most that they may take during each; shape (tasks,).
+        lead: by how many tasks a boundary may come back before the one that reads it.
     """
 
-    def __init__(self, tasks: Tasks, arena: Arena, base: Ints, room: Ints) -> None:
+    def __init__(self, tasks: Tasks, arena: Arena, base: Ints, room: Ints, lead: int) -> None:
         count, boundaries, ranks = len(tasks.unit), tasks.boundaries, tasks.ranks
         sizes = [*[count] * 3, *[boundaries] * 7, ranks * RANK_WIDTH_HERE]
         ends = HEADER + np.cumsum([0, *sizes])
@@ -83,6 +85,7 @@ class Deciding:
         before = np.cumsum(per_rank) - per_rank
         rows[:, Q_FIRST] = tasks.start[:-1]
         rows[:, Q_PENDING], rows[:, Q_LATER] = self.memory[PENDING] + before, self.memory[LATER] + before
+        rows[:, Q_LEAD] = lead
         self.ranks = rows
 
     def view(self, section: int) -> Ints:
@@ -229,7 +232,7 @@ def _duration(m, t):  # type: ignore[no-untyped-def]
 @inlined
 def _may_come(m, d, r, t, q, g, at, x, nbytes):  # type: ignore[no-untyped-def]
     """Return whether a boundary that task ``at`` reads may take its memory before task ``g`` already."""
-    fits = get(d, q + Q_FULL) < g
+    fits = get(d, q + Q_FULL) < g and at - g <= get(d, q + Q_LEAD)
     j = g
     while fits and j < at:
         if get(d, d[LOW] + j) + nbytes > get(d, d[ROOM] + j):

@@ -24,6 +24,7 @@ TOO_SMALL = "smaller_than_min_bytes"
 NO_CHECKPOINTING = "no_checkpointing"
 SWITCHED_OFF = "offload_activations_false"
 AS_GIVEN = "decisions_given"
+AS_TUNED = "decisions_tuned"
 
 
 def horizon_decisions(tasks: Tasks, sizes: Ints, policy: Policy) -> Decisions:

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from loadahead.sim.errors import InputError
+from loadahead.sim.planner.goal import Goal
 from loadahead.sim.planner.orders import Order, make_order
+from loadahead.sim.step_metrics import TUNED
 from loadahead.sim.units import LARGEST_AMOUNT
 
 # The units of a horizon, each with the horizon where none is stated: smp v1's and SMP v2's own (DESIGN, section 2).
 DEFAULT_HORIZONS = {"tasks": 4, "layers": 2}
 HORIZON_UNITS = tuple(DEFAULT_HORIZONS)
+# What makes the decisions: the horizon, or tuning, which looks for those that reach the goal.
+HORIZON, AUTO = "horizon", TUNED
+MAKERS = (HORIZON, AUTO)
 # Fields that are no choices of their own, or no plain data.
-_NOT_TOLD = ("order", "by_default")
+_NOT_TOLD = ("order", "by_default", "decisions", "goal")
 
 
 def _positive(name: str, value: object) -> None:
@@ -37,6 +42,9 @@ class Policy:
         release_window: number of tasks that follow a FORWARD before the RELEASE of what it read.
         receive_ahead: number of tasks between the ACQUIRE of what is received and the task that reads it.
         min_bytes: boundaries with fewer bytes stay on the GPU.
+        decisions: what decides which boundaries leave and when: ``"horizon"``, or ``"auto"``, tuning
+            (:mod:`loadahead.sim.tuning`), to which the horizon, its unit and the release window are nothing.
+        goal: what tuning is to reach; has no effect on a horizon.
         order: an order that is given as such; None for the one that ``pipeline`` names.
         by_default: whether nobody stated the horizon, so that it goes with the unit; see :meth:`choosing`.
     """
@@ -52,12 +60,18 @@ class Policy:
     release_window: int = 1
     receive_ahead: int = 1
     min_bytes: int = 0
+    decisions: str = HORIZON
+    goal: Goal = field(default_factory=Goal)
     order: Order | None = None
     by_default: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.horizon_unit not in HORIZON_UNITS:
             raise InputError(f"horizon_unit is {self.horizon_unit!r}; it must be one of {', '.join(HORIZON_UNITS)}")
+        if self.decisions not in MAKERS:
+            raise InputError(f"decisions is {self.decisions!r:.60}; it must be one of {', '.join(MAKERS)}")
+        if not isinstance(self.goal, Goal):
+            raise InputError(f"goal is of type {type(self.goal).__name__}; it must be a goal")
         default, stated = DEFAULT_HORIZONS[self.horizon_unit], getattr(self, "horizon")  # noqa: B009 - it may be None
         if stated is None:
             object.__setattr__(self, "horizon", default)
@@ -99,6 +113,15 @@ class Policy:
         return replace(self, **chosen, **unstated)
 
     @property
+    def is_tuned(self) -> bool:
+        """Return whether tuning decides, which takes times: where boundaries may leave at all."""
+        return self.decisions == AUTO and self.offload and self.checkpoint
+
+    def by_horizon(self) -> Self:
+        """Return the same choices with the horizon as what decides: what tuning starts from."""
+        return replace(self, decisions=HORIZON, goal=Goal())
+
+    @property
     def stage_rank(self) -> tuple[int, ...] | None:
         """Return the rank of each stage of an order that is given; None: each rank holds the stage of its number."""
         return None if self.order is None else tuple(self.order.stage_rank.tolist())
@@ -110,6 +133,11 @@ class Policy:
         return make_order(self.pipeline, self.ranks, self.microbatches, self.active_microbatches)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the choices as plain data; an order that is given is its name, under ``pipeline``, and has no cap."""
+        """Return the choices as plain data; an order that is given is its name, under ``pipeline``, and has no cap.
+
+        ``decisions`` and ``goal`` are there where tuning decides alone.
+        """
         out = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _NOT_TOLD}
+        if self.decisions == AUTO:
+            out |= {"decisions": AUTO, "goal": self.goal.to_dict()}
         return out if self.order is None else out | {"pipeline": self.order.name, "active_microbatches": None}

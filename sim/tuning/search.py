@@ -13,18 +13,18 @@ import numpy as np
 from loadahead.sim.compiled import compiled, inlined
 from loadahead.sim.ir.kinds import QUEUES_PER_RANK
 from loadahead.sim.planner import arena as a
-from loadahead.sim.planner.arena import get, put
-from loadahead.sim.planner.deciding import LEAVES, Q_URGENCY, RANK, RANK_WIDTH_HERE
+from loadahead.sim.planner.arena import get
+from loadahead.sim.planner.deciding import LEAVES, Q_LEAD, Q_URGENCY, RANK, RANK_WIDTH_HERE
 from loadahead.sim.planner.lower import lower_deciding
 
-# How urgent a boundary has to be, in percent of the time that it takes to come back, to make OFFLOADs waited for.
-URGENCIES = (0, 100, 200)
 # A step's time counts so many times as much as a ns, so that the mean end of the ranks, which tells sets apart whose
 # step is equal, goes in between. Longer steps count as equally long, so that 64 bits suffice.
 STEP_WEIGHT, LONGEST_STEP = 2**16, 2**44
 # Numerical Recipes' 64-bit linear congruential generator (Press et al., 3rd edition, section 7.1.4).
 _MULTIPLIER, _INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
 # How bad it is to break the device's limits, and to break the host's beside the bytes that are missing.
+# Of a rank with more candidates than this, many change at once more often.
+_WIDE = 48
 NEVER, BEYOND_HOST = 2**62, 2**61
 
 
@@ -76,6 +76,14 @@ def value_of(m, d, nothing, hosts, most_host):  # type: ignore[no-untyped-def]
     return time_value(m)
 
 
+@inlined
+def _keep_settings(d, settings):  # type: ignore[no-untyped-def]
+    """Copy each rank's urgency and lead."""
+    for rank in range(len(settings)):
+        row = d[RANK] + rank * RANK_WIDTH_HERE
+        settings[rank, 0], settings[rank, 1] = d[row + Q_URGENCY], d[row + Q_LEAD]
+
+
 @compiled
 def improve(m, d, nothing, candidates, starts, hosts, most_host, enough, effort, length, state, best):  # type: ignore[no-untyped-def]
     """Go from what leaves now to better sets for ``effort`` walks; leave the best in ``best``, return its value.
@@ -100,10 +108,9 @@ def improve(m, d, nothing, candidates, starts, hosts, most_host, enough, effort,
         current[i] = best[i] = d[leaves + candidates[i]]
     least = value
     history = np.full(length, value, dtype=np.int64)
-    urgency = np.empty(ranks, dtype=np.int64)
-    best_urgency = np.empty(ranks, dtype=np.int64)
-    for rank in range(ranks):
-        urgency[rank] = best_urgency[rank] = d[d[RANK] + rank * RANK_WIDTH_HERE + Q_URGENCY]
+    settings = np.empty((ranks, 2), dtype=np.int64)
+    _keep_settings(d, settings)
+    before = 0
     for step in range(effort):
         if least < (enough + 1) * STEP_WEIGHT:
             break
@@ -112,7 +119,7 @@ def improve(m, d, nothing, candidates, starts, hosts, most_host, enough, effort,
         while starts[rank] == starts[rank + 1]:
             rank = draw(state, ranks)
         first, width = starts[rank], starts[rank + 1] - starts[rank]
-        kind, changed = draw(state, 16), -1
+        kind, changed = draw(state, 20 if width <= _WIDE else 40), -1
         if kind < 5:
             i = first + draw(state, width)
             chosen[i] = 1 - chosen[i]
@@ -136,9 +143,27 @@ def improve(m, d, nothing, candidates, starts, hosts, most_host, enough, effort,
             for _ in range(3):
                 i = first + draw(state, width)
                 chosen[i] = 1 - chosen[i]
+        elif kind != 15:
+            # So many of so many leave, evenly, over a stretch of one rank or of all.
+            everywhere = draw(state, 3) == 0
+            begin, stop = draw(state, 1024), draw(state, 1024)
+            begin, stop = min(begin, stop), max(begin, stop) + 1
+            of = 1 + draw(state, 12)
+            share, phase = draw(state, of + 1), draw(state, of)
+            for other in range(ranks):
+                if other == rank or everywhere:
+                    own, size = starts[other], starts[other + 1] - starts[other]
+                    for at in range(size * begin // 1024, size * stop // 1024):
+                        turn = at + phase
+                        chosen[own + at] = (turn + 1) * share // of - turn * share // of
         else:
-            changed = rank
-            put(d, d[RANK] + rank * RANK_WIDTH_HERE + Q_URGENCY, 100 * draw(state, 3))
+            is_urgency = draw(state, 2) != 0
+            changed = d[RANK] + rank * RANK_WIDTH_HERE + (Q_URGENCY if is_urgency else Q_LEAD)
+            before = d[changed]
+            if is_urgency:
+                d[changed] = 100 * draw(state, 3)
+            else:
+                d[changed] = max(before // 2, 1) if draw(state, 2) else before + (before + 1) // 2
         for i in range(count):
             d[leaves + candidates[i]] = chosen[i]
         found = value_of(m, d, nothing, hosts, most_host)
@@ -146,16 +171,16 @@ def improve(m, d, nothing, candidates, starts, hosts, most_host, enough, effort,
             value = found
             for i in range(count):
                 current[i] = d[leaves + candidates[i]]
-            urgency[rank] = d[d[RANK] + rank * RANK_WIDTH_HERE + Q_URGENCY]
             if found < least:
                 least = found
                 best[:] = current
-                best_urgency[:] = urgency
+                _keep_settings(d, settings)
         elif changed >= 0:
-            put(d, d[RANK] + rank * RANK_WIDTH_HERE + Q_URGENCY, urgency[rank])
+            d[changed] = before
         history[step % length] = value
     for i in range(count):
         d[leaves + candidates[i]] = best[i]
     for rank in range(ranks):
-        d[d[RANK] + rank * RANK_WIDTH_HERE + Q_URGENCY] = best_urgency[rank]
+        row = d[RANK] + rank * RANK_WIDTH_HERE
+        d[row + Q_URGENCY], d[row + Q_LEAD] = settings[rank]
     return least

@@ -13,6 +13,7 @@ from loadahead.sim.planner.columns import few
 from loadahead.sim.planner.deciding import (
     ACQUIRES,
     LEAVES,
+    Q_LEAD,
     Q_URGENCY,
     RELEASES,
     Deciding,
@@ -28,11 +29,14 @@ from loadahead.sim.tuning.trial import Trial
 
 # How much is searched, in operations that are timed, and in sets of boundaries or of slots: a small plan is searched
 # until nothing is left to be found, a large one for about as long as 2,000 points of a sweep take.
-OPERATIONS, MOST_WALKS, FEWEST_WALKS = 60_000_000, 100_000, 200
+OPERATIONS, MOST_WALKS, FEWEST_WALKS = 45_000_000, 100_000, 200
 # So many searches start from different sets; of so many walks each takes a part, as does the search over slots.
-SEARCHES = 8
+# but of fewer walks than so many each.
+SEARCHES, _EACH = 8, 1000
 # Late acceptance looks back so many walks out of these.
 _LOOKS_BACK = 100
+# Boundaries come back so many tasks before they are read at the most, and the time of some copies.
+_LEAD = 64
 # How urgent a boundary has to be at first to make others wait, in percent of the time it takes to come back.
 _URGENCY = 100
 # The numbers of tasks that lie between a boundary's own and a lack of room, in the sets that searches start from.
@@ -73,7 +77,8 @@ class Solver:
     ) -> list[Candidate]:
         """Return plans that were found, which keep the device's limits; none where no plan does.
 
-        ``enough`` is a step in ns than which none is shorter, ``known`` are plans to start from beside others, ``share`` how much of the effort is made.
+        ``enough`` is a step in ns than which none is shorter, ``known`` are plans to start from beside others, and
+        ``share`` is how much of the effort is made.
         """
         problem = _Problem.of(self, limits, enough)
         if self.least_missing(limits) or problem is None:
@@ -112,7 +117,7 @@ class _Problem:
         )
         self.nothing, self.memory = solver._nothing, trial.group.arena.memory
         self.memory[a.RECEIVE_AHEAD] = few(trial.policy.receive_ahead)
-        self.deciding = Deciding(trial.tasks, trial.group.arena, shape.kept, room)
+        self.deciding = Deciding(trial.tasks, trial.group.arena, shape.kept, room, self._lead())
         self.deciding.ranks[:, Q_URGENCY] = _URGENCY
         self.most = np.asarray(
             [
@@ -135,8 +140,10 @@ class _Problem:
         walks = self._walks(share)
         state = np.asarray([1], dtype=np.uint64)
         every, *others = self._rated(known)
+        searches = min(max(walks // _EACH, 1), SEARCHES)
+        ranked = sorted(others, key=lambda one: one[0])
         # All that may leave is far from what leaves in the end, and so a start that is unlike the others.
-        starts = [every, *sorted(others, key=lambda one: one[0])[: SEARCHES - 1]]
+        starts = sorted([every, *ranked[: searches - 1]], key=lambda one: one[0])[:searches]
         each = max(walks // (2 * len(starts)), 1)
         found = [self._slots_of(one) for one in known]
         for _, leaves in starts:
@@ -145,6 +152,7 @@ class _Problem:
                 < (self.enough + 1) * STEP_WEIGHT
             ):
                 break
+            self.deciding.ranks[:, Q_URGENCY], self.deciding.ranks[:, Q_LEAD] = _URGENCY, self._lead()
             self._improve(leaves, each, state)
             slots = self._slots(leaves)
             self._polish(slots, each, state)
@@ -153,6 +161,14 @@ class _Problem:
         best = min(found, key=lambda one: self._value_of_slots(*one))
         prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, 50))
         return best
+
+    def _lead(self) -> int:
+        """Return by how many tasks boundaries come back before they are read where there is room: some copies' time."""
+        units = self.trial.group.arena.view(a.UNIT_ROWS)
+        tasks = units[:, [a.U_DURATION + kind for kind in (Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD)]]
+        copies = units[:, [a.U_DURATION + kind for kind in (Kind.OFFLOAD, Kind.PREFETCH)]]
+        per_copy = int(copies.max()) * 2 * len(units) // max(int(tasks.sum()), 1)
+        return _LEAD + min(8 * per_copy, 2**20)
 
     def _polish(self, slots: tuple[Ints, Ints], effort: int, state: Ints) -> None:
         places = (self.candidates, self.starts, self.first, self.last)

@@ -9,6 +9,7 @@ from loadahead.sim.costs import Costs
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.tuning.answer import Candidate, Tuning
+from loadahead.sim.tuning.bound import Bound
 from loadahead.sim.tuning.bound_of_order import bound_of
 from loadahead.sim.tuning.horizons import horizon_candidates
 from loadahead.sim.tuning.limits import Limits
@@ -51,6 +52,7 @@ class Tuner:
         self.tell = tell
         self._solver: Solver | None = None
         self._horizons: list[Candidate] | None = None
+        self._bounds: dict[Limits, Bound] = {}
 
     @property
     def solver(self) -> Solver:
@@ -66,6 +68,12 @@ class Tuner:
             self.tell("timing horizons")
             self._horizons = horizon_candidates(self.trial) if self.may_offload else []
         return self._horizons
+
+    def bound(self, limits: Limits) -> Bound:
+        """Return what no plan of the order under the limits is faster than."""
+        if limits not in self._bounds:
+            self._bounds[limits] = bound_of(self.trial, limits, self.keep_all)
+        return self._bounds[limits]
 
     def tune(self, goal: Goal, known: Iterable[Candidate] = (), share: float = 1.0) -> Tuning:
         """Return the plan that reaches the goal best.
@@ -84,7 +92,7 @@ class Tuner:
             return self.keep_all
         known = [*known, *sorted(self._fitting(limits), key=_shortest)[:_STARTS]]
         self.tell("looking for the best plan")
-        found = [*self.solver.solve(limits, self.keep_all.row.step_time_ns, known, share), *known]
+        found = [*self.solver.solve(limits, self.bound(limits).step_time_ns, known, share), *known]
         fitting = [one for one in found if not limits.missing(one.row).total]
         if fitting:
             return min(fitting, key=_shortest)
@@ -111,7 +119,7 @@ class Tuner:
             keep_all=self.keep_all,
             horizon=min(allowed, key=better, default=None),
             horizons=len(self.horizons),
-            bound=bound_of(self.trial, limits, self.keep_all),
+            bound=self.bound(limits),
             limit_ns=limit_ns,
         )
 

@@ -37,7 +37,9 @@ def test_a_bad_scenario_is_one_line_and_exit_2(row: dict[str, list[str]], capsys
     assert len(line) < len(str(path)) + 500
 
 
-@pytest.mark.parametrize("command", ["inspect", "plan", "show", "simulate", "sweep", "calibrate", "execute", "demo"])
+@pytest.mark.parametrize(
+    "command", ["inspect", "plan", "show", "simulate", "sweep", "tune", "calibrate", "execute", "demo"]
+)
 def test_every_command_that_takes_a_scenario_refuses_it_alike(command: str, tmp_path: Path, capsys: Captured) -> None:
     path = CORPUS / "horizon-0.toml"
     more = ["-o", str(tmp_path / "out")] if command == "demo" else []

@@ -10,7 +10,7 @@ from loadahead.sim.errors import InputError
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.mark.parametrize("command", [["simulate"], ["execute"], ["sweep", "--horizon", "1:2"]])
+@pytest.mark.parametrize("command", [["simulate"], ["execute"], ["tune"], ["sweep", "--horizon", "1:2"]])
 def test_a_bandwidth_in_doubt_is_said_before_calibration(
     command: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ TINY = ["--set", "model.options.blocks=1", "--set", "model.options.width=8", "--
 TINY += ["--set", "model.options.context=8", "--set", "model.options.batch=1"]
 COMMANDS = {
     "simulate": ["simulate", "uniform"],
+    "tune": ["tune", "uniform", "--boundary-memory", "3MB", "--budgets", "3"],
+    "simulate, tuned": ["simulate", "uniform", "--set", "offload.decisions=auto"],
     "sweep": ["sweep", "uniform", "--horizon", "1:2"],
     "execute": ["execute", "demo", *TINY, "--steps", "2", "--set", "parallel.microbatches=2"],
     "demo": ["demo", *TINY, "--steps", "2", "--horizons", "1", "--microbatches", "2"],
@@ -42,11 +44,16 @@ def test_what_is_replaced_and_what_stays_is_told(command: str, tmp_path: Path, c
     if command == "demo":
         (tmp_path / PAGE).unlink()
     (line,) = said(arguments, capsys)
+    # What is about a plan does not stay beside another one.
+    removed = [name for name in ("advice.json", "tuning.json") if name not in written and "plan.json" in written]
+    gone = f", {removed[0]} removed" if removed else ""
     assert line == (
         f"{tmp_path}: holds files of an earlier run ({', '.join(FILES)}): those of the same names will be replaced "
-        f"({', '.join(written)}), others stay"
+        f"({', '.join(written)}){gone}, others stay"
     )
-    replaced = [name for name in FILES if (tmp_path / name).read_bytes() != before[name]]
+    left = [name for name in FILES if (tmp_path / name).exists()]
+    assert sorted(set(FILES) - set(left)) == removed
+    replaced = [name for name in left if (tmp_path / name).read_bytes() != before[name]]
     assert replaced == written
 
 

@@ -47,9 +47,12 @@ def execute(
     from loadahead.sim.timeline import write_timeline
 
     require_device(device)
-    job = job_of(argument, parse_overrides(overrides), costs, device)
+    with shown_progress() as progress:
+        job = job_of(argument, parse_overrides(overrides), costs, device, progress=progress)
     if out is not None:
-        note_earlier_files(run_directory.make(out), run_directory.OF_RUN)
+        tuned = job.undecided or job.tuning is not None
+        of_run = run_directory.OF_TUNED_RUN if tuned else run_directory.OF_RUN
+        note_earlier_files(run_directory.make(out), of_run)
     if timeline is not None:
         run_directory.require_writable(timeline)
     early = job.warnings if job.costs is None else ()

@@ -12,11 +12,13 @@ def show(argument: ScenarioOrPlan, overrides: Overrides = None, json_wanted: Jso
     """
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
+    from loadahead.cli.progress import shown_progress
     from loadahead.jobs import plan_of
     from loadahead.sim.ir.json_form import plan_to_json
     from loadahead.sim.ir.text_form import plan_to_text
 
-    plan, warnings = plan_of(argument, parse_overrides(overrides))
+    with shown_progress() as progress:
+        plan, warnings = plan_of(argument, parse_overrides(overrides), progress)
     warn(warnings)
     if json_wanted:
         emit(plan_to_json(plan))

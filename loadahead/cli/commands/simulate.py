@@ -35,13 +35,14 @@ def simulate(
     from loadahead.cli.texts import step_text
     from loadahead.jobs import job_of, with_costs
     from loadahead.prediction import predict, prediction_of, write_advice, write_prediction
-    from loadahead.reports.run_directory import OF_PREDICTION
+    from loadahead.reports.run_directory import OF_PREDICTION, OF_TUNING
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
     from loadahead.sim.timeline import write_timeline
 
     chosen = engine or DEFAULT_ENGINE
     find_engine(chosen)
-    job = job_of(argument, parse_overrides(overrides), costs)
+    with shown_progress() as progress:
+        job = job_of(argument, parse_overrides(overrides), costs, progress=progress)
     early = job.warnings if job.costs is None else ()
     if job.costs is None:
         # A link of 25 bytes per second makes calibration take for ever: what is in doubt is said before.
@@ -53,7 +54,7 @@ def simulate(
         if timeline is not None:
             write_timeline(step, timeline)
         if out is not None:
-            note_earlier_files(out, OF_PREDICTION)
+            note_earlier_files(out, OF_PREDICTION if job.tuning is None else OF_TUNING)
             write_prediction(job, step, known, out, command_line())
         predicted = prediction_of(job, known, step, draws, seed, progress)
     if out is not None:

@@ -19,6 +19,9 @@ def sweep(
     release_window: Annotated[str | None, typer.Option(metavar=_VALUES, help="Release windows, alike.")] = None,
     pipeline: Annotated[str | None, typer.Option(metavar="NAMES", help="Pipeline orders: simple,interleaved.")] = None,
     horizon_unit: Annotated[str | None, typer.Option(metavar="NAMES", help="tasks,layers.")] = None,
+    decisions: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="What decides which boundaries leave: horizon,auto.")
+    ] = None,
     set_range: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,7 +54,7 @@ def sweep(
 
     Each point is the step of the plan that `loadahead plan` would make. What is not given is the scenario's. The table
     has the fastest per GPU first. Files and --json have the order of the axes: those of --set-range change slowest,
-    then microbatches, pipeline, horizon unit, active microbatches, horizon, release window.
+    then microbatches, pipeline, horizon unit, active microbatches, horizon, release window, what decides.
     """
     from loadahead.arguments import costs_given
     from loadahead.cli.axes import parse_axes
@@ -82,6 +85,7 @@ def sweep(
         "horizon_unit": horizon_unit,
         "horizon": horizon,
         "release_window": release_window,
+        "decisions": decisions,
     }
     with shown_progress() as progress:
         sweep_of = Sweep(scenario, parse_overrides(overrides), costs_given(costs), progress=progress)

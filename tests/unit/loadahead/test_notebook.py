@@ -120,6 +120,7 @@ def everything() -> Iterator[Any]:
     yield from (la.compare(step(), step()), la.compare(table(), table()))
     yield from (la.inspect("four-rank"), compare_many([(step(), measured(step(), 5))]), run(), la.plot(step()))
     yield la.TrainingStep([nn.Linear(4, 4)], "uniform", loss=nn.functional.mse_loss)
+    yield la.tune("slow-link", memory="20 MB", budgets=3)
 
 
 def test_everything_has_a_line_and_html() -> None:
