@@ -5,7 +5,10 @@ The attributes are those of :mod:`loadahead.sim.tuning.answer`. Times are in ns,
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -124,6 +127,11 @@ class TuningFacts(_Read):
     def of_boundaries(self) -> bool:
         """Return whether the boundaries alone were limited."""
         return self.limits.boundary_bytes is not None
+
+
+def tuning_facts(plain: Mapping[str, Any]) -> TuningFacts:
+    """Return the facts of what :func:`loadahead.sim.tuning.tuning_to_dict` made, for figures of what is in memory."""
+    return TuningFacts.model_validate_json(json.dumps(plain))
 
 
 def read_tuning(path: Path) -> TuningFacts:

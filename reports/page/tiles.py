@@ -109,10 +109,9 @@ def tuned_tiles(tuning: TuningFacts | None) -> list[Html]:
     if tuning is None:
         return []
     bound, took = tuning.bound.step_time_ns, tuning.chosen.step_time_ns
-    boxes = []
-    if not tuning.fits:
-        boxes.append(_tile("Budget", "not met", "shown: the nearest plan"))
-    if bound:
+    boxes = [] if tuning.fits else [_tile("Budget", "not met", "shown: the nearest plan")]
+    # Under a budget that is not met the bound says nothing of the plan that is shown.
+    if bound and tuning.fits:
         gap = "none" if took == bound else format_beyond(tuning.gap, 0.0)
         title = "Longer than the bound" if tuning.limit_ns is None else "Beside the bound on the step"
         boxes.append(_tile(title, gap, f"bound: {format_duration(bound)}", f"set by {tuning.bound.set_by}"))

@@ -122,7 +122,10 @@ def _handles(found: TunedBoundaries) -> dict[str, Any]:
 
     there = {level for stage in found.stages for row in stage.levels for level in row}
     shares = [f"{share:.0%}".replace("%", " %") for share in LEVELS]
-    names = {STAY: "stays", 0: f"away up to {shares[0]} of the step"}
-    names |= {place: f"to {share}" for place, share in enumerate(shares) if place}
-    names[len(LEVELS)] = f"more than {shares[-1]}"
-    return {name: Patch(facecolor=_colour(level)) for level, name in names.items() if level in there}
+    names = {STAY: "stays"} if STAY in there else {}
+    for level in sorted(level for level in there if level > STAY):
+        limit = f"up to {shares[level]}" if level < len(LEVELS) else f"more than {shares[-1]}"
+        # The first says of what the shares are.
+        first = not any(other > STAY for other in names)
+        names[level] = f"away {limit} of the step" if first else limit.removeprefix("up ")
+    return {name: Patch(facecolor=_colour(level)) for level, name in names.items()}

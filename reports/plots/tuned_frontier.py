@@ -90,7 +90,7 @@ def _lines(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
     """
     front = _along(axes, found, time, size)
     axes.step([x for x, _ in front], [y for _, y in front], where="post", zorder=3, **_TUNED)
-    bounds = [(step.budget_bytes / size, step.bound_ns / time) for step in found.steps if step.bound_ns]
+    bounds = _bounds(found, time, size)
     if bounds:
         axes.step([x for x, _ in bounds], [y for _, y in bounds], where="pre", zorder=4, **_BOUND)
     if found.budget_bytes is not None:
@@ -113,6 +113,10 @@ def _along(axes: Axes, found: TunedFrontier, time: float, size: float) -> list[t
     """Return the places of the line, the last at the right end."""
     front = [(one.nbytes / size, one.step_ns / time) for one in found.front]
     return [*front, (max(axes.get_xlim()[1], front[-1][0]), front[-1][1])]
+
+
+def _bounds(found: TunedFrontier, time: float, size: float) -> list[tuple[float, float]]:
+    return [(step.budget_bytes / size, step.bound_ns / time) for step in found.steps if step.bound_ns]
 
 
 def _dots(axes: Axes, found: TunedFrontier, time: float, size: float) -> None:
@@ -145,7 +149,7 @@ def _name_chosen(axes: Axes, found: TunedFrontier, time: float, size: float, lay
     chosen = found.chosen
     what = "chosen" if found.fits else "nearest"
     text = in_lines(f"{what}: {format_duration(chosen.step_ns)}, {format_bytes(chosen.nbytes)}", _NAME[layout])
-    lines = [corners(_along(axes, found, time, size))]
+    lines = [corners(_along(axes, found, time, size)), corners(_bounds(found, time, size)[::-1])]
     if found.budget_bytes is not None:
         lines.append([(found.budget_bytes / size, level) for level in axes.get_ylim()])
     place_label(

@@ -329,7 +329,10 @@ def set_by(bound: Bound) -> str:
     if bound.limited_by == COMPUTE:
         return "compute" if bound.rank is None else f"compute on rank {bound.rank}"
     if bound.limited_by == LINK:
-        return "the link" if bound.rank is None else f"the link of rank {bound.rank}"
+        link = "the link" if bound.rank is None else f"the link of rank {bound.rank}"
+        if not bound.link_bytes:
+            return link
+        return f"{link} (at least {format_bytes(bound.link_bytes)} must leave and come back over it)"
     return "the critical path through the ranks"
 
 

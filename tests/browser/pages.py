@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadahead.cli.main import run
+from tests.support import tuned_runs
+from tests.support.tuned_runs import plain_of, write_tuned
 
 # The demo's model, of a size that trains in a second; its horizons and microbatch counts are fewer than the demo's.
 TINY = "model.options={ blocks = 2, width = 32, heads = 2, context = 16, batch = 4, dropout = 0.2 }"
@@ -39,4 +41,16 @@ def sweep(folder: Path) -> Path:
     return folder / "report.html"
 
 
-PAGES: dict[str, Callable[[Path], Path]] = {"demo": demo, "prediction": prediction, "sweep of 64 ranks": sweep}
+def tuned(folder: Path) -> Path:
+    """A tuned plan of 96 layers on 8 ranks, of which every other microbatch leaves."""
+    data = tuned_runs.many(8, 12, 64)
+    _run("report", write_tuned(folder, data, plain_of(data)))
+    return folder / "report.html"
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    "demo": demo,
+    "prediction": prediction,
+    "sweep of 64 ranks": sweep,
+    "tuned": tuned,
+}

@@ -11,7 +11,7 @@ from typing import Any
 
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, KEEP_ALL, PLAN, PREDICTED, TUNING
-from loadahead.reports.tuning_facts import TuningFacts
+from loadahead.reports.tuning_facts import tuning_facts
 from loadahead.sim.costs import save_costs
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.decisions import Decisions
@@ -45,13 +45,6 @@ def frontier_of(tunings: Sequence[Tuning], horizons: Sequence[Candidate]) -> Fro
     return Frontier(of_boundaries=True, points=tuple(points), horizons=tuple(rows), keep_all=tunings[0].keep_all.row)
 
 
-def facts_of(tuning: Tuning, frontier: Frontier | None, trial: Trial) -> dict[str, Any]:
-    """What a run directory keeps of a tuning, as its file has it."""
-    reasons = reasons_of(tuning, trial.workload, trial.costs)
-    plain: dict[str, Any] = json.loads(json.dumps(tuning_to_dict(tuning, frontier, reasons)))
-    return plain
-
-
 def run_of(tuning: Tuning, frontier: Frontier | None, trial: Trial) -> RunData:
     """The run of a tuned plan."""
     chosen, policy = tuning.chosen, trial.policy
@@ -62,7 +55,7 @@ def run_of(tuning: Tuning, frontier: Frontier | None, trial: Trial) -> RunData:
         costs=trial.costs,
         predicted=simulate(plan, trial.costs),
         keep_all=simulate(kept, trial.costs),
-        tuning=TuningFacts.model_validate_json(json.dumps(facts_of(tuning, frontier, trial))),
+        tuning=tuning_facts(tuning_to_dict(tuning, frontier, reasons_of(tuning, trial.workload, trial.costs))),
     )
 
 

@@ -118,6 +118,7 @@ def test_tiles_of_a_bound_that_is_reached_and_of_a_budget_that_is_not_met(pages:
     assert "Longer than the bound none" in words_of(load_run(pages["nothing leaves"]))
     said = words_of(load_run(pages["not met"]))
     assert "Budget not met shown: the nearest plan" in said and "Best of 312 horizons none fits" in said
+    assert "bound" not in said.replace("boundaries", "")
 
 
 def test_a_budget_that_is_not_met_is_not_to_be_measured(pages: dict[str, Path]) -> None:

@@ -167,6 +167,12 @@ def test_what_sets_the_bound_is_named(limited_by: str, rank: int | None, words: 
     assert f"a bound that {words} sets" in explanation(tuning_of(bound=bound_of(12 * MS, limited_by, rank)))
 
 
+def test_a_link_that_sets_the_bound_says_how_much_goes_over_it() -> None:
+    bound = replace(bound_of(12 * MS, "link", 2), link_bytes=3 * MB)
+    words = "a bound that the link of rank 2 (at least 2.861 MiB must leave and come back over it) sets"
+    assert words in explanation(tuning_of(bound=bound))
+
+
 @pytest.mark.parametrize(("bound", "is_optimal"), [(14 * MS, True), (14 * MS - 1, False), (1, False)])
 def test_nothing_is_called_optimal_that_has_a_gap(bound: int, is_optimal: bool) -> None:
     """One nanosecond less than 14 ms is a gap of 7e-8, which is told."""
