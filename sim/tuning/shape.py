@@ -57,8 +57,8 @@ class Shape:
         for rank in range(plan.ranks):
             own = plan.queue_ops(rank, Queue.COMPUTE)
             kinds = plan.ops.kind[own]
-            ends = np.isin(kinds, [Kind.FORWARD, Kind.BACKWARD])
-            task: Ints = (np.cumsum(ends) - ends).astype(np.int64) + int(tasks.start[rank])
+            ends = np.asarray(np.isin(kinds, [Kind.FORWARD, Kind.BACKWARD]), dtype=np.int64)
+            task: Ints = np.cumsum(ends, dtype=np.int64) - ends + int(tasks.start[rank])
             inside = np.isin(kinds, [Kind.FORWARD, Kind.RECOMPUTE, Kind.BACKWARD])
             of_boundaries, all_held = memory.boundary_during[own], memory.during[own]
             kept[task[inside]] = of_boundaries[inside]
