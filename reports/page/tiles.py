@@ -84,9 +84,9 @@ def _saves(data: RunData) -> list[Html]:
     tuning = data.tuning
     if tuning is not None and tuning.of_boundaries and tuning.chosen.offloaded and tuning.keep_all.step_time_ns:
         # What the budget limits is what was to be saved.
-        chosen, without = tuning.chosen, tuning.keep_all
-        slower = chosen.step_time_ns / without.step_time_ns - 1
-        return [_saved("Boundaries saved", chosen.peak_boundary_bytes, without.peak_boundary_bytes, slower)]
+        chosen, kept_all = tuning.chosen, tuning.keep_all
+        slower = chosen.step_time_ns / kept_all.step_time_ns - 1
+        return [_saved("Boundaries saved", chosen.peak_boundary_bytes, kept_all.peak_boundary_bytes, slower)]
     found, kept = data.found, data.keep_all
     own = None if found is None else found.own
     if data.predicted is not None and kept is not None:
