@@ -81,6 +81,12 @@ def _rows(boxes: list[Html]) -> Html:
 
 def _saves(data: RunData) -> list[Html]:
     """Return what the plan, or a sweep's marked point, saves and costs against keeping all; nothing if it does so."""
+    tuning = data.tuning
+    if tuning is not None and tuning.of_boundaries and tuning.chosen.offloaded and tuning.keep_all.step_time_ns:
+        # What the budget limits is what was to be saved.
+        chosen, kept_all = tuning.chosen, tuning.keep_all
+        slower = chosen.step_time_ns / kept_all.step_time_ns - 1
+        return [_saved("Boundaries saved", chosen.peak_boundary_bytes, kept_all.peak_boundary_bytes, slower)]
     found, kept = data.found, data.keep_all
     own = None if found is None else found.own
     if data.predicted is not None and kept is not None:

@@ -403,7 +403,10 @@ def _numbered(noun: str, span: Span) -> str:
 
 def ranks_text(ranks: Sequence[int]) -> str:
     """Return ranks, which rise, as e.g. ``rank 3`` or ``ranks 0 to 2 and 5``."""
-    parts = [_from_to(span) for span in spans(ranks)]
+    parts: list[str] = []
+    for first, last in spans(ranks):
+        # Of two nothing lies between.
+        parts += [str(first), str(last)] if last == first + 1 else [_from_to((first, last))]
     return f"rank{'' if len(ranks) == 1 else 's'} {_listed(parts)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from loadahead.reports.page.tuned_section import reasons_grid
 from loadahead.reports.run_data import RunData, load_run
 from loadahead.reports.run_directory import TUNING
 from loadahead.sim.errors import InputError
+from loadahead.sim.units import part_of
 from tests.support import tuned_runs
 from tests.support.pages import PageText
 from tests.support.tuned_runs import plain_of, write_tuned
@@ -109,9 +111,20 @@ def words_of(data: RunData) -> str:
 def test_tiles_are_what_is_saved_the_gap_and_the_best_horizon(pages: dict[str, Path]) -> None:
     """12 ms is the bound of 14; horizon 1 takes 12 ms, a seventh less, where it is looked at by itself."""
     said = words_of(load_run(pages["small"]))
-    assert "Saved by offloading 976.6 KiB of 3.815 MiB" in said
+    assert "Boundaries saved by offloading 976.6 KiB of 3.815 MiB" in said
     assert "Longer than the bound +16.7 % bound: 12 ms set by compute on rank 0" in said
     assert "Best of 312 horizons step −14.3 % horizon 1 (tasks, release window 1) 12 ms" in said
+
+
+def test_the_tile_of_what_is_saved_is_of_what_the_budget_limits() -> None:
+    """Under a budget of the whole device its peak counts, in which there are gradients and outputs as well."""
+    data = tuned_runs.many()
+    assert data.tuning is not None
+    limits = data.tuning.limits.model_copy(update={"boundary_bytes": None})
+    whole = words_of(replace(data, tuning=data.tuning.model_copy(update={"limits": limits})))
+    assert "Boundaries saved" in words_of(data) and "Boundaries saved" not in whole
+    before, now = data.tuning.keep_all.peak_device_bytes, data.tuning.chosen.peak_device_bytes
+    assert before > now and f"Saved by offloading {part_of(before - now, before)}" in whole
 
 
 def test_tiles_of_a_bound_that_is_reached_and_of_a_budget_that_is_not_met(pages: dict[str, Path]) -> None:

@@ -237,6 +237,7 @@ def test_which_leave() -> None:
 
 def test_ranks_in_words() -> None:
     assert ranks_text([3]) == "rank 3"
+    assert ranks_text([0, 1]) == "ranks 0 and 1"
     assert ranks_text([0, 1, 2, 5]) == "ranks 0 to 2 and 5"
 
 
