@@ -32,10 +32,10 @@ Words = npt.NDArray[np.uint64]
 
 # How much is searched, in operations that are timed, and in sets of boundaries or of slots: a small plan is searched
 # until nothing is left to be found, a large one for about as long as 2,000 points of a sweep take.
-OPERATIONS, MOST_WALKS, FEWEST_WALKS = 45_000_000, 100_000, 200
+OPERATIONS, MOST_WALKS, FEWEST_WALKS = 25_000_000, 100_000, 150
 # So many searches start from different sets; of so many walks each takes a part, as does the search over slots.
 # but of fewer walks than so many each.
-SEARCHES, _EACH = 8, 1000
+SEARCHES, _EACH = 8, 10_000
 # Late acceptance looks back so many walks out of these.
 _LOOKS_BACK = 100
 # Boundaries come back so many tasks before they are read at the most, and the time of some copies.
