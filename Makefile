@@ -87,6 +87,7 @@ bench: $(STAMP) ## operations per second of planner, verifier and engines; point
 	$(BIN)/python tests/bench/bench_transfers.py
 	$(BIN)/python tests/bench/bench_trace.py
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_export.py
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_tune.py
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/bench/bench_host.py
 
 peers: $(STAMP) ## step time and peak memory beside torch's checkpoint, save_on_cpu, TRL and DeepSpeed; PEERS_DEVICE=cuda

@@ -32,7 +32,10 @@ def prepared(pipeline: str, copy: int) -> Prepared:
         "model": {
             "kind": "uniform",
             "units_per_stage": LAYERS // RANKS,
-            **{"forward": "1 ms", "recompute": "1 ms", "backward": "2 ms", "boundary": "1 MB"},
+            "forward": "1 ms",
+            "recompute": "1 ms",
+            "backward": "2 ms",
+            "boundary": "1 MB",
         },
         "hardware": {"d2h": link, "h2d": link, "memory": "80 GiB", "p2p": "50 us"},
         "parallel": {"microbatches": MICROBATCHES, "pipeline_parallel_degree": RANKS, "pipeline": pipeline},
@@ -81,7 +84,8 @@ def main() -> None:
         began = time.perf_counter()
         made = frontier(of.workload, of.costs, of.policy, Goal(boundary_memory=0))
         taken = time.perf_counter() - began
-        print(f"{pipeline}, copy {copy}: a frontier of {len(made.points)} budgets in {taken:.0f} s, at most {MOST_SECONDS}")
+        budgets = f"a frontier of {len(made.points)} budgets in {taken:.0f} s"
+        print(f"{pipeline}, copy {copy}: {budgets} (at most {MOST_SECONDS} s)")
 
 
 if __name__ == "__main__":
