@@ -14,10 +14,11 @@ Captured = pytest.CaptureFixture[str]
 # A run of the smallest model that comes along, without waiting for a calibration of many repeats.
 TINY = ["--set", "model.options.blocks=1", "--set", "model.options.width=8", "--set", "model.options.heads=1"]
 TINY += ["--set", "model.options.context=8", "--set", "model.options.batch=1"]
+TUNED = ["--set", "offload.decisions=auto", "--set", "offload.boundary_memory=3 MB"]
 COMMANDS = {
     "simulate": ["simulate", "uniform"],
     "tune": ["tune", "uniform", "--boundary-memory", "3MB", "--budgets", "3"],
-    "simulate, tuned": ["simulate", "uniform", "--set", "offload.decisions=auto"],
+    "simulate, tuned": ["simulate", "uniform", *TUNED],
     "sweep": ["sweep", "uniform", "--horizon", "1:2"],
     "execute": ["execute", "demo", *TINY, "--steps", "2", "--set", "parallel.microbatches=2"],
     "demo": ["demo", *TINY, "--steps", "2", "--horizons", "1", "--microbatches", "2"],
