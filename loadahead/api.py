@@ -365,7 +365,7 @@ def sweep(
     whole = Sweep(source, overrides or {}, costs_given(costs), progress=progress or silent)
     grid = Grid(whole, axes_of(axes))
     grid.try_out()
-    compile_first()
+    grid.compile_first()
     folder = None if directory is None else Path(directory)
     done = run_sweep(grid, chosen, crew, directory=folder, fresh=fresh, progress=progress or silent)
     return SweepTable(

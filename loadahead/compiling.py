@@ -26,15 +26,33 @@ def compile_first(progress: ProgressCallback | None = None) -> None:
 
     The report goes to the callback given, or else to that of :func:`telling`.
     """
-    from loadahead.sim.compiled import folder, is_warm
+    from loadahead.sim.compiled import is_warm
 
     if is_warm():
         return
-    how_often = "once for this version" if folder() is not None else "each time, as no folder can be written to keep it"
-    (progress or _told.get())(Progress(f"compiling the simulator, {how_often}: some 15 s"))
+    (progress or _told.get())(Progress(f"compiling the simulator, {_how_often()}: some 15 s"))
     from loadahead.sim.warm_up import warm_up
 
     warm_up()
+
+
+def compile_tuning_first(progress: ProgressCallback | None = None) -> None:
+    """Compile what tuning needs, and all that a run needs, in the same way."""
+    from loadahead.sim.compiled import TUNING, is_warm
+
+    compile_first(progress)
+    if is_warm(TUNING):
+        return
+    (progress or _told.get())(Progress(f"compiling tuning, {_how_often()}: some 15 s"))
+    from loadahead.sim.warm_up import warm_up_tuning
+
+    warm_up_tuning()
+
+
+def _how_often() -> str:
+    from loadahead.sim.compiled import folder
+
+    return "once for this version" if folder() is not None else "each time, as no folder can be written to keep it"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadahead.arguments import Estimate, costs_given, decisions_given, order_given, require_one_process
-from loadahead.compiling import compile_first
+from loadahead.compiling import compile_first, compile_tuning_first
 from loadahead.modules import measured_model, measured_units, model_spec, other_model, trace
 from loadahead.plan_files import is_plan_file, read_operations, read_plan
 from loadahead.progress import Progress, ProgressCallback, silent
@@ -195,7 +195,7 @@ def tuned_or_nearest(prepared: Prepared, progress: ProgressCallback = silent) ->
     name, policy = prepared.scenario.name, prepared.policy
     if prepared.costs is None:
         raise times_needed(name)
-    compile_first(progress)
+    compile_tuning_first(progress)
     return tune(
         prepared.workload,
         prepared.costs,

@@ -55,9 +55,13 @@ def _user_caches() -> list[Path]:
         return []
 
 
+# What is compiled by itself: all that a run needs, and what tuning needs beside it.
+RUNS, TUNING = "complete", "tuning"
+
+
 @cache
-def _marker() -> Path | None:
-    """Return the file that says that all that a run needs was compiled and is kept; None where nothing is kept.
+def _marker(part: str) -> Path | None:
+    """Return the file that says that all of a part was compiled and is kept; None where nothing is kept.
 
     numba keeps what it compiled apart by what is in the marker's name.
     """
@@ -66,27 +70,26 @@ def _marker() -> Path | None:
 
     machine = (str(_SOURCES), sys.implementation.cache_tag, numba.__version__, binding.get_host_cpu_name())
     found = folder()
-    return None if found is None else found / f"complete-{hashlib.sha256(repr(machine).encode()).hexdigest()[:16]}"
+    return None if found is None else found / f"{part}-{hashlib.sha256(repr(machine).encode()).hexdigest()[:16]}"
 
 
-# Whether this process has compiled everything, which counts where nothing is kept.
-_warm_here = False
+# The parts that this process has compiled, which counts where nothing is kept.
+_warm_here: set[str] = set()
 
 
-def is_warm() -> bool:
-    """Return whether nothing that a run needs has to be compiled any more."""
+def is_warm(part: str = RUNS) -> bool:
+    """Return whether nothing of a part has to be compiled any more."""
     import numba
 
     settings: Any = numba.config
-    marker = _marker()
-    return bool(_warm_here or settings.DISABLE_JIT or (marker is not None and marker.exists()))
+    marker = _marker(part)
+    return bool(part in _warm_here or settings.DISABLE_JIT or (marker is not None and marker.exists()))
 
 
-def mark_warm() -> None:
-    """Remember that everything was compiled; :func:`loadahead.sim.warm_up.warm_up` has seen to it."""
-    global _warm_here
-    _warm_here = True
-    marker = _marker()
+def mark_warm(part: str = RUNS) -> None:
+    """Remember that all of a part was compiled; :mod:`loadahead.sim.warm_up` has seen to it."""
+    _warm_here.add(part)
+    marker = _marker(part)
     if marker is not None:
         with suppress(OSError):  # a full disk: the next process compiles what is not there
             marker.touch()

@@ -21,9 +21,11 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.jitter import Spread, step_times
 from loadahead.sim.links import link_of
 from loadahead.sim.planner import HORIZON_UNITS, ORDERS, Policy, build_plan
+from loadahead.sim.planner.goal import Goal
 from loadahead.sim.routes import LinkTable
 from loadahead.sim.sweep import Point, evaluate_points
 from loadahead.sim.timeline import Timeline
+from loadahead.sim.tuning import tune
 from loadahead.sim.verify import check
 from loadahead.sim.verify.happens_before import HappensBefore
 from loadahead.sim.workload import UnitShape, Workload
@@ -49,6 +51,15 @@ def warm_up() -> None:
     for costs in (own, shared):
         advise(workload, costs, next(_policies()))
     compiled.mark_warm()
+
+
+def warm_up_tuning() -> None:
+    """Compile what tuning needs beside that, and remember that it was."""
+    workload, costs, policy = _workload(), _costs(), next(_policies())
+    # More memory than the least that some plan needs, and less than keeping all does: a search.
+    found = tune(workload, costs, policy, Goal(boundary_memory=_UNITS * 2 * _MB))
+    assert found.fits and found.chosen.row.offloaded, "a search finds a plan"
+    compiled.mark_warm(compiled.TUNING)
 
 
 def _policies() -> Iterator[Policy]:

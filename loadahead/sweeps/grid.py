@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loadahead import jobs
 from loadahead.about import about
 from loadahead.arguments import Estimate
+from loadahead.compiling import compile_first, compile_tuning_first
 from loadahead.progress import ProgressCallback, silent
 from loadahead.reports.sweep_facts import CostsFacts, SweepFacts
 from loadahead.scenarios.cautions import cautions, cautions_beside_model, cautions_of_costs, cautions_of_decisions
@@ -214,6 +216,17 @@ class Grid:
 
     def __len__(self) -> int:
         return math.prod(len(axis.values) for axis in self.axes)
+
+    def compile_first(self) -> None:
+        """Compile what the points need, where it was not compiled before; see :mod:`loadahead.compiling`."""
+        values = self.inner.get(DECISIONS)
+        if values is None:
+            with suppress(InputError):  # an axis may be what makes the scenario one that is allowed
+                values = [self.sweep.file.scenario(self.sweep.overrides).offload.decisions]
+        if AUTO in (values or ()):
+            compile_tuning_first()
+        else:
+            compile_first()
 
     @property
     def _width(self) -> int:

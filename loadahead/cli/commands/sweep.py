@@ -64,7 +64,6 @@ def sweep(
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
     from loadahead.cli.texts import sweep_text, warnings_to_show
-    from loadahead.compiling import compile_first
     from loadahead.reports import run_directory
     from loadahead.sim.choice import best_of, missing_of
     from loadahead.sim.engines import DEFAULT_ENGINE, find_engine
@@ -93,7 +92,7 @@ def sweep(
         grid.try_out()
         early = grid.before_calibration()
         warn(early)
-        compile_first()
+        grid.compile_first()
         done = run_sweep(grid, engine, workers, directory=out, fresh=fresh, command=command_line(), progress=progress)
     rows, chosen, advice = done.rows, done.choices, done.advice
     warnings = list(grid.sweep.warnings)

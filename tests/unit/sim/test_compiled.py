@@ -172,7 +172,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr(compiled, "_SOURCES", sources)
-    monkeypatch.setattr(compiled, "_warm_here", False)
+    monkeypatch.setattr(compiled, "_warm_here", set())
     forget()
     yield home
     forget()
@@ -243,7 +243,7 @@ def test_it_is_warm_once_marked_and_cold_again_with_other_sources(
 ) -> None:
     assert not compiled.is_warm()
     compiled.mark_warm()
-    monkeypatch.setattr(compiled, "_warm_here", False)  # as in the next process
+    monkeypatch.setattr(compiled, "_warm_here", set())  # as in the next process
     assert compiled.is_warm()
     (compiled._SOURCES / "module.py").write_text("x = 2\n")
     forget()

@@ -129,13 +129,20 @@ def test_numba_has_no_other_form_of_a_function_than_its_lines() -> None:
 
 # Who asks which rule: the home's functions, and the modules that call them.
 ASKED = {
-    ("clock", "finish"): {"engines.simpy_engine", "engines.compiled_engine", "engines.fluid", "planner.operations"},
+    ("clock", "finish"): {
+        "engines.simpy_engine",
+        "engines.compiled_engine",
+        "engines.fluid",
+        "planner.operations",
+        "tuning.bound_walk",
+    },
     ("clock", "later"): {
         "engines.simpy_engine",
         "engines.compiled_engine",
         "engines.fluid",
         "planner.operations",
         "stalls",
+        "tuning.bound_walk",
     },
     ("clock", "host_allows"): {"clock", "planner.operations"},
     ("memory", "level_during"): {"memory", "engines.simpy_engine", "planner.operations"},

@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 
 import loadahead.sim
 from loadahead.sim import compiled
-from loadahead.sim.warm_up import warm_up
+from loadahead.sim.warm_up import warm_up, warm_up_tuning
 
 
 def everything_compiled() -> Iterator[tuple[str, Any]]:
@@ -44,8 +44,9 @@ def reached_from(functions: Iterable[Any]) -> set[Any]:
 def test_warming_up_calls_every_compiled_function() -> None:
     """One that it forgets would be compiled in the first part of somebody's long run."""
     warm_up()
+    warm_up_tuning()
     found = dict(everything_compiled())
     assert {"loadahead.sim.engines.fluid._flow", "loadahead.sim.verify.happens_before._clock"} <= found.keys()
     reached = reached_from(function for function in found.values() if function.signatures)
     assert [name for name, function in found.items() if function not in reached] == []
-    assert compiled.is_warm()
+    assert compiled.is_warm() and compiled.is_warm(compiled.TUNING)
