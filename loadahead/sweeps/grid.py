@@ -32,6 +32,7 @@ from loadahead.scenarios.variants import Variants
 from loadahead.sim.choice import axes_text, varying_axes
 from loadahead.sim.costs import ESTIMATE, Costs, is_estimate
 from loadahead.sim.errors import InputError
+from loadahead.sim.planner import AUTO
 from loadahead.sim.step_metrics import DECISIONS, SweepRow
 from loadahead.sim.sweep import Point, grid
 from loadahead.sim.tuning import Limits
