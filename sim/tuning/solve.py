@@ -114,20 +114,14 @@ class _Problem:
         self.candidates, rank = candidates[order], rank[order]
         self.starts = np.searchsorted(rank, np.arange(trial.tasks.ranks + 1))
         first = trial.tasks.start[rank]
-        self.first, self.last = (
-            shape.forward_at[self.candidates] - first + 1,
-            shape.backward_at[self.candidates] - first,
-        )
+        self.first = shape.forward_at[self.candidates] - first + 1
+        self.last = shape.backward_at[self.candidates] - first
         self.nothing, self.memory = solver._nothing, trial.group.arena.memory
         self.memory[a.RECEIVE_AHEAD] = few(trial.policy.receive_ahead)
         self.deciding = Deciding(trial.tasks, trial.group.arena, shape.kept, room, self._lead())
         self.deciding.ranks[:, Q_URGENCY] = _URGENCY
-        self.most = np.asarray(
-            [
-                NO_LIMIT if most is None else most
-                for most in (limits.device_bytes, limits.boundary_bytes, limits.host_bytes)
-            ]
-        )
+        most = (limits.device_bytes, limits.boundary_bytes, limits.host_bytes)
+        self.most = np.asarray([NO_LIMIT if nbytes is None else nbytes for nbytes in most])
 
     @classmethod
     def of(cls, solver: Solver, limits: Limits, enough: int) -> _Problem | None:
@@ -142,28 +136,29 @@ class _Problem:
         """Return the best slots found."""
         walks = self._walks(share)
         state = np.asarray([1], dtype=np.uint64)
-        every, *others = self._rated(known)
-        searches = min(max(walks // _EACH, 1), SEARCHES)
-        ranked = sorted(others, key=lambda one: one[0])
-        # All that may leave is far from what leaves in the end, and so a start that is unlike the others.
-        starts = sorted([every, *ranked[: searches - 1]], key=lambda one: one[0])[:searches]
-        each = max(walks // (2 * len(starts)), 1)
         found = [self._slots_of(one) for one in known]
-        for _, leaves in starts:
-            if (
-                min(self._value_of_slots(*one) for one in found or [self._slots(leaves)])
-                < (self.enough + 1) * STEP_WEIGHT
-            ):
+        starts = self._starts(known, min(max(walks // _EACH, 1), SEARCHES))
+        each = max(walks // (2 * len(starts)), 1)
+        for leaves in starts:
+            if any(self._value_of_slots(*one) < (self.enough + 1) * STEP_WEIGHT for one in found):
                 break
-            self.deciding.ranks[:, Q_URGENCY], self.deciding.ranks[:, Q_LEAD] = _URGENCY, self._lead()
             self._improve(leaves, each, state)
             slots = self._slots(leaves)
             self._polish(slots, each, state)
             found.append(slots)
-        found = found or [self._slots(starts[0][1])]
         best = min(found, key=lambda one: self._value_of_slots(*one))
         prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, 50))
         return best
+
+    def _starts(self, known: list[Candidate], count: int) -> list[Ints]:
+        """Return so many sets to search from: the best, and where there are several the one in which all leave.
+
+        That one is far from what leaves in the end, and so unlike the others.
+        """
+        every, *others = self._rated(known)
+        ranked = sorted(others, key=lambda one: one[0])
+        chosen = [every, *ranked[: count - 1]] if count > 1 else sorted([every, *ranked], key=lambda one: one[0])[:1]
+        return [leaves for _, leaves in chosen]
 
     def _lead(self) -> int:
         """Return by how many tasks boundaries come back before they are read where there is room: some copies' time."""
@@ -192,6 +187,7 @@ class _Problem:
         return max(int(min(OPERATIONS // operations, MOST_WALKS) * share), FEWEST_WALKS)
 
     def _improve(self, best: Ints, effort: int, state: Words) -> int:
+        self.deciding.ranks[:, Q_URGENCY], self.deciding.ranks[:, Q_LEAD] = _URGENCY, self._lead()
         self.deciding.view(LEAVES)[:] = 0
         self.deciding.view(LEAVES)[self.candidates] = best
         return int(
