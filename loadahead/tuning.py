@@ -21,7 +21,7 @@ from loadahead.sim.ir.plan import Plan
 from loadahead.sim.shown import Shown
 from loadahead.sim.step_metrics import METRIC_COLUMNS, ROOM_COLUMNS
 from loadahead.sim.tuning import Frontier, Reasons, Tuning, frontier, reasons_of, sentences, tuning_to_dict
-from loadahead.sim.units import format_bytes, format_change, format_duration
+from loadahead.sim.units import counted, format_bytes, format_change, format_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,14 +163,10 @@ class Tuned(Shown):
         prepared = self.job.known()
         assert prepared.costs is not None, "what was tuned has costs"
         name = self.job.name
-        self.progress(Progress(f"{name}: tuning {self.budgets} budgets"))
+        self.progress(Progress(f"{name}: tuning {counted(self.budgets, 'budget')}"))
+        chosen, policy = self.tuning.chosen, prepared.policy.by_horizon()
         return frontier(
-            prepared.workload,
-            prepared.costs,
-            prepared.policy.by_horizon(),
-            self.tuning.goal,
-            self.budgets,
-            lambda what: self.progress(Progress(f"{name}: {what}")),
+            prepared.workload, prepared.costs, policy, self.tuning.goal, self.budgets, chosen if self.fits else None
         )
 
     @property

@@ -25,7 +25,7 @@ def frontier_grid(frontier: Frontier, chosen: Tuning) -> Grid:
     rows, marked = [], set()
     for place, point in enumerate(shown):
         row = point.tuning.chosen.row
-        if row.step_time_ns == chosen.chosen.row.step_time_ns:
+        if point.tuning.chosen.decisions == chosen.chosen.decisions:
             marked.add(place)
         fitting = [one.step_time_ns for one in frontier.horizons if _peak(one, frontier) <= point.budget_bytes]
         rows.append(
@@ -39,13 +39,15 @@ def frontier_grid(frontier: Frontier, chosen: Tuning) -> Grid:
             )
         )
     what = "boundaries" if frontier.of_boundaries else "device memory"
-    more = f" {len(shown)} of {len(frontier.points)} budgets are shown."
+    notes = ["Marked: the plan that was chosen."] if marked else []
+    if len(shown) < len(frontier.points):
+        notes.append(f"{len(shown)} of {len(frontier.points)} budgets are shown.")
     return Grid(
         headers=(f"budget ({what})", "step", "bound", "gap", "leave", "best horizon"),
         rows=tuple(rows),
         text_columns=frozenset(),
         marked=frozenset(marked),
-        note=f"Marked: the step that was chosen.{more if len(shown) < len(frontier.points) else ''}",
+        note=" ".join(notes),
     )
 
 

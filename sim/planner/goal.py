@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any
 
 from loadahead.sim.errors import InputError
@@ -37,6 +38,15 @@ class Goal:
         within = self.within
         if within is not None and (type(within) not in (int, float) or not 0 <= within <= 1):
             raise InputError(f"within is {within!r:.60}; it must be a share from 0 to 1, e.g. 0.01")
+
+    def limit_ns(self, keep_all_ns: int) -> int | None:
+        """Return the longest step in ns that is allowed where keeping all takes so long; None: there is no such limit.
+
+        The share counts as it is written, so that 15 % of 100 ns are 15 ns.
+        """
+        if self.within is None:
+            return None
+        return keep_all_ns + int(keep_all_ns * Fraction(str(self.within)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is stated, as plain data."""

@@ -28,6 +28,10 @@ class Candidate:
     row: SweepRow
     by_horizon: bool
 
+    def peak_bytes(self, of_boundaries: bool) -> int:
+        """Return the peak of its boundaries alone, or of all that a device holds, of the rank that has most."""
+        return self.row.peak_boundary_bytes if of_boundaries else self.row.peak_device_bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
@@ -41,7 +45,8 @@ class Tuning:
         keep_all: the same step with every boundary kept on the device.
         horizon: the best horizon under the same limits, of those that were looked at; None where none keeps them.
         horizons: how many were looked at.
-        bound: what no plan of the order under the limits is faster than.
+        bound: what no plan of the order is faster than that keeps the limits, or, where the chosen one does not, takes
+            no more than it does; where the goal looks for the least memory, that takes no more than the chosen one.
         limit_ns: the longest step that the goal allows, where it looks for the least memory; else None.
     """
 
@@ -84,7 +89,8 @@ class Frontier:
 
     Attributes:
         of_boundaries: whether budgets limit ``peak_boundary_bytes``; else ``peak_device_bytes``.
-        points: the best plan under each budget that some plan keeps.
+        points: the best plan found under each budget that some plan keeps, and plans whose peaks lie between these and
+            that are faster than the one before; the least budget first.
         horizons: the row of every horizon that was looked at; axes are ``horizon``, ``horizon_unit`` and
             ``release_window``.
         keep_all: the row of keeping all.

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadahead.sim.units import format_bytes, format_duration
-
 # What sets a bound.
 COMPUTE, LINK, CRITICAL_PATH = "compute", "link", "critical_path"
 
@@ -34,15 +32,3 @@ class Bound:
     link_ns: int
     critical_path_ns: int
     link_bytes: int = 0
-
-
-def limited_by_words(bound: Bound) -> str:
-    """Return what sets a bound, in words."""
-    if bound.limited_by == LINK:
-        nbytes = format_bytes(bound.link_bytes)
-        return f"rank {bound.rank}'s link: under the cap at least {nbytes} must leave and come back"
-    if bound.limited_by == COMPUTE:
-        return f"rank {bound.rank}'s compute: with what it waits for before and after it takes " + format_duration(
-            bound.compute_ns
-        )
-    return "the critical path: the order itself takes as long with every boundary kept"

@@ -26,6 +26,8 @@ Bools = npt.NDArray[np.bool_]
 
 # So many cases are looked at, and no more than so many steps of their walks are taken: some tenths of a second.
 MOST_CASES, MOST_STEPS = 400, 20_000_000
+# Of more pairs of tasks than this not all are looked at.
+MOST_PAIRS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Cases:
             needs.tasks,
             needs.ranks,
             needs.tables,
+            # An odd number, as FORWARDs and BACKWARDs may take turns.
+            1 + 2 * (_pairs(needs) // MOST_PAIRS),
         )
         asking = np.flatnonzero(needs.tasks[:, w.EXCESS])
         most = np.argsort(needs.tasks[asking, w.EXCESS], kind="stable")[::-1]
@@ -78,8 +82,7 @@ class Cases:
         first, possible = self._case(self.needs.stretches)
         if not possible:
             return first
-        lengths = self.needs.ranks[:, w.END] - self.needs.ranks[:, w.FIRST]
-        most = min(MOST_CASES, MOST_STEPS // int((lengths * lengths).sum()))
+        most = min(MOST_CASES, MOST_STEPS // _pairs(self.needs))
         left, found = [first], first
         while left and self._made < most:
             found = left[0]
@@ -168,3 +171,9 @@ def _without(stretches: Ints, task: int, present: Ints, dropped: Bools | None = 
     rest = np.ones(len(stretches), dtype=bool) if dropped is None else ~dropped
     rest[present] = False
     return np.concatenate([stretches[rest], parts[possible]])
+
+
+def _pairs(needs: Needs) -> int:
+    """Return how many pairs of tasks of one rank there are."""
+    lengths = needs.ranks[:, w.END] - needs.ranks[:, w.FIRST]
+    return max(int((lengths * lengths).sum()), 1)

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from loadahead.sim.costs import MOST_TOTAL
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.memory import walk
@@ -160,7 +161,8 @@ def _least(copies: tuple[tuple[int, int], ...]) -> list[int]:
     """Return the least that any copies of so many parts together, or more, take; of 0 parts and so on, in ns."""
     out = [0] * LOOKED_UP
     for parts in range(1, LOOKED_UP):
-        out[parts] = min((ns + out[max(0, parts - own)] for ns, own in copies), default=0)
+        least = min((ns + out[max(0, parts - own)] for ns, own in copies), default=0)
+        out[parts] = min(least, MOST_TOTAL)  # a step of more is not walked
     return out
 
 

@@ -14,7 +14,6 @@ from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.ir.plan import Ints, Plan
 from loadahead.sim.planner import build_plan
 from loadahead.sim.step_metrics import step_time
-from loadahead.sim.tuning.answer import Candidate
 from loadahead.sim.tuning.bound import COMPUTE, CRITICAL_PATH, LINK, Bound
 from loadahead.sim.tuning.bound_cases import Case, Cases
 from loadahead.sim.tuning.bound_needs import Needs
@@ -22,12 +21,11 @@ from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.trial import Trial
 
 
-def bound_of(trial: Trial, limits: Limits, keep_all: Candidate) -> Bound:
+def bound_of(trial: Trial, limits: Limits) -> Bound:
     """Return the bound of the order under the limits, whatever leaves and at whatever slots.
 
     Where no plan keeps the limits it says nothing beyond what keeping all takes.
     """
-    del keep_all
     plan = build_plan(trial.workload, replace(trial.policy, offload=False))
     times = run_alone(plan, trial.costs)
     critical = step_time(int(times.start_ns.min()), int(times.end_ns.max()))

@@ -182,6 +182,7 @@ def walk(  # type: ignore[no-untyped-def]
     tasks,
     ranks,
     tables,
+    stride,
     stretches,
     queue_end,
     end,
@@ -191,7 +192,8 @@ def walk(  # type: ignore[no-untyped-def]
     """Fill when each operation can end at the earliest, and what it then waited for.
 
     ``cause`` holds an operation, -1 for none, or, for a wait over a link, -2 less the operation it begins with; in that
-    case ``asked_by`` holds what the wait is for, else -1. Return the first start, and whether the stretches suffice
+    case ``asked_by`` holds what the wait is for, else -1. Copies are looked at from one in ``stride``
+    tasks: fewer say less, and nothing wrong. Return the first start, and whether the stretches suffice
     for what has to be away.
     """
     count = len(tasks)
@@ -217,7 +219,8 @@ def walk(  # type: ignore[no-untyped-def]
         for e in range(starts[i], starts[i + 1]):
             if end[values[e]] > at:
                 at, why, who = end[values[e]], values[e], -1
-        if of[i, BEGINS] and not tasks[slot, FORWARD] and ranks[r, FIRST_EXCESS] < slot:
+        looked = slot >= 0 and (slot - ranks[r, FIRST]) % stride == 0
+        if looked and of[i, BEGINS] and not tasks[slot, FORWARD] and ranks[r, FIRST_EXCESS] < slot:
             lifted, by, suffices = _pull_prefetches(
                 slot, tasks, ranks[r], tables[r, 1], stretches, own, begin, finishing, supposed, work, opened
             )
@@ -228,7 +231,13 @@ def walk(  # type: ignore[no-untyped-def]
         cause[i], asked_by[i] = why, who
         end[i] = queue_end[queue[i]] = finish(at, duration[i], issued[i])
         last[queue[i]] = i
-        if of[i, ENDS] and tasks[slot, FORWARD] and tasks[slot, PARTNER] >= 0 and slot < ranks[r, LAST_EXCESS]:
+        if (
+            looked
+            and of[i, ENDS]
+            and tasks[slot, FORWARD]
+            and tasks[slot, PARTNER] >= 0
+            and slot < ranks[r, LAST_EXCESS]
+        ):
             enough &= _push_offloads(
                 slot,
                 end[i],

@@ -25,28 +25,31 @@ def frontier(
     policy: Policy,
     goal: Goal,
     budgets: int = BUDGETS,
+    beside: Candidate | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Frontier:
     """Return the best plan under each of so many budgets, from the least that some plan keeps to what all take.
 
-    Budgets limit the boundaries where the goal does, else the whole device; the host's limit is the goal's.
+    Budgets limit the boundaries where the goal does, else the whole device; the host's limit is the goal's. A plan
+    ``beside`` that was found before is no slower than those under its own peak and more.
     """
     tuner = Tuner(workload, costs, policy, tell)
     of_boundaries = goal.boundary_memory is not None
-    keep_all, least = tuner.keep_all, tuner.keep_all
-    if tuner.may_offload:
-        least = tuner.solver.leave_all()
-    low, high = _peak(least, of_boundaries), _peak(keep_all, of_boundaries)
+    keep_all = tuner.keep_all
+    ends = [one.peak_bytes(of_boundaries) for one in [keep_all, *(tuner.leave_all() if tuner.may_offload else [])]]
+    low, high = min(ends), ends[0]
     steps = max(budgets - 1, 1)
     points: list[FrontierPoint] = []
     # A plan under a smaller budget keeps the larger ones too, so that more memory never costs time.
     known: list[Candidate] = []
     for budget in sorted({low + (high - low) * step // steps for step in range(budgets)}):
-        own = {"boundary_memory": budget} if of_boundaries else {"memory": budget}
-        found = tuner.tune(replace(goal, within=None, **own), known, EFFORT)
+        more = [beside] if beside is not None and beside.peak_bytes(of_boundaries) <= budget else []
+        found = tuner.tune(_under(goal, budget), [*known, *more], EFFORT)
         if found.fits:
             points.append(FrontierPoint(budget_bytes=budget, tuning=found))
             known = [found.chosen]
+    for one in sorted([*([beside] if beside else []), *tuner.horizons], key=lambda one: one.peak_bytes(of_boundaries)):
+        _put_between(points, one, tuner, goal)
     return Frontier(
         of_boundaries=of_boundaries,
         points=tuple(points),
@@ -55,8 +58,20 @@ def frontier(
     )
 
 
-def _peak(one: Candidate, of_boundaries: bool) -> int:
-    return one.row.peak_boundary_bytes if of_boundaries else one.row.peak_device_bytes
+def _put_between(points: list[FrontierPoint], one: Candidate, tuner: Tuner, goal: Goal) -> None:
+    """Add a point for a plan whose peak lies between budgets, where it is faster than that under the one before."""
+    peak = one.peak_bytes(goal.boundary_memory is not None)
+    before = [point for point in points if point.budget_bytes <= peak]
+    if before and one.row.step_time_ns < before[-1].tuning.chosen.row.step_time_ns:
+        found = tuner.answer(_under(goal, peak), one)
+        if found.fits:
+            points.insert(len(before), FrontierPoint(budget_bytes=peak, tuning=found))
+
+
+def _under(goal: Goal, budget: int) -> Goal:
+    """Return the goal of the shortest step under a budget, other limits as they are."""
+    name = "memory" if goal.boundary_memory is None else "boundary_memory"
+    return replace(goal, within=None, **{name: budget})
 
 
 def _named(one: Candidate) -> SweepRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from loadahead.sim.costs import Costs
@@ -39,6 +39,33 @@ class Limits:
         device = costs.memory_bytes - reserve if goal.memory is None else goal.memory
         return cls(device_bytes=device, boundary_bytes=goal.boundary_memory, host_bytes=host, reserve_bytes=reserve)
 
+    def with_budget(self, nbytes: int, of_boundaries: bool) -> Limits:
+        """Return the same limits with another one on boundaries, or on the device."""
+        if of_boundaries:
+            return replace(self, boundary_bytes=nbytes)
+        return replace(self, device_bytes=nbytes)
+
+    def without(self, of_boundaries: bool) -> Limits:
+        """Return the same limits without the one on boundaries, or on the device."""
+        if of_boundaries:
+            return replace(self, boundary_bytes=None)
+        return replace(self, device_bytes=None)
+
+    def raised_to(self, row: SweepRow) -> Limits:
+        """Return limits that a plan keeps, each no less than it was."""
+        return replace(
+            self,
+            device_bytes=_most(self.device_bytes, row.peak_device_bytes),
+            boundary_bytes=_most(self.boundary_bytes, row.peak_boundary_bytes),
+            host_bytes=_most(self.host_bytes, row.host_bytes),
+        )
+
+    def lowered_to(self, row: SweepRow, of_boundaries: bool) -> Limits:
+        """Return the same limits where the one on boundaries, or on the device, is no more than a plan takes."""
+        peak = row.peak_boundary_bytes if of_boundaries else row.peak_device_bytes
+        most = self.boundary_bytes if of_boundaries else self.device_bytes
+        return self.with_budget(peak if most is None else min(peak, most), of_boundaries)
+
     def missing(self, row: SweepRow) -> Missing:
         """Return what a plan needs beyond these limits."""
         return Missing(
@@ -46,6 +73,10 @@ class Limits:
             boundary_bytes=bytes_missing(row.peak_boundary_bytes, self.boundary_bytes),
             host_bytes=bytes_missing(row.host_bytes, self.host_bytes),
         )
+
+
+def _most(limit: int | None, needed: int) -> int | None:
+    return None if limit is None else max(limit, needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

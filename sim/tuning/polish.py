@@ -111,15 +111,27 @@ def polish(m, candidates, starts, first, last, hosts, most, release, acquire, en
 def prune(m, candidates, hosts, most, release, acquire, effort):  # type: ignore[no-untyped-def]
     """Let boundaries stay whose leaving makes the step no shorter, in at most ``effort`` walks.
 
-    Those that are away for the fewest tasks are tried first.
+    Many are tried at once, those that are away for the fewest tasks first; where that is too much, half of them.
     """
     step = value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT
     away = np.where(release[candidates] >= 0, acquire[candidates] - release[candidates], 0)
-    for i in np.argsort(away):
-        b = candidates[i]
-        if release[b] >= 0 and effort > 0:
-            effort -= 1
-            was_release, was_acquire = release[b], acquire[b]
-            release[b] = acquire[b] = -1
-            if value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT > step:
-                release[b], acquire[b] = was_release, was_acquire
+    order = candidates[np.argsort(away, kind="mergesort")]
+    order = order[len(order) - int((away > 0).sum()) :]
+    was_release, was_acquire = release.copy(), acquire.copy()
+    # What is left to be tried, the next last: from one place to another.
+    left = [(0, len(order))]
+    while len(left) and effort > 0:
+        begin, end = left.pop()
+        if begin == end:
+            continue
+        effort -= 1
+        for i in range(begin, end):
+            release[order[i]] = acquire[order[i]] = -1
+        if value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT > step:
+            for i in range(begin, end):
+                b = order[i]
+                release[b], acquire[b] = was_release[b], was_acquire[b]
+            if end > begin + 1:
+                middle = (begin + end) // 2
+                left.append((middle, end))
+                left.append((begin, middle))

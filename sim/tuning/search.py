@@ -19,12 +19,12 @@ from loadahead.sim.planner.lower import lower_deciding
 
 # A step's time counts so many times as much as a ns, so that the mean end of the ranks, which tells sets apart whose
 # step is equal, goes in between. Longer steps count as equally long, so that 64 bits suffice.
-STEP_WEIGHT, LONGEST_STEP = 2**16, 2**44
+STEP_WEIGHT, LONGEST_STEP = 2**12, 2**48
 # Numerical Recipes' 64-bit linear congruential generator (Press et al., 3rd edition, section 7.1.4).
 _MULTIPLIER, _INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
-# How bad it is to break the device's limits, and to break the host's beside the bytes that are missing.
 # Of a rank with more candidates than this, many change at once more often.
 _WIDE = 48
+# How bad it is to break the device's limits, and to break the host's beside the bytes that are missing.
 NEVER, BEYOND_HOST = 2**62, 2**61
 
 
@@ -44,9 +44,9 @@ def time_value(m):  # type: ignore[no-untyped-def]
         for queue in range(QUEUES_PER_RANK):
             end = max(end, get(m, r + a.R_QUEUE_END + queue))
         last = max(last, end)
-        total += min(end, LONGEST_STEP) // 2**4
+        total += min(end, LONGEST_STEP)
         ranks += 1
-    early = total // ranks * (STEP_WEIGHT - 1) // (min(last, LONGEST_STEP) // 2**4 + 1)
+    early = total // ranks * (STEP_WEIGHT - 1) // (min(last, LONGEST_STEP) + 1)
     return min(last - m[a.FIRST_START], LONGEST_STEP) * STEP_WEIGHT + early
 
 

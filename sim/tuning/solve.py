@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from loadahead.sim.ir.decisions import STAYS
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.ir.plan import Ints
 from loadahead.sim.planner import arena as a
@@ -24,7 +25,7 @@ from loadahead.sim.tuning.answer import Candidate
 from loadahead.sim.tuning.covers import cover
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.polish import polish, prune, value_of_slots
-from loadahead.sim.tuning.search import STEP_WEIGHT, improve, value_of
+from loadahead.sim.tuning.search import LONGEST_STEP, STEP_WEIGHT, improve, value_of
 from loadahead.sim.tuning.shape import NO_LIMIT, Shape
 from loadahead.sim.tuning.trial import Trial
 
@@ -33,8 +34,8 @@ Words = npt.NDArray[np.uint64]
 # How much is searched, in operations that are timed, and in sets of boundaries or of slots: a small plan is searched
 # until nothing is left to be found, a large one for about as long as 2,000 points of a sweep take.
 OPERATIONS, MOST_WALKS, FEWEST_WALKS = 25_000_000, 100_000, 150
-# So many searches start from different sets; of so many walks each takes a part, as does the search over slots.
-# but of fewer walks than so many each.
+# So many searches start from different sets, unless each would have fewer walks than so many. Half of its walks are
+# over what leaves, half over slots.
 SEARCHES, _EACH = 8, 10_000
 # Late acceptance looks back so many walks out of these.
 _LOOKS_BACK = 100
@@ -42,7 +43,9 @@ _LOOKS_BACK = 100
 _LEAD = 64
 # How urgent a boundary has to be at first to make others wait, in percent of the time it takes to come back.
 _URGENCY = 100
-# The numbers of tasks that lie between a boundary's own and a lack of room, in the sets that searches start from.
+# So many candidates are looked at, about, for the sets that searches start from.
+_LOOKS = 2**28
+# The numbers of tasks that lie between a boundary's own and a lack of room, in those sets.
 _MARGINS = ((0, 0), (1, 1), (2, 2), (4, 4), (8, 8), (2, 0), (4, 0), (0, 2), (0, 4))
 # Where transfers share links, copies are also thought to be so many times as slow, as others run beside them.
 SLOWER = (1, 2, 4)
@@ -59,7 +62,9 @@ class Solver:
 
     def least_missing(self, limits: Limits) -> bool:
         """Return whether no plan keeps the device's limits, whatever leaves."""
-        return bool((self.shape.least() > self.shape.room(limits)).any())
+        most = limits.device_bytes
+        too_much = most is not None and int(self.shape.optimizer.max()) > most
+        return too_much or bool((self.shape.least() > self.shape.room(limits)).any())
 
     def leave_all(self) -> Candidate:
         """Return the plan that needs least: each boundary is away from its FORWARD to its BACKWARD."""
@@ -106,7 +111,7 @@ class _Problem:
     """Holds one budget's part of a search: which boundaries could make room, and the walk's state."""
 
     def __init__(self, solver: Solver, limits: Limits, room: Ints, candidates: Ints, enough: int) -> None:
-        self.enough = enough
+        self.enough = min(enough, LONGEST_STEP - 2)
         trial, shape = solver.trial, solver.shape
         self.trial, self.shape, self.room, self.hosts = trial, shape, room, solver._hosts
         rank = np.repeat(trial.tasks.rank, trial.tasks.microbatches)[candidates]
@@ -147,7 +152,8 @@ class _Problem:
             self._polish(slots, each, state)
             found.append(slots)
         best = min(found, key=lambda one: self._value_of_slots(*one))
-        prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, 50))
+        if self.trial.private:  # else the walk's clock is not the engines'
+            prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, 50))
         return best
 
     def _starts(self, known: list[Candidate], count: int) -> list[Ints]:
@@ -210,7 +216,9 @@ class _Problem:
 
     def _sets(self, known: list[Candidate]) -> Iterator[Ints]:
         yield np.ones(len(self.candidates), dtype=np.int64)
-        for before, behind in _MARGINS:
+        # A cover looks at all candidates for each that it chooses.
+        widest = int(np.diff(self.starts).max())
+        for before, behind in _MARGINS[: max(_LOOKS // widest**2, 1)]:
             for first in (True, False):
                 yield self._cover(before, behind, first)
         for one in known:
@@ -238,6 +246,10 @@ class _Problem:
         release, acquire = self.trial.slots_of_nothing()
         first = self.trial.tasks.frozen_boundaries
         release[first:], acquire[first:] = one.decisions.release, one.decisions.acquire
+        # What is no candidate makes no room that is lacking.
+        keeps = np.ones(len(release), dtype=np.bool_)
+        keeps[self.candidates] = False
+        release[keeps] = acquire[keeps] = STAYS
         return release, acquire
 
     def _value_of_slots(self, release: Ints, acquire: Ints) -> int:

@@ -29,6 +29,7 @@ class Trial:
     Attributes:
         policy: its choices beside what leaves and when.
         group: the order's tasks and the arena that the walk runs in.
+        can_walk: whether all sums of a step are sure to fit 64 bits in the walk.
         private: whether no transfer can slow another down, so that steps are timed without plans.
     """
 
@@ -39,6 +40,7 @@ class Trial:
         costs.require_units(tuple(map(len, workload.stages)))
         self.group = Group.of(workload, self.policy, sizes)
         fits = self.group.put(sizes, costs.table(), costs)
+        self.can_walk = fits
         self.private = fits and are_private(costs, policy.ranks, policy.stage_rank)
         self.tasks = self.group.tasks
         self.sizes = workload.boundary_bytes()

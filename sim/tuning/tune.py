@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from contextlib import suppress
 
 from loadahead.sim.costs import Costs
+from loadahead.sim.errors import InputError
 from loadahead.sim.planner import Policy
 from loadahead.sim.planner.goal import Goal
 from loadahead.sim.tuning.answer import Candidate, Tuning
@@ -78,7 +79,7 @@ class Tuner:
     def bound(self, limits: Limits) -> Bound:
         """Return what no plan of the order under the limits is faster than."""
         if limits not in self._bounds:
-            self._bounds[limits] = bound_of(self.trial, limits, self.keep_all)
+            self._bounds[limits] = bound_of(self.trial, limits)
         return self._bounds[limits]
 
     def tune(self, goal: Goal, known: Iterable[Candidate] = (), share: float = 1.0) -> Tuning:
@@ -87,26 +88,51 @@ class Tuner:
         ``known`` are plans from which the search may start too, ``share`` is how much of the usual effort is made.
         """
         limits = Limits.of(goal, self.trial.costs)
-        if goal.within is not None:
-            return self._least_memory(goal, limits)
-        chosen = self.fastest(limits, known, share)
-        return self._answer(goal, limits, chosen, None, _shortest)
+        limit_ns = goal.limit_ns(self.keep_all.row.step_time_ns)
+        if limit_ns is None:
+            return self.answer(goal, self.fastest(limits, known, share))
+        of_boundaries = goal.boundary_memory is not None
+
+        def leanest(one: Candidate) -> tuple[int, ...]:
+            return one.peak_bytes(of_boundaries), *_shortest(one)
+
+        return self._answer(goal, limits, self._leanest(limits, limit_ns, of_boundaries), limit_ns, leanest)
 
     def fastest(self, limits: Limits, known: Iterable[Candidate] = (), share: float = 1.0) -> Candidate:
         """Return the fastest plan found under the limits; where none keeps them, the one that lacks least."""
         if not self.may_offload or not limits.missing(self.keep_all.row).total:
             return self.keep_all
-        known = [*known, *sorted(self._fitting(limits), key=_shortest)[:_STARTS]]
-        self.tell("looking for the best plan")
-        found = [*self.solver.solve(limits, self.bound(limits).step_time_ns, known, share), *known]
+        found = self._found(limits, [*known, *sorted(self._fitting(limits), key=_shortest)[:_STARTS]], share)
         fitting = [one for one in found if not limits.missing(one.row).total]
         if fitting:
             return min(fitting, key=_shortest)
-        others = [self.keep_all, self.solver.leave_all(), *self.horizons, *found]
-        return min(others, key=lambda one: (limits.missing(one.row).total, *_shortest(one)))
+
+        def lacks(one: Candidate) -> tuple[int, ...]:
+            return limits.missing(one.row).total, *_shortest(one)
+
+        nearest = min([self.keep_all, *self.leave_all(), *self.horizons, *found], key=lacks)
+        # It may be slow for the memory that it takes.
+        return min([nearest, *self._found(limits.raised_to(nearest.row), [nearest], share)], key=lacks)
+
+    def _found(self, limits: Limits, known: list[Candidate], share: float) -> list[Candidate]:
+        """Return the plans known, and those that a search under the limits finds from them."""
+        if not self.trial.can_walk:
+            return known
+        self.tell("looking for the best plan")
+        return [*self.solver.solve(limits, self.bound(limits).step_time_ns, known, share), *known]
+
+    def leave_all(self) -> list[Candidate]:
+        """Return the plan that needs the least memory of the device; none where it cannot be timed."""
+        with suppress(InputError):
+            return [self.solver.leave_all()]
+        return []
 
     def _fitting(self, limits: Limits) -> list[Candidate]:
         return [one for one in self.horizons if not limits.missing(one.row).total]
+
+    def answer(self, goal: Goal, chosen: Candidate) -> Tuning:
+        """Return what is to be said of a plan that was chosen for the shortest step under a goal's limits."""
+        return self._answer(goal, Limits.of(goal, self.trial.costs), chosen, None, _shortest)
 
     def _answer(
         self,
@@ -117,6 +143,8 @@ class Tuner:
         better: Callable[[Candidate], tuple[int, ...]],
     ) -> Tuning:
         allowed = [one for one in self._fitting(limits) if limit_ns is None or one.row.step_time_ns <= limit_ns]
+        # The bound is of plans that take no more than this one where that is less than is allowed, or more.
+        within = limits if limit_ns is None else limits.lowered_to(chosen.row, goal.boundary_memory is not None)
         return Tuning(
             goal=goal,
             limits=limits,
@@ -125,47 +153,35 @@ class Tuner:
             keep_all=self.keep_all,
             horizon=min(allowed, key=better, default=None),
             horizons=len(self.horizons),
-            bound=self.bound(limits),
+            bound=self.bound(within.raised_to(chosen.row)),
             limit_ns=limit_ns,
         )
 
-    def _least_memory(self, goal: Goal, limits: Limits) -> Tuning:
-        """Return the plan that needs least memory in a step that is no longer than the goal allows."""
-        assert goal.within is not None, "the goal says how much longer a step may be"
-        limit_ns = int(self.keep_all.row.step_time_ns * (1 + goal.within))
-        of_boundaries = goal.boundary_memory is not None
+    def _leanest(self, limits: Limits, limit_ns: int, of_boundaries: bool) -> Candidate:
+        """Return the plan that needs least memory in a step that is no longer than this; or the one that lacks least.
 
-        def needs(one: Candidate) -> tuple[int, ...]:
-            return (_peak(one, of_boundaries), *_shortest(one))
+        Other limits come first: a plan that breaks one is no answer while another one keeps it.
+        """
+        others = limits.without(of_boundaries)
 
-        def is_allowed(one: Candidate) -> bool:
-            return one.row.step_time_ns <= limit_ns and not limits.missing(one.row).host_bytes
+        def lacks(one: Candidate) -> tuple[int, ...]:
+            return others.missing(one.row).total, one.peak_bytes(of_boundaries), *_shortest(one)
 
-        allowed = [one for one in [self.keep_all, *self.horizons] if is_allowed(one)]
-        best = min(allowed, key=needs)
-        if self.may_offload:
-            least = _peak(self.solver.leave_all(), of_boundaries)
-            finest = max(int((_peak(self.keep_all, of_boundaries) - least) * _FINEST), 1)
-            low, high, share = least - 1, _peak(best, of_boundaries), _ON_THE_WAY
-            while high - low > finest:
-                budget = (low + high) // 2
-                found = self.fastest(_limited(limits, budget, of_boundaries), [best], share)
-                if is_allowed(found) and _peak(found, of_boundaries) <= budget:
-                    best, high = found, _peak(found, of_boundaries)
-                else:
-                    low = budget
-        return self._answer(goal, _limited(limits, _peak(best, of_boundaries), of_boundaries), best, limit_ns, needs)
-
-
-def _limited(limits: Limits, budget: int, of_boundaries: bool) -> Limits:
-    """Return limits whose budget is this one, where it is less than they allow."""
-    name = "boundary_bytes" if of_boundaries else "device_bytes"
-    most = getattr(limits, name)
-    return replace(limits, **{name: budget if most is None else min(budget, most)})
-
-
-def _peak(one: Candidate, of_boundaries: bool) -> int:
-    return one.row.peak_boundary_bytes if of_boundaries else one.row.peak_device_bytes
+        best = min((one for one in [self.keep_all, *self.horizons] if one.row.step_time_ns <= limit_ns), key=lacks)
+        least = [one.peak_bytes(of_boundaries) for one in self.leave_all()]
+        if not self.may_offload or not least:
+            return best
+        low, high = least[0] - 1, best.peak_bytes(of_boundaries)
+        finest = max(int((self.keep_all.peak_bytes(of_boundaries) - low) * _FINEST), 1)
+        while high - low > finest:
+            budget = (low + high) // 2
+            found = self.fastest(others.with_budget(budget, of_boundaries), [best], _ON_THE_WAY)
+            keeps = found.row.step_time_ns <= limit_ns and found.peak_bytes(of_boundaries) <= budget
+            if keeps and lacks(found) <= lacks(best):
+                best, high = found, found.peak_bytes(of_boundaries)
+            else:
+                low = budget
+        return best
 
 
 def _shortest(one: Candidate) -> tuple[int, ...]:

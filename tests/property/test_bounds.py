@@ -43,7 +43,7 @@ def test_a_plan_takes_no_less_than_the_bound_under_what_it_holds(
         host_bytes=None,
     )
     keep_all = trial.candidate(*trial.slots_of_nothing())
-    bound = bound_of(trial, limits, keep_all)
+    bound = bound_of(trial, limits)
     assert bound.step_time_ns <= metrics.step_time_ns
     assert bound.step_time_ns == max(bound.compute_ns, bound.link_ns, bound.critical_path_ns)
     assert bound.critical_path_ns <= keep_all.row.step_time_ns

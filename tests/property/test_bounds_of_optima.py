@@ -7,9 +7,7 @@ import pytest
 from loadahead.sim.tuning.bound_of_order import bound_of
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.trial import Trial
-
-instances = pytest.importorskip("tests.optima.instances")
-store = pytest.importorskip("tests.optima.store")
+from tests.optima import instances, store
 
 
 def test_no_bound_is_above_a_proven_optimum(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,7 +16,7 @@ def test_no_bound_is_above_a_proven_optimum(capsys: pytest.CaptureFixture[str]) 
         if instance.name in stored and stored[instance.name].status == "OPTIMAL":
             trial = Trial(*instance.problem())
             limits = Limits(device_bytes=None, boundary_bytes=instance.cap_bytes, host_bytes=None)
-            bound = bound_of(trial, limits, trial.candidate(*trial.slots_of_nothing()))
+            bound = bound_of(trial, limits)
             optimum = stored[instance.name].optimum_ns
             assert bound.step_time_ns <= optimum, instance.name
             gaps[instance.name] = optimum / bound.step_time_ns - 1

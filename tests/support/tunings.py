@@ -52,7 +52,7 @@ def tuning_of(
     stated = Goal(boundary_memory=3 * MB) if goal is None else goal
     limits = Limits.of(stated, own.costs)
     chosen, keep_all = candidate(own, slots), candidate(own, KEPT, own.policy)
-    within = None if stated.within is None else int(keep_all.row.step_time_ns * (1 + stated.within))
+    within = stated.limit_ns(keep_all.row.step_time_ns)
     return Tuning(
         goal=stated,
         limits=limits,

@@ -9,7 +9,7 @@ import pytest
 
 from loadahead.sim.costs import Costs, SharedLinks, UnitCost
 from loadahead.sim.planner import Order, Policy
-from loadahead.sim.tuning.bound import COMPUTE, CRITICAL_PATH, LINK, Bound, limited_by_words
+from loadahead.sim.tuning.bound import COMPUTE, CRITICAL_PATH, LINK, Bound
 from loadahead.sim.tuning.bound_of_order import bound_of
 from loadahead.sim.tuning.limits import Limits
 from loadahead.sim.tuning.trial import Trial
@@ -29,7 +29,7 @@ def _trial(pipeline: str, ranks: int, microbatches: int, copy: int, **changes: A
 
 def _bound(trial: Trial, *, boundaries: int | None = None, device: int | None = None) -> Bound:
     limits = Limits(device_bytes=device, boundary_bytes=boundaries, host_bytes=None)
-    return bound_of(trial, limits, trial.candidate(*trial.slots_of_nothing()))
+    return bound_of(trial, limits)
 
 
 def test_where_all_may_stay_the_bound_is_keeping_all() -> None:
@@ -101,15 +101,6 @@ def test_without_checkpointing_nothing_can_leave() -> None:
 
 def test_a_budget_that_no_plan_keeps_still_has_a_bound() -> None:
     assert _bound(_trial("simple", 1, 8, 2), boundaries=0).step_time_ns >= 24 * MS
-
-
-def test_words_name_the_rank_and_what_crosses_its_link() -> None:
-    bound = _bound(_trial("simple", 1, 8, 2), boundaries=2 * MB)
-    assert limited_by_words(bound) == "rank 0's link: under the cap at least 5.722 MiB must leave and come back"
-    kept = _bound(_trial("simple", 1, 8, 2))
-    assert limited_by_words(kept) == "rank 0's compute: with what it waits for before and after it takes 24 ms"
-    path = _bound(_trial("1f1b", 4, 8, 2, receive_ahead=0))
-    assert limited_by_words(path) == "the critical path: the order itself takes as long with every boundary kept"
 
 
 # ---- every decision of tiny orders ----------------------------------------------------------------------------------
@@ -199,7 +190,7 @@ def test_no_decision_of_a_tiny_order_is_faster_than_its_bound(chunk: int) -> Non
             continue
         if least is None:
             continue
-        bound = bound_of(trial, limits, kept)
+        bound = bound_of(trial, limits)
         assert bound.step_time_ns <= least, f"seed {seed}"
         found += 1
         lengthened += bound.limited_by == LINK
