@@ -163,10 +163,15 @@ class Tuned(Shown):
         prepared = self.job.known()
         assert prepared.costs is not None, "what was tuned has costs"
         name = self.job.name
-        self.progress(Progress(f"{name}: tuning {counted(self.budgets, 'budget')}"))
-        chosen, policy = self.tuning.chosen, prepared.policy.by_horizon()
+        what = f"{name}: tuning {counted(self.budgets, 'budget')}"
         return frontier(
-            prepared.workload, prepared.costs, policy, self.tuning.goal, self.budgets, chosen if self.fits else None
+            prepared.workload,
+            prepared.costs,
+            prepared.policy.by_horizon(),
+            self.tuning.goal,
+            self.budgets,
+            self.tuning.chosen if self.fits else None,
+            lambda done, total: self.progress(Progress(what, done, total)),
         )
 
     @property

@@ -26,14 +26,15 @@ def frontier(
     goal: Goal,
     budgets: int = BUDGETS,
     beside: Candidate | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Frontier:
     """Return the best plan under each of so many budgets, from the least that some plan keeps to what all take.
 
     Budgets limit the boundaries where the goal does, else the whole device; the host's limit is the goal's. A plan
-    ``beside`` that was found before is no slower than those under its own peak and more.
+    ``beside`` that was found before is no slower than those under its own peak and more. ``step`` is called with how
+    many budgets are done, and of how many.
     """
-    tuner = Tuner(workload, costs, policy, tell)
+    tuner = Tuner(workload, costs, policy)
     of_boundaries = goal.boundary_memory is not None
     keep_all = tuner.keep_all
     ends = [one.peak_bytes(of_boundaries) for one in [keep_all, *(tuner.leave_all() if tuner.may_offload else [])]]
@@ -42,12 +43,15 @@ def frontier(
     points: list[FrontierPoint] = []
     # A plan under a smaller budget keeps the larger ones too, so that more memory never costs time.
     known: list[Candidate] = []
-    for budget in sorted({low + (high - low) * step // steps for step in range(budgets)}):
+    asked = sorted({low + (high - low) * number // steps for number in range(budgets)})
+    for done, budget in enumerate(asked):
+        step(done, len(asked))
         more = [beside] if beside is not None and beside.peak_bytes(of_boundaries) <= budget else []
         found = tuner.tune(_under(goal, budget), [*known, *more], EFFORT)
         if found.fits:
             points.append(FrontierPoint(budget_bytes=budget, tuning=found))
             known = [found.chosen]
+    step(len(asked), len(asked))
     for one in sorted([*([beside] if beside else []), *tuner.horizons], key=lambda one: one.peak_bytes(of_boundaries)):
         _put_between(points, one, tuner, goal)
     return Frontier(
