@@ -33,7 +33,7 @@ class Beside:
         return self.tuned, self.horizon
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+@pytest.fixture(scope="module", params=list(CASES.values()), ids=list(CASES))
 def beside(request: pytest.FixtureRequest) -> Beside:
     job, order = request.param
     costs = timed_as_told(job, la.calibrate(job.scenario(order), repeats=1))

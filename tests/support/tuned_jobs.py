@@ -92,7 +92,8 @@ class TunedJob:
         keeping = {"offload.offload_activations": False}
         kept = la.simulate(scenario, overrides=keeping, costs=costs).metrics
         limit = held(kept)[self.budget] - int(self.less[large] * kept.peak_boundary_bytes)
-        tuned = la.tune(scenario, costs=costs, budgets=0, **{self.budget: limit})
+        goal: dict[str, Any] = {self.budget: limit}
+        tuned = la.tune(scenario, costs=costs, budgets=0, **goal)
         horizon = tuned.tuning.horizon
         assert tuned.fits and horizon is not None, "no plan, or no horizon, keeps the budget"
         policy = {
@@ -190,13 +191,13 @@ JOBS = (
         build=stack,
         data=rows,
         options={"width": 16, "batch": 4},
-        large={"width": 512, "batch": 128},
+        large={"width": 256, "batch": 256},
         ranks=4,
         microbatches=8,
         forward_ns=(MS,) * 8,
-        copies=4,
+        copies=6,
         budget="boundary_memory",
-        less=(0.4, 0.2),
+        less=(0.4, 0.3),
     ),
     TunedJob(
         name="byte-gpt",
