@@ -17,16 +17,22 @@ from tests.support.virtual_time import virtual_time
 CASES = {f"{job.name}, {order}": (job, order) for job in JOBS for order in ORDERS}
 # So much longer is every best horizon's step, at least; most are longer still.
 APART = 1.1
+# By so much, at most, tasks take longer or shorter than the costs say where a run is unsteady.
+UNSTEADY = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """One job in one order: its plans, and the runs of the tuned one and of the best horizon's."""
+    """One job in one order: its plans, and the runs of the tuned one and of the best horizon's.
+
+    ``unsteady`` has both again, with tasks that take longer or shorter than was told.
+    """
 
     job: TunedJob
     plans: TunedJobPlans
     tuned: la.Run
     horizon: la.Run
+    unsteady: tuple[la.Run, la.Run]
 
     @property
     def runs(self) -> tuple[la.Run, la.Run]:
@@ -40,11 +46,18 @@ def beside(request: pytest.FixtureRequest) -> Beside:
     scenario = job.paced(order, job.forward_ns)
     plans = job.tuned(scenario, costs)
 
-    def run(plan: Plan) -> la.Run:
-        with virtual_time(plan, costs):
-            return la.execute(scenario, decisions=plan, costs=costs, steps=2)
+    def run(plan: Plan, unsteady: float = 0.0) -> la.Run:
+        with virtual_time(plan, costs, unsteady):
+            return la.execute(scenario, decisions=plan, costs=costs, steps=2, check=not unsteady)
 
-    return Beside(job=job, plans=plans, tuned=run(plans.tuned.plan), horizon=run(plans.by_horizon))
+    by_tuning, by_horizon = plans.tuned.plan, plans.by_horizon
+    return Beside(
+        job=job,
+        plans=plans,
+        tuned=run(by_tuning),
+        horizon=run(by_horizon),
+        unsteady=(run(by_tuning, UNSTEADY), run(by_horizon, UNSTEADY)),
+    )
 
 
 def test_the_tuned_plan_is_predicted_to_be_faster(beside: Beside) -> None:
@@ -60,6 +73,15 @@ def test_and_is_measured_to_be_by_as_much(beside: Beside) -> None:
         assert run.measured.source == "cpu"
         assert run.measured.start_ns.tolist() == run.predicted.start_ns.tolist()
         assert run.measured.end_ns.tolist() == run.predicted.end_ns.tolist()
+
+
+def test_it_is_faster_too_where_tasks_take_other_times_than_were_told(beside: Beside) -> None:
+    tuned, horizon = (run.measured.step_time_ns for run in beside.unsteady)
+    assert tuned < horizon
+    for unsteady, steady in zip(beside.unsteady, beside.runs, strict=True):
+        assert unsteady.measured.step_time_ns != steady.measured.step_time_ns
+        assert unsteady.metrics.peak_device_bytes == steady.metrics.peak_device_bytes
+        assert unsteady.execution.losses == steady.execution.losses
 
 
 def test_gradients_are_plain_trainings_bit_for_bit(beside: Beside) -> None:

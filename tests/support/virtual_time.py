@@ -38,14 +38,14 @@ class VirtualCpu(CpuBackend):
 
     def __init__(self, work_ns: Sequence[int], **settings: Any) -> None:
         super().__init__(**settings)
-        self._work_ns = work_ns
+        self.work_ns = work_ns
         self._running = threading.local()
         self._edges: dict[int, list[int]] = {}
         self._issued: list[tuple[int, int, tuple[int, ...]]] = []  # queue, operation, what it waits for
         self._moving_ns: dict[int, int] = {}  # by operation; each is one thread's
 
     def begin(self, operations: int, awaited: Collection[int], *, timed: bool = True, alone: bool = True) -> None:
-        assert operations == len(self._work_ns), "the times are of another plan"
+        assert operations == len(self.work_ns), "the times are of another plan"
         super().begin(operations, awaited, timed=timed, alone=alone)
         self._edges, self._issued, self._moving_ns = {}, [], {}
 
@@ -72,11 +72,11 @@ class VirtualCpu(CpuBackend):
         self._moving_ns[op] = self._moving_ns.get(op, 0) + link.duration_ns(moved)
 
     def measured(self) -> Measured:
-        start, end = np.zeros((2, len(self._work_ns)), dtype=np.int64)
+        start, end = np.zeros((2, len(self.work_ns)), dtype=np.int64)
         free: dict[int, int] = {}
         for queue, op, edges in self._issued:
             start[op] = max([free.get(queue, 0), *(int(end[edge]) for edge in edges)])
-            end[op] = start[op] + self._work_ns[op] + self._moving_ns.get(op, 0)
+            end[op] = start[op] + self.work_ns[op] + self._moving_ns.get(op, 0)
             free[queue] = int(end[op])
         return Measured.of(start, end)
 
@@ -97,8 +97,13 @@ def _work_ns(op: OpView, plan: Plan, costs: Costs) -> int:
 
 
 @contextmanager
-def virtual_time(plan: Plan, costs: Costs) -> Iterator[None]:
-    """Let the CPU backend have its own clock, on which tasks of this plan take what the costs say."""
+def virtual_time(plan: Plan, costs: Costs, unsteady: float = 0.0) -> Iterator[None]:
+    """Let the CPU backend have its own clock, on which tasks of this plan take what the costs say.
+
+    ``unsteady`` is the largest share by which each task takes longer or shorter than that, always by the same.
+    """
+    drawn = random.Random(1)
+    times = [round(took * drawn.uniform(1 - unsteady, 1 + unsteady)) for took in work_times(plan, costs)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKENDS, "cpu", partial(VirtualCpu, work_times(plan, costs)))
+        patch.setitem(BACKENDS, "cpu", partial(VirtualCpu, times))
         yield

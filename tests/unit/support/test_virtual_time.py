@@ -62,6 +62,20 @@ def test_tasks_take_what_the_costs_say_and_all_else_nothing() -> None:
         assert took == (8 << op.rank if op.kind == Kind.OPTIMIZER_STEP else expected.get(op.kind, 0))
 
 
+def test_unsteady_times_differ_by_no_more_than_was_asked() -> None:
+    plan = build_plan(uniform_workload(2), Policy(ranks=2, microbatches=4, horizon=1, pipeline="interleaved"))
+    costs = uniform_costs(2).model_copy(update={"optimizer_ns": (0, 0)})
+    told, drawn = work_times(plan, costs), []
+    for _ in range(2):
+        with virtual_time(plan, costs, unsteady=0.1):
+            made = BACKENDS["cpu"]()
+            assert isinstance(made, VirtualCpu)
+            drawn.append(list(made.work_ns))
+            made.close()
+    assert drawn[0] == drawn[1] != told
+    assert all(abs(took - steady) <= 0.1 * steady for took, steady in zip(drawn[0], told, strict=True))
+
+
 def test_it_stands_in_for_the_cpu_for_a_while() -> None:
     plan = build_plan(uniform_workload(1), Policy(ranks=1, microbatches=2, pipeline="simple"))
     costs: Costs = uniform_costs(1)
