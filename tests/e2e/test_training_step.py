@@ -696,3 +696,27 @@ def test_predicted_peaks_are_the_measured_ones_at_every_horizon(pipeline: str) -
             assert training.metrics.ranks[0].peak_device_bytes == measured.metrics.ranks[0].peak_device_bytes
         peaks.add(measured.metrics.ranks[0].peak_device_bytes)
     assert len(peaks) > 1
+
+
+@pytest.mark.parametrize(("pipeline", "ranks"), [("interleaved", 2), ("simple", 1), ("simple", 2)])
+def test_a_tuned_plan_keeps_its_budget_and_every_gradient(pipeline: str, ranks: int) -> None:
+    """Under three quarters of the boundaries of keeping all; calibrated times decide which leave, never whether."""
+
+    def data(step: int, microbatch: int, microbatches: int) -> Any:
+        return text(step, microbatches)[microbatch]
+
+    tables = scenario(parallel={"pipeline": pipeline, "pipeline_parallel_degree": ranks})
+    loaded = la.load(tables, model=gpt(), data=data, loss=cross_entropy)
+    costs = la.calibrate(loaded, repeats=1)
+    keeping = la.simulate(loaded, overrides={"offload.offload_activations": False}, costs=costs).metrics
+    budget = keeping.peak_boundary_bytes * 3 // 4
+    tuned = tables | {"offload": {"decisions": "auto", "boundary_memory": f"{budget} B"}}
+    require_equal(gpt, text, tuned, costs=costs)
+    with la.TrainingStep(gpt(), tuned, loss=cross_entropy, costs=costs) as training:
+        for step in range(2):
+            training(text(step))
+        assert training.plan.policy["decisions"] == "auto" and training.plan.policy["offloaded"] > 0
+        for predicted, measured in zip(training.predicted.metrics.ranks, training.metrics.ranks, strict=True):
+            assert measured.peak_boundary_bytes == predicted.peak_boundary_bytes <= budget
+            assert measured.peak_device_bytes == predicted.peak_device_bytes
+            assert measured.peak_host_bytes == predicted.peak_host_bytes

@@ -14,11 +14,13 @@ from functools import partial
 
 import torch
 
+from tests.support.tuned_jobs import JOBS, ORDERS
 from tests.times.advice import advice
 from tests.times.judging import Check, failing
 from tests.times.queues import a_copy, at_once
 from tests.times.starting import starting
 from tests.times.steps import copies, order_of_horizons, step_time
+from tests.times.tuned import tuned_beside_horizon
 from tests.times.validation import claims
 
 
@@ -31,6 +33,11 @@ def cpu_checks() -> Mapping[str, Check]:
         **{f"step time at horizon {horizon}": partial(step_time, horizon) for horizon in (1, 2, 4, 8)},
         "order of horizons": order_of_horizons,
         "copies": copies,
+        **{
+            f"tuned plan of {job.name}, {order}": partial(tuned_beside_horizon, job, order)
+            for job in JOBS
+            for order in ORDERS
+        },
         "validation of the CPU": claims,
     }
 

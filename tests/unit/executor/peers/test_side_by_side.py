@@ -28,9 +28,12 @@ from loadahead.executor.peers.side_by_side import (
     peer,
     side_by_side,
 )
+from loadahead.sim.engines import simulate
 from loadahead.sim.errors import InputError
 from loadahead.sim.ir.plan import Plan
 from loadahead.sim.planner import Policy, build_plan
+from loadahead.sim.planner.goal import Goal
+from loadahead.sim.tuning import tune
 from tests.support.models import HARDWARE, link_costs, tiny_spec, workload_of
 
 MICROBATCHES = 3
@@ -113,6 +116,22 @@ def test_all_that_run_on_a_cpu_train_alike_and_each_has_its_peak(model: Model) -
     assert peaks["offloading"] < peaks["keeping"] < peaks["plain"]
     # Both hold the same boundaries.
     assert peaks["none"] == pytest.approx(peaks["keeping"], rel=0.02)
+
+
+def test_a_tuned_plan_trains_as_the_others_and_keeps_its_budget(model: Model) -> None:
+    keeping, costs = plan_of(model, offload=False), link_costs(model.workload)
+    budget = simulate(keeping, costs).metrics.peak_boundary_bytes * 3 // 4
+    policy = Policy(ranks=1, microbatches=MICROBATCHES, pipeline="simple")
+    found = tune(model.workload, costs, policy, Goal(boundary_memory=budget))
+    assert found.fits and found.chosen.row.offloaded > 0
+    tuned = build_plan(model.workload, policy, decisions=found.chosen.decisions)
+    first, second = side_by_side([ours("keeping", keeping), ours("tuned", tuned)], model, rounds=2)
+    assert isinstance(first, PeerResult) and isinstance(second, PeerResult)
+    assert second.losses == first.losses and len(second.step_times_ns) == 2
+    alone = execute(tuned, model.workload, SPEC, costs=costs, steps=CHECKED_STEPS)
+    assert alone.max_grad_error == 0 and alone.losses == first.losses
+    assert alone.timeline.metrics.peak_device_bytes == second.peak_device_bytes < (first.peak_device_bytes or 0)
+    assert alone.timeline.metrics.peak_boundary_bytes == found.chosen.row.peak_boundary_bytes <= budget
 
 
 def test_who_trains_otherwise_gets_no_time(model: Model) -> None:
