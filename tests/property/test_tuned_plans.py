@@ -133,22 +133,53 @@ def found_room(found: Tuning) -> Room:
     )
 
 
-@settings(few, max_examples=15)
-@given(problems(), st.integers(0, 20))
+@settings(few, max_examples=30)
+@given(problems(), st.integers(0, 20), st.data())
 def test_the_least_memory_in_a_step_is_no_more_than_a_horizon_needs(
-    problem: tuple[Workload, Costs, Policy], percent: int
+    problem: tuple[Workload, Costs, Policy], percent: int, data: st.DataObject
 ) -> None:
     workload, costs, policy = problem
+    goal = replace(limits_drawn(data, problem), within=percent / 100)
+    if data.draw(st.booleans()):
+        goal = Goal(within=goal.within)
     costs = costs.model_copy(update={"memory_bytes": 2**50, "host_memory_bytes": None})
     problem = (workload, costs, policy)
-    found = tune(workload, costs, policy, Goal(within=percent / 100))
+    found, limits = tune(workload, costs, policy, goal), Limits.of(goal, costs)
     metrics = simulated(problem, policy, found)
     keeping = simulated(problem, replace(policy, offload=False))
-    limit = int(keeping.step_time_ns * (1 + percent / 100))
-    assert found.limit_ns == limit and found.fits
-    assert metrics.step_time_ns <= limit
-    allowed = [one for one in [keeping, *horizons_of(problem)] if one.step_time_ns <= limit]
-    assert metrics.peak_device_bytes <= min(one.peak_device_bytes for one in allowed)
+    limit = keeping.step_time_ns + keeping.step_time_ns * percent // 100
+    assert found.limit_ns == limit and found.limits == limits
+    assert found.bound.step_time_ns <= metrics.step_time_ns <= limit
+    short = [one for one in [keeping, *horizons_of(problem)] if one.step_time_ns <= limit]
+    allowed = [one for one in short if not limits.missing(SweepRow.of({}, one)).total]
+    peak = "peak_device_bytes" if goal.boundary_memory is None else "peak_boundary_bytes"
+    if allowed:
+        assert found.fits
+        assert getattr(metrics, peak) <= min(getattr(one, peak) for one in allowed)
+    horizons = [one for one in allowed if one is not keeping] if policy.checkpoint else []
+    assert (found.horizon is None) == (not horizons)
+    if found.horizon is not None:
+        assert getattr(found.horizon.row, peak) == min(getattr(one, peak) for one in horizons)
+
+
+@few
+@given(problems(), st.data())
+def test_no_boundary_leaves_for_nothing(problem: tuple[Workload, Costs, Policy], data: st.DataObject) -> None:
+    """Let one of them stay: the plan breaks a limit, or its step is longer."""
+    workload, costs, policy = problem
+    goal = limits_drawn(data, problem)
+    costs = costs.model_copy(update={"memory_bytes": 2**50, "host_memory_bytes": None})
+    found, limits = tune(workload, costs, policy, goal), Limits.of(goal, costs)
+    own = found.chosen.decisions
+    leaving = np.flatnonzero(own.acquire >= 0)
+    if not found.fits or not len(leaving):
+        return
+    one = int(leaving[data.draw(st.integers(0, len(leaving) - 1))])
+    release, acquire = own.release.copy(), own.acquire.copy()
+    release[one] = acquire[one] = -1
+    plan = build_plan(workload, policy, decisions=replace(own, release=release, acquire=acquire))
+    row = SweepRow.of({}, simulate(plan, costs).metrics)
+    assert limits.missing(row).total or row.step_time_ns > found.chosen.row.step_time_ns
 
 
 @settings(few, max_examples=10)
