@@ -14,13 +14,13 @@ from functools import partial
 
 import torch
 
-from tests.support.tuned_jobs import JOBS, ORDERS
+from tests.support.tuned_jobs import JOBS
 from tests.times.advice import advice
 from tests.times.judging import Check, failing
 from tests.times.queues import a_copy, at_once
 from tests.times.starting import starting
 from tests.times.steps import copies, order_of_horizons, step_time
-from tests.times.tuned import tuned_beside_horizon
+from tests.times.tuned import orders_of, tuned_beside_horizon
 from tests.times.validation import claims
 
 
@@ -36,7 +36,7 @@ def cpu_checks() -> Mapping[str, Check]:
         **{
             f"tuned plan of {job.name}, {order}": partial(tuned_beside_horizon, job, order)
             for job in JOBS
-            for order in ORDERS
+            for order in orders_of(job)
         },
         "validation of the CPU": claims,
     }
