@@ -117,6 +117,11 @@ def _nothing_leaves(tuning: Tuning) -> str:
     needs, total = format_bytes(row.peak_device_bytes), counted_boundaries(row.kept)
     if not tuning.chosen.policy.checkpoint:
         return f"Nothing is offloaded: no unit is recomputed from its boundary; the step needs {needs}."
+    if not tuning.horizons:
+        return (
+            f"Nothing is offloaded: offload_activations is false, and all {total} stay; the step takes "
+            f"{format_duration(row.step_time_ns)} and needs {needs} of device memory."
+        )
     if tuning.limit_ns is not None and tuning.limits.missing(keep_all).total == 0:
         longer = format_duration(tuning.limit_ns)
         return (

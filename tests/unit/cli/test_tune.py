@@ -108,7 +108,9 @@ def test_files_that_will_be_replaced_are_told_before_the_search(tmp_path: Path, 
     (tmp_path / "report.html").write_text("")
     assert run(arguments) == 0
     err = capsys.readouterr().err
-    told = err.index(f"{tmp_path}: holds files of an earlier run (plan.json, costs.json, tuning.json, predicted.jsonl, ")
+    told = err.index(
+        f"{tmp_path}: holds files of an earlier run (plan.json, costs.json, tuning.json, predicted.jsonl, "
+    )
     assert told < err.index("looking for the best plan")
     assert "keep_all.jsonl, report.html): those of the same names" in err and "report.html), others" not in err
 

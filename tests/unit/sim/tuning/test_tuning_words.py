@@ -60,7 +60,9 @@ def test_the_best_horizon_under_the_same_limits_stands_beside() -> None:
         in explanation(tuning_of(horizon=slow))
     )
     as_long = replace(other, row=replace(other.row, step_time_ns=14 * MS, peak_boundary_bytes=4 * MB))
-    assert "takes as long, and needs 3.815 MiB of boundaries instead of 2.861 MiB." in explanation(tuning_of(horizon=as_long))
+    assert "takes as long, and needs 3.815 MiB of boundaries instead of 2.861 MiB." in explanation(
+        tuning_of(horizon=as_long)
+    )
     same = candidate(trial, TWO_LEAVE, policy)
     assert (
         "It is the plan of the best of 312 horizons under these limits, horizon 2 (layers, release window 3)."
