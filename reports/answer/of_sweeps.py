@@ -55,7 +55,7 @@ def beside(rows: Sequence[SweepRow], choice: Choice, offload: Mapping[str, Any])
 
 
 def keeps_budget(row: SweepRow, offload: Mapping[str, Any]) -> bool:
-    """Return whether a point keeps the budgets of its axes, or else of the table ``offload``; only tuned ones have any."""
+    """Return whether a point keeps its budgets: those of its axes, or else of ``offload``; only tuned ones have any."""
     if not row.is_tuned:
         return True
     for key, taken in (
