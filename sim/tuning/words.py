@@ -171,6 +171,11 @@ def _within(tuning: Tuning) -> str:
     return _listed(parts) if parts else "the memory there is"
 
 
+def budget_text(tuning: Tuning) -> str:
+    """Return what may be taken, in a sentence; empty where nothing is limited."""
+    return "".join(_budget(tuning))
+
+
 def _budget(tuning: Tuning) -> list[str]:
     """Return what may be taken, and what of it nobody stated."""
     limits, parts = tuning.limits, []

@@ -176,3 +176,16 @@ def test_inspect_says_that_tuning_decides(capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert "offloading, tuning decides which boundaries leave and when." in out
     assert "With the scenario's own, a horizon" not in out
+    assert "Budget: the plan keeps it. Each device may take 19.07 MiB." in out and "keeps the budget" not in out
+
+
+def test_inspect_says_where_no_plan_keeps_the_budget(capsys: Captured) -> None:
+    """The device has 80 GiB, and would hold the nearest plan."""
+    sets = ["--set", "offload.decisions=auto", "--set", "offload.boundary_memory=1 MB"]
+    assert run(["inspect", "slow-link", *sets]) == 0
+    out = capsys.readouterr().out
+    nearest = la.tune("slow-link", boundary_memory="1 MB", budgets=0)
+    assert f"Budget: {nearest.shortage}.\n" in out and "of 80 GiB: fits." in out
+    assert run(["inspect", "slow-link", *sets, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["fits"] is False and answer["sentences"][-1] == f"Budget: {nearest.shortage}."
