@@ -267,7 +267,7 @@ def test_a_legend_of_many_parts_leaves_bars_of_few_ranks_their_room() -> None:
     assert data.predicted is not None
     parts = time_parts_view(data)
     assert isinstance(parts, TimeParts)
-    every = {part: parts.step_ns["predicted"] // 20 for part in PARTS}
+    every = dict.fromkeys(PARTS, parts.step_ns["predicted"] // 20)
     many = replace(parts, bars=tuple(replace(bar, parts_ns=every) for bar in parts.bars))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("loadahead.reports.views.time_parts.time_parts", lambda *_: many)
