@@ -77,13 +77,10 @@ def shortage(tuning: Tuning) -> str:
         )
         if limit is not None and more
     ]
-    if lacks:
-        return f"No plan that was found keeps the budget: the nearest needs {_listed(lacks)}."
-    assert tuning.limit_ns is not None, "a plan that lacks nothing does not fit for its time alone"
-    return (
-        f"No plan that was found keeps the budget in a step of at most {format_duration(tuning.limit_ns)}: the nearest "
-        f"takes {format_duration(row.step_time_ns)}."
-    )
+    # Of plans that take longer than is allowed some may need less.
+    within = "" if tuning.limit_ns is None else f" in a step of at most {format_duration(tuning.limit_ns)}"
+    nearest = f"needs {_listed(lacks)}" if lacks else f"takes {format_duration(row.step_time_ns)}"
+    return f"No plan that was found keeps the budget{within}: the nearest {nearest}."
 
 
 def _lack(what: str, needs: int, limit: int, more: int) -> str:

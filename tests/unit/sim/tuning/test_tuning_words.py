@@ -136,6 +136,11 @@ def test_a_step_that_is_too_long_says_which_would_do() -> None:
         "No plan that was found keeps the budget in a step of at most 13.2 ms: the nearest takes 14 ms."
     )
     assert sentences(tuning)[1] == "Against keeping all its step is +16.7 %: that much within has to allow."
+    lacks = tuning_of(goal=Goal(boundary_memory=2 * MB, within=0.2))
+    assert shortage(lacks) == (
+        "No plan that was found keeps the budget in a step of at most 14.4 ms: the nearest needs 2.861 MiB of "
+        "boundaries on the device where 1.907 MiB may be taken, 976.6 KiB too much."
+    )
 
 
 def test_the_least_memory_within_a_step_time() -> None:
