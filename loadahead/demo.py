@@ -27,6 +27,7 @@ from loadahead.sweeps.run import rows_of
 
 if TYPE_CHECKING:
     from loadahead.scenarios.loader import Overrides, ScenarioSource
+    from loadahead.scenarios.schema import Scenario
     from loadahead.sim.advice import Advice
     from loadahead.sim.costs import Costs
 
@@ -157,9 +158,7 @@ class Demo:
         sweep = Sweep(self.source, self.overrides, device=self.device, progress=self.progress)
         base = sweep.prepared({"parallel.microbatches": max(self.microbatches)})
         if base.policy.is_tuned:
-            name = base.scenario.name
-            self.progress(Progress(f'{name}: offload.decisions = "auto" has no effect: the demo sweeps horizons'))
-            return replace(self, overrides={**self.overrides, "offload.decisions": "horizon"}).run()
+            return self._by_horizon(base.scenario).run()
         modules.module_of(base.scenario)
         told = run_directory.earlier_files(self.directory, run_directory.OF_DEMO)
         if told is not None:
@@ -191,6 +190,17 @@ class Demo:
             report=write_report(self.directory, self.commands),
             warnings=[*sweep.warnings, *run.execution.warnings, *other_kernels(known, self.device, check=True)],
         )
+
+    def _by_horizon(self, scenario: Scenario) -> Demo:
+        """Return the same job without what is said to tuning, which is told: the demo sweeps horizons."""
+        from loadahead.scenarios.tables import GOAL_KEYS
+
+        goal = [key for key in GOAL_KEYS if getattr(scenario.offload, key) is not None]
+        beside = f" nor has {' or '.join(f'offload.{key}' for key in goal)}" if goal else ""
+        told = f'offload.decisions = "auto" has no effect{"," if goal else ""}{beside}: the demo sweeps horizons'
+        self.progress(Progress(f"{scenario.name}: {told}"))
+        own = {"offload.decisions": "horizon", **{f"offload.{key}": None for key in goal}}
+        return replace(self, overrides={**self.overrides, **own})
 
     def _job(
         self, sweep: Sweep, microbatches: int, horizon: int, more: Overrides | None = None

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 BUDGETS = 50
 MOST_BUDGETS = 1000
 _FIGURES = tuple(name for name in METRIC_COLUMNS if name not in ROOM_COLUMNS)
-# What makes a scenario one whose decisions tuning makes.
-_TUNED: dict[str, Any] = {"offload.decisions": "auto", "offload.offload_activations": True}
+# What makes a scenario one whose decisions tuning makes. Whether boundaries may leave at all stays what it says.
+_TUNED: dict[str, Any] = {"offload.decisions": "auto"}
 _MICROBATCHES, _PIPELINE = "parallel.microbatches", "parallel.pipeline"
 
 

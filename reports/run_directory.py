@@ -61,7 +61,7 @@ OF_IMPORT = (SCENARIO, *OF_PREDICTION)
 _MEASURED = (MEASURED, WEIGHTS, RESULT, COMPARISON)
 OF_RUN, OF_TUNED_RUN = (*OF_PREDICTION, *_MEASURED), (*OF_TUNING, *_MEASURED)
 OF_SWEEP = SWEEP_FILES
-OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS)
+OF_DEMO = (*OF_RUN, *OF_SWEEP, HORIZONS, PAGE)
 # These are about a plan, so that they do not stay beside another one.
 _OF_A_PLAN = (ADVICE, TUNING)
 
@@ -74,6 +74,8 @@ def earlier_files(directory: Path, written: Sequence[str], own: Sequence[str] = 
     there = [name for name in FILES if name not in own and (directory / name).exists()]
     if not there:
         return None
+    # A page alone is no run, but beside one it tells of that one.
+    there += [PAGE] if (directory / PAGE).exists() and PAGE not in own else []
     replaced = [name for name in there if name in written]
     removed = [name for name in there if name in _OF_A_PLAN and name not in written] if PLAN in written else []
     gone = f", {' and '.join(removed)} removed" if removed else ""

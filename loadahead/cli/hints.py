@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadahead.reports.answer import NextStep, Words, plain_words
 from loadahead.reports.page.commands import PageCommands
@@ -14,22 +14,29 @@ from loadahead.reports.page.point_command import PointCommand
 from loadahead.reports.run_data import RunData
 from loadahead.reports.run_directory import COSTS, MEASURED, PLAN, PREDICTED, SCENARIO
 
+if TYPE_CHECKING:
+    from loadahead.sim.ir.plan import Plan
+
 
 def page_commands(data: RunData) -> PageCommands:
     """Return the command lines that a run's page shows, to be given in its directory."""
     return PageCommands(
         again=tuple(reproduction_commands(data)),
         traces=("loadahead export . --to perfetto -o trace.pftrace",),
-        next_words=_words_of(next(iter(data.made_by), ())),
+        next_words=_words_of(data),
         point=point_command(data),
     )
 
 
-def _words_of(command: Sequence[str]) -> Words:
+def _words_of(data: RunData) -> Words:
     """Return what says a next step as the command line that made the run, with other settings.
 
-    Without one, or where it named no scenario, settings are told without a command.
+    Without one, or where it named no scenario, settings are told without a command. Of a tuned plan the next step is
+    that very plan's: its scenario would be tuned anew, or decided by a horizon.
     """
+    command = next(iter(data.made_by), ())
+    if data.tuning is not None and data.plan is not None and data.costs is not None:
+        return _words_of_plan
     if len(command) < 3 or command[2].startswith("-"):
         return plain_words
     options = {"--set": list[str](), "--costs": list[str]()}
@@ -37,7 +44,20 @@ def _words_of(command: Sequence[str]) -> Words:
         name, joined, value = word.partition("=")
         if name in options:
             options[name].append(value if joined else following)
-    return next_words(command[2], options["--set"], next(iter(options["--costs"]), None))
+    costs = next(iter(options["--costs"]), None)
+    return next_words(command[2], options["--set"], costs, command[1] == "demo" and is_by_horizon(data.plan))
+
+
+def _words_of_plan(step: NextStep) -> str:
+    """Return a next step with the directory's own plan and costs."""
+    return f"Next, in this folder: loadahead {'execute' if step.measure else 'simulate'} {PLAN} --costs {COSTS}"
+
+
+def is_by_horizon(plan: Plan | None) -> bool:
+    """Return whether a plan's scenario states that a horizon decides, as the demo makes one say that says otherwise."""
+    scenario = {} if plan is None else plan.policy.get("scenario")
+    offload = scenario.get("offload") if isinstance(scenario, dict) else None
+    return isinstance(offload, dict) and offload.get("decisions") == "horizon"
 
 
 def reproduction_commands(data: RunData) -> list[str]:
@@ -58,20 +78,28 @@ def reproduction_commands(data: RunData) -> list[str]:
     return lines
 
 
-def next_words(argument: str, overrides: Sequence[str] | None = None, costs: Path | str | None = None) -> Words:
+def next_words(
+    argument: str, overrides: Sequence[str] | None = None, costs: Path | str | None = None, by_horizon: bool = False
+) -> Words:
     """Return what says a next step as a command; ``argument`` is the scenario or the plan that was given.
 
     A plan's settings are made, so that they are told as options of the commands that plan its scenario anew.
+    ``by_horizon``: a horizon is to decide, whatever the scenario and the overrides say of that.
     """
     from loadahead.plan_files import is_plan_file
+    from loadahead.scenarios.tables import GOAL_KEYS
     from loadahead.sweeps.axes import KEY_OF_COLUMN
 
     def words(step: NextStep) -> str:
         keys = {KEY_OF_COLUMN.get(name, name): value for name, value in step.settings.items()}
+        taken = {*keys}
+        if by_horizon:
+            keys = {"offload.decisions": "horizon", **keys}
+            taken |= {"offload.decisions", *(f"offload.{key}" for key in GOAL_KEYS)}
         settings = [f"--set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in keys.items()]
         if is_plan_file(argument) and settings:
             return f"Next: plan its scenario anew with {' '.join(settings)}."
-        kept = [f"--set {shlex.quote(text)}" for text in overrides or () if text.partition("=")[0] not in keys]
+        kept = [f"--set {shlex.quote(text)}" for text in overrides or () if text.partition("=")[0] not in taken]
         of_costs = [f"--costs {shlex.quote(str(costs))}"] if costs is not None else []
         command = "execute" if step.measure else "simulate"
         return f"Next: {' '.join(['loadahead', command, shlex.quote(argument), *kept, *settings, *of_costs])}"

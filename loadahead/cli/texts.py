@@ -57,11 +57,11 @@ def bound_text(tuning: Tuning) -> str:
     """Return how far a tuned step is from what no plan of its order under its limits is faster than."""
     from loadahead.sim.tuning.words import gap_text
 
-    least = (
-        f"Tuned: no plan of this order under these limits takes less than {format_duration(tuning.bound.step_time_ns)}"
-    )
+    takes = f"takes less than {format_duration(tuning.bound.step_time_ns)}"
     # Where the least memory is looked for, the bound on the time says nothing of how good the plan is.
-    return f"{least}." if tuning.limit_ns is not None else f"{least}; this one takes {gap_text(tuning.gap)}."
+    if tuning.limit_ns is not None:
+        return f"Tuned: no plan of this order that needs no more memory {takes}."
+    return f"Tuned: no plan of this order under these limits {takes}; this one takes {gap_text(tuning.gap)}."
 
 
 def answer_text(name: str, data: RunData, words: Words = plain_words) -> str:

@@ -23,8 +23,9 @@ def tuning_text(found: Tuned, frontier: Frontier | None, directory: Path | None)
     parts = [f"{found.job.name}: " + "\n".join(found.sentences)]
     if len(found.tried) > 1:
         policy = found.job.known().policy
+        which = "it is" if found.fits else "the nearest is"
         parts[0] += (
-            f"\nOf {len(found.tried)} that were tried it is {policy.pipeline}, {policy.microbatches} microbatches."
+            f"\nOf {len(found.tried)} that were tried {which} {policy.pipeline}, {policy.microbatches} microbatches."
         )
         parts.append(table_text(tried_grid(found)))
     if frontier is not None and frontier.points:

@@ -77,12 +77,12 @@ class Inspection(Shown):
 
     @property
     def fits(self) -> bool | None:
-        """Return whether the plan fits, as far as capacities are known; None where the units' costs are not."""
+        """Return whether the plan fits and keeps its budget; None where the units' costs are not known."""
         return None if self.room is None else self.room.fits
 
     @property
     def room_sentences(self) -> tuple[str, ...]:
-        """Return a sentence each about the devices' memory and the hosts'."""
+        """Return a sentence each about the devices' memory and the hosts', and on the budget where there is one."""
         return (_FITS_NOT_KNOWN,) if self.room is None else self.room.sentences
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,8 +118,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
         compile_first()
         known = costs or _without_units(scenario)
         # Where tuning decides, what fits is its plan, or the nearest to it.
-        is_tuned = policy.is_tuned and costs is not None
-        decisions = tuned_or_nearest(prepared).chosen.decisions if is_tuned else None
+        tuning = tuned_or_nearest(prepared) if policy.is_tuned and costs is not None else None
         placement = known.placement
         places = placement.table(policy.ranks, (known.shared or SharedLinks()).gpus_per_switch)
         static = prepared.static_bytes if costs is None else costs.static_bytes or (0,) * len(workload.stages)
@@ -141,7 +140,7 @@ def inspect_prepared(prepared: Prepared) -> Inspection:
             stages=stages_of(workload, policy, costs, static),
             crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH, Reach.NETWORK),
             partly_crossing_sends=crossing_sends(placement, policy.ranks, Reach.BOTH),
-            room=None if costs is None else room_of(workload, policy, costs, places, scenario.name, decisions),
+            room=None if costs is None else room_of(workload, policy, costs, places, scenario.name, tuning),
             costs=None if costs is None else costs.source,
             warnings=prepared.warnings,
         )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadahead.jobs import missing_text
 from loadahead.sim.costs import Costs
 from loadahead.sim.host_memory import slots_of_hosts
-from loadahead.sim.ir.decisions import Decisions
 from loadahead.sim.memory import MemoryWalk, walk
 from loadahead.sim.placement import RankMap
 from loadahead.sim.planner import Policy, build_plan
 from loadahead.sim.step_metrics import CAPACITY, bytes_missing
 from loadahead.sim.units import bytes_apart, counted, format_bytes
 from loadahead.sim.workload import Workload
+
+if TYPE_CHECKING:
+    from loadahead.sim.tuning import Tuning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +65,18 @@ class HostRoom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """Says what every rank and every host needs, what a GPU has, and how many boundaries leave it."""
+    """Says what every rank and every host needs, what a GPU has, and how many boundaries leave it.
+
+    ``keeps_budget`` is whether the plan keeps the budget that tuning had, and ``of_budget`` says so in a sentence; it
+    is empty where a horizon decides, which has none.
+    """
 
     ranks: tuple[RankRoom, ...]
     hosts: tuple[HostRoom, ...]
     capacity_bytes: int
     offloaded: int
+    keeps_budget: bool = True
+    of_budget: str = ""
 
     @property
     def fullest(self) -> RankRoom:
@@ -86,13 +95,13 @@ class Room:
 
     @property
     def fits(self) -> bool:
-        """Return whether the plan fits the devices and the hosts, as far as their capacities are known."""
-        return self.device_fits and all(host.fits for host in self.hosts)
+        """Return whether the plan fits the devices and the hosts, as far as these are known, and keeps its budget."""
+        return self.keeps_budget and self.device_fits and all(host.fits for host in self.hosts)
 
     @property
-    def sentences(self) -> tuple[str, str]:
-        """Return a sentence about the devices and one about the hosts."""
-        return self._of_devices(), self._of_hosts()
+    def sentences(self) -> tuple[str, ...]:
+        """Return a sentence about the devices and one about the hosts, and where tuning decides one on its budget."""
+        return self._of_devices(), self._of_hosts(), *([self.of_budget] if self.of_budget else [])
 
     def _of_devices(self) -> str:
         own, keeping = self.fullest, max(rank.peak_keeping_all_bytes for rank in self.ranks)
@@ -137,12 +146,13 @@ def room_of(
     costs: Costs,
     places: RankMap,
     name: str,
-    decisions: Decisions | None = None,
+    tuning: Tuning | None = None,
 ) -> Room:
     """Return what the scenario's plan needs, walked from the plan itself; ``name`` is the plan's.
 
-    ``decisions`` are those of tuning; None: a horizon's.
+    ``tuning`` is what decided, whose plan may be the nearest to its budget; None: a horizon.
     """
+    decisions = None if tuning is None else tuning.chosen.decisions
     plan = build_plan(workload, policy, decisions=decisions, name=name, echo={})
     own, leaves = walk(plan, costs), policy.offload and policy.checkpoint
     keeping = _keeping_all(workload, policy, costs, name) if leaves else own
@@ -161,7 +171,18 @@ def room_of(
         ),
         capacity_bytes=costs.memory_bytes,
         offloaded=int(plan.policy["offloaded"]),
+        keeps_budget=tuning is None or tuning.fits,
+        of_budget="" if tuning is None else _of_budget(tuning),
     )
+
+
+def _of_budget(tuning: Tuning) -> str:
+    """Return whether the plan keeps its budget, and what that is; or what is missing, and which would do."""
+    from loadahead.sim.tuning import budget_text
+
+    if not tuning.fits:
+        return f"Budget: {missing_text(tuning)}."
+    return f"Budget: the plan keeps it. {budget_text(tuning)}"
 
 
 def _keeping_all(workload: Workload, policy: Policy, costs: Costs, name: str) -> MemoryWalk:

@@ -20,7 +20,7 @@ from loadahead.reports.views.explored import Explored, ExploredStep, explored
 from loadahead.sim.choice import SPEED, SPEED_HEADER
 from loadahead.sim.ir.kinds import Kind, Queue
 from loadahead.sim.stalls import stall_name
-from loadahead.sim.step_metrics import METRIC_COLUMNS
+from loadahead.sim.step_metrics import METRIC_COLUMNS, OF_HORIZONS
 
 # A queue is called so beside its lane, and in few letters on a phone.
 _LANES = {
@@ -67,7 +67,15 @@ def explorer(data: RunData, point_command: PointCommand | None = None, whose: st
 def content(view: Explored, point_command: PointCommand | None = None) -> dict[str, Any]:
     """Return all that the explorer's script reads, as plain data."""
     return {
-        "axes": [{"name": axis.name, "values": list(axis.values), "ordered": axis.has_order} for axis in view.axes],
+        "axes": [
+            {
+                "name": axis.name,
+                "values": list(axis.values),
+                "ordered": axis.has_order,
+                "ofHorizons": axis.name in OF_HORIZONS,
+            }
+            for axis in view.axes
+        ],
         "rows": _rows(view),
         "models": [
             {
@@ -125,6 +133,7 @@ def _rows(view: Explored) -> dict[str, Any]:
             [place[row.axes[axis.name]] for row in view.rows] for axis, place in zip(view.axes, places, strict=True)
         ],
         "microbatches": _column([row.microbatches for row in view.rows]),
+        "tuned": _column([row.is_tuned for row in view.rows]),
         "tokens": _column([row.tokens_per_s for row in view.rows]),
         "time": _column([round(view.time.of(row)) for row in view.rows]),
         "columns": {name: _column([getattr(row, name) for row in view.rows]) for name in METRIC_COLUMNS},

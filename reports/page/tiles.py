@@ -133,7 +133,9 @@ def tuned_tiles(tuning: TuningFacts | None) -> list[Html]:
             )
         )
     elif tuning.horizons:
-        boxes.append(_tile(f"Best of {counted(tuning.horizons, 'horizon')}", "none fits", "under the same budget"))
+        limit_ns = tuning.limit_ns
+        where = "under the same budget" if limit_ns is None else f"in a step of at most {format_duration(limit_ns)}"
+        boxes.append(_tile(f"Best of {counted(tuning.horizons, 'horizon')}", "none fits", where))
     return boxes
 
 

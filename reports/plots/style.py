@@ -137,8 +137,8 @@ def byte_scale(largest: float) -> tuple[float, str]:
     return 1.0, "B"
 
 
-def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Put a legend above all panels, in as few rows as the figure's width allows."""
+def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> float:
+    """Put a legend above all panels, in as few rows as the figure's width allows; return its height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = figure.canvas
@@ -147,6 +147,8 @@ def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
         legend = figure.legend(
             handles, labels, loc="outside upper left", ncols=columns, handlelength=1.5, columnspacing=1.2
         )
-        if columns == 1 or legend.get_window_extent(canvas.get_renderer()).width <= 0.97 * figure.bbox.width:  # type: ignore[no-untyped-call]
-            return
+        extent = legend.get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
+        if columns == 1 or extent.width <= 0.97 * figure.bbox.width:
+            return float(extent.height / figure.dpi)
         legend.remove()
+    return 0.0

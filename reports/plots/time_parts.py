@@ -27,6 +27,8 @@ from loadahead.reports.views.timelines import percent
 
 _MOST_RANKS = {Layout.WIDE: 16, Layout.NARROW: 6}
 _BAR_INCHES = 0.24
+# Below the legend: the axis' labels, and what is left free around the bars.
+_AROUND = 0.9
 # A segment of at least this share of the axis has its own share of the step written into it.
 _ROOM = {Layout.WIDE: 0.05, Layout.NARROW: 0.14}
 
@@ -104,5 +106,8 @@ def time_parts(data: RunData, layout: Layout = Layout.WIDE, /) -> Drawing | Miss
     axes.spines["left"].set_visible(False)
     light_grid(axes, "x")
     used = [part for part in view.PARTS if any(bar.parts_ns.get(part) for bar in found.drawn)]
-    legend_above(figure, [Patch(**LOOKS[part]) for part in used], [LABELS[part] for part in used])
+    high = legend_above(figure, [Patch(**LOOKS[part]) for part in used], [LABELS[part] for part in used])
+    # On a phone a legend of many parts has many rows, below which bars of few ranks need their room too.
+    needed = _BAR_INCHES * len(found.drawn) + high + _AROUND
+    figure.set_size_inches(layout.width_inches, max(figure.get_figheight(), needed))
     return Drawing(figure=figure, title=view.TITLE, caption=" ".join(found.sentences), files=found.files)

@@ -12,7 +12,7 @@ from loadahead.reports.run_data import RunData
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.timed import Timed, time_of
 from loadahead.sim.choice import Choice, choices, models_of
-from loadahead.sim.step_metrics import SweepRow
+from loadahead.sim.step_metrics import OF_HORIZONS, SweepRow
 from loadahead.sim.units import counted, format_bytes, format_duration
 
 TITLE = "What each point takes of time and memory"
@@ -176,7 +176,7 @@ def panel_of(sweep: Sequence[SweepRow], places: Sequence[int], choice: Choice, t
         points=tuple(
             FrontPoint(
                 index=index,
-                label=values_text({axis: row.axes[axis] for axis in axes}),
+                label=_label(row, axes),
                 timed_ns=time.of(row),
                 peak_device_bytes=row.peak_device_bytes,
                 fits=row.fits,
@@ -189,3 +189,10 @@ def panel_of(sweep: Sequence[SweepRow], places: Sequence[int], choice: Choice, t
         chosen=list(places).index(choice.index),
         capacity_bytes=capacities.pop() if len(capacities) == 1 else None,
     )
+
+
+def _label(row: SweepRow, axes: Sequence[str]) -> str:
+    """Return a point's name by these axes; a horizon is nothing to one that tuning decided."""
+    if not row.is_tuned:
+        return values_text({axis: row.axes[axis] for axis in axes})
+    return values_text({axis: row.axes[axis] for axis in axes if axis not in OF_HORIZONS}) or "tuned"

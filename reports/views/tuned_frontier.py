@@ -104,9 +104,8 @@ class TunedFrontier:
         span = format_bytes(first.budget_bytes)
         if len(self.steps) > 1:
             span += f" to {format_bytes(last.budget_bytes)}"
-        return [
-            f"The line is the shortest step found in so much memory, by tuning for {budgets} of {self.what}, {span}."
-        ]
+        # Budgets that were asked for, and those of the chosen plan and of horizons that are faster than what is below.
+        return [f"The line is the shortest step found in so much memory, at {budgets} of {self.what}, {span}."]
 
     def _bound(self) -> list[str]:
         known = [step for step in self.steps if step.bound_ns]

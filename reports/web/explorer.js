@@ -55,7 +55,9 @@
   const duration = (i) => of(rows.time, i);
   const size = (i) => column("peak_device_bytes", i);
   const measuredOf = (i) => data.measuredRows[i] || null;
-  const nameOf = (i) => data.axes.map((axis, a) => axis.name + " " + axis.values[rows.places[a][i]]).join(", ");
+  // A horizon is nothing to a point that tuning decided.
+  const counts = (axis, i) => !(axis.ofHorizons && of(rows.tuned, i));
+  const nameOf = (i) => data.axes.map((axis, a) => (counts(axis, i) ? axis.name + " " + axis.values[rows.places[a][i]] : "")).filter(Boolean).join(", ");
 
   let at = rows.count ? data.models[0].chosen : -1;
   let wanted = at >= 0 ? placesOf(at) : [];
@@ -233,7 +235,7 @@
       step = null;
       if (find("ex-command") && at >= 0) {
         const command = data.command;
-        find("ex-command").textContent = [command.before, ...command.settings.map((texts, a) => texts[rows.places[a][at]]), command.after].filter(Boolean).join(" ");
+        find("ex-command").textContent = [command.before, ...command.settings.map((texts, a) => (counts(data.axes[a], at) ? texts[rows.places[a][at]] : "")), command.after].filter(Boolean).join(" ");
         find("ex-command-note").textContent = command.note;
       }
       return;

@@ -10,7 +10,7 @@ from loadahead.sim.tuning.limits import Limits, Missing
 from loadahead.sim.tuning.plain import tuning_to_dict
 from loadahead.sim.tuning.reasons import Reasons, reasons_of
 from loadahead.sim.tuning.tune import tune
-from loadahead.sim.tuning.words import explanation, sentence, sentences, shortage
+from loadahead.sim.tuning.words import budget_text, explanation, sentence, sentences, shortage
 
 __all__ = [
     "Bound",
@@ -21,6 +21,7 @@ __all__ = [
     "Missing",
     "Reasons",
     "Tuning",
+    "budget_text",
     "explanation",
     "frontier",
     "reasons_of",

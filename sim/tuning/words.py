@@ -57,8 +57,10 @@ def sentence(tuning: Tuning) -> str:
     if not tuning.chosen.row.offloaded:
         return _nothing_leaves(tuning)
     step = _against(tuning.chosen, tuning.keep_all)
-    looked_for = "for the shortest step" if tuning.limit_ns is None else "for the least memory"
-    return f"Tuned {looked_for} in {_within(tuning)}: {_leave_and_stay(tuning)}; step {step} against keeping all."
+    looked_for = f"for the shortest step in {_within(tuning)}"
+    if tuning.limit_ns is not None:
+        looked_for = f"for the least memory in a step of at most {format_duration(tuning.limit_ns)}"
+    return f"Tuned {looked_for}: {_leave_and_stay(tuning)}; step {step} against keeping all."
 
 
 def shortage(tuning: Tuning) -> str:
@@ -75,13 +77,10 @@ def shortage(tuning: Tuning) -> str:
         )
         if limit is not None and more
     ]
-    if lacks:
-        return f"No plan that was found keeps the budget: the nearest needs {_listed(lacks)}."
-    assert tuning.limit_ns is not None, "a plan that lacks nothing does not fit for its time alone"
-    return (
-        f"No plan that was found keeps the budget in a step of at most {format_duration(tuning.limit_ns)}: the nearest "
-        f"takes {format_duration(row.step_time_ns)}."
-    )
+    # Of plans that take longer than is allowed some may need less.
+    within = "" if tuning.limit_ns is None else f" in a step of at most {format_duration(tuning.limit_ns)}"
+    nearest = f"needs {_listed(lacks)}" if lacks else f"takes {format_duration(row.step_time_ns)}"
+    return f"No plan that was found keeps the budget{within}: the nearest {nearest}."
 
 
 def _lack(what: str, needs: int, limit: int, more: int) -> str:
@@ -93,7 +92,7 @@ def _change(tuning: Tuning) -> list[str]:
     """Return which limits the nearest plan keeps: it was simulated, so that they are sure to do."""
     row, missing = tuning.chosen.row, tuning.missing
     changes = [
-        f"{name} = {needs} B ({format_bytes(needs)})"
+        f'offload.{name} = "{needs} B" ({format_bytes(needs)})'
         for name, needs, more in (
             ("memory", row.peak_device_bytes, missing.device_bytes),
             ("boundary_memory", row.peak_boundary_bytes, missing.boundary_bytes),
@@ -115,6 +114,11 @@ def _nothing_leaves(tuning: Tuning) -> str:
     needs, total = format_bytes(row.peak_device_bytes), counted_boundaries(row.kept)
     if not tuning.chosen.policy.checkpoint:
         return f"Nothing is offloaded: no unit is recomputed from its boundary; the step needs {needs}."
+    if not tuning.horizons:
+        return (
+            f"Nothing is offloaded: offload_activations is false, and all {total} stay; the step takes "
+            f"{format_duration(row.step_time_ns)} and needs {needs} of device memory."
+        )
     if tuning.limit_ns is not None and tuning.limits.missing(keep_all).total == 0:
         longer = format_duration(tuning.limit_ns)
         return (
@@ -164,6 +168,11 @@ def _within(tuning: Tuning) -> str:
     return _listed(parts) if parts else "the memory there is"
 
 
+def budget_text(tuning: Tuning) -> str:
+    """Return what may be taken, in a sentence; empty where nothing is limited."""
+    return "".join(_budget(tuning))
+
+
 def _budget(tuning: Tuning) -> list[str]:
     """Return what may be taken, and what of it nobody stated."""
     limits, parts = tuning.limits, []
@@ -199,26 +208,32 @@ def _against_horizons(tuning: Tuning) -> str:
     """Return how the plan stands beside the best horizon under the same limits."""
     if not tuning.horizons:
         return ""
-    best, chosen = tuning.horizon, tuning.chosen
-    many = counted(tuning.horizons, "horizon")
+    best, chosen, limit_ns = tuning.horizon, tuning.chosen, tuning.limit_ns
+    many, of_boundaries = counted(tuning.horizons, "horizon"), tuning.limits.boundary_bytes is not None
     if best is None:
         which = "The one horizon" if tuning.horizons == 1 else f"None of {many}"
-        return f"{which} that {'was' if tuning.horizons == 1 else 'were'} tried keeps these limits."
-    named = f"The best of {many} under these limits, {horizon_text(best.policy)},"
+        tried = f"{which} that {'was' if tuning.horizons == 1 else 'were'} tried keeps these limits"
+        return f"{tried}." if limit_ns is None else f"{tried} in a step of at most {format_duration(limit_ns)}."
+    within = "" if tuning.goal.within is None else f" and within {100 * tuning.goal.within:g} %"
+    best_of = f"the best of {many} under these limits{within}, {horizon_text(best.policy)}"
     if best.decisions == chosen.decisions:
-        return f"It is the plan of the best of {many} under these limits, {horizon_text(best.policy)}."
-    own, other = chosen.row, best.row
-    if tuning.limit_ns is None:
-        if other.step_time_ns == own.step_time_ns:
-            return f"{named} takes as long, and {_instead(other.peak_device_bytes, own.peak_device_bytes)}."
-        return f"{named} takes {format_duration(other.step_time_ns)}, {_against(best, chosen)}."
-    needs = _instead(other.peak_device_bytes, own.peak_device_bytes)
-    return f"{named} {needs}, in a step of {format_duration(other.step_time_ns)}."
+        return f"It is the plan of {best_of}."
+    step = format_duration(best.row.step_time_ns)
+    what = "boundaries" if of_boundaries else "device memory"
+    needs = _instead(best.peak_bytes(of_boundaries), chosen.peak_bytes(of_boundaries), what)
+    if limit_ns is not None:
+        return _begin(f"{best_of}, {needs}, in a step of {step}.")
+    if best.row.step_time_ns == chosen.row.step_time_ns:
+        return _begin(f"{best_of}, takes as long, and {needs}.")
+    return _begin(f"{best_of}, takes {step}, {_against(best, chosen)}.")
 
 
-def _instead(other: int, own: int) -> str:
-    theirs, ours = bytes_apart(other, own)
-    return f"needs {theirs} too" if other == own else f"needs {theirs} instead of {ours}"
+def _instead(other: int, own: int, what: str) -> str:
+    """Return what one plan needs instead of another; differences that sizes in short do not show are next to none."""
+    theirs, ours = format_bytes(other), format_bytes(own)
+    if theirs == ours:
+        return f"needs {theirs} of {what} too"
+    return f"needs {theirs} of {what} instead of {ours}"
 
 
 def horizon_text(policy: Policy) -> str:
@@ -230,7 +245,7 @@ def why(tuning: Tuning, reasons: Reasons) -> list[str]:
     """Return why something has to leave, for how long it is away, how busy that keeps links, and what waits."""
     return [
         line
-        for line in (_has_to(tuning, reasons), _stays(reasons), _away(tuning, reasons), _waits(tuning, reasons))
+        for line in (_has_to(tuning, reasons), _stays(tuning, reasons), _away(tuning, reasons), _waits(tuning, reasons))
         if line
     ]
 
@@ -254,12 +269,14 @@ def _has_to(tuning: Tuning, reasons: Reasons) -> str:
     )
 
 
-def _stays(reasons: Reasons) -> str:
+def _stays(tuning: Tuning, reasons: Reasons) -> str:
     """Return which ranks keep everything, where others do not."""
     room = [rank.rank for rank in reasons.ranks if not rank.leave and rank.boundaries and not rank.too_much_bytes]
     if not room or len(room) == len(reasons.ranks):
         return ""
-    return _begin(f"{ranks_text(room)} {'keeps' if len(room) == 1 else 'keep'} everything, as it fits.")
+    keep = f"{ranks_text(room)} {'keeps' if len(room) == 1 else 'keep'} everything"
+    # Where the least memory is looked for, others leave though they fit as well.
+    return _begin(f"{keep}, as it fits." if tuning.limit_ns is None else f"{keep}.")
 
 
 def _away(tuning: Tuning, reasons: Reasons) -> str:
@@ -305,7 +322,9 @@ def _gap(tuning: Tuning) -> str:
     if not bound.step_time_ns:
         return ""
     if tuning.limit_ns is not None:
-        return f"No plan of this order under these limits takes less than {_bounded(bound)}."
+        if took == bound.step_time_ns:
+            return f"No plan of this order that needs no more memory is faster: {set_by(bound)} sets that bound."
+        return f"No plan of this order that needs no more memory takes less than {_bounded(bound)}."
     if took == bound.step_time_ns:
         return f"No plan of this order under these limits is faster: {set_by(bound)} sets that bound."
     least = f"No plan of this order under these limits takes less than {_bounded(bound)}"
@@ -338,9 +357,11 @@ def set_by(bound: Bound) -> str:
 
 def _of_frontier(tuning: Tuning, frontier: Frontier | None) -> list[str]:
     """Return the least budget that some plan keeps, and from which on a step takes about as long as keeping all."""
-    if frontier is None or not frontier.points:
+    if frontier is None:
         return []
     what = "of boundaries" if frontier.of_boundaries else "of device memory"
+    if not frontier.points:
+        return [f"No plan was found under any budget {what}: none keeps the other limits."]
     least = frontier.points[0]
     lines = [f"The least budget that a plan was found for is {_point(least, what)}."]
     quick = nearly_as_quick(frontier)

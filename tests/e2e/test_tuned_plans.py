@@ -100,11 +100,14 @@ def test_a_training_step_takes_it_with_costs() -> None:
 
 def test_the_demo_sweeps_horizons_all_the_same(tmp_path: Path, capsys: Captured) -> None:
     tiny = ["model.options.blocks=1", "model.options.width=8", "model.options.heads=1", "model.options.context=8"]
-    sets = [word for text in (*tiny, "offload.decisions=auto") for word in ("--set", text)]
+    own = (*tiny, "offload.decisions=auto", "offload.memory=20 MiB")
+    sets = [word for text in own for word in ("--set", text)]
     sizes = ["--steps", "2", "--horizons", "1", "--microbatches", "2", "-o", str(tmp_path)]
     assert run(["demo", *sets, *sizes, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert 'offload.decisions = "auto" has no effect: the demo sweeps horizons' in err
+    assert 'offload.decisions = "auto" has no effect, nor has offload.memory: the demo sweeps horizons' in err
+    # Nothing says again that it is a horizon that decides, or to set what was set.
+    assert "offload.memory has no effect" not in err and json.loads(out)["warnings"] == []
     assert "decisions" not in json.loads(out)["chosen"]
 
 

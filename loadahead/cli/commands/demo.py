@@ -27,7 +27,7 @@ def demo(
     Exit 1 when a gradient, a loss or a buffer differs from those of the same model trained without plan or offload.
     """
     from loadahead.cli.command_line import command_line
-    from loadahead.cli.hints import next_words, page_commands
+    from loadahead.cli.hints import is_by_horizon, next_words, page_commands
     from loadahead.cli.output import emit, say, warn
     from loadahead.cli.overrides import parse_overrides
     from loadahead.cli.progress import shown_progress
@@ -52,5 +52,5 @@ def demo(
     if json_wanted:
         emit(done.to_dict())
     else:
-        say(demo_text(done, next_words(scenario, overrides)))
+        say(demo_text(done, next_words(scenario, overrides, by_horizon=is_by_horizon(done.run.job.plan))))
     done.require_plain_training()

@@ -57,6 +57,7 @@ def tune(
     from loadahead.cli.tuning_text import tuning_text
     from loadahead.reports import run_directory
     from loadahead.scenarios.loader import toml_value
+    from loadahead.sim.errors import CheckFailed
     from loadahead.sim.planner import order_names
     from loadahead.tuning import before_calibration, write_tuned
     from loadahead.tuning import tune as find
@@ -69,6 +70,9 @@ def tune(
     if early is not None:
         warn(early)
         note_calibration(scenario)
+    if out is not None:
+        # A search may take minutes: who would not have files replaced is told before.
+        note_earlier_files(run_directory.make(out), run_directory.OF_TUNING)
     with shown_progress() as progress:
         found = find(
             scenario,
@@ -81,7 +85,6 @@ def tune(
             progress=progress,
         )
         if out is not None:
-            note_earlier_files(run_directory.make(out), run_directory.OF_TUNING)
             write_tuned(found, out, command_line())
         whole = found.frontier if budgets else None
     warn(text for text in found.warnings if text not in (early or ()))
@@ -90,4 +93,7 @@ def tune(
         emit(found.to_dict() | {"plan": None if path is None else str(path)})
     else:
         say(tuning_text(found, whole, out))
+        if not found.fits:
+            # The text above begins with what is missing and what would do.
+            raise CheckFailed(f"{found.job.name}: no plan that was found keeps the budget")
     found.require_fit()

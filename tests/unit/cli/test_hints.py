@@ -11,6 +11,7 @@ from loadahead.cli.hints import next_words, page_commands
 from loadahead.cli.main import run
 from loadahead.reports.answer import NextStep
 from loadahead.reports.run_data import load_run
+from tests.support import tuned_runs
 
 Captured = pytest.CaptureFixture[str]
 
@@ -23,6 +24,28 @@ def test_settings_take_the_place_of_those_given() -> None:
         "--set offload.activation_loading_horizon=3 --costs 'my costs.json'"
     )
     assert words(NextStep(measure=True)).startswith("Next: loadahead execute slow-link --set")
+
+
+def test_where_a_horizon_is_to_decide_nothing_else_is_asked_for() -> None:
+    given = ["offload.decisions=auto", "offload.memory=20 MiB", "hardware.memory=20 MiB"]
+    assert next_words("demo", given, by_horizon=True)(NextStep(settings={"horizon": 3})) == (
+        "Next: loadahead simulate demo --set 'hardware.memory=20 MiB' --set offload.decisions=horizon "
+        "--set offload.activation_loading_horizon=3"
+    )
+
+
+def test_the_page_of_a_tuned_run_goes_on_with_its_plan(tmp_path: Path) -> None:
+    """Its scenario, by a horizon or tuned anew, would be another step."""
+    command = ("loadahead", "tune", "demo", "--within", "1%", "-o", "x")
+    tuned = tuned_runs.small()
+    assert tuned.predicted is not None
+    header = {**tuned.predicted.header, "command": list(command)}
+    data = replace(tuned, directory=tmp_path, predicted=replace(tuned.predicted, header=header))
+    assert data.made_by == (command,)
+    words = page_commands(data).next_words
+    assert words(NextStep(measure=True)) == "Next, in this folder: loadahead execute plan.json --costs costs.json"
+    untuned = page_commands(replace(data, tuning=None)).next_words
+    assert untuned(NextStep(measure=True)) == "Next: loadahead execute demo"
 
 
 @pytest.mark.parametrize("given", [["--set", "hardware.memory=20 MiB"], ["--set=hardware.memory=20 MiB"]])

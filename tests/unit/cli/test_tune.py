@@ -86,16 +86,39 @@ def test_a_budget_that_no_plan_keeps_ends_with_1_and_still_answers(tmp_path: Pat
     arguments = ["tune", "slow-link", "--boundary-memory", "1MB", "--budgets", "3", "-o", str(tmp_path)]
     assert run(arguments) == 1
     out, err = capsys.readouterr()
-    error = err.splitlines()[-1]
-    assert error.startswith("error: slow-link: No plan that was found keeps the budget: the nearest needs ")
-    assert out.startswith("slow-link: ") and (tmp_path / "tuning.json").exists()
+    # What is missing stands on stdout, and is not said twice.
+    assert err.splitlines()[-1] == "error: slow-link: no plan that was found keeps the budget"
+    assert out.startswith("slow-link: No plan that was found keeps the budget: the nearest needs ")
+    assert (tmp_path / "tuning.json").exists()
     assert run([*arguments, "--json"]) == 1
-    answer = json.loads(capsys.readouterr().out)
+    json_out, err = capsys.readouterr()
+    answer = json.loads(json_out)
     assert not answer["fits"] and answer["missing_bytes"] > 0
-    assert error == f"error: slow-link: {answer['shortage']}"
+    assert err.splitlines()[-1] == f"error: slow-link: {answer['shortage']}"
     enough = answer["peak_boundary_bytes"]
-    assert f"boundary_memory = {enough} B" in error
+    stated = f'offload.boundary_memory = "{enough} B"'
+    assert stated in out and stated in answer["shortage"]
     assert run(["tune", "slow-link", "--boundary-memory", str(enough), "--budgets", "0"]) == 0
+
+
+def test_files_that_will_be_replaced_are_told_before_the_search(tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["tune", "slow-link", "--boundary-memory", "20MB", "--budgets", "0", "-o", str(tmp_path)]
+    assert run(arguments) == 0
+    assert "earlier run" not in capsys.readouterr().err
+    (tmp_path / "report.html").write_text("")
+    assert run(arguments) == 0
+    err = capsys.readouterr().err
+    told = err.index(
+        f"{tmp_path}: holds files of an earlier run (plan.json, costs.json, tuning.json, predicted.jsonl, "
+    )
+    assert told < err.index("looking for the best plan")
+    assert "keep_all.jsonl, report.html): those of the same names" in err and "report.html), others" not in err
+
+
+def test_of_several_that_all_miss_the_budget_the_nearest_is_told(capsys: Captured) -> None:
+    tried = ["--microbatches", "4,8", "--budgets", "0"]
+    assert run(["tune", "slow-link", "--boundary-memory", "1kB", *tried]) == 1
+    assert "\nOf 2 that were tried the nearest is " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["plan", "simulate", "show"])
@@ -153,3 +176,16 @@ def test_inspect_says_that_tuning_decides(capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert "offloading, tuning decides which boundaries leave and when." in out
     assert "With the scenario's own, a horizon" not in out
+    assert "Budget: the plan keeps it. Each device may take 19.07 MiB." in out and "keeps the budget" not in out
+
+
+def test_inspect_says_where_no_plan_keeps_the_budget(capsys: Captured) -> None:
+    """The device has 80 GiB, and would hold the nearest plan."""
+    sets = ["--set", "offload.decisions=auto", "--set", "offload.boundary_memory=1 MB"]
+    assert run(["inspect", "slow-link", *sets]) == 0
+    out = capsys.readouterr().out
+    nearest = la.tune("slow-link", boundary_memory="1 MB", budgets=0)
+    assert f"Budget: {nearest.shortage}.\n" in out and "of 80 GiB: fits." in out
+    assert run(["inspect", "slow-link", *sets, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["fits"] is False and answer["sentences"][-1] == f"Budget: {nearest.shortage}."

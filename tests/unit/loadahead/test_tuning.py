@@ -65,6 +65,15 @@ def test_where_it_fits_nothing_leaves() -> None:
     assert roomy.step.metrics == without.metrics
 
 
+def test_what_is_not_to_be_offloaded_stays_and_says_so() -> None:
+    off = {"offload.offload_activations": False}
+    roomy = la.tune("slow-link", overrides=off, budgets=0)
+    said = 'offload.decisions = "auto" has no effect: offload.offload_activations is false, so that nothing leaves'
+    assert roomy.warnings == (said,) and roomy.plan.policy["offloaded"] == 0
+    assert roomy.sentences[0].startswith("Nothing is offloaded: offload_activations is false, and all 32 boundaries")
+    assert not la.tune("slow-link", overrides=off, memory="20 MB", budgets=0).fits
+
+
 def test_the_frontier_is_made_when_asked_for_and_is_the_table(tuned: la.Tuned) -> None:
     fresh = la.tune("slow-link", boundary_memory="12 MB", budgets=4)
     told: list[str] = []
@@ -100,7 +109,7 @@ def test_a_budget_that_no_plan_keeps_is_told_with_one_that_does() -> None:
     tight = la.tune("slow-link", boundary_memory="1 MB")
     least = tight.step.metrics.peak_boundary_bytes
     assert not tight.fits and tight.missing_bytes == least - 1_000_000
-    assert f"With boundary_memory = {least} B" in tight.shortage and "\n" not in tight.shortage
+    assert f'With offload.boundary_memory = "{least} B"' in tight.shortage and "\n" not in tight.shortage
     assert la.tune("slow-link", boundary_memory=least).fits
     overrides = AUTO | {"offload.boundary_memory": "1 MB"}
     for function in (la.plan, la.simulate, la.advise):

@@ -295,6 +295,28 @@ def test_a_sweep_names_the_chosen_point_what_keeps_all_and_its_neighbours() -> N
     )
 
 
+@pytest.mark.parametrize("is_axis", [True, False])
+def test_a_tuned_point_that_misses_its_budget_is_no_leaner_choice(is_axis: bool) -> None:
+    """Horizon 3's row needs 16 MiB: it stands for the nearest plan to a budget of one byte less."""
+    own = {"decisions": "auto"}
+    rows = tuple(replace(row, axes=dict(row.axes) | own) for row in ROWS)
+    least = 16 * MIB
+
+    def said(budget: int) -> tuple[str, ...]:
+        axis = {"offload.memory": f"{budget} B"} if is_axis else {}
+        data = swept(tuple(replace(row, axes=dict(row.axes) | axis) for row in rows))
+        assert data.facts is not None
+        tables = {} if is_axis else {"offload": {"memory": f"{budget} B"}}
+        return answer(replace(data, facts=replace_facts(data.facts, tables), findings={}))
+
+    assert any(line.startswith("The next leaner") and "16 MiB" in line for line in said(25 * MIB))
+    assert not any(line.startswith("The next leaner") and "16 MiB" in line for line in said(least - 1))
+
+
+def replace_facts(facts: SweepFacts, tables: dict[str, Any]) -> SweepFacts:
+    return facts.model_copy(update={"tables": tables, "findings": None})
+
+
 def swept(rows: tuple[SweepRow, ...] = ROWS, **more: Any) -> RunData:
     facts = SweepFacts(
         loadahead="1",

@@ -26,6 +26,7 @@ from loadahead.reports.views import front
 from loadahead.reports.views.base import Missing
 from loadahead.reports.views.explored import MOST_ROWS, Explored, ExploredStep, explored
 from loadahead.sim.step_metrics import RankMetrics, StepMetrics
+from tests.support import sweeps
 
 AXES = {"hardware.h2d": ["0.5 GB/s", "4 GB/s"], "microbatches": [4, 8], "horizon": [1, 2, 3]}
 OWN = {"hardware.memory": "7500 kB", "model.units_per_stage": 4}
@@ -296,6 +297,15 @@ def test_names_are_chosen_and_amounts_slid(swept: RunData) -> None:
         "model.layers": True,
         "offload.unit": False,
     }
+
+
+def test_the_script_knows_which_rows_have_no_horizon() -> None:
+    rows = tuple(
+        sweeps.row(8 + h, 9, horizon=h, decisions=decisions) for decisions in ("horizon", "auto") for h in (1, 2)
+    )
+    found = content(shown(RunData(sweep=rows)))
+    assert found["rows"]["tuned"] == [False, False, True, True]
+    assert {axis["name"]: axis["ofHorizons"] for axis in found["axes"]} == {"horizon": True, "decisions": False}
 
 
 def test_time_is_that_of_the_figures(swept: RunData) -> None:

@@ -18,6 +18,8 @@ from loadahead.reports.plots.gantt import ROOM
 from loadahead.reports.plots.style import KIND_COLOUR, SMALL, byte_scale
 from loadahead.reports.run_data import RunData
 from loadahead.reports.views.gantt_parts import LEAST_POINTS
+from loadahead.reports.views.time_parts import PARTS, TimeParts
+from loadahead.reports.views.time_parts import time_parts as time_parts_view
 from loadahead.sim.engines import simulate
 from loadahead.sim.ir.kinds import Kind
 from loadahead.sim.units import format_bytes
@@ -256,3 +258,23 @@ def test_bars_are_as_long_as_the_step() -> None:
     assert data.predicted is not None and data.measured is not None
     steps = [data.predicted.step_time_ns, data.measured.step_time_ns] * 2
     np.testing.assert_allclose([rows[y] for y in sorted(rows)], [ns / 1e6 for ns in steps])
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+def test_a_legend_of_many_parts_leaves_bars_of_few_ranks_their_room() -> None:
+    """On a phone nine parts have nine rows, and two bars alone would be lower than these."""
+    data = prediction(2, microbatches=6, horizon=1, pipeline="interleaved")
+    assert data.predicted is not None
+    parts = time_parts_view(data)
+    assert isinstance(parts, TimeParts)
+    every = dict.fromkeys(PARTS, parts.step_ns["predicted"] // 20)
+    many = replace(parts, bars=tuple(replace(bar, parts_ns=every) for bar in parts.bars))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("loadahead.reports.views.time_parts.time_parts", lambda *_: many)
+        drawing = drawn("time_parts", data, Layout.NARROW)
+    drawing.settle()
+    (legend,) = drawing.figure.legends
+    (axes,) = drawing.figure.axes
+    assert len(legend.get_texts()) == len(PARTS)
+    assert axes.get_window_extent().y1 <= legend.get_window_extent().y0
+    assert axes.get_window_extent().height >= 2 * 0.2 * drawing.figure.dpi

@@ -43,6 +43,20 @@ def heat_view(*rows: SweepRow) -> HeatView:
     return found
 
 
+def test_a_tuned_point_is_named_without_a_horizon() -> None:
+    """Its horizon decided nothing, and a sweep of nothing but horizons has one name for all of it."""
+    by_horizon = [row(8, 9, horizon=h, decisions="horizon") for h in (1, 2)]
+    tuned = [row(7, 8, horizon=h, decisions="auto") for h in (1, 2)]
+    (panel,) = front_view(*by_horizon, *tuned).panels
+    assert [point.label for point in panel.points] == [
+        "horizon 1, decisions horizon",
+        "horizon 2, decisions horizon",
+        "decisions auto",
+        "decisions auto",
+    ]
+    assert [point.label for point in front_view(*tuned).panels[0].points] == ["tuned", "tuned"]
+
+
 # The time by which points compare
 
 

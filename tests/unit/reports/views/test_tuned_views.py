@@ -66,8 +66,7 @@ def test_the_frontier_by_hand() -> None:
     assert found.budget_bytes == 5 * MB and found.far_bytes is None
     # 80 / 70 is 1.143 and 60 / 54 is 1.111; 70 / 60 is 1.167.
     assert found.sentences == [
-        "The line is the shortest step found in so much memory, by tuning for 3 budgets of boundaries, 2.861 MiB to "
-        "7.629 MiB.",
+        "The line is the shortest step found in so much memory, at 3 budgets of boundaries, 2.861 MiB to 7.629 MiB.",
         "Below the dashed line there is no plan of this order in so much memory; plans found are at most +16.7 % above "
         "it, and 2 of 3 reach it.",
         "Dots are 3 horizons, each at what it needs.",
