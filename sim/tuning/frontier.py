@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from loadahead.sim.costs import Costs
@@ -52,8 +52,12 @@ def frontier(
             points.append(FrontierPoint(budget_bytes=budget, tuning=found))
             known = [found.chosen]
     step(len(asked), len(asked))
-    for one in sorted([*([beside] if beside else []), *tuner.horizons], key=lambda one: one.peak_bytes(of_boundaries)):
-        _put_between(points, one, tuner, goal)
+    if beside is not None:
+        peak = beside.peak_bytes(of_boundaries)
+        _put(points, FrontierPoint(budget_bytes=peak, tuning=tuner.answer(_under(goal, peak), beside)))
+    for one in sorted(tuner.horizons, key=lambda one: one.peak_bytes(of_boundaries)):
+        _tune_between(points, one, tuner, goal)
+    points = [_no_slower(point, points[:place], tuner, goal) for place, point in enumerate(points)]
     return Frontier(
         of_boundaries=of_boundaries,
         points=tuple(points),
@@ -62,14 +66,30 @@ def frontier(
     )
 
 
-def _put_between(points: list[FrontierPoint], one: Candidate, tuner: Tuner, goal: Goal) -> None:
-    """Add a point for a plan whose peak lies between budgets, where it is faster than that under the one before."""
+def _put(points: list[FrontierPoint], new: FrontierPoint) -> None:
+    """Put a point in its place, instead of one of the same budget."""
+    points[:] = sorted(
+        [*(point for point in points if point.budget_bytes != new.budget_bytes), new],
+        key=lambda point: point.budget_bytes,
+    )
+
+
+def _tune_between(points: list[FrontierPoint], one: Candidate, tuner: Tuner, goal: Goal) -> None:
+    """Add the budget of a horizon that lies between others and is faster than the plan under the one before."""
     peak = one.peak_bytes(goal.boundary_memory is not None)
     before = [point for point in points if point.budget_bytes <= peak]
     if before and one.row.step_time_ns < before[-1].tuning.chosen.row.step_time_ns:
-        found = tuner.answer(_under(goal, peak), one)
+        found = tuner.tune(_under(goal, peak), [one, before[-1].tuning.chosen], EFFORT)
         if found.fits:
-            points.insert(len(before), FrontierPoint(budget_bytes=peak, tuning=found))
+            _put(points, FrontierPoint(budget_bytes=peak, tuning=found))
+
+
+def _no_slower(point: FrontierPoint, before: Sequence[FrontierPoint], tuner: Tuner, goal: Goal) -> FrontierPoint:
+    """Return a point, with the fastest plan of those under less memory where that is faster."""
+    fastest = min((other.tuning.chosen for other in before), key=lambda one: one.row.step_time_ns, default=None)
+    if fastest is None or fastest.row.step_time_ns >= point.tuning.chosen.row.step_time_ns:
+        return point
+    return replace(point, tuning=tuner.answer(_under(goal, point.budget_bytes), fastest))
 
 
 def _under(goal: Goal, budget: int) -> Goal:
