@@ -37,7 +37,7 @@ def frontier(
     tuner = Tuner(workload, costs, policy)
     of_boundaries = goal.boundary_memory is not None
     keep_all = tuner.keep_all
-    ends = [one.peak_bytes(of_boundaries) for one in [keep_all, *(tuner.leave_all() if tuner.may_offload else [])]]
+    ends = [one.peak_bytes(of_boundaries) for one in [keep_all, *tuner.leave_all()]]
     low, high = min(ends), ends[0]
     steps = max(budgets - 1, 1)
     points: list[FrontierPoint] = []

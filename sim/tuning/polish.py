@@ -116,22 +116,30 @@ def prune(m, candidates, hosts, most, release, acquire, effort):  # type: ignore
     step = value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT
     away = np.where(release[candidates] >= 0, acquire[candidates] - release[candidates], 0)
     order = candidates[np.argsort(away, kind="mergesort")]
-    order = order[len(order) - int((away > 0).sum()) :]
     was_release, was_acquire = release.copy(), acquire.copy()
-    # What is left to be tried, the next last: from one place to another.
-    left = [(0, len(order))]
-    while len(left) and effort > 0:
-        begin, end = left.pop()
-        if begin == end:
-            continue
-        effort -= 1
-        for i in range(begin, end):
-            release[order[i]] = acquire[order[i]] = -1
-        if value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT > step:
+    changed = True
+    # What stays may let another one stay.
+    while changed and effort > 0:
+        changed = False
+        # What is left to be tried, the next last: from one place to another.
+        left = [(0, len(order))]
+        while len(left) and effort > 0:
+            begin, end = left.pop()
+            leaving = 0
             for i in range(begin, end):
-                b = order[i]
-                release[b], acquire[b] = was_release[b], was_acquire[b]
-            if end > begin + 1:
-                middle = (begin + end) // 2
-                left.append((middle, end))
-                left.append((begin, middle))
+                leaving += release[order[i]] >= 0
+                release[order[i]] = acquire[order[i]] = -1
+            if not leaving:
+                continue
+            effort -= 1
+            if value_of_slots(m, release, acquire, hosts, most) // STEP_WEIGHT <= step:
+                changed = True
+                for i in range(begin, end):
+                    was_release[order[i]] = was_acquire[order[i]] = -1
+            else:
+                for i in range(begin, end):
+                    release[order[i]], acquire[order[i]] = was_release[order[i]], was_acquire[order[i]]
+                if end > begin + 1:
+                    middle = (begin + end) // 2
+                    left.append((middle, end))
+                    left.append((begin, middle))

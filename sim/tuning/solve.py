@@ -37,6 +37,8 @@ OPERATIONS, MOST_WALKS, FEWEST_WALKS = 25_000_000, 100_000, 150
 # So many searches start from different sets, unless each would have fewer walks than so many. Half of its walks are
 # over what leaves, half over slots.
 SEARCHES, _EACH = 8, 10_000
+# However few walks there are, so many see whether what leaves might stay, or, of many candidates, fewer.
+_PRUNES, _FEWEST_PRUNES, _PRUNED = 400, 50, 40_000
 # Late acceptance looks back so many walks out of these.
 _LOOKS_BACK = 100
 # Boundaries come back so many tasks before they are read at the most, and the time of some copies.
@@ -153,7 +155,7 @@ class _Problem:
             found.append(slots)
         best = min(found, key=lambda one: self._value_of_slots(*one))
         if self.trial.private:  # else the walk's clock is not the engines'
-            prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, 50))
+            prune(self.memory, self.candidates, self.hosts, self.most, *best, max(walks // 10, self._prunes()))
         return best
 
     def _starts(self, known: list[Candidate], count: int) -> list[Ints]:
@@ -165,6 +167,9 @@ class _Problem:
         ranked = sorted(others, key=lambda one: one[0])
         chosen = [every, *ranked[: count - 1]] if count > 1 else sorted([every, *ranked], key=lambda one: one[0])[:1]
         return [leaves for _, leaves in chosen]
+
+    def _prunes(self) -> int:
+        return max(min(_PRUNES, _PRUNED // len(self.candidates)), _FEWEST_PRUNES)
 
     def _lead(self) -> int:
         """Return by how many tasks boundaries come back before they are read where there is room: some copies' time."""

@@ -122,7 +122,9 @@ class Tuner:
         return [*self.solver.solve(limits, self.bound(limits).step_time_ns, known, share), *known]
 
     def leave_all(self) -> list[Candidate]:
-        """Return the plan that needs the least memory of the device; none where it cannot be timed."""
+        """Return the plan that needs the least memory of the device; none where nothing may leave."""
+        if not self.may_offload:
+            return []
         with suppress(InputError):
             return [self.solver.leave_all()]
         return []
@@ -169,7 +171,7 @@ class Tuner:
 
         best = min((one for one in [self.keep_all, *self.horizons] if one.row.step_time_ns <= limit_ns), key=lacks)
         least = [one.peak_bytes(of_boundaries) for one in self.leave_all()]
-        if not self.may_offload or not least:
+        if not least:
             return best
         low, high = least[0] - 1, best.peak_bytes(of_boundaries)
         finest = max(int((self.keep_all.peak_bytes(of_boundaries) - low) * _FINEST), 1)
