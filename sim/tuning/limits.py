@@ -10,8 +10,7 @@ from loadahead.sim.planner.goal import Goal
 from loadahead.sim.step_metrics import SweepRow, bytes_missing
 
 # What is left free of a device where no budget is stated: the CUDA context, libraries' workspaces and fragmentation,
-# which no plan counts. Torchtitan's and Megatron-LM's users leave 3 to 10 % (torchtitan's docs/memory_profiler.md
-# counts reserved beside allocated memory); one twentieth lies in between.
+# which no plan counts. It was not measured how much that is: one twentieth is a choice, and is said beside answers.
 RESERVE = Fraction(1, 20)
 
 

@@ -20,7 +20,7 @@ from loadahead.sim.planner.lower import lower_deciding
 # A step's time counts so many times as much as a ns, so that the mean end of the ranks, which tells sets apart whose
 # step is equal, goes in between. Longer steps count as equally long, so that 64 bits suffice.
 STEP_WEIGHT, LONGEST_STEP = 2**12, 2**48
-# Numerical Recipes' 64-bit linear congruential generator (Press et al., 3rd edition, section 7.1.4).
+# The linear congruential generator modulo 2^64 of Knuth's MMIX.
 _MULTIPLIER, _INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
 # Of a rank with more candidates than this, many change at once more often.
 _WIDE = 48
